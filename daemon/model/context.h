@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+#include <uthash.h>
+
+#include "proto/names.h"
+#include "daemon/model/effect.h"
+
+/* A node of the tree. Immutable but for its state, which changes once, and for what hangs on it (handles, members).
+ *
+ * Whoever is outside model/ reads these fields and changes none; the functions of tree.h do. Contexts are freed by
+ * tree_collect() alone, so a pointer that was found in an event stays valid until the end of that event. */
+
+struct handle;
+struct process;
+struct tree;
+struct user;
+
+enum context_state {
+        CONTEXT_ACTIVE,
+        CONTEXT_CANCELED,
+        CONTEXT_DEADLINE_EXCEEDED,
+};
+
+/* Who made a context done, and why. Belongs to the context it was said of; its descendants point to that one. */
+struct cause {
+        int error; /* an errno value of the caller's choice; 0: none was given */
+        uid_t uid; /* who; (uid_t) -1 and pid 0: nobody, a clock */
+        pid_t pid;
+        char comm[16];
+        char message[]; /* empty: none was given */
+};
+
+struct value {
+        char *key;
+        char *value;
+};
+
+/* How the members that came in by one kind of Attach are ended. A context keeps few of them, alike ones are one. */
+struct policy {
+        int signal; /* 0: none */
+        uint64_t kill_after_usec; /* after done; USEC_INFINITY: never */
+        uid_t uid; /* who attached: a member that uid may not signal is not signalled */
+};
+
+#define CONTEXT_POLICIES_MAX 32
+
+struct context {
+        uint64_t id;
+        struct context *parent; /* NULL for the background alone */
+        LIST_HEAD(, context) children; /* newest first */
+        LIST_ENTRY(context) siblings;
+        uint32_t n_children;
+
+        uint8_t state; /* enum context_state */
+        bool released; /* its path is free; it is found by path#id until it is forgotten */
+        bool retired;  /* in the tree's queue of those to be forgotten */
+        bool busy;     /* may have members (model: set by tree_attached, cleared by tree_left) */
+        uint32_t n_busy_below; /* contexts that are busy, in it or below it */
+
+        uint32_t mode;
+        uid_t uid;
+        gid_t gid;
+        struct user *user; /* whom it is charged to */
+
+        struct context *origin; /* done: itself, or the ancestor whose end it shares; an ancestor lives longer */
+        struct cause *cause;    /* its own: of its cancel, or, while it is active, of its deadline; or NULL */
+        uint64_t created_usec;
+        uint64_t done_usec;    /* 0 while active */
+        uint64_t drained_usec; /* 0 until done with no member left, in it or below it */
+        uint64_t deadline_usec; /* the effective one */
+        bool own_deadline; /* the effective one is its own and not an ancestor's */
+        uint64_t grace_usec;
+        uint64_t retire_usec; /* since when nothing holds it */
+
+        /* A heap of times for the whole tree: the deadline while it is active, the next kill when it is done. */
+        uint64_t wake_usec;
+        uint32_t heap_index; /* 0: not in it */
+
+        uint32_t slot; /* in the membership's slot array, 0: never had members. Set by tree_attached() */
+        uint16_t n_values, n_policies;
+        struct value *values; /* its own, without what it inherits */
+        struct policy *policies;
+        char *description;
+
+        LIST_HEAD(, handle) handles; /* done handles, not yet signalled */
+        TAILQ_ENTRY(context) retirement;
+        struct effect_node effect;
+
+        /* What the effects keep on a context; the model only carries it. */
+        void *page_slot;
+        struct process *owner; /* whose exit ends it */
+        LIST_ENTRY(context) owned;
+
+        UT_hash_handle hh; /* (parent, label) while it has its path, id when it is released */
+        char label[]; /* empty for the background */
+};
+
+static inline bool context_is_done(const struct context *c)
+{
+        return c->state != CONTEXT_ACTIVE;
+}
+
+static inline bool context_is_background(const struct context *c)
+{
+        return !c->parent;
+}
+
+/* "path" into a buffer of CTXD_PATH_MAX + 1 bytes, "/" for the background; returns the buffer. */
+char *context_path(const struct context *c, char *buffer);
+
+/* "path#id" into a buffer of CTXD_PATH_ID_MAX + 1 bytes ("/" for the background); returns the buffer. */
+char *context_reference(const struct context *c, char *buffer);
+
+/* Err()'s text and code: "" and 0, Go's texts and ECANCELED or ETIMEDOUT. */
+const char *context_err(const struct context *c);
+int context_err_code(const struct context *c);
+
+/* Why: as given by who ended it or set the deadline, else err and its code. Strings live as long as the context. */
+const char *context_cause(const struct context *c, int *ret_error);
+
+/* Who: the cause of its origin, or NULL while active, and where only a clock did it. */
+const struct cause *context_canceled_by(const struct context *c);
+
+/* The nearest value of a key along the ancestors, or NULL. */
+const char *context_value(const struct context *c, const char *key);
+
+/* Is c a or below a? */
+bool context_is_below(const struct context *c, const struct context *a);
+
+struct cause *cause_new(int error, const char *message, uid_t uid, pid_t pid, const char *comm);

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "daemon/model/context.h"
+#include "daemon/model/user.h"
+
+/* The tree of all contexts, and every verb that changes it. No descriptor, no clock, no bus: the time is passed in,
+ * what the world has to be told is left in tree->effects. Laws 1 to 21, 34 and 35 are tested against this alone.
+ *
+ * Each verb settles overdue deadlines first (tree_settle), so that a cancel which comes after a deadline changes
+ * nothing (law 12). A verb that returns an error has changed nothing (law 35).
+ *
+ * Times: CLOCK_BOOTTIME in µs; UINT64_MAX is none. */
+
+#define CONTEXT_MODE_DEFAULT 0700
+#define CONTEXT_MODE_INHERIT UINT32_MAX
+
+struct tree {
+        struct context *background;
+        struct context *by_name; /* uthash: (parent, label) */
+        struct context *by_id;   /* uthash: released ones */
+        uint64_t last_id;
+        uint32_t n_contexts; /* without the background; done ones, too */
+        uint64_t retain_usec;
+        uint64_t default_grace_usec;
+        uint64_t max_value_bytes;
+
+        struct users users;
+        struct effect_queue effects;
+
+        /* A binary heap of contexts by wake_usec; index 0 is unused. */
+        struct context **heap;
+        uint32_t heap_size, heap_allocated;
+
+        TAILQ_HEAD(, context) retired; /* those that nothing holds, oldest first */
+        STAILQ_HEAD(, context) forgotten; /* unlinked, effects drained, to be freed by tree_collect() */
+};
+
+struct caller {
+        uid_t uid;
+        pid_t pid;
+        char comm[16];
+        const gid_t *gids; /* NULL: only what gid says */
+        size_t n_gids;
+        gid_t gid;
+};
+
+struct create_options {
+        uint64_t deadline_usec; /* UINT64_MAX: none of its own */
+        bool has_cause; /* of the deadline */
+        int cause_error;
+        const char *cause_message;
+        const struct value *values;
+        size_t n_values;
+        uint32_t mode; /* CONTEXT_MODE_INHERIT */
+        bool has_gid;
+        gid_t gid;
+        uint64_t grace_usec; /* 0: the default; UINT64_MAX: never report */
+        const char *description; /* or NULL */
+        bool parents, open;
+};
+
+/* Every reason for which a verb refuses, beyond -errno: what bus/ turns into an error by name with a sentence. */
+enum refusal {
+        REFUSED_INVALID = 1,   /* error.detail says what */
+        REFUSED_NAME,
+        REFUSED_KEY,
+        REFUSED_NO_SUCH,       /* detail: the path that is missing */
+        REFUSED_EXISTS,
+        REFUSED_NOT_CANCELABLE,
+        REFUSED_DONE,
+        REFUSED_ACCESS,
+        REFUSED_LIMIT,         /* resource, used, allowed */
+};
+
+struct refused {
+        enum refusal reason;
+        const char *detail; /* static text, or NULL */
+        char path[CTXD_PATH_ID_MAX + 1]; /* of the context it is about, where there is one */
+        const char *limit; /* resource_name() */
+        const char *limit_key;
+        uint64_t used, allowed;
+};
+
+int tree_new(struct tree **ret);
+struct tree *tree_free(struct tree *t);
+
+/* Every verb: 0 or more on success; -ENOMEM; or -EREMOTEIO... see refused: -EINVAL, -ENOENT, -EEXIST, -EPERM
+ * (not cancelable), -EALREADY (done), -EACCES, -EDQUOT, always with *ret_refused filled in. */
+
+/* Finds what text (path or path#id, ~ for the caller's) names. Contexts that the caller may not read are not there.
+ * The background is found under "/". */
+int tree_find(struct tree *t, const struct caller *caller, const char *text, struct context **ret, struct refused *ret_refused);
+
+/* Reading and writing as a file's mode says: owner, group, others; uid 0 and the daemon's own may all. */
+bool context_may_read(const struct context *c, const struct caller *caller);
+bool context_may_write(const struct context *c, const struct caller *caller);
+
+/* Like mkdir: text names the new one; a trailing '/' makes up a label (a number, never used before under that
+ * parent). Returns 1 when made, 0 when options->open found an active one. A child of a done parent is made, born
+ * done with the parent's end; so is one whose deadline has passed. */
+int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, const char *text,
+                const struct create_options *options, struct context **ret, struct refused *ret_refused);
+
+/* 1: this call did it, *ret_contexts became done; 0: it was done before. Takes over cause (may be NULL) on 1 and
+ * frees it otherwise. */
+int tree_cancel(struct tree *t, uint64_t now_usec, struct context *c, struct cause *cause, uint32_t *ret_contexts,
+                struct refused *ret_refused);
+
+int tree_extend(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
+                uint64_t deadline_usec, struct refused *ret_refused);
+
+/* Cancels it if active (cause "context released"), frees its path and those below it, forgets them in time. */
+int tree_release(struct tree *t, uint64_t now_usec, struct context *c, const struct caller *caller, struct refused *ret_refused);
+
+/* Deadlines that have passed, kills that are due, contexts whose retention is over. Returns how many were changed. */
+int tree_settle(struct tree *t, uint64_t now_usec);
+
+/* When tree_settle() has something to do next; UINT64_MAX: never. */
+uint64_t tree_next_usec(const struct tree *t);
+
+/* The effects of forgotten contexts have been drained: free them. */
+void tree_collect(struct tree *t);
+
+/* Membership, as effect/ learns of it. tree_policy finds or adds a policy and returns its index (or -EDQUOT with
+ * refused when there are CONTEXT_POLICIES_MAX, -EALREADY on a done context). tree_attached says that the context has
+ * (or may have) members, tree_left that none is left in exactly this one; that may drain it and its ancestors. */
+int tree_policy(struct tree *t, struct context *c, const struct policy *policy, struct refused *ret_refused);
+void tree_attached(struct tree *t, struct context *c, uint32_t slot);
+void tree_left(struct tree *t, uint64_t now_usec, struct context *c);
+
+/* Handles, as effect/ keeps them: an empty list lets a done context go. */
+void tree_handle_added(struct tree *t, struct context *c);
+void tree_handle_removed(struct tree *t, uint64_t now_usec, struct context *c);
+
+/* Walks a subtree, parents before children, without recursion: start with c = root; NULL at the end. Children are
+ * in the order of their making, newest first. */
+struct context *context_next(const struct context *c, const struct context *root);
+/* Step over what is below c. */
+struct context *context_next_skip(const struct context *c, const struct context *root);
+
+/* Counts and heap and links are as they must be; for tests and -Db_ndebug=false builds. Aborts where not. */
+void tree_check(const struct tree *t);

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+#include <uthash.h>
+
+/* What each uid may make the daemon keep. A charge lies in the object that it is for, so that it cannot be forgotten
+ * when the object goes: charge_init() takes, charge_deinit() gives back. */
+
+enum resource {
+        RESOURCE_CONTEXTS,
+        RESOURCE_HANDLES,
+        RESOURCE_MEMBERS, /* attaches */
+        RESOURCE_CONNECTIONS,
+        RESOURCE_BYTES, /* of values, causes and descriptions */
+        RESOURCES,
+};
+
+struct user {
+        uid_t uid;
+        uint32_t n_ref;
+        uint64_t used[RESOURCES];
+        bool refusal_logged[RESOURCES];
+        UT_hash_handle hh;
+};
+
+struct users {
+        struct user *by_uid;
+        uint64_t limit[RESOURCES]; /* for each uid; 0 (root) has the same */
+        uint64_t total_contexts, total_contexts_limit;
+};
+
+struct charge {
+        struct user *user; /* NULL: nothing charged */
+        enum resource resource;
+        uint64_t amount;
+};
+
+/* A reference, made on first use; NULL without memory. */
+struct user *user_ref(struct users *users, uid_t uid);
+struct user *user_unref(struct users *users, struct user *user);
+
+/* 0, or -EDQUOT (a user's limit) and nothing is charged. */
+int charge_init(struct charge *charge, struct users *users, struct user *user, enum resource resource, uint64_t amount);
+void charge_deinit(struct charge *charge);
+
+/* For the error: "contexts", and the key of the configuration that raises it, "MaxContextsPerUser". */
+const char *resource_name(enum resource resource);
+const char *resource_key(enum resource resource);
