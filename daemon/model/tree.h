@@ -24,6 +24,7 @@ struct tree {
         uint64_t retain_usec;
         uint64_t default_grace_usec;
         uint64_t max_value_bytes;
+        uid_t daemon_uid; /* may all, as root may, and owns first labels as system users do */
 
         struct users users;
         struct effect_queue effects;
@@ -85,8 +86,8 @@ struct refused {
 int tree_new(struct tree **ret);
 struct tree *tree_free(struct tree *t);
 
-/* Every verb: 0 or more on success; -ENOMEM; or -EREMOTEIO... see refused: -EINVAL, -ENOENT, -EEXIST, -EPERM
- * (not cancelable), -EALREADY (done), -EACCES, -EDQUOT, always with *ret_refused filled in. */
+/* Every verb: 0 or more on success; -ENOMEM; or, with *ret_refused filled in, -EINVAL, -ENOENT, -EEXIST, -EPERM
+ * (not cancelable), -EALREADY (done), -EACCES or -EDQUOT. */
 
 /* Finds what text (path or path#id, ~ for the caller's) names. Contexts that the caller may not read are not there.
  * The background is found under "/". */
@@ -96,7 +97,10 @@ int tree_find(struct tree *t, const struct caller *caller, const char *text, str
 bool context_may_read(const struct context *c, const struct caller *caller);
 bool context_may_write(const struct context *c, const struct caller *caller);
 
-/* Like mkdir: text names the new one; a trailing '/' makes up a label (a number, never used before under that
+/* First labels belong to root, to system users (uid below 1000) and to the daemon's own uid; everybody else has the
+ * tree user-UID, which is made when it is first needed (owner: that uid, mode 0700).
+ *
+ * Like mkdir: text names the new one; a trailing '/' makes up a label (a number, never used before under that
  * parent). Returns 1 when made, 0 when options->open found an active one. A child of a done parent is made, born
  * done with the parent's end; so is one whose deadline has passed. */
 int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, const char *text,

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "daemon/model/tree.h"
+
+/* The only part that touches the world: done handles, state pages, processes, signals, the timer, the link to the
+ * probe. bus/ changes the model, calls effects_drain() and then replies, so that a reply comes after everything that
+ * it promises (law 5). What has to be emitted goes up through the sink. */
+
+struct effects;
+struct leak;
+struct process;
+
+struct effects_sink {
+        void (*context_new)(void *userdata, struct context *c);
+        void (*context_done)(void *userdata, struct context *c); /* the root of a cancel stands for all below */
+        void (*context_removed)(void *userdata, struct context *c);
+        void (*leak_found)(void *userdata, struct context *c, const struct leak *leak);
+        void (*leak_resolved)(void *userdata, struct context *c, const struct leak *leak);
+        void (*backends_changed)(void *userdata); /* ProbeBackend, ProbeReason, MembershipBackend */
+        void (*drained)(void *userdata); /* effects were drained outside of a request: queued messages want sending */
+};
+
+enum probe_mode {
+        PROBE_MODE_OFF,
+        PROBE_MODE_AUTO,
+        PROBE_MODE_PROC,
+        PROBE_MODE_BPF, /* no falling back */
+};
+
+struct effects_options {
+        enum probe_mode probe;
+        const char *probe_program; /* started and restarted by ctxd itself (embedded, --user); or NULL */
+        const char *probe_socket;  /* where it listens for the probe of a unit; or NULL */
+        uid_t probe_uid;           /* who may be the probe on that socket: 0 */
+};
+
+int effects_new(struct effects **ret, sd_event *event, struct tree *tree, const struct effects_sink *sink, void *userdata);
+struct effects *effects_free(struct effects *e);
+int effects_start(struct effects *e, const struct effects_options *options);
+void effects_configure(struct effects *e, uint64_t grace_usec); /* after a reload */
+
+/* Settles what is overdue, carries out all that the model left in its queue, frees what was forgotten, arms the
+ * timer. Returns how many member tasks were in the contexts that became done. Contexts may be freed: pointers from
+ * before are invalid, but for one that the caller knows to be held. */
+uint32_t effects_drain(struct effects *e);
+
+/* Processes, by pid and start time, held by a pidfd. */
+int process_acquire(struct effects *e, int pidfd, struct process **ret); /* the pidfd is duplicated; -ESRCH: gone */
+int process_acquire_pid(struct effects *e, pid_t pid, struct process **ret);
+struct process *process_ref(struct process *p);
+struct process *process_unref(struct process *p);
+pid_t process_pid(const struct process *p);
+int process_pidfd(const struct process *p); /* borrowed */
+/* /proc: real, effective, saved uid, and command (16 bytes with NUL) */
+int process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm);
+
+/* Done handles: one eventfd for each process and context; asking again gives the same. Borrowed; valid until the
+ * next drain. Born signalled where the context is done. -EDQUOT with refused; -EMFILE. */
+int handle_get(struct effects *e, struct process *p, struct context *c, int *ret_fd, struct refused *ret_refused);
+int handle_drop(struct effects *e, struct process *p, struct context *c); /* -ENOENT */
+
+/* The state page's slot of a context, made on first use. The descriptor is read-only, borrowed. */
+int page_get(struct effects *e, struct context *c, int *ret_fd, uint64_t *ret_offset, uint64_t *ret_word);
+
+/* The exit of p cancels c (once it is set it stays). */
+int owner_bind(struct effects *e, struct context *c, struct process *p);
+
+/* Members. */
+struct member_process {
+        uint32_t pid;
+        uint64_t start_usec; /* CLOCK_BOOTTIME */
+        uint32_t uid;
+        uint32_t n_tasks;
+        char comm[16];
+        const struct context *context;
+};
+
+struct member_task {
+        uint32_t pid, tid;
+        uint64_t start_usec;
+        uint32_t uid;
+        char comm[16];
+        const struct context *context;
+};
+
+int membership_attach(struct effects *e, struct context *c, int pidfd, const struct policy *policy, struct refused *ret_refused);
+/* Of c, or of all below it, too: live processes, sorted by pid. The caller frees the array. */
+int membership_processes(struct effects *e, const struct context *c, bool recursive, struct member_process **ret, size_t *ret_n);
+int membership_tasks(struct effects *e, const struct context *c, bool recursive, struct member_task **ret, size_t *ret_n);
+/* Tasks that are members of c, or of all below it. */
+uint32_t membership_count(struct effects *e, const struct context *c, bool recursive);
+/* The context that this process (its leader) is a member of, or NULL. */
+struct context *membership_of(struct effects *e, struct process *p);
+const char *membership_backend(const struct effects *e); /* "bpf", "direct" */
+
+/* Leaks, as the probe reported them; kept for as long as their context. */
+struct leak {
+        uint64_t leak_id;
+        uint64_t context_id;
+        bool resolved;
+        uint64_t found_usec, resolved_usec; /* CLOCK_BOOTTIME */
+        uint32_t kind, backend; /* enum probe_leak_kind, enum probe_backend */
+        uint32_t pid, tid;
+        uint64_t blocked_usec, since_done_usec, count;
+        char comm[16];
+        char syscall_text[96];
+        char *waits_on, *why, *kernel_stack, *stack; /* never NULL */
+        TAILQ_ENTRY(leak) leaks;
+};
+
+/* For each leak of c and of what is below it (all with NULL), running ones first; stops when cb returns != 0. */
+int leaks_each(struct effects *e, const struct context *c, int (*cb)(void *userdata, struct context *c, const struct leak *leak), void *userdata);
+uint64_t leaks_found(const struct effects *e);
+const char *probe_backend(const struct effects *e); /* "bpf", "proc", "off" */
+const char *probe_reason(const struct effects *e);
+uint64_t probe_last_sweep_usec(const struct effects *e);
