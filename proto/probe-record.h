@@ -28,7 +28,7 @@ enum probe_record_type {
 
 /* Descriptors that travel with HELLO (backend bpf) and with WELCOME (kept ones), all or none. */
 enum probe_fd {
-        PROBE_FD_MEMBERS,   /* map: task storage of struct membership_value */
+        PROBE_FD_MEMBERS,   /* map: task storage of struct membership_value, for look-ups by pidfd */
         PROBE_FD_SLOTS,     /* map: array of struct membership_slot, mmapable */
         PROBE_FD_EVENTS,    /* map: ring buffer of struct membership_event */
         PROBE_FD_STATS,     /* map: array of one struct membership_stats, mmapable */
@@ -36,6 +36,7 @@ enum probe_fd {
         PROBE_FD_LIST,      /* link: iter/task that writes struct membership_task */
         PROBE_FD_FORK,      /* link: the hooks; whoever holds one keeps it attached */
         PROBE_FD_EXIT,
+        PROBE_FD_REQUESTS,  /* map: task storage of struct membership_value, written by ctxd (proto/membership.h) */
         PROBE_FDS,
 };
 
@@ -69,7 +70,7 @@ struct probe_hello {
         uint32_t version;
         uint32_t backend;
         uint32_t pid; /* of the probe, for the log */
-        uint32_t reserved;
+        uint32_t kept; /* 1: these are the maps and links of the WELCOME, 0: new ones; kept ones are to be closed */
         char reason[256]; /* why it is not bpf; empty if it is */
 };
 
