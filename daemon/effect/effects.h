@@ -88,7 +88,12 @@ struct member_task {
         const struct context *context;
 };
 
-int membership_attach(struct effects *e, struct context *c, int pidfd, const struct policy *policy, struct refused *ret_refused);
+
+/* Makes the process of pidfd, with its threads and what it forks meanwhile, members of c. One that is a member of
+ * another context moves only to a descendant of it, or where may_leave says yes of the one it is in. -EALREADY: c is
+ * done; -EACCES: may not leave; -EDQUOT; all with refused. -ESRCH: it has gone; -EINVAL: no pidfd of a process. */
+int membership_attach(struct effects *e, struct context *c, int pidfd, const struct policy *policy,
+                bool (*may_leave)(void *userdata, const struct context *from), void *userdata, struct refused *ret_refused);
 /* Of c, or of all below it, too: live processes, sorted by pid. The caller frees the array. */
 int membership_processes(struct effects *e, const struct context *c, bool recursive, struct member_process **ret, size_t *ret_n);
 int membership_tasks(struct effects *e, const struct context *c, bool recursive, struct member_task **ret, size_t *ret_n);
