@@ -97,6 +97,8 @@ int membership_attach(struct effects *e, struct context *c, int pidfd, const str
 /* Of c, or of all below it, too: live processes, sorted by pid. The caller frees the array. */
 int membership_processes(struct effects *e, const struct context *c, bool recursive, struct member_process **ret, size_t *ret_n);
 int membership_tasks(struct effects *e, const struct context *c, bool recursive, struct member_task **ret, size_t *ret_n);
+/* The process of such a member, if it still is the same one; -ESRCH. */
+int process_acquire_member(struct effects *e, const struct member_process *member, struct process **ret);
 /* Tasks that are members of c, or of all below it. */
 uint32_t membership_count(struct effects *e, const struct context *c, bool recursive);
 /* The context that this process (its leader) is a member of, or NULL. */
