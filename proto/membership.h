@@ -25,14 +25,14 @@
  *   4. runs the adopt iterator (iter_create on its link, read to the end; there is nothing to read) until a run
  *      leaves stats.adopted and stats.adopt_failed as they were,
  *   5. looks the pidfd up in the members map: if it is not a member of the context as of since_nsec (a thread that
- *      was not one yet has execed and is the leader now), it starts again at 3, as long as the process is alive,
+ *      was not one yet has execed and is the leader now), it starts again at 3, a few times at most (the leader may
+ *      have exited before its threads, and is no member then),
  *   6. deletes the request. (One that is left behind does no harm: it is older than whatever came after it.)
  *
  * Several requests may share the runs of step 4. The rule of adopt is that the newest since_nsec wins, among a
- * task's own value, the request for its process, its leader's value, and, for a task that was started at or after
- * that time, its parent's value and the request for its parent's process. So all threads are taken in, and every
- * child born since the request, but no older child; a child that was attached to something else by a newer request
- * stays there. */
+ * task's own value, the request for its process, its leader's value, and its parent's value, if the task was born
+ * between that since_nsec and given_nsec (later, the fork hook saw to it). So all threads are taken in, and every
+ * child born since the request, but no older child; what a newer request attached to something else stays there. */
 
 /* The value in a task's storage, and a request. */
 enum {
@@ -48,6 +48,7 @@ struct membership_value {
         __u32 counted;
         __u32 reserved;
         __u64 since_nsec; /* CLOCK_BOOTTIME of the request that this value comes from, inherited with it */
+        __u64 given_nsec; /* when this task got it, UINT64_MAX for an instant; ignored in requests */
 };
 
 /* The slots array, BPF_F_MMAPABLE: the programs write live, ctxd writes the rest through its mapping, with
