@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "daemon/bus/broker.h"
+#include "daemon/bus/error.h"
+#include "daemon/bus/vtables.h"
+#include "daemon/util/cleanup.h"
+#include "daemon/util/clock.h"
+#include "daemon/util/log.h"
+
+#define WAITING_MAX 256 /* messages of one sender while it is asked about */
+#define RECONNECT_USEC 1000000
+
+struct waiting {
+        sd_bus_message *message;
+        bool requeued; /* given back to sd-bus: it comes by once more */
+        STAILQ_ENTRY(waiting) list;
+};
+
+struct sender {
+        struct broker *broker;
+        struct peer *peer;
+        bool known;
+        sd_bus_slot *asking;
+        STAILQ_HEAD(, waiting) waiting;
+        uint32_t n_waiting;
+        UT_hash_handle hh; /* by the unique name, which the peer holds */
+};
+
+struct broker {
+        struct endpoint endpoint; /* first: the vtables' userdata */
+        bool user;
+        struct sender *senders;
+        sd_event_source *reconnect;
+};
+
+static void waiting_drop(struct sender *s, struct waiting *w)
+{
+        STAILQ_REMOVE(&s->waiting, w, waiting, list);
+        s->n_waiting--;
+        sd_bus_message_unref(w->message);
+        free(w);
+}
+
+static struct sender *sender_free(struct sender *s)
+{
+        while (!STAILQ_EMPTY(&s->waiting))
+                waiting_drop(s, STAILQ_FIRST(&s->waiting));
+        sd_bus_slot_unref(s->asking);
+        HASH_DELETE(hh, s->broker->senders, s);
+        peer_free(s->peer);
+        free(s);
+        return NULL;
+}
+
+static struct sender *sender_find(const struct broker *b, const char *name)
+{
+        struct sender *s;
+
+        HASH_FIND_STR(b->senders, name, s);
+        return s;
+}
+
+static struct peer *broker_peer(struct endpoint *e, sd_bus_message *m)
+{
+        const char *name = sd_bus_message_get_sender(m);
+        const struct sender *s = name ? sender_find((struct broker *) e, name) : NULL;
+
+        return s && s->known ? s->peer : NULL;
+}
+
+static void broker_sent(struct endpoint *e)
+{
+        /* Attached to the event loop, which sees to it. */
+}
+
+static int read_gids(sd_bus_message *m, struct peer *p)
+{
+        const void *data;
+        size_t size;
+        int r;
+
+        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_VARIANT, "au");
+        if (r >= 0)
+                r = sd_bus_message_read_array(m, 'u', &data, &size);
+        if (r < 0)
+                return r;
+        free(p->gids);
+        p->gids = malloc(size > 0 ? size : 1);
+        if (!p->gids)
+                return -ENOMEM;
+        memcpy(p->gids, data, size);
+        p->caller.gids = p->gids;
+        p->caller.n_gids = size / sizeof *p->gids;
+        return sd_bus_message_exit_container(m);
+}
+
+static int read_credential(sd_bus_message *m, const char *name, struct peer *p)
+{
+        uint32_t number;
+        int fd, r;
+
+        if (strcmp(name, "UnixUserID") == 0) {
+                r = sd_bus_message_read(m, "v", "u", &number);
+                if (r >= 0)
+                        p->caller.uid = number;
+        } else if (strcmp(name, "ProcessID") == 0) {
+                r = sd_bus_message_read(m, "v", "u", &number);
+                if (r >= 0)
+                        p->caller.pid = (pid_t) number;
+        } else if (strcmp(name, "ProcessFD") == 0) {
+                r = sd_bus_message_read(m, "v", "h", &fd);
+                if (r >= 0 && p->pidfd < 0)
+                        p->pidfd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        } else if (strcmp(name, "UnixGroupIDs") == 0) {
+                r = read_gids(m, p);
+        } else {
+                r = sd_bus_message_skip(m, "v");
+        }
+        return r;
+}
+
+static int read_credentials(sd_bus_message *m, struct peer *p)
+{
+        const char *name;
+        int r;
+
+        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_ARRAY, "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, SD_BUS_TYPE_DICT_ENTRY, "sv")) > 0) {
+                r = sd_bus_message_read(m, "s", &name);
+                if (r >= 0)
+                        r = read_credential(m, name, p);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        if (r >= 0 && p->caller.uid == (uid_t) -1)
+                r = -ENODATA;
+        return r;
+}
+
+static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct sender *s = userdata;
+        struct waiting *w;
+        int r;
+
+        s->asking = sd_bus_slot_unref(s->asking);
+        r = sd_bus_message_is_method_error(m, NULL) ? -ENXIO : read_credentials(m, s->peer);
+        if (r < 0) {
+                STAILQ_FOREACH(w, &s->waiting, list)
+                        sd_bus_reply_method_errorf(w->message, CTXD_ERROR_NO_SUCH_PROCESS,
+                                        "The bus does not say who you are: %s", strerror(-r));
+                sender_free(s);
+                return 0;
+        }
+        peer_read_comm(s->peer);
+        s->known = true;
+        STAILQ_FOREACH(w, &s->waiting, list) {
+                r = sd_bus_enqueue_for_read(s->broker->endpoint.bus, w->message);
+                if (r < 0)
+                        sd_bus_reply_method_errno(w->message, r, NULL);
+                w->requeued = true;
+        }
+        return 0;
+}
+
+static int set_aside(struct sender *s, sd_bus_message *m, bool requeued)
+{
+        struct waiting *w;
+
+        if (s->n_waiting >= WAITING_MAX)
+                return sd_bus_reply_method_errorf(m, CTXD_ERROR_LIMITS_EXCEEDED,
+                                "The limit on calls before the first answer is reached: %u of %d", s->n_waiting, WAITING_MAX);
+        w = calloc(1, sizeof *w);
+        if (!w)
+                return -ENOMEM;
+        w->message = sd_bus_message_ref(m);
+        w->requeued = requeued;
+        STAILQ_INSERT_TAIL(&s->waiting, w, list);
+        s->n_waiting++;
+        if (requeued)
+                return sd_bus_enqueue_for_read(s->broker->endpoint.bus, m);
+        return 0;
+}
+
+static int sender_new(struct broker *b, const char *name, struct sender **ret)
+{
+        struct sender *s = calloc(1, sizeof *s);
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        STAILQ_INIT(&s->waiting);
+        s->broker = b;
+        s->peer = peer_new(&b->endpoint, name);
+        if (!s->peer) {
+                free(s);
+                return -ENOMEM;
+        }
+        HASH_ADD_KEYPTR(hh, b->senders, s->peer->name, strlen(s->peer->name), s);
+        r = sd_bus_call_method_async(b->endpoint.bus, &s->asking, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                        "org.freedesktop.DBus", "GetConnectionCredentials", on_credentials, s, "s", name);
+        if (r < 0) {
+                sender_free(s);
+                return r;
+        }
+        *ret = s;
+        return 0;
+}
+
+/* Before any object is looked at. Returns 1 where the message has been taken care of. */
+static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct broker *b = userdata;
+        const char *name = sd_bus_message_get_sender(m);
+        struct waiting *first;
+        struct sender *s;
+        uint8_t type;
+        int r;
+
+        if (sd_bus_message_get_type(m, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL || !name)
+                return 0;
+        s = sender_find(b, name);
+        if (!s) {
+                r = sender_new(b, name, &s);
+                if (r < 0)
+                        return r;
+        }
+        if (!s->known) {
+                r = set_aside(s, m, false);
+                return r < 0 ? r : 1;
+        }
+        first = STAILQ_FIRST(&s->waiting);
+        if (!first)
+                return 0;
+        if (first->message == m) {
+                waiting_drop(s, first);
+                return 0;
+        }
+        /* It arrived while earlier ones were set aside, and was read before they were given back. */
+        r = set_aside(s, m, true);
+        return r < 0 ? r : 1;
+}
+
+static int on_name_gone(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct broker *b = userdata;
+        const char *name, *new_owner;
+        struct sender *s;
+
+        if (sd_bus_message_read(m, "sss", &name, NULL, &new_owner) < 0 || new_owner[0] != '\0')
+                return 0;
+        s = sender_find(b, name);
+        if (s)
+                sender_free(s);
+        return 0;
+}
+
+static int broker_connect(struct broker *b);
+
+static int on_reconnect(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct broker *b = userdata;
+        int r = broker_connect(b);
+
+        if (r < 0) {
+                sd_event_source_set_time(source, now_boottime_usec() + RECONNECT_USEC);
+                sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        } else {
+                log_notice("The bus is back");
+        }
+        return 0;
+}
+
+static void broker_disconnect(struct broker *b)
+{
+        while (b->senders)
+                sender_free(b->senders);
+        if (b->endpoint.bus) {
+                sd_bus_detach_event(b->endpoint.bus);
+                sd_bus_close(b->endpoint.bus);
+                b->endpoint.bus = sd_bus_unref(b->endpoint.bus);
+        }
+}
+
+/* The broker went away. Contexts stay, direct connections go on; the bus is tried again. */
+static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct broker *b = userdata;
+
+        log_warning("The connection to the bus is lost; trying again every second");
+        sd_event_source_set_time(b->reconnect, now_boottime_usec() + RECONNECT_USEC / 10);
+        sd_event_source_set_enabled(b->reconnect, SD_EVENT_ONESHOT);
+        return 0;
+}
+
+static int broker_connect(struct broker *b)
+{
+        sd_bus *bus;
+        int r;
+
+        broker_disconnect(b);
+        r = b->user ? sd_bus_open_user(&b->endpoint.bus) : sd_bus_open_system(&b->endpoint.bus);
+        if (r < 0)
+                return r;
+        bus = b->endpoint.bus;
+        if ((r = sd_bus_add_filter(bus, NULL, on_message, b)) < 0 ||
+                        (r = sd_bus_match_signal_async(bus, NULL, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                         "org.freedesktop.DBus", "NameOwnerChanged", on_name_gone, NULL, b)) < 0 ||
+                        (r = sd_bus_match_signal(bus, NULL, "org.freedesktop.DBus.Local", "/org/freedesktop/DBus/Local",
+                                         "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, b)) < 0 ||
+                        (r = endpoint_add_objects(&b->endpoint)) < 0 ||
+                        (r = sd_bus_attach_event(bus, b->endpoint.service->event, SD_EVENT_PRIORITY_NORMAL)) < 0 ||
+                        (r = sd_bus_request_name(bus, CTXD_BUS_NAME, 0)) < 0)
+                return r;
+        return 0;
+}
+
+int broker_new(struct service *s, bool user, struct broker **ret)
+{
+        struct broker *b = calloc(1, sizeof *b);
+        int r;
+
+        if (!b)
+                return -ENOMEM;
+        b->user = user;
+        b->endpoint = (struct endpoint){.service = s, .peer_of = broker_peer, .sent = broker_sent};
+        r = sd_event_add_time(s->event, &b->reconnect, CLOCK_BOOTTIME, 0, 1, on_reconnect, b);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(b->reconnect, SD_EVENT_OFF);
+        if (r >= 0)
+                r = broker_connect(b);
+        if (r < 0) {
+                broker_free(b);
+                return r;
+        }
+        *ret = b;
+        return 0;
+}
+
+struct broker *broker_free(struct broker *b)
+{
+        if (!b)
+                return NULL;
+        if (b->endpoint.bus)
+                sd_bus_flush(b->endpoint.bus);
+        broker_disconnect(b);
+        sd_event_source_disable_unref(b->reconnect);
+        free(b);
+        return NULL;
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "daemon/bus/connection.h"
+#include "daemon/bus/vtables.h"
+#include "daemon/util/cleanup.h"
+#include "daemon/util/log.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+#define MESSAGES_AT_ONCE 64   /* then others are served */
+#define MESSAGES_UNREAD 8192  /* replies and signals that a client may leave unread before it is dropped */
+
+struct connection {
+        struct endpoint endpoint; /* first: the vtables' userdata */
+        struct peer *peer;
+        struct user *user;
+        struct charge charge;
+        sd_event_source *io, *timer;
+        LIST_ENTRY(connection) connections;
+};
+
+static struct peer *connection_peer(struct endpoint *e, sd_bus_message *m)
+{
+        return ((struct connection *) e)->peer;
+}
+
+struct connection *connection_free(struct connection *c)
+{
+        if (!c)
+                return NULL;
+        sd_event_source_disable_unref(c->io);
+        sd_event_source_disable_unref(c->timer);
+        if (c->endpoint.bus) {
+                sd_bus_close(c->endpoint.bus);
+                sd_bus_unref(c->endpoint.bus);
+        }
+        peer_free(c->peer);
+        charge_deinit(&c->charge);
+        user_unref(&c->endpoint.service->tree->users, c->user);
+        LIST_REMOVE(c, connections);
+        c->endpoint.service->n_connections--;
+        free(c);
+        return NULL;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata);
+
+/* Watches for what sd-bus now waits for. */
+static int connection_watch(struct connection *c)
+{
+        sd_bus *bus = c->endpoint.bus;
+        uint64_t until;
+        int events, r;
+
+        events = sd_bus_get_events(bus);
+        if (events < 0)
+                return events;
+        r = sd_event_source_set_io_events(c->io, (events & POLLIN ? EPOLLIN : 0u) | (events & POLLOUT ? EPOLLOUT : 0u));
+        if (r < 0)
+                return r;
+        r = sd_bus_get_timeout(bus, &until);
+        if (r < 0)
+                return r;
+        if (r == 0 || until == UINT64_MAX)
+                return c->timer ? sd_event_source_set_enabled(c->timer, SD_EVENT_OFF) : 0;
+        if (!c->timer)
+                return sd_event_add_time(c->endpoint.service->event, &c->timer, CLOCK_MONOTONIC, until, 1, on_timer, c);
+        r = sd_event_source_set_time(c->timer, until);
+        return r < 0 ? r : sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
+}
+
+static void connection_process(struct connection *c)
+{
+        sd_bus *bus = c->endpoint.bus;
+        uint64_t unread;
+        int r = 1;
+
+        for (int i = 0; i < MESSAGES_AT_ONCE && r > 0; i++)
+                r = sd_bus_process(bus, NULL);
+        if (r >= 0 && sd_bus_is_open(bus) <= 0)
+                r = -ECONNRESET;
+        if (r >= 0 && sd_bus_get_n_queued_write(bus, &unread) >= 0 && unread > MESSAGES_UNREAD) {
+                log_warning("Uid %u (pid %d) does not read its replies: its connection is closed", c->peer->caller.uid,
+                                c->peer->caller.pid);
+                r = -ENOBUFS;
+        }
+        if (r >= 0)
+                r = connection_watch(c);
+        if (r < 0)
+                connection_free(c);
+}
+
+static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        connection_process(userdata);
+        return 0;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        connection_process(userdata);
+        return 0;
+}
+
+/* A signal was queued while another connection's request, or none, was at work. */
+static void connection_sent(struct endpoint *e)
+{
+        struct connection *c = (struct connection *) e;
+
+        if (connection_watch(c) < 0)
+                sd_event_source_set_io_events(c->io, EPOLLIN | EPOLLOUT); /* on_io meets the error */
+}
+
+static int peer_identify(struct peer *p, int fd)
+{
+        struct ucred cred;
+        socklen_t length = sizeof cred;
+        gid_t *gids;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) < 0)
+                return -errno;
+        p->caller.uid = cred.uid;
+        p->caller.gid = cred.gid;
+        p->caller.pid = cred.pid;
+
+        length = sizeof p->pidfd;
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &p->pidfd, &length) < 0)
+                p->pidfd = -1; /* before Linux 6.5, or gone */
+
+        length = 64 * sizeof *gids;
+        for (;;) {
+                gids = malloc(length);
+                if (!gids)
+                        return -ENOMEM;
+                if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, gids, &length) >= 0)
+                        break;
+                free(gids);
+                if (errno != ERANGE)
+                        return -errno;
+        }
+        p->gids = gids;
+        p->caller.gids = gids;
+        p->caller.n_gids = length / sizeof *gids;
+        peer_read_comm(p);
+        return 0;
+}
+
+static int refuse_over_quota(struct connection *c)
+{
+        const struct user *u = c->user;
+
+        log_debug("Uid %u has %" PRIu64 " connections: one more is refused", u->uid, u->used[RESOURCE_CONNECTIONS]);
+        return -EDQUOT;
+}
+
+int connection_accept(struct service *s, int fd)
+{
+        _cleanup_close_ int owned = fd;
+        struct connection *c;
+        char name[32];
+        int r;
+
+        c = calloc(1, sizeof *c);
+        if (!c)
+                return -ENOMEM;
+        c->endpoint = (struct endpoint){.service = s, .peer_of = connection_peer, .sent = connection_sent};
+        LIST_INSERT_HEAD(&s->connections, c, connections);
+        s->n_connections++;
+
+        snprintf(name, sizeof name, ":1.%" PRIu64, ++s->last_connection);
+        c->peer = peer_new(&c->endpoint, name);
+        r = c->peer ? peer_identify(c->peer, fd) : -ENOMEM;
+        if (r < 0)
+                goto fail;
+        c->user = user_ref(&s->tree->users, c->peer->caller.uid);
+        r = c->user ? charge_init(&c->charge, &s->tree->users, c->user, RESOURCE_CONNECTIONS, 1) : -ENOMEM;
+        if (r == -EDQUOT)
+                r = refuse_over_quota(c);
+        if (r < 0)
+                goto fail;
+
+        if ((r = sd_bus_new(&c->endpoint.bus)) < 0 || (r = sd_bus_set_fd(c->endpoint.bus, fd, fd)) < 0)
+                goto fail;
+        TAKE_FD(owned);
+        sd_id128_t id;
+        if ((r = sd_id128_from_string(s->server_id, &id)) < 0 ||
+                        (r = sd_bus_set_server(c->endpoint.bus, 1, id)) < 0 ||
+                        (r = sd_bus_negotiate_fds(c->endpoint.bus, 1)) < 0 ||
+                        (r = sd_bus_set_sender(c->endpoint.bus, ":1.0")) < 0 ||
+                        (r = sd_bus_start(c->endpoint.bus)) < 0 || (r = endpoint_add_objects(&c->endpoint)) < 0 ||
+                        (r = sd_bus_add_object_vtable(c->endpoint.bus, NULL, "/org/freedesktop/DBus",
+                                         "org.freedesktop.DBus", driver_vtable, &c->endpoint)) < 0 ||
+                        (r = sd_event_add_io(s->event, &c->io, fd, EPOLLIN, on_io, c)) < 0 ||
+                        (r = connection_watch(c)) < 0)
+                goto fail;
+        return 0;
+fail:
+        connection_free(c);
+        return r;
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* org.ctxd1.Context: each context as an object, found by its path. What the caller may not read is not there, in
+ * introspection as everywhere. Properties carry no change signals, since those would be broadcast: Subscribe is for
+ * that. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/bus/request.h"
+#include "daemon/bus/vtables.h"
+#include "daemon/util/cleanup.h"
+#include "proto/path.h"
+#include "daemon/util/clock.h"
+
+int context_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found, sd_bus_error *error)
+{
+        struct endpoint *e = userdata;
+        _cleanup_free_ char *name = NULL;
+        const struct peer *p = peer_current(bus);
+        struct refused refused;
+        struct context *c;
+
+        if (!p || path_from_object(path, &name) < 0)
+                return 0;
+        tree_settle(e->service->tree, now_boottime_usec());
+        if (tree_find(e->service->tree, &p->caller, name, &c, &refused) < 0)
+                return 0;
+        *ret_found = c;
+        return 1;
+}
+
+#define CHILDREN_MAX 10000 /* one introspection's; List goes on where this ends */
+
+int context_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes, sd_bus_error *error)
+{
+        struct endpoint *e = userdata;
+        _cleanup_free_ char *name = NULL;
+        const struct peer *p = peer_current(bus);
+        struct refused refused;
+        struct context *c;
+        char **nodes;
+        size_t n = 0;
+
+        if (!p || path_from_object(prefix, &name) < 0)
+                return 0;
+        if (tree_find(e->service->tree, &p->caller, name, &c, &refused) < 0)
+                return 0;
+        nodes = calloc((c->n_children < CHILDREN_MAX ? c->n_children : CHILDREN_MAX) + 1, sizeof *nodes);
+        if (!nodes)
+                return -ENOMEM;
+        for (const struct context *child = LIST_FIRST(&c->children); child && n < CHILDREN_MAX;
+                        child = LIST_NEXT(child, siblings)) {
+                char path[CTXD_PATH_MAX + 1];
+
+                if (child->released || !context_may_read(child, &p->caller))
+                        continue;
+                if (path_to_object(context_path(child, path), &nodes[n]) < 0)
+                        break;
+                n++;
+        }
+        *ret_nodes = nodes;
+        return 0;
+}
+
+#define METHOD(name)                                                                    \
+        static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
+        {                                                                               \
+                struct request q;                                                       \
+                int r = request_init_context(&q, m, userdata, error);                   \
+                return r < 0 ? r : verb_##name(&q);                                     \
+        }
+
+METHOD(cancel)
+METHOD(cancel_cause)
+METHOD(err)
+METHOD(done)
+METHOD(undone)
+METHOD(attach)
+METHOD(extend)
+METHOD(release)
+METHOD(derive)
+
+/* Each property is a statement about c that appends to reply. */
+#define PROPERTY(name, statement)                                                                              \
+        static int get_##name(sd_bus *bus, const char *path, const char *interface, const char *property,      \
+                        sd_bus_message *reply, void *userdata, sd_bus_error *error)                            \
+        {                                                                                                      \
+                const struct context *c = userdata;                                                            \
+                statement                                                                                      \
+        }
+
+PROPERTY(path, {
+        char buffer[CTXD_PATH_MAX + 1];
+        return sd_bus_message_append(reply, "s", context_path(c, buffer));
+})
+PROPERTY(id, { return sd_bus_message_append(reply, "t", c->id); })
+PROPERTY(parent, {
+        char buffer[CTXD_PATH_MAX + 1];
+        _cleanup_free_ char *object = NULL;
+        int r = path_to_object(context_path(c->parent ? c->parent : c, buffer), &object);
+        return r < 0 ? r : sd_bus_message_append(reply, "o", object);
+})
+PROPERTY(state, { return sd_bus_message_append(reply, "s", state_name(c)); })
+PROPERTY(err, { return sd_bus_message_append(reply, "s", context_err(c)); })
+PROPERTY(cause, { return sd_bus_message_append(reply, "s", context_is_done(c) ? context_cause(c, NULL) : ""); })
+PROPERTY(cause_error, {
+        int number = 0;
+        if (context_is_done(c))
+                context_cause(c, &number);
+        return sd_bus_message_append(reply, "i", number);
+})
+PROPERTY(cause_path, {
+        char buffer[CTXD_PATH_ID_MAX + 1] = "";
+        if (c->origin)
+                context_reference(c->origin, buffer);
+        return sd_bus_message_append(reply, "s", buffer);
+})
+PROPERTY(canceled_by, {
+        const struct cause *by = context_canceled_by(c);
+        if (!by)
+                return sd_bus_message_append(reply, "(uus)", UINT32_MAX, 0, "");
+        return sd_bus_message_append(reply, "(uus)", by->uid, (uint32_t) by->pid, by->comm);
+})
+PROPERTY(deadline, { return sd_bus_message_append(reply, "t", c->deadline_usec); })
+PROPERTY(created, { return sd_bus_message_append(reply, "t", c->created_usec); })
+PROPERTY(done, { return sd_bus_message_append(reply, "t", context_is_done(c) ? c->done_usec : CTXD_USEC_INFINITY); })
+PROPERTY(quiesce, {
+        return sd_bus_message_append(reply, "t", c->drained_usec ? c->drained_usec - c->done_usec : CTXD_USEC_INFINITY);
+})
+PROPERTY(owner_uid, { return sd_bus_message_append(reply, "u", c->uid); })
+PROPERTY(owner_gid, { return sd_bus_message_append(reply, "u", c->gid); })
+PROPERTY(mode, { return sd_bus_message_append(reply, "u", c->mode); })
+PROPERTY(values, { return append_values(reply, c); })
+PROPERTY(description, { return sd_bus_message_append(reply, "s", c->description ? c->description : ""); })
+
+#define U SD_BUS_VTABLE_UNPRIVILEGED
+#define CONST SD_BUS_VTABLE_PROPERTY_CONST
+
+const sd_bus_vtable context_vtable[] = {
+                SD_BUS_VTABLE_START(0),
+                SD_BUS_PROPERTY("Path", "s", get_path, 0, CONST),
+                SD_BUS_PROPERTY("Id", "t", get_id, 0, CONST),
+                SD_BUS_PROPERTY("Parent", "o", get_parent, 0, CONST),
+                SD_BUS_PROPERTY("State", "s", get_state, 0, 0),
+                SD_BUS_PROPERTY("Err", "s", get_err, 0, 0),
+                SD_BUS_PROPERTY("Cause", "s", get_cause, 0, 0),
+                SD_BUS_PROPERTY("CauseError", "i", get_cause_error, 0, 0),
+                SD_BUS_PROPERTY("CausePath", "s", get_cause_path, 0, 0),
+                SD_BUS_PROPERTY("CanceledBy", "(uus)", get_canceled_by, 0, 0),
+                SD_BUS_PROPERTY("DeadlineUSec", "t", get_deadline, 0, 0),
+                SD_BUS_PROPERTY("CreatedUSec", "t", get_created, 0, CONST),
+                SD_BUS_PROPERTY("DoneUSec", "t", get_done, 0, 0),
+                SD_BUS_PROPERTY("QuiesceUSec", "t", get_quiesce, 0, 0),
+                SD_BUS_PROPERTY("OwnerUID", "u", get_owner_uid, 0, CONST),
+                SD_BUS_PROPERTY("OwnerGID", "u", get_owner_gid, 0, CONST),
+                SD_BUS_PROPERTY("Mode", "u", get_mode, 0, CONST),
+                SD_BUS_PROPERTY("Values", "a{ss}", get_values, 0, CONST),
+                SD_BUS_PROPERTY("Description", "s", get_description, 0, CONST),
+
+                SD_BUS_METHOD_WITH_ARGS("Cancel", SD_BUS_ARGS("s", reason),
+                                SD_BUS_RESULT("b", first, "u", contexts, "u", members), method_cancel, U),
+                SD_BUS_METHOD_WITH_ARGS("CancelCause", SD_BUS_ARGS("i", error, "s", message),
+                                SD_BUS_RESULT("b", first, "u", contexts, "u", members), method_cancel_cause, U),
+                SD_BUS_METHOD_WITH_ARGS("Err", SD_BUS_NO_ARGS,
+                                SD_BUS_RESULT("s", err, "i", code, "i", error, "s", cause), method_err, U),
+                SD_BUS_METHOD_WITH_ARGS("Done", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", done), method_done, U),
+                SD_BUS_METHOD_WITH_ARGS("Undone", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_undone, U),
+                SD_BUS_METHOD_WITH_ARGS("Attach", SD_BUS_ARGS("h", pidfd, "a{sv}", options), SD_BUS_NO_RESULT,
+                                method_attach, U),
+                SD_BUS_METHOD_WITH_ARGS("Extend", SD_BUS_ARGS("t", deadline_usec), SD_BUS_NO_RESULT, method_extend, U),
+                SD_BUS_METHOD_WITH_ARGS("Release", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_release, U),
+                SD_BUS_METHOD_WITH_ARGS("Derive", SD_BUS_ARGS("s", label, "a{sv}", options),
+                                SD_BUS_RESULT("s", path, "t", id, "o", object), method_derive, U),
+                SD_BUS_VTABLE_END,
+};

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <systemd/sd-bus.h>
+
+#include "daemon/model/tree.h"
+
+/* Errors of the model become errors by name here, and nowhere else. Each sentence says what was wrong, and where it
+ * can, what to do. All return what a method handler returns for its caller to be told. */
+
+int error_refused(sd_bus_error *error, const struct refused *refused, int r);
+int error_invalid_args(sd_bus_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* From sd_bus_message_read() and its kin. */
+int error_malformed(sd_bus_error *error, int r);
+int error_gone(sd_bus_error *error); /* whoever asks cannot be asked about any more */
+int error_no_such_process(sd_bus_error *error, const char *what);

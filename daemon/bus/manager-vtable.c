@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* org.ctxd1.Manager: thin on purpose; the verbs do the work. proto/org.ctxd1.xml documents each member. */
+
+#include "daemon/bus/request.h"
+#include "daemon/bus/vtables.h"
+
+/* A member without a path, and one whose first argument is a path. */
+#define METHOD(name)                                                                    \
+        static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
+        {                                                                               \
+                struct request q;                                                       \
+                int r = request_init(&q, m, error);                                     \
+                return r < 0 ? r : verb_##name(&q);                                     \
+        }
+#define METHOD_ON_PATH(name)                                                            \
+        static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
+        {                                                                               \
+                struct request q;                                                       \
+                int r = request_init_path(&q, m, error);                                \
+                return r < 0 ? r : verb_##name(&q);                                     \
+        }
+
+METHOD(create)
+METHOD(current)
+METHOD(subscribe)
+METHOD(unsubscribe)
+METHOD_ON_PATH(cancel)
+METHOD_ON_PATH(cancel_cause)
+METHOD_ON_PATH(extend)
+METHOD_ON_PATH(release)
+METHOD_ON_PATH(done)
+METHOD_ON_PATH(undone)
+METHOD_ON_PATH(attach)
+METHOD_ON_PATH(processes)
+METHOD_ON_PATH(process)
+METHOD_ON_PATH(members)
+METHOD_ON_PATH(values)
+METHOD_ON_PATH(err)
+METHOD_ON_PATH(list)
+METHOD_ON_PATH(preview)
+METHOD_ON_PATH(leaks)
+METHOD_ON_PATH(page)
+
+static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+                void *userdata, sd_bus_error *error)
+{
+        return sd_bus_message_append(reply, "s", CTXD_VERSION);
+}
+
+/* Contexts with a path that the caller may read, and the tasks that are their members. */
+static void count(sd_bus *bus, const struct service *s, uint32_t *ret_contexts, uint32_t *ret_members)
+{
+        const struct peer *p = peer_current(bus);
+        const struct context *root = s->tree->background;
+
+        *ret_contexts = *ret_members = 0;
+        if (!p)
+                return;
+        for (const struct context *c = context_next(root, root); c;) {
+                if (c->released || !context_may_read(c, &p->caller)) {
+                        c = context_next_skip(c, root);
+                        continue;
+                }
+                (*ret_contexts)++;
+                if (c->busy)
+                        *ret_members += membership_count(s->effects, c, false);
+                c = context_next(c, root);
+        }
+}
+
+static int get_contexts(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+                void *userdata, sd_bus_error *error)
+{
+        const struct endpoint *e = userdata;
+        uint32_t contexts, members;
+
+        count(bus, e->service, &contexts, &members);
+        return sd_bus_message_append(reply, "u", contexts);
+}
+
+static int get_members(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+                void *userdata, sd_bus_error *error)
+{
+        const struct endpoint *e = userdata;
+        uint32_t contexts, members;
+
+        count(bus, e->service, &contexts, &members);
+        return sd_bus_message_append(reply, "u", members);
+}
+
+struct leak_count {
+        const struct peer *peer;
+        uint64_t n;
+};
+
+static int count_leak(void *userdata, struct context *c, const struct leak *leak)
+{
+        struct leak_count *l = userdata;
+
+        l->n += context_may_read(c, &l->peer->caller);
+        return 0;
+}
+
+static int get_leaks_found(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
+                void *userdata, sd_bus_error *error)
+{
+        const struct endpoint *e = userdata;
+        struct leak_count l = {.peer = peer_current(bus)};
+
+        /* Whoever may read all is told of all that were ever found; others of those that are still kept. */
+        if (l.peer && (l.peer->caller.uid == 0 || l.peer->caller.uid == e->service->tree->daemon_uid))
+                l.n = leaks_found(e->service->effects);
+        else if (l.peer)
+                leaks_each(e->service->effects, NULL, count_leak, &l);
+        return sd_bus_message_append(reply, "t", l.n);
+}
+
+static int get_membership_backend(sd_bus *bus, const char *path, const char *interface, const char *property,
+                sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+        const struct endpoint *e = userdata;
+
+        return sd_bus_message_append(reply, "s", membership_backend(e->service->effects));
+}
+
+static int get_probe_backend(sd_bus *bus, const char *path, const char *interface, const char *property,
+                sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+        const struct endpoint *e = userdata;
+
+        return sd_bus_message_append(reply, "s", probe_backend(e->service->effects));
+}
+
+static int get_probe_reason(sd_bus *bus, const char *path, const char *interface, const char *property,
+                sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+        const struct endpoint *e = userdata;
+
+        return sd_bus_message_append(reply, "s", probe_reason(e->service->effects));
+}
+
+static int get_last_sweep(sd_bus *bus, const char *path, const char *interface, const char *property,
+                sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+        const struct endpoint *e = userdata;
+
+        return sd_bus_message_append(reply, "t", probe_last_sweep_usec(e->service->effects));
+}
+
+/* Everybody may call: who may what is the tree's policy. */
+#define U SD_BUS_VTABLE_UNPRIVILEGED
+
+const sd_bus_vtable manager_vtable[] = {
+                SD_BUS_VTABLE_START(0),
+                SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+                SD_BUS_PROPERTY("Contexts", "u", get_contexts, 0, 0),
+                SD_BUS_PROPERTY("Members", "u", get_members, 0, 0),
+                SD_BUS_PROPERTY("LeaksFound", "t", get_leaks_found, 0, 0),
+                SD_BUS_PROPERTY("MembershipBackend", "s", get_membership_backend, 0, 0),
+                SD_BUS_PROPERTY("ProbeBackend", "s", get_probe_backend, 0, 0),
+                SD_BUS_PROPERTY("ProbeReason", "s", get_probe_reason, 0, 0),
+                SD_BUS_PROPERTY("LastSweepUSec", "t", get_last_sweep, 0, 0),
+
+                SD_BUS_METHOD_WITH_ARGS("Create", SD_BUS_ARGS("s", path, "a{sv}", options),
+                                SD_BUS_RESULT("s", path, "t", id, "o", object), method_create, U),
+                SD_BUS_METHOD_WITH_ARGS("Cancel", SD_BUS_ARGS("s", path, "s", reason),
+                                SD_BUS_RESULT("b", first, "u", contexts, "u", members), method_cancel, U),
+                SD_BUS_METHOD_WITH_ARGS("CancelCause", SD_BUS_ARGS("s", path, "i", error, "s", message),
+                                SD_BUS_RESULT("b", first, "u", contexts, "u", members), method_cancel_cause, U),
+                SD_BUS_METHOD_WITH_ARGS("Extend", SD_BUS_ARGS("s", path, "t", deadline_usec), SD_BUS_NO_RESULT,
+                                method_extend, U),
+                SD_BUS_METHOD_WITH_ARGS("Release", SD_BUS_ARGS("s", path), SD_BUS_NO_RESULT, method_release, U),
+                SD_BUS_METHOD_WITH_ARGS("Done", SD_BUS_ARGS("s", path), SD_BUS_RESULT("h", done), method_done, U),
+                SD_BUS_METHOD_WITH_ARGS("Undone", SD_BUS_ARGS("s", path), SD_BUS_NO_RESULT, method_undone, U),
+                SD_BUS_METHOD_WITH_ARGS("Attach", SD_BUS_ARGS("s", path, "h", pidfd, "a{sv}", options),
+                                SD_BUS_NO_RESULT, method_attach, U),
+                SD_BUS_METHOD_WITH_ARGS("Current", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", path), method_current, U),
+                SD_BUS_METHOD_WITH_ARGS("Processes", SD_BUS_ARGS("s", path, "b", recursive, "u", limit),
+                                SD_BUS_RESULT("a(utus)", processes, "b", truncated), method_processes, U),
+                SD_BUS_METHOD_WITH_ARGS("Process", SD_BUS_ARGS("s", path, "u", pid), SD_BUS_RESULT("h", pidfd),
+                                method_process, U),
+                SD_BUS_METHOD_WITH_ARGS("Members", SD_BUS_ARGS("s", path, "u", limit),
+                                SD_BUS_RESULT("a(uusst)", members, "b", truncated), method_members, U),
+                SD_BUS_METHOD_WITH_ARGS("Values", SD_BUS_ARGS("s", path), SD_BUS_RESULT("a{ss}", values),
+                                method_values, U),
+                SD_BUS_METHOD_WITH_ARGS("Err", SD_BUS_ARGS("s", path),
+                                SD_BUS_RESULT("s", err, "i", code, "i", error, "s", cause), method_err, U),
+                SD_BUS_METHOD_WITH_ARGS("List", SD_BUS_ARGS("s", prefix, "s", after, "u", limit),
+                                SD_BUS_RESULT("a(ststts)", contexts, "b", truncated), method_list, U),
+                SD_BUS_METHOD_WITH_ARGS("Preview", SD_BUS_ARGS("s", path, "u", limit),
+                                SD_BUS_RESULT("u", contexts, "u", members, "a(uusst)", tasks, "b", truncated),
+                                method_preview, U),
+                SD_BUS_METHOD_WITH_ARGS("Leaks", SD_BUS_ARGS("s", prefix, "u", limit),
+                                SD_BUS_RESULT("a(sta{sv})", leaks, "b", truncated), method_leaks, U),
+                SD_BUS_METHOD_WITH_ARGS("Page", SD_BUS_ARGS("s", path),
+                                SD_BUS_RESULT("h", page, "t", offset, "t", word), method_page, U),
+                SD_BUS_METHOD_WITH_ARGS("Subscribe", SD_BUS_ARGS("s", prefix), SD_BUS_NO_RESULT, method_subscribe, U),
+                SD_BUS_METHOD_WITH_ARGS("Unsubscribe", SD_BUS_ARGS("s", prefix), SD_BUS_NO_RESULT,
+                                method_unsubscribe, U),
+
+                SD_BUS_SIGNAL_WITH_ARGS("ContextNew", SD_BUS_ARGS("s", path, "t", id), 0),
+                SD_BUS_SIGNAL_WITH_ARGS("ContextDone", SD_BUS_ARGS("s", path, "t", id, "s", err, "s", cause), 0),
+                SD_BUS_SIGNAL_WITH_ARGS("ContextRemoved", SD_BUS_ARGS("s", path, "t", id), 0),
+                SD_BUS_SIGNAL_WITH_ARGS("LeakFound", SD_BUS_ARGS("s", path, "t", id, "a{sv}", report), 0),
+                SD_BUS_SIGNAL_WITH_ARGS("LeakResolved", SD_BUS_ARGS("s", path, "t", id, "a{sv}", report), 0),
+                SD_BUS_VTABLE_END,
+};

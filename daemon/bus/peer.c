@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/bus/peer.h"
+#include "daemon/util/cleanup.h"
+
+struct peer *peer_new(struct endpoint *e, const char *name)
+{
+        struct peer *p = calloc(1, sizeof *p);
+
+        if (!p)
+                return NULL;
+        p->name = strdup(name);
+        if (!p->name) {
+                free(p);
+                return NULL;
+        }
+        p->endpoint = e;
+        p->pidfd = -1;
+        p->caller.uid = (uid_t) -1;
+        p->caller.gid = (gid_t) -1;
+        LIST_INIT(&p->subscriptions);
+        return p;
+}
+
+struct peer *peer_free(struct peer *p)
+{
+        if (!p)
+                return NULL;
+        while (!LIST_EMPTY(&p->subscriptions)) {
+                struct subscription *s = LIST_FIRST(&p->subscriptions);
+
+                LIST_REMOVE(s, all);
+                LIST_REMOVE(s, of_peer);
+                free(s);
+        }
+        process_unref(p->process);
+        closep(&p->pidfd);
+        free(p->gids);
+        free(p->name);
+        free(p);
+        return NULL;
+}
+
+void peer_read_comm(struct peer *p)
+{
+        char path[32];
+        FILE *f;
+
+        if (p->caller.pid <= 0)
+                return;
+        snprintf(path, sizeof path, "/proc/%d/comm", p->caller.pid);
+        f = fopen(path, "re");
+        if (!f)
+                return;
+        if (fgets(p->caller.comm, sizeof p->caller.comm, f))
+                p->caller.comm[strcspn(p->caller.comm, "\n")] = '\0';
+        fclose(f);
+}
+
+int peer_process(struct peer *p, struct process **ret)
+{
+        int r = 0;
+
+        if (!p->process) {
+                struct effects *e = p->endpoint->service->effects;
+
+                if (p->pidfd >= 0)
+                        r = process_acquire(e, p->pidfd, &p->process);
+                else if (p->caller.pid > 0)
+                        r = process_acquire_pid(e, p->caller.pid, &p->process);
+                else
+                        r = -ESRCH; /* it lives in a pid namespace that we do not see into */
+        }
+        if (r < 0)
+                return r;
+        *ret = p->process;
+        return 0;
+}
+
+struct endpoint *endpoint_current(sd_bus *bus)
+{
+        /* A context vtable's userdata is the context that was found; the slot's stays what was registered. */
+        return sd_bus_slot_get_userdata(sd_bus_get_current_slot(bus));
+}
+
+struct peer *peer_current(sd_bus *bus)
+{
+        struct endpoint *e = endpoint_current(bus);
+        sd_bus_message *m = sd_bus_get_current_message(bus);
+
+        return m ? e->peer_of(e, m) : NULL;
+}
+
+struct peer *peer_of_message(sd_bus_message *m)
+{
+        struct endpoint *e = endpoint_current(sd_bus_message_get_bus(m));
+
+        return e->peer_of(e, m);
+}

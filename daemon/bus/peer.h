@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "daemon/bus/service.h"
+
+/* Who is at the other end: an identity from the kernel (socket credentials) or from the broker, which has it from
+ * there, never a number that the client sent. */
+
+struct endpoint;
+
+struct subscription {
+        struct peer *peer;
+        LIST_ENTRY(subscription) all;     /* of the service */
+        LIST_ENTRY(subscription) of_peer;
+        char prefix[]; /* a path; "/" is everything */
+};
+
+struct peer {
+        struct endpoint *endpoint;
+        struct caller caller; /* what the model asks about */
+        gid_t *gids;
+        int pidfd; /* from the kernel or the broker; -1: ask by pid */
+        struct process *process; /* made on first use */
+        LIST_HEAD(, subscription) subscriptions;
+        uint32_t n_subscriptions;
+        char *name; /* unique name: where signals go */
+};
+
+#define PEER_SUBSCRIPTIONS_MAX 256
+
+/* A bus that requests come in by: one direct connection, or the broker's with many peers. The first member of both,
+ * and the userdata of every vtable. */
+struct endpoint {
+        struct service *service;
+        sd_bus *bus;
+        struct peer *(*peer_of)(struct endpoint *e, sd_bus_message *m); /* NULL: not known (any more) */
+        void (*sent)(struct endpoint *e); /* something was queued outside of a request */
+};
+
+struct peer *peer_new(struct endpoint *e, const char *name);
+struct peer *peer_free(struct peer *p);
+
+/* Reads the command of the peer's process into p->caller.comm; best effort. */
+void peer_read_comm(struct peer *p);
+
+/* The peer's process, borrowed; 0 or -ESRCH when it has gone. */
+int peer_process(struct peer *p, struct process **ret);
+
+/* In a callback of a vtable on this bus: the endpoint, and who asks. */
+struct endpoint *endpoint_current(sd_bus *bus);
+struct peer *peer_current(sd_bus *bus);
+struct peer *peer_of_message(sd_bus_message *m);
+
+/* Adds the objects of the API to a bus. */
+int endpoint_add_objects(struct endpoint *e);

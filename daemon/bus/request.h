@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "daemon/bus/peer.h"
+
+/* One method call: who asks, on which context, and where the answer goes. The Manager's members take a path first,
+ * the Context's have theirs by object; from there on both are the same verbs. */
+
+struct request {
+        struct service *service;
+        struct endpoint *endpoint;
+        struct peer *peer;
+        struct context *context; /* NULL: the verb names none */
+        sd_bus_message *message;
+        sd_bus_error *error;
+};
+
+int request_init(struct request *q, sd_bus_message *m, sd_bus_error *error);
+/* Reads a path from the message and finds it. */
+int request_init_path(struct request *q, sd_bus_message *m, sd_bus_error *error);
+int request_init_context(struct request *q, sd_bus_message *m, struct context *c, sd_bus_error *error);
+
+/* 0, or the AccessDenied that the caller is to be told. */
+int request_want_write(struct request *q);
+/* 0, or NotCancelable: for what makes no sense on the background. */
+int request_want_cancelable(struct request *q);
+
+/* Attaching, which Create does as well: how the members of this attach end, if the caller may signal the process of
+ * pidfd; whether it may take a member out of a context; and what a refusal of membership_attach() is called. */
+struct attach_options;
+int request_attach_policy(struct request *q, int pidfd, const struct attach_options *options, struct policy *ret);
+bool request_may_leave(void *request, const struct context *from);
+int request_attach_error(struct request *q, const struct refused *refused, int r);
+
+/* Carries out the effects; as the last step before a reply. */
+uint32_t request_commit(struct request *q);
+
+/* The verbs: the message stands after the path. Each replies, or returns what sd-bus is to answer. */
+int verb_create(struct request *q); /* Create(s path, a{sv}) */
+int verb_derive(struct request *q); /* Derive(s label, a{sv}) on q->context */
+int verb_cancel(struct request *q);
+int verb_cancel_cause(struct request *q);
+int verb_extend(struct request *q);
+int verb_release(struct request *q);
+
+int verb_done(struct request *q);
+int verb_undone(struct request *q);
+int verb_page(struct request *q);
+int verb_attach(struct request *q);
+int verb_process(struct request *q);
+
+int verb_err(struct request *q);
+int verb_values(struct request *q);
+int verb_list(struct request *q);
+int verb_processes(struct request *q);
+int verb_members(struct request *q);
+int verb_preview(struct request *q);
+int verb_leaks(struct request *q);
+int verb_current(struct request *q);
+int verb_subscribe(struct request *q);
+int verb_unsubscribe(struct request *q);
+
+/* Shared with the properties and signals. */
+const char *state_name(const struct context *c);
+int append_values(sd_bus_message *m, const struct context *c);
+int append_leak(sd_bus_message *m, const struct context *c, const struct leak *leak);

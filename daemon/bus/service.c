@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "daemon/bus/broker.h"
+#include "daemon/bus/connection.h"
+#include "daemon/bus/peer.h"
+#include "daemon/bus/service.h"
+#include "daemon/bus/vtables.h"
+#include "daemon/util/cleanup.h"
+#include "daemon/util/log.h"
+
+int endpoint_add_objects(struct endpoint *e)
+{
+        int r;
+
+        r = sd_bus_add_object_vtable(e->bus, NULL, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, manager_vtable, e);
+        if (r >= 0)
+                r = sd_bus_add_fallback_vtable(e->bus, NULL, CTXD_CONTEXT_OBJECT, CTXD_CONTEXT_INTERFACE,
+                                context_vtable, context_find, e);
+        if (r >= 0)
+                r = sd_bus_add_node_enumerator(e->bus, NULL, CTXD_CONTEXT_OBJECT, context_enumerate, e);
+        return r;
+}
+
+int service_init(struct service *s, sd_event *event, struct tree *tree, struct effects *effects)
+{
+        sd_id128_t id;
+        int r;
+
+        *s = (struct service){.tree = tree, .effects = effects, .listen_fd = -1, .reserve_fd = -1};
+        LIST_INIT(&s->connections);
+        LIST_INIT(&s->subscriptions);
+        r = sd_id128_randomize(&id);
+        if (r < 0)
+                return r;
+        sd_id128_to_string(id, s->server_id);
+        s->event = sd_event_ref(event);
+        return 0;
+}
+
+void service_deinit(struct service *s)
+{
+        while (!LIST_EMPTY(&s->connections))
+                connection_free(LIST_FIRST(&s->connections));
+        s->broker = broker_free(s->broker);
+        s->listen_source = sd_event_source_disable_unref(s->listen_source);
+        if (s->socket_path)
+                unlink(s->socket_path);
+        free(s->socket_path);
+        closep(&s->listen_fd);
+        closep(&s->reserve_fd);
+        s->event = sd_event_unref(s->event);
+}
+
+/* With no descriptor left a connection cannot be taken, and one that stays in the queue wakes the loop for ever. So
+ * one descriptor is held in reserve, and given up for as long as it takes to turn the caller away. */
+static void turn_away(struct service *s)
+{
+        int fd;
+
+        closep(&s->reserve_fd);
+        fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        closep(&fd);
+        s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static int on_connection(sd_event_source *source, int listen_fd, uint32_t revents, void *userdata)
+{
+        struct service *s = userdata;
+        int fd, r;
+
+        fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0) {
+                if (errno == EMFILE || errno == ENFILE) {
+                        log_warning("No descriptor is left for a new connection; LimitNOFILE= raises the limit");
+                        turn_away(s);
+                }
+                return 0; /* the client's fault, or its going away: nobody else's business */
+        }
+        r = connection_accept(s, fd);
+        if (r < 0)
+                log_debug("A connection was not taken: %s", strerror(-r));
+        return 0;
+}
+
+int service_listen(struct service *s, const char *path)
+{
+        union {
+                struct sockaddr address;
+                struct sockaddr_un un;
+        } a = {.un.sun_family = AF_UNIX};
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        if (strlen(path) >= sizeof a.un.sun_path)
+                return -ENAMETOOLONG;
+        strcpy(a.un.sun_path, path);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        /* One that listens there must not lose its name to us. */
+        if (connect(fd, &a.address, sizeof a.un) >= 0)
+                return -EADDRINUSE;
+        closep(&fd);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        unlink(path);
+        if (bind(fd, &a.address, sizeof a.un) < 0 || chmod(path, 0666) < 0 || listen(fd, SOMAXCONN) < 0)
+                return -errno;
+        s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        s->socket_path = strdup(path);
+        if (!s->socket_path)
+                return -ENOMEM;
+        r = sd_event_add_io(s->event, &s->listen_source, fd, EPOLLIN, on_connection, s);
+        if (r < 0)
+                return r;
+        s->listen_fd = TAKE_FD(fd);
+        return 0;
+}
+
+int service_own_name(struct service *s, bool user)
+{
+        return broker_new(s, user, &s->broker);
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What a client gets to hold (descriptors), and members, whom the context holds. */
+
+#include <errno.h>
+#include <stdarg.h>
+
+#include "daemon/bus/error.h"
+#include "daemon/bus/options.h"
+#include "daemon/bus/request.h"
+#include "daemon/util/cleanup.h"
+
+/* For a borrowed descriptor: the reply takes its copy before the commit, which may let go of what was lent. */
+static int reply_and_commit(struct request *q, const char *types, ...)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        va_list ap;
+        int r;
+
+        r = sd_bus_message_new_method_return(q->message, &reply);
+        if (r >= 0) {
+                va_start(ap, types);
+                r = sd_bus_message_appendv(reply, types, ap);
+                va_end(ap);
+        }
+        request_commit(q);
+        if (r < 0)
+                return r;
+        return sd_bus_send(NULL, reply, NULL);
+}
+
+int verb_done(struct request *q)
+{
+        struct refused refused = {};
+        struct process *process;
+        int fd, r;
+
+        r = request_want_cancelable(q);
+        if (r < 0)
+                return r;
+        r = peer_process(q->peer, &process);
+        if (r < 0)
+                return error_gone(q->error);
+        r = handle_get(q->service->effects, process, q->context, &fd, &refused);
+        if (r == -EMFILE || r == -ENFILE)
+                return sd_bus_error_set(q->error, CTXD_ERROR_LIMITS_EXCEEDED,
+                                "The daemon has no descriptor left; LimitNOFILE= of its unit raises the limit");
+        if (r == -EDQUOT)
+                return error_refused(q->error, &refused, r);
+        if (r < 0)
+                return r;
+        return reply_and_commit(q, "h", fd);
+}
+
+int verb_undone(struct request *q)
+{
+        struct process *process;
+        int r;
+
+        r = peer_process(q->peer, &process);
+        if (r < 0)
+                return error_gone(q->error);
+        r = handle_drop(q->service->effects, process, q->context);
+        /* A handle that was signalled is not kept, so there may be nothing to give up. */
+        if (r < 0 && r != -ENOENT)
+                return r;
+        request_commit(q);
+        return sd_bus_reply_method_return(q->message, NULL);
+}
+
+int verb_page(struct request *q)
+{
+        const struct caller *caller = &q->peer->caller;
+        uint64_t offset, word;
+        int fd, r;
+
+        r = request_want_cancelable(q);
+        if (r < 0)
+                return r;
+        /* A page holds the states of all contexts of a uid: it is for that uid alone. */
+        if (caller->uid != q->context->uid && caller->uid != 0) {
+                struct refused refused = {.reason = REFUSED_ACCESS,
+                                .detail = "the state page is for its owner alone; use Done and Err"};
+
+                context_reference(q->context, refused.path);
+                return error_refused(q->error, &refused, -EACCES);
+        }
+        r = page_get(q->service->effects, q->context, &fd, &offset, &word);
+        if (r < 0)
+                return r;
+        return reply_and_commit(q, "htt", fd, offset, word);
+}
+
+int request_attach_policy(struct request *q, int pidfd, const struct attach_options *options, struct policy *ret)
+{
+        struct process *process;
+        uid_t uids[3];
+        char comm[16];
+        uid_t uid = q->peer->caller.uid;
+        int r;
+
+        r = process_acquire(q->service->effects, pidfd, &process);
+        if (r == -ESRCH)
+                return error_no_such_process(q->error, "The process to attach has exited already");
+        if (r < 0)
+                return error_invalid_args(q->error, "That descriptor is no pidfd of a process");
+        r = process_read(process, uids, comm);
+        process_unref(process);
+        if (r < 0)
+                return error_no_such_process(q->error, "The process to attach has exited already");
+        /* Who attaches a process has it signalled on cancel: it needs to be allowed to do that by itself. */
+        if (uid != 0 && (uids[0] != uid || uids[1] != uid || uids[2] != uid))
+                return sd_bus_error_set(q->error, CTXD_ERROR_ACCESS_DENIED,
+                                "Only a process that you may signal can be attached, and this one is another user's");
+
+        *ret = (struct policy){.signal = options->signal, .uid = uid, .kill_after_usec = CTXD_USEC_INFINITY};
+        if (options->has_kill_after)
+                ret->kill_after_usec = options->kill_after_usec;
+        else if (options->signal != 0)
+                ret->kill_after_usec = q->service->kill_after_usec;
+        return 0;
+}
+
+bool request_may_leave(void *request, const struct context *from)
+{
+        const struct request *q = request;
+
+        return context_may_write(from, &q->peer->caller);
+}
+
+int request_attach_error(struct request *q, const struct refused *refused, int r)
+{
+        if (r == -ESRCH)
+                return error_no_such_process(q->error, "The process to attach has exited already");
+        if (r == -EALREADY || r == -EACCES || r == -EDQUOT)
+                return error_refused(q->error, refused, r);
+        if (r == -EINVAL)
+                return error_invalid_args(q->error, "That descriptor is no pidfd of a process");
+        return r;
+}
+
+int verb_attach(struct request *q)
+{
+        struct attach_options options;
+        struct refused refused = {};
+        struct policy policy;
+        int pidfd, r;
+
+        r = sd_bus_message_read(q->message, "h", &pidfd);
+        if (r < 0)
+                return error_malformed(q->error, r);
+        r = options_read_attach(q->message, &options, q->error);
+        if (r < 0)
+                return r;
+        r = request_want_cancelable(q);
+        if (r < 0)
+                return r;
+        r = request_want_write(q);
+        if (r < 0)
+                return r;
+        r = request_attach_policy(q, pidfd, &options, &policy);
+        if (r < 0)
+                return r;
+        r = membership_attach(q->service->effects, q->context, pidfd, &policy, request_may_leave, q, &refused);
+        if (r < 0) {
+                request_commit(q);
+                return request_attach_error(q, &refused, r);
+        }
+        request_commit(q);
+        return sd_bus_reply_method_return(q->message, NULL);
+}
+
+int verb_process(struct request *q)
+{
+        _cleanup_free_ struct member_process *members = NULL;
+        uint32_t pid;
+        size_t n;
+        int r;
+
+        r = sd_bus_message_read(q->message, "u", &pid);
+        if (r < 0)
+                return error_malformed(q->error, r);
+        r = membership_processes(q->service->effects, q->context, true, &members, &n);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n; i++) {
+                struct process *process;
+
+                if (members[i].pid != pid)
+                        continue;
+                /* The start time tells that the number was not used again since the list was made. */
+                r = process_acquire_member(q->service->effects, &members[i], &process);
+                if (r < 0)
+                        break;
+                r = sd_bus_reply_method_return(q->message, "h", process_pidfd(process));
+                process_unref(process);
+                return r;
+        }
+        return sd_bus_error_setf(q->error, CTXD_ERROR_NO_SUCH_PROCESS, "Process %u is no member of this context", pid);
+}

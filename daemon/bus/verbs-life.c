@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Making and ending contexts. The order of each verb: parse, validate, authorise, change the model, carry out the
+ * effects, reply; so that a refused call has changed nothing, and a reply comes after what it promises. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/bus/error.h"
+#include "daemon/bus/options.h"
+#include "daemon/bus/request.h"
+#include "daemon/util/cleanup.h"
+#include "proto/path.h"
+#include "daemon/util/clock.h"
+
+static struct cause *cause_of(const struct peer *p, int error, const char *message)
+{
+        return cause_new(error, message, p->caller.uid, p->caller.pid, p->caller.comm);
+}
+
+/* The processes that the options name, checked before anything is made. */
+struct parties {
+        struct process *owner; /* owned unless it is the peer's */
+        bool owner_is_peers;
+};
+
+static void parties_done(struct parties *p)
+{
+        if (!p->owner_is_peers)
+                process_unref(p->owner);
+}
+
+static int parties_find(struct request *q, const struct create_request *req, struct parties *ret)
+{
+        int r;
+
+        if (req->bind_caller) {
+                r = peer_process(q->peer, &ret->owner);
+                if (r < 0)
+                        return error_gone(q->error);
+                ret->owner_is_peers = true;
+        } else if (req->owner_pidfd >= 0) {
+                r = process_acquire(q->service->effects, req->owner_pidfd, &ret->owner);
+                if (r == -ESRCH)
+                        return error_no_such_process(q->error, "The owner has exited already");
+                if (r < 0)
+                        return error_invalid_args(q->error, "Option owner is no pidfd of a process");
+        }
+        return 0;
+}
+
+static int create(struct request *q, const char *path, struct create_request *req)
+{
+        struct service *s = q->service;
+        _cleanup_(parties_done) struct parties parties = {};
+        _cleanup_free_ char *object = NULL;
+        char reference[CTXD_PATH_MAX + 1];
+        struct policy policy = {};
+        struct refused refused = {};
+        struct context *c;
+        uint64_t id, now, deadline;
+        int r, made;
+
+        r = parties_find(q, req, &parties);
+        if (r < 0)
+                return r;
+        if (req->attach_pidfd >= 0) {
+                r = request_attach_policy(q, req->attach_pidfd, &req->attach, &policy);
+                if (r < 0)
+                        return r;
+        }
+        now = now_boottime_usec();
+        if (req->timeout_usec != CTXD_USEC_INFINITY && !__builtin_add_overflow(now, req->timeout_usec, &deadline) &&
+                        deadline < req->options.deadline_usec)
+                req->options.deadline_usec = deadline;
+
+        made = tree_create(s->tree, now, &q->peer->caller, path, &req->options, &c, &refused);
+        if (made < 0)
+                return error_refused(q->error, &refused, made);
+        if (req->attach_pidfd >= 0) {
+                r = membership_attach(s->effects, c, req->attach_pidfd, &policy, request_may_leave, q,
+                                &refused);
+                if (r < 0) {
+                        if (made > 0)
+                                tree_discard(s->tree, c);
+                        return request_attach_error(q, &refused, r);
+                }
+        }
+        if (parties.owner && made > 0) {
+                r = owner_bind(s->effects, c, parties.owner);
+                if (r < 0) {
+                        tree_discard(s->tree, c);
+                        return error_no_such_process(q->error, "The owner has exited already");
+                }
+        }
+
+        context_path(c, reference);
+        id = c->id;
+        request_commit(q);
+        r = path_to_object(reference, &object);
+        if (r < 0)
+                return r;
+        return sd_bus_reply_method_return(q->message, "sto", reference, id, object);
+}
+
+int verb_create(struct request *q)
+{
+        struct create_request req;
+        const char *path;
+        int r;
+
+        r = sd_bus_message_read(q->message, "s", &path);
+        if (r < 0)
+                return error_malformed(q->error, r);
+        r = options_read_create(q->message, &req, q->error);
+        if (r < 0)
+                return r;
+        return create(q, path, &req);
+}
+
+int verb_derive(struct request *q)
+{
+        char path[CTXD_PATH_MAX + 1 + CTXD_LABEL_MAX + 2];
+        struct create_request req;
+        const char *label;
+        size_t length;
+        int r;
+
+        r = sd_bus_message_read(q->message, "s", &label);
+        if (r < 0)
+                return error_malformed(q->error, r);
+        r = options_read_create(q->message, &req, q->error);
+        if (r < 0)
+                return r;
+        /* An empty label asks for one to be made up. */
+        if (label[0] != '\0' && !label_is_valid(label, strlen(label))) {
+                struct refused refused = {.reason = REFUSED_NAME,
+                                .detail = "a label is 1 to 128 of A-Z a-z 0-9 _ . : @ -, and not . or .."};
+
+                return error_refused(q->error, &refused, -EINVAL);
+        }
+        if (context_is_background(q->context))
+                path[0] = '\0';
+        else
+                context_path(q->context, path);
+        length = strlen(path);
+        if (length > 0 || label[0] == '\0')
+                path[length++] = '/';
+        strcpy(path + length, label);
+        return create(q, path, &req);
+}
+
+static int cancel(struct request *q, int error, const char *message)
+{
+        struct refused refused = {};
+        uint32_t contexts = 0, members;
+        struct cause *cause;
+        int r;
+
+        r = request_want_cancelable(q);
+        if (r < 0)
+                return r;
+        r = request_want_write(q);
+        if (r < 0)
+                return r;
+        if (strlen(message) > CTXD_REASON_MAX)
+                return error_invalid_args(q->error, "A reason has at most %d bytes", CTXD_REASON_MAX);
+        if (error < 0)
+                return error_invalid_args(q->error, "An error is an errno value, 0 or more, not %d", error);
+        cause = cause_of(q->peer, error, message);
+        if (!cause)
+                return -ENOMEM;
+        r = tree_cancel(q->service->tree, now_boottime_usec(), q->context, cause, &contexts, &refused);
+        if (r < 0)
+                return error_refused(q->error, &refused, r);
+        members = request_commit(q);
+        return sd_bus_reply_method_return(q->message, "buu", r, contexts, members);
+}
+
+int verb_cancel(struct request *q)
+{
+        const char *reason;
+        int r = sd_bus_message_read(q->message, "s", &reason);
+
+        return r < 0 ? error_malformed(q->error, r) : cancel(q, 0, reason);
+}
+
+int verb_cancel_cause(struct request *q)
+{
+        const char *message;
+        int error, r;
+
+        r = sd_bus_message_read(q->message, "is", &error, &message);
+        return r < 0 ? error_malformed(q->error, r) : cancel(q, error, message);
+}
+
+int verb_extend(struct request *q)
+{
+        struct refused refused = {};
+        uint64_t deadline;
+        int r;
+
+        r = sd_bus_message_read(q->message, "t", &deadline);
+        if (r < 0)
+                return error_malformed(q->error, r);
+        r = request_want_cancelable(q);
+        if (r < 0)
+                return r;
+        r = tree_extend(q->service->tree, now_boottime_usec(), &q->peer->caller, q->context, deadline, &refused);
+        if (r < 0)
+                return error_refused(q->error, &refused, r);
+        request_commit(q);
+        return sd_bus_reply_method_return(q->message, NULL);
+}
+
+int verb_release(struct request *q)
+{
+        struct refused refused = {};
+        int r;
+
+        r = request_want_cancelable(q);
+        if (r < 0)
+                return r;
+        r = request_want_write(q);
+        if (r < 0)
+                return r;
+        r = tree_release(q->service->tree, now_boottime_usec(), q->context, &q->peer->caller, &refused);
+        if (r < 0)
+                return error_refused(q->error, &refused, r);
+        request_commit(q);
+        return sd_bus_reply_method_return(q->message, NULL);
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What can be asked. Lists show what the caller may read, stop at a limit, and say when they did. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/bus/error.h"
+#include "daemon/bus/request.h"
+#include "daemon/util/cleanup.h"
+#include "proto/path.h"
+
+#define LIST_LIMIT_MAX 10000 /* and where the caller says 0 */
+
+static uint32_t bound(uint32_t limit)
+{
+        return limit == 0 || limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
+}
+
+const char *state_name(const struct context *c)
+{
+        switch ((enum context_state) c->state) {
+        case CONTEXT_ACTIVE:
+                return "active";
+        case CONTEXT_CANCELED:
+                return "canceled";
+        case CONTEXT_DEADLINE_EXCEEDED:
+                return "deadline-exceeded";
+        }
+        return "active";
+}
+
+int verb_err(struct request *q)
+{
+        const struct context *c = q->context;
+        const char *cause = "";
+        int error = 0;
+
+        if (context_is_done(c))
+                cause = context_cause(c, &error);
+        /* Strings are copied before the commit, which may forget the context. */
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        int r = sd_bus_message_new_method_return(q->message, &reply);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "siis", context_err(c), context_err_code(c), error, cause);
+        request_commit(q);
+        if (r < 0)
+                return r;
+        return sd_bus_send(NULL, reply, NULL);
+}
+
+int append_values(sd_bus_message *m, const struct context *c)
+{
+        int r;
+
+        r = sd_bus_message_open_container(m, SD_BUS_TYPE_ARRAY, "{ss}");
+        for (const struct context *a = c; a && r >= 0; a = a->parent)
+                for (size_t i = 0; i < a->n_values && r >= 0; i++) {
+                        const char *key = a->values[i].key;
+
+                        /* A nearer one hides it. */
+                        if (context_value(c, key) == a->values[i].value)
+                                r = sd_bus_message_append(m, "{ss}", key, a->values[i].value);
+                }
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+int verb_values(struct request *q)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_return(q->message, &reply);
+        if (r >= 0)
+                r = append_values(reply, q->context);
+        if (r < 0)
+                return r;
+        return sd_bus_send(NULL, reply, NULL);
+}
+
+/* Where the page after this one begins: behind the context "after", which may be gone if it came with its id,
+ * since siblings stand newest first. */
+static int list_resume(struct request *q, const char *after, const struct context **ret)
+{
+        struct tree *t = q->service->tree;
+        struct reference reference;
+        struct refused refused = {};
+        struct context *c;
+        const char *why;
+        char *slash;
+        int r;
+
+        r = tree_find(t, &q->peer->caller, after, &c, &refused);
+        if (r >= 0) {
+                if (!context_is_below(c, q->context) || c->released)
+                        return error_invalid_args(q->error, "%s is not in the list that is asked for", after);
+                *ret = context_next(c, q->context);
+                return 0;
+        }
+        if (refused.reason != REFUSED_NO_SUCH || reference_parse(after, q->peer->caller.uid, false, &reference, &why) < 0 ||
+                        reference.id == 0)
+                return error_refused(q->error, &refused, r);
+
+        slash = strrchr(reference.path, '/');
+        if (slash)
+                *slash = '\0';
+        r = tree_find(t, &q->peer->caller, slash ? reference.path : "/", &c, &refused);
+        if (r < 0)
+                return error_refused(q->error, &refused, r);
+        if (!context_is_below(c, q->context))
+                return error_invalid_args(q->error, "%s is not in the list that is asked for", after);
+        for (struct context *child = LIST_FIRST(&c->children); child; child = LIST_NEXT(child, siblings))
+                if (child->id < reference.id) {
+                        *ret = child;
+                        return 0;
+                }
+        *ret = context_next_skip(c, q->context);
+        return 0;
+}
+
+static int append_listed(sd_bus_message *m, const struct context *c)
+{
+        char path[CTXD_PATH_MAX + 1];
+
+        return sd_bus_message_append(m, "(ststts)", context_path(c, path), c->id, state_name(c), c->deadline_usec,
+                        c->created_usec, context_is_done(c) ? context_cause(c, NULL) : "");
+}
+
+int verb_list(struct request *q)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        const struct context *c = q->context;
+        const char *after;
+        uint32_t limit, n = 0;
+        int r;
+
+        r = sd_bus_message_read(q->message, "su", &after, &limit);
+        if (r < 0)
+                return error_malformed(q->error, r);
+        limit = bound(limit);
+        if (after[0] != '\0') {
+                r = list_resume(q, after, &c);
+                if (r < 0)
+                        return r;
+        }
+        r = sd_bus_message_new_method_return(q->message, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(ststts)");
+        while (c && r >= 0) {
+                if (c->released || !context_may_read(c, &q->peer->caller)) {
+                        /* Nothing below it has a path either; nor may more be read through what may not be. */
+                        c = context_next_skip(c, q->context);
+                        continue;
+                }
+                if (!context_is_background(c)) {
+                        if (n == limit)
+                                break;
+                        r = append_listed(reply, c);
+                        n++;
+                }
+                c = context_next(c, q->context);
+        }
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "b", c != NULL);
+        request_commit(q);
+        if (r < 0)
+                return r;
+        return sd_bus_send(NULL, reply, NULL);
+}
+
+static int append_task(sd_bus_message *m, const struct member_task *t)
+{
+        return sd_bus_message_append(m, "(uusst)", t->pid, t->tid, t->comm, t->pid == t->tid ? "process" : "thread",
+                        t->start_usec);
+}
+
+/* a(uusst), and whether there were more. */
+static int append_tasks(sd_bus_message *m, const struct member_task *tasks, size_t n, uint32_t limit)
+{
+        int r = sd_bus_message_open_container(m, SD_BUS_TYPE_ARRAY, "(uusst)");
+
+        for (size_t i = 0; i < n && i < limit && r >= 0; i++)
+                r = append_task(m, &tasks[i]);
+        if (r >= 0)
+                r = sd_bus_message_close_container(m);
+        return r < 0 ? r : sd_bus_message_append(m, "b", n > limit);
+}
+
+static int read_limit(struct request *q, uint32_t *ret)
+{
+        int r = sd_bus_message_read(q->message, "u", ret);
+
+        if (r < 0)
+                return error_malformed(q->error, r);
+        *ret = bound(*ret);
+        return 0;
+}
+
+int verb_processes(struct request *q)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_free_ struct member_process *members = NULL;
+        int recursive, r;
+        uint32_t limit;
+        size_t n;
+
+        r = sd_bus_message_read(q->message, "b", &recursive);
+        if (r < 0)
+                return error_malformed(q->error, r);
+        r = read_limit(q, &limit);
+        if (r < 0)
+                return r;
+        r = membership_processes(q->service->effects, q->context, recursive, &members, &n);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_new_method_return(q->message, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(utus)");
+        for (size_t i = 0; i < n && i < limit && r >= 0; i++)
+                r = sd_bus_message_append(reply, "(utus)", members[i].pid, members[i].start_usec, members[i].uid,
+                                members[i].comm);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "b", n > limit);
+        if (r < 0)
+                return r;
+        return sd_bus_send(NULL, reply, NULL);
+}
+
+int verb_members(struct request *q)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_free_ struct member_task *tasks = NULL;
+        uint32_t limit;
+        size_t n;
+        int r;
+
+        r = read_limit(q, &limit);
+        if (r < 0)
+                return r;
+        r = membership_tasks(q->service->effects, q->context, false, &tasks, &n);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_new_method_return(q->message, &reply);
+        if (r >= 0)
+                r = append_tasks(reply, tasks, n, limit);
+        if (r < 0)
+                return r;
+        return sd_bus_send(NULL, reply, NULL);
+}
+
+int verb_preview(struct request *q)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_free_ struct member_task *tasks = NULL;
+        uint32_t limit, contexts = 0;
+        size_t n;
+        int r;
+
+        r = read_limit(q, &limit);
+        if (r < 0)
+                return r;
+        for (const struct context *c = q->context; c;) {
+                bool done = context_is_done(c);
+
+                contexts += !done && !context_is_background(c);
+                c = done ? context_next_skip(c, q->context) : context_next(c, q->context);
+        }
+        r = membership_tasks(q->service->effects, q->context, true, &tasks, &n);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_new_method_return(q->message, &reply);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "uu", contexts, (uint32_t) n);
+        if (r >= 0)
+                r = append_tasks(reply, tasks, n, limit);
+        if (r < 0)
+                return r;
+        return sd_bus_send(NULL, reply, NULL);
+}
+
+struct leaks_reply {
+        const struct request *request;
+        sd_bus_message *reply;
+        uint32_t limit, n;
+        bool truncated;
+};
+
+static int one_leak(void *userdata, struct context *c, const struct leak *leak)
+{
+        struct leaks_reply *l = userdata;
+        char path[CTXD_PATH_MAX + 1];
+        int r;
+
+        if (!context_may_read(c, &l->request->peer->caller))
+                return 0;
+        if (l->n == l->limit) {
+                l->truncated = true;
+                return 1;
+        }
+        l->n++;
+        r = sd_bus_message_open_container(l->reply, SD_BUS_TYPE_STRUCT, "sta{sv}");
+        if (r >= 0)
+                r = sd_bus_message_append(l->reply, "st", context_path(c, path), c->id);
+        if (r >= 0)
+                r = append_leak(l->reply, c, leak);
+        return r < 0 ? r : sd_bus_message_close_container(l->reply);
+}
+
+int verb_leaks(struct request *q)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        struct leaks_reply l = {.request = q};
+        int r;
+
+        r = read_limit(q, &l.limit);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_new_method_return(q->message, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(sta{sv})");
+        l.reply = reply;
+        if (r >= 0)
+                r = leaks_each(q->service->effects, q->context, one_leak, &l);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "b", l.truncated);
+        if (r < 0)
+                return r;
+        return sd_bus_send(NULL, reply, NULL);
+}
+
+int verb_current(struct request *q)
+{
+        char reference[CTXD_PATH_ID_MAX + 1] = "/";
+        struct context *c = NULL;
+        struct process *process;
+        int r;
+
+        r = peer_process(q->peer, &process);
+        if (r < 0)
+                return error_gone(q->error);
+        c = membership_of(q->service->effects, process);
+        /* A member that may not read its context works for somebody who does not say for what. */
+        if (c && context_may_read(c, &q->peer->caller))
+                context_reference(c, reference);
+        return sd_bus_reply_method_return(q->message, "s", reference);
+}

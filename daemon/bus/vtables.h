@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <systemd/sd-bus.h>
+
+extern const sd_bus_vtable manager_vtable[];
+extern const sd_bus_vtable context_vtable[];
+extern const sd_bus_vtable driver_vtable[]; /* org.freedesktop.DBus, on direct connections */
+
+/* The context of an object path, if the caller may read it. */
+int context_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found, sd_bus_error *error);
+int context_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes, sd_bus_error *error);
