@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdint.h>
+
+#include "daemon/effect/effects.h"
+
+/* What ctxd.conf says. Times in µs, UINT64_MAX for infinity. */
+struct config {
+        uint64_t leak_grace_usec;
+        uint64_t retain_usec;
+        uint64_t kill_after_usec;
+        enum probe_mode probe;
+        uint64_t max_contexts;
+        uint64_t max_contexts_per_user;
+        uint64_t max_handles_per_user;
+        uint64_t max_members_per_user;
+        uint64_t max_connections_per_user;
+        uint64_t max_value_bytes; /* values, causes and descriptions, for each user */
+};
+
+typedef void (*config_warn)(void *userdata, const char *file, unsigned line, const char *message);
+
+void config_defaults(struct config *ret);
+
+/* Reads /etc/ctxd/ctxd.conf and its drop-ins, or file alone. What is wrong in them is told to warn and keeps its
+ * default; a named file that cannot be read is an error. */
+int config_load(const char *file, config_warn warn, void *userdata, struct config *ret);

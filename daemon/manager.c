@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include "daemon/manager.h"
+#include "daemon/util/cleanup.h"
+#include "daemon/util/clock.h"
+#include "daemon/util/log.h"
+
+static void warn_config(void *userdata, const char *file, unsigned line, const char *message)
+{
+        if (line > 0)
+                log_warning("%s:%u: %s", file, line, message);
+        else
+                log_warning("%s: %s", file, message);
+}
+
+/* Only the service reads /etc: an embedded or a user's daemon reads the file it is given, or nothing. */
+static int read_config(const struct manager *m, struct config *ret)
+{
+        if (!m->config_file && m->mode != MANAGER_SYSTEM) {
+                config_defaults(ret);
+                return 0;
+        }
+        return config_load(m->config_file, warn_config, NULL, ret);
+}
+
+static void apply_config(struct manager *m)
+{
+        const struct config *c = &m->config;
+        struct users *users = &m->tree->users;
+
+        m->tree->retain_usec = c->retain_usec;
+        m->tree->default_grace_usec = c->leak_grace_usec;
+        users->total_contexts_limit = c->max_contexts;
+        users->limit[RESOURCE_CONTEXTS] = c->max_contexts_per_user;
+        users->limit[RESOURCE_HANDLES] = c->max_handles_per_user;
+        users->limit[RESOURCE_MEMBERS] = c->max_members_per_user;
+        users->limit[RESOURCE_CONNECTIONS] = c->max_connections_per_user;
+        users->limit[RESOURCE_BYTES] = c->max_value_bytes;
+        m->service.kill_after_usec = c->kill_after_usec;
+        effects_configure(m->effects, c->leak_grace_usec);
+}
+
+static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+        struct manager *m = userdata;
+        struct config config;
+        int r;
+
+        sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, now_boottime_usec());
+        r = read_config(m, &config);
+        if (r < 0) {
+                log_error("The configuration was not read, the old one stays: %s", strerror(-r));
+        } else {
+                if (config.probe != m->config.probe)
+                        log_notice("Probe= takes effect when ctxd is started again");
+                m->config = config;
+                apply_config(m);
+                log_info("The configuration was read again");
+        }
+        sd_notify(0, "READY=1");
+        return 0;
+}
+
+static void raise_descriptor_limit(void)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+                limit.rlim_cur = limit.rlim_max;
+                setrlimit(RLIMIT_NOFILE, &limit);
+        }
+}
+
+/* Where the direct socket lies, and the directory for it. */
+static int socket_path(const struct manager *m, char *buffer, size_t size)
+{
+        const char *runtime;
+        int n;
+
+        switch (m->mode) {
+        case MANAGER_SYSTEM:
+                n = snprintf(buffer, size, "%s", CTXD_SYSTEM_SOCKET);
+                break;
+        case MANAGER_USER:
+                runtime = getenv("XDG_RUNTIME_DIR");
+                if (!runtime) {
+                        log_error("XDG_RUNTIME_DIR is not set: there is no place for the socket");
+                        return -ENXIO;
+                }
+                n = snprintf(buffer, size, "%s/ctxd", runtime);
+                if (n > 0 && (size_t) n < size && mkdir(buffer, 0700) < 0 && errno != EEXIST)
+                        return -errno;
+                n = snprintf(buffer, size, "%s/ctxd/bus", runtime);
+                break;
+        default:
+                if (mkdir(m->directory, 0755) < 0 && errno != EEXIST) {
+                        int r = -errno;
+
+                        log_error("%s cannot be made: %s", m->directory, strerror(-r));
+                        return r;
+                }
+                n = snprintf(buffer, size, "%s/bus", m->directory);
+        }
+        return n > 0 && (size_t) n < size ? 0 : -ENAMETOOLONG;
+}
+
+static int serve(struct manager *m)
+{
+        char path[512];
+        int r;
+
+        r = socket_path(m, path, sizeof path);
+        if (r < 0)
+                return r;
+        r = service_listen(&m->service, path);
+        if (r < 0) {
+                log_error("%s cannot be listened at: %s", path,
+                                r == -EADDRINUSE ? "another ctxd is there" : strerror(-r));
+                return r;
+        }
+        if (m->mode != MANAGER_EMBEDDED) {
+                r = service_own_name(&m->service, m->mode == MANAGER_USER);
+                if (r < 0) {
+                        log_error("The name %s on the %s bus was not to be had: %s", CTXD_BUS_NAME,
+                                        m->mode == MANAGER_USER ? "session" : "system",
+                                        r == -EEXIST ? "another ctxd has it" : strerror(-r));
+                        return r;
+                }
+        }
+        log_info("Serving at unix:path=%s%s", path, m->mode == MANAGER_EMBEDDED ? "" : " and as " CTXD_BUS_NAME);
+        return 0;
+}
+
+int manager_start(struct manager *m)
+{
+        sigset_t signals;
+        int r;
+
+        r = read_config(m, &m->config);
+        if (r < 0) {
+                log_error("The configuration %s cannot be read: %s", m->config_file ? m->config_file : "", strerror(-r));
+                return r;
+        }
+        raise_descriptor_limit();
+
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGTERM);
+        sigaddset(&signals, SIGINT);
+        sigaddset(&signals, SIGHUP);
+        sigprocmask(SIG_BLOCK, &signals, NULL);
+        signal(SIGPIPE, SIG_IGN);
+
+        if ((r = sd_event_default(&m->event)) < 0 || (r = sd_event_add_signal(m->event, NULL, SIGTERM, NULL, NULL)) < 0 ||
+                        (r = sd_event_add_signal(m->event, NULL, SIGINT, NULL, NULL)) < 0 ||
+                        (r = sd_event_add_signal(m->event, NULL, SIGHUP, on_reload, m)) < 0 ||
+                        (r = sd_event_set_watchdog(m->event, 1)) < 0)
+                return r;
+        r = tree_new(&m->tree);
+        if (r < 0)
+                return r;
+        m->tree->daemon_uid = geteuid();
+        r = effects_new(&m->effects, m->event, m->tree, &service_sink, &m->service);
+        if (r < 0)
+                return r;
+        r = service_init(&m->service, m->event, m->tree, m->effects);
+        if (r < 0)
+                return r;
+        m->serving = true;
+        apply_config(m);
+
+        struct effects_options options = {
+                .probe = m->config.probe,
+                .probe_program = m->mode == MANAGER_SYSTEM ? NULL : m->probe_program,
+                .probe_socket = m->mode == MANAGER_SYSTEM ? CTXD_PROBE_SOCKET : NULL,
+                .probe_uid = 0,
+        };
+        r = effects_start(m->effects, &options);
+        if (r < 0)
+                return r;
+        r = serve(m);
+        if (r < 0)
+                return r;
+        sd_notify(0, "READY=1");
+        return 0;
+}
+
+int manager_run(struct manager *m)
+{
+        return sd_event_loop(m->event);
+}
+
+/* What still runs is ended, with a cause that says so: its members are signalled and its handles are readable. */
+static void end_all(struct manager *m)
+{
+        struct context *c, *next;
+
+        for (c = LIST_FIRST(&m->tree->background->children); c; c = next) {
+                struct cause *cause = cause_new(0, "ctxd was stopped", geteuid(), getpid(), "ctxd");
+                struct refused refused;
+                uint32_t n;
+
+                next = LIST_NEXT(c, siblings);
+                if (cause)
+                        tree_cancel(m->tree, now_boottime_usec(), c, cause, &n, &refused);
+        }
+        effects_drain(m->effects);
+}
+
+void manager_stop(struct manager *m)
+{
+        if (m->serving) {
+                sd_notify(0, "STOPPING=1");
+                end_all(m);
+                service_deinit(&m->service);
+        }
+        m->effects = effects_free(m->effects);
+        m->tree = tree_free(m->tree);
+        m->event = sd_event_unref(m->event);
+}
