@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "lib/ctxclient.h"
+#include "proto/state-page.h"
+
+/* The inside of a context.
+ *
+ * Each context that can be done by itself has one 32-bit word: its state, the lock of its list of children, and
+ * flags. To lock is one compare-and-swap, to unlock is one plain store, since nobody but the holder of CTX_LOCK
+ * may change a word. Nothing long happens under it: a few stores, or a short run of a cancel over children.
+ *
+ * A context whose state is another's (a value, a readonly view) points to that one with `source`; for all others
+ * source is the context itself. So ctx_err() is two loads at any depth, because a cancel writes the state into
+ * every descendant (cancel.c), and a deadline is inherited as a number.
+ *
+ * Who keeps whom alive: `refs` counts the program's references, and those of contexts that stand beside the tree
+ * (values, views). A child in the tree is counted in `kids` of the nest that it was linked into, under the lock
+ * that it needs anyway. A context is freed when both are zero. A parent holds nothing of its children: a child is
+ * unlinked by whoever cancels it, by a cancel from above, or by its last unref, whichever comes first.
+ *
+ * When two threads meet at one parent's lock, its children are from then on kept in stripes, a nest for each few
+ * threads (struct stripes), and nobody writes to the parent's own cache line any more. */
+
+enum ctx_kind {
+        CTX_KIND_BACKGROUND,
+        CTX_KIND_TODO,
+        CTX_KIND_CANCEL, /* also with a deadline: CTX_DEADLINE in the word says so */
+        CTX_KIND_VALUE,
+        CTX_KIND_WITHOUT_CANCEL,
+        CTX_KIND_MERGE,
+        CTX_KIND_READONLY,
+        CTX_KIND_SHARED,
+};
+
+/* The two lowest bits are those of a state page (enum state_word). */
+#define CTX_STATE UINT32_C(3)
+#define CTX_LOCK UINT32_C(4)
+#define CTX_WALKING UINT32_C(8)    /* done, and somebody is still making the descendants done */
+#define CTX_UNWALKED UINT32_C(16)  /* done by a reader (deadline, shared ancestor), which does not walk */
+#define CTX_WAITERS UINT32_C(32)   /* a futex wait on this word may be under way */
+#define CTX_KIDS UINT32_C(64)      /* the own list of children is not empty, or there are stripes */
+#define CTX_EXTRA UINT32_C(128)    /* there is a struct extra */
+#define CTX_STRIPED UINT32_C(256)  /* new children go to stripes */
+#define CTX_ORPHAN UINT32_C(512)   /* the last reference is gone, the nest's last child frees */
+#define CTX_DEADLINE UINT32_C(1024) /* fixed at creation: deadline_usec is one */
+#define CTX_SHARED UINT32_C(2048)   /* fixed at creation: is or has above it a shared context */
+
+struct child;
+
+struct nest {
+        _Atomic uint32_t word;
+        _Atomic uint32_t kids; /* written under the lock */
+        struct child *first;
+};
+
+/* A place in a nest: a context, or an arm of a merge, which leads to the merge. */
+struct child {
+        struct child *next, *prev;
+        struct ctx *parent; /* whose nest: a source. NULL: linked nowhere. A value or a view: what it was made of */
+        _Atomic uint32_t refs;
+        _Atomic bool linked; /* written under the nest's lock */
+        uint8_t stripe;      /* 0: the parent's own nest */
+        uint8_t kind;
+        uint8_t flags;
+};
+
+#define CHILD_ARM 1u         /* struct arm */
+#define CHILD_STATIC 2u      /* never freed */
+#define CHILD_RELEASED 4u    /* a cancel gave the count in the parent's kids back already */
+#define CHILD_VALUES_REF 8u  /* holds a reference on `values` */
+#define CHILD_WIDE 16u       /* struct ctx_wide */
+#define CHILD_SHARED_REF 32u /* holds a reference on `shared` (a without_cancel) */
+
+/* Why. Either a number that is no pointer, or an object with a count of its own. */
+struct cause {
+        _Atomic int64_t refs;
+        int error;
+        char message[];
+};
+
+#define CAUSE_DEFAULT ((struct cause *) 0)
+#define CAUSE_SHARED ((struct cause *) 2) /* ask the nearest shared ancestor */
+#define CAUSE_ERROR(error) ((struct cause *) (((uintptr_t) (unsigned) (error) << 2) | 1)) /* default text */
+
+static inline bool cause_is_object(const struct cause *cause)
+{
+        return cause && ((uintptr_t) cause & 3) == 0;
+}
+
+struct extra;
+
+struct ctx {
+        struct nest nest;
+        struct ctx *source;
+        struct child child;
+        struct cause *cause;    /* why; written once, under the lock, before the state */
+        uint64_t deadline_usec; /* CLOCK_BOOTTIME, the effective one of the local contexts; CTX_NEVER: none */
+        struct ctx *values;     /* the nearest value context from here up */
+        struct extra *extra;    /* written once, under the lock */
+};
+
+#define CTX_NEVER UINT64_MAX
+
+/* What a context under a shared one, one with a deadline that has a cause, and every value, merge and shared
+ * context, has more. */
+struct ctx_wide {
+        struct ctx ctx;
+        struct ctx *shared; /* the nearest shared one from here up, or NULL */
+        struct cause *deadline_cause; /* what the cause will be when the deadline passes */
+};
+
+struct ctx_value {
+        struct ctx_wide wide;
+        const struct ctx_key *key;
+        void *value;
+        void (*destroy)(void *value);
+        struct ctx *above; /* the next value context */
+};
+
+struct arm {
+        struct child child;
+        struct ctx *merge;
+};
+
+struct ctx_merge {
+        struct ctx_wide wide;
+        struct ctx *stack; /* of a walk, since a merge that is reached by an arm may be in a list as well */
+        size_t n_arms;
+        struct arm arms[];
+};
+
+/* -- A shared context: what lib/shared*.c fills in ---------------------------------------------------------------
+ *
+ * struct ctx_shared is the start of its own struct. Made with shared_ctx_init() (one reference, kind SHARED, flag
+ * CTX_SHARED, wide.shared = itself). The core reads the slot in ctx_err() and friends by itself; ops are called
+ * with no lock held, never recursively, from any thread. */
+
+struct ctx_shared;
+
+struct ctx_shared_ops {
+        /* The slot's word is no longer `given` (or there is no slot: word == NULL): 0 if active all the same, else
+         * enum state_word. Must not block on the network for a word of the same generation. */
+        int (*settle)(struct ctx_shared *shared, uint64_t word);
+        /* 1 with error and text (which live as long as shared), for a context that is done; may ask the daemon. */
+        int (*cause)(struct ctx_shared *shared, int *ret_error, const char **ret_message);
+        /* A borrowed descriptor, readable once it is done. */
+        int (*done_fd)(struct ctx_shared *shared);
+        /* Sees to it that ctx_finish() is called by the library once it is done. Idempotent. */
+        int (*watch)(struct ctx_shared *shared);
+        /* message may be NULL. As ctx_cancel_cause(); returns after the daemon has; may call ctx_finish(). */
+        int (*cancel)(struct ctx_shared *shared, int error, const char *message);
+        const char *(*path)(struct ctx_shared *shared);
+        const char *(*value)(struct ctx_shared *shared, const char *key);
+        /* The last reference is gone. Frees the whole. */
+        void (*free)(struct ctx_shared *shared);
+};
+
+struct ctx_shared {
+        struct ctx_wide wide;
+        const struct ctx_shared_ops *ops;
+        const _Atomic uint64_t *word; /* the mapped slot, never unmapped while this lives; NULL: settle() is asked */
+        const _Atomic uint64_t *deadline_usec;
+        uint64_t given; /* the word in the active state */
+};
+
+void shared_ctx_init(struct ctx_shared *shared, const struct ctx_shared_ops *ops);
+
+/* The library has learned that it is done (state: enum state_word): makes the local descendants done with it, and
+ * wakes all that wait. Idempotent, thread-safe. The caller holds a reference. */
+void ctx_finish(struct ctx *ctx, uint32_t state, struct cause *cause);
+
+/* enum state_word, by the slot and the clock. */
+uint32_t shared_peek(struct ctx_shared *shared);
+
+/* -- For the other files of the library -------------------------------------------------------------------------- */
+
+/* The nearest shared context from ctx up, for its done; NULL under a without_cancel. */
+static inline struct ctx_shared *ctx_shared_done(const struct ctx *ctx)
+{
+        const struct ctx *source = ctx->source;
+
+        if (!(atomic_load_explicit(&source->nest.word, memory_order_relaxed) & CTX_SHARED))
+                return NULL;
+        return (struct ctx_shared *) ((const struct ctx_wide *) source)->shared;
+}
+
+/* The same for values and for the place in the tree: a without_cancel keeps it. */
+static inline struct ctx_shared *ctx_shared_above(const struct ctx *ctx)
+{
+        if (!(ctx->child.flags & CHILD_WIDE))
+                return NULL;
+        return (struct ctx_shared *) ((const struct ctx_wide *) ctx)->shared;
+}
+
+static inline bool ctx_never_done(const struct ctx *source)
+{
+        return source->child.kind == CTX_KIND_BACKGROUND || source->child.kind == CTX_KIND_TODO ||
+                source->child.kind == CTX_KIND_WITHOUT_CANCEL;
+}
+
+static inline uint64_t now_nsec(void)
+{
+        struct timespec ts;
+
+        clock_gettime(CLOCK_BOOTTIME, &ts);
+        return (uint64_t) ts.tv_sec * UINT64_C(1000000000) + (uint64_t) ts.tv_nsec;
+}
+
+/* Rounded down: what is past by this clock is past. */
+static inline uint64_t now_usec(void)
+{
+        return now_nsec() / 1000;
+}
+
+/* The time that is usec from now, rounded up so that it is never early; CTX_NEVER where that overflows. */
+uint64_t deadline_after(uint64_t usec);
+
+/* The earliest of all that can end ctx by time, the shared ancestor's deadline included. */
+uint64_t ctx_deadline_usec(struct ctx *ctx);
+
+uint32_t nest_lock_slow(struct nest *nest);
+
+static inline uint32_t nest_lock(struct nest *nest)
+{
+        uint32_t word = atomic_load_explicit(&nest->word, memory_order_relaxed);
+
+        if (__builtin_expect(!(word & CTX_LOCK), 1) &&
+                __builtin_expect(atomic_compare_exchange_strong_explicit(&nest->word, &word, word | CTX_LOCK,
+                                         memory_order_acquire, memory_order_relaxed),
+                        1))
+                return word;
+        return nest_lock_slow(nest);
+}
+
+static inline void nest_unlock(struct nest *nest, uint32_t word)
+{
+        atomic_store_explicit(&nest->word, word, memory_order_release);
+}
+
+/* enum state_word, settled: deadlines and shared ancestors are looked at. ctx is a source. */
+uint32_t ctx_state(struct ctx *source);
+
+/* The stripes and all else that most contexts never need. Made on demand, freed with the context. */
+struct stripe {
+        _Alignas(64) struct nest nest;
+};
+
+struct after_list {
+        struct ctx_after *first;
+};
+
+struct extra {
+        int fd;                  /* done descriptor, -1: none yet */
+        struct after_list after; /* under the context's lock */
+        struct stripe *_Atomic stripes;
+};
+
+#define STRIPES_MAX 16
+extern unsigned n_stripes; /* a power of two */
+
+/* The extra of a source, made if it is not there. NULL: no memory. */
+struct extra *ctx_extra(struct ctx *source);
+
+/* Adds a child to the tree, under the parent's source. 0, or the state that the parent is in, and then nothing
+ * was changed. */
+uint32_t child_link(struct child *child, struct ctx *parent);
+/* Out of the list, and (release) out of the count. Returns true if the parent is dead with that: ctx_bury() it. */
+bool child_unlink(struct child *child, bool release);
+/* Splits the parent's nest into stripes. Failure to do so is of no consequence. */
+void nest_split(struct ctx *parent);
+
+struct cause *cause_new(int error, const char *message);
+static inline struct cause *cause_ref(struct cause *cause)
+{
+        if (cause_is_object(cause))
+                atomic_fetch_add_explicit(&cause->refs, 1, memory_order_relaxed);
+        return cause;
+}
+void cause_drop(struct cause *cause, int64_t n);
+void cause_read(struct cause *cause, uint32_t state, int *ret_error, const char **ret_message);
+
+static inline int state_to_errno(uint32_t state)
+{
+        /* ECANCELED and ETIMEDOUT by state; 0 stays 0. */
+        static const int16_t errors[4] = {0, -125, -110, -125};
+
+        return errors[state & CTX_STATE];
+}
+
+/* Allocates and initialises a context of size bytes, not linked, one reference, its own source, with what it has
+ * of the parent. NULL with errno. */
+struct ctx *ctx_alloc(size_t size, enum ctx_kind kind, struct ctx *parent);
+/* Links a context that is complete under its parent; or makes it done if the parent is. */
+void ctx_join(struct ctx *ctx, struct ctx *parent);
+
+/* A reference less. Contexts that die of it are put on *dead, to be buried once no lock is held. */
+void ctx_drop(struct ctx *ctx, struct ctx **dead);
+void ctx_die(struct ctx *ctx, struct ctx **dead);
+void ctx_bury(struct ctx *dead);
+/* A reference more, if there is one. */
+bool ctx_ref_if_alive(struct ctx *ctx);
+
+/* Makes a source done, and all below it. 1: this call did it. Takes the caller's reference on cause. When it
+ * returns, all below is done, whoever did it. */
+int ctx_end(struct ctx *source, uint32_t state, struct cause *cause);
+
+/* Called by a walk with no lock held, once the state is set; and by the destructor. */
+void extra_fire(struct ctx *source, struct extra *extra);
+void extra_free(struct extra *extra);
+
+/* futex.c. Waiting is on the whole word of a context, with CTX_WAITERS set in it. */
+void futex_wake_all(_Atomic uint32_t *word);
+/* Returns when word is not, or no longer, value; sometimes before. */
+void futex_wait(_Atomic uint32_t *word, uint32_t value);

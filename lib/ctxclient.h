@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef CTXCLIENT_H
+#define CTXCLIENT_H
+
+/* libctxclient: contexts, as Go's package context has them, in C.
+ *
+ * A context says whether work should go on: it is done once, by a cancel, by its deadline or by its parent, and
+ * then says why. It is immutable but for that, counted by references, and may be used from any thread; a child is
+ * done when its parent is, and a parent holds no reference to its children. The context is the first argument of
+ * every call; a program calls it ctx.
+ *
+ * Constructors return the object, or NULL with errno set; all other calls return 0 or more, or a negative errno
+ * (-EINVAL for NULL or a context of the wrong kind). Out parameters are written on success only, and may be NULL.
+ * Times are microseconds; points in time are CLOCK_BOOTTIME, which counts a suspend; UINT64_MAX is "never".
+ * Nothing here may be called from a signal handler but ctx_err(). */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
+#define CTX_CONSTRUCTOR(unref) __attribute__((__warn_unused_result__, __malloc__, __malloc__(unref, 1)))
+#elif defined(__GNUC__)
+#define CTX_CONSTRUCTOR(unref) __attribute__((__warn_unused_result__))
+#else
+#define CTX_CONSTRUCTOR(unref)
+#endif
+#if defined(__GNUC__)
+#define CTX_MUST_CHECK __attribute__((__warn_unused_result__))
+#define CTX_CLEANUP(fn) __attribute__((__cleanup__(fn)))
+#pragma GCC visibility push(default)
+#else
+#define CTX_MUST_CHECK
+#define CTX_CLEANUP(fn)
+#endif
+
+struct ctx;
+
+/* -- Life -------------------------------------------------------------------------------------------------------- */
+
+/* One reference less; with the last one the context is freed (its children live on, and are cancelled with its
+ * parents as before). Takes NULL. Returns NULL. It does not cancel: what nobody cancels ends with its parent, or
+ * its deadline. */
+struct ctx *ctx_unref(struct ctx *ctx);
+/* One reference more; returns ctx. */
+struct ctx *ctx_ref(struct ctx *ctx);
+
+/* -- Roots ------------------------------------------------------------------------------------------------------- */
+
+/* The root of all: never done, no deadline, no values. Needs no unref, takes any number of them. */
+struct ctx *ctx_background(void);
+/* The same, for code that does not know yet which context it should use. */
+struct ctx *ctx_todo(void);
+
+/* -- Derived contexts --------------------------------------------------------------------------------------------
+ *
+ * Each is done no later than its parent, with the parent's error and cause; one that is derived from a context
+ * that is done is born done. errno: EINVAL, ENOMEM. */
+
+/* Done when it is cancelled. */
+struct ctx *ctx_with_cancel(struct ctx *parent) CTX_CONSTRUCTOR(ctx_unref);
+/* And when the time has passed: usec from now (UINT64_MAX, or more than the clock can hold: none; 0: at once). */
+struct ctx *ctx_with_timeout(struct ctx *parent, uint64_t usec) CTX_CONSTRUCTOR(ctx_unref);
+/* At a point of CLOCK_BOOTTIME. The effective deadline is the earliest of its own and its parent's. */
+struct ctx *ctx_with_deadline(struct ctx *parent, uint64_t boottime_usec) CTX_CONSTRUCTOR(ctx_unref);
+/* With the cause that it gets when this deadline passes (where the parent's is not the earlier one). error: an
+ * errno value above 0, or 0 for the default, ETIMEDOUT; message: copied, NULL for the default text. */
+struct ctx *ctx_with_timeout_cause(struct ctx *parent, uint64_t usec, int error, const char *message)
+        CTX_CONSTRUCTOR(ctx_unref);
+struct ctx *ctx_with_deadline_cause(struct ctx *parent, uint64_t boottime_usec, int error, const char *message)
+        CTX_CONSTRUCTOR(ctx_unref);
+/* Keeps the values, drops deadline and cancellation: never done. */
+struct ctx *ctx_without_cancel(struct ctx *parent) CTX_CONSTRUCTOR(ctx_unref);
+/* Done as soon as its parent or any of the n others is, with that one's error and cause; the deadline is the
+ * earliest of all; the values are the parent's. Can be cancelled by itself. */
+struct ctx *ctx_merge(struct ctx *parent, struct ctx *const *others, size_t n) CTX_CONSTRUCTOR(ctx_unref);
+/* The same context, for callees that may not cancel it: a cancel gives -EPERM. */
+struct ctx *ctx_readonly(struct ctx *parent) CTX_CONSTRUCTOR(ctx_unref);
+
+/* -- Values ------------------------------------------------------------------------------------------------------ */
+
+/* A key is its address, so that two libraries cannot collide; the text is for people:
+ *     static const struct ctx_key user_key = CTX_KEY("user"); */
+struct ctx_key {
+        const char *name;
+};
+/* clang-format off */
+#define CTX_KEY(name) { name }
+/* clang-format on */
+
+/* A context with one value more. destroy (or NULL) is called with the value at the last unref, not on failure, on
+ * the thread that gives that last reference up. */
+struct ctx *ctx_with_value(struct ctx *parent, const struct ctx_key *key, void *value, void (*destroy)(void *value))
+        CTX_CONSTRUCTOR(ctx_unref);
+/* The value of the nearest context, from ctx up, that sets the key; NULL if none does. It lives as long as ctx. */
+void *ctx_value(struct ctx *ctx, const struct ctx_key *key);
+
+/* -- To end one -------------------------------------------------------------------------------------------------- */
+
+/* 1: this call did it. 0: it was done already, and nothing changed. -EPERM: a readonly view. -EINVAL: not one that
+ * is cancelled by itself (background, todo, a value, without_cancel). When it returns, also with 0, every context
+ * below reads done. Callbacks are not waited for. */
+int ctx_cancel(struct ctx *ctx);
+/* With a cause. error: an errno value above 0, or 0 for the default, ECANCELED; message: copied (where there is no
+ * memory for that, the default text stands), NULL for the default text. */
+int ctx_cancel_cause(struct ctx *ctx, int error, const char *message);
+
+/* -- To ask one -------------------------------------------------------------------------------------------------- */
+
+/* 0: active; -ECANCELED; -ETIMEDOUT: its deadline passed. Once it is not 0 it never changes. No system call; two
+ * loads at any depth, and a clock read where there is a deadline. */
+int ctx_err(struct ctx *ctx) CTX_MUST_CHECK;
+/* 1: done, and why: as given by who cancelled, else ECANCELED or ETIMEDOUT and "context canceled" or "context
+ * deadline exceeded". 0: active. The message lives as long as ctx. */
+int ctx_cause(struct ctx *ctx, int *ret_error, const char **ret_message);
+/* 1: it has one, the earliest from here up. 0: none. */
+int ctx_deadline(struct ctx *ctx, uint64_t *ret_boottime_usec);
+/* Time left, 0 if it has passed; UINT64_MAX: no deadline. */
+uint64_t ctx_remaining(struct ctx *ctx);
+
+/* -- Scope guards ------------------------------------------------------------------------------------------------ */
+
+static inline void ctx_unrefp_(struct ctx **ctx)
+{
+        if (*ctx)
+                ctx_unref(*ctx);
+}
+
+static inline void ctx_cancelp_(struct ctx **ctx)
+{
+        if (!*ctx)
+                return;
+        ctx_cancel(*ctx);
+        ctx_unref(*ctx);
+}
+
+/* A variable that is unreferenced, or cancelled and then unreferenced, at the end of its block:
+ *     CTX_AUTO_CANCEL struct ctx *ctx = ctx_with_timeout(parent, 5000000); */
+#define CTX_AUTO_UNREF CTX_CLEANUP(ctx_unrefp_)
+#define CTX_AUTO_CANCEL CTX_CLEANUP(ctx_cancelp_)
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
