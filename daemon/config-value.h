@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "daemon/config.h"
+
+/* The values of ctxd.conf, as systemd writes them. 0, or -EINVAL / -ERANGE. */
+
+/* "5s", "1min 30s", "500ms", "infinity"; a number alone is seconds. In µs. */
+int parse_timespan(const char *text, uint64_t *ret);
+/* 1 or more; "infinity". */
+int parse_number(const char *text, uint64_t *ret);
+/* Bytes, with K, M, G or T of 1024; "infinity". */
+int parse_size(const char *text, uint64_t *ret);
+int parse_probe(const char *text, enum probe_mode *ret);

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/config-value.h"
+
+static char path[] = "/tmp/ctxd-test-config-XXXXXX";
+static char said[8192];
+static unsigned n_said, last_line;
+
+static void on_warn(void *userdata, const char *file, unsigned line, const char *message)
+{
+        ck_assert_str_eq(file, path);
+        snprintf(said + strlen(said), sizeof said - strlen(said), "%u:%s\n", line, message);
+        last_line = line;
+        n_said++;
+}
+
+static struct config load(const void *text, size_t length)
+{
+        struct config c;
+        FILE *f = fopen(path, "w");
+
+        said[0] = '\0';
+        n_said = 0;
+        ck_assert(f && fwrite(text, 1, length, f) == length);
+        fclose(f);
+        ck_assert_int_eq(config_load(path, on_warn, NULL, &c), 0);
+        return c;
+}
+
+static struct config load_text(const char *text)
+{
+        return load(text, strlen(text));
+}
+
+static void setup(void)
+{
+        close(mkstemp(path));
+}
+
+static void teardown(void)
+{
+        unlink(path);
+        strcpy(path + strlen(path) - 6, "XXXXXX");
+}
+
+START_TEST(keys_are_read)
+{
+        struct config c = load_text("# a comment\n"
+                                    "; another one\n"
+                                    "[Daemon]\n"
+                                    "LeakGraceSec=2s\n"
+                                    "RetainSec = 1min 30s\n"
+                                    "KillAfterSec=infinity\n"
+                                    "Probe=proc\n"
+                                    "MaxContexts=17\n"
+                                    "MaxValueBytes=64K\n");
+
+        ck_assert_str_eq(said, "");
+        ck_assert_uint_eq(c.leak_grace_usec, 2000000);
+        ck_assert_uint_eq(c.retain_usec, 90000000);
+        ck_assert_uint_eq(c.kill_after_usec, UINT64_MAX);
+        ck_assert_int_eq(c.probe, PROBE_MODE_PROC);
+        ck_assert_uint_eq(c.max_contexts, 17);
+        ck_assert_uint_eq(c.max_value_bytes, 65536);
+}
+END_TEST
+
+START_TEST(last_one_wins)
+{
+        struct config c = load_text("[Daemon]\nMaxContexts=1\nMaxContexts=2\n[Daemon]\nMaxContexts=3\n");
+
+        ck_assert_uint_eq(c.max_contexts, 3);
+}
+END_TEST
+
+START_TEST(unknown_key_warns_with_its_line)
+{
+        struct config d, c = load_text("[Daemon]\n\nLeekGraceSec=2s\n");
+
+        config_defaults(&d);
+        ck_assert_uint_eq(n_said, 1);
+        ck_assert_uint_eq(last_line, 3);
+        ck_assert_ptr_nonnull(strstr(said, "LeekGraceSec"));
+        ck_assert_mem_eq(&c, &d, sizeof c);
+}
+END_TEST
+
+START_TEST(bad_value_keeps_the_default)
+{
+        struct config c = load_text("[Daemon]\nLeakGraceSec=soon\nMaxContexts=0\nProbe=maybe\nRetainSec=7\n");
+
+        ck_assert_uint_eq(n_said, 3);
+        ck_assert_ptr_nonnull(strstr(said, "2:LeakGraceSec=soon"));
+        ck_assert_ptr_nonnull(strstr(said, "3:MaxContexts=0"));
+        ck_assert_ptr_nonnull(strstr(said, "4:Probe=maybe"));
+        ck_assert_uint_eq(c.leak_grace_usec, 5000000);
+        ck_assert_uint_eq(c.retain_usec, 7000000);
+}
+END_TEST
+
+START_TEST(other_section_and_garbage_warn)
+{
+        struct config c = load_text("[Manager]\nMaxContexts=5\n[Daemon]\nthis is no assignment\nMaxContexts=6\n");
+
+        ck_assert_ptr_nonnull(strstr(said, "2:There is no section [Manager]"));
+        ck_assert_ptr_nonnull(strstr(said, "4:This is neither"));
+        ck_assert_uint_eq(c.max_contexts, 6);
+}
+END_TEST
+
+START_TEST(odd_files)
+{
+        struct config c;
+        char *big = malloc(200000);
+
+        load_text("");
+        load_text("\n\n\n");
+        c = load_text("\xef\xbb\xbf[Daemon]\nMaxContexts=9\n"); /* with a byte order mark */
+        ck_assert_uint_eq(c.max_contexts, 9);
+        c = load_text("[Daemon]\r\nMaxContexts=9"); /* without a last newline */
+        ck_assert_uint_eq(c.max_contexts, 9);
+        memset(big, 'x', 200000);
+        memcpy(big, "[Daemon]\n", 9);
+        load(big, 200000);
+        ck_assert_uint_ge(n_said, 1);
+        free(big);
+        ck_assert_int_eq(config_load("/nonexistent/ctxd.conf", NULL, NULL, &c), -ENOENT);
+        ck_assert_int_eq(config_load("/", NULL, NULL, &c), -EISDIR);
+        ck_assert_int_eq(config_load("/dev/zero", NULL, NULL, &c), -EFBIG);
+}
+END_TEST
+
+START_TEST(hostile_bytes)
+{
+        unsigned seed = 1;
+
+        for (int i = 0; i < 2000; i++) {
+                unsigned char bytes[256];
+                struct config c;
+                size_t n = (size_t) (rand_r(&seed) % (int) sizeof bytes);
+                FILE *f = fopen(path, "w");
+
+                for (size_t k = 0; k < n; k++) {
+                        static const char likely[] = "[]=\n \t#;DaemonMax0123456789\"\\/*\r";
+
+                        bytes[k] = (unsigned char) (rand_r(&seed) % 4 ? likely[rand_r(&seed) % (int) (sizeof likely - 1)]
+                                                                      : rand_r(&seed));
+                }
+                ck_assert(fwrite(bytes, 1, n, f) == n);
+                fclose(f);
+                config_load(path, NULL, NULL, &c);
+        }
+}
+END_TEST
+
+START_TEST(timespans)
+{
+        static const struct {
+                const char *text;
+                uint64_t usec;
+        } good[] = {
+                        {"0", 0}, {"5", 5000000}, {"5s", 5000000}, {"5 s", 5000000}, {"500ms", 500000},
+                        {"1min 30s", 90000000}, {"1h", UINT64_C(3600000000)}, {"1.5s", 1500000},
+                        {"2d", UINT64_C(172800000000)}, {"7us", 7}, {"infinity", UINT64_MAX}, {" 3s ", 3000000},
+        };
+        static const char *const bad[] = {"", " ", "s", "-1", "5x", "5 5 x", "18446744073709551615s",
+                        "99999999999999999999", "infinity s", "5s,"};
+        uint64_t usec;
+
+        for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+                ck_assert_msg(parse_timespan(good[i].text, &usec) == 0, "%s", good[i].text);
+                ck_assert_msg(usec == good[i].usec, "%s", good[i].text);
+        }
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+                ck_assert_msg(parse_timespan(bad[i], &usec) < 0, "%s", bad[i]);
+        ck_assert_int_eq(parse_size("16777216T", &usec), -ERANGE);
+        ck_assert_int_eq(parse_size("1X", &usec), -EINVAL);
+        ck_assert_int_eq(parse_number("1x", &usec), -EINVAL);
+}
+END_TEST
+
+int main(void)
+{
+        Suite *s = suite_create("config");
+        TCase *c = tcase_create("config");
+        SRunner *runner;
+        int failed;
+
+        tcase_add_checked_fixture(c, setup, teardown);
+        tcase_add_test(c, keys_are_read);
+        tcase_add_test(c, last_one_wins);
+        tcase_add_test(c, unknown_key_warns_with_its_line);
+        tcase_add_test(c, bad_value_keeps_the_default);
+        tcase_add_test(c, other_section_and_garbage_warn);
+        tcase_add_test(c, odd_files);
+        tcase_add_test(c, hostile_bytes);
+        tcase_add_test(c, timespans);
+        suite_add_tcase(s, c);
+        runner = srunner_create(s);
+        srunner_set_tap(runner, "/dev/stdout");
+        srunner_run_all(runner, CK_SILENT);
+        failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
