@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The BPF programs of ctxd.bpf.c, loaded and read.
+ *
+ * Membership (maps, hooks, adopt, list) may be there already, kept by ctxd from an earlier probe: then only the
+ * sweeps are loaded, on the kept maps. Everything works without any capability once it is loaded: an iterator is
+ * read through its link, and links that are limited to a thread may be made of a loaded program by anybody. */
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "bpf/backend.h"
+#include "bpf/syscall.h"
+#include "daemon/util/cleanup.h"
+#include "proto/membership.h"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#include "bpf/ctxd.skel.h"
+#pragma GCC diagnostic pop
+
+struct bpf_backend {
+        struct backend backend;
+        struct ctxd_bpf *skeleton;
+        struct bpf_link *sweep;
+        struct bpf_link *links[PROBE_FDS]; /* of ours; NULL where they are kept ones */
+        int fds[PROBE_FDS];                /* all; owned */
+};
+
+static const size_t map_value_size[PROBE_FDS] = {
+        [PROBE_FD_MEMBERS] = sizeof(struct membership_value),
+        [PROBE_FD_SLOTS] = sizeof(struct membership_slot),
+        [PROBE_FD_STATS] = sizeof(struct membership_stats),
+        [PROBE_FD_REQUESTS] = sizeof(struct membership_value),
+};
+
+static int quiet(enum libbpf_print_level level, const char *format, va_list args)
+{
+        if (level != LIBBPF_WARN || !getenv("CTXD_DEBUG"))
+                return 0;
+        return vfprintf(stderr, format, args);
+}
+
+static struct bpf_backend *bpf_backend(struct backend *backend)
+{
+        return (struct bpf_backend *) backend;
+}
+
+/* Storage operations that are preempted make the fork hook fail on their CPU (with preempt=full), so they run at a
+ * real-time priority where that is allowed (LimitRTPRIO=). */
+static void set_realtime(bool on)
+{
+        struct sched_param param = {.sched_priority = on ? 1 : 0};
+
+        (void) sched_setscheduler(0, on ? SCHED_FIFO | SCHED_RESET_ON_FORK : SCHED_OTHER, &param);
+}
+
+/* Reads an iterator to its end, in a buffer that grows; returns the number of bytes. */
+static ssize_t iterator_read(int link_fd, char **ret)
+{
+        _cleanup_close_ int fd = -1;
+        _cleanup_free_ char *buffer = NULL;
+        size_t size = 0, n = 0;
+
+        fd = bpf_iter_create(link_fd);
+        if (fd < 0)
+                return -errno;
+        for (;;) {
+                ssize_t k;
+
+                if (size - n < 65536) {
+                        char *larger = realloc(buffer, size + 262144);
+
+                        if (!larger)
+                                return -ENOMEM;
+                        buffer = larger;
+                        size += 262144;
+                }
+                k = read(fd, buffer + n, size - n);
+                if (k < 0 && (errno == EAGAIN || errno == EINTR))
+                        continue;
+                if (k < 0)
+                        return -errno;
+                if (k == 0)
+                        break;
+                n += (size_t) k;
+        }
+        *ret = TAKE_PTR(buffer);
+        return (ssize_t) n;
+}
+
+/* The same for one thread only. */
+static ssize_t iterator_read_thread(struct bpf_program *program, uint32_t tid, char **ret)
+{
+        union bpf_iter_link_info info = {.task.tid = tid};
+        LIBBPF_OPTS(bpf_link_create_opts, opts, .iter_info = &info, .iter_info_len = sizeof(info));
+        _cleanup_close_ int link = -1;
+
+        link = bpf_link_create(bpf_program__fd(program), 0, BPF_TRACE_ITER, &opts);
+        if (link < 0)
+                return -errno;
+        return iterator_read(link, ret);
+}
+
+static int bpf_sweep(struct backend *backend, const struct watches *watches, sample_func func, void *userdata)
+{
+        struct bpf_backend *b = bpf_backend(backend);
+        _cleanup_free_ char *buffer = NULL;
+        /* A moment off the CPU: the programs tell how long others have slept from when this thread arrived on it. */
+        struct timespec moment = {.tv_nsec = 1};
+        ssize_t n;
+
+        set_realtime(true);
+        nanosleep(&moment, NULL);
+        n = iterator_read(bpf_link__fd(b->sweep), &buffer);
+        set_realtime(false);
+        if (n < 0)
+                return (int) n;
+        for (size_t i = 0; i + sizeof(struct sample) <= (size_t) n; i += sizeof(struct sample))
+                func((const struct sample *) (buffer + i), userdata);
+        return (int) ((size_t) n / sizeof(struct sample));
+}
+
+static int bpf_again(struct backend *backend, const struct sample *sample, struct sample *ret)
+{
+        struct bpf_backend *b = bpf_backend(backend);
+        _cleanup_free_ char *buffer = NULL;
+        ssize_t n;
+
+        n = iterator_read_thread(b->skeleton->progs.sweep, sample->tid, &buffer);
+        if (n < 0)
+                return (int) n;
+        if ((size_t) n < sizeof(*ret))
+                return -ESRCH;
+        memcpy(ret, buffer, sizeof(*ret));
+        return 0;
+}
+
+static int bpf_evidence(
+                struct backend *backend, const struct sample *sample, struct evidence *ret, char *ret_stack, size_t size)
+{
+        struct bpf_backend *b = bpf_backend(backend);
+        _cleanup_free_ char *buffer = NULL;
+        ssize_t n;
+        size_t text;
+
+        n = iterator_read_thread(b->skeleton->progs.evidence, sample->tid, &buffer);
+        if (n < 0)
+                return (int) n;
+        if ((size_t) n < sizeof(*ret))
+                return -ESRCH;
+        memcpy(ret, buffer, sizeof(*ret));
+        text = (size_t) n - sizeof(*ret);
+        if (text >= size)
+                text = size - 1;
+        memcpy(ret_stack, buffer + sizeof(*ret), text);
+        ret_stack[text] = 0;
+        return 0;
+}
+
+static int bpf_describe(struct backend *backend, const struct sample *sample, int fd, char *ret, size_t size)
+{
+        struct bpf_backend *b = bpf_backend(backend);
+        _cleanup_free_ char *buffer = NULL;
+        ssize_t n;
+
+        b->skeleton->bss->wanted_fd = (uint32_t) fd;
+        n = iterator_read_thread(b->skeleton->progs.describe, sample->tid, &buffer);
+        if (n < 0)
+                return (int) n;
+        if (n == 0)
+                return -EBADF;
+        snprintf(ret, size, "%.*s", (int) n, buffer);
+        return 0;
+}
+
+static void bpf_free(struct backend *backend)
+{
+        struct bpf_backend *b = bpf_backend(backend);
+
+        for (size_t i = 0; i < PROBE_FDS; i++) {
+                bpf_link__destroy(b->links[i]);
+                closep(&b->fds[i]);
+        }
+        bpf_link__destroy(b->sweep);
+        ctxd_bpf__destroy(b->skeleton);
+        free(b);
+}
+
+static const struct backend_ops bpf_ops = {
+        .kind = PROBE_BACKEND_BPF,
+        .sweep = bpf_sweep,
+        .again = bpf_again,
+        .evidence = bpf_evidence,
+        .describe = bpf_describe,
+        .free = bpf_free,
+};
+
+static struct bpf_map *map_of(struct ctxd_bpf *skeleton, enum probe_fd which)
+{
+        switch (which) {
+        case PROBE_FD_MEMBERS:
+                return skeleton->maps.members;
+        case PROBE_FD_SLOTS:
+                return skeleton->maps.slots;
+        case PROBE_FD_EVENTS:
+                return skeleton->maps.events;
+        case PROBE_FD_STATS:
+                return skeleton->maps.stats;
+        case PROBE_FD_REQUESTS:
+                return skeleton->maps.requests;
+        default:
+                return NULL;
+        }
+}
+
+static struct bpf_program *program_of(struct ctxd_bpf *skeleton, enum probe_fd which)
+{
+        switch (which) {
+        case PROBE_FD_ADOPT:
+                return skeleton->progs.adopt;
+        case PROBE_FD_LIST:
+                return skeleton->progs.list;
+        case PROBE_FD_FORK:
+                return skeleton->progs.on_fork;
+        case PROBE_FD_EXIT:
+                return skeleton->progs.on_exit;
+        default:
+                return NULL;
+        }
+}
+
+static int map_id(int fd, uint32_t *ret_value_size)
+{
+        struct bpf_map_info info = {};
+        uint32_t size = sizeof(info);
+
+        if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
+                return -errno;
+        if (ret_value_size)
+                *ret_value_size = info.value_size;
+        return (int) info.id;
+}
+
+/* Puts the kept maps in the place of new ones, and leaves out what the kept links do already. */
+static int take_over(struct ctxd_bpf *skeleton, const int *kept)
+{
+        int r;
+
+        for (enum probe_fd i = 0; i < PROBE_FDS; i++) {
+                struct bpf_map *map = map_of(skeleton, i);
+                struct bpf_program *program = program_of(skeleton, i);
+                uint32_t value_size = 0;
+
+                if (map) {
+                        r = map_id(kept[i], &value_size);
+                        if (r < 0)
+                                return r;
+                        if (value_size != map_value_size[i])
+                                return -EUCLEAN;
+                        r = bpf_map__reuse_fd(map, kept[i]);
+                } else {
+                        r = bpf_program__set_autoload(program, false);
+                }
+                if (r < 0)
+                        return r;
+        }
+        return bpf_map__set_autocreate(skeleton->maps.missed, false);
+}
+
+static int attach(struct bpf_backend *b, const int *kept)
+{
+        b->sweep = bpf_program__attach_iter(b->skeleton->progs.sweep, NULL);
+        if (!b->sweep)
+                return -errno;
+        for (enum probe_fd i = 0; i < PROBE_FDS; i++) {
+                struct bpf_map *map = map_of(b->skeleton, i);
+                struct bpf_program *program = program_of(b->skeleton, i);
+                int fd;
+
+                if (kept) {
+                        fd = kept[i];
+                } else if (map) {
+                        fd = bpf_map__fd(map);
+                } else {
+                        b->links[i] = bpf_program__attach(program);
+                        if (!b->links[i])
+                                return -errno;
+                        fd = bpf_link__fd(b->links[i]);
+                }
+                b->fds[i] = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+                if (b->fds[i] < 0)
+                        return -errno;
+        }
+        return 0;
+}
+
+static void explain(int error, char *ret_reason, size_t size)
+{
+        if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
+                snprintf(ret_reason, size, "the kernel does not describe its types (/sys/kernel/btf/vmlinux: %s)",
+                                strerror(errno));
+        else if (error == -EPERM || error == -EACCES)
+                snprintf(ret_reason, size,
+                                "the kernel does not permit BPF programs here (it wants CAP_BPF and CAP_PERFMON, and no "
+                                "lockdown)");
+        else if (error == -EUCLEAN)
+                snprintf(ret_reason, size, "the maps that were kept are another version's");
+        else
+                snprintf(ret_reason, size, "the BPF programs could not be loaded: %s", strerror(-error));
+}
+
+int backend_bpf_new(const int *kept, struct backend **ret, char *ret_reason, size_t size)
+{
+        struct bpf_backend *b;
+        int r;
+
+        libbpf_set_print(quiet);
+        b = calloc(1, sizeof(*b));
+        if (!b)
+                return -ENOMEM;
+        b->backend.ops = &bpf_ops;
+        for (size_t i = 0; i < PROBE_FDS; i++)
+                b->fds[i] = -1;
+
+        r = -ENOMEM;
+        b->skeleton = ctxd_bpf__open();
+        if (!b->skeleton) {
+                r = errno > 0 ? -errno : -ENOMEM;
+                goto fail;
+        }
+        b->skeleton->rodata->syscall_poll = syscall_number("poll");
+        b->skeleton->rodata->syscall_ppoll = syscall_number("ppoll");
+        if (kept) {
+                r = take_over(b->skeleton, kept);
+                if (r < 0)
+                        goto fail;
+        }
+        r = ctxd_bpf__load(b->skeleton);
+        if (r < 0)
+                goto fail;
+        r = attach(b, kept);
+        if (r < 0)
+                goto fail;
+        *ret = &b->backend;
+        return 0;
+
+fail:
+        explain(r, ret_reason, size);
+        bpf_free(&b->backend);
+        return r;
+}
+
+int backend_bpf_fds(struct backend *backend, int ret_fds[PROBE_FDS])
+{
+        memcpy(ret_fds, bpf_backend(backend)->fds, sizeof(bpf_backend(backend)->fds));
+        return 0;
+}
+
+bool backend_bpf_has(struct backend *backend, const int *kept)
+{
+        int ours, theirs;
+
+        if (backend_kind(backend) != PROBE_BACKEND_BPF)
+                return false;
+        ours = map_id(bpf_backend(backend)->fds[PROBE_FD_MEMBERS], NULL);
+        theirs = map_id(kept[PROBE_FD_MEMBERS], NULL);
+        return ours > 0 && ours == theirs;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* In place of backend-bpf.c where clang, bpftool or libbpf were missing when ctxd was built. */
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "bpf/backend.h"
+
+int backend_bpf_new(const int *kept, struct backend **ret, char *ret_reason, size_t size)
+{
+        (void) kept;
+        (void) ret;
+        snprintf(ret_reason, size, "ctxd was built without its BPF programs");
+        return -EOPNOTSUPP;
+}
+
+int backend_bpf_fds(struct backend *backend, int ret_fds[PROBE_FDS])
+{
+        (void) backend;
+        (void) ret_fds;
+        return -EOPNOTSUPP;
+}
+
+bool backend_bpf_has(struct backend *backend, const int *kept)
+{
+        (void) backend;
+        (void) kept;
+        return false;
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Verdicts from /proc, where BPF is refused. It sees the processes that ctxd names in a WATCH, thread by thread, as
+ * far as the files are readable; it knows no kernel stack unless /proc/PID/stack may be read, and counts a sleep by
+ * the switches that the status file tells. */
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bpf/backend.h"
+#include "bpf/watch.h"
+#include "daemon/util/cleanup.h"
+
+/* A letter of /proc/PID/stat as the kernel's __state, and what the judge reads from other fields. */
+static void set_state(struct sample *sample, char letter)
+{
+        static const struct {
+                char letter;
+                uint32_t state, exit_state, flags;
+        } states[] = {
+                {'R', 0, 0, 0},
+                {'S', 0x1, 0, 0},
+                {'D', 0x2, 0, 0},
+                {'T', 0x4, 0, 0},
+                {'t', 0x8, 0, 0},
+                {'Z', 0, 0x20, 0},
+                {'X', 0, 0x10, 0},
+                {'I', 0x10, 0, 0},
+                {'P', 0x40, 0, 0},
+        };
+
+        sample->state = 0x4;
+        for (size_t i = 0; i < ELEMENTSOF(states); i++)
+                if (states[i].letter == letter) {
+                        sample->state = states[i].state;
+                        sample->exit_state = states[i].exit_state;
+                }
+}
+
+static int read_file(uint32_t pid, uint32_t tid, const char *name, char *ret, size_t size)
+{
+        char path[96];
+        _cleanup_close_ int fd = -1;
+        ssize_t n;
+
+        snprintf(path, sizeof(path), "/proc/%u/task/%u/%s", pid, tid, name);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        n = read(fd, ret, size - 1);
+        if (n < 0)
+                return -errno;
+        ret[n] = 0;
+        return (int) n;
+}
+
+static uint64_t status_number(const char *status, const char *key)
+{
+        const char *line = strstr(status, key);
+
+        return line ? strtoull(line + strlen(key), NULL, 10) : 0;
+}
+
+static int read_stat(uint32_t pid, uint32_t tid, struct sample *ret, uint64_t *ret_start)
+{
+        char stat[1024], letter, *open_paren, *close_paren;
+        unsigned long long utime, stime, start;
+        unsigned int ppid, flags;
+        int r;
+
+        r = read_file(pid, tid, "stat", stat, sizeof(stat));
+        if (r < 0)
+                return r;
+        open_paren = strchr(stat, '(');
+        close_paren = strrchr(stat, ')'); /* the name may hold parentheses */
+        if (!open_paren || !close_paren)
+                return -EBADMSG;
+        if (sscanf(close_paren + 1, " %c %u %*d %*d %*d %*d %u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d %llu",
+                            &letter, &ppid, &flags, &utime, &stime, &start) != 6)
+                return -EBADMSG;
+        set_state(ret, letter);
+        ret->ppid = ppid;
+        ret->flags = flags;
+        ret->runtime_nsec = (utime + stime) * 1000000000ULL / (unsigned long) sysconf(_SC_CLK_TCK);
+        *ret_start = start * 1000000000ULL / (unsigned long) sysconf(_SC_CLK_TCK);
+        snprintf(ret->comm, sizeof(ret->comm), "%.*s", (int) (close_paren - open_paren - 1), open_paren + 1);
+        return 0;
+}
+
+static int read_sample(uint64_t context_id, uint32_t pid, uint32_t tid, uint64_t leader_start, struct sample *ret)
+{
+        struct sample sample = {.context_id = context_id, .pid = pid, .tid = tid};
+        char text[8192];
+        uint64_t start;
+        int r;
+
+        r = read_stat(pid, tid, &sample, &start);
+        if (r < 0)
+                return r;
+        sample.start_nsec = start;
+        sample.leader_start_nsec = leader_start;
+        sample.slept_nsec = UINT64_MAX;
+        sample.syscall = -1;
+        r = read_file(pid, tid, "status", text, sizeof(text));
+        if (r < 0)
+                return r;
+        sample.nvcsw = status_number(text, "\nvoluntary_ctxt_switches:");
+        sample.nivcsw = status_number(text, "\nnonvoluntary_ctxt_switches:");
+        sample.ptrace = (uint32_t) status_number(text, "\nTracerPid:");
+        sample.core = (uint32_t) status_number(text, "\nCoreDumping:");
+        if (read_file(pid, tid, "syscall", text, sizeof(text)) > 0) {
+                long long number;
+
+                if (sscanf(text, "%lld %llx %llx %llx %llx %llx %llx %llx %llx", &number, &sample.args[0], &sample.args[1],
+                                    &sample.args[2], &sample.args[3], &sample.args[4], &sample.args[5], &sample.sp,
+                                    &sample.ip) == 9)
+                        sample.syscall = number;
+        }
+        *ret = sample;
+        return 0;
+}
+
+/* The cgroup freezer leaves its members in an interruptible sleep; there is a file that says so. */
+static bool is_frozen(uint32_t pid)
+{
+        char path[4200], text[4096];
+        _cleanup_close_ int fd = -1;
+        const char *group;
+        ssize_t n;
+
+        if (read_file(pid, pid, "cgroup", text, sizeof(text)) <= 0)
+                return false;
+        group = strstr(text, "0::");
+        if (!group || (group != text && group[-1] != '\n'))
+                return false;
+        snprintf(path, sizeof(path), "/sys/fs/cgroup%.*s/cgroup.events", (int) strcspn(group + 3, "\n"), group + 3);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+        if (n <= 0)
+                return false;
+        text[n] = 0;
+        return strstr(text, "frozen 1") != NULL;
+}
+
+static int sweep_process(uint64_t context_id, uint32_t pid, sample_func func, void *userdata)
+{
+        struct sample leader = {}, sample;
+        uint64_t start;
+        char path[64];
+        bool frozen;
+        struct dirent *entry;
+        DIR *dir;
+        int n = 0, r;
+
+        r = read_stat(pid, pid, &leader, &start);
+        if (r < 0)
+                return r;
+        snprintf(path, sizeof(path), "/proc/%u/task", pid);
+        dir = opendir(path);
+        if (!dir)
+                return -errno;
+        frozen = is_frozen(pid);
+        while ((entry = readdir(dir))) {
+                uint32_t tid = (uint32_t) strtoul(entry->d_name, NULL, 10);
+
+                if (tid == 0 || read_sample(context_id, pid, tid, start, &sample) < 0 || sample.exit_state)
+                        continue;
+                if (frozen)
+                        sample.jobctl |= 1ULL << 23;
+                func(&sample, userdata);
+                n++;
+        }
+        closedir(dir);
+        return n;
+}
+
+static int proc_sweep(struct backend *backend, const struct watches *watches, sample_func func, void *userdata)
+{
+        struct watch *watch, *next;
+        int n = 0;
+
+        (void) backend;
+        HASH_ITER(hh, watches->by_id, watch, next)
+        {
+                for (uint32_t i = 0; i < watch->record.n_pids; i++) {
+                        int r = sweep_process(watch->context_id, watch->record.pids[i], func, userdata);
+
+                        if (r > 0)
+                                n += r;
+                }
+        }
+        return n;
+}
+
+static int proc_again(struct backend *backend, const struct sample *sample, struct sample *ret)
+{
+        (void) backend;
+        return read_sample(sample->context_id, sample->pid, sample->tid, sample->leader_start_nsec, ret);
+}
+
+/* The stack for root with CAP_SYS_ADMIN; for others at least the function it sleeps in. */
+static int proc_evidence(
+                struct backend *backend, const struct sample *sample, struct evidence *ret, char *ret_stack, size_t size)
+{
+        struct evidence evidence = {};
+        struct sample after;
+        int r;
+
+        r = proc_again(backend, sample, &evidence.sample);
+        if (r < 0)
+                return r;
+        r = read_file(sample->pid, sample->tid, "stack", ret_stack, size);
+        if (r <= 0)
+                r = read_file(sample->pid, sample->tid, "wchan", ret_stack, size);
+        if (r <= 0 || strcmp(ret_stack, "0") == 0)
+                ret_stack[0] = 0;
+        r = proc_again(backend, sample, &after);
+        if (r < 0)
+                return r;
+        evidence.nvcsw_after = after.nvcsw;
+        evidence.nivcsw_after = after.nivcsw;
+        *ret = evidence;
+        return 0;
+}
+
+static int proc_describe(struct backend *backend, const struct sample *sample, int fd, char *ret, size_t size)
+{
+        char path[64];
+        ssize_t n;
+
+        (void) backend;
+        snprintf(path, sizeof(path), "/proc/%u/fd/%d", sample->pid, fd);
+        n = readlink(path, ret, size - 1);
+        if (n < 0)
+                return -errno;
+        ret[n] = 0;
+        return 0;
+}
+
+static void proc_free(struct backend *backend)
+{
+        free(backend);
+}
+
+static const struct backend_ops proc_ops = {
+        .kind = PROBE_BACKEND_PROC,
+        .sweep = proc_sweep,
+        .again = proc_again,
+        .evidence = proc_evidence,
+        .describe = proc_describe,
+        .free = proc_free,
+};
+
+int backend_proc_new(struct backend **ret)
+{
+        struct backend *backend = malloc(sizeof(*backend));
+
+        if (!backend)
+                return -ENOMEM;
+        backend->ops = &proc_ops;
+        *ret = backend;
+        return 0;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "bpf/capability.h"
+
+int capability_drop(uint64_t keep)
+{
+        struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+        struct __user_cap_data_struct data[2] = {};
+
+        if (syscall(SYS_capget, &header, data) < 0)
+                return -errno;
+
+        /* The bounding set needs CAP_SETPCAP; without it no_new_privs is enough to gain nothing by exec. */
+        for (int i = 0; prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++)
+                if (!(keep >> i & 1))
+                        (void) prctl(PR_CAPBSET_DROP, i, 0, 0, 0);
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                return -errno;
+        (void) prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+
+        for (int i = 0; i < 2; i++) {
+                uint32_t mask = (uint32_t) (keep >> (32 * i));
+
+                data[i].permitted &= mask;
+                data[i].effective = data[i].permitted;
+                data[i].inheritable = 0;
+        }
+        if (syscall(SYS_capset, &header, data) < 0)
+                return -errno;
+        return 0;
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bpf/probe.h"
+#include "bpf/report.h"
+#include "bpf/syscall.h"
+#include "bpf/waits.h"
+#include "daemon/util/clock.h"
+
+/* The first repeat comes after some graces, each next one after four times as long. */
+#define REPEAT_GRACES 4
+#define REPEAT_FACTOR 4
+#define REPEAT_MIN_USEC UINT64_C(1000000)
+#define REPEAT_MAX_USEC (UINT64_C(6) * 3600 * 1000000)
+
+/* Entries of the journal about one process. */
+#define BUDGET 10
+#define BUDGET_WINDOW_USEC UINT64_C(60000000)
+
+/* Frames that make a place; those further out are how the system call was entered. */
+#define FINGERPRINT_FRAMES 6
+
+static uint64_t hash_more(uint64_t hash, const void *data, size_t size)
+{
+        const unsigned char *p = data;
+
+        for (size_t i = 0; i < size; i++)
+                hash = (hash ^ p[i]) * UINT64_C(0x100000001b3);
+        return hash;
+}
+
+static uint64_t fingerprint(const struct evidence *evidence, const char *stack)
+{
+        uint64_t hash = UINT64_C(0xcbf29ce484222325);
+        size_t n = evidence->n_frames < FINGERPRINT_FRAMES ? evidence->n_frames : FINGERPRINT_FRAMES;
+
+        hash = hash_more(hash, &evidence->sample.syscall, sizeof(evidence->sample.syscall));
+        if (n == 0)
+                return hash_more(hash, stack, strcspn(stack, "\n"));
+        return hash_more(hash, evidence->frames, n * sizeof(evidence->frames[0]));
+}
+
+struct thread *leak_headline(const struct leak *leak)
+{
+        return LIST_FIRST(&leak->threads);
+}
+
+int leak_join(struct probe *probe, struct thread *thread, enum probe_leak_kind kind, const struct evidence *evidence,
+                const char *stack, unsigned int percent)
+{
+        struct leak_key key = {
+                .context_id = thread->key.context_id,
+                .leader_start_nsec = thread->sample.leader_start_nsec,
+                .fingerprint = evidence ? fingerprint(evidence, stack) : 0,
+                .pid = thread->key.pid,
+                .kind = kind,
+        };
+        struct leak *leak;
+
+        HASH_FIND(hh, probe->leaks.by_key, &key, sizeof(key), leak);
+        if (!leak) {
+                leak = calloc(1, sizeof(*leak));
+                if (!leak)
+                        return -1;
+                leak->key = key;
+                leak->watch = thread->watch;
+                leak->percent = percent;
+                LIST_INIT(&leak->threads);
+                if (evidence)
+                        leak->evidence = *evidence;
+                else
+                        leak->evidence.sample = thread->sample;
+                snprintf(leak->stack, sizeof(leak->stack), "%s", stack);
+                HASH_ADD(hh, probe->leaks.by_key, key, sizeof(leak->key), leak);
+        }
+        /* The one that brought the evidence stays the first. */
+        if (LIST_EMPTY(&leak->threads))
+                LIST_INSERT_HEAD(&leak->threads, thread, in_leak);
+        else
+                LIST_INSERT_AFTER(LIST_FIRST(&leak->threads), thread, in_leak);
+        thread->leak = leak;
+        leak->count++;
+        return 0;
+}
+
+static struct leak_budget *budget_of(struct probe *probe, const struct leak *leak, uint64_t now)
+{
+        struct leak_budget *budget, like = {.key = {leak->key.leader_start_nsec, leak->key.pid}};
+
+        HASH_FIND(hh, probe->leaks.budgets, &like.key, sizeof(like.key), budget);
+        if (!budget) {
+                budget = calloc(1, sizeof(*budget));
+                if (!budget)
+                        return NULL;
+                budget->key = like.key;
+                budget->window_usec = now;
+                HASH_ADD(hh, probe->leaks.budgets, key, sizeof(budget->key), budget);
+        }
+        if (now - budget->window_usec >= BUDGET_WINDOW_USEC) {
+                budget->window_usec = now;
+                budget->used = 0;
+        }
+        return budget;
+}
+
+/* Budgets of processes that have no leak any more; few, and old ones. */
+static void budgets_trim(struct probe *probe, uint64_t now)
+{
+        struct leak_budget *budget, *next;
+
+        HASH_ITER(hh, probe->leaks.budgets, budget, next)
+        {
+                if (now - budget->window_usec < 2 * BUDGET_WINDOW_USEC)
+                        continue;
+                HASH_DELETE(hh, probe->leaks.budgets, budget);
+                free(budget);
+        }
+}
+
+static void journal_found(struct probe *probe, struct leak *leak, uint64_t now)
+{
+        struct leak_budget *budget = budget_of(probe, leak, now);
+
+        if (budget && budget->used >= BUDGET) {
+                budget->left_out++;
+                return;
+        }
+        report_found(probe, leak, now, budget ? budget->left_out : 0);
+        leak->journaled = true;
+        if (budget) {
+                budget->used++;
+                budget->left_out = 0;
+        }
+}
+
+static void fill_times(struct leak *leak, uint64_t now)
+{
+        const struct thread *thread = leak_headline(leak);
+        uint64_t done = leak->watch->record.done_usec, blocked = UINT64_MAX;
+
+        leak->record.since_done_usec = now > done ? now - done : 0;
+        leak->record.count = leak->count;
+        if (leak->key.kind == PROBE_LEAK_BLOCKED) {
+                /* The kernel's figure, if there is one; what was seen is a lower bound of it. */
+                uint64_t seen = thread->clock.asleep_usec > 0 ? now - thread->clock.asleep_usec : 0;
+
+                if (leak->evidence.sample.slept_nsec != UINT64_MAX)
+                        blocked = leak->evidence.sample.slept_nsec / 1000 + (now - leak->found_usec);
+                if (blocked == UINT64_MAX || blocked < seen)
+                        blocked = seen;
+        }
+        leak->record.blocked_usec = blocked;
+}
+
+static void fill_record(struct probe *probe, struct leak *leak, uint64_t now)
+{
+        const struct thread *thread = leak_headline(leak);
+        struct probe_leak *record = &leak->record;
+        struct evidence *evidence = &leak->evidence;
+
+        record->header.type = PROBE_LEAK;
+        record->header.size = sizeof(*record);
+        record->leak_id = leak->id;
+        record->context_id = leak->key.context_id;
+        record->kind = leak->key.kind;
+        record->backend = backend_kind(probe->backend);
+        record->pid = thread->key.pid;
+        record->tid = thread->key.tid;
+        record->start_nsec = thread->key.start_nsec;
+        record->syscall = evidence->sample.syscall;
+        memcpy(record->comm, thread->sample.comm, sizeof(record->comm));
+        memcpy(record->kernel_stack, leak->stack, sizeof(record->kernel_stack));
+        if (leak->key.kind == PROBE_LEAK_BLOCKED) {
+                waits_syscall(&evidence->sample, record->syscall_text, sizeof(record->syscall_text));
+                waits_on(probe, evidence, record->waits_on, sizeof(record->waits_on));
+        } else {
+                record->syscall = -1;
+        }
+        waits_why(probe, &thread->sample, record->why, sizeof(record->why));
+        fill_times(leak, now);
+}
+
+static void leak_unlink(struct leaks *leaks, struct leak *leak)
+{
+        HASH_DELETE(hh, leaks->by_key, leak);
+        if (leak->id > 0)
+                leaks->open--;
+        free(leak);
+}
+
+void leak_leave(struct probe *probe, struct thread *thread, const char *how)
+{
+        struct leak *leak = thread->leak;
+        uint64_t now = now_boottime_usec();
+
+        if (!leak)
+                return;
+        LIST_REMOVE(thread, in_leak);
+        thread->leak = NULL;
+        leak->count--;
+        if (leak->count > 0)
+                return;
+        if (leak->id > 0) {
+                struct probe_resolved record = {
+                        .header = {.type = PROBE_RESOLVED, .size = sizeof(record)},
+                        .leak_id = leak->id,
+                        .context_id = leak->key.context_id,
+                        .after_usec = now - leak->watch->record.done_usec,
+                };
+
+                link_send(probe, &record, sizeof(record));
+                if (leak->journaled)
+                        report_resolved(probe, leak, now, how);
+        }
+        leak_unlink(&probe->leaks, leak);
+}
+
+/* The evidence has been read; whoever has moved since is let go. The evidence may be that of another thread of the same
+ * place then, which is the same place still. */
+static bool leak_verify(struct probe *probe, struct leak *leak)
+{
+        if (leak->key.kind != PROBE_LEAK_BLOCKED)
+                return true;
+        while (leak_headline(leak)) {
+                struct thread *thread = leak_headline(leak);
+
+                if (backend_unchanged(probe->backend, &thread->sample))
+                        return true;
+                LIST_REMOVE(thread, in_leak);
+                thread->leak = NULL;
+                leak->count--;
+        }
+        return false;
+}
+
+static void publish_new(struct probe *probe, struct leak *leak, uint64_t now)
+{
+        uint64_t grace = leak->watch->record.grace_usec;
+
+        leak->found_usec = now;
+        fill_record(probe, leak, now);
+        if (!leak_verify(probe, leak)) {
+                leak_unlink(&probe->leaks, leak);
+                return;
+        }
+        if (leak->record.tid != leak_headline(leak)->key.tid)
+                fill_record(probe, leak, now);
+        leak->id = leak->record.leak_id = ++probe->leaks.last_id;
+        probe->leaks.open++;
+        leak->interval_usec = grace < REPEAT_MAX_USEC / REPEAT_GRACES ? grace * REPEAT_GRACES : REPEAT_MAX_USEC;
+        if (leak->interval_usec < REPEAT_MIN_USEC)
+                leak->interval_usec = REPEAT_MIN_USEC;
+        leak->repeat_usec = now + leak->interval_usec;
+        leak->count_told = leak->count;
+        link_send(probe, &leak->record, sizeof(leak->record));
+        journal_found(probe, leak, now);
+}
+
+void leaks_publish(struct probe *probe, uint64_t now)
+{
+        struct leak *leak, *next;
+
+        HASH_ITER(hh, probe->leaks.by_key, leak, next)
+        {
+                if (leak->id == 0) {
+                        publish_new(probe, leak, now);
+                        continue;
+                }
+                if (leak->count == leak->count_told && now < leak->repeat_usec)
+                        continue;
+                fill_times(leak, now);
+                leak->record.pid = leak_headline(leak)->key.pid;
+                leak->record.tid = leak_headline(leak)->key.tid;
+                leak->record.start_nsec = leak_headline(leak)->key.start_nsec;
+                leak->count_told = leak->count;
+                link_send(probe, &leak->record, sizeof(leak->record));
+                if (now >= leak->repeat_usec) {
+                        journal_found(probe, leak, now);
+                        leak->interval_usec = leak->interval_usec < REPEAT_MAX_USEC / REPEAT_FACTOR
+                                        ? leak->interval_usec * REPEAT_FACTOR
+                                        : REPEAT_MAX_USEC;
+                        leak->repeat_usec = now + leak->interval_usec;
+                }
+        }
+        budgets_trim(probe, now);
+}
+
+void leaks_tell(struct probe *probe, const struct watch *watch)
+{
+        struct leak *leak, *next;
+
+        HASH_ITER(hh, probe->leaks.by_key, leak, next)
+        {
+                if (leak->watch == watch && leak->id > 0)
+                        link_send(probe, &leak->record, sizeof(leak->record));
+        }
+}
+
+void leaks_deinit(struct leaks *leaks)
+{
+        struct leak_budget *budget, *next_budget;
+        struct leak *leak, *next;
+
+        HASH_ITER(hh, leaks->by_key, leak, next)
+                leak_unlink(leaks, leak);
+        HASH_ITER(hh, leaks->budgets, budget, next_budget)
+        {
+                HASH_DELETE(hh, leaks->budgets, budget);
+                free(budget);
+        }
+}

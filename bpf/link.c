@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "bpf/capability.h"
+#include "bpf/probe.h"
+#include "bpf/report.h"
+#include "daemon/util/cleanup.h"
+#include "daemon/util/clock.h"
+#include "daemon/util/log.h"
+
+/* What ctxd may leave unread before it is taken for dead. */
+#define QUEUE_MAX 1024
+
+#define BACKOFF_MIN_USEC UINT64_C(100000)
+#define BACKOFF_MAX_USEC UINT64_C(5000000)
+
+/* From losing ctxd to giving up contexts that it does not name again. */
+#define CONFIRM_USEC UINT64_C(10000000)
+
+static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata);
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata);
+
+static void queue_clear(struct link *link)
+{
+        while (!STAILQ_EMPTY(&link->queue)) {
+                struct link_record *record = STAILQ_FIRST(&link->queue);
+
+                STAILQ_REMOVE_HEAD(&link->queue, next);
+                free(record);
+        }
+        link->n_queued = 0;
+}
+
+static void link_close(struct link *link)
+{
+        link->io = sd_event_source_disable_unref(link->io);
+        closep(&link->fd);
+        link->fd = -1;
+        link->greeted = false;
+        queue_clear(link);
+}
+
+static void link_end(struct probe *probe, int error)
+{
+        probe->link.error = error;
+        sd_event_exit(probe->event, error < 0 ? 1 : 0);
+}
+
+static void link_lost(struct probe *probe, const char *why)
+{
+        struct link *link = &probe->link;
+        bool greeted = link->greeted;
+        int r;
+
+        if (link->fd < 0)
+                return;
+        link_close(link);
+        sweeper_pause(probe);
+        if (!link->address) {
+                log_info("ctxd has left (%s)", why);
+                link_end(probe, 0);
+                return;
+        }
+        if (greeted)
+                log_notice("the connection to ctxd is lost (%s), trying again", why);
+        link->retry = sd_event_source_disable_unref(link->retry);
+        r = sd_event_add_time_relative(probe->event, &link->retry, CLOCK_MONOTONIC, link->backoff_usec, 0, on_retry, probe);
+        if (r < 0)
+                link_end(probe, r);
+        link->backoff_usec = link->backoff_usec * 2 > BACKOFF_MAX_USEC ? BACKOFF_MAX_USEC : link->backoff_usec * 2;
+}
+
+static int link_open(struct probe *probe, int fd)
+{
+        probe->link.fd = fd;
+        return sd_event_add_io(probe->event, &probe->link.io, fd, EPOLLIN, on_io, probe);
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct probe *probe = userdata;
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        int fd, r;
+
+        (void) source;
+        (void) usec;
+        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        strncpy(address.sun_path, probe->link.address, sizeof(address.sun_path) - 1);
+        if (connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0) {
+                log_debug("%s: %s", probe->link.address, strerror(errno));
+                probe->link.fd = fd;
+                link_lost(probe, "not there");
+                return 0;
+        }
+        r = link_open(probe, fd);
+        if (r < 0)
+                link_end(probe, r);
+        return 0;
+}
+
+int link_init(struct probe *probe, const char *address, int fd)
+{
+        struct link *link = &probe->link;
+
+        link->address = address;
+        link->fd = -1;
+        link->backoff_usec = BACKOFF_MIN_USEC;
+        STAILQ_INIT(&link->queue);
+        if (!address)
+                return link_open(probe, fd);
+        if (strlen(address) >= sizeof(((struct sockaddr_un *) NULL)->sun_path))
+                return -ENAMETOOLONG;
+        return sd_event_add_time_relative(probe->event, &link->retry, CLOCK_MONOTONIC, 0, 0, on_retry, probe);
+}
+
+void link_deinit(struct probe *probe)
+{
+        probe->link.retry = sd_event_source_disable_unref(probe->link.retry);
+        link_close(&probe->link);
+}
+
+static void link_flush(struct probe *probe)
+{
+        struct link *link = &probe->link;
+
+        while (!STAILQ_EMPTY(&link->queue)) {
+                struct link_record *record = STAILQ_FIRST(&link->queue);
+
+                if (send(link->fd, record->data, record->size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+                        if (errno != EAGAIN && errno != EINTR)
+                                link_lost(probe, strerror(errno));
+                        return;
+                }
+                STAILQ_REMOVE_HEAD(&link->queue, next);
+                link->n_queued--;
+                free(record);
+        }
+        sd_event_source_set_io_events(link->io, EPOLLIN);
+}
+
+void link_send(struct probe *probe, const void *data, size_t size)
+{
+        struct link *link = &probe->link;
+        struct link_record *record;
+
+        if (link->fd < 0 || !link->greeted)
+                return;
+        if (STAILQ_EMPTY(&link->queue)) {
+                if (send(link->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+                        return;
+                if (errno != EAGAIN && errno != EINTR) {
+                        link_lost(probe, strerror(errno));
+                        return;
+                }
+        }
+        record = link->n_queued < QUEUE_MAX ? malloc(sizeof(*record) + size) : NULL;
+        if (!record) {
+                link_lost(probe, "ctxd does not read");
+                return;
+        }
+        record->size = size;
+        memcpy(record->data, data, size);
+        STAILQ_INSERT_TAIL(&link->queue, record, next);
+        link->n_queued++;
+        sd_event_source_set_io_events(link->io, EPOLLIN | EPOLLOUT);
+}
+
+int link_hello(struct probe *probe, bool kept)
+{
+        struct probe_hello hello = {
+                .header = {.type = PROBE_HELLO, .size = sizeof(hello)},
+                .version = PROBE_PROTOCOL_VERSION,
+                .backend = backend_kind(probe->backend),
+                .pid = (uint32_t) getpid(),
+                .kept = kept,
+        };
+        union {
+                char buffer[CMSG_SPACE(sizeof(int) * PROBE_FDS)];
+                struct cmsghdr align;
+        } control = {};
+        struct iovec iov = {.iov_base = &hello, .iov_len = sizeof(hello)};
+        struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+
+        memcpy(hello.reason, probe->reason, sizeof(hello.reason));
+        if (hello.backend == PROBE_BACKEND_BPF) {
+                struct cmsghdr *c;
+                int fds[PROBE_FDS];
+
+                backend_bpf_fds(probe->backend, fds);
+                message.msg_control = control.buffer;
+                message.msg_controllen = sizeof(control.buffer);
+                c = CMSG_FIRSTHDR(&message);
+                c->cmsg_level = SOL_SOCKET;
+                c->cmsg_type = SCM_RIGHTS;
+                c->cmsg_len = CMSG_LEN(sizeof(fds));
+                memcpy(CMSG_DATA(c), fds, sizeof(fds));
+        }
+        if (sendmsg(probe->link.fd, &message, MSG_NOSIGNAL) < 0)
+                return -errno;
+        probe->link.greeted = true;
+        probe->link.backoff_usec = BACKOFF_MIN_USEC;
+        return 0;
+}
+
+/* The backend is chosen once; the capabilities that loading needs are gone afterwards. */
+static int choose(struct probe *probe, const struct probe_welcome *welcome, const int *kept, bool *ret_kept)
+{
+        uint64_t keep = 0;
+        int r;
+
+        *ret_kept = false;
+        switch (welcome->backend) {
+        case PROBE_BACKEND_BPF:
+                r = backend_bpf_new(kept, &probe->backend, probe->reason, sizeof(probe->reason));
+                if (r == -EUCLEAN && kept) {
+                        log_warning("%s; members are counted afresh", probe->reason);
+                        kept = NULL;
+                        r = backend_bpf_new(NULL, &probe->backend, probe->reason, sizeof(probe->reason));
+                }
+                if (r >= 0) {
+                        probe->reason[0] = 0;
+                        *ret_kept = kept != NULL;
+                        break;
+                }
+                if (!welcome->strict && backend_proc_new(&probe->backend) < 0)
+                        return -ENOMEM;
+                report_unavailable(probe);
+                break;
+        case PROBE_BACKEND_PROC:
+                snprintf(probe->reason, sizeof(probe->reason), "Probe=proc is configured");
+                r = backend_proc_new(&probe->backend);
+                if (r < 0)
+                        return r;
+                break;
+        default:
+                snprintf(probe->reason, sizeof(probe->reason), "Probe=off is configured");
+        }
+
+        /* The BPF backend needs none of them any more. /proc wants CAP_SYS_PTRACE to tell another user's system call
+         * and what its descriptors are, and CAP_DAC_READ_SEARCH to enter that user's directory of them. */
+        if (backend_kind(probe->backend) == PROBE_BACKEND_PROC)
+                keep = UINT64_C(1) << CAP_SYS_PTRACE | UINT64_C(1) << CAP_DAC_READ_SEARCH;
+        r = capability_drop(keep);
+        if (r < 0)
+                return r;
+        probe->chosen = true;
+        return 0;
+}
+
+/* A daemon that was started anew may want something else, which this process cannot do any more: the service manager
+ * starts another one. */
+static bool fits(struct probe *probe, const struct probe_welcome *welcome, const int *kept)
+{
+        enum probe_backend kind = backend_kind(probe->backend);
+
+        if (kept && kind == PROBE_BACKEND_BPF)
+                return welcome->backend == PROBE_BACKEND_BPF && backend_bpf_has(probe->backend, kept);
+        if (welcome->backend == PROBE_BACKEND_BPF && kind != PROBE_BACKEND_BPF)
+                return (welcome->strict != 0) == (kind == PROBE_BACKEND_OFF);
+        return welcome->backend == kind;
+}
+
+static int on_confirm(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct probe *probe = userdata;
+        struct watch *watch, *next;
+
+        (void) source;
+        (void) usec;
+        if (!probe->link.greeted)
+                return 0;
+        HASH_ITER(hh, probe->watches.by_id, watch, next)
+        {
+                if (!watch->confirmed)
+                        sweeper_forget(probe, watch->context_id, "its context has been forgotten");
+        }
+        return 0;
+}
+
+static int on_welcome(struct probe *probe, const struct probe_welcome *welcome, const int *kept)
+{
+        bool is_kept;
+        int r;
+
+        if (welcome->version != PROBE_PROTOCOL_VERSION)
+                return -EPROTO;
+        if (!probe->chosen) {
+                r = choose(probe, welcome, kept, &is_kept);
+                if (r < 0) {
+                        log_error("cannot start: %s", strerror(-r));
+                        link_end(probe, r);
+                        return 0;
+                }
+        } else if (!fits(probe, welcome, kept)) {
+                log_notice("ctxd wants another probe");
+                link_end(probe, -ESTALE);
+                return 0;
+        } else {
+                is_kept = kept != NULL;
+        }
+        r = link_hello(probe, is_kept);
+        if (r < 0)
+                return r;
+        (void) sd_notifyf(0, "READY=1\nSTATUS=Backend %s%s%s", backend_name(backend_kind(probe->backend)),
+                        probe->reason[0] ? ": " : "", probe->reason);
+        sweeper_resume(probe);
+        return sd_event_add_time_relative(probe->event, NULL, CLOCK_MONOTONIC, CONFIRM_USEC, 0, on_confirm, probe);
+}
+
+static int on_record(struct probe *probe, const void *data, size_t size, const int *fds, size_t n_fds)
+{
+        const struct probe_header *header = data;
+        const struct probe_welcome *welcome = data;
+
+        if (size < sizeof(*header) || header->size != size)
+                return -EPROTO;
+        if (header->type == PROBE_WELCOME) {
+                if (size != sizeof(*welcome) || probe->link.greeted || welcome->kept != n_fds ||
+                                (n_fds != 0 && n_fds != PROBE_FDS))
+                        return -EPROTO;
+                return on_welcome(probe, welcome, n_fds > 0 ? fds : NULL);
+        }
+        if (!probe->link.greeted || n_fds > 0)
+                return -EPROTO;
+        switch (header->type) {
+        case PROBE_WATCH:
+                if (size != sizeof(struct probe_watch))
+                        return -EPROTO;
+                return sweeper_watch(probe, data);
+        case PROBE_FORGET:
+                if (size != sizeof(struct probe_forget))
+                        return -EPROTO;
+                sweeper_forget(probe, ((const struct probe_forget *) data)->context_id, "its context is drained");
+                return 0;
+        case PROBE_SETTINGS:
+                /* Each WATCH brings the grace of its context; nothing else is set here. */
+                return size == sizeof(struct probe_settings) ? 0 : -EPROTO;
+        default:
+                return -EPROTO;
+        }
+}
+
+/* One record; 0: there is none. */
+static int link_receive(struct probe *probe)
+{
+        static union {
+                struct probe_watch watch; /* the largest */
+                struct probe_welcome welcome;
+                char bytes[sizeof(struct probe_watch) + 1];
+        } record;
+        union {
+                char buffer[CMSG_SPACE(sizeof(int) * (PROBE_FDS + 1))];
+                struct cmsghdr align;
+        } control;
+        struct iovec iov = {.iov_base = &record, .iov_len = sizeof(record)};
+        struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+        int fds[PROBE_FDS + 1];
+        size_t n_fds = 0;
+        ssize_t n;
+        int r;
+
+        n = recvmsg(probe->link.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (n < 0)
+                return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+                        continue;
+                n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+                memcpy(fds, CMSG_DATA(c), n_fds * sizeof(int));
+        }
+        if (n == 0)
+                r = -ECONNRESET;
+        else if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
+                r = -EPROTO;
+        else
+                r = on_record(probe, &record, (size_t) n, fds, n_fds);
+        for (size_t i = 0; i < n_fds; i++)
+                close(fds[i]);
+        return r < 0 ? r : 1;
+}
+
+static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        struct probe *probe = userdata;
+        int r;
+
+        (void) source;
+        (void) fd;
+        if (revents & EPOLLOUT)
+                link_flush(probe);
+        /* A bounded number, so that the watchdog and the sweeps have their turn. */
+        for (int i = 0; i < 64 && probe->link.fd >= 0 && revents & ~(uint32_t) EPOLLOUT; i++) {
+                r = link_receive(probe);
+                if (r == 0)
+                        break;
+                if (r < 0) {
+                        if (r == -EPROTO)
+                                log_error("ctxd speaks another protocol");
+                        link_lost(probe, strerror(-r));
+                        break;
+                }
+        }
+        return 0;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "bpf/backend.h"
+#include "bpf/leak.h"
+#include "bpf/link.h"
+#include "bpf/sweep.h"
+#include "bpf/watch.h"
+
+/* The program: what is connected, loaded, watched and found. */
+struct probe {
+        sd_event *event;
+        struct link link;
+        struct backend *backend;
+        bool chosen; /* a backend was chosen, and the capabilities are gone */
+        char reason[BACKEND_REASON_MAX];
+        struct watches watches;
+        struct leaks leaks;
+        struct sweeper sweeper;
+};

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The sweeps: when, and what follows from them. A sample is worth nothing if the machine was suspended since the one
+ * before, and a verdict must wait where the probe itself was late: a thread that was to wake may not have had its turn
+ * either. Nothing is looked at while nothing is watched. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bpf/probe.h"
+#include "bpf/syscall.h"
+#include "daemon/util/clock.h"
+#include "daemon/util/log.h"
+
+#define BASELINE_USEC UINT64_C(50000)
+#define INTERVAL_MIN_USEC UINT64_C(50000)
+#define INTERVAL_MAX_USEC UINT64_C(2000000)
+#define INTERVAL_IDLE_USEC UINT64_C(5000000)
+#define LATE_USEC UINT64_C(100000)
+#define LATE_WAIT_USEC UINT64_C(1000000)
+#define SUSPEND_USEC INT64_C(20000)
+#define WAIT_CHAIN_MAX 64
+
+static uint64_t min_usec(uint64_t a, uint64_t b)
+{
+        return a < b ? a : b;
+}
+
+static uint64_t max_usec(uint64_t a, uint64_t b)
+{
+        return a > b ? a : b;
+}
+
+static int64_t suspended_usec(void)
+{
+        struct timespec ts;
+
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (int64_t) now_boottime_usec() - (ts.tv_sec * 1000000 + ts.tv_nsec / 1000);
+}
+
+/* Who waits for whom */
+
+static int compare_parent(const void *a, const void *b)
+{
+        const struct sample *x = a, *y = b;
+
+        return x->ppid < y->ppid ? -1 : x->ppid > y->ppid;
+}
+
+static bool is_alive(const struct sample *sample)
+{
+        return sample->exit_state == 0 && !(sample->flags & 0x4 /* PF_EXITING */);
+}
+
+/* Whether `waiter` waits for the process of `child`, which is a child of its process. */
+static bool waits_for(const struct sample *waiter, const struct sample *child)
+{
+        int32_t pid = (int32_t) waiter->args[0];
+
+        if (child->ppid != waiter->pid || child->pid == waiter->pid || !is_alive(child))
+                return false;
+        switch (syscall_kind(waiter->syscall)) {
+        case SYSCALL_WAIT4:
+                return pid <= 0 || (uint32_t) pid == child->pid;
+        case SYSCALL_WAITID: /* (P_PID, pid), else any or a group; a pidfd is taken for any */
+                return pid != 1 || (uint32_t) waiter->args[1] == child->pid;
+        case SYSCALL_VFORK:
+                return child->vfork && child->ptid == waiter->tid;
+        default:
+                return false;
+        }
+}
+
+const struct sample *sweeper_awaited(const struct probe *probe, const struct sample *sample)
+{
+        const struct sweeper *s = &probe->sweeper;
+        size_t low = 0, high = s->n_samples;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (s->samples[middle].ppid < sample->pid)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        for (; low < s->n_samples && s->samples[low].ppid == sample->pid; low++)
+                if (waits_for(sample, &s->samples[low]))
+                        return &s->samples[low];
+        return NULL;
+}
+
+const struct sample *sweeper_waiter(const struct probe *probe, const struct sample *child)
+{
+        const struct sweeper *s = &probe->sweeper;
+
+        for (size_t i = 0; i < s->n_samples; i++)
+                if (s->samples[i].pid == child->ppid && sample_activity(&s->samples[i]) == ACTIVITY_SLEEPS &&
+                                waits_for(&s->samples[i], child))
+                        return &s->samples[i];
+        return NULL;
+}
+
+/* A sweep */
+
+static void on_sample(const struct sample *sample, void *userdata)
+{
+        struct sweeper *s = userdata;
+
+        if (s->n_samples == s->n_allocated) {
+                size_t n = s->n_allocated ? s->n_allocated * 2 : 64;
+                struct sample *larger = reallocarray(s->samples, n, sizeof(*larger));
+
+                if (!larger)
+                        return;
+                s->samples = larger;
+                s->n_allocated = n;
+        }
+        s->samples[s->n_samples++] = *sample;
+}
+
+static void drop_thread(struct probe *probe, struct thread *thread, const char *how)
+{
+        leak_leave(probe, thread, how);
+        thread_free(&probe->watches, thread);
+}
+
+static void update_threads(struct probe *probe, uint64_t begin, uint64_t end, bool suspended)
+{
+        struct sweeper *s = &probe->sweeper;
+        struct thread *thread, *next;
+
+        for (size_t i = 0; i < s->n_samples; i++) {
+                const struct sample *sample = &s->samples[i];
+                struct watch *watch = watches_get(&probe->watches, sample->context_id);
+
+                thread = watch ? watches_thread(&probe->watches, watch, sample) : NULL;
+                if (!thread)
+                        continue;
+                if (thread->sweep == 0)
+                        s->changed_usec = end;
+                thread->sweep = s->number;
+                thread->sample = *sample;
+                if (thread_clock_feed(&thread->clock, sample, begin, end) > 0 && thread->leak &&
+                                thread->leak->key.kind == PROBE_LEAK_BLOCKED) {
+                        s->changed_usec = end;
+                        leak_leave(probe, thread, "it woke up");
+                }
+                if (suspended)
+                        thread_clock_restart(&thread->clock, sample, end);
+        }
+        HASH_ITER(hh, probe->watches.threads, thread, next)
+        {
+                if (thread->sweep != s->number) {
+                        s->changed_usec = end;
+                        drop_thread(probe, thread, "it has left");
+                }
+        }
+}
+
+/* Evidence is worth something only if the thread has not moved since the verdict. */
+static void accuse_blocked(struct probe *probe, struct thread *thread)
+{
+        struct evidence evidence = {};
+        char stack[sizeof(((struct leak *) NULL)->stack)] = "";
+
+        if (probe->backend->ops->evidence(probe->backend, &thread->sample, &evidence, stack, sizeof(stack)) < 0)
+                return;
+        if (evidence.sample.start_nsec != thread->sample.start_nsec || evidence.sample.tid != thread->sample.tid ||
+                        evidence.sample.context_id != thread->sample.context_id ||
+                        evidence.nvcsw_after + evidence.nivcsw_after != thread->clock.switches ||
+                        sample_activity(&evidence.sample) != ACTIVITY_SLEEPS)
+                return;
+        if (thread->leak)
+                leak_leave(probe, thread, "it is blocked now");
+        leak_join(probe, thread, PROBE_LEAK_BLOCKED, &evidence, stack, 0);
+}
+
+static void judge_blocked(struct probe *probe, uint64_t begin)
+{
+        struct thread *thread, *next;
+
+        HASH_ITER(hh, probe->watches.threads, thread, next)
+        {
+                const struct probe_watch *record = &thread->watch->record;
+
+                if (thread->leak && thread->leak->key.kind == PROBE_LEAK_BLOCKED)
+                        continue;
+                if (begin < thread_clock_blocked_at(&thread->clock, record->done_usec, record->grace_usec))
+                        continue;
+                /* Where one waits for another, that other one is to blame. */
+                if (sweeper_awaited(probe, &thread->sample))
+                        continue;
+                accuse_blocked(probe, thread);
+        }
+}
+
+/* What is known of a process, while its threads are gone through. */
+struct suspect {
+        struct {
+                uint64_t context_id, start_nsec, pid;
+        } key;
+        struct thread *thread; /* the busiest that ignores */
+        unsigned int percent;
+        bool excused; /* something of it is reported, or held, or waits for a child */
+        UT_hash_handle hh;
+};
+
+static void judge_ignoring(struct probe *probe, uint64_t now)
+{
+        struct suspect *suspects = NULL, *suspect, *following;
+        struct thread *thread, *next;
+
+        HASH_ITER(hh, probe->watches.threads, thread, next)
+        {
+                const struct probe_watch *record = &thread->watch->record;
+                unsigned int percent = 0;
+
+                suspect = calloc(1, sizeof(*suspect));
+                if (!suspect)
+                        break;
+                suspect->key.context_id = thread->key.context_id;
+                suspect->key.start_nsec = thread->sample.leader_start_nsec;
+                suspect->key.pid = thread->key.pid;
+                HASH_FIND(hh, suspects, &suspect->key, sizeof(suspect->key), following);
+                if (following) {
+                        free(suspect);
+                        suspect = following;
+                } else {
+                        HASH_ADD(hh, suspects, key, sizeof(suspect->key), suspect);
+                }
+                if (thread->leak || sample_activity(&thread->sample) == ACTIVITY_HELD || sweeper_awaited(probe, &thread->sample))
+                        suspect->excused = true;
+                else if (thread_clock_ignoring(&thread->clock, &thread->sample, now, record->done_usec, record->grace_usec,
+                                         &percent) &&
+                                (!suspect->thread || percent > suspect->percent ||
+                                                (percent == suspect->percent && thread->key.tid == thread->key.pid))) {
+                        suspect->thread = thread;
+                        suspect->percent = percent;
+                }
+        }
+        HASH_ITER(hh, suspects, suspect, following)
+        {
+                if (suspect->thread && !suspect->excused)
+                        leak_join(probe, suspect->thread, PROBE_LEAK_IGNORING, NULL, "", suspect->percent);
+                HASH_DELETE(hh, suspects, suspect);
+                free(suspect);
+        }
+}
+
+static void tell_swept(struct probe *probe, uint64_t begin, uint64_t end)
+{
+        struct probe_swept record = {
+                .header = {.type = PROBE_SWEPT, .size = sizeof(record)},
+                .when_usec = begin,
+                .took_usec = end - begin,
+                .threads = (uint32_t) probe->sweeper.n_samples,
+                .leaks = probe->leaks.open,
+        };
+
+        link_send(probe, &record, sizeof(record));
+}
+
+/* When the next sweep is due: the first verdict, or in half a grace, to see who has left; seldom where nothing has
+ * changed for long. */
+static uint64_t next_sweep(const struct probe *probe, uint64_t now)
+{
+        const struct sweeper *s = &probe->sweeper;
+        uint64_t at = UINT64_MAX, settled;
+        struct thread *thread, *next_thread;
+        struct watch *watch, *next_watch;
+
+        settled = min_usec((now - s->changed_usec) / 8, INTERVAL_IDLE_USEC);
+        HASH_ITER(hh, probe->watches.by_id, watch, next_watch)
+        {
+                uint64_t grace = watch->record.grace_usec, interval;
+
+                if (watch->baseline_usec > 0) {
+                        at = min_usec(at, watch->baseline_usec);
+                        continue;
+                }
+                if (grace == UINT64_MAX)
+                        continue;
+                interval = min_usec(max_usec(grace / 2, INTERVAL_MIN_USEC), INTERVAL_MAX_USEC);
+                at = min_usec(at, now + max_usec(interval, settled));
+                if (watch->record.done_usec + grace > now)
+                        at = min_usec(at, watch->record.done_usec + grace);
+        }
+        HASH_ITER(hh, probe->watches.threads, thread, next_thread)
+        {
+                const struct probe_watch *record = &thread->watch->record;
+                uint64_t due;
+
+                if (thread->leak)
+                        continue;
+                due = thread_clock_blocked_at(&thread->clock, record->done_usec, record->grace_usec);
+                if (due != UINT64_MAX && due > now) /* one that was due and excused comes with the next interval */
+                        at = min_usec(at, max_usec(due, s->not_before_usec));
+        }
+        if (s->not_before_usec > now)
+                at = min_usec(at, s->not_before_usec);
+        return at;
+}
+
+static int plan(struct probe *probe, uint64_t at)
+{
+        struct sweeper *s = &probe->sweeper;
+        int r;
+
+        s->planned_usec = at;
+        if (at == UINT64_MAX)
+                return sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
+        r = sd_event_source_set_time(s->timer, at);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_enabled(s->timer, SD_EVENT_ONESHOT);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct probe *probe = userdata;
+        struct sweeper *s = &probe->sweeper;
+        struct watch *watch, *next;
+        uint64_t begin = now_boottime_usec(), end;
+        int64_t offset = suspended_usec();
+        bool suspended = offset - s->suspended_usec > SUSPEND_USEC || s->suspended_usec - offset > SUSPEND_USEC;
+        int r;
+
+        (void) source;
+        (void) usec;
+        s->suspended_usec = offset;
+        s->number++;
+        s->n_samples = 0;
+        if (begin > s->planned_usec + LATE_USEC)
+                s->not_before_usec = begin + LATE_WAIT_USEC;
+
+        r = backend_sweep(probe->backend, &probe->watches, on_sample, s);
+        end = now_boottime_usec();
+        s->took_usec = end - begin;
+        if (r < 0) {
+                log_warning("a sweep has failed: %s", strerror(-r));
+                return plan(probe, end + INTERVAL_MAX_USEC);
+        }
+        if (s->n_samples > 0)
+                qsort(s->samples, s->n_samples, sizeof(*s->samples), compare_parent);
+        update_threads(probe, begin, end, suspended);
+        HASH_ITER(hh, probe->watches.by_id, watch, next)
+        {
+                if (watch->baseline_usec <= begin)
+                        watch->baseline_usec = 0;
+        }
+        if (begin >= s->not_before_usec && !suspended && probe->backend) {
+                judge_blocked(probe, begin);
+                judge_ignoring(probe, begin);
+        }
+        leaks_publish(probe, now_boottime_usec());
+        tell_swept(probe, begin, end);
+        if (!probe->link.greeted)
+                return plan(probe, UINT64_MAX);
+        return plan(probe, next_sweep(probe, now_boottime_usec()));
+}
+
+int sweeper_init(struct probe *probe)
+{
+        struct sweeper *s = &probe->sweeper;
+        int r;
+
+        s->planned_usec = UINT64_MAX;
+        s->suspended_usec = suspended_usec();
+        r = sd_event_add_time(probe->event, &s->timer, CLOCK_BOOTTIME, 0, 1000, on_timer, probe);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
+}
+
+void sweeper_deinit(struct probe *probe)
+{
+        struct thread *thread, *next_thread;
+        struct watch *watch, *next_watch;
+
+        leaks_deinit(&probe->leaks);
+        HASH_ITER(hh, probe->watches.threads, thread, next_thread)
+        {
+                thread->leak = NULL;
+                thread_free(&probe->watches, thread);
+        }
+        HASH_ITER(hh, probe->watches.by_id, watch, next_watch)
+                watch_free(&probe->watches, watch);
+        probe->sweeper.timer = sd_event_source_disable_unref(probe->sweeper.timer);
+        free(probe->sweeper.samples);
+}
+
+int sweeper_watch(struct probe *probe, const struct probe_watch *record)
+{
+        struct sweeper *s = &probe->sweeper;
+        uint64_t now = now_boottime_usec();
+        uint64_t baseline = record->done_usec + min_usec(BASELINE_USEC, record->grace_usec / 4);
+        struct watch *watch;
+        int r;
+
+        if (!probe->backend)
+                return 0;
+        r = watches_add(&probe->watches, record, max_usec(baseline, now), &watch);
+        if (r < 0)
+                return r;
+        if (r == 0) {
+                leaks_tell(probe, watch);
+                return plan(probe, next_sweep(probe, now));
+        }
+        if (watch->record.grace_usec == UINT64_MAX)
+                watch->baseline_usec = 0;
+        s->changed_usec = now;
+        if (watch->baseline_usec > 0 && watch->baseline_usec < s->planned_usec)
+                return plan(probe, watch->baseline_usec);
+        return 0;
+}
+
+void sweeper_forget(struct probe *probe, uint64_t context_id, const char *how)
+{
+        struct watch *watch = watches_get(&probe->watches, context_id);
+        struct thread *thread, *next;
+
+        if (!watch)
+                return;
+        HASH_ITER(hh, probe->watches.threads, thread, next)
+        {
+                if (thread->watch == watch)
+                        drop_thread(probe, thread, how);
+        }
+        watch_free(&probe->watches, watch);
+        if (HASH_COUNT(probe->watches.by_id) == 0)
+                (void) plan(probe, UINT64_MAX);
+}
+
+void sweeper_pause(struct probe *probe)
+{
+        struct watch *watch, *next;
+
+        HASH_ITER(hh, probe->watches.by_id, watch, next)
+                watch->confirmed = false;
+        (void) plan(probe, UINT64_MAX);
+}
+
+void sweeper_resume(struct probe *probe)
+{
+        struct sweeper *s = &probe->sweeper;
+        uint64_t now = now_boottime_usec();
+
+        if (HASH_COUNT(probe->watches.by_id) > 0) {
+                s->not_before_usec = now + INTERVAL_MIN_USEC;
+                (void) plan(probe, s->not_before_usec);
+        }
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "bpf/sample.h"
+
+struct probe;
+struct probe_watch;
+
+/* One timer for all watched contexts: a sweep, the verdicts, the reports, and when to look again. */
+struct sweeper {
+        sd_event_source *timer;
+        uint64_t planned_usec;    /* UINT64_MAX: no sweep is planned */
+        uint64_t number;
+        uint64_t changed_usec;    /* when a sweep last found something new */
+        uint64_t not_before_usec; /* no verdict earlier */
+        int64_t suspended_usec;   /* CLOCK_BOOTTIME less CLOCK_MONOTONIC at the last sweep */
+        uint64_t took_usec;
+        struct sample *samples; /* of the last sweep, sorted by parent */
+        size_t n_samples, n_allocated;
+};
+
+int sweeper_init(struct probe *probe);
+void sweeper_deinit(struct probe *probe);
+/* A context to watch from now on. */
+int sweeper_watch(struct probe *probe, const struct probe_watch *record);
+void sweeper_forget(struct probe *probe, uint64_t context_id, const char *how);
+/* The connection was lost, or is there again. */
+void sweeper_pause(struct probe *probe);
+void sweeper_resume(struct probe *probe);
+
+/* A member process, seen by the last sweep, that this thread waits for; NULL: none, or it waits for something else. */
+const struct sample *sweeper_awaited(const struct probe *probe, const struct sample *sample);
+/* A thread of the last sweep that waits for that process. */
+const struct sample *sweeper_waiter(const struct probe *probe, const struct sample *child);

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "bpf/watch.h"
+
+int watches_add(struct watches *watches, const struct probe_watch *record, uint64_t baseline_usec, struct watch **ret)
+{
+        struct watch *watch = watches_get(watches, record->context_id);
+        int added = 0;
+
+        if (!watch) {
+                watch = calloc(1, sizeof(*watch));
+                if (!watch)
+                        return -ENOMEM;
+                watch->context_id = record->context_id;
+                watch->baseline_usec = baseline_usec;
+                HASH_ADD(hh, watches->by_id, context_id, sizeof(watch->context_id), watch);
+                added = 1;
+        }
+        watch->record = *record;
+        watch->record.by_comm[sizeof(watch->record.by_comm) - 1] = 0;
+        watch->record.path[sizeof(watch->record.path) - 1] = 0;
+        watch->record.cause[sizeof(watch->record.cause) - 1] = 0;
+        if (watch->record.n_pids > sizeof(watch->record.pids) / sizeof(watch->record.pids[0]))
+                watch->record.n_pids = sizeof(watch->record.pids) / sizeof(watch->record.pids[0]);
+        watch->confirmed = true;
+        *ret = watch;
+        return added;
+}
+
+struct watch *watches_get(const struct watches *watches, uint64_t context_id)
+{
+        struct watch *watch;
+
+        HASH_FIND(hh, watches->by_id, &context_id, sizeof(context_id), watch);
+        return watch;
+}
+
+void watch_free(struct watches *watches, struct watch *watch)
+{
+        HASH_DELETE(hh, watches->by_id, watch);
+        free(watch);
+}
+
+struct thread *watches_thread(struct watches *watches, struct watch *watch, const struct sample *sample)
+{
+        struct thread_key key = {
+                .context_id = sample->context_id,
+                .start_nsec = sample->start_nsec,
+                .pid = sample->pid,
+                .tid = sample->tid,
+        };
+        struct thread *thread;
+
+        HASH_FIND(hh, watches->threads, &key, sizeof(key), thread);
+        if (!thread) {
+                thread = calloc(1, sizeof(*thread));
+                if (!thread)
+                        return NULL;
+                thread->key = key;
+                thread->watch = watch;
+                HASH_ADD(hh, watches->threads, key, sizeof(key), thread);
+        }
+        return thread;
+}
+
+void thread_free(struct watches *watches, struct thread *thread)
+{
+        assert(!thread->leak);
+        HASH_DELETE(hh, watches->threads, thread);
+        free(thread);
+}
