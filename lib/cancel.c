@@ -21,6 +21,7 @@ struct walk {
         struct cause *cause; /* references are taken in bulk */
         int64_t n_causes;
         uint64_t now_usec; /* when it was first asked for, 0: not yet */
+        bool wake;         /* the helper has callbacks to run */
         struct ctx *dead;
 };
 
@@ -41,6 +42,8 @@ static struct cause *walk_cause(struct walk *walk, struct cause *cause)
 static void walk_finish(struct walk *walk)
 {
         cause_drop(walk->cause, CAUSE_ADVANCE - walk->n_causes);
+        if (walk->wake)
+                helper_wake();
         ctx_bury(walk->dead);
 }
 
@@ -53,19 +56,18 @@ static bool is_overdue(struct walk *walk, const struct ctx *ctx)
 
 static void wait_for_walk(struct ctx *source)
 {
-        for (;;) {
+        for (unsigned n = 0;; n++) {
                 uint32_t word = atomic_load_explicit(&source->nest.word, memory_order_acquire);
 
-                if (!(word & CTX_WALKING))
+                /* After a fork the one who walks may be a thread of the parent, which will never end it here.
+                 */
+                if (!(word & CTX_WALKING) || (fork_generation > 0 && n > 100))
                         return;
-                if (word & CTX_LOCK) {
-                        nest_unlock(&source->nest, nest_lock(&source->nest));
-                        continue;
-                }
-                if (!(word & CTX_WAITERS) && !atomic_compare_exchange_strong(
-                                                             &source->nest.word, &word, word | CTX_WAITERS))
-                        continue;
-                futex_wait(&source->nest.word, word | CTX_WAITERS);
+                word = nest_lock(&source->nest);
+                nest_unlock(&source->nest, word | CTX_WAITERS);
+                if (word & CTX_WALKING)
+                        futex_wait_for(&source->nest.word, word | CTX_WAITERS,
+                                        fork_generation > 0 ? 10000 : CTX_NEVER);
         }
 }
 
@@ -110,10 +112,18 @@ enum visit {
 /* Takes the child off the list and looks at it. The lock of the nest is held. */
 static enum visit visit(struct walk *walk, struct ctx *parent, struct child *child)
 {
-        struct ctx *ctx = child_ctx(child);
-        uint32_t word = nest_lock(&ctx->nest);
         enum visit result = VISIT_LEAF;
+        struct ctx *ctx;
+        uint32_t word;
 
+        if (__builtin_expect(child->flags & CHILD_AFTER, 0)) {
+                atomic_store_explicit(&child->linked, false, memory_order_release);
+                walk->wake |= after_queue((struct ctx_after *) child);
+                return VISIT_LEAF;
+        }
+
+        ctx = child_ctx(child);
+        word = nest_lock(&ctx->nest);
         if (!(word & CTX_STATE)) {
                 if (__builtin_expect(word & CTX_DEADLINE, 0) && is_overdue(walk, ctx)) {
                         word |= STATE_WORD_DEADLINE_EXCEEDED;
@@ -148,7 +158,7 @@ static struct ctx *walk_nest(struct walk *walk, struct ctx *parent, struct nest 
         struct child *child;
 
         for (unsigned n = 1; (child = nest->first); n++) {
-                struct ctx *ctx = child_ctx(child);
+                struct ctx *ctx = child->flags & CHILD_AFTER ? NULL : child_ctx(child);
                 enum visit result;
 
                 nest->first = child->next;

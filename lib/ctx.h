@@ -51,6 +51,7 @@ enum ctx_kind {
 #define CTX_ORPHAN UINT32_C(512)   /* the last reference is gone, the nest's last child frees */
 #define CTX_DEADLINE UINT32_C(1024) /* fixed at creation: deadline_usec is one */
 #define CTX_SHARED UINT32_C(2048)   /* fixed at creation: is or has above it a shared context */
+#define CTX_LOCK_MARK UINT32_C(0xff000000) /* with CTX_LOCK only: lock_mark of the holder */
 
 struct child;
 
@@ -60,7 +61,7 @@ struct nest {
         struct child *first;
 };
 
-/* A place in a nest: a context, or an arm of a merge, which leads to the merge. */
+/* A place in a nest: a context; an arm of a merge, which leads to the merge; or a callback. */
 struct child {
         struct child *next, *prev;
         struct ctx *parent; /* whose nest: a source. NULL: linked nowhere. A value or a view: what it was made of */
@@ -77,6 +78,7 @@ struct child {
 #define CHILD_VALUES_REF 8u  /* holds a reference on `values` */
 #define CHILD_WIDE 16u       /* struct ctx_wide */
 #define CHILD_SHARED_REF 32u /* holds a reference on `shared` (a without_cancel) */
+#define CHILD_AFTER 64u      /* struct ctx_after */
 
 /* Why. Either a number that is no pointer, or an object with a count of its own. */
 struct cause {
@@ -225,6 +227,11 @@ uint64_t deadline_after(uint64_t usec);
 /* The earliest of all that can end ctx by time, the shared ancestor's deadline included. */
 uint64_t ctx_deadline_usec(struct ctx *ctx);
 
+/* How many forks lie between the program's start and this process, and the same as it stands beside CTX_LOCK in a
+ * word. A lock with another mark was held by a thread of the parent process when it forked: nobody holds it here. */
+extern unsigned fork_generation;
+extern uint32_t lock_mark;
+
 uint32_t nest_lock_slow(struct nest *nest);
 
 static inline uint32_t nest_lock(struct nest *nest)
@@ -232,7 +239,7 @@ static inline uint32_t nest_lock(struct nest *nest)
         uint32_t word = atomic_load_explicit(&nest->word, memory_order_relaxed);
 
         if (__builtin_expect(!(word & CTX_LOCK), 1) &&
-                __builtin_expect(atomic_compare_exchange_strong_explicit(&nest->word, &word, word | CTX_LOCK,
+                __builtin_expect(atomic_compare_exchange_strong_explicit(&nest->word, &word, word | CTX_LOCK | lock_mark,
                                          memory_order_acquire, memory_order_relaxed),
                         1))
                 return word;
@@ -252,14 +259,10 @@ struct stripe {
         _Alignas(64) struct nest nest;
 };
 
-struct after_list {
-        struct ctx_after *first;
-};
-
 struct extra {
-        int fd;                  /* done descriptor, -1: none yet */
-        struct after_list after; /* under the context's lock */
         struct stripe *_Atomic stripes;
+        _Atomic int fd;           /* of ctx_done_fd(), plus 1; 0: none yet. Written under the context's lock */
+        unsigned fork_generation; /* of fd */
 };
 
 #define STRIPES_MAX 16
@@ -315,7 +318,32 @@ int ctx_end(struct ctx *source, uint32_t state, struct cause *cause);
 void extra_fire(struct ctx *source, struct extra *extra);
 void extra_free(struct extra *extra);
 
+/* done-fd.c. The descriptor of a local source, made if it is not there; a shared ancestor is not part of it. */
+int local_done_fd(struct ctx *source);
+
 /* futex.c. Waiting is on the whole word of a context, with CTX_WAITERS set in it. */
 void futex_wake_all(_Atomic uint32_t *word);
 /* Returns when word is not, or no longer, value; sometimes before. */
 void futex_wait(_Atomic uint32_t *word, uint32_t value);
+/* At most usec long (CTX_NEVER: for ever). A deadline counts a suspend and the kernel's timeout does not, so that
+ * no wait is longer than FUTEX_WAIT_MAX. */
+#define FUTEX_WAIT_MAX_USEC UINT64_C(60000000)
+void futex_wait_for(_Atomic uint32_t *word, uint32_t value, uint64_t usec);
+/* The word with CTX_WAITERS set, or 0 if the source is done by its word. */
+uint32_t ctx_announce_wait(struct ctx *source);
+
+/* after.c. A walk has come upon a callback, under the nest's lock: true if the helper has to be told. */
+struct ctx_after;
+bool after_queue(struct ctx_after *after);
+
+/* helper.c. The thread that runs callbacks, and the deadlines of contexts with callbacks. */
+int helper_start(void);
+void helper_push(struct ctx_after *after);
+void helper_wake(void);
+int helper_arm(struct ctx_after *after, struct ctx *ctx);
+void helper_disarm(struct ctx_after *after);
+/* For a program with a loop of its own: callbacks are run by helper_dispatch(), wake is called (from any thread,
+ * nothing locked) when there is something to dispatch, and no thread is started any more. -EBUSY: there is one. */
+int helper_take_over(void (*wake)(void *userdata), void *userdata);
+/* Runs what is due; *ret_deadline_usec: when it has to be called again at the latest. */
+int helper_dispatch(uint64_t *ret_deadline_usec);

@@ -121,6 +121,35 @@ int ctx_deadline(struct ctx *ctx, uint64_t *ret_boottime_usec);
 /* Time left, 0 if it has passed; UINT64_MAX: no deadline. */
 uint64_t ctx_remaining(struct ctx *ctx);
 
+/* -- To wait ------------------------------------------------------------------------------------------------------ */
+
+/* A descriptor, made on first use, that is readable from the moment that the context is done. It is borrowed, and
+ * lives as long as ctx does: poll it for POLLIN; never read, write or close it. When it is readable ctx_err() is not
+ * 0. -EOPNOTSUPP, which poll() skips, where the context can never be done; -EMFILE, -ENFILE, -ENOMEM. */
+int ctx_done_fd(struct ctx *ctx);
+/* Waits until it is done, at most timeout_usec (UINT64_MAX: for ever; 0: looks). 0: time is up; else as ctx_err().
+ * Signals do not end it. -EDEADLK: it would wait for ever for a context that is never done. Where the end is by
+ * time, a suspend of the machine may make the return up to a minute late. */
+int ctx_wait(struct ctx *ctx, uint64_t timeout_usec);
+
+/* -- Callbacks ----------------------------------------------------------------------------------------------------
+ *
+ * fn runs once, after ctx is done (at once if it is), on a thread that the library starts with the first callback;
+ * never on the stack of whoever cancels, and with no lock held. Callbacks run one after the other in the order in
+ * which their contexts became done, so that a long one delays the next. A callback that is registered keeps its
+ * context alive, until it was stopped or is over. After a fork the child does not run the parent's. */
+struct ctx_after;
+
+/* Gives up the handle; the callback stays registered. Takes NULL, returns NULL. */
+struct ctx_after *ctx_after_unref(struct ctx_after *after);
+/* errno: EINVAL, ENOMEM, and what pthread_create, eventfd or timerfd_create gave where it is the first one. */
+struct ctx_after *ctx_after_func(struct ctx *ctx, void (*fn)(void *userdata), void *userdata)
+        CTX_CONSTRUCTOR(ctx_after_unref);
+/* 1: stopped, it will not run. 0: it has begun, or was stopped before. */
+int ctx_after_stop(struct ctx_after *after);
+/* And, if it has begun, waits until it is over; -EDEADLK from inside it. */
+int ctx_after_stop_wait(struct ctx_after *after);
+
 /* -- Scope guards ------------------------------------------------------------------------------------------------ */
 
 static inline void ctx_unrefp_(struct ctx **ctx)

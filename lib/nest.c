@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -8,13 +9,23 @@
 /* Lists of children, their locks, and the stripes that a parent gets when threads meet at it. */
 
 unsigned n_stripes;
+unsigned fork_generation;
+uint32_t lock_mark;
 
 static _Atomic unsigned n_threads;
 static __thread unsigned thread_number __attribute__((tls_model("initial-exec")));
 
-__attribute__((constructor)) static void count_processors(void)
+static void forked(void)
+{
+        fork_generation++;
+        lock_mark = fork_generation << 24;
+}
+
+__attribute__((constructor)) static void start(void)
 {
         long n = sysconf(_SC_NPROCESSORS_CONF);
+
+        pthread_atfork(NULL, NULL, forked);
 
         /* Twice as many as processors, since threads are dealt out in turn and some of them do not work. */
         for (n_stripes = 2; n_stripes < STRIPES_MAX && (long) n_stripes < 2 * n; n_stripes *= 2)
@@ -42,11 +53,14 @@ uint32_t nest_lock_slow(struct nest *nest)
 {
         for (unsigned spins = 0;; spins++) {
                 uint32_t word = atomic_load_explicit(&nest->word, memory_order_relaxed);
+                bool stale = word & CTX_LOCK && (word & CTX_LOCK_MARK) != lock_mark;
+                uint32_t value = word & ~(CTX_LOCK | CTX_LOCK_MARK);
 
-                if (!(word & CTX_LOCK) &&
-                                atomic_compare_exchange_weak_explicit(&nest->word, &word, word | CTX_LOCK,
-                                                memory_order_acquire, memory_order_relaxed))
-                        return word;
+                if ((!(word & CTX_LOCK) || stale) &&
+                                atomic_compare_exchange_weak_explicit(&nest->word, &word,
+                                                value | CTX_LOCK | lock_mark, memory_order_acquire,
+                                                memory_order_relaxed))
+                        return value;
                 if (spins < 64) {
                         cpu_relax();
                 } else if (spins < 256) {

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/law/local.h"
+
+/* Laws 10 to 13 and 15 for local contexts. */
+
+#define HOUR UINT64_C(3600000000)
+
+START_TEST(law_10_the_earliest_deadline)
+{
+        uint64_t now = boottime_usec(), deadline;
+        CTX_AUTO_UNREF struct ctx *none = ctx_with_cancel(ctx_background());
+        CTX_AUTO_UNREF struct ctx *two = ctx_with_deadline(none, now + 2 * HOUR);
+        CTX_AUTO_UNREF struct ctx *later = ctx_with_deadline(two, now + 3 * HOUR);
+        CTX_AUTO_UNREF struct ctx *earlier = ctx_with_deadline(later, now + HOUR);
+        CTX_AUTO_UNREF struct ctx *below = ctx_with_cancel(earlier);
+        CTX_AUTO_UNREF struct ctx *view = ctx_readonly(below);
+        CTX_AUTO_UNREF struct ctx *without = ctx_without_cancel(view);
+        CTX_AUTO_UNREF struct ctx *again = ctx_with_deadline(without, now + 5 * HOUR);
+        struct ctx *others[] = {below, none};
+        CTX_AUTO_UNREF struct ctx *merged = ctx_merge(two, others, 2);
+
+        ck_assert_int_eq(ctx_deadline(none, &deadline), 0);
+        ck_assert_int_eq(ctx_deadline(two, &deadline), 1);
+        ck_assert_uint_eq(deadline, now + 2 * HOUR);
+        ck_assert_int_eq(ctx_deadline(later, &deadline), 1);
+        ck_assert_uint_eq(deadline, now + 2 * HOUR);
+        ck_assert_int_eq(ctx_deadline(earlier, &deadline), 1);
+        ck_assert_uint_eq(deadline, now + HOUR);
+        ck_assert_int_eq(ctx_deadline(view, &deadline), 1);
+        ck_assert_uint_eq(deadline, now + HOUR);
+        ck_assert_int_eq(ctx_deadline(without, &deadline), 0);
+        ck_assert_int_eq(ctx_deadline(again, &deadline), 1);
+        ck_assert_uint_eq(deadline, now + 5 * HOUR);
+        ck_assert_int_eq(ctx_deadline(merged, &deadline), 1);
+        ck_assert_uint_eq(deadline, now + HOUR);
+        ck_assert_uint_le(ctx_remaining(view), HOUR);
+        ck_assert_uint_gt(ctx_remaining(view), HOUR / 2);
+        ck_assert_int_eq(ctx_deadline(view, NULL), 1);
+}
+END_TEST
+
+START_TEST(law_10_whose_cause_counts)
+{
+        uint64_t soon = boottime_usec() + 20000;
+        CTX_AUTO_UNREF struct ctx *parent = ctx_with_deadline_cause(ctx_background(), soon, EIO, "parent");
+        CTX_AUTO_UNREF struct ctx *later = ctx_with_deadline_cause(parent, soon + 1, EPIPE, "later");
+        CTX_AUTO_UNREF struct ctx *same = ctx_with_deadline_cause(parent, soon, EPIPE, "same");
+        CTX_AUTO_UNREF struct ctx *earlier = ctx_with_deadline_cause(parent, soon - 1, EPIPE, "earlier");
+        CTX_AUTO_UNREF struct ctx *plain = ctx_with_deadline(parent, soon - 1);
+        CTX_AUTO_UNREF struct ctx *grandchild = ctx_with_cancel(plain);
+        CTX_AUTO_UNREF struct ctx *below = ctx_with_cancel(later);
+        CTX_AUTO_UNREF struct ctx *merged = ctx_merge(ctx_background(), &parent, 1);
+        CTX_AUTO_UNREF struct ctx *of_merged = ctx_with_timeout(merged, HOUR);
+        CTX_AUTO_UNREF struct ctx *error_only = ctx_with_deadline_cause(parent, soon - 1, EPROTO, NULL);
+
+        usleep(30000);
+        assert_cause(below, EIO, "parent");
+        assert_cause(parent, EIO, "parent");
+        assert_cause(later, EIO, "parent");
+        assert_cause(same, EIO, "parent");
+        assert_cause(earlier, EPIPE, "earlier");
+        assert_cause(plain, ETIMEDOUT, "context deadline exceeded");
+        assert_cause(grandchild, ETIMEDOUT, "context deadline exceeded");
+        assert_cause(merged, EIO, "parent");
+        assert_cause(of_merged, EIO, "parent");
+        assert_cause(error_only, EPROTO, "context deadline exceeded");
+        ck_assert_ptr_null(ctx_with_deadline_cause(parent, soon, -1, NULL));
+        ck_assert_int_eq(errno, EINVAL);
+}
+END_TEST
+
+START_TEST(law_11_done_at_birth)
+{
+        uint64_t past[] = {0, 1, boottime_usec()};
+
+        for (size_t i = 0; i < 3; i++) {
+                CTX_AUTO_UNREF struct ctx *ctx = ctx_with_deadline(ctx_background(), past[i]);
+                CTX_AUTO_UNREF struct ctx *first_asked_by_fd = ctx_with_deadline(ctx_background(), past[i]);
+
+                ck_assert_int_eq(ctx_err(ctx), -ETIMEDOUT);
+                ck_assert_int_eq(ctx_cancel(ctx), 0);
+                ck_assert(is_readable(ctx_done_fd(ctx)));
+                ck_assert_uint_eq(ctx_remaining(ctx), 0);
+                ck_assert_int_eq(
+                                poll(&(struct pollfd){.fd = ctx_done_fd(first_asked_by_fd), .events = POLLIN},
+                                                1, 10000),
+                                1);
+        }
+}
+END_TEST
+
+/* Every way to learn of it: the clock must have come that far. */
+START_TEST(law_12_never_early)
+{
+        for (unsigned i = 0; i < 120; i++) {
+                uint64_t deadline = boottime_usec() + 100 + i * 7;
+                CTX_AUTO_UNREF struct ctx *ctx = ctx_with_deadline(ctx_background(), deadline);
+                CTX_AUTO_UNREF struct ctx *child = ctx_with_cancel(ctx);
+
+                switch (i % 4) {
+                case 0:
+                        while (ctx_err(child) == 0)
+                                ;
+                        break;
+                case 1:
+                        ck_assert_int_eq(ctx_wait(child, UINT64_MAX), -ETIMEDOUT);
+                        break;
+                case 2:
+                        ck_assert_int_eq(poll(&(struct pollfd){.fd = ctx_done_fd(child), .events = POLLIN}, 1,
+                                                         -1),
+                                        1);
+                        break;
+                default:
+                        while (ctx_remaining(child) > 0)
+                                ;
+                        break;
+                }
+                ck_assert_uint_ge(boottime_usec(), deadline);
+                ck_assert_int_eq(ctx_err(child), -ETIMEDOUT);
+                ck_assert_int_eq(ctx_err(ctx), -ETIMEDOUT);
+        }
+}
+END_TEST
+
+START_TEST(law_12_a_cancel_after_it_changes_nothing)
+{
+        CTX_AUTO_UNREF struct ctx *top = ctx_with_cancel(ctx_background());
+        CTX_AUTO_UNREF struct ctx *ctx = ctx_with_timeout(top, 1000);
+        CTX_AUTO_UNREF struct ctx *below = ctx_with_cancel(ctx);
+        CTX_AUTO_UNREF struct ctx *second = ctx_with_timeout(top, 1000);
+
+        /* Nobody has looked at any of them when the cancel comes. */
+        usleep(5000);
+        ck_assert_int_eq(ctx_cancel(second), 0);
+        ck_assert_int_eq(ctx_err(second), -ETIMEDOUT);
+        ck_assert_int_eq(ctx_cancel(top), 1);
+        ck_assert_int_eq(ctx_err(top), -ECANCELED);
+        ck_assert_int_eq(ctx_err(ctx), -ETIMEDOUT);
+        ck_assert_int_eq(ctx_err(below), -ETIMEDOUT);
+}
+END_TEST
+
+START_TEST(law_13_a_cancel_before_it)
+{
+        CTX_AUTO_UNREF struct ctx *ctx = ctx_with_timeout(ctx_background(), 30000);
+        CTX_AUTO_UNREF struct ctx *child = ctx_with_timeout(ctx, 20000);
+
+        ck_assert_int_ge(ctx_done_fd(child), 0);
+        ck_assert_int_eq(ctx_cancel(ctx), 1);
+        ck_assert_int_eq(ctx_err(child), -ECANCELED);
+        usleep(40000);
+        ck_assert_int_eq(ctx_err(ctx), -ECANCELED);
+        ck_assert_int_eq(ctx_err(child), -ECANCELED);
+        /* It was set to the past, and runs no more. */
+        ck_assert(is_readable(ctx_done_fd(child)));
+}
+END_TEST
+
+START_TEST(law_15_no_deadline_and_now)
+{
+        CTX_AUTO_UNREF struct ctx *never = ctx_with_timeout(ctx_background(), UINT64_MAX);
+        CTX_AUTO_UNREF struct ctx *overflow = ctx_with_timeout(ctx_background(), UINT64_MAX - 1);
+        CTX_AUTO_UNREF struct ctx *far = ctx_with_timeout(ctx_background(), UINT64_MAX / 2);
+        CTX_AUTO_UNREF struct ctx *point = ctx_with_deadline(ctx_background(), UINT64_MAX);
+        CTX_AUTO_UNREF struct ctx *now = ctx_with_timeout(ctx_background(), 0);
+
+        ck_assert_int_eq(ctx_deadline(never, NULL), 0);
+        ck_assert_int_eq(ctx_deadline(overflow, NULL), 0);
+        ck_assert_int_eq(ctx_deadline(point, NULL), 0);
+        ck_assert_int_eq(ctx_deadline(far, NULL), 1);
+        ck_assert_int_eq(ctx_err(far), 0);
+        ck_assert_int_ge(ctx_done_fd(far), 0);
+        ck_assert(!is_readable(ctx_done_fd(far)));
+        ck_assert_int_eq(ctx_wait(far, 1000), 0);
+        ck_assert_int_eq(ctx_err(now), -ETIMEDOUT);
+        ck_assert_int_eq(ctx_wait(now, UINT64_MAX), -ETIMEDOUT);
+}
+END_TEST
+
+int main(void)
+{
+        const TTest *const tests[] = {
+                        law_10_the_earliest_deadline,
+                        law_10_whose_cause_counts,
+                        law_11_done_at_birth,
+                        law_12_never_early,
+                        law_12_a_cancel_after_it_changes_nothing,
+                        law_13_a_cancel_before_it,
+                        law_15_no_deadline_and_now,
+                        NULL,
+        };
+
+        return run_laws("local contexts: deadlines", tests);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/ctxclient.h"
+
+/* What the laws of local contexts share: each file lists its tests, main() runs them with a look at the
+ * descriptors before and after each. */
+
+static inline uint64_t boottime_usec(void)
+{
+        struct timespec ts;
+
+        clock_gettime(CLOCK_BOOTTIME, &ts);
+        return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+}
+
+static inline bool is_readable(int fd)
+{
+        return poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 0) == 1;
+}
+
+#define assert_cause(ctx, expected_error, expected_message)              \
+        do {                                                             \
+                int error_ = -1;                                         \
+                const char *message_ = NULL;                             \
+                ck_assert_int_eq(ctx_cause(ctx, &error_, &message_), 1); \
+                ck_assert_int_eq(error_, expected_error);                \
+                ck_assert_str_eq(message_, expected_message);            \
+        } while (0)
+
+static inline unsigned count_fds(void)
+{
+        DIR *dir = opendir("/proc/self/fd");
+        unsigned n = 0;
+
+        while (readdir(dir))
+                n++;
+        closedir(dir);
+        return n;
+}
+
+static unsigned fds_before;
+static void (*warm)(void); /* opens what stays open */
+
+static inline void look_before(void)
+{
+        if (warm)
+                warm();
+        fds_before = count_fds();
+}
+
+static inline void look_after(void)
+{
+        ck_assert_uint_eq(count_fds(), fds_before);
+}
+
+static inline int run_laws(const char *name, const TTest *const *tests)
+{
+        Suite *suite = suite_create(name);
+        TCase *tcase = tcase_create(name);
+        SRunner *runner;
+        int failed;
+
+        tcase_set_timeout(tcase, 60);
+        tcase_add_checked_fixture(tcase, look_before, look_after);
+        for (; *tests; tests++)
+                tcase_add_test(tcase, *tests);
+        suite_add_tcase(suite, tcase);
+        runner = srunner_create(suite);
+        srunner_run_all(runner, CK_NORMAL);
+        failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        return failed ? 1 : 0;
+}
