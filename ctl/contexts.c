@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/util/cleanup.h"
+#include "daemon/util/clock.h"
+#include "ctl/bus.h"
+#include "ctl/contexts.h"
+#include "ctl/json.h"
+#include "ctl/terminal.h"
+#include "proto/path.h"
+
+#define PAGE_CONTEXTS 1000 /* a page's reply stays far below the bus's limit of a message */
+#define PROCESSES_MAX 10000
+
+static int add_listed(struct listing *listing, const struct listed *found)
+{
+        struct listed *item;
+
+        if (listing->n == listing->allocated) {
+                size_t n = listing->allocated ? 2 * listing->allocated : 64;
+                struct listed *items = reallocarray(listing->items, n, sizeof *items);
+
+                if (!items)
+                        return -ENOMEM;
+                listing->items = items;
+                listing->allocated = n;
+        }
+        item = listing->items + listing->n;
+        *item = *found;
+        item->path = strdup(found->path);
+        item->state = strdup(found->state);
+        item->cause = strdup(found->cause);
+        listing->n++;
+        return item->path && item->state && item->cause ? 0 : -ENOMEM;
+}
+
+void listing_deinit(struct listing *listing)
+{
+        for (size_t i = 0; i < listing->n; i++) {
+                free(listing->items[i].path);
+                free(listing->items[i].state);
+                free(listing->items[i].cause);
+        }
+        free(listing->items);
+        *listing = (struct listing){};
+}
+
+static int read_listing(sd_bus_message *m, struct listing *listing, bool *ret_truncated)
+{
+        struct listed found;
+        int r, truncated;
+
+        r = sd_bus_message_enter_container(m, 'a', "(ststts)");
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_read(m, "(ststts)", &found.path, &found.id, &found.state, &found.deadline_usec,
+                                &found.created_usec, &found.cause)) > 0) {
+                if (strcmp(found.path, "/") == 0)
+                        continue;
+                r = add_listed(listing, &found);
+                if (r < 0)
+                        return r;
+        }
+        if (r < 0)
+                return r;
+        r = sd_bus_message_exit_container(m);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_read(m, "b", &truncated);
+        if (r < 0)
+                return r;
+        *ret_truncated = truncated;
+        return 0;
+}
+
+static int list(struct ctl *ctl, const char *prefix, uint32_t limit, struct listing *ret)
+{
+        struct listing listing = {};
+        bool truncated;
+        int r;
+
+        do {
+                _cleanup_message_ sd_bus_message *reply = NULL;
+                char after[CTXD_PATH_ID_MAX + 1] = "";
+                size_t before = listing.n;
+
+                if (before > 0) /* with its id: it may be gone when we come back, and the list goes on all the same */
+                        listed_reference(listing.items + before - 1, after);
+                r = bus_call(ctl, &reply, "List", "ssu", prefix, after, limit);
+                if (r == 0) {
+                        r = read_listing(reply, &listing, &truncated);
+                        if (r < 0)
+                                r = bus_broken(r);
+                }
+                if (r > 0) {
+                        listing_deinit(&listing);
+                        return r;
+                }
+                if (listing.n == before)
+                        break;
+        } while (truncated && limit != 1);
+        *ret = listing;
+        return 0;
+}
+
+int contexts_list(struct ctl *ctl, const char *prefix, struct listing *ret)
+{
+        return list(ctl, prefix, PAGE_CONTEXTS, ret);
+}
+
+/* A context that was released is in no list any more, but still answers to path#id. */
+static int get_released(struct ctl *ctl, const char *path, struct listing *ret)
+{
+        struct listed found = {.deadline_usec = UINT64_MAX, .created_usec = UINT64_MAX};
+        struct reference reference;
+        struct verdict verdict;
+        int r;
+
+        r = contexts_err(ctl, path, &verdict);
+        if (r > 0)
+                return r;
+        if (reference_parse(path, getuid(), false, &reference, NULL) < 0 || reference.id == 0) {
+                complain("There is no context %s", path);
+                return EXIT_NO_SUCH_CONTEXT;
+        }
+        found.path = reference.path;
+        found.id = reference.id;
+        found.state = verdict.code == 0 ? "active" : verdict.code == ETIMEDOUT ? "deadline-exceeded" : "canceled";
+        found.cause = verdict.cause;
+        r = add_listed(ret, &found);
+        return r < 0 ? bus_broken(r) : 0;
+}
+
+int contexts_get(struct ctl *ctl, const char *path, struct listing *ret)
+{
+        int r = list(ctl, path, 1, ret);
+
+        return r == 0 && ret->n == 0 ? get_released(ctl, path, ret) : r;
+}
+
+char *listed_reference(const struct listed *item, char *buffer)
+{
+        snprintf(buffer, CTXD_PATH_ID_MAX + 1, "%s#%" PRIu64, item->path, item->id);
+        return buffer;
+}
+
+json_object *listed_to_json(const struct listed *item)
+{
+        json_object *object = json_object_new_object();
+
+        json_add_text(object, "path", item->path);
+        json_add_number(object, "id", item->id);
+        json_add_text(object, "state", item->state);
+        json_add_number(object, "deadline_usec", item->deadline_usec);
+        json_add_number(object, "created_usec", item->created_usec);
+        json_add_text(object, "cause", item->cause);
+        return object;
+}
+
+int contexts_processes(struct ctl *ctl, const char *path, bool recursive, struct running **ret, size_t *ret_n)
+{
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        _cleanup_free_ struct running *found = NULL;
+        size_t n = 0, allocated = 0;
+        struct running one;
+        const char *comm;
+        int r;
+
+        r = bus_call(ctl, &reply, "Processes", "sbu", path, (int) recursive, (uint32_t) PROCESSES_MAX);
+        if (r > 0)
+                return r;
+        r = sd_bus_message_enter_container(reply, 'a', "(utus)");
+        if (r < 0)
+                return bus_broken(r);
+        while ((r = sd_bus_message_read(reply, "(utus)", &one.pid, &one.start_usec, &one.uid, &comm)) > 0) {
+                if (n == allocated) {
+                        struct running *more = reallocarray(found, allocated + 64, sizeof *found);
+
+                        if (!more)
+                                return bus_broken(-ENOMEM);
+                        found = more;
+                        allocated += 64;
+                }
+                snprintf(one.comm, sizeof one.comm, "%s", comm);
+                if (ctl->json == JSON_OFF)
+                        text_defuse(one.comm, false);
+                found[n++] = one;
+        }
+        if (r < 0)
+                return bus_broken(r);
+        *ret = TAKE_PTR(found);
+        *ret_n = n;
+        return 0;
+}
+
+json_object *running_to_json(const struct running *running, size_t n)
+{
+        json_object *array = json_object_new_array();
+
+        for (size_t i = 0; i < n; i++) {
+                json_object *object = json_object_new_object();
+
+                json_add_number(object, "pid", running[i].pid);
+                json_add_number(object, "start_usec", running[i].start_usec);
+                json_add_number(object, "uid", running[i].uid);
+                json_add_text(object, "command", running[i].comm);
+                json_object_array_add(array, object);
+        }
+        return array;
+}
+
+int contexts_err(struct ctl *ctl, const char *path, struct verdict *ret)
+{
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        const char *err, *cause;
+        int code, error, r;
+
+        r = bus_call(ctl, &reply, "Err", "s", path);
+        if (r > 0)
+                return r;
+        r = sd_bus_message_read(reply, "siis", &err, &code, &error, &cause);
+        if (r < 0)
+                return bus_broken(r);
+        ret->code = code;
+        snprintf(ret->err, sizeof ret->err, "%s", err);
+        snprintf(ret->cause, sizeof ret->cause, "%s", cause);
+        if (ctl->json == JSON_OFF)
+                text_defuse(ret->cause, false);
+        return 0;
+}
+
+int contexts_drain(struct ctl *ctl, const char *path, uint64_t timeout_usec, void (*progress)(size_t left),
+                size_t *ret_left)
+{
+        uint64_t start = now_boottime_usec(), pause = 10000;
+        size_t left, before = SIZE_MAX;
+
+        for (;;) {
+                _cleanup_free_ struct running *running = NULL;
+                int r = contexts_processes(ctl, path, true, &running, &left);
+                uint64_t passed = now_boottime_usec() - start;
+
+                if (r > 0)
+                        return r;
+                if (left != before && progress)
+                        progress(left);
+                before = left;
+                if (left == 0 || passed >= timeout_usec)
+                        break;
+                if (pause > timeout_usec - passed)
+                        pause = timeout_usec - passed;
+                usleep((useconds_t) pause);
+                if (pause < 200000)
+                        pause *= 2;
+        }
+        *ret_left = left;
+        return 0;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <json-c/json_visit.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/json.h"
+#include "ctl/terminal.h"
+
+int json_print(const struct ctl *ctl, json_object *object)
+{
+        int flags = JSON_C_TO_STRING_NOSLASHESCAPE;
+        const char *text;
+
+        flags |= ctl->json == JSON_PRETTY ? JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED : JSON_C_TO_STRING_PLAIN;
+        text = object ? json_object_to_json_string_ext(object, flags) : NULL;
+        if (text)
+                puts(text);
+        else
+                complain("out of memory");
+        json_object_put(object);
+        return text ? EXIT_DONE : EXIT_FAILED;
+}
+
+void json_add_text(json_object *object, const char *name, const char *text)
+{
+        json_object_object_add(object, name, text && *text ? json_object_new_string(text) : NULL);
+}
+
+void json_add_number(json_object *object, const char *name, uint64_t value)
+{
+        json_object_object_add(object, name, value == UINT64_MAX ? NULL : json_object_new_uint64(value));
+}
+
+static int from_basic(sd_bus_message *m, char type, json_object **ret)
+{
+        union {
+                const char *s;
+                uint8_t y;
+                int b;
+                int16_t n;
+                uint16_t q;
+                int32_t i;
+                uint32_t u;
+                int64_t x;
+                uint64_t t;
+                double d;
+        } v;
+        int r = sd_bus_message_read_basic(m, type, &v);
+
+        if (r < 0)
+                return r;
+        switch (type) {
+        case 's':
+        case 'o':
+        case 'g':
+                *ret = json_object_new_string(v.s);
+                return 0;
+        case 'b':
+                *ret = json_object_new_boolean(v.b);
+                return 0;
+        case 'y':
+                *ret = json_object_new_int64(v.y);
+                return 0;
+        case 'n':
+                *ret = json_object_new_int64(v.n);
+                return 0;
+        case 'q':
+                *ret = json_object_new_int64(v.q);
+                return 0;
+        case 'i':
+                *ret = json_object_new_int64(v.i);
+                return 0;
+        case 'u':
+                *ret = json_object_new_int64(v.u);
+                return 0;
+        case 'x':
+                *ret = json_object_new_int64(v.x);
+                return 0;
+        case 't':
+                *ret = json_object_new_uint64(v.t);
+                return 0;
+        case 'd':
+                *ret = json_object_new_double(v.d);
+                return 0;
+        default:
+                return -EBADMSG;
+        }
+}
+
+/* A container of whatever depth a a message can have (sd-bus bounds it), as an array. */
+static int from_container(sd_bus_message *m, char type, const char *contents, json_object **ret)
+{
+        json_object *array = json_object_new_array(), *item;
+        int r;
+
+        if (!array)
+                return -ENOMEM;
+        r = sd_bus_message_enter_container(m, type, contents);
+        while (r >= 0 && (r = sd_bus_message_at_end(m, 0)) == 0) {
+                r = json_from_message(m, &item);
+                if (r >= 0)
+                        json_object_array_add(array, item);
+        }
+        if (r >= 0)
+                r = sd_bus_message_exit_container(m);
+        if (r < 0) {
+                json_object_put(array);
+                return r;
+        }
+        *ret = array;
+        return 0;
+}
+
+int json_from_message(sd_bus_message *m, json_object **ret)
+{
+        const char *contents;
+        char type;
+        int r = sd_bus_message_peek_type(m, &type, &contents);
+
+        if (r < 0)
+                return r;
+        if (r == 0)
+                return -EBADMSG;
+        if (type == 'v') {
+                r = sd_bus_message_enter_container(m, type, contents);
+                if (r < 0)
+                        return r;
+                r = json_from_message(m, ret);
+                return r < 0 ? r : sd_bus_message_exit_container(m);
+        }
+        if (type == 'a' && (strcmp(contents, "{ss}") == 0 || strcmp(contents, "{sv}") == 0)) {
+                *ret = json_object_new_object();
+                return json_from_dictionary(m, contents, *ret);
+        }
+        if (type == 'a' || type == 'r')
+                return from_container(m, type, contents, ret);
+        return from_basic(m, type, ret);
+}
+
+int json_from_dictionary(sd_bus_message *m, const char *entry, json_object *object)
+{
+        char pair[] = {'s', entry[2], '\0'};
+        json_object *value;
+        const char *key;
+        int r = sd_bus_message_enter_container(m, 'a', entry);
+
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_enter_container(m, 'e', pair)) > 0) {
+                r = sd_bus_message_read_basic(m, 's', &key);
+                if (r < 0)
+                        return r;
+                r = json_from_message(m, &value);
+                if (r < 0)
+                        return r;
+                json_object_object_add(object, key, value);
+                r = sd_bus_message_exit_container(m);
+                if (r < 0)
+                        return r;
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
+static int defuse_one(json_object *object, int flags, json_object *parent, const char *key, size_t *index, void *unused)
+{
+        char *copy;
+
+        if (!json_object_is_type(object, json_type_string))
+                return JSON_C_VISIT_RETURN_CONTINUE;
+        copy = strdup(json_object_get_string(object));
+        if (!copy)
+                return JSON_C_VISIT_RETURN_ERROR;
+        text_defuse(copy, true);
+        json_object_set_string(object, copy);
+        free(copy);
+        return JSON_C_VISIT_RETURN_CONTINUE;
+}
+
+void json_defuse(json_object *object)
+{
+        json_c_visit(object, 0, defuse_one, NULL);
+}

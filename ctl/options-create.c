@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/util/cleanup.h"
+#include "ctl/bus.h"
+#include "ctl/options-create.h"
+
+int create_add_value(struct create_arguments *a, const char *text)
+{
+        const char **values;
+
+        if (!strchr(text, '=')) {
+                complain("--value=%s is not KEY=VALUE", text);
+                return EXIT_USAGE;
+        }
+        values = reallocarray(a->values, a->n_values + 1, sizeof *values);
+        if (!values) {
+                complain("out of memory");
+                return EXIT_FAILED;
+        }
+        values[a->n_values++] = text;
+        a->values = values;
+        return 0;
+}
+
+void create_arguments_deinit(struct create_arguments *a)
+{
+        free(a->values);
+        if (a->owner_fd >= 0)
+                close(a->owner_fd);
+}
+
+static int append_value(sd_bus_message *m, const char *text)
+{
+        const char *equals = strchr(text, '=');
+        _cleanup_free_ char *key = strndup(text, (size_t) (equals - text));
+
+        if (!key)
+                return -ENOMEM;
+        return sd_bus_message_append(m, "{ss}", key, equals + 1);
+}
+
+static int append_values(sd_bus_message *m, const struct create_arguments *a)
+{
+        int r;
+
+        if ((r = sd_bus_message_open_container(m, 'e', "sv")) < 0 ||
+                        (r = sd_bus_message_append_basic(m, 's', "values")) < 0 ||
+                        (r = sd_bus_message_open_container(m, 'v', "a{ss}")) < 0 ||
+                        (r = sd_bus_message_open_container(m, 'a', "{ss}")) < 0)
+                return r;
+        for (size_t i = 0; i < a->n_values; i++) {
+                r = append_value(m, a->values[i]);
+                if (r < 0)
+                        return r;
+        }
+        for (int i = 0; i < 3; i++) {
+                r = sd_bus_message_close_container(m);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int append_arguments(sd_bus_message *m, const char *path, const struct create_arguments *a)
+{
+        int r;
+
+        if ((r = sd_bus_message_append_basic(m, 's', path)) < 0 ||
+                        (r = sd_bus_message_open_container(m, 'a', "{sv}")) < 0)
+                return r;
+        if (a->has_timeout && (r = append_option(m, "timeout-usec", "t", a->timeout_usec)) < 0)
+                return r;
+        if (a->has_grace && (r = append_option(m, "grace-usec", "t", a->grace_usec)) < 0)
+                return r;
+        if (a->has_mode && (r = append_option(m, "mode", "u", a->mode)) < 0)
+                return r;
+        if (a->cause && (r = append_option(m, "cause", "(is)", ETIMEDOUT, a->cause)) < 0)
+                return r;
+        if (a->description && (r = append_option(m, "description", "s", a->description)) < 0)
+                return r;
+        if (a->parents && (r = append_option(m, "parents", "b", 1)) < 0)
+                return r;
+        if (a->open && (r = append_option(m, "open", "b", 1)) < 0)
+                return r;
+        if (a->bind_caller && (r = append_option(m, "bind", "s", "caller")) < 0)
+                return r;
+        if (a->owner_fd >= 0 && (r = append_option(m, "owner", "h", a->owner_fd)) < 0)
+                return r;
+        if (a->n_values > 0 && (r = append_values(m, a)) < 0)
+                return r;
+        return sd_bus_message_close_container(m);
+}
+
+int create_context(struct ctl *ctl, const char *path, const struct create_arguments *a, bool quiet_exists,
+                sd_bus_message **ret_reply)
+{
+        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_message_ sd_bus_message *m = NULL;
+        int r;
+
+        r = bus_message(ctl, &m, "Create");
+        if (r > 0)
+                return r;
+        r = append_arguments(m, path, a);
+        if (r < 0) {
+                complain("cannot say that on D-Bus: %s", strerror(-r));
+                return EXIT_FAILED;
+        }
+        r = bus_send(ctl, m, ret_reply, &error);
+        if (r >= 0)
+                return 0;
+        if (quiet_exists && sd_bus_error_has_name(&error, CTXD_ERROR_EXISTS))
+                return -EEXIST;
+        return bus_failed(&error, r);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <langinfo.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include <wchar.h>
+
+#include "ctl/terminal.h"
+
+static struct {
+        bool asked;
+        bool colors;
+        bool utf8;
+        size_t columns;
+} terminal;
+
+bool terminal_is_capable(void)
+{
+        const char *term = getenv("TERM");
+
+        return term && strcmp(term, "dumb") != 0;
+}
+
+static bool want_colors(void)
+{
+        const char *e = getenv("SYSTEMD_COLORS");
+
+        if (e)
+                return strcmp(e, "0") != 0 && strcmp(e, "no") != 0 && strcmp(e, "false") != 0 && strcmp(e, "off") != 0;
+        if (getenv("NO_COLOR"))
+                return false;
+        return isatty(STDOUT_FILENO) && terminal_is_capable();
+}
+
+void terminal_remember(void)
+{
+        struct winsize size;
+        const char *columns = getenv("COLUMNS");
+
+        if (terminal.asked)
+                return;
+        terminal.asked = true;
+        terminal.colors = want_colors();
+        terminal.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+        terminal.columns = SIZE_MAX;
+        if (!isatty(STDOUT_FILENO))
+                return;
+        if (columns && atoi(columns) > 0)
+                terminal.columns = (size_t) atoi(columns);
+        else if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+                terminal.columns = size.ws_col;
+}
+
+size_t terminal_columns(void)
+{
+        terminal_remember();
+        return terminal.columns;
+}
+
+const char *color_on(enum color color)
+{
+        static const char *const sequences[] = {
+                [COLOR_NONE] = "",
+                [COLOR_HIGHLIGHT] = "\033[0;1;39m",
+                [COLOR_HEADER] = "\033[0;4m",
+                [COLOR_GREEN] = "\033[0;1;32m",
+                [COLOR_YELLOW] = "\033[0;1;33m",
+                [COLOR_RED] = "\033[0;1;31m",
+                [COLOR_GREY] = "\033[0;38;5;245m",
+        };
+
+        terminal_remember();
+        return terminal.colors ? sequences[color] : "";
+}
+
+const char *color_off(void)
+{
+        terminal_remember();
+        return terminal.colors ? "\033[0m" : "";
+}
+
+enum color state_color(const char *state)
+{
+        if (strcmp(state, "active") == 0)
+                return COLOR_GREEN;
+        if (strcmp(state, "deadline-exceeded") == 0)
+                return COLOR_YELLOW;
+        return COLOR_RED;
+}
+
+const char *glyph(enum glyph g)
+{
+        static const char *const glyphs[][2] = {
+                [GLYPH_DOT] = {"*", "\u25cf"},
+                [GLYPH_ELLIPSIS] = {"...", "\u2026"},
+                [GLYPH_BRANCH] = {"|-", "\u251c\u2500"},
+                [GLYPH_RIGHT] = {"`-", "\u2514\u2500"},
+                [GLYPH_VERTICAL] = {"| ", "\u2502 "},
+                [GLYPH_SPACE] = {"  ", "  "},
+        };
+
+        terminal_remember();
+        return glyphs[g][terminal.utf8];
+}
+
+size_t text_width(const char *text)
+{
+        wchar_t wide[4096];
+        size_t n = mbstowcs(wide, text, sizeof wide / sizeof *wide);
+        int width;
+
+        if (n == (size_t) -1 || n >= sizeof wide / sizeof *wide)
+                return strlen(text);
+        width = wcswidth(wide, n);
+        return width < 0 ? strlen(text) : (size_t) width;
+}
+
+void text_defuse(char *text, bool newlines)
+{
+        for (; *text; text++)
+                if (((unsigned char) *text < 0x20 || *text == 0x7f) && !(newlines && *text == '\n'))
+                        *text = '?';
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/util/cleanup.h"
+#include "ctl/bus.h"
+#include "ctl/contexts.h"
+#include "ctl/format.h"
+#include "ctl/json.h"
+#include "ctl/pager.h"
+#include "ctl/terminal.h"
+#include "proto/path.h"
+
+#define LABEL_WIDTH 12
+
+static void print_label(const char *label)
+{
+        printf("%*s: ", LABEL_WIDTH, label);
+}
+
+static const char *text_of(json_object *properties, const char *name)
+{
+        const char *text = json_object_get_string(json_object_object_get(properties, name));
+
+        return text ? text : "";
+}
+
+static uint64_t number_of(json_object *properties, const char *name)
+{
+        return json_object_get_uint64(json_object_object_get(properties, name));
+}
+
+static void print_time(const char *label, uint64_t boottime_usec)
+{
+        char stamp[FORMAT_MAX], relative[FORMAT_MAX];
+
+        print_label(label);
+        printf("%s; %s\n", format_timestamp(stamp, boottime_usec), format_relative(relative, boottime_usec));
+}
+
+static void print_state(json_object *p)
+{
+        const char *state = text_of(p, "State"), *cause = text_of(p, "Cause"), *from = text_of(p, "CausePath");
+        bool active = strcmp(state, "active") == 0;
+        char stamp[FORMAT_MAX], relative[FORMAT_MAX], own[CTXD_PATH_ID_MAX + 1];
+        uint64_t since = number_of(p, active ? "CreatedUSec" : "DoneUSec");
+
+        print_label("State");
+        printf("%s%s%s since %s; %s\n", color_on(state_color(state)), state, color_off(),
+                        format_timestamp(stamp, since), format_relative(relative, since));
+        if (active)
+                return;
+        print_label("Cause");
+        printf("%s", cause);
+        snprintf(own, sizeof own, "%s#%" PRIu64, text_of(p, "Path"), number_of(p, "Id"));
+        if (*from && strcmp(from, own) != 0)
+                printf(" (of %s)", from);
+        putchar('\n');
+}
+
+static void print_canceled_by(json_object *p)
+{
+        json_object *by = json_object_object_get(p, "CanceledBy");
+        uint64_t pid;
+        char user[FORMAT_MAX];
+
+        if (!json_object_is_type(by, json_type_array) || json_object_array_length(by) != 3)
+                return;
+        pid = json_object_get_uint64(json_object_array_get_idx(by, 1));
+        if (pid == 0)
+                return;
+        print_label("Canceled by");
+        printf("%s[%" PRIu64 "] of %s\n", json_object_get_string(json_object_array_get_idx(by, 2)), pid,
+                        format_user(user, (uid_t) json_object_get_uint64(json_object_array_get_idx(by, 0))));
+}
+
+static void print_values(json_object *p)
+{
+        json_object *values = json_object_object_get(p, "Values");
+        bool first = true;
+
+        if (!json_object_is_type(values, json_type_object))
+                return;
+        json_object_object_foreach(values, key, value)
+        {
+                if (first)
+                        print_label("Values");
+                else
+                        printf("%*s", LABEL_WIDTH + 2, "");
+                first = false;
+                printf("%s=%s\n", key, json_object_get_string(value));
+        }
+}
+
+static void print_running(const struct running *running, size_t n)
+{
+        char command[1024];
+
+        print_label("Processes");
+        printf("%zu\n", n);
+        for (size_t i = 0; i < n; i++)
+                printf("%*s%s%s%" PRIu32 " %s%s\n", LABEL_WIDTH + 2, "",
+                                glyph(i + 1 < n ? GLYPH_BRANCH : GLYPH_RIGHT), color_on(COLOR_GREY), running[i].pid,
+                                format_command(command, sizeof command, (pid_t) running[i].pid, running[i].comm),
+                                color_off());
+}
+
+static void print_context(json_object *p, const struct running *running, size_t n)
+{
+        const char *state = text_of(p, "State"), *description = text_of(p, "Description");
+        char user[FORMAT_MAX], group[FORMAT_MAX];
+        uint64_t deadline = number_of(p, "DeadlineUSec"), quiesce = number_of(p, "QuiesceUSec");
+        bool active = strcmp(state, "active") == 0;
+
+        printf("%s%s%s %s%s%s\n", color_on(state_color(state)), glyph(GLYPH_DOT), color_off(), text_of(p, "Path"),
+                        *description ? " - " : "", description);
+        print_state(p);
+        print_canceled_by(p);
+        if (deadline != UINT64_MAX)
+                print_time("Deadline", deadline);
+        if (!active)
+                print_time("Created", number_of(p, "CreatedUSec"));
+        if (!active && n == 0 && json_object_object_get(p, "QuiesceUSec") && quiesce != UINT64_MAX) {
+                print_label("Drained");
+                printf("%s after it was done\n", format_timespan(user, quiesce));
+        }
+        print_label("Id");
+        printf("%" PRIu64 "\n", number_of(p, "Id"));
+        print_label("Owner");
+        printf("%s:%s, mode %04" PRIo64 "\n", format_user(user, (uid_t) number_of(p, "OwnerUID")),
+                        format_group(group, (gid_t) number_of(p, "OwnerGID")), number_of(p, "Mode"));
+        print_values(p);
+        print_running(running, n);
+}
+
+static int read_properties(struct ctl *ctl, const char *object, const char *interface, json_object **ret)
+{
+        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        json_object *properties;
+        int r;
+
+        r = bus_connect(ctl);
+        if (r > 0)
+                return r;
+        r = bus_properties(ctl, object, interface, &reply, &error);
+        if (r < 0) {
+                /* The object is not there: the context has gone since it was listed. */
+                if (sd_bus_error_has_name(&error, SD_BUS_ERROR_UNKNOWN_OBJECT)) {
+                        complain("there is no context there any more");
+                        return EXIT_NO_SUCH_CONTEXT;
+                }
+                return bus_failed(&error, r);
+        }
+        properties = json_object_new_object();
+        r = json_from_dictionary(reply, "{sv}", properties);
+        if (ctl->json == JSON_OFF)
+                json_defuse(properties);
+        if (r < 0) {
+                json_object_put(properties);
+                return bus_broken(r);
+        }
+        *ret = properties;
+        return 0;
+}
+
+/* What is known still, of a context that has given its path up and is no object any more. */
+static json_object *released_properties(const struct listed *c)
+{
+        json_object *p = json_object_new_object();
+
+        json_object_object_add(p, "Path", json_object_new_string(c->path));
+        json_object_object_add(p, "Id", json_object_new_uint64(c->id));
+        json_object_object_add(p, "State", json_object_new_string(c->state));
+        json_object_object_add(p, "Cause", json_object_new_string(c->cause));
+        return p;
+}
+
+static void print_released(const struct listed *c)
+{
+        text_defuse(c->cause, false);
+        printf("%s%s%s %s#%" PRIu64 "\n", color_on(state_color(c->state)), glyph(GLYPH_DOT), color_off(), c->path,
+                        c->id);
+        print_label("State");
+        printf("%s%s%s, released\n", color_on(state_color(c->state)), c->state, color_off());
+        print_label("Cause");
+        puts(c->cause);
+}
+
+static int read_context(struct ctl *ctl, const struct listed *c, json_object **ret, bool *ret_released)
+{
+        _cleanup_free_ char *object = NULL;
+        json_object *p;
+        int r;
+
+        if (c->created_usec == UINT64_MAX) {
+                *ret_released = true;
+                *ret = released_properties(c);
+                return 0;
+        }
+        r = path_to_object(c->path, &object);
+        if (r < 0)
+                return bus_broken(r);
+        r = read_properties(ctl, object, CTXD_CONTEXT_INTERFACE, &p);
+        if (r == 0)
+                *ret = p;
+        return r;
+}
+
+static int status_of(struct ctl *ctl, const char *path, json_object *array)
+{
+        _cleanup_free_ struct running *running = NULL;
+        char reference[CTXD_PATH_ID_MAX + 1];
+        struct listing listing = {};
+        json_object *p = NULL;
+        bool released = false;
+        size_t n = 0;
+        int r;
+
+        r = contexts_get(ctl, path, &listing);
+        if (r > 0)
+                return r;
+        r = read_context(ctl, listing.items, &p, &released);
+        if (r == 0) {
+                r = contexts_processes(ctl, listed_reference(listing.items, reference), true, &running, &n);
+                if (r == 0 && array) {
+                        json_object_object_add(p, "Processes", running_to_json(running, n));
+                        json_object_array_add(array, json_object_get(p));
+                } else if (r == 0 && released) {
+                        print_released(listing.items);
+                        print_running(running, n);
+                } else if (r == 0) {
+                        print_context(p, running, n);
+                }
+                json_object_put(p);
+        }
+        listing_deinit(&listing);
+        return r;
+}
+
+static void print_service(json_object *p)
+{
+        const char *backend = text_of(p, "ProbeBackend"), *reason = text_of(p, "ProbeReason");
+        uint64_t swept = number_of(p, "LastSweepUSec");
+        char relative[FORMAT_MAX];
+
+        printf("%s%s%s ctxd %s\n", color_on(COLOR_GREEN), glyph(GLYPH_DOT), color_off(), text_of(p, "Version"));
+        print_label("Contexts");
+        printf("%" PRIu64 "\n", number_of(p, "Contexts"));
+        print_label("Members");
+        printf("%" PRIu64 ", known by %s\n", number_of(p, "Members"), text_of(p, "MembershipBackend"));
+        print_label("Probe");
+        printf("%s%s%s%s\n", backend, *reason ? " (" : "", reason, *reason ? ")" : "");
+        print_label("Leaks");
+        printf("%" PRIu64 " found", number_of(p, "LeaksFound"));
+        if (swept > 0 && swept != UINT64_MAX)
+                printf(", last sweep %s", format_relative(relative, swept));
+        putchar('\n');
+}
+
+static int status_of_service(struct ctl *ctl)
+{
+        json_object *p;
+        int r = read_properties(ctl, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, &p);
+
+        if (r > 0)
+                return r;
+        if (ctl->json != JSON_OFF)
+                return json_print(ctl, p);
+        print_service(p);
+        json_object_put(p);
+        return EXIT_DONE;
+}
+
+int verb_status(struct ctl *ctl, int argc, char *argv[])
+{
+        json_object *array = NULL;
+        int r;
+
+        if (read_arguments(ctl, argc, argv, 0, -1, &r) != 0)
+                return r;
+        if (optind >= argc)
+                return status_of_service(ctl);
+        if (ctl->json != JSON_OFF)
+                array = json_object_new_array();
+        else
+                pager_open(ctl);
+        for (int i = optind; i < argc; i++) {
+                if (i > optind && !array)
+                        putchar('\n');
+                r = status_of(ctl, argv[i], array);
+                if (r > 0) {
+                        json_object_put(array);
+                        return r;
+                }
+        }
+        return array ? json_print(ctl, array) : EXIT_DONE;
+}
