@@ -5,7 +5,6 @@
 #include <stdint.h>
 #include <sys/queue.h>
 #include <sys/types.h>
-#include <uthash.h>
 
 #include "proto/names.h"
 #include "daemon/model/effect.h"
@@ -26,10 +25,10 @@ enum context_state {
         CONTEXT_DEADLINE_EXCEEDED,
 };
 
-/* Who made a context done, and why. Belongs to the context it was said of; its descendants point to that one. */
+/* Who made a context done, and why. Belongs to the context it was said of; its descendants look there. */
 struct cause {
         int error; /* an errno value of the caller's choice; 0: none was given */
-        uid_t uid; /* who; (uid_t) -1 and pid 0: nobody, a clock */
+        uid_t uid; /* who; (uid_t) -1 and pid 0: nobody */
         pid_t pid;
         char comm[16];
         char message[]; /* empty: none was given */
@@ -43,61 +42,69 @@ struct value {
 /* How the members that came in by one kind of Attach are ended. A context keeps few of them, alike ones are one. */
 struct policy {
         int signal; /* 0: none */
-        uint64_t kill_after_usec; /* after done; USEC_INFINITY: never */
+        uint64_t kill_after_usec; /* after done; UINT64_MAX: never */
         uid_t uid; /* who attached: a member that uid may not signal is not signalled */
 };
 
 #define CONTEXT_POLICIES_MAX 32
 
+/* 224 bytes and the label: a million of them have to fit (tests/law measures it). What a cancel touches comes first. */
 struct context {
-        uint64_t id;
         struct context *parent; /* NULL for the background alone */
         LIST_HEAD(, context) children; /* newest first */
         LIST_ENTRY(context) siblings;
+
+        enum context_state state : 2;
+        bool released : 1; /* its path is free; it is found by path#id until it is forgotten */
+        bool busy : 1;     /* may have members (set by tree_attached, cleared by tree_left) */
+        bool own_deadline : 1; /* the effective one is its own and not an ancestor's */
+        bool forgotten : 1; /* no longer in the tree; tree_collect() frees it */
+        bool described : 1; /* a description follows the label */
+        uint8_t retired : 2; /* model: enum retired */
+        bool heap_reserved : 1; /* model: there is room for it in the heap */
+        bool implied : 1; /* model: made as an ancestor of one that was asked for */
+        uint8_t origin_up; /* done: so many levels up is the ancestor whose end it shares; see context_origin() */
+        uint8_t pending; /* enum effect; 0: not in the queue */
+        uint8_t n_values, n_policies;
+        uint16_t mode;
+
         uint32_t n_children;
-
-        uint8_t state; /* enum context_state */
-        bool released; /* its path is free; it is found by path#id until it is forgotten */
-        bool retired;  /* in the tree's queue of those to be forgotten */
-        bool busy;     /* may have members (model: set by tree_attached, cleared by tree_left) */
         uint32_t n_busy_below; /* contexts that are busy, in it or below it */
-
-        uint32_t mode;
-        uid_t uid;
-        gid_t gid;
-        struct user *user; /* whom it is charged to */
-
-        struct context *origin; /* done: itself, or the ancestor whose end it shares; an ancestor lives longer */
-        struct cause *cause;    /* its own: of its cancel, or, while it is active, of its deadline; or NULL */
-        uint64_t created_usec;
         uint64_t done_usec;    /* 0 while active */
         uint64_t drained_usec; /* 0 until done with no member left, in it or below it */
-        uint64_t deadline_usec; /* the effective one */
-        bool own_deadline; /* the effective one is its own and not an ancestor's */
-        uint64_t grace_usec;
-        uint64_t retire_usec; /* since when nothing holds it */
-
-        /* A heap of times for the whole tree: the deadline while it is active, the next kill when it is done. */
-        uint64_t wake_usec;
-        uint32_t heap_index; /* 0: not in it */
-
+        union {
+                /* Active: its own deadline, also where the parent's is earlier. Done and busy: the next kill. In
+                 * the heap where it matters. */
+                uint64_t wake_usec;
+                uint64_t retire_usec; /* retired: since when neither member nor handle holds it */
+        };
+        uint32_t heap_index; /* 0: not in the heap */
         uint32_t slot; /* in the membership's slot array, 0: never had members. Set by tree_attached() */
-        uint16_t n_values, n_policies;
-        struct value *values; /* its own, without what it inherits */
-        struct policy *policies;
-        char *description;
+        LIST_HEAD(, handle) handles; /* as long as there is one it is not forgotten */
+        STAILQ_ENTRY(context) effects;
+        union {
+                TAILQ_ENTRY(context) retirement;
+                STAILQ_ENTRY(context) forgetting;
+        };
+        struct user *user; /* whom it is charged to */
 
-        LIST_HEAD(, handle) handles; /* done handles, not yet signalled */
-        TAILQ_ENTRY(context) retirement;
-        struct effect_node effect;
+        uint64_t id;
+        struct context *next_in_bucket; /* by (parent, label), or by id once it is released */
+        uid_t uid;
+        gid_t gid;
+        struct cause *cause; /* its own: of its cancel, or, while it is active, of its deadline; or NULL */
+        uint64_t created_usec;
+        uint64_t deadline_usec; /* the effective one */
+        uint64_t grace_usec;
+        struct value *values; /* its own, n_values, without what it inherits */
+        struct policy *policies; /* n_policies */
 
         /* What the effects keep on a context; the model only carries it. */
         void *page_slot;
         struct process *owner; /* whose exit ends it */
         LIST_ENTRY(context) owned;
 
-        UT_hash_handle hh; /* (parent, label) while it has its path, id when it is released */
-        char label[]; /* empty for the background */
+        char label[]; /* empty for the background; then the description, where there is one */
 };
 
 static inline bool context_is_done(const struct context *c)
@@ -109,6 +116,12 @@ static inline bool context_is_background(const struct context *c)
 {
         return !c->parent;
 }
+
+/* Done: itself, or the ancestor whose end it shares (which lives longer); NULL while active. */
+struct context *context_origin(const struct context *c);
+
+/* As given at its making, else "". */
+const char *context_description(const struct context *c);
 
 /* "path" into a buffer of CTXD_PATH_MAX + 1 bytes, "/" for the background; returns the buffer. */
 char *context_path(const struct context *c, char *buffer);
@@ -132,4 +145,5 @@ const char *context_value(const struct context *c, const char *key);
 /* Is c a or below a? */
 bool context_is_below(const struct context *c, const struct context *a);
 
+/* A cause for tree_cancel(); message and comm may be NULL. NULL without memory. free() frees it. */
 struct cause *cause_new(int error, const char *message, uid_t uid, pid_t pid, const char *comm);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include <stdint.h>
 #include <sys/queue.h>
 
-/* What the world has to be told of a context. The model sets bits and links the context into the tree's queue; the
- * node lies in the context, so that a cancel of any size allocates nothing. effect/ drains the queue after each
- * event, in the order of the design: state words, handles, signals, then what is emitted. */
+/* What the world has to be told of a context. The model sets bits (c->pending) and links the context into the tree's
+ * queue (c->effects); both lie in the context, so that a cancel of any size allocates nothing. effect/ drains the
+ * queue after each event, in the order of the design: state words, handles, signals, then what is emitted; for each
+ * context it takes with effect_take(), it does what the bits say. */
 
 enum effect {
         EFFECT_NEW = 1 << 0,     /* emit ContextNew */
@@ -16,13 +16,9 @@ enum effect {
         EFFECT_KILL = 1 << 4,    /* a policy's kill-after has passed */
         EFFECT_REMOVED = 1 << 5, /* forgotten: emit ContextRemoved, drop page slot, handles, membership slot, owner */
         EFFECT_MOVED = 1 << 6,   /* its deadline was moved: write it to the page */
+        EFFECT_NOTHING = 1 << 7, /* made and taken back before anybody heard of it: nothing is to be done */
 };
 
 struct context;
-
-struct effect_node {
-        uint32_t pending; /* enum effect; 0: not in the queue */
-        STAILQ_ENTRY(context) queue;
-};
 
 STAILQ_HEAD(effect_queue, context);

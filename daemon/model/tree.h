@@ -2,6 +2,8 @@
 #pragma once
 
 #include "daemon/model/context.h"
+#include "daemon/model/heap.h"
+#include "daemon/model/index.h"
 #include "daemon/model/user.h"
 
 /* The tree of all contexts, and every verb that changes it. No descriptor, no clock, no bus: the time is passed in,
@@ -14,27 +16,27 @@
 
 #define CONTEXT_MODE_DEFAULT 0700
 #define CONTEXT_MODE_INHERIT UINT32_MAX
+#define CONTEXT_SYSTEM_UIDS 1000 /* uids below it may make first labels */
 
 struct tree {
         struct context *background;
-        struct context *by_name; /* uthash: (parent, label) */
-        struct context *by_id;   /* uthash: released ones */
+        struct index by_name; /* (parent, label): those that have their path */
+        struct index by_id;   /* released ones */
         uint64_t last_id;
-        uint32_t n_contexts; /* without the background; done ones, too */
+        uint64_t last_label; /* of those made up, or the highest number that somebody used as one */
+        uint32_t n_contexts; /* without the background; done ones, too; without forgotten ones */
         uint64_t retain_usec;
         uint64_t default_grace_usec;
-        uint64_t max_value_bytes;
+        uint64_t max_value_bytes; /* keys and values of one context */
         uid_t daemon_uid; /* may all, as root may, and owns first labels as system users do */
 
-        struct users users;
+        struct users users; /* with their limits */
         struct effect_queue effects;
 
-        /* A binary heap of contexts by wake_usec; index 0 is unused. */
-        struct context **heap;
-        uint32_t heap_size, heap_allocated;
-
-        TAILQ_HEAD(, context) retired; /* those that nothing holds, oldest first */
-        STAILQ_HEAD(, context) forgotten; /* unlinked, effects drained, to be freed by tree_collect() */
+        struct heap wakes; /* contexts by wake_usec */
+        uint32_t n_reserved; /* contexts that have room in it */
+        struct heap retiring; /* users by the time at which their first context is to be forgotten, less retain_usec */
+        STAILQ_HEAD(, context) forgotten; /* unlinked, to be freed by tree_collect() */
 };
 
 struct caller {
@@ -44,6 +46,7 @@ struct caller {
         const gid_t *gids; /* NULL: only what gid says */
         size_t n_gids;
         gid_t gid;
+        bool privileged; /* polkit has said that it may do what root may */
 };
 
 struct create_options {
@@ -53,8 +56,8 @@ struct create_options {
         const char *cause_message;
         const struct value *values;
         size_t n_values;
-        uint32_t mode; /* CONTEXT_MODE_INHERIT */
-        bool has_gid;
+        uint32_t mode; /* CONTEXT_MODE_INHERIT: the parent's, but CONTEXT_MODE_DEFAULT below the background */
+        bool has_gid; /* else the parent's, the caller's below the background; one of the caller's */
         gid_t gid;
         uint64_t grace_usec; /* 0: the default; UINT64_MAX: never report */
         const char *description; /* or NULL */
@@ -77,7 +80,7 @@ enum refusal {
 struct refused {
         enum refusal reason;
         const char *detail; /* static text, or NULL */
-        char path[CTXD_PATH_ID_MAX + 1]; /* of the context it is about, where there is one */
+        char path[CTXD_PATH_ID_MAX + 1]; /* of the context it is about, where there is one, else empty */
         const char *limit; /* resource_name() */
         const char *limit_key;
         uint64_t used, allowed;
@@ -89,13 +92,22 @@ struct tree *tree_free(struct tree *t);
 /* Every verb: 0 or more on success; -ENOMEM; or, with *ret_refused filled in, -EINVAL, -ENOENT, -EEXIST, -EPERM
  * (not cancelable), -EALREADY (done), -EACCES or -EDQUOT. */
 
+/* The next effect: takes the first context from the queue, and gives what is to be done for it (enum effect), with
+ * the bits cleared. NULL: all is done; then tree_collect(). */
+struct context *effect_take(struct tree *t, unsigned *ret_effects);
+
 /* Finds what text (path or path#id, ~ for the caller's) names. Contexts that the caller may not read are not there.
  * The background is found under "/". */
 int tree_find(struct tree *t, const struct caller *caller, const char *text, struct context **ret, struct refused *ret_refused);
 
-/* Reading and writing as a file's mode says: owner, group, others; uid 0 and the daemon's own may all. */
-bool context_may_read(const struct context *c, const struct caller *caller);
-bool context_may_write(const struct context *c, const struct caller *caller);
+/* Reading and writing as a file's mode says: owner, group, others; uid 0 and the daemon's own may all. Everybody may
+ * read the background. */
+bool context_may_read(const struct tree *t, const struct context *c, const struct caller *caller);
+bool context_may_write(const struct tree *t, const struct context *c, const struct caller *caller);
+
+/* May the caller cancel, derive, attach? 0, -EACCES, or -ENOENT where it may not even read. For the verbs below that
+ * take no caller, bus/ asks this first. */
+int tree_authorise(const struct tree *t, const struct context *c, const struct caller *caller, struct refused *ret_refused);
 
 /* First labels belong to root, to system users (uid below 1000) and to the daemon's own uid; everybody else has the
  * tree user-UID, which is made when it is first needed (owner: that uid, mode 0700).
@@ -141,10 +153,14 @@ void tree_left(struct tree *t, uint64_t now_usec, struct context *c);
 void tree_handle_added(struct tree *t, struct context *c);
 void tree_handle_removed(struct tree *t, uint64_t now_usec, struct context *c);
 
+/* charge_init() that says which limit it is: 0 or -EDQUOT. */
+int tree_charge(struct tree *t, struct charge *charge, struct user *user, enum resource resource, uint64_t amount,
+                struct refused *ret_refused);
+
 /* Walks a subtree, parents before children, without recursion: start with c = root; NULL at the end. Children are
  * in the order of their making, newest first. */
 struct context *context_next(const struct context *c, const struct context *root);
-/* Step over what is below c. */
+/* The same, but steps over what is below c. */
 struct context *context_next_skip(const struct context *c, const struct context *root);
 
 /* Counts and heap and links are as they must be; for tests and -Db_ndebug=false builds. Aborts where not. */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 #include <uthash.h>
 
@@ -17,16 +19,26 @@ enum resource {
         RESOURCES,
 };
 
+struct context;
+
+TAILQ_HEAD(retirement, context);
+
 struct user {
+        struct users *users;
         uid_t uid;
         uint32_t n_ref;
         uint64_t used[RESOURCES];
         bool refusal_logged[RESOURCES];
+        /* Contexts charged to it that nothing but time holds, oldest first: those that have their path, and released
+         * ones, which make room when it is needed. */
+        struct retirement retired, released;
+        uint32_t heap_index; /* in the tree's heap of those who have any */
         UT_hash_handle hh;
 };
 
 struct users {
         struct user *by_uid;
+        uint32_t n;
         uint64_t limit[RESOURCES]; /* for each uid; 0 (root) has the same */
         uint64_t total_contexts, total_contexts_limit;
 };
@@ -41,9 +53,17 @@ struct charge {
 struct user *user_ref(struct users *users, uid_t uid);
 struct user *user_unref(struct users *users, struct user *user);
 
-/* 0, or -EDQUOT (a user's limit) and nothing is charged. */
+/* 0, or -EDQUOT (a limit) and nothing is charged. The charge holds a reference on the user. tree_charge() does the
+ * same and fills in what the caller is told. */
 int charge_init(struct charge *charge, struct users *users, struct user *user, enum resource resource, uint64_t amount);
 void charge_deinit(struct charge *charge);
+
+/* The same without a struct charge, for objects that there are a million of, and which keep the amount themselves.
+ * user_charge_always() is for what may not be refused, such as the reason of a cancel: the user may go over the
+ * limit by it, and is then refused the next thing that may be. */
+int user_charge(struct user *user, enum resource resource, uint64_t amount);
+void user_charge_always(struct user *user, enum resource resource, uint64_t amount);
+void user_discharge(struct user *user, enum resource resource, uint64_t amount);
 
 /* For the error: "contexts", and the key of the configuration that raises it, "MaxContextsPerUser". */
 const char *resource_name(enum resource resource);

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/model/internal.h"
+
+/* How contexts become done: by a cancel, a deadline, a release. Nothing here allocates once it has begun, nothing
+ * recurses, and a subtree costs as much as it has active contexts. */
+
+void arm_kill(struct tree *t, struct context *c, uint64_t from_usec)
+{
+        uint64_t next = UINT64_MAX;
+
+        for (unsigned i = 0; c->busy && i < c->n_policies; i++) {
+                uint64_t usec = usec_add(c->done_usec, c->policies[i].kill_after_usec);
+
+                if (usec >= from_usec && usec < next)
+                        next = usec;
+        }
+        if (next == UINT64_MAX) {
+                heap_remove(&t->wakes, c);
+                return;
+        }
+        c->wake_usec = next;
+        heap_put(&t->wakes, c, next);
+}
+
+void become_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state, unsigned origin_up)
+{
+        unsigned effects = EFFECT_DONE;
+
+        c->state = state;
+        c->origin_up = (uint8_t) origin_up;
+        c->done_usec = now_usec;
+        if (c->n_busy_below == 0) {
+                c->drained_usec = now_usec;
+                effects |= EFFECT_DRAINED;
+        }
+        if (c->heap_index != 0)
+                heap_remove(&t->wakes, c);
+        if (c->busy)
+                arm_kill(t, c, 0);
+        else
+                retire(t, now_usec, c);
+        effect_add(t, c, effects);
+}
+
+uint32_t mark_done(struct tree *t, uint64_t now_usec, struct context *root, enum context_state state)
+{
+        uint32_t n = 0;
+
+        assert(!context_is_background(root) && !context_is_done(root));
+        for (struct context *c = root; c;) {
+                if (context_is_done(c)) { /* and so is all below it */
+                        c = context_next_skip(c, root);
+                        continue;
+                }
+                become_done(t, now_usec, c, state, c == root ? 0 : c->parent->origin_up + 1U);
+                n++;
+                c = context_next(c, root);
+        }
+        effect_add(t, root, EFFECT_ROOT);
+        return n;
+}
+
+void set_cause(struct context *c, struct cause *cause)
+{
+        if (c->cause)
+                user_discharge(c->user, RESOURCE_BYTES, strlen(c->cause->message));
+        free(c->cause);
+        c->cause = cause;
+        if (cause)
+                user_charge_always(c->user, RESOURCE_BYTES, strlen(cause->message));
+}
+
+int tree_cancel(struct tree *t, uint64_t now_usec, struct context *c, struct cause *cause, uint32_t *ret_contexts,
+                struct refused *ret_refused)
+{
+        uint32_t n;
+        int r;
+
+        tree_settle(t, now_usec);
+        if (context_is_background(c))
+                r = refuse_context(ret_refused, REFUSED_NOT_CANCELABLE, NULL, c);
+        else if (cause && strlen(cause->message) > CTXD_REASON_MAX)
+                r = refuse(ret_refused, REFUSED_INVALID, "the reason is longer than 1024 bytes");
+        else
+                r = !context_is_done(c);
+        if (r <= 0) {
+                free(cause);
+                if (r == 0 && ret_contexts)
+                        *ret_contexts = 0;
+                return r;
+        }
+        set_cause(c, cause);
+        n = mark_done(t, now_usec, c, CONTEXT_CANCELED);
+        if (ret_contexts)
+                *ret_contexts = n;
+        return 1;
+}
+
+int tree_release(struct tree *t, uint64_t now_usec, struct context *root, const struct caller *caller, struct refused *ret_refused)
+{
+        struct cause *cause;
+        int r;
+
+        tree_settle(t, now_usec);
+        if (context_is_background(root))
+                return refuse_context(ret_refused, REFUSED_NOT_CANCELABLE, NULL, root);
+        if (caller) {
+                r = tree_authorise(t, root, caller, ret_refused);
+                if (r < 0)
+                        return r;
+        }
+        if (root->released || root->forgotten)
+                return 0;
+        if (!context_is_done(root)) {
+                cause = cause_new(0, "context released", caller ? caller->uid : (uid_t) -1, caller ? caller->pid : 0,
+                                caller ? caller->comm : NULL);
+                if (!cause)
+                        return -ENOMEM;
+                set_cause(root, cause);
+                mark_done(t, now_usec, root, CONTEXT_CANCELED);
+        }
+
+        /* All below it is done. Whoever has no path cannot be a parent of one that has. */
+        for (struct context *c = root; c;) {
+                bool queued = c->retired == RETIRED_QUEUED;
+
+                if (c->released) {
+                        c = context_next_skip(c, root);
+                        continue;
+                }
+                if (queued)
+                        unretire(t, c);
+                index_remove(&t->by_name, c);
+                c->released = true;
+                index_insert(&t->by_id, c);
+                if (queued)
+                        retire(t, now_usec, c);
+                c = context_next(c, root);
+        }
+        return 0;
+}
+
+static bool deadline_update(struct tree *t, struct context *c)
+{
+        uint64_t parents = c->parent->deadline_usec, own = c->wake_usec, usec = own < parents ? own : parents;
+        bool moved = usec != c->deadline_usec;
+
+        c->deadline_usec = usec;
+        c->own_deadline = own < parents;
+        if (c->own_deadline)
+                heap_put(&t->wakes, c, own);
+        else
+                heap_remove(&t->wakes, c);
+        if (moved)
+                effect_add(t, c, EFFECT_MOVED);
+        return moved;
+}
+
+int tree_extend(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
+                uint64_t deadline_usec, struct refused *ret_refused)
+{
+        tree_settle(t, now_usec);
+        if (context_is_background(c))
+                return refuse_context(ret_refused, REFUSED_NOT_CANCELABLE, "it has no deadline", c);
+        if (!context_may_read(t, c, caller))
+                return refuse_context(ret_refused, REFUSED_NO_SUCH, NULL, c);
+        if (caller->uid != c->uid && !caller_is_privileged(t, caller))
+                return refuse_context(ret_refused, REFUSED_ACCESS, "only its owner may move a deadline", c);
+        if (context_is_done(c))
+                return refuse_context(ret_refused, REFUSED_DONE, NULL, c);
+        if (deadline_usec > c->parent->deadline_usec)
+                return refuse_context(ret_refused, REFUSED_INVALID, "its parent's deadline is earlier than that", c);
+        if (deadline_usec != UINT64_MAX && wake_reserve(t, c) < 0)
+                return -ENOMEM;
+
+        c->wake_usec = deadline_usec;
+        for (struct context *d = c; d;)
+                if (!context_is_done(d) && deadline_update(t, d))
+                        d = context_next(d, c);
+                else
+                        d = context_next_skip(d, c);
+        tree_settle(t, now_usec); /* it may be in the past */
+        return 0;
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/model/internal.h"
+
+/* What must hold between two verbs, said once more and the slow way. */
+
+#define CHECK(c, condition)                                                                                   \
+        do {                                                                                                  \
+                if (!(condition)) {                                                                           \
+                        char path_[CTXD_PATH_ID_MAX + 1];                                                     \
+                        fprintf(stderr, "%s:%d: %s does not hold for %s\n", __FILE__, __LINE__, #condition, \
+                                        (c) ? context_reference((c), path_) : "the tree");                    \
+                        abort();                                                                              \
+                }                                                                                             \
+        } while (false)
+
+static bool index_has(const struct index *index, uint64_t hash, const struct context *c)
+{
+        const struct context *p = index_bucket(index, hash);
+
+        while (p && p != c)
+                p = p->next_in_bucket;
+        return p;
+}
+
+static void check_done(const struct context *c)
+{
+        const struct context *origin = context_origin(c);
+
+        CHECK(c, origin && context_is_below(c, origin) && !context_is_background(origin));
+        CHECK(c, origin->origin_up == 0 && origin->state == c->state);
+        for (const struct context *p = c; p != origin; p = p->parent)
+                CHECK(c, p->parent->state == c->state && p->origin_up == p->parent->origin_up + 1);
+        CHECK(c, (c->n_busy_below == 0) <= (c->drained_usec != 0 || c->done_usec == 0));
+        CHECK(c, c->drained_usec == 0 || c->drained_usec >= c->done_usec);
+        CHECK(c, c->heap_index == 0 || c->busy);
+        CHECK(c, (c->retired == RETIRED_NOT) == context_is_held(c));
+        CHECK(c, c->retired != RETIRED_OVERDUE || !LIST_EMPTY(&c->children));
+}
+
+static void check_active(const struct tree *t, const struct context *c)
+{
+        uint64_t own = c->wake_usec, parents = c->parent->deadline_usec;
+
+        CHECK(c, !context_is_done(c->parent));
+        CHECK(c, c->retired == RETIRED_NOT && !c->released);
+        CHECK(c, c->done_usec == 0 && c->drained_usec == 0);
+        CHECK(c, c->deadline_usec == (own < parents ? own : parents));
+        CHECK(c, c->own_deadline == (own < parents));
+        CHECK(c, c->own_deadline == (c->heap_index != 0));
+        CHECK(c, c->heap_index == 0 || t->wakes.entries[c->heap_index].key == own);
+}
+
+static void check_context(const struct tree *t, const struct context *c)
+{
+        uint32_t children = 0, busy = c->busy;
+        const struct context *child;
+
+        CHECK(c, !c->forgotten && c->id > 0 && c->id <= t->last_id && c->user && c->user->n_ref > 0);
+        CHECK(c, label_is_user(c->label, strlen(c->label), &(uid_t) { 0 }) || c->user->uid == c->uid);
+        LIST_FOREACH(child, &c->children, siblings) {
+                CHECK(child, child->parent == c);
+                children++;
+                busy += child->n_busy_below;
+        }
+        CHECK(c, c->n_children == children && c->n_busy_below == busy);
+        CHECK(c, c->heap_index == 0 || t->wakes.entries[c->heap_index].object == c);
+        CHECK(c, c->heap_index == 0 || c->heap_reserved);
+        CHECK(c, !c->parent->released || c->released);
+        if (c->released)
+                CHECK(c, index_has(&t->by_id, index_hash_id(&t->by_id, c->id), c));
+        else
+                CHECK(c, find_child(t, c->parent, c->label, strlen(c->label)) == c);
+        if (context_is_done(c))
+                check_done(c);
+        else
+                check_active(t, c);
+}
+
+static uint64_t check_queue(const struct retirement *queue, bool released, const struct user *user)
+{
+        const struct context *c;
+        uint64_t last = 0, n = 0;
+
+        TAILQ_FOREACH(c, queue, retirement) {
+                CHECK(c, c->retired == RETIRED_QUEUED && c->released == released && c->user == user);
+                CHECK(c, c->retire_usec >= last);
+                last = c->retire_usec;
+                n++;
+        }
+        return n;
+}
+
+void tree_check(const struct tree *t)
+{
+        const struct context *c = t->background, *none = NULL;
+        uint64_t contexts = 0, released = 0, reserved = 0, queued = 0, waking = 0, retiring = 0, bytes = 0;
+        uint64_t used_contexts = 0, used_bytes = 0;
+
+        CHECK(c, !context_is_done(c) && !c->busy && c->n_values == 0 && c->deadline_usec == UINT64_MAX);
+        while ((c = context_next(c, t->background))) {
+                check_context(t, c);
+                contexts++;
+                released += c->released;
+                reserved += c->heap_reserved;
+                queued += c->retired == RETIRED_QUEUED;
+                waking += c->heap_index != 0;
+                bytes += context_bytes(c);
+        }
+        CHECK(none, contexts == t->n_contexts && contexts - released == t->by_name.n && released == t->by_id.n);
+        CHECK(none, reserved == t->n_reserved && waking == t->wakes.n);
+        CHECK(none, heap_is_valid(&t->wakes) && heap_is_valid(&t->retiring));
+        CHECK(none, t->n_reserved == 0 || t->n_reserved < t->wakes.allocated);
+
+        for (const struct user *user = t->users.by_uid; user; user = user->hh.next) {
+                bool any = !TAILQ_EMPTY(&user->retired) || !TAILQ_EMPTY(&user->released);
+
+                queued -= check_queue(&user->retired, false, user) + check_queue(&user->released, true, user);
+                retiring += any;
+                CHECK(none, any == (user->heap_index != 0));
+                used_contexts += user->used[RESOURCE_CONTEXTS];
+                used_bytes += user->used[RESOURCE_BYTES];
+        }
+        CHECK(none, queued == 0 && retiring == t->retiring.n);
+        CHECK(none, used_contexts == contexts && used_contexts == t->users.total_contexts && used_bytes == bytes);
+
+        STAILQ_FOREACH(c, &t->effects, effects)
+                CHECK(c, c->pending != 0);
+        STAILQ_FOREACH(c, &t->forgotten, forgetting)
+                CHECK(c, c->forgotten && !c->user && c->retired == RETIRED_NOT);
+}

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/path.h"
+#include "daemon/model/internal.h"
+
+/* Making contexts: first everything that can be refused, then everything that needs memory, then what cannot fail. */
+
+/* What is to be made: the labels below base. All but the last are ancestors that nobody asked for by name. */
+struct plan {
+        struct context *base; /* the deepest that is there */
+        struct context *existing; /* the one that was asked for, if it is there; base is its parent then */
+        const char *first_missing; /* in the path; NULL: the label is to be made up */
+        size_t labels; /* of the whole path, with the one that is made up */
+        size_t n_new;
+        size_t hidden; /* a part of the path that the caller may not see ends here; 0: none */
+};
+
+struct made {
+        struct context *c[CTXD_LABELS_MAX];
+        size_t n;
+};
+
+static void plan_path(const struct tree *t, const struct caller *caller, const struct reference *ref, struct plan *ret)
+{
+        struct plan plan = { .base = t->background };
+        bool root = strcmp(ref->path, "/") == 0;
+
+        for (const char *p = root ? "" : ref->path; *p; p += *p == '/') {
+                size_t n = strcspn(p, "/");
+                struct context *child = plan.n_new > 0 ? NULL : find_child(t, plan.base, p, n);
+                bool last = p[n] == '\0' && !ref->generate;
+
+                plan.labels++;
+                if (plan.hidden == 0 && plan.n_new == 0 && !context_may_read(t, plan.base, caller))
+                        plan.hidden = (size_t) (p - 1 - ref->path);
+                if (child && last) {
+                        plan.existing = child;
+                } else if (child) {
+                        plan.base = child;
+                } else {
+                        if (plan.n_new++ == 0)
+                                plan.first_missing = p;
+                }
+                p += n;
+        }
+        if (ref->generate) {
+                plan.labels++;
+                plan.n_new++;
+                if (plan.hidden == 0 && plan.base != t->background && !context_may_read(t, plan.base, caller))
+                        plan.hidden = strlen(ref->path);
+        }
+        *ret = plan;
+}
+
+/* A first label (NULL: made up): who may make it, and is it there by itself, as everybody's own tree is? The same is
+ * said whether it exists or not. */
+static int first_label_check(const struct tree *t, const struct caller *caller, const char *label,
+                bool *ret_own_tree, struct refused *ret_refused)
+{
+        size_t n = label ? strcspn(label, "/") : 0;
+        uid_t uid;
+
+        *ret_own_tree = false;
+        if (n > 0 && label_is_user(label, n, &uid)) {
+                if (uid != caller->uid && !caller_is_privileged(t, caller))
+                        return refuse_path(ret_refused, REFUSED_ACCESS, "it is another user's tree", label, n);
+                *ret_own_tree = true;
+                return 0;
+        }
+        if (caller->uid < CONTEXT_SYSTEM_UIDS || caller_is_privileged(t, caller))
+                return 0;
+        return refuse_path(ret_refused, REFUSED_ACCESS,
+                        "first labels belong to root and system users; your own tree is ~ (user-UID)", label ? label : "", n);
+}
+
+static int plan_check(const struct tree *t, const struct caller *caller, const struct reference *ref,
+                const struct create_options *o, const struct plan *plan, bool *ret_own_tree, struct refused *ret_refused)
+{
+        const struct context *e = plan->existing;
+        size_t missing = plan->n_new; /* the one that was asked for, and ancestors that are not made by themselves */
+        const char *p = plan->first_missing;
+        int r;
+
+        *ret_own_tree = false;
+        if (plan->labels > CTXD_LABELS_MAX)
+                return refuse(ret_refused, REFUSED_NAME, "it has more than 64 labels");
+        if (e && context_may_read(t, e, caller)) {
+                if (o->open && !context_is_done(e))
+                        return 0;
+                return refuse_context(ret_refused, REFUSED_EXISTS,
+                                context_is_done(e) ? "it is done; release it, or wait until it is forgotten" : NULL, e);
+        }
+        if (plan->hidden > 0)
+                return refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", ref->path, plan->hidden);
+        if (context_is_background(plan->base)) {
+                r = first_label_check(t, caller, strcmp(ref->path, "/") == 0 ? NULL : ref->path, ret_own_tree, ret_refused);
+                if (r < 0)
+                        return r;
+        } else if (!context_may_write(t, plan->base, caller)) {
+                return refuse_context(ret_refused, REFUSED_ACCESS, "its parent may not be written to", plan->base);
+        }
+        if (o->has_gid && !caller_is_privileged(t, caller) && !caller_has_gid(caller, o->gid))
+                return refuse(ret_refused, REFUSED_ACCESS, "the caller is not in that group");
+        if (e)
+                return refuse_context(ret_refused, REFUSED_EXISTS, NULL, e);
+        if (*ret_own_tree && missing > 1) {
+                missing--;
+                p += strcspn(p, "/");
+                p += *p == '/';
+        }
+        if (missing > 1 && !o->parents)
+                return refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", ref->path,
+                                (size_t) (p - ref->path) + strcspn(p, "/"));
+        return 0;
+}
+
+/* Is there room for what was made? Makes some by forgetting what was released: the last step that may refuse. */
+static int quota_check(struct tree *t, const struct made *made, struct refused *ret_refused)
+{
+        const struct context *first = made->c[0], *last = made->c[made->n - 1];
+        struct users *users = &t->users;
+        struct user *user = last->user;
+        bool two = first->user != user; /* root makes something in a user's tree, which is that user's */
+        uint64_t bytes = context_bytes(last), used = user->used[RESOURCE_BYTES], limit = users->limit[RESOURCE_BYTES];
+        uint64_t n = made->n - two, total = users->total_contexts + made->n, short_of = 0;
+
+        if (bytes > 0 && (bytes > limit || used > limit - bytes))
+                return refuse_limit(ret_refused, resource_name(RESOURCE_BYTES), resource_key(RESOURCE_BYTES), used, limit);
+        limit = users->limit[RESOURCE_CONTEXTS];
+        used = first->user->used[RESOURCE_CONTEXTS];
+        if (two && used >= limit)
+                return refuse_limit(ret_refused, resource_name(RESOURCE_CONTEXTS), resource_key(RESOURCE_CONTEXTS), used, limit);
+        used = user->used[RESOURCE_CONTEXTS];
+        if (used + n > limit)
+                short_of = used + n - limit;
+        if (total > users->total_contexts_limit && total - users->total_contexts_limit > short_of)
+                short_of = total - users->total_contexts_limit;
+        if (short_of == 0 || make_room(t, user, short_of))
+                return 0;
+        if (used + n > limit)
+                return refuse_limit(ret_refused, resource_name(RESOURCE_CONTEXTS), resource_key(RESOURCE_CONTEXTS), used, limit);
+        return refuse_limit(ret_refused, "contexts of all users", "MaxContexts", users->total_contexts,
+                        users->total_contexts_limit);
+}
+
+/* The parent stays while room is made, also where it waits only for its last child to go. */
+static int quota_take(struct tree *t, struct context *base, const struct made *made, struct refused *ret_refused)
+{
+        bool overdue = base->retired == RETIRED_OVERDUE;
+        int r;
+
+        if (overdue)
+                base->retired = RETIRED_NOT;
+        r = quota_check(t, made, ret_refused);
+        if (overdue)
+                base->retired = RETIRED_OVERDUE;
+        return r;
+}
+
+static void made_free(struct tree *t, struct made *made)
+{
+        for (size_t i = 0; i < made->n; i++) {
+                t->n_reserved -= made->c[i]->heap_reserved;
+                made->c[i]->user = user_unref(&t->users, made->c[i]->user);
+                context_free(made->c[i]);
+        }
+}
+
+static int made_add(struct tree *t, struct made *made, const char *label, size_t length, const char *description, uid_t uid)
+{
+        struct context *c = context_new(label, length, description);
+
+        if (!c)
+                return -ENOMEM;
+        made->c[made->n++] = c;
+        c->uid = uid;
+        c->user = user_ref(&t->users, uid);
+        return c->user ? 0 : -ENOMEM;
+}
+
+/* Contexts with all that they own, unlinked; the ancestors first. */
+static int make(struct tree *t, const struct caller *caller, const struct create_options *o, const struct plan *plan,
+                const char *made_up, bool own_tree, struct made *made)
+{
+        const char *p = plan->first_missing;
+        struct context *c;
+        int r;
+
+        for (size_t i = 0; i < plan->n_new; i++) {
+                bool last = i + 1 == plan->n_new;
+                const char *label = last && made_up ? made_up : p;
+                size_t n = strcspn(label, "/");
+                uid_t uid = caller->uid;
+
+                if (i == 0 && own_tree)
+                        label_is_user(label, n, &uid);
+                r = made_add(t, made, label, n, last ? o->description : NULL, uid);
+                if (r < 0)
+                        return r;
+                made->c[i]->gid = last && o->has_gid ? o->gid : context_is_background(plan->base) ? caller->gid : plan->base->gid;
+                made->c[i]->grace_usec = t->default_grace_usec;
+                made->c[i]->implied = !last;
+                if (label == p)
+                        p += n + (p[n] == '/');
+        }
+
+        c = made->c[made->n - 1];
+        if (o->grace_usec != 0)
+                c->grace_usec = o->grace_usec;
+        c->wake_usec = o->deadline_usec;
+        if (o->has_cause && o->deadline_usec != UINT64_MAX) {
+                c->cause = cause_new(o->cause_error, o->cause_message, caller->uid, caller->pid, caller->comm);
+                if (!c->cause)
+                        return -ENOMEM;
+        }
+        return values_copy(c, o->values, o->n_values);
+}
+
+/* A label that nobody has used under that parent, ever: counted up from the highest that anybody has used anywhere. */
+static void make_up_label(const struct tree *t, const struct context *base, char label[21])
+{
+        uint64_t n = t->last_label;
+
+        do
+                sprintf(label, "%" PRIu64, ++n);
+        while (find_child(t, base, label, strlen(label)));
+}
+
+static void note_label(struct tree *t, const char *label)
+{
+        uint64_t n = 0;
+
+        for (const char *p = label; *p; p++) {
+                if (*p < '0' || *p > '9' || n > UINT64_MAX / 2 / 10 - 1)
+                        return;
+                n = n * 10 + (uint64_t) (*p - '0');
+        }
+        if (n > t->last_label)
+                t->last_label = n;
+}
+
+/* Cannot fail. From here on it is in the tree. */
+static void context_link(struct tree *t, uint64_t now_usec, struct context *parent, struct context *c, uint32_t mode)
+{
+        bool top = context_is_background(parent);
+
+        c->parent = parent;
+        c->id = ++t->last_id;
+        c->mode = (uint16_t) (mode != CONTEXT_MODE_INHERIT ? mode : top ? CONTEXT_MODE_DEFAULT : parent->mode);
+        c->created_usec = now_usec;
+        LIST_INSERT_HEAD(&parent->children, c, siblings);
+        parent->n_children++;
+        t->n_contexts++;
+        index_insert(&t->by_name, c);
+        note_label(t, c->label);
+        user_charge_always(c->user, RESOURCE_CONTEXTS, 1);
+        user_charge_always(c->user, RESOURCE_BYTES, context_bytes(c));
+
+        c->own_deadline = c->wake_usec < parent->deadline_usec;
+        c->deadline_usec = c->own_deadline ? c->wake_usec : parent->deadline_usec;
+        effect_add(t, c, EFFECT_NEW);
+        if (context_is_done(parent)) { /* before its own deadline, as in Go */
+                become_done(t, now_usec, c, parent->state, parent->origin_up + 1U);
+                effect_add(t, c, EFFECT_ROOT);
+        } else if (c->own_deadline && c->wake_usec <= now_usec) {
+                become_done(t, now_usec, c, CONTEXT_DEADLINE_EXCEEDED, 0);
+                effect_add(t, c, EFFECT_ROOT);
+        } else if (c->own_deadline) {
+                heap_put(&t->wakes, c, c->wake_usec);
+        }
+}
+
+int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, const char *text,
+                const struct create_options *options, struct context **ret, struct refused *ret_refused)
+{
+        struct made made = { .n = 0 };
+        char label[21] = "";
+        struct reference ref;
+        struct plan plan;
+        const char *why;
+        bool own_tree;
+        int r;
+
+        if (reference_parse(text, caller->uid, true, &ref, &why) < 0)
+                return refuse(ret_refused, REFUSED_NAME, why);
+        if (ref.id != 0)
+                return refuse(ret_refused, REFUSED_NAME, "a context that is to be made has no id yet");
+        r = options_check(t, options, ret_refused);
+        if (r < 0)
+                return r;
+
+        tree_settle(t, now_usec);
+        plan_path(t, caller, &ref, &plan);
+        r = plan_check(t, caller, &ref, options, &plan, &own_tree, ret_refused);
+        if (r < 0)
+                return r;
+        if (plan.existing) {
+                *ret = plan.existing;
+                return 0;
+        }
+        if (ref.generate) { /* context_link() notes that it was used */
+                make_up_label(t, plan.base, label);
+                if (strcmp(ref.path, "/") != 0 && strlen(ref.path) + 1 + strlen(label) > CTXD_PATH_MAX)
+                        return refuse(ret_refused, REFUSED_NAME, "it is longer than 1024 bytes");
+        }
+
+        r = make(t, caller, options, &plan, ref.generate ? label : NULL, own_tree, &made);
+        if (r >= 0 && options->deadline_usec != UINT64_MAX)
+                r = wake_reserve(t, made.c[made.n - 1]);
+        if (r >= 0)
+                r = heap_reserve(&t->retiring, t->users.n);
+        if (r >= 0)
+                r = quota_take(t, plan.base, &made, ret_refused);
+        if (r < 0) {
+                made_free(t, &made);
+                return r;
+        }
+
+        for (size_t i = 0; i < made.n; i++) {
+                struct context *parent = i > 0 ? made.c[i - 1] : plan.base;
+
+                context_link(t, now_usec, parent, made.c[i], i + 1 == made.n ? options->mode : CONTEXT_MODE_INHERIT);
+        }
+        *ret = made.c[made.n - 1];
+        return 1;
+}
+
+void tree_discard(struct tree *t, struct context *c)
+{
+        do {
+                assert(c->pending & EFFECT_NEW);
+                forget_quietly(t, c);
+                c->pending = EFFECT_NOTHING; /* it is in the queue */
+                c = c->parent;
+        } while (c->implied && (c->pending & EFFECT_NEW) && LIST_EMPTY(&c->children) && !context_is_held(c));
+}

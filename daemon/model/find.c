@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/path.h"
+#include "daemon/model/internal.h"
+
+uint64_t hash_name(const struct index *index, const struct context *c)
+{
+        return index_hash_name(index, c->parent->id, c->label, strlen(c->label));
+}
+
+uint64_t hash_id(const struct index *index, const struct context *c)
+{
+        return index_hash_id(index, c->id);
+}
+
+struct context *find_child(const struct tree *t, const struct context *parent, const char *label, size_t length)
+{
+        struct context *c = index_bucket(&t->by_name, index_hash_name(&t->by_name, parent->id, label, length));
+
+        for (; c; c = c->next_in_bucket)
+                if (c->parent == parent && strncmp(c->label, label, length) == 0 && c->label[length] == '\0')
+                        return c;
+        return NULL;
+}
+
+static struct context *find_released(const struct tree *t, uint64_t id, const char *path)
+{
+        struct context *c = index_bucket(&t->by_id, index_hash_id(&t->by_id, id));
+        char buffer[CTXD_PATH_MAX + 1];
+
+        while (c && c->id != id)
+                c = c->next_in_bucket;
+        return c && strcmp(context_path(c, buffer), path) == 0 ? c : NULL;
+}
+
+bool caller_is_privileged(const struct tree *t, const struct caller *caller)
+{
+        return caller->uid == 0 || caller->uid == t->daemon_uid || caller->privileged;
+}
+
+bool label_is_user(const char *label, size_t length, uid_t *ret_uid)
+{
+        char text[sizeof "user-4294967295"];
+        uint64_t uid = 0;
+
+        if (length < 6 || length >= sizeof text || memcmp(label, "user-", 5) != 0)
+                return false;
+        for (size_t i = 5; i < length; i++) {
+                if (label[i] < '0' || label[i] > '9')
+                        return false;
+                uid = uid * 10 + (uint64_t) (label[i] - '0');
+        }
+        if (uid >= UINT32_MAX) /* (uid_t) -1 is nobody */
+                return false;
+        snprintf(text, sizeof text, "user-%" PRIu64, uid);
+        if (strncmp(text, label, length) != 0 || text[length] != '\0') /* leading zeros: a label like any other */
+                return false;
+        *ret_uid = (uid_t) uid;
+        return true;
+}
+
+bool caller_has_gid(const struct caller *caller, gid_t gid)
+{
+        if (caller->gid == gid)
+                return true;
+        for (size_t i = 0; caller->gids && i < caller->n_gids; i++)
+                if (caller->gids[i] == gid)
+                        return true;
+        return false;
+}
+
+static bool may(const struct tree *t, const struct context *c, const struct caller *caller, unsigned bit)
+{
+        if (caller_is_privileged(t, caller))
+                return true;
+        if (caller->uid == c->uid)
+                return c->mode & (bit << 6);
+        return c->mode & (caller_has_gid(caller, c->gid) ? bit << 3 : bit);
+}
+
+bool context_may_read(const struct tree *t, const struct context *c, const struct caller *caller)
+{
+        return context_is_background(c) || may(t, c, caller, 4);
+}
+
+bool context_may_write(const struct tree *t, const struct context *c, const struct caller *caller)
+{
+        return may(t, c, caller, 2);
+}
+
+int tree_authorise(const struct tree *t, const struct context *c, const struct caller *caller, struct refused *ret_refused)
+{
+        if (!context_may_read(t, c, caller))
+                return refuse_context(ret_refused, REFUSED_NO_SUCH, NULL, c);
+        if (!context_may_write(t, c, caller))
+                return refuse_context(ret_refused, REFUSED_ACCESS, NULL, c);
+        return 0;
+}
+
+int tree_find(struct tree *t, const struct caller *caller, const char *text, struct context **ret, struct refused *ret_refused)
+{
+        struct context *c = t->background;
+        size_t shown = 0; /* up to where the path is there for this caller */
+        struct reference ref;
+        const char *why;
+
+        if (reference_parse(text, caller->uid, false, &ref, &why) < 0)
+                return refuse(ret_refused, REFUSED_NAME, why);
+        if (strcmp(ref.path, "/") == 0) {
+                *ret = c;
+                return 0;
+        }
+
+        for (const char *p = ref.path; c && *p; p += *p == '/') {
+                size_t n = strcspn(p, "/");
+
+                if (shown == 0 && !context_may_read(t, c, caller))
+                        shown = (size_t) (p - 1 - ref.path);
+                c = find_child(t, c, p, n);
+                p += n;
+                if (shown == 0 && !c)
+                        shown = (size_t) (p - ref.path);
+        }
+        if (ref.id != 0 && (!c || c->id != ref.id))
+                c = find_released(t, ref.id, ref.path);
+        if (c && context_may_read(t, c, caller)) {
+                *ret = c;
+                return 0;
+        }
+        /* What is missing and what may not be read look the same: the first part that is not there. */
+        if (ref.id != 0)
+                return refuse_path(ret_refused, REFUSED_NO_SUCH, NULL, text, strlen(text));
+        return refuse_path(ret_refused, REFUSED_NO_SUCH, NULL, ref.path, shown > 0 ? shown : strlen(ref.path));
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "daemon/model/tree.h"
+
+/* What the files of model/ share, and nobody else includes. */
+
+enum retired {
+        RETIRED_NOT,     /* active, or held by a member or a handle */
+        RETIRED_QUEUED,  /* in one of its user's queues */
+        RETIRED_OVERDUE, /* its time is over, but it has children: it goes with the last of them */
+};
+
+/* Fills in *ret (which may be NULL) and returns the errno of that reason, negative. */
+int refuse(struct refused *ret, enum refusal reason, const char *detail);
+int refuse_context(struct refused *ret, enum refusal reason, const char *detail, const struct context *c);
+int refuse_path(struct refused *ret, enum refusal reason, const char *detail, const char *path, size_t length);
+int refuse_limit(struct refused *ret, const char *limit, const char *key, uint64_t used, uint64_t allowed);
+
+bool caller_is_privileged(const struct tree *t, const struct caller *caller);
+bool caller_has_gid(const struct caller *caller, gid_t gid);
+/* "user-1000" -> 1000; false: another label. */
+bool label_is_user(const char *label, size_t length, uid_t *ret_uid);
+
+/* The child that has its path, or NULL. */
+struct context *find_child(const struct tree *t, const struct context *parent, const char *label, size_t length);
+uint64_t hash_name(const struct index *index, const struct context *c);
+uint64_t hash_id(const struct index *index, const struct context *c);
+
+void effect_add(struct tree *t, struct context *c, unsigned effects);
+
+/* Room in the heap for the context's times: before it gets any. 0 or -ENOMEM. */
+int wake_reserve(struct tree *t, struct context *c);
+
+/* c, which is active and not the background, and all below it that is active; returns how many. */
+uint32_t mark_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state);
+/* Its own state at its birth or end: what mark_done() does for each. */
+void become_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state, unsigned origin_up);
+/* The first kill that is due at from_usec or later, into the heap; or out of it. */
+void arm_kill(struct tree *t, struct context *c, uint64_t from_usec);
+/* Replaces the cause, and what is charged for it. */
+void set_cause(struct context *c, struct cause *cause);
+
+/* Into the queue, if it is done and nothing holds it; and out of it. */
+void retire(struct tree *t, uint64_t now_usec, struct context *c);
+void unretire(struct tree *t, struct context *c);
+/* Unlinks a context that has no children, and its ancestors that waited for that. */
+void forget(struct tree *t, struct context *c);
+void forget_quietly(struct tree *t, struct context *c); /* without the effect, and it alone */
+/* Forgets up to a bounded number of contexts whose retention is over; returns how many. */
+int forget_overdue(struct tree *t, uint64_t now_usec);
+/* Forgets n released ones of the user, or none: then false. */
+bool make_room(struct tree *t, struct user *user, uint64_t n);
+
+/* What tree_create() was asked for is in order: values, cause, description, mode. */
+int options_check(const struct tree *t, const struct create_options *o, struct refused *ret_refused);
+/* A context that is not linked yet. NULL without memory. */
+struct context *context_new(const char *label, size_t length, const char *description);
+/* Its own values, in one block. 0 or -ENOMEM. */
+int values_copy(struct context *c, const struct value *values, size_t n);
+
+/* Gives back everything it was charged for. */
+void context_discharge(struct context *c);
+struct context *context_free(struct context *c);
+uint64_t context_bytes(const struct context *c);
+
+static inline uint64_t usec_add(uint64_t a, uint64_t b)
+{
+        return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+static inline bool context_is_held(const struct context *c)
+{
+        return c->busy || !LIST_EMPTY(&c->handles);
+}

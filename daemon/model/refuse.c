@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/model/internal.h"
+
+static const int refusal_errno[] = {
+        [REFUSED_INVALID] = EINVAL,
+        [REFUSED_NAME] = EINVAL,
+        [REFUSED_KEY] = EINVAL,
+        [REFUSED_NO_SUCH] = ENOENT,
+        [REFUSED_EXISTS] = EEXIST,
+        [REFUSED_NOT_CANCELABLE] = EPERM,
+        [REFUSED_DONE] = EALREADY,
+        [REFUSED_ACCESS] = EACCES,
+        [REFUSED_LIMIT] = EDQUOT,
+};
+
+int refuse(struct refused *ret, enum refusal reason, const char *detail)
+{
+        return refuse_path(ret, reason, detail, "", 0);
+}
+
+int refuse_path(struct refused *ret, enum refusal reason, const char *detail, const char *path, size_t length)
+{
+        if (ret) {
+                ret->reason = reason;
+                ret->detail = detail;
+                if (length >= sizeof ret->path)
+                        length = sizeof ret->path - 1;
+                memcpy(ret->path, path, length);
+                ret->path[length] = '\0';
+                ret->limit = ret->limit_key = NULL;
+                ret->used = ret->allowed = 0;
+        }
+        return -refusal_errno[reason];
+}
+
+int refuse_context(struct refused *ret, enum refusal reason, const char *detail, const struct context *c)
+{
+        char path[CTXD_PATH_ID_MAX + 1];
+
+        context_path(c, path);
+        return refuse_path(ret, reason, detail, path, strlen(path));
+}
+
+int refuse_limit(struct refused *ret, const char *limit, const char *key, uint64_t used, uint64_t allowed)
+{
+        int r = refuse(ret, REFUSED_LIMIT, NULL);
+
+        if (ret) {
+                ret->limit = limit;
+                ret->limit_key = key;
+                ret->used = used;
+                ret->allowed = allowed;
+        }
+        return r;
+}
+
+int tree_charge(struct tree *t, struct charge *charge, struct user *user, enum resource resource, uint64_t amount,
+                struct refused *ret_refused)
+{
+        int r = charge_init(charge, &t->users, user, resource, amount);
+
+        if (r == -EDQUOT)
+                return refuse_limit(ret_refused, resource_name(resource), resource_key(resource),
+                                user->used[resource], t->users.limit[resource]);
+        return r;
+}

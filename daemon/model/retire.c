@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
+
+#include "daemon/model/internal.h"
+
+/* How a done context goes away. Once neither a member nor a handle holds it, it waits for retain_usec in a queue of
+ * its user, and is then forgotten, or, where it has children, with the last of them. The queues are in the order of
+ * time by themselves, so that each step is O(1), but for the heap of users that says whose queue is next. A user has
+ * two: what was released may go earlier, when its quota is full. */
+
+/* How much is forgotten at a time: others are served between. */
+#define FORGET_SLICE 4096
+
+/* How far make_room() looks past released contexts that cannot go since they have children. */
+#define MAKE_ROOM_LOOK 256
+
+static struct retirement *queue_of(const struct context *c)
+{
+        return c->released ? &c->user->released : &c->user->retired;
+}
+
+static void user_requeue(struct tree *t, struct user *user)
+{
+        const struct context *a = TAILQ_FIRST(&user->retired), *b = TAILQ_FIRST(&user->released);
+
+        if (!a && !b)
+                heap_remove(&t->retiring, user);
+        else
+                heap_put(&t->retiring, user, !b || (a && a->retire_usec < b->retire_usec) ? a->retire_usec : b->retire_usec);
+}
+
+void retire(struct tree *t, uint64_t now_usec, struct context *c)
+{
+        struct retirement *queue;
+        const struct context *last;
+
+        if (c->retired != RETIRED_NOT || !context_is_done(c) || context_is_held(c) || c->forgotten)
+                return;
+        queue = queue_of(c);
+        last = TAILQ_LAST(queue, retirement);
+        c->retire_usec = last && last->retire_usec > now_usec ? last->retire_usec : now_usec;
+        c->retired = RETIRED_QUEUED;
+        TAILQ_INSERT_TAIL(queue, c, retirement);
+        if (!last)
+                user_requeue(t, c->user);
+}
+
+static void dequeue(struct tree *t, struct context *c)
+{
+        struct retirement *queue = queue_of(c);
+        bool first = TAILQ_FIRST(queue) == c;
+
+        TAILQ_REMOVE(queue, c, retirement);
+        if (first)
+                user_requeue(t, c->user);
+}
+
+void unretire(struct tree *t, struct context *c)
+{
+        if (c->retired == RETIRED_QUEUED)
+                dequeue(t, c);
+        c->retired = RETIRED_NOT;
+}
+
+void forget_quietly(struct tree *t, struct context *c)
+{
+        assert(LIST_EMPTY(&c->children) && !context_is_held(c) && !c->forgotten);
+
+        unretire(t, c);
+        index_remove(c->released ? &t->by_id : &t->by_name, c);
+        heap_remove(&t->wakes, c);
+        if (c->heap_reserved)
+                t->n_reserved--;
+        LIST_REMOVE(c, siblings);
+        c->parent->n_children--;
+        t->n_contexts--;
+        context_discharge(c);
+        c->forgotten = true;
+        STAILQ_INSERT_TAIL(&t->forgotten, c, forgetting);
+}
+
+void forget(struct tree *t, struct context *c)
+{
+        for (;;) {
+                forget_quietly(t, c);
+                effect_add(t, c, EFFECT_REMOVED);
+                c = c->parent;
+                if (c->retired != RETIRED_OVERDUE || !LIST_EMPTY(&c->children))
+                        return;
+        }
+}
+
+int forget_overdue(struct tree *t, uint64_t now_usec)
+{
+        int n = 0;
+
+        for (; n < FORGET_SLICE && usec_add(heap_first_key(&t->retiring), t->retain_usec) <= now_usec; n++) {
+                struct user *user = heap_first(&t->retiring);
+                struct context *a = TAILQ_FIRST(&user->retired), *b = TAILQ_FIRST(&user->released);
+                struct context *c = !b || (a && a->retire_usec < b->retire_usec) ? a : b;
+
+                if (LIST_EMPTY(&c->children)) {
+                        forget(t, c);
+                } else {
+                        dequeue(t, c);
+                        c->retired = RETIRED_OVERDUE;
+                }
+        }
+        return n;
+}
+
+bool make_room(struct tree *t, struct user *user, uint64_t n)
+{
+        struct context *c, *next;
+        uint64_t found = 0;
+        int look = MAKE_ROOM_LOOK;
+
+        /* First count, so that a refused call has changed nothing. */
+        TAILQ_FOREACH(c, &user->released, retirement) {
+                if (found == n || (!LIST_EMPTY(&c->children) && look-- == 0))
+                        break;
+                found += LIST_EMPTY(&c->children);
+        }
+        if (found < n)
+                return false;
+
+        user->n_ref++; /* may go with its last context */
+        for (c = TAILQ_FIRST(&user->released); n > 0; c = next) {
+                next = TAILQ_NEXT(c, retirement);
+                if (LIST_EMPTY(&c->children)) {
+                        forget(t, c);
+                        n--;
+                }
+        }
+        user_unref(user->users, user);
+        return true;
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "daemon/model/internal.h"
+
+#define RETAIN_USEC (30 * UINT64_C(1000000))
+#define GRACE_USEC (5 * UINT64_C(1000000))
+
+int tree_new(struct tree **ret)
+{
+        struct tree *t = calloc(1, sizeof *t);
+        uint64_t key[2];
+
+        if (!t)
+                return -ENOMEM;
+        STAILQ_INIT(&t->effects);
+        STAILQ_INIT(&t->forgotten);
+        heap_init(&t->wakes, offsetof(struct context, heap_index));
+        heap_init(&t->retiring, offsetof(struct user, heap_index));
+        t->retain_usec = RETAIN_USEC;
+        t->default_grace_usec = GRACE_USEC;
+        t->max_value_bytes = UINT64_MAX;
+        t->daemon_uid = 0;
+        for (int i = 0; i < RESOURCES; i++)
+                t->users.limit[i] = UINT64_MAX;
+        t->users.total_contexts_limit = UINT64_MAX;
+
+        t->background = calloc(1, sizeof *t->background + 1);
+        if (!t->background || getrandom(key, sizeof key, 0) != sizeof key ||
+                        index_init(&t->by_name, hash_name, key) < 0 || index_init(&t->by_id, hash_id, key) < 0) {
+                tree_free(t);
+                return -ENOMEM;
+        }
+        LIST_INIT(&t->background->children);
+        LIST_INIT(&t->background->handles);
+        t->background->mode = CONTEXT_MODE_DEFAULT;
+        t->background->deadline_usec = t->background->wake_usec = UINT64_MAX;
+        t->background->grace_usec = UINT64_MAX;
+        *ret = t;
+        return 0;
+}
+
+struct tree *tree_free(struct tree *t)
+{
+        struct context *c, *parent;
+
+        if (!t)
+                return NULL;
+        while ((c = STAILQ_FIRST(&t->forgotten))) {
+                STAILQ_REMOVE_HEAD(&t->forgotten, forgetting);
+                context_free(c);
+        }
+        /* From the leaves, without recursion. */
+        for (c = t->background; c; c = parent) {
+                struct context *child;
+
+                while ((child = LIST_FIRST(&c->children)))
+                        c = child;
+                parent = c->parent;
+                if (parent) {
+                        LIST_REMOVE(c, siblings);
+                        unretire(t, c);
+                        context_discharge(c);
+                }
+                context_free(c);
+        }
+        index_deinit(&t->by_name);
+        index_deinit(&t->by_id);
+        heap_deinit(&t->wakes);
+        heap_deinit(&t->retiring);
+        free(t);
+        return NULL;
+}
+
+uint64_t context_bytes(const struct context *c)
+{
+        uint64_t bytes = strlen(context_description(c));
+
+        for (unsigned i = 0; i < c->n_values; i++)
+                bytes += strlen(c->values[i].key) + strlen(c->values[i].value);
+        if (c->cause)
+                bytes += strlen(c->cause->message);
+        return bytes;
+}
+
+void context_discharge(struct context *c)
+{
+        struct user *user = c->user;
+
+        user_discharge(user, RESOURCE_CONTEXTS, 1);
+        user_discharge(user, RESOURCE_BYTES, context_bytes(c));
+        c->user = user_unref(user->users, user);
+}
+
+struct context *context_free(struct context *c)
+{
+        if (!c)
+                return NULL;
+        assert(!c->user);
+        free(c->cause);
+        free(c->values); /* one block with all of its strings */
+        free(c->policies);
+        free(c);
+        return NULL;
+}
+
+void tree_collect(struct tree *t)
+{
+        struct context *c;
+
+        /* Children were forgotten before their parents. */
+        while ((c = STAILQ_FIRST(&t->forgotten)) && c->pending == 0) {
+                STAILQ_REMOVE_HEAD(&t->forgotten, forgetting);
+                context_free(c);
+        }
+}
+
+void effect_add(struct tree *t, struct context *c, unsigned effects)
+{
+        if (c->pending == 0)
+                STAILQ_INSERT_TAIL(&t->effects, c, effects);
+        c->pending |= (uint8_t) effects;
+}
+
+struct context *effect_take(struct tree *t, unsigned *ret_effects)
+{
+        struct context *c = STAILQ_FIRST(&t->effects);
+
+        if (!c)
+                return NULL;
+        STAILQ_REMOVE_HEAD(&t->effects, effects);
+        *ret_effects = c->pending;
+        c->pending = 0;
+        return c;
+}
+
+int wake_reserve(struct tree *t, struct context *c)
+{
+        if (c->heap_reserved)
+                return 0;
+        if (heap_reserve(&t->wakes, t->n_reserved + 1) < 0)
+                return -ENOMEM;
+        t->n_reserved++;
+        c->heap_reserved = true;
+        return 0;
+}
+
+int tree_settle(struct tree *t, uint64_t now_usec)
+{
+        struct context *c;
+        int n = 0;
+
+        while ((c = heap_first(&t->wakes)) && heap_first_key(&t->wakes) <= now_usec) {
+                if (context_is_done(c)) {
+                        effect_add(t, c, EFFECT_KILL);
+                        arm_kill(t, c, usec_add(now_usec, 1));
+                        n++;
+                } else {
+                        n += (int) mark_done(t, now_usec, c, CONTEXT_DEADLINE_EXCEEDED);
+                }
+        }
+        return n + forget_overdue(t, now_usec);
+}
+
+uint64_t tree_next_usec(const struct tree *t)
+{
+        uint64_t wake = heap_first_key(&t->wakes), forgetting = usec_add(heap_first_key(&t->retiring), t->retain_usec);
+
+        return wake < forgetting ? wake : forgetting;
+}
