@@ -53,7 +53,7 @@ int context_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***r
                         child = LIST_NEXT(child, siblings)) {
                 char path[CTXD_PATH_MAX + 1];
 
-                if (child->released || !context_may_read(child, &p->caller))
+                if (child->released || !context_may_read(e->service->tree, child, &p->caller))
                         continue;
                 if (path_to_object(context_path(child, path), &nodes[n]) < 0)
                         break;
@@ -112,8 +112,8 @@ PROPERTY(cause_error, {
 })
 PROPERTY(cause_path, {
         char buffer[CTXD_PATH_ID_MAX + 1] = "";
-        if (c->origin)
-                context_reference(c->origin, buffer);
+        if (context_is_done(c))
+                context_reference(context_origin(c), buffer);
         return sd_bus_message_append(reply, "s", buffer);
 })
 PROPERTY(canceled_by, {
@@ -132,7 +132,7 @@ PROPERTY(owner_uid, { return sd_bus_message_append(reply, "u", c->uid); })
 PROPERTY(owner_gid, { return sd_bus_message_append(reply, "u", c->gid); })
 PROPERTY(mode, { return sd_bus_message_append(reply, "u", c->mode); })
 PROPERTY(values, { return append_values(reply, c); })
-PROPERTY(description, { return sd_bus_message_append(reply, "s", c->description ? c->description : ""); })
+PROPERTY(description, { return sd_bus_message_append(reply, "s", context_description(c)); })
 
 #define U SD_BUS_VTABLE_UNPRIVILEGED
 #define CONST SD_BUS_VTABLE_PROPERTY_CONST

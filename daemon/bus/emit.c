@@ -108,7 +108,7 @@ static void tell(struct service *s, const struct news *news)
                         continue;
                 if (!path_has_prefix(path, sub->prefix) && !(news->below && path_has_prefix(sub->prefix, path)))
                         continue;
-                if (!context_may_read(news->context, &sub->peer->caller))
+                if (!context_may_read(s->tree, news->context, &sub->peer->caller))
                         continue;
                 told = sub->peer;
                 r = send_news(news, path, sub->peer);

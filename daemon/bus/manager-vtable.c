@@ -58,7 +58,7 @@ static void count(sd_bus *bus, const struct service *s, uint32_t *ret_contexts, 
         if (!p)
                 return;
         for (const struct context *c = context_next(root, root); c;) {
-                if (c->released || !context_may_read(c, &p->caller)) {
+                if (c->released || !context_may_read(s->tree, c, &p->caller)) {
                         c = context_next_skip(c, root);
                         continue;
                 }
@@ -98,7 +98,7 @@ static int count_leak(void *userdata, struct context *c, const struct leak *leak
 {
         struct leak_count *l = userdata;
 
-        l->n += context_may_read(c, &l->peer->caller);
+        l->n += context_may_read(l->peer->endpoint->service->tree, c, &l->peer->caller);
         return 0;
 }
 

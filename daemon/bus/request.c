@@ -58,7 +58,7 @@ static int refuse(struct request *q, enum refusal reason, const char *detail, in
 
 int request_want_write(struct request *q)
 {
-        if (context_may_write(q->context, &q->peer->caller))
+        if (context_may_write(q->service->tree, q->context, &q->peer->caller))
                 return 0;
         return refuse(q, REFUSED_ACCESS, "you may read it, but not change it", -EACCES);
 }

@@ -125,7 +125,7 @@ bool request_may_leave(void *request, const struct context *from)
 {
         const struct request *q = request;
 
-        return context_may_write(from, &q->peer->caller);
+        return context_may_write(q->service->tree, from, &q->peer->caller);
 }
 
 int request_attach_error(struct request *q, const struct refused *refused, int r)

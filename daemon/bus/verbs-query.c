@@ -147,7 +147,7 @@ int verb_list(struct request *q)
         if (r >= 0)
                 r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(ststts)");
         while (c && r >= 0) {
-                if (c->released || !context_may_read(c, &q->peer->caller)) {
+                if (c->released || !context_may_read(q->service->tree, c, &q->peer->caller)) {
                         /* Nothing below it has a path either; nor may more be read through what may not be. */
                         c = context_next_skip(c, q->context);
                         continue;
@@ -295,7 +295,7 @@ static int one_leak(void *userdata, struct context *c, const struct leak *leak)
         char path[CTXD_PATH_MAX + 1];
         int r;
 
-        if (!context_may_read(c, &l->request->peer->caller))
+        if (!context_may_read(l->request->service->tree, c, &l->request->peer->caller))
                 return 0;
         if (l->n == l->limit) {
                 l->truncated = true;
@@ -346,7 +346,7 @@ int verb_current(struct request *q)
                 return error_gone(q->error);
         c = membership_of(q->service->effects, process);
         /* A member that may not read its context works for somebody who does not say for what. */
-        if (c && context_may_read(c, &q->peer->caller))
+        if (c && context_may_read(q->service->tree, c, &q->peer->caller))
                 context_reference(c, reference);
         return sd_bus_reply_method_return(q->message, "s", reference);
 }
