@@ -117,7 +117,7 @@ static enum visit visit(struct walk *walk, struct ctx *parent, struct child *chi
         uint32_t word;
 
         if (__builtin_expect(child->flags & CHILD_AFTER, 0)) {
-                atomic_store_explicit(&child->linked, false, memory_order_release);
+                atomic_store_explicit(&child->place, PLACE_NONE, memory_order_release);
                 walk->wake |= after_queue((struct ctx_after *) child);
                 return VISIT_LEAF;
         }
@@ -147,7 +147,7 @@ static enum visit visit(struct walk *walk, struct ctx *parent, struct child *chi
         }
         nest_unlock(&ctx->nest, word);
         /* The last touch: its owner may free it now. */
-        atomic_store_explicit(&child->linked, false, memory_order_release);
+        atomic_store_explicit(&child->place, PLACE_NONE, memory_order_release);
         return result;
 }
 
@@ -272,9 +272,6 @@ static void detach(struct ctx *ctx)
                 return;
         if (child_unlink(&ctx->child, alone))
                 ctx_die(parent, &dead);
-        /* Not before it is out of the list, where a walk reads the flags. */
-        if (alone)
-                ctx->child.flags |= CHILD_RELEASED;
         if (dead)
                 ctx_bury(dead);
 }

@@ -171,7 +171,7 @@ static bool release(struct ctx *ctx)
         for (;;) {
                 /* In this order: a walk takes its reference before it says that the context is no longer
                  * linked. */
-                bool linked = atomic_load_explicit(&ctx->child.linked, memory_order_acquire);
+                uint8_t place = atomic_load_explicit(&ctx->child.place, memory_order_acquire);
                 uint32_t refs = atomic_load_explicit(&ctx->child.refs, memory_order_acquire);
 
                 if (refs > 1) {
@@ -182,7 +182,7 @@ static bool release(struct ctx *ctx)
                 }
                 if (__builtin_expect(is_source(ctx) && !has_no_kids(ctx), 0))
                         return orphan(ctx);
-                if (!linked && ctx->child.kind != CTX_KIND_MERGE)
+                if (place != PLACE_LINKED && ctx->child.kind != CTX_KIND_MERGE)
                         return true; /* nobody can reach it any more */
                 return atomic_fetch_sub_explicit(&ctx->child.refs, 1, memory_order_acq_rel) == 1;
         }
@@ -203,7 +203,8 @@ void ctx_drop(struct ctx *ctx, struct ctx **dead)
 
 static void leave_tree(struct child *child, struct ctx **dead)
 {
-        if (child->parent && !(child->flags & CHILD_RELEASED) && child_unlink(child, true))
+        if (child->parent && atomic_load_explicit(&child->place, memory_order_acquire) != PLACE_RELEASED &&
+                        child_unlink(child, true))
                 ctx_die(child->parent, dead);
 }
 

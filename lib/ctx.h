@@ -66,15 +66,20 @@ struct child {
         struct child *next, *prev;
         struct ctx *parent; /* whose nest: a source. NULL: linked nowhere. A value or a view: what it was made of */
         _Atomic uint32_t refs;
-        _Atomic bool linked; /* written under the nest's lock */
-        uint8_t stripe;      /* 0: the parent's own nest */
+        _Atomic uint8_t place; /* enum child_place, written under the nest's lock */
+        uint8_t stripe;        /* 0: the parent's own nest */
         uint8_t kind;
         uint8_t flags;
 };
 
+enum child_place {
+        PLACE_NONE,     /* in no list; a parent that is set is held all the same */
+        PLACE_LINKED,   /* in the parent's list */
+        PLACE_RELEASED, /* neither in the list nor in the count: the parent may be gone */
+};
+
 #define CHILD_ARM 1u         /* struct arm */
 #define CHILD_STATIC 2u      /* never freed */
-#define CHILD_RELEASED 4u    /* a cancel gave the count in the parent's kids back already */
 #define CHILD_VALUES_REF 8u  /* holds a reference on `values` */
 #define CHILD_WIDE 16u       /* struct ctx_wide */
 #define CHILD_SHARED_REF 32u /* holds a reference on `shared` (a without_cancel) */

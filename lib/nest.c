@@ -157,7 +157,7 @@ uint32_t child_link(struct child *child, struct ctx *parent)
         nest->first = child;
         kids = atomic_load_explicit(&nest->kids, memory_order_relaxed) + 1;
         atomic_store_explicit(&nest->kids, kids, memory_order_relaxed);
-        atomic_store_explicit(&child->linked, true, memory_order_relaxed);
+        atomic_store_explicit(&child->place, PLACE_LINKED, memory_order_relaxed);
         nest_unlock(nest, word | CTX_KIDS);
         return 0;
 }
@@ -170,17 +170,17 @@ bool child_unlink(struct child *child, bool release)
         bool last = false;
 
         /* The first one's prev means nothing: a walk takes from the front without a look at the second. */
-        if (atomic_load_explicit(&child->linked, memory_order_relaxed)) {
+        if (atomic_load_explicit(&child->place, memory_order_relaxed) == PLACE_LINKED) {
                 if (child->next)
                         child->next->prev = child->prev;
                 if (nest->first == child)
                         nest->first = child->next;
                 else
                         child->prev->next = child->next;
-                atomic_store_explicit(&child->linked, false, memory_order_release);
                 if (!nest->first && !(word & CTX_STRIPED))
                         word &= ~CTX_KIDS;
         }
+        atomic_store_explicit(&child->place, release ? PLACE_RELEASED : PLACE_NONE, memory_order_release);
         if (release) {
                 kids = atomic_load_explicit(&nest->kids, memory_order_relaxed) - 1;
                 atomic_store_explicit(&nest->kids, kids, memory_order_relaxed);
