@@ -48,9 +48,13 @@ void effects_configure(struct effects *e, uint64_t grace_usec); /* after a reloa
  * timer. Returns how many member tasks were in the contexts that became done. Contexts may be freed: pointers from
  * before are invalid, but for one that the caller knows to be held. */
 uint32_t effects_drain(struct effects *e);
+/* The same, but counts only members of contexts whose end is origin's: what a Cancel answers, though a deadline may
+ * have passed elsewhere in the same moment. */
+uint32_t effects_drain_counting(struct effects *e, const struct context *origin);
 
 /* Processes, by pid and start time, held by a pidfd. */
-int process_acquire(struct effects *e, int pidfd, struct process **ret); /* the pidfd is duplicated; -ESRCH: gone */
+/* The pidfd is duplicated. -ESRCH: it has exited, or is not in our pid namespace; -EINVAL: no pidfd, or a thread's. */
+int process_acquire(struct effects *e, int pidfd, struct process **ret);
 int process_acquire_pid(struct effects *e, pid_t pid, struct process **ret);
 struct process *process_ref(struct process *p);
 struct process *process_unref(struct process *p);
@@ -60,14 +64,15 @@ int process_pidfd(const struct process *p); /* borrowed */
 int process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm);
 
 /* Done handles: one eventfd for each process and context; asking again gives the same. Borrowed; valid until the
- * next drain. Born signalled where the context is done. -EDQUOT with refused; -EMFILE. */
+ * next drain. Born signalled where the context is done. -EDQUOT with refused; -EMFILE. Once a handle was signalled,
+ * nothing is kept of it: dropping it is a success, and asking again gives another. */
 int handle_get(struct effects *e, struct process *p, struct context *c, int *ret_fd, struct refused *ret_refused);
 int handle_drop(struct effects *e, struct process *p, struct context *c); /* -ENOENT */
 
 /* The state page's slot of a context, made on first use. The descriptor is read-only, borrowed. */
 int page_get(struct effects *e, struct context *c, int *ret_fd, uint64_t *ret_offset, uint64_t *ret_word);
 
-/* The exit of p cancels c (once it is set it stays). */
+/* The exit of p cancels c, with the cause "owner exited", ECANCELED. Once it is set it stays: -EBUSY; -ESRCH. */
 int owner_bind(struct effects *e, struct context *c, struct process *p);
 
 /* Members. */
@@ -87,7 +92,6 @@ struct member_task {
         char comm[16];
         const struct context *context;
 };
-
 
 /* Makes the process of pidfd, with its threads and what it forks meanwhile, members of c. One that is a member of
  * another context moves only to a descendant of it, or where may_leave says yes of the one it is in. -EALREADY: c is

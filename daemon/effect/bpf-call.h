@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdint.h>
+
+/* The few uses of bpf(2) that ctxd has for the maps and links of its probe. None needs a capability, only the
+ * descriptor; so ctxd needs no libbpf. 0 or a descriptor, or -errno. */
+
+int bpf_map_look_up(int map, const void *key, void *ret_value);
+int bpf_map_update(int map, const void *key, const void *value);
+int bpf_map_delete(int map, const void *key);
+int bpf_iterate(int link); /* a descriptor to read */
+
+struct bpf_map_facts {
+        uint32_t type, id, key_size, value_size, max_entries;
+};
+
+int bpf_map_facts(int map, struct bpf_map_facts *ret);

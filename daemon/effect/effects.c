@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "daemon/effect/internal.h"
+#include "daemon/util/clock.h"
+#include "daemon/util/log.h"
+
+/* Carries out what the model has left in its queue. All state words come before the first handle, so that nobody
+ * sees a readable handle of a context that still reads active (law 6); the words and handles of the whole subtree
+ * come before anything that takes longer: signals, the probe, what is emitted. */
+
+#define PROBE_START_USEC 5000000
+
+static void arm(struct effects *e)
+{
+        uint64_t next_usec = tree_next_usec(e->tree);
+
+        if (next_usec == CTXD_USEC_INFINITY) {
+                (void) sd_event_source_set_enabled(e->timer, SD_EVENT_OFF);
+                return;
+        }
+        (void) sd_event_source_set_time(e->timer, next_usec);
+        (void) sd_event_source_set_enabled(e->timer, SD_EVENT_ONESHOT);
+}
+
+static void mark(struct effects *e)
+{
+        struct context *c;
+
+        STAILQ_FOREACH (c, &e->tree->effects, effects)
+                if (c->pending & (EFFECT_DONE | EFFECT_MOVED))
+                        page_update(c);
+}
+
+static void signal_handles(struct effects *e)
+{
+        struct context *c;
+
+        STAILQ_FOREACH (c, &e->tree->effects, effects)
+                if (c->pending & EFFECT_DONE)
+                        handles_signal(e, c);
+        handles_disarm(e);
+}
+
+/* How many members have to leave: of contexts whose end is origin's, or of all with NULL. */
+static uint32_t end_members(struct effects *e, const struct context *origin)
+{
+        struct context *c;
+        uint32_t n = 0;
+
+        STAILQ_FOREACH (c, &e->tree->effects, effects) {
+                if (c->pending & EFFECT_DONE) {
+                        uint32_t m = membership_done(e, c);
+
+                        if (!origin || context_origin(c) == origin)
+                                n += m;
+                        owner_unbind(c);
+                }
+                if (c->pending & EFFECT_KILL)
+                        membership_kill_due(e, c);
+        }
+        if (e->membership.passes_wanted)
+                signals_run(e);
+        return n;
+}
+
+static void emit(void (*cb)(void *userdata, struct context *c), struct effects *e, struct context *c)
+{
+        if (cb)
+                cb(e->userdata, c);
+}
+
+static void finish(struct effects *e, struct context *c, unsigned effects)
+{
+        if (effects & EFFECT_NEW)
+                emit(e->sink->context_new, e, c);
+        if (effects & EFFECT_ROOT)
+                emit(e->sink->context_done, e, c);
+        if (!(effects & EFFECT_REMOVED))
+                return;
+        emit(e->sink->context_removed, e, c);
+        owner_unbind(c);
+        handles_drop_context(e, c);
+        membership_forget(e, c);
+        page_drop(e, c);
+}
+
+uint32_t effects_drain_counting(struct effects *e, const struct context *origin)
+{
+        uint32_t n = 0;
+
+        assert(!e->draining);
+        e->draining = true;
+        handles_close_spent(e);
+        (void) tree_settle(e->tree, now_boottime_usec());
+        while (!STAILQ_EMPTY(&e->tree->effects)) {
+                struct context *c;
+                unsigned effects;
+
+                mark(e);
+                signal_handles(e);
+                n += end_members(e, origin);
+                while ((c = effect_take(e->tree, &effects)))
+                        finish(e, c, effects);
+        }
+        tree_collect(e->tree);
+        arm(e);
+        e->draining = false;
+        return n;
+}
+
+uint32_t effects_drain(struct effects *e)
+{
+        return effects_drain_counting(e, NULL);
+}
+
+void effects_event(struct effects *e)
+{
+        (void) effects_drain(e);
+        if (e->sink->drained)
+                e->sink->drained(e->userdata);
+}
+
+static int timer_elapsed(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        effects_event(userdata);
+        return 0;
+}
+
+static int drain_again(sd_event_source *source, void *userdata)
+{
+        effects_event(userdata);
+        return 0;
+}
+
+void effects_again(struct effects *e)
+{
+        (void) sd_event_source_set_enabled(e->defer, SD_EVENT_ONESHOT);
+}
+
+int effects_new(struct effects **ret, sd_event *event, struct tree *tree, const struct effects_sink *sink, void *userdata)
+{
+        struct effects *e;
+        int r;
+
+        e = calloc(1, sizeof *e);
+        if (!e)
+                return -ENOMEM;
+        e->event = sd_event_ref(event);
+        e->tree = tree;
+        e->sink = sink;
+        e->userdata = userdata;
+        membership_init(e);
+        probe_link_init(e);
+        while (e->epoch == 0)
+                if (getrandom(&e->epoch, sizeof e->epoch, 0) < 0) {
+                        r = -errno;
+                        goto fail;
+                }
+        r = handles_init(e);
+        if (r < 0)
+                goto fail;
+        r = sd_event_add_time(event, &e->timer, CLOCK_BOOTTIME, UINT64_MAX, 1, timer_elapsed, e);
+        if (r < 0)
+                goto fail;
+        (void) sd_event_source_set_description(e->timer, "tree");
+        (void) sd_event_source_set_enabled(e->timer, SD_EVENT_OFF);
+        r = sd_event_add_defer(event, &e->defer, drain_again, e);
+        if (r < 0)
+                goto fail;
+        (void) sd_event_source_set_description(e->defer, "drain");
+        (void) sd_event_source_set_enabled(e->defer, SD_EVENT_OFF);
+        *ret = e;
+        return 0;
+
+fail:
+        effects_free(e);
+        return r;
+}
+
+/* The contexts outlive the effects only in tests: they are left with nothing of ours. */
+static void let_go(struct effects *e)
+{
+        struct context *c;
+
+        for (c = e->tree->background; c; c = context_next(c, e->tree->background)) {
+                owner_unbind(c);
+                c->page_slot = NULL;
+        }
+}
+
+struct effects *effects_free(struct effects *e)
+{
+        if (!e)
+                return NULL;
+        e->draining = true;
+        let_go(e);
+        probe_link_deinit(e);
+        handles_deinit(e);
+        membership_deinit(e);
+        pages_deinit(e);
+        sd_event_source_disable_unref(e->timer);
+        sd_event_source_disable_unref(e->defer);
+        sd_event_unref(e->event);
+        free(e);
+        return NULL;
+}
+
+int effects_start(struct effects *e, const struct effects_options *options)
+{
+        int r = probe_link_start(e, options);
+
+        if (r < 0)
+                return r;
+        /* A probe of our own is there in a moment: better to begin with what it gives than to move over to it. */
+        if (e->link.program)
+                probe_link_wait(e, PROBE_START_USEC);
+        return 0;
+}
+
+void effects_configure(struct effects *e, uint64_t grace_usec)
+{
+        e->tree->default_grace_usec = grace_usec;
+        probe_link_settings(e);
+}

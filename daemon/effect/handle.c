@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "daemon/effect/internal.h"
+#include "daemon/util/cleanup.h"
+#include "daemon/util/clock.h"
+#include "daemon/util/log.h"
+
+/* Done handles. One eventfd for each process and context, as a semaphore that is written with the most that it can
+ * hold: every read gives 1 and leaves it readable (law 27). Our copy is closed once that was done.
+ *
+ * The client shares the file description. It can make the counter full and the description blocking, and a write
+ * of ours would then sleep for as long as it pleases. So while handles are written a timer ticks, whose signal ends
+ * a write that sleeps (a write that does not sleep is never interrupted by it). A counter that was not 0 is a handle
+ * that is readable already, so nothing is owed to it; but the rest of that uid's handles are then written one at a
+ * time between other events, so that each delay is met by one who has nobody else to blame. */
+
+#define GUARD_SIGNAL (SIGRTMIN + 5)
+#define GUARD_NSEC 1000000 /* a blocked write costs this much, up to one tick of the timer */
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+static void guard_tick(int signal_number)
+{
+}
+
+static void guard_set(struct effects *e, bool on)
+{
+        const struct itimerspec tick = { { 0, GUARD_NSEC }, { 0, GUARD_NSEC } }, none = {};
+
+        if (e->handles.armed == on)
+                return;
+        if (on)
+                (void) pthread_sigmask(SIG_UNBLOCK, &e->handles.guard_signal, &e->handles.old_mask);
+        (void) timer_settime(e->handles.guard, 0, on ? &tick : &none, NULL);
+        if (!on)
+                (void) pthread_sigmask(SIG_SETMASK, &e->handles.old_mask, NULL);
+        e->handles.armed = on;
+}
+
+/* 0: it is readable for ever; -EINTR: it was full, and made to block. */
+static int handle_write(int fd)
+{
+        /* One who has written to its own handle gets as much as fits: it still outlives its readers. */
+        static const uint64_t values[] = { UINT64_MAX - 1, UINT64_C(1) << 63, UINT64_C(1) << 32 };
+
+        for (size_t i = 0; i < ELEMENTSOF(values); i++) {
+                if (write(fd, &values[i], sizeof values[i]) == sizeof values[i])
+                        return 0;
+                if (errno == EINTR)
+                        return -EINTR;
+        }
+        return 0;
+}
+
+static bool uid_is_hostile(const struct effects *e, uid_t uid)
+{
+        unsigned n = e->handles.n_hostile < HOSTILE_MAX ? e->handles.n_hostile : HOSTILE_MAX;
+
+        for (unsigned i = 0; i < n; i++)
+                if (e->handles.hostile[i] == uid)
+                        return true;
+        return false;
+}
+
+static void uid_set_hostile(struct effects *e, const struct process *p)
+{
+        e->handles.n_interrupted++;
+        if (uid_is_hostile(e, p->uid))
+                return;
+        e->handles.hostile[e->handles.n_hostile++ % HOSTILE_MAX] = p->uid;
+        log_debug("Process %d of uid %u made a write to its done handle block", (int) p->identity.pid, (unsigned) p->uid);
+}
+
+static void handle_free(struct effects *e, struct handle *h)
+{
+        struct context *c = h->key.context;
+
+        LIST_REMOVE(h, by_context);
+        LIST_REMOVE(h, by_process);
+        if (h->is_deferred)
+                LIST_REMOVE(h, deferred);
+        HASH_DEL(e->handles.table, h);
+        close(h->fd);
+        charge_deinit(&h->charge);
+        process_unwatch(h->key.process);
+        process_unref(h->key.process);
+        free(h);
+        tree_handle_removed(e->tree, now_boottime_usec(), c);
+}
+
+static int deferred_run(sd_event_source *source, void *userdata)
+{
+        struct effects *e = userdata;
+        struct handle *h = LIST_FIRST(&e->handles.deferred);
+        struct pollfd p;
+
+        if (h) {
+                /* What its owner has filled is readable, and needs no write. */
+                p = (struct pollfd) { .fd = h->fd, .events = POLLIN };
+                if (poll(&p, 1, 0) == 0) {
+                        guard_set(e, true);
+                        if (handle_write(h->fd) < 0)
+                                uid_set_hostile(e, h->key.process);
+                        guard_set(e, false);
+                }
+                handle_free(e, h);
+        }
+        if (LIST_EMPTY(&e->handles.deferred)) {
+                e->handles.n_hostile = 0;
+                (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        }
+        effects_event(e);
+        return 0;
+}
+
+int handles_init(struct effects *e)
+{
+        struct handles *s = &e->handles;
+        struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = GUARD_SIGNAL };
+        struct sigaction action = { .sa_handler = guard_tick }; /* no SA_RESTART: that is the point */
+        int r;
+
+        LIST_INIT(&s->deferred);
+        sigemptyset(&s->guard_signal);
+        sigaddset(&s->guard_signal, GUARD_SIGNAL);
+        event.sigev_notify_thread_id = (pid_t) syscall(SYS_gettid);
+        if (sigaction(GUARD_SIGNAL, &action, NULL) < 0 || timer_create(CLOCK_MONOTONIC, &event, &s->guard) < 0)
+                return -errno;
+        s->has_guard = true;
+        r = sd_event_add_defer(e->event, &s->deferred_source, deferred_run, e);
+        if (r < 0)
+                return r;
+        (void) sd_event_source_set_description(s->deferred_source, "deferred-handles");
+        return sd_event_source_set_enabled(s->deferred_source, SD_EVENT_OFF);
+}
+
+void handles_deinit(struct effects *e)
+{
+        struct handle *h, *next;
+
+        HASH_ITER (hh, e->handles.table, h, next)
+                handle_free(e, h);
+        handles_close_spent(e);
+        sd_event_source_disable_unref(e->handles.deferred_source);
+        if (e->handles.has_guard) {
+                guard_set(e, false);
+                timer_delete(e->handles.guard);
+        }
+}
+
+void handles_signal(struct effects *e, struct context *c)
+{
+        struct handle *h, *next;
+
+        for (h = LIST_FIRST(&c->handles); h; h = next) {
+                next = LIST_NEXT(h, by_context);
+                if (h->is_deferred)
+                        continue;
+                if (e->handles.n_hostile > 0 && uid_is_hostile(e, h->key.process->uid)) {
+                        h->is_deferred = true;
+                        LIST_INSERT_HEAD(&e->handles.deferred, h, deferred);
+                        (void) sd_event_source_set_enabled(e->handles.deferred_source, SD_EVENT_ON);
+                        continue;
+                }
+                guard_set(e, true);
+                if (handle_write(h->fd) < 0)
+                        uid_set_hostile(e, h->key.process);
+                handle_free(e, h);
+        }
+}
+
+void handles_disarm(struct effects *e)
+{
+        guard_set(e, false);
+        if (LIST_EMPTY(&e->handles.deferred))
+                e->handles.n_hostile = 0;
+}
+
+void handles_close_spent(struct effects *e)
+{
+        while (e->handles.n_spent > 0)
+                close(e->handles.spent[--e->handles.n_spent]);
+}
+
+static struct handle *handle_find(struct effects *e, struct process *p, struct context *c)
+{
+        struct handle *h;
+        __typeof__(h->key) key = { p, c };
+
+        HASH_FIND(hh, e->handles.table, &key, sizeof key, h);
+        return h;
+}
+
+/* The context is done: the descriptor is all there is to it. */
+static int handle_get_spent(struct effects *e, int *ret_fd)
+{
+        int fd;
+
+        if (e->handles.n_spent == SPENT_MAX)
+                return -EAGAIN; /* more than any one request asks for; the drain to come closes them */
+        fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        (void) handle_write(fd); /* nobody else has it yet */
+        e->handles.spent[e->handles.n_spent++] = fd;
+        effects_again(e);
+        *ret_fd = fd;
+        return 0;
+}
+
+int handle_get(struct effects *e, struct process *p, struct context *c, int *ret_fd, struct refused *ret_refused)
+{
+        struct charge charge = {};
+        struct handle *h;
+        struct user *user;
+        int r;
+
+        if (context_is_done(c))
+                return handle_get_spent(e, ret_fd);
+        h = handle_find(e, p, c);
+        if (h) {
+                *ret_fd = h->fd;
+                return 0;
+        }
+
+        user = user_ref(&e->tree->users, p->uid);
+        if (!user)
+                return -ENOMEM;
+        r = tree_charge(e->tree, &charge, user, RESOURCE_HANDLES, 1, ret_refused);
+        user_unref(&e->tree->users, user);
+        if (r < 0)
+                return r;
+
+        h = calloc(1, sizeof *h);
+        if (!h) {
+                r = -ENOMEM;
+                goto fail;
+        }
+        h->fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
+        if (h->fd < 0) {
+                r = -errno;
+                goto fail;
+        }
+        r = process_watch(p);
+        if (r < 0)
+                goto fail;
+        h->key.process = p;
+        h->key.context = c;
+        HASH_ADD(hh, e->handles.table, key, sizeof h->key, h);
+        if (!h->hh.tbl) {
+                process_unwatch(p);
+                r = -ENOMEM;
+                goto fail;
+        }
+        process_ref(p);
+        h->charge = charge;
+        LIST_INSERT_HEAD(&p->handles, h, by_process);
+        LIST_INSERT_HEAD(&c->handles, h, by_context);
+        tree_handle_added(e->tree, c);
+        *ret_fd = h->fd;
+        return 0;
+
+fail:
+        if (h && h->fd >= 0)
+                close(h->fd);
+        free(h);
+        charge_deinit(&charge);
+        return r;
+}
+
+int handle_drop(struct effects *e, struct process *p, struct context *c)
+{
+        struct handle *h = handle_find(e, p, c);
+
+        if (!h)
+                return context_is_done(c) ? 0 : -ENOENT; /* what was signalled is not kept */
+        handle_free(e, h);
+        return 0;
+}
+
+void handles_drop_context(struct effects *e, struct context *c)
+{
+        struct handle *h;
+
+        while ((h = LIST_FIRST(&c->handles)))
+                handle_free(e, h);
+}
+
+void handles_drop_process(struct effects *e, struct process *p)
+{
+        struct handle *h, *next;
+
+        for (h = LIST_FIRST(&p->handles); h; h = next) {
+                next = LIST_NEXT(h, by_process);
+                handle_free(e, h);
+        }
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+#include <time.h>
+#include <systemd/sd-event.h>
+
+/* What the files of effect/ share; nobody else includes it. */
+
+#include "daemon/effect/effects.h"
+#include "daemon/effect/membership.h"
+#include "daemon/effect/probe-link.h"
+
+/* A process that somebody here has to do with: known by pid and start time, held by a pidfd. Its exit is watched
+ * only while something hangs on it. */
+struct process {
+        struct effects *effects;
+        unsigned n_ref;
+        unsigned n_watch;
+        struct {
+                pid_t pid;
+                uint64_t start_ticks;
+        } identity;
+        int pidfd;
+        uid_t uid; /* the real one, to which its handles are charged */
+        char comm[16];
+        bool exited;
+        sd_event_source *exit_source;
+        LIST_HEAD(, handle) handles;
+        LIST_HEAD(, context) owned;
+        struct attached *attached; /* membership, backend direct */
+        UT_hash_handle hh;
+};
+
+/* A done handle that was given out, until it has been signalled. */
+struct handle {
+        struct {
+                struct process *process; /* a reference */
+                struct context *context;
+        } key;
+        int fd;
+        struct charge charge;
+        LIST_ENTRY(handle) by_context, by_process;
+        bool is_deferred;
+        LIST_ENTRY(handle) deferred;
+        UT_hash_handle hh;
+};
+
+#define SPENT_MAX 64
+#define HOSTILE_MAX 16
+
+struct handles {
+        struct handle *table;
+        LIST_HEAD(, handle) deferred; /* of uids that have made a write block: one at a time */
+        sd_event_source *deferred_source;
+        uid_t hostile[HOSTILE_MAX];
+        unsigned n_hostile;
+        int spent[SPENT_MAX]; /* born signalled, to be closed once they were sent */
+        unsigned n_spent;
+        timer_t guard;
+        bool has_guard, armed;
+        sigset_t guard_signal, old_mask;
+        unsigned n_interrupted;
+};
+
+struct effects {
+        sd_event *event;
+        struct tree *tree;
+        const struct effects_sink *sink;
+        void *userdata;
+        sd_event_source *timer;
+        sd_event_source *defer; /* one more drain, soon */
+        uint64_t epoch;
+        bool draining;
+
+        struct process *processes;
+        struct handles handles;
+        struct page_set *pages;
+        struct membership membership;
+        struct probe_link link;
+};
+
+/* effects.c: drains and tells bus/ that there may be something to send; for events that no request caused. */
+void effects_event(struct effects *e);
+void effects_again(struct effects *e); /* drain once more, when other events have had their turn */
+
+/* process.c */
+static inline void process_unrefp(struct process **p)
+{
+        process_unref(*p);
+}
+int process_watch(struct process *p);
+void process_unwatch(struct process *p);
+int process_acquire_start(struct effects *e, pid_t pid, uint64_t start_ticks, struct process **ret);
+
+/* handle.c */
+int handles_init(struct effects *e);
+void handles_deinit(struct effects *e);
+void handles_signal(struct effects *e, struct context *c);
+void handles_disarm(struct effects *e); /* after the last handles_signal() of a drain */
+void handles_close_spent(struct effects *e);
+void handles_drop_context(struct effects *e, struct context *c);
+void handles_drop_process(struct effects *e, struct process *p);
+
+/* page.c */
+void page_update(struct context *c);
+void page_drop(struct effects *e, struct context *c);
+void pages_deinit(struct effects *e);
+
+/* owner.c */
+void owner_unbind(struct context *c);
+void owner_exited(struct effects *e, struct process *p);
+
+/* leaks.c */
+void leaks_add(struct effects *e, const struct probe_leak *record);
+void leaks_resolve(struct effects *e, const struct probe_resolved *record);
+void leaks_left(struct effects *e, struct member_slot *slot); /* no member is left: whatever was open is over */
+void leaks_drop(struct effects *e, struct member_slot *slot);
+void leaks_probe_new(struct effects *e);                      /* another probe, with leak ids of its own */

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+#include "daemon/effect/effects.h"
+#include "proto/membership.h"
+#include "proto/probe-record.h"
+
+/* Who is a member of what. membership.c knows the contexts that have members, each under a number (its slot); a
+ * backend knows the tasks: the kernel's, by the maps that the probe has made (membership-bpf.c), or, where that is
+ * refused, ctxd's own, by pidfd (membership-direct.c). */
+
+struct announcement;
+struct attached;
+struct bpf_membership;
+struct signalled;
+
+/* A context that has, or had, members. Lives from its first attach until the context is forgotten. */
+struct member_slot {
+        uint32_t number; /* index into the kernel's slots array as well */
+        uint64_t context_id;
+        struct context *context; /* NULL: forgotten, and the kernel still counts somebody */
+        struct charge charge;
+
+        bool signal; /* done, and some members get a signal or are killed */
+        bool kill;   /* some are due to be killed */
+        LIST_HEAD(, signalled) signalled; /* which processes have had theirs */
+        LIST_HEAD(, attached) attached;   /* backend direct */
+        bool announced; /* the probe was told to watch it */
+
+        TAILQ_HEAD(, leak) leaks;
+        uint32_t n_leaks;
+        LIST_ENTRY(member_slot) leaky; /* while it has leaks */
+
+        UT_hash_handle hh; /* by context_id */
+};
+
+/* A live task that is a member. */
+struct member_record {
+        struct member_slot *slot;
+        uint32_t policy; /* index into the context's policies */
+        uint32_t pid, tid, ppid;
+        uid_t uids[3]; /* real, effective, saved */
+        uint64_t start_nsec, leader_start_nsec;
+        const char *comm;
+};
+
+typedef int (*member_cb)(void *userdata, const struct member_record *record);
+
+struct membership_backend {
+        const char *name;
+        /* before the first attach to a slot; after the last one */
+        int (*slot_open)(struct effects *e, struct member_slot *slot);
+        bool (*slot_close)(struct effects *e, struct member_slot *slot); /* false: somebody is still counted */
+        int (*attach)(struct effects *e, struct member_slot *slot, struct process *p, uint32_t policy,
+                        struct refused *ret_refused);
+        struct member_slot *(*look_up)(struct effects *e, struct process *p);
+        void (*set_done)(struct effects *e, struct member_slot *slot);
+        uint32_t (*live)(struct effects *e, struct member_slot *slot);  /* 0: the last one has left */
+        uint32_t (*count)(struct effects *e, struct member_slot *slot); /* how many are to leave */
+        int (*each)(struct effects *e, member_cb cb, void *userdata);
+};
+
+extern const struct membership_backend membership_direct, membership_bpf;
+
+struct membership {
+        const struct membership_backend *backend;
+        struct member_slot *by_id;
+        struct member_slot **by_number;
+        uint32_t n_numbers, allocated; /* numbers below n_numbers were used at some time; 0 never is */
+        uint32_t *free_numbers;
+        uint32_t n_free;
+        LIST_HEAD(, member_slot) leaky;
+        uint32_t n_leaks; /* kept */
+        uint64_t leaks_found;
+        uint32_t n_stale; /* slots without context */
+
+        struct signalled *signalled; /* by pid */
+        sd_event_source *pass;       /* another pass of signals, in a moment */
+        bool passes_wanted, failing;
+        int reserve[3];
+
+        struct bpf_membership *bpf;
+};
+
+/* membership.c */
+void membership_init(struct effects *e);
+void membership_deinit(struct effects *e);
+struct member_slot *membership_slot(const struct effects *e, uint64_t context_id);
+struct member_slot *membership_slot_number(const struct effects *e, uint32_t number, uint64_t context_id);
+uint32_t membership_done(struct effects *e, struct context *c); /* it became done: how many have to leave now */
+void membership_kill_due(struct effects *e, struct context *c);
+void membership_look(struct effects *e, struct member_slot *slot); /* somebody has left */
+void membership_forget(struct effects *e, struct context *c);
+void membership_process_exited(struct effects *e, struct process *p);
+void membership_collect_stale(struct effects *e);
+
+/* membership-move.c */
+int membership_use_bpf(struct effects *e, const int fds[PROBE_FDS]); /* takes the descriptors over on success */
+
+/* membership-direct.c */
+void attached_free(struct effects *e, struct attached *a); /* it has exited, or was moved: looks at the slot */
+void attached_drop(struct attached *a);
+/* Of the attached processes themselves, at most n of them */
+size_t direct_pids(const struct member_slot *slot, uint32_t *pids, size_t n);
+int direct_each_attached(struct effects *e, int (*cb)(void *userdata, struct member_slot *slot, struct process *p, uint32_t policy),
+                void *userdata);
+
+/* membership-bpf.c */
+int bpf_membership_new(struct effects *e, const int fds[PROBE_FDS], struct bpf_membership **ret);
+struct bpf_membership *bpf_membership_free(struct bpf_membership *b);
+const int *bpf_membership_fds(const struct bpf_membership *b);
+void bpf_membership_check(struct effects *e); /* whatever the hooks could not do */
+
+/* signals.c */
+void signals_init(struct effects *e);
+void signals_deinit(struct effects *e);
+void signals_run(struct effects *e);  /* passes until nobody new is found */
+void signals_later(struct effects *e); /* a pass in a moment */
+void signals_forget(struct effects *e, struct member_slot *slot);

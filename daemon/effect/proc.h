@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* What /proc says of a process. All of it is a look at one instant: who needs it to be of one process for certain
+ * holds a pidfd meanwhile and compares the start time. */
+
+#define PROC_COMM_SIZE 16
+
+struct proc_stat {
+        char state;
+        pid_t ppid;
+        uint64_t start_ticks; /* since boot, as this time namespace sees it */
+        char comm[PROC_COMM_SIZE];
+};
+
+/* 0, -ESRCH where there is no such process, or another negative errno. */
+int proc_stat_read(pid_t pid, struct proc_stat *ret);
+int proc_stat_parse(const char *text, struct proc_stat *ret); /* -EBADMSG */
+
+/* Real, effective, saved; and its process, where pid is a thread's. */
+int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid);
+
+/* The process that a pidfd stands for, in the caller's numbering. -EBADF: no pidfd; -ESRCH: reaped, or elsewhere. */
+int proc_pidfd_to_pid(int pidfd, pid_t *ret);
+
+/* The process has exited; its zombie may still be there. pidfd must be known to be one. */
+bool proc_pidfd_exited(int pidfd);
+
+/* How /proc shows a start time that the kernel has in ns. */
+uint64_t proc_nsec_to_ticks(uint64_t nsec);
+uint64_t proc_ticks_to_nsec(uint64_t ticks);
+
+/* Calls cb for each child that pid has now; stops when that returns other than 0, and returns it. */
+int proc_each_child(pid_t pid, int (*cb)(void *userdata, pid_t child), void *userdata);
+
+int pidfd_open_process(pid_t pid); /* descriptor, or -errno */
+int pidfd_signal(int pidfd, int signal);

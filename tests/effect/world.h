@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <check.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/effect/effects.h"
+
+/* A tree with effects on an event loop, and real processes to play with. */
+
+struct world {
+        sd_event *event;
+        struct tree *tree;
+        struct effects *effects;
+        unsigned n_new, n_done, n_removed, n_found, n_resolved, n_backends, n_drained;
+        uint64_t last_done_id;
+};
+
+extern struct world world;
+
+void world_start(void); /* fixtures */
+void world_stop(void);
+
+struct context *make(const char *path);
+struct context *make_for(uid_t uid, const char *path);
+struct context *make_with_deadline(const char *path, uint64_t deadline_usec);
+uint32_t cancel(struct context *c);  /* and drains; how many members */
+void cancel_only(struct context *c); /* leaves the drain to the test */
+
+/* Runs the loop until *value is at least wanted; fails the test after a long while. */
+void run_until(const unsigned *value, unsigned wanted);
+void run_while(bool (*pending)(void *userdata), void *userdata);
+void run_for(uint64_t usec); /* for what must not happen: proves little, costs little */
+
+/* Children of the test. Each says that it is ready before child_start() returns, and is killed and reaped at the end
+ * of the test. */
+struct child {
+        pid_t pid;
+        int pidfd;
+        int out; /* what it says */
+        int in;  /* what it is told */
+};
+
+struct child *child_start(void (*body)(int in, int out));
+void child_sleep(int in, int out);   /* until it is killed */
+void child_count(int in, int out);   /* writes 'T' for each SIGTERM, and goes on */
+void child_ready(int out);
+char child_say(struct child *c);     /* the next byte from it; 0: nothing for a long while, or the end */
+bool child_silent(struct child *c);  /* it has said nothing (more) */
+void child_tell(struct child *c, char byte);
+int child_wait(struct child *c);     /* its wait status */
+void child_reap_all(void);
+
+bool is_readable(int fd);
+
+int run_suite(Suite *s);
