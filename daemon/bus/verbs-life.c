@@ -173,7 +173,8 @@ static int cancel(struct request *q, int error, const char *message)
         r = tree_cancel(q->service->tree, now_boottime_usec(), q->context, cause, &contexts, &refused);
         if (r < 0)
                 return error_refused(q->error, &refused, r);
-        members = request_commit(q);
+        /* It stays for RetainSec at least, or is held by this drain until it has been counted. */
+        members = effects_drain_counting(q->service->effects, q->context);
         return sd_bus_reply_method_return(q->message, "buu", r, contexts, members);
 }
 
