@@ -173,7 +173,7 @@ static int cancel(struct request *q, int error, const char *message)
         r = tree_cancel(q->service->tree, now_boottime_usec(), q->context, cause, &contexts, &refused);
         if (r < 0)
                 return error_refused(q->error, &refused, r);
-        /* It stays for RetainSec at least, or is held by this drain until it has been counted. */
+        /* The context is there until the end of the drain, whatever RetainSec= says. */
         members = effects_drain_counting(q->service->effects, q->context);
         return sd_bus_reply_method_return(q->message, "buu", r, contexts, members);
 }
