@@ -110,25 +110,21 @@ int process_acquire_start(struct effects *e, pid_t pid, uint64_t start_ticks, st
                 return -ESRCH;
         fd = pidfd_open_process(pid);
         if (fd < 0)
-                return fd;
+                return fd == -EINVAL || fd == -ENOENT ? -ESRCH : fd; /* a thread's, as older and newer kernels say it */
         r = process_new(e, fd, pid, start_ticks, ret);
         if (r >= 0)
                 TAKE_FD(fd);
-        return r;
+        return r == -EINVAL ? -ESRCH : r;
 }
 
 int process_acquire_pid(struct effects *e, pid_t pid, struct process **ret)
 {
-        int r = process_acquire_start(e, pid, 0, ret);
-
-        return r == -EINVAL ? -ESRCH : r; /* pidfd_open's word for a thread, and ours */
+        return process_acquire_start(e, pid, 0, ret);
 }
 
 int process_acquire_member(struct effects *e, const struct member_process *member, struct process **ret)
 {
-        int r = process_acquire_start(e, (pid_t) member->pid, proc_nsec_to_ticks(member->start_usec * 1000), ret);
-
-        return r == -EINVAL ? -ESRCH : r;
+        return process_acquire_start(e, (pid_t) member->pid, proc_nsec_to_ticks(member->start_usec * 1000), ret);
 }
 
 struct process *process_ref(struct process *p)

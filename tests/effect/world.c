@@ -181,6 +181,7 @@ struct child *child_start(void (*body)(int in, int out))
         ck_assert_int_ge(c->pid, 0);
         if (c->pid == 0) {
                 (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+                (void) signal(SIGTERM, SIG_DFL); /* not as the test runner has it */
                 close(in[1]);
                 close(out[0]);
                 body(in[0], out[1]);
@@ -244,10 +245,16 @@ void child_tell(struct child *c, char byte)
         ck_assert_int_eq(write(c->in, &byte, 1), 1);
 }
 
+static bool is_alive(void *userdata)
+{
+        return !is_readable(((struct child *) userdata)->pidfd);
+}
+
 int child_wait(struct child *c)
 {
         int status;
 
+        run_while(is_alive, c);
         ck_assert_int_eq(waitpid(c->pid, &status, 0), c->pid);
         c->pid = 0;
         return status;

@@ -50,7 +50,7 @@ void child_ready(int out);
 char child_say(struct child *c);     /* the next byte from it; 0: nothing for a long while, or the end */
 bool child_silent(struct child *c);  /* it has said nothing (more) */
 void child_tell(struct child *c, char byte);
-int child_wait(struct child *c);     /* its wait status */
+int child_wait(struct child *c);     /* runs the loop until it has exited; its wait status */
 void child_reap_all(void);
 
 bool is_readable(int fd);
