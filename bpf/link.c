@@ -66,7 +66,7 @@ static void link_lost(struct probe *probe, const char *why)
         link_close(link);
         sweeper_pause(probe);
         if (!link->address) {
-                log_info("ctxd has left (%s)", why);
+                log_debug("ctxd has left (%s)", why);
                 link_end(probe, 0);
                 return;
         }
