@@ -18,7 +18,7 @@ struct plan {
         const char *first_missing; /* in the path; NULL: the label is to be made up */
         size_t labels; /* of the whole path, with the one that is made up */
         size_t n_new;
-        size_t hidden; /* a part of the path that the caller may not see ends here; 0: none */
+        size_t hidden; /* where the first part of the path ends that the caller may not read; 0: none */
 };
 
 struct made {
@@ -52,7 +52,7 @@ static void plan_path(const struct tree *t, const struct caller *caller, const s
         if (ref->generate) {
                 plan.labels++;
                 plan.n_new++;
-                if (plan.hidden == 0 && plan.base != t->background && !context_may_read(t, plan.base, caller))
+                if (plan.hidden == 0 && !context_may_read(t, plan.base, caller))
                         plan.hidden = strlen(ref->path);
         }
         *ret = plan;
@@ -96,7 +96,7 @@ static int plan_check(const struct tree *t, const struct caller *caller, const s
                 return refuse_context(ret_refused, REFUSED_EXISTS,
                                 context_is_done(e) ? "it is done; release it, or wait until it is forgotten" : NULL, e);
         }
-        if (plan->hidden > 0)
+        if (!context_may_read(t, plan->base, caller))
                 return refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", ref->path, plan->hidden);
         if (context_is_background(plan->base)) {
                 r = first_label_check(t, caller, strcmp(ref->path, "/") == 0 ? NULL : ref->path, ret_own_tree, ret_refused);

@@ -92,13 +92,15 @@ void forget(struct tree *t, struct context *c)
 
 int forget_overdue(struct tree *t, uint64_t now_usec)
 {
+        struct user *user;
         int n = 0;
 
-        for (; n < FORGET_SLICE && usec_add(heap_first_key(&t->retiring), t->retain_usec) <= now_usec; n++) {
-                struct user *user = heap_first(&t->retiring);
+        for (; n < FORGET_SLICE && (user = heap_first(&t->retiring)); n++) {
                 struct context *a = TAILQ_FIRST(&user->retired), *b = TAILQ_FIRST(&user->released);
                 struct context *c = !b || (a && a->retire_usec < b->retire_usec) ? a : b;
 
+                if (usec_add(c->retire_usec, t->retain_usec) > now_usec)
+                        break;
                 if (LIST_EMPTY(&c->children)) {
                         forget(t, c);
                 } else {

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/law/model.h"
+
+/* Laws 34 to 36 for the daemon's contexts: names and ids, what a refused call leaves, and who may what. */
+
+#define RETAIN (30 * UINT64_C(1000000))
+
+static struct context *find_id(const char *path, uint64_t id)
+{
+        char text[CTXD_PATH_ID_MAX + 1];
+
+        snprintf(text, sizeof text, "%s#%" PRIu64, path, id);
+        return find(text);
+}
+
+START_TEST(law_34_a_path_names_one)
+{
+        struct create_options open = plain;
+        struct context *c = make("a/b"), *d = NULL;
+
+        ck_assert_int_eq(create_as(&root, "a/b", &plain, &d), -EEXIST);
+        ck_assert_int_eq(refused.reason, REFUSED_EXISTS);
+        ck_assert_str_eq(refused.path, "a/b");
+        ck_assert_ptr_null(refused.detail);
+        open.open = true;
+        ck_assert_int_eq(create_as(&root, "a/b", &open, &d), 0);
+        ck_assert_ptr_eq(d, c);
+        cancel(c); /* it keeps its path */
+        ck_assert_int_eq(create_as(&root, "a/b", &plain, &d), -EEXIST);
+        ck_assert_ptr_nonnull(refused.detail);
+        ck_assert_int_eq(create_as(&root, "a/b", &open, &d), -EEXIST);
+        ck_assert_ptr_eq(find("a/b"), c);
+        ck_assert_ptr_eq(find("/a/b"), c);
+}
+END_TEST
+
+START_TEST(law_34_release_frees_the_path_at_once)
+{
+        struct context *p = make("p"), *c = make("p/c"), *p2, *c2;
+        uint64_t id = p->id, below = c->id;
+
+        ck_assert_int_eq(tree_release(t, now, p, &alice, &refused), -ENOENT); /* not hers */
+        ck_assert_int_eq(tree_release(t, now, p, &root, &refused), 0);
+        tree_check(t);
+        assert_done(c, CONTEXT_CANCELED, p, ECANCELED, "context released");
+        ck_assert_ptr_null(find("p"));
+        ck_assert_ptr_null(find("p/c"));
+        p2 = make("p");
+        c2 = make("p/c");
+        assert_active(p2);
+        ck_assert_ptr_eq(find("p"), p2);
+        ck_assert_ptr_eq(find_id("p", id), p);
+        ck_assert_ptr_eq(find_id("p", p2->id), p2);
+        ck_assert_ptr_eq(find_id("p/c", below), c);
+        ck_assert_ptr_eq(find_id("p/c", c2->id), c2);
+        ck_assert_ptr_null(find_id("p/c", id)); /* another's id */
+        ck_assert_ptr_null(find_id("p", 999));
+        ck_assert_int_eq(tree_release(t, now, p, &root, &refused), 0);
+        assert_active(p2);
+        at(now + RETAIN);
+        ck_assert_ptr_null(find_id("p", id));
+        ck_assert_ptr_eq(find("p"), p2);
+}
+END_TEST
+
+START_TEST(law_34_a_released_one_does_not_take_children)
+{
+        struct create_options o = plain;
+        struct context *p = make("p"), *c;
+
+        o.parents = false;
+        tree_release(t, now, p, &root, &refused);
+        ck_assert_int_eq(create_as(&root, "p/c", &o, &c), -ENOENT);
+        ck_assert_str_eq(refused.path, "p");
+}
+END_TEST
+
+START_TEST(law_34_ids_are_never_used_twice)
+{
+        uint64_t last = 0;
+
+        for (int i = 0; i < 100; i++) {
+                struct context *c = make("c");
+
+                ck_assert_uint_gt(c->id, last);
+                last = c->id;
+                if (i % 3 == 0)
+                        tree_discard(t, c);
+                else
+                        tree_release(t, now, c, &root, &refused);
+                if (i % 7 == 0)
+                        at(now + RETAIN);
+                drain();
+        }
+}
+END_TEST
+
+START_TEST(law_34_made_up_labels_are_new)
+{
+        struct context *a = make("p/"), *b = make("p/"), *c;
+
+        ck_assert_str_eq(a->label, "1");
+        ck_assert_str_eq(b->label, "2");
+        make("p/3");
+        make("p/40");
+        make("p/18446744073709551616");
+        make("p/5x");
+        ck_assert_str_eq(make("p/")->label, "41");
+        c = make("p/50");
+        tree_release(t, now, c, &root, &refused);
+        at(now + RETAIN); /* it is forgotten, its label is not */
+        ck_assert_str_eq(make("p/")->label, "51");
+        ck_assert_str_eq(make("q/r/")->label, "52");
+        ck_assert_str_eq(make("/")->label, "53");
+}
+END_TEST
+
+START_TEST(law_34_open_and_parents)
+{
+        struct create_options strict = plain, open = plain;
+        struct context *c;
+
+        strict.parents = false;
+        open.open = true;
+        ck_assert_int_eq(create_as(&root, "a/b/c", &strict, &c), -ENOENT);
+        ck_assert_str_eq(refused.path, "a");
+        ck_assert_uint_eq(t->n_contexts, 0);
+        ck_assert_int_eq(create_as(&root, "a/b/c", &open, &c), 1);
+        ck_assert_int_eq(create_as(&root, "a/b/d/e", &strict, &c), -ENOENT);
+        ck_assert_str_eq(refused.path, "a/b/d");
+        ck_assert_int_eq(create_as(&root, "a/b/d", &strict, &c), 1);
+        ck_assert_int_eq(create_as(&root, "a/b#2", &strict, &c), -EINVAL);
+        ck_assert_int_eq(refused.reason, REFUSED_NAME);
+}
+END_TEST
+
+START_TEST(law_35_a_refused_create_changes_nothing)
+{
+        static const struct value bad = {(char *) "nodot", (char *) "x"}, good = {(char *) "a.b", (char *) "0123456789"};
+        struct create_options o = plain, bad_mode = plain, bad_key = plain, big = plain;
+        char text[CTXD_REASON_MAX + 2];
+        struct context *c = NULL;
+
+        make("there");
+        drain();
+        memset(text, 'x', sizeof text - 1);
+        text[sizeof text - 1] = '\0';
+        bad_mode.mode = 01000;
+        bad_key.values = &bad;
+        bad_key.n_values = 1;
+        big.values = &good;
+        big.n_values = 1;
+        t->users.limit[RESOURCE_BYTES] = 12;
+        ck_assert_int_eq(create_as(&root, "x/y/z", &bad_mode, &c), -EINVAL);
+        ck_assert_int_eq(create_as(&root, "x/y/z", &bad_key, &c), -EINVAL);
+        ck_assert_int_eq(create_as(&root, "x/y/z", &big, &c), -EDQUOT);
+        ck_assert_str_eq(refused.limit, "bytes");
+        ck_assert_uint_eq(refused.used, 0);
+        ck_assert_uint_eq(refused.allowed, 12);
+        ck_assert_int_eq(create_as(&root, "", &o, &c), -EINVAL);
+        ck_assert_int_eq(create_as(&root, "x//y", &o, &c), -EINVAL);
+        ck_assert_int_eq(create_as(&root, "there", &o, &c), -EEXIST);
+        o.description = text;
+        ck_assert_int_eq(create_as(&root, "x/y/z", &o, &c), -EINVAL);
+        o = plain;
+        o.has_cause = true;
+        o.cause_message = text;
+        o.deadline_usec = now + 5;
+        ck_assert_int_eq(create_as(&root, "x/y/z", &o, &c), -EINVAL);
+        ck_assert_ptr_null(c);
+        ck_assert_uint_eq(t->n_contexts, 1);
+        ck_assert_uint_eq(t->last_id, 1);
+        ck_assert_uint_eq(t->users.n, 1);
+        ck_assert_uint_eq(tree_next_usec(t), UINT64_MAX);
+        ck_assert_uint_eq(drain(), 0);
+        text[CTXD_REASON_MAX] = '\0';
+        t->users.limit[RESOURCE_BYTES] = 2 * CTXD_REASON_MAX;
+        o.description = text;
+        ck_assert_int_eq(create_as(&root, "x/y/z", &o, &c), 1);
+        ck_assert_str_eq(context_description(c), text);
+        ck_assert_str_eq(context_description(c->parent), "");
+}
+END_TEST
+
+START_TEST(law_35_a_full_quota_changes_nothing)
+{
+        struct create_options o = plain;
+        struct context *c = NULL, *kept;
+
+        t->users.limit[RESOURCE_CONTEXTS] = 4;
+        t->users.total_contexts_limit = 6;
+        make("a/b");
+        drain();
+        o.description = "something";
+        ck_assert_int_eq(create_as(&root, "a/x/y/z", &o, &c), -EDQUOT); /* three, where two fit */
+        ck_assert_str_eq(refused.limit, "contexts");
+        ck_assert_str_eq(refused.limit_key, "MaxContextsPerUser");
+        ck_assert_uint_eq(refused.used, 2);
+        ck_assert_uint_eq(refused.allowed, 4);
+        ck_assert_ptr_null(find("a/x"));
+        ck_assert_uint_eq(drain(), 0);
+        ck_assert_int_eq(create_as(&root, "a/x/y", &o, &c), 1);
+        ck_assert_int_eq(create_as(&alice, "~/y", &o, &kept), 1);
+        ck_assert_int_eq(create_as(&alice, "~/z", &o, &c), -EDQUOT);
+        ck_assert_str_eq(refused.limit_key, "MaxContexts");
+        ck_assert_uint_eq(refused.used, 6);
+        ck_assert_uint_eq(refused.allowed, 6);
+        ck_assert_uint_eq(t->users.total_contexts, 6);
+        ck_assert_uint_eq(kept->user->used[RESOURCE_BYTES], 9);
+}
+END_TEST
+
+START_TEST(law_35_a_refused_call_does_not_make_room)
+{
+        struct context *p = make("p"), *c = make("c"), *q = NULL;
+        uint64_t id = p->id;
+
+        t->users.limit[RESOURCE_CONTEXTS] = 2;
+        tree_release(t, now, p, &root, &refused);
+        cancel(c); /* done, but it has its path: that is kept */
+        ck_assert_int_eq(create_as(&root, "x/y", &plain, &q), -EDQUOT); /* one could go, two are needed */
+        ck_assert_ptr_eq(find_id("p", id), p);
+        ck_assert_int_eq(create_as(&root, "x", &plain, &q), 1);
+        ck_assert_ptr_null(find_id("p", id));
+        ck_assert_int_eq(create_as(&root, "y", &plain, &q), -EDQUOT);
+        ck_assert_ptr_eq(find("c"), c);
+}
+END_TEST
+
+START_TEST(law_35_room_is_made_oldest_first_and_of_the_same_user)
+{
+        struct context *a = make("a"), *b = make("b"), *c = make("c"), *hers, *x;
+        uint64_t ids[] = {a->id, b->id, c->id}, hers_id;
+
+        create_as(&alice, "~/hers", &plain, &hers);
+        hers_id = hers->id;
+        tree_release(t, now, hers, &alice, &refused);
+        now++;
+        tree_release(t, now, b, &root, &refused);
+        tree_release(t, now, a, &root, &refused);
+        tree_release(t, now, c, &root, &refused);
+        t->users.limit[RESOURCE_CONTEXTS] = 3;
+        make("x");
+        ck_assert_ptr_null(find_id("b", ids[1]));
+        ck_assert_ptr_eq(find_id("a", ids[0]), a);
+        make("y");
+        ck_assert_ptr_null(find_id("a", ids[0]));
+        ck_assert_ptr_eq(find_id("c", ids[2]), c);
+        ck_assert_ptr_eq(find_id("user-1000/hers", hers_id), hers);
+        tree_attached(t, find("x"), 1);
+        tree_release(t, now, find("x"), &root, &refused); /* a member holds it */
+        make("z");
+        ck_assert_int_eq(create_as(&root, "zz", &plain, &x), -EDQUOT);
+}
+END_TEST
+
+START_TEST(law_35_making_room_spares_the_parent)
+{
+        struct context *p = make("p"), *c = make("p/c"), *d;
+
+        tree_attached(t, c, 1);
+        cancel(p);
+        at(now + RETAIN); /* p waits for c alone */
+        tree_left(t, now, c);
+        tree_release(t, now, c, &root, &refused);
+        t->users.limit[RESOURCE_CONTEXTS] = 2;
+        ck_assert_int_eq(create_as(&root, "p/d", &plain, &d), 1);
+        ck_assert(!p->forgotten && c->forgotten);
+        at(now + RETAIN);
+        ck_assert_uint_eq(t->n_contexts, 0);
+}
+END_TEST
+
+START_TEST(law_35_a_refused_cancel_changes_nothing)
+{
+        char text[CTXD_REASON_MAX + 2];
+        struct context *c = make("c");
+
+        memset(text, 'x', sizeof text - 1);
+        text[sizeof text - 1] = '\0';
+        ck_assert_int_eq(cancel_because(c, 0, text, NULL), -EINVAL);
+        assert_active(c);
+        t->users.limit[RESOURCE_BYTES] = 0; /* but it is never refused for a quota */
+        text[CTXD_REASON_MAX] = '\0';
+        ck_assert_int_eq(cancel_because(c, 0, text, NULL), 1);
+        ck_assert_uint_eq(c->user->used[RESOURCE_BYTES], CTXD_REASON_MAX);
+}
+END_TEST
+
+START_TEST(law_36_first_labels)
+{
+        static const struct caller service = {.uid = 33, .gid = 33}, last_system = {.uid = 999}, first_user = {.uid = 1000};
+        static const struct caller asked = {.uid = 1000, .privileged = true};
+        struct context *c = NULL;
+
+        ck_assert_int_eq(create_as(&service, "web", &plain, &c), 1);
+        ck_assert_int_eq(create_as(&last_system, "other", &plain, &c), 1);
+        ck_assert_int_eq(create_as(&first_user, "mine", &plain, &c), -EACCES);
+        ck_assert_int_eq(refused.reason, REFUSED_ACCESS);
+        ck_assert_int_eq(create_as(&first_user, "/", &plain, &c), -EACCES);
+        ck_assert_int_eq(create_as(&first_user, "user-01000", &plain, &c), -EACCES);
+        ck_assert_int_eq(create_as(&first_user, "user-1001/x", &plain, &c), -EACCES);
+        ck_assert_int_eq(create_as(&service, "user-1001", &plain, &c), -EACCES);
+        ck_assert_int_eq(create_as(&asked, "asked", &plain, &c), 1);
+        t->daemon_uid = 1000;
+        ck_assert_int_eq(create_as(&first_user, "mine", &plain, &c), 1);
+        t->daemon_uid = 0;
+        /* The same for what exists as for what does not. */
+        ck_assert_int_eq(create_as(&first_user, "web", &plain, &c), -EACCES);
+}
+END_TEST
+
+START_TEST(law_36_own_tree)
+{
+        struct create_options strict = plain;
+        struct context *c, *d;
+
+        strict.parents = false;
+        ck_assert_int_eq(create_as(&alice, "~/a", &strict, &c), 1);
+        ck_assert_uint_eq(c->parent->uid, 1000);
+        ck_assert_uint_eq(c->parent->mode, 0700);
+        ck_assert_str_eq(c->parent->label, "user-1000");
+        ck_assert_int_eq(create_as(&bob, "~/x/y", &strict, &c), -ENOENT);
+        ck_assert_str_eq(refused.path, "user-2000/x");
+        ck_assert_uint_eq(t->n_contexts, 2); /* and the tree was not left behind */
+        ck_assert_int_eq(create_as(&bob, "~/", &strict, &c), 1);
+        ck_assert_ptr_eq(find_as(&bob, "~")->children.lh_first, c);
+        ck_assert_ptr_eq(find_as(&alice, "user-1000/a"), find_as(&alice, "~/a"));
+        /* Made by root it is still its user's. */
+        ck_assert_int_eq(create_as(&root, "user-3000/x", &strict, &d), 1);
+        ck_assert_uint_eq(d->uid, 0);
+        ck_assert_uint_eq(d->parent->uid, 3000);
+        ck_assert_uint_eq(d->parent->user->uid, 3000);
+        ck_assert_int_eq(create_as(&alice, "~", &strict, &d), -EEXIST);
+}
+END_TEST
+
+START_TEST(law_36_what_may_not_be_read_does_not_exist)
+{
+        struct create_options o = plain;
+        struct context *c, *d, *e;
+        char missing[sizeof refused.path];
+        char text[64];
+
+        ck_assert_int_eq(create_as(&alice, "~/a/b", &plain, &c), 1);
+        o.mode = 0744;
+        ck_assert_int_eq(create_as(&alice, "~/a/read", &o, &d), 1);
+        ck_assert_ptr_null(find_as(&bob, "user-1000/a/b"));
+        strcpy(missing, refused.path);
+        ck_assert_ptr_null(find_as(&bob, "user-1000/a/nothing"));
+        ck_assert_str_eq(refused.path, missing);
+        ck_assert_ptr_null(find_as(&bob, "user-1000/nothing/x"));
+        ck_assert_str_eq(refused.path, missing);
+        snprintf(text, sizeof text, "user-1000/a/b#%" PRIu64, c->id);
+        ck_assert_ptr_null(find_as(&bob, text));
+        ck_assert_str_eq(refused.path, text);
+        snprintf(text, sizeof text, "user-1000/a/b#%" PRIu64, c->id + 100);
+        ck_assert_ptr_null(find_as(&bob, text));
+        ck_assert_str_eq(refused.path, text);
+        ck_assert_ptr_eq(find_as(&bob, "user-1000/a/read"), d);
+        ck_assert_int_eq(create_as(&bob, "user-1000/a/b", &plain, &e), -ENOENT);
+        strcpy(missing, refused.path);
+        ck_assert_int_eq(create_as(&bob, "user-1000/a/nothing", &plain, &e), -ENOENT);
+        ck_assert_str_eq(refused.path, missing);
+        ck_assert_int_eq(create_as(&bob, "user-1000/a/", &plain, &e), -ENOENT);
+        ck_assert_int_eq(create_as(&bob, "user-1000/a/read/x", &plain, &e), -EACCES);
+        ck_assert_int_eq(tree_authorise(t, d, &bob, &refused), -EACCES);
+        ck_assert_int_eq(tree_authorise(t, c, &bob, &refused), -ENOENT);
+        ck_assert_int_eq(tree_authorise(t, c, &alice, &refused), 0);
+        ck_assert_int_eq(tree_release(t, now, d, &bob, &refused), -EACCES);
+        assert_active(d);
+}
+END_TEST
+
+START_TEST(law_36_modes_are_a_files)
+{
+        static const gid_t gids[] = {5, 50, 500};
+        struct caller member = bob, group = bob;
+        struct create_options o = plain;
+        struct context *c, *d;
+
+        member.gids = gids;
+        member.n_gids = 3;
+        group.gid = 50;
+        o.has_gid = true;
+        o.gid = 50;
+        o.mode = 0740;
+        ck_assert_int_eq(create_as(&alice, "~/c", &o, &c), -EACCES); /* she is not in it */
+        ck_assert_int_eq(create_as(&root, "c", &o, &c), 1);
+        ck_assert(context_may_read(t, c, &member) && !context_may_write(t, c, &member));
+        ck_assert(context_may_read(t, c, &group) && !context_may_write(t, c, &group));
+        ck_assert(!context_may_read(t, c, &bob));
+        o.mode = 0706;
+        ck_assert_int_eq(create_as(&root, "d", &o, &d), 1);
+        ck_assert(!context_may_read(t, d, &member)); /* the group's bits, and not the others' */
+        ck_assert(context_may_read(t, d, &bob) && context_may_write(t, d, &bob));
+        o.mode = 0077;
+        o.has_gid = false;
+        ck_assert_int_eq(create_as(&alice, "~/x", &o, &d), 1);
+        ck_assert(!context_may_read(t, d, &alice) && context_may_read(t, d, &bob));
+        ck_assert(context_may_read(t, t->background, &bob) && !context_may_write(t, t->background, &bob));
+        /* Mode and group come from the parent. */
+        ck_assert_int_eq(create_as(&root, "c/below", &plain, &d), 1);
+        ck_assert_uint_eq(d->mode, 0740);
+        ck_assert_uint_eq(d->gid, 50);
+        t->daemon_uid = 2000;
+        ck_assert(context_may_write(t, c, &bob));
+}
+END_TEST
+
+int main(void)
+{
+        const TTest *tests[] = {
+                law_34_a_path_names_one,
+                law_34_release_frees_the_path_at_once,
+                law_34_a_released_one_does_not_take_children,
+                law_34_ids_are_never_used_twice,
+                law_34_made_up_labels_are_new,
+                law_34_open_and_parents,
+                law_35_a_refused_create_changes_nothing,
+                law_35_a_full_quota_changes_nothing,
+                law_35_a_refused_call_does_not_make_room,
+                law_35_room_is_made_oldest_first_and_of_the_same_user,
+                law_35_making_room_spares_the_parent,
+                law_35_a_refused_cancel_changes_nothing,
+                law_36_first_labels,
+                law_36_own_tree,
+                law_36_what_may_not_be_read_does_not_exist,
+                law_36_modes_are_a_files,
+                NULL,
+        };
+
+        return run_laws("law-model-name", tests);
+}
