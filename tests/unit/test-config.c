@@ -88,7 +88,10 @@ START_TEST(unknown_key_warns_with_its_line)
         ck_assert_uint_eq(n_said, 1);
         ck_assert_uint_eq(last_line, 3);
         ck_assert_ptr_nonnull(strstr(said, "LeekGraceSec"));
-        ck_assert_mem_eq(&c, &d, sizeof c);
+        /* There are unnamed bytes behind the probe's mode. */
+        ck_assert_int_eq(c.probe, PROBE_MODE_AUTO);
+        ck_assert_mem_eq(&c, &d, offsetof(struct config, probe));
+        ck_assert_mem_eq(&c.max_contexts, &d.max_contexts, sizeof c - offsetof(struct config, max_contexts));
 }
 END_TEST
 
