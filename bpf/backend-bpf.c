@@ -261,10 +261,7 @@ static int take_over(struct ctxd_bpf *skeleton, const int *kept)
                 uint32_t value_size = 0;
 
                 if (map) {
-                        r = map_id(kept[i], &value_size);
-                        if (r < 0)
-                                return r;
-                        if (value_size != map_value_size[i])
+                        if (map_id(kept[i], &value_size) < 0 || value_size != map_value_size[i])
                                 return -EUCLEAN;
                         r = bpf_map__reuse_fd(map, kept[i]);
                 } else {
@@ -313,7 +310,7 @@ static void explain(int error, char *ret_reason, size_t size)
                                 "the kernel does not permit BPF programs here (it wants CAP_BPF and CAP_PERFMON, and no "
                                 "lockdown)");
         else if (error == -EUCLEAN)
-                snprintf(ret_reason, size, "the maps that were kept are another version's");
+                snprintf(ret_reason, size, "what was kept are not the maps of this version");
         else
                 snprintf(ret_reason, size, "the BPF programs could not be loaded: %s", strerror(-error));
 }

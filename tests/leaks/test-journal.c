@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the journal is told, read from a socket in the journal's place, in a mount namespace of the test's own; and the
+ * numbers that a probe in a pid namespace tells. */
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/util/clock.h"
+#include "proto/message-ids.h"
+#include "tests/leaks/harness.h"
+
+#define PATIENCE_USEC UINT64_C(20000000)
+#define GRACE_USEC UINT64_C(300000)
+#define RUN_SYSTEMD "/run/systemd"
+
+static int silent[2];
+
+static void read_silence(void *arg)
+{
+        char byte;
+
+        for (;;)
+                (void) !read(silent[0], &byte, 1);
+}
+
+static int journal_listen(void)
+{
+        struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = RUN_SYSTEMD "/journal/socket"};
+        int fd;
+
+        ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
+        ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+        mkdir(RUN_SYSTEMD, 0755);
+        ck_assert_int_eq(mount("tmpfs", RUN_SYSTEMD, "tmpfs", 0, NULL), 0);
+        ck_assert_int_eq(mkdir(RUN_SYSTEMD "/journal", 0755), 0);
+        fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(bind(fd, (struct sockaddr *) &address, sizeof(address)), 0);
+        return fd;
+}
+
+/* The next entry with that id, in the journal's native form. */
+static char *next_entry(int fd, const char *message_id)
+{
+        static char entry[65536];
+        uint64_t until = now_boottime_usec() + PATIENCE_USEC;
+
+        while (now_boottime_usec() < until) {
+                struct pollfd p = {.fd = fd, .events = POLLIN};
+                ssize_t n;
+
+                if (poll(&p, 1, 100) <= 0)
+                        continue;
+                n = recv(fd, entry, sizeof(entry) - 1, 0);
+                ck_assert_int_gt(n, 0);
+                for (ssize_t i = 0; i < n; i++) /* the lengths of multi-line fields */
+                        if (entry[i] == 0)
+                                entry[i] = ' ';
+                entry[n] = 0;
+                if (strstr(entry, message_id))
+                        return entry;
+        }
+        ck_abort_msg("no entry %s", message_id);
+}
+
+static void has_line(const char *entry, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void has_line(const char *entry, const char *format, ...)
+{
+        char line[512], *text;
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(line, sizeof(line), format, ap);
+        va_end(ap);
+        ck_assert_int_gt(asprintf(&text, "\n%s", entry), 0);
+        ck_assert_msg(strstr(text, line) != NULL, "no line %s in:%s", line, text);
+        free(text);
+}
+
+START_TEST(entries)
+{
+        struct harness h;
+        uint32_t slot;
+        char *entry, message[128];
+        pid_t pid;
+        int fd;
+
+        fd = journal_listen();
+        ck_assert_int_eq(pipe(silent), 0);
+        harness_start(&h, PROBE_BACKEND_BPF, NULL, NULL);
+        slot = harness_context(&h);
+        pid = spawn(read_silence, NULL);
+        wait_for_state(pid, pid, "S");
+        ck_assert(harness_attach(&h, pid, slot));
+        harness_cancel(&h, slot, GRACE_USEC);
+
+        entry = next_entry(fd, CTXD_MESSAGE_LEAK_FOUND);
+        has_line(entry, "\nMESSAGE_ID=" CTXD_MESSAGE_LEAK_FOUND "\n");
+        has_line(entry, "\nPRIORITY=4\n");
+        has_line(entry, "\nOBJECT_PID=%d\n", pid);
+        has_line(entry, "\nOBJECT_SYSTEMD_UNIT=ctxd.service\n");
+        has_line(entry, "\nCTXD_CONTEXT=test/context-%u\n", slot);
+        has_line(entry, "\nCTXD_CONTEXT_ID=%llu\n", (unsigned long long) CONTEXT_OF(slot));
+        has_line(entry, "\nCTXD_ERR=context canceled\n");
+        has_line(entry, "\nCTXD_CAUSE=client went away\n");
+        has_line(entry, "\nCTXD_LEAK=blocked\n");
+        has_line(entry, "\nCTXD_TID=%d\n", pid);
+        has_line(entry, "\nCTXD_BLOCKED_USEC=");
+        has_line(entry, "\nCTXD_SINCE_DONE_USEC=");
+        has_line(entry, "\nCTXD_SYSCALL=read(%d)\n", silent[0]);
+        has_line(entry, "\nCTXD_WAITS_ON=pipe:[");
+        has_line(entry, "\nCTXD_KERNEL_STACK\n");
+        has_line(entry, "pipe_read");
+        has_line(entry, "\nCTXD_COUNT=1\n");
+        has_line(entry, "\nCTXD_BACKEND=bpf\n");
+        snprintf(message, sizeof(message), "\nMESSAGE=test-journal[%d/%d] is still blocked ", pid, pid);
+        has_line(entry, "%s", message);
+        has_line(entry, " after context test/context-%u was canceled (client went away): read(%d) on pipe:[", slot, silent[0]);
+
+        /* It is said again while it lasts. */
+        entry = next_entry(fd, CTXD_MESSAGE_LEAK_FOUND);
+        has_line(entry, "\nOBJECT_PID=%d\n", pid);
+        reap(pid);
+        entry = next_entry(fd, CTXD_MESSAGE_LEAK_RESOLVED);
+        has_line(entry, "\nPRIORITY=5\n");
+        has_line(entry, "\nOBJECT_PID=%d\n", pid);
+        has_line(entry, "\nCTXD_CONTEXT=test/context-%u\n", slot);
+        has_line(entry, "leak resolved after ");
+        harness_stop(&h);
+}
+END_TEST
+
+static char reason[256];
+
+START_TEST(unavailable)
+{
+        struct harness h;
+        char *entry;
+        int fd;
+
+        fd = journal_listen();
+        ck_assert_int_eq(mount("tmpfs", "/sys/kernel/btf", "tmpfs", 0, NULL), 0);
+        harness_start(&h, PROBE_BACKEND_BPF, NULL, NULL);
+        ck_assert_uint_eq(h.hello.backend, PROBE_BACKEND_PROC);
+        entry = next_entry(fd, CTXD_MESSAGE_PROBE_UNAVAILABLE);
+        has_line(entry, "\nPRIORITY=4\n");
+        snprintf(reason, sizeof(reason), "%s", h.hello.reason);
+        has_line(entry, "%s", reason);
+        ck_assert_msg(strstr(reason, "/sys/kernel/btf/vmlinux") != NULL, "reason: %s", reason);
+        harness_stop(&h);
+}
+END_TEST
+
+/* In a pid namespace of its own, with its own /proc: all numbers are that namespace's. */
+static int in_namespace(void)
+{
+        const struct probe_leak *leak;
+        struct harness h;
+        uint32_t slot;
+        pid_t pid;
+
+        ck_assert_int_eq(getpid(), 1);
+        ck_assert_int_eq(mount("proc", "/proc", "proc", 0, NULL), 0);
+        ck_assert_int_eq(pipe(silent), 0);
+        harness_start(&h, PROBE_BACKEND_BPF, NULL, NULL);
+        slot = harness_context(&h);
+        pid = spawn(read_silence, NULL);
+        ck_assert_int_lt(pid, 100);
+        wait_for_state(pid, pid, "S");
+        ck_assert(harness_attach(&h, pid, slot));
+        ck_assert(harness_is_member(&h, pid, slot));
+        harness_cancel(&h, slot, GRACE_USEC);
+        leak = harness_leak(&h, pid, PATIENCE_USEC);
+        ck_assert_ptr_nonnull(leak);
+        ck_assert_uint_eq(leak->tid, (uint32_t) pid);
+        ck_assert_msg(strncmp(leak->waits_on, "pipe:[", 6) == 0, "waits on: %s", leak->waits_on);
+        reap(pid);
+        ck_assert(harness_drained(&h, slot, PATIENCE_USEC));
+        harness_stop(&h);
+        return 0;
+}
+
+START_TEST(pid_namespace)
+{
+        int status;
+        pid_t pid;
+
+        ck_assert_int_eq(unshare(CLONE_NEWNS | CLONE_NEWPID), 0);
+        ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+        pid = fork();
+        if (pid == 0)
+                _exit(in_namespace());
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+        Suite *suite = suite_create("journal");
+        TCase *tc = tcase_create("journal");
+
+        tcase_set_timeout(tc, 60);
+        tcase_add_test(tc, entries);
+        tcase_add_test(tc, unavailable);
+        tcase_add_test(tc, pid_namespace);
+        suite_add_tcase(suite, tc);
+        return harness_main(argc, argv, true, suite);
+}
