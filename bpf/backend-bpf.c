@@ -2,9 +2,10 @@
 
 /* The BPF programs of ctxd.bpf.c, loaded and read.
  *
- * Membership (maps, hooks, adopt, list) may be there already, kept by ctxd from an earlier probe: then only the
- * sweeps are loaded, on the kept maps. Everything works without any capability once it is loaded: an iterator is
- * read through its link, and links that are limited to a thread may be made of a loaded program by anybody. */
+ * Membership (maps, hooks, adopt, list) may be there already, kept by ctxd from an earlier probe: then only
+ * the sweeps are loaded, on the kept maps. Everything works without any capability once it is loaded: an
+ * iterator is read through its link, and links that are limited to a thread may be made of a loaded program
+ * by anybody. */
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -36,10 +37,10 @@ struct bpf_backend {
 };
 
 static const size_t map_value_size[PROBE_FDS] = {
-        [PROBE_FD_MEMBERS] = sizeof(struct membership_value),
-        [PROBE_FD_SLOTS] = sizeof(struct membership_slot),
-        [PROBE_FD_STATS] = sizeof(struct membership_stats),
-        [PROBE_FD_REQUESTS] = sizeof(struct membership_value),
+                [PROBE_FD_MEMBERS] = sizeof(struct membership_value),
+                [PROBE_FD_SLOTS] = sizeof(struct membership_slot),
+                [PROBE_FD_STATS] = sizeof(struct membership_stats),
+                [PROBE_FD_REQUESTS] = sizeof(struct membership_value),
 };
 
 static int quiet(enum libbpf_print_level level, const char *format, va_list args)
@@ -54,8 +55,8 @@ static struct bpf_backend *bpf_backend(struct backend *backend)
         return (struct bpf_backend *) backend;
 }
 
-/* Storage operations that are preempted make the fork hook fail on their CPU (with preempt=full), so they run at a
- * real-time priority where that is allowed (LimitRTPRIO=). */
+/* Storage operations that are preempted make the fork hook fail on their CPU (with preempt=full), so they run
+ * at a real-time priority where that is allowed (LimitRTPRIO=). */
 static void set_realtime(bool on)
 {
         struct sched_param param = {.sched_priority = on ? 1 : 0};
@@ -114,7 +115,8 @@ static int bpf_sweep(struct backend *backend, const struct watches *watches, sam
 {
         struct bpf_backend *b = bpf_backend(backend);
         _cleanup_free_ char *buffer = NULL;
-        /* A moment off the CPU: the programs tell how long others have slept from when this thread arrived on it. */
+        /* A moment off the CPU: the programs tell how long others have slept from when this thread arrived on
+         * it. */
         struct timespec moment = {.tv_nsec = 1};
         ssize_t n;
 
@@ -144,8 +146,8 @@ static int bpf_again(struct backend *backend, const struct sample *sample, struc
         return 0;
 }
 
-static int bpf_evidence(
-                struct backend *backend, const struct sample *sample, struct evidence *ret, char *ret_stack, size_t size)
+static int bpf_evidence(struct backend *backend, const struct sample *sample, struct evidence *ret,
+                char *ret_stack, size_t size)
 {
         struct bpf_backend *b = bpf_backend(backend);
         _cleanup_free_ char *buffer = NULL;
@@ -196,12 +198,12 @@ static void bpf_free(struct backend *backend)
 }
 
 static const struct backend_ops bpf_ops = {
-        .kind = PROBE_BACKEND_BPF,
-        .sweep = bpf_sweep,
-        .again = bpf_again,
-        .evidence = bpf_evidence,
-        .describe = bpf_describe,
-        .free = bpf_free,
+                .kind = PROBE_BACKEND_BPF,
+                .sweep = bpf_sweep,
+                .again = bpf_again,
+                .evidence = bpf_evidence,
+                .describe = bpf_describe,
+                .free = bpf_free,
 };
 
 static struct bpf_map *map_of(struct ctxd_bpf *skeleton, enum probe_fd which)
@@ -303,11 +305,13 @@ static int attach(struct bpf_backend *b, const int *kept)
 static void explain(int error, char *ret_reason, size_t size)
 {
         if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
-                snprintf(ret_reason, size, "the kernel does not describe its types (/sys/kernel/btf/vmlinux: %s)",
+                snprintf(ret_reason, size,
+                                "the kernel does not describe its types (/sys/kernel/btf/vmlinux: %s)",
                                 strerror(errno));
         else if (error == -EPERM || error == -EACCES)
                 snprintf(ret_reason, size,
-                                "the kernel does not permit BPF programs here (it wants CAP_BPF and CAP_PERFMON, and no "
+                                "the kernel does not permit BPF programs here (it wants CAP_BPF and "
+                                "CAP_PERFMON, and no "
                                 "lockdown)");
         else if (error == -EUCLEAN)
                 snprintf(ret_reason, size, "what was kept are not the maps of this version");

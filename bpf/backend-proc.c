@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Verdicts from /proc, where BPF is refused. It sees the processes that ctxd names in a WATCH, thread by thread, as
- * far as the files are readable; it knows no kernel stack unless /proc/PID/stack may be read, and counts a sleep by
- * the switches that the status file tells. */
+/* Verdicts from /proc, where BPF is refused. It sees the processes that ctxd names in a WATCH, thread by
+ * thread, as far as the files are readable; it knows no kernel stack unless /proc/PID/stack may be read, and
+ * counts a sleep by the switches that the status file tells. */
 
 #include <dirent.h>
 #include <errno.h>
@@ -23,15 +23,15 @@ static void set_state(struct sample *sample, char letter)
                 char letter;
                 uint32_t state, exit_state, flags;
         } states[] = {
-                {'R', 0, 0, 0},
-                {'S', 0x1, 0, 0},
-                {'D', 0x2, 0, 0},
-                {'T', 0x4, 0, 0},
-                {'t', 0x8, 0, 0},
-                {'Z', 0, 0x20, 0},
-                {'X', 0, 0x10, 0},
-                {'I', 0x10, 0, 0},
-                {'P', 0x40, 0, 0},
+                        {'R', 0, 0, 0},
+                        {'S', 0x1, 0, 0},
+                        {'D', 0x2, 0, 0},
+                        {'T', 0x4, 0, 0},
+                        {'t', 0x8, 0, 0},
+                        {'Z', 0, 0x20, 0},
+                        {'X', 0, 0x10, 0},
+                        {'I', 0x10, 0, 0},
+                        {'P', 0x40, 0, 0},
         };
 
         sample->state = 0x4;
@@ -80,7 +80,9 @@ static int read_stat(uint32_t pid, uint32_t tid, struct sample *ret, uint64_t *r
         close_paren = strrchr(stat, ')'); /* the name may hold parentheses */
         if (!open_paren || !close_paren)
                 return -EBADMSG;
-        if (sscanf(close_paren + 1, " %c %u %*d %*d %*d %*d %u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d %llu",
+        if (sscanf(close_paren + 1,
+                            " %c %u %*d %*d %*d %*d %u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d "
+                            "%llu",
                             &letter, &ppid, &flags, &utime, &stime, &start) != 6)
                 return -EBADMSG;
         set_state(ret, letter);
@@ -92,7 +94,8 @@ static int read_stat(uint32_t pid, uint32_t tid, struct sample *ret, uint64_t *r
         return 0;
 }
 
-static int read_sample(uint64_t context_id, uint32_t pid, uint32_t tid, uint64_t leader_start, struct sample *ret)
+static int read_sample(
+                uint64_t context_id, uint32_t pid, uint32_t tid, uint64_t leader_start, struct sample *ret)
 {
         struct sample sample = {.context_id = context_id, .pid = pid, .tid = tid};
         char text[8192];
@@ -116,9 +119,9 @@ static int read_sample(uint64_t context_id, uint32_t pid, uint32_t tid, uint64_t
         if (read_file(pid, tid, "syscall", text, sizeof(text)) > 0) {
                 long long number;
 
-                if (sscanf(text, "%lld %llx %llx %llx %llx %llx %llx %llx %llx", &number, &sample.args[0], &sample.args[1],
-                                    &sample.args[2], &sample.args[3], &sample.args[4], &sample.args[5], &sample.sp,
-                                    &sample.ip) == 9)
+                if (sscanf(text, "%lld %llx %llx %llx %llx %llx %llx %llx %llx", &number, &sample.args[0],
+                                    &sample.args[1], &sample.args[2], &sample.args[3], &sample.args[4],
+                                    &sample.args[5], &sample.sp, &sample.ip) == 9)
                         sample.syscall = number;
         }
         *ret = sample;
@@ -138,7 +141,8 @@ static bool is_frozen(uint32_t pid)
         group = strstr(text, "0::");
         if (!group || (group != text && group[-1] != '\n'))
                 return false;
-        snprintf(path, sizeof(path), "/sys/fs/cgroup%.*s/cgroup.events", (int) strcspn(group + 3, "\n"), group + 3);
+        snprintf(path, sizeof(path), "/sys/fs/cgroup%.*s/cgroup.events", (int) strcspn(group + 3, "\n"),
+                        group + 3);
         fd = open(path, O_RDONLY | O_CLOEXEC);
         n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
         if (n <= 0)
@@ -179,14 +183,14 @@ static int sweep_process(uint64_t context_id, uint32_t pid, sample_func func, vo
         return n;
 }
 
-static int proc_sweep(struct backend *backend, const struct watches *watches, sample_func func, void *userdata)
+static int proc_sweep(
+                struct backend *backend, const struct watches *watches, sample_func func, void *userdata)
 {
         struct watch *watch, *next;
         int n = 0;
 
         (void) backend;
-        HASH_ITER(hh, watches->by_id, watch, next)
-        {
+        HASH_ITER (hh, watches->by_id, watch, next) {
                 for (uint32_t i = 0; i < watch->record.n_pids; i++) {
                         int r = sweep_process(watch->context_id, watch->record.pids[i], func, userdata);
 
@@ -204,8 +208,8 @@ static int proc_again(struct backend *backend, const struct sample *sample, stru
 }
 
 /* The stack for root with CAP_SYS_ADMIN; for others at least the function it sleeps in. */
-static int proc_evidence(
-                struct backend *backend, const struct sample *sample, struct evidence *ret, char *ret_stack, size_t size)
+static int proc_evidence(struct backend *backend, const struct sample *sample, struct evidence *ret,
+                char *ret_stack, size_t size)
 {
         struct evidence evidence = {};
         struct sample after;
@@ -248,12 +252,12 @@ static void proc_free(struct backend *backend)
 }
 
 static const struct backend_ops proc_ops = {
-        .kind = PROBE_BACKEND_PROC,
-        .sweep = proc_sweep,
-        .again = proc_again,
-        .evidence = proc_evidence,
-        .describe = proc_describe,
-        .free = proc_free,
+                .kind = PROBE_BACKEND_PROC,
+                .sweep = proc_sweep,
+                .again = proc_again,
+                .evidence = proc_evidence,
+                .describe = proc_describe,
+                .free = proc_free,
 };
 
 int backend_proc_new(struct backend **ret)

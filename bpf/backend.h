@@ -17,12 +17,13 @@ typedef void (*sample_func)(const struct sample *sample, void *userdata);
 struct backend_ops {
         enum probe_backend kind;
         /* Calls func for each live member thread of a done context. */
-        int (*sweep)(struct backend *backend, const struct watches *watches, sample_func func, void *userdata);
+        int (*sweep)(struct backend *backend, const struct watches *watches, sample_func func,
+                        void *userdata);
         /* The thread once more; -ESRCH if it has gone. */
         int (*again)(struct backend *backend, const struct sample *sample, struct sample *ret);
         /* With the kernel stack, as text. */
-        int (*evidence)(struct backend *backend, const struct sample *sample, struct evidence *ret, char *ret_stack,
-                        size_t size);
+        int (*evidence)(struct backend *backend, const struct sample *sample, struct evidence *ret,
+                        char *ret_stack, size_t size);
         /* What a descriptor of the thread is: a path, pipe:[n], socket:[n]. */
         int (*describe)(struct backend *backend, const struct sample *sample, int fd, char *ret, size_t size);
         void (*free)(struct backend *backend);
@@ -34,8 +35,8 @@ struct backend {
 
 #define BACKEND_REASON_MAX 256
 
-/* Loads the programs, or takes over the maps and links of an earlier probe (kept: PROBE_FDS descriptors, still the
- * caller's, or NULL). A failure is explained in ret_reason. */
+/* Loads the programs, or takes over the maps and links of an earlier probe (kept: PROBE_FDS descriptors,
+ * still the caller's, or NULL). A failure is explained in ret_reason. */
 int backend_bpf_new(const int *kept, struct backend **ret, char *ret_reason, size_t size);
 /* The descriptors for ctxd, in the order of enum probe_fd; they stay the backend's. */
 int backend_bpf_fds(struct backend *backend, int ret_fds[PROBE_FDS]);

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bpf/judge.h"
 
-/* include/linux/sched.h and sched/jobctl.h, the same from 5.19 on. The frozen flag of a task is no sign of the freezer:
- * stopped and vforking tasks have it too. */
+/* include/linux/sched.h and sched/jobctl.h, the same from 5.19 on. The frozen flag of a task is no sign of
+ * the freezer: stopped and vforking tasks have it too. */
 #define STATE_INTERRUPTIBLE 0x1
 #define STATE_UNINTERRUPTIBLE 0x2
 #define STATE_FROZEN 0x8000
 #define STATE_HELD (0x4 | 0x8 | 0x10 | 0x20 | 0x40 | STATE_FROZEN) /* stopped, traced, dead, parked */
-#define JOBCTL_HELD (1ULL << 23 | 1ULL << 26 | 1ULL << 27)           /* TRAP_FREEZE, STOPPED, TRACED */
-#define FLAGS_HELD (0x4 | 0x8 | 0x200)                               /* exiting, after a core dump, dumping core */
+#define JOBCTL_HELD (1ULL << 23 | 1ULL << 26 | 1ULL << 27)         /* TRAP_FREEZE, STOPPED, TRACED */
+#define FLAGS_HELD (0x4 | 0x8 | 0x200) /* exiting, after a core dump, dumping core */
 
 /* Less than this share of a CPU is no busy loop. */
 #define BUSY_PERCENT 25
 
 enum activity sample_activity(const struct sample *sample)
 {
-        if (sample->exit_state || sample->core || (sample->state & STATE_HELD) || (sample->jobctl & JOBCTL_HELD) ||
-                        (sample->flags & FLAGS_HELD))
+        if (sample->exit_state || sample->core || (sample->state & STATE_HELD) ||
+                        (sample->jobctl & JOBCTL_HELD) || (sample->flags & FLAGS_HELD))
                 return ACTIVITY_HELD;
         if (sample->state & (STATE_INTERRUPTIBLE | STATE_UNINTERRUPTIBLE))
                 return ACTIVITY_SLEEPS;
@@ -63,8 +63,8 @@ uint64_t thread_clock_blocked_at(const struct thread_clock *clock, uint64_t done
         return clock->asleep_usec + grace;
 }
 
-bool thread_clock_ignoring(const struct thread_clock *clock, const struct sample *sample, uint64_t now, uint64_t done,
-                uint64_t grace, unsigned int *ret_percent)
+bool thread_clock_ignoring(const struct thread_clock *clock, const struct sample *sample, uint64_t now,
+                uint64_t done, uint64_t grace, unsigned int *ret_percent)
 {
         uint64_t elapsed = now > clock->first_usec ? now - clock->first_usec : 0;
         uint64_t ran = (sample->runtime_nsec - clock->first_runtime) / 1000;

@@ -8,12 +8,13 @@
 
 /* The verdict on one thread, from samples and the time alone.
  *
- * Blocked: it sleeps, and neither its switch counts nor its start time have changed between two samples that lie a
- * grace apart (three quarters of one, where the first is the baseline just after its context was done). It is not
- * blocked while somebody holds it: stopped, traced, frozen, dumping core, exiting, or waiting for a vforked child. Such
- * a time does not count either; its clock starts anew.
+ * Blocked: it sleeps, and neither its switch counts nor its start time have changed between two samples that
+ * lie a grace apart (three quarters of one, where the first is the baseline just after its context was done).
+ * It is not blocked while somebody holds it: stopped, traced, frozen, dumping core, exiting, or waiting for a
+ * vforked child. Such a time does not count either; its clock starts anew.
  *
- * Ignoring: it has been there for a grace and runs for a good part of it, or has been waking up for two graces. */
+ * Ignoring: it has been there for a grace and runs for a good part of it, or has been waking up for two
+ * graces. */
 
 enum activity {
         ACTIVITY_RUNS,
@@ -31,13 +32,15 @@ struct thread_clock {
 
 enum activity sample_activity(const struct sample *sample);
 
-/* A sample that was taken between begin and end. Returns 1 if the thread has moved since the sample before. */
+/* A sample that was taken between begin and end. Returns 1 if the thread has moved since the sample before.
+ */
 int thread_clock_feed(struct thread_clock *clock, const struct sample *sample, uint64_t begin, uint64_t end);
 /* Forgets what was before: the samples do not bear a verdict. */
 void thread_clock_restart(struct thread_clock *clock, const struct sample *sample, uint64_t now);
 
-/* From when on it counts as blocked, if it does not move; UINT64_MAX: it does not sleep, or grace is endless. */
+/* From when on it counts as blocked, if it does not move; UINT64_MAX: it does not sleep, or grace is endless.
+ */
 uint64_t thread_clock_blocked_at(const struct thread_clock *clock, uint64_t done, uint64_t grace);
 /* Whether it runs through its grace; the share of a CPU it has taken since it was first seen, in percent. */
-bool thread_clock_ignoring(const struct thread_clock *clock, const struct sample *sample, uint64_t now, uint64_t done,
-                uint64_t grace, unsigned int *ret_percent);
+bool thread_clock_ignoring(const struct thread_clock *clock, const struct sample *sample, uint64_t now,
+                uint64_t done, uint64_t grace, unsigned int *ret_percent);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* The parts of the kernel that the programs read, by name: libbpf finds each field in the running kernel (CO-RE), so
- * one object serves 6.1 to 6.18, and the builder needs no BTF. What differs between kernels is dealt with here. */
+/* The parts of the kernel that the programs read, by name: libbpf finds each field in the running kernel
+ * (CO-RE), so one object serves 6.1 to 6.18, and the builder needs no BTF. What differs between kernels is
+ * dealt with here. */
 
 typedef unsigned char __u8;
 typedef signed short __s16;

@@ -47,15 +47,15 @@ struct thread *leak_headline(const struct leak *leak)
         return LIST_FIRST(&leak->threads);
 }
 
-int leak_join(struct probe *probe, struct thread *thread, enum probe_leak_kind kind, const struct evidence *evidence,
-                const char *stack, unsigned int percent)
+int leak_join(struct probe *probe, struct thread *thread, enum probe_leak_kind kind,
+                const struct evidence *evidence, const char *stack, unsigned int percent)
 {
         struct leak_key key = {
-                .context_id = thread->key.context_id,
-                .leader_start_nsec = thread->sample.leader_start_nsec,
-                .fingerprint = evidence ? fingerprint(evidence, stack) : 0,
-                .pid = thread->key.pid,
-                .kind = kind,
+                        .context_id = thread->key.context_id,
+                        .leader_start_nsec = thread->sample.leader_start_nsec,
+                        .fingerprint = evidence ? fingerprint(evidence, stack) : 0,
+                        .pid = thread->key.pid,
+                        .kind = kind,
         };
         struct leak *leak;
 
@@ -110,8 +110,7 @@ static void budgets_trim(struct probe *probe, uint64_t now)
 {
         struct leak_budget *budget, *next;
 
-        HASH_ITER(hh, probe->leaks.budgets, budget, next)
-        {
+        HASH_ITER (hh, probe->leaks.budgets, budget, next) {
                 if (now - budget->window_usec < 2 * BUDGET_WINDOW_USEC)
                         continue;
                 HASH_DELETE(hh, probe->leaks.budgets, budget);
@@ -204,10 +203,10 @@ void leak_leave(struct probe *probe, struct thread *thread, const char *how)
                 return;
         if (leak->id > 0) {
                 struct probe_resolved record = {
-                        .header = {.type = PROBE_RESOLVED, .size = sizeof(record)},
-                        .leak_id = leak->id,
-                        .context_id = leak->key.context_id,
-                        .after_usec = now - leak->watch->record.done_usec,
+                                .header = {.type = PROBE_RESOLVED, .size = sizeof(record)},
+                                .leak_id = leak->id,
+                                .context_id = leak->key.context_id,
+                                .after_usec = now - leak->watch->record.done_usec,
                 };
 
                 link_send(probe, &record, sizeof(record));
@@ -217,8 +216,8 @@ void leak_leave(struct probe *probe, struct thread *thread, const char *how)
         leak_unlink(&probe->leaks, leak);
 }
 
-/* The evidence has been read; whoever has moved since is let go. The evidence may be that of another thread of the same
- * place then, which is the same place still. */
+/* The evidence has been read; whoever has moved since is let go. The evidence may be that of another thread
+ * of the same place then, which is the same place still. */
 static bool leak_verify(struct probe *probe, struct leak *leak)
 {
         if (leak->key.kind != PROBE_LEAK_BLOCKED)
@@ -249,7 +248,8 @@ static void publish_new(struct probe *probe, struct leak *leak, uint64_t now)
                 fill_record(probe, leak, now);
         leak->id = leak->record.leak_id = ++probe->leaks.last_id;
         probe->leaks.open++;
-        leak->interval_usec = grace < REPEAT_MAX_USEC / REPEAT_GRACES ? grace * REPEAT_GRACES : REPEAT_MAX_USEC;
+        leak->interval_usec =
+                        grace < REPEAT_MAX_USEC / REPEAT_GRACES ? grace * REPEAT_GRACES : REPEAT_MAX_USEC;
         if (leak->interval_usec < REPEAT_MIN_USEC)
                 leak->interval_usec = REPEAT_MIN_USEC;
         leak->repeat_usec = now + leak->interval_usec;
@@ -262,8 +262,7 @@ void leaks_publish(struct probe *probe, uint64_t now)
 {
         struct leak *leak, *next;
 
-        HASH_ITER(hh, probe->leaks.by_key, leak, next)
-        {
+        HASH_ITER (hh, probe->leaks.by_key, leak, next) {
                 if (leak->id == 0) {
                         publish_new(probe, leak, now);
                         continue;
@@ -279,8 +278,8 @@ void leaks_publish(struct probe *probe, uint64_t now)
                 if (now >= leak->repeat_usec) {
                         journal_found(probe, leak, now);
                         leak->interval_usec = leak->interval_usec < REPEAT_MAX_USEC / REPEAT_FACTOR
-                                        ? leak->interval_usec * REPEAT_FACTOR
-                                        : REPEAT_MAX_USEC;
+                                                              ? leak->interval_usec * REPEAT_FACTOR
+                                                              : REPEAT_MAX_USEC;
                         leak->repeat_usec = now + leak->interval_usec;
                 }
         }
@@ -291,8 +290,7 @@ void leaks_tell(struct probe *probe, const struct watch *watch)
 {
         struct leak *leak, *next;
 
-        HASH_ITER(hh, probe->leaks.by_key, leak, next)
-        {
+        HASH_ITER (hh, probe->leaks.by_key, leak, next) {
                 if (leak->watch == watch && leak->id > 0)
                         link_send(probe, &leak->record, sizeof(leak->record));
         }
@@ -303,10 +301,9 @@ void leaks_deinit(struct leaks *leaks)
         struct leak_budget *budget, *next_budget;
         struct leak *leak, *next;
 
-        HASH_ITER(hh, leaks->by_key, leak, next)
+        HASH_ITER (hh, leaks->by_key, leak, next)
                 leak_unlink(leaks, leak);
-        HASH_ITER(hh, leaks->budgets, budget, next_budget)
-        {
+        HASH_ITER (hh, leaks->budgets, budget, next_budget) {
                 HASH_DELETE(hh, leaks->budgets, budget);
                 free(budget);
         }

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <linux/capability.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -10,9 +8,8 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#include "bpf/capability.h"
+#include "bpf/choose.h"
 #include "bpf/probe.h"
-#include "bpf/report.h"
 #include "daemon/util/cleanup.h"
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
@@ -73,10 +70,12 @@ static void link_lost(struct probe *probe, const char *why)
         if (greeted)
                 log_notice("the connection to ctxd is lost (%s), trying again", why);
         link->retry = sd_event_source_disable_unref(link->retry);
-        r = sd_event_add_time_relative(probe->event, &link->retry, CLOCK_MONOTONIC, link->backoff_usec, 0, on_retry, probe);
+        r = sd_event_add_time_relative(
+                        probe->event, &link->retry, CLOCK_MONOTONIC, link->backoff_usec, 0, on_retry, probe);
         if (r < 0)
                 link_end(probe, r);
-        link->backoff_usec = link->backoff_usec * 2 > BACKOFF_MAX_USEC ? BACKOFF_MAX_USEC : link->backoff_usec * 2;
+        link->backoff_usec =
+                        link->backoff_usec * 2 > BACKOFF_MAX_USEC ? BACKOFF_MAX_USEC : link->backoff_usec * 2;
 }
 
 static int link_open(struct probe *probe, int fd)
@@ -179,11 +178,11 @@ void link_send(struct probe *probe, const void *data, size_t size)
 int link_hello(struct probe *probe, bool kept)
 {
         struct probe_hello hello = {
-                .header = {.type = PROBE_HELLO, .size = sizeof(hello)},
-                .version = PROBE_PROTOCOL_VERSION,
-                .backend = backend_kind(probe->backend),
-                .pid = (uint32_t) getpid(),
-                .kept = kept,
+                        .header = {.type = PROBE_HELLO, .size = sizeof(hello)},
+                        .version = PROBE_PROTOCOL_VERSION,
+                        .backend = backend_kind(probe->backend),
+                        .pid = (uint32_t) getpid(),
+                        .kept = kept,
         };
         union {
                 char buffer[CMSG_SPACE(sizeof(int) * PROBE_FDS)];
@@ -213,64 +212,6 @@ int link_hello(struct probe *probe, bool kept)
         return 0;
 }
 
-/* The backend is chosen once; the capabilities that loading needs are gone afterwards. */
-static int choose(struct probe *probe, const struct probe_welcome *welcome, const int *kept, bool *ret_kept)
-{
-        uint64_t keep = 0;
-        int r;
-
-        *ret_kept = false;
-        switch (welcome->backend) {
-        case PROBE_BACKEND_BPF:
-                r = backend_bpf_new(kept, &probe->backend, probe->reason, sizeof(probe->reason));
-                if (r == -EUCLEAN && kept) {
-                        log_warning("%s; members are counted afresh", probe->reason);
-                        kept = NULL;
-                        r = backend_bpf_new(NULL, &probe->backend, probe->reason, sizeof(probe->reason));
-                }
-                if (r >= 0) {
-                        probe->reason[0] = 0;
-                        *ret_kept = kept != NULL;
-                        break;
-                }
-                if (!welcome->strict && backend_proc_new(&probe->backend) < 0)
-                        return -ENOMEM;
-                report_unavailable(probe);
-                break;
-        case PROBE_BACKEND_PROC:
-                snprintf(probe->reason, sizeof(probe->reason), "Probe=proc is configured");
-                r = backend_proc_new(&probe->backend);
-                if (r < 0)
-                        return r;
-                break;
-        default:
-                snprintf(probe->reason, sizeof(probe->reason), "Probe=off is configured");
-        }
-
-        /* The BPF backend needs none of them any more. /proc wants CAP_SYS_PTRACE to tell another user's system call
-         * and what its descriptors are, and CAP_DAC_READ_SEARCH to enter that user's directory of them. */
-        if (backend_kind(probe->backend) == PROBE_BACKEND_PROC)
-                keep = UINT64_C(1) << CAP_SYS_PTRACE | UINT64_C(1) << CAP_DAC_READ_SEARCH;
-        r = capability_drop(keep);
-        if (r < 0)
-                return r;
-        probe->chosen = true;
-        return 0;
-}
-
-/* A daemon that was started anew may want something else, which this process cannot do any more: the service manager
- * starts another one. */
-static bool fits(struct probe *probe, const struct probe_welcome *welcome, const int *kept)
-{
-        enum probe_backend kind = backend_kind(probe->backend);
-
-        if (kept && kind == PROBE_BACKEND_BPF)
-                return welcome->backend == PROBE_BACKEND_BPF && backend_bpf_has(probe->backend, kept);
-        if (welcome->backend == PROBE_BACKEND_BPF && kind != PROBE_BACKEND_BPF)
-                return (welcome->strict != 0) == (kind == PROBE_BACKEND_OFF);
-        return welcome->backend == kind;
-}
-
 static int on_confirm(sd_event_source *source, uint64_t usec, void *userdata)
 {
         struct probe *probe = userdata;
@@ -280,8 +221,7 @@ static int on_confirm(sd_event_source *source, uint64_t usec, void *userdata)
         (void) usec;
         if (!probe->link.greeted)
                 return 0;
-        HASH_ITER(hh, probe->watches.by_id, watch, next)
-        {
+        HASH_ITER (hh, probe->watches.by_id, watch, next) {
                 if (!watch->confirmed)
                         sweeper_forget(probe, watch->context_id, "its context has been forgotten");
         }
@@ -296,13 +236,13 @@ static int on_welcome(struct probe *probe, const struct probe_welcome *welcome, 
         if (welcome->version != PROBE_PROTOCOL_VERSION)
                 return -EPROTO;
         if (!probe->chosen) {
-                r = choose(probe, welcome, kept, &is_kept);
+                r = backend_choose(probe, welcome, kept, &is_kept);
                 if (r < 0) {
                         log_error("cannot start: %s", strerror(-r));
                         link_end(probe, r);
                         return 0;
                 }
-        } else if (!fits(probe, welcome, kept)) {
+        } else if (!backend_fits(probe, welcome, kept)) {
                 log_notice("ctxd wants another probe");
                 link_end(probe, -ESTALE);
                 return 0;
@@ -315,7 +255,8 @@ static int on_welcome(struct probe *probe, const struct probe_welcome *welcome, 
         (void) sd_notifyf(0, "READY=1\nSTATUS=Backend %s%s%s", backend_name(backend_kind(probe->backend)),
                         probe->reason[0] ? ": " : "", probe->reason);
         sweeper_resume(probe);
-        return sd_event_add_time_relative(probe->event, NULL, CLOCK_MONOTONIC, CONFIRM_USEC, 0, on_confirm, probe);
+        return sd_event_add_time_relative(
+                        probe->event, NULL, CLOCK_MONOTONIC, CONFIRM_USEC, 0, on_confirm, probe);
 }
 
 static int on_record(struct probe *probe, const void *data, size_t size, const int *fds, size_t n_fds)
@@ -341,7 +282,8 @@ static int on_record(struct probe *probe, const void *data, size_t size, const i
         case PROBE_FORGET:
                 if (size != sizeof(struct probe_forget))
                         return -EPROTO;
-                sweeper_forget(probe, ((const struct probe_forget *) data)->context_id, "its context is drained");
+                sweeper_forget(probe, ((const struct probe_forget *) data)->context_id,
+                                "its context is drained");
                 return 0;
         case PROBE_SETTINGS:
                 /* Each WATCH brings the grace of its context; nothing else is set here. */
@@ -364,7 +306,10 @@ static int link_receive(struct probe *probe)
                 struct cmsghdr align;
         } control;
         struct iovec iov = {.iov_base = &record, .iov_len = sizeof(record)};
-        struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+        struct msghdr message = {.msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = &control,
+                        .msg_controllen = sizeof(control)};
         int fds[PROBE_FDS + 1];
         size_t n_fds = 0;
         ssize_t n;

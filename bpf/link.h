@@ -10,8 +10,8 @@
 
 struct probe;
 
-/* The connection to ctxd (proto/probe-record.h). With an address it is made again whenever it is lost; a descriptor
- * that was inherited is the only one there will be, and its end is the program's. */
+/* The connection to ctxd (proto/probe-record.h). With an address it is made again whenever it is lost; a
+ * descriptor that was inherited is the only one there will be, and its end is the program's. */
 
 struct link_record {
         STAILQ_ENTRY(link_record) next;

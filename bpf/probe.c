@@ -2,10 +2,10 @@
 
 /* ctxd-probe: finds the threads that do not stop.
  *
- * It loads the BPF programs (membership, which ctxd keeps alive, and the sweeps), gives up its capabilities, and then
- * lives in one loop: records from ctxd, and a timer for the next sweep while a done context is watched. It is uid 0
- * for one reason: journald adds the unit, executable and user of a reported process for such a sender alone. Nothing
- * of ctxd waits for it; it may die and come back at any time. */
+ * It loads the BPF programs (membership, which ctxd keeps alive, and the sweeps), gives up its capabilities,
+ * and then lives in one loop: records from ctxd, and a timer for the next sweep while a done context is
+ * watched. It is uid 0 for one reason: journald adds the unit, executable and user of a reported process for
+ * such a sender alone. Nothing of ctxd waits for it; it may die and come back at any time. */
 
 #include <errno.h>
 #include <getopt.h>
@@ -79,11 +79,11 @@ finish:
 int main(int argc, char *argv[])
 {
         static const struct option options[] = {
-                {"connect", required_argument, NULL, 'c'},
-                {"fd", required_argument, NULL, 'f'},
-                {"help", no_argument, NULL, 'h'},
-                {"version", no_argument, NULL, 'v'},
-                {},
+                        {"connect", required_argument, NULL, 'c'},
+                        {"fd", required_argument, NULL, 'f'},
+                        {"help", no_argument, NULL, 'h'},
+                        {"version", no_argument, NULL, 'v'},
+                        {},
         };
         const char *address = CTXD_PROBE_SOCKET;
         int c, fd = -1, r;

@@ -82,7 +82,8 @@ static const char *err_text(const struct probe_watch *watch)
 
 static void describe_done(const struct probe_watch *watch, char *ret, size_t size)
 {
-        const char *how = watch->state == STATE_WORD_DEADLINE_EXCEEDED ? "reached its deadline" : "was canceled";
+        const char *how = watch->state == STATE_WORD_DEADLINE_EXCEEDED ? "reached its deadline"
+                                                                       : "was canceled";
 
         if (watch->cause[0] && strcmp(watch->cause, err_text(watch)) != 0)
                 snprintf(ret, size, "context %s %s (%s)", watch->path, how, watch->cause);
@@ -90,7 +91,8 @@ static void describe_done(const struct probe_watch *watch, char *ret, size_t siz
                 snprintf(ret, size, "context %s %s", watch->path, how);
 }
 
-static void add_common(struct entry *entry, const struct probe *probe, const struct leak *leak, const char *message_id)
+static void add_common(struct entry *entry, const struct probe *probe, const struct leak *leak,
+                const char *message_id)
 {
         const struct probe_watch *watch = &leak->watch->record;
         const struct probe_leak *record = &leak->record;
@@ -98,7 +100,8 @@ static void add_common(struct entry *entry, const struct probe *probe, const str
         entry_add(entry, "MESSAGE_ID=%s", message_id);
         entry_add(entry, "SYSLOG_IDENTIFIER=ctxd");
         entry_add(entry, "OBJECT_PID=%" PRIu32, record->pid);
-        /* So that `journalctl -u ctxd` shows it, as well as the log of the unit that journald finds for OBJECT_PID. */
+        /* So that `journalctl -u ctxd` shows it, as well as the log of the unit that journald finds for
+         * OBJECT_PID. */
         entry_add(entry, "OBJECT_SYSTEMD_UNIT=ctxd.service");
         entry_add(entry, "CTXD_CONTEXT=%s", watch->path);
         entry_add(entry, "CTXD_CONTEXT_ID=%" PRIu64, watch->context_id);
@@ -120,16 +123,22 @@ static void write_found(const struct leak *leak, uint32_t left_out, char *ret, s
         if (record->count > 1)
                 snprintf(more, sizeof(more), "; %" PRIu64 " threads are in this place", record->count);
         if (left_out > 0)
-                snprintf(missing, sizeof(missing), " (%" PRIu32 " reports about this process were left out)", left_out);
+                snprintf(missing, sizeof(missing), " (%" PRIu32 " reports about this process were left out)",
+                                left_out);
         if (record->kind == PROBE_LEAK_IGNORING) {
-                snprintf(ret, size, "%s[%" PRIu32 "/%" PRIu32 "] is still running %s after %s: it has taken %u%% of a CPU since%s%s",
-                                record->comm, record->pid, record->tid, after, done, leak->percent, more, missing);
+                snprintf(ret, size,
+                                "%s[%" PRIu32 "/%" PRIu32
+                                "] is still running %s after %s: it has taken %u%% of a CPU since%s%s",
+                                record->comm, record->pid, record->tid, after, done, leak->percent, more,
+                                missing);
                 return;
         }
         if (record->blocked_usec != UINT64_MAX)
-                snprintf(asleep, sizeof(asleep), ", asleep for %s", format_span(slept, sizeof(slept), record->blocked_usec));
-        snprintf(ret, size, "%s[%" PRIu32 "/%" PRIu32 "] is still blocked %s after %s: %s%s%s%s%s%s", record->comm, record->pid,
-                        record->tid, after, done, record->syscall_text[0] ? record->syscall_text : "in the kernel",
+                snprintf(asleep, sizeof(asleep), ", asleep for %s",
+                                format_span(slept, sizeof(slept), record->blocked_usec));
+        snprintf(ret, size, "%s[%" PRIu32 "/%" PRIu32 "] is still blocked %s after %s: %s%s%s%s%s%s",
+                        record->comm, record->pid, record->tid, after, done,
+                        record->syscall_text[0] ? record->syscall_text : "in the kernel",
                         record->waits_on[0] ? " on " : "", record->waits_on, asleep, more, missing);
 }
 
@@ -167,8 +176,9 @@ void report_resolved(struct probe *probe, const struct leak *leak, uint64_t now,
         entry_add(&entry, "CTXD_SINCE_DONE_USEC=%" PRIu64, after);
         entry_add_text(&entry, "CTXD_SYSCALL", record->syscall_text);
         describe_done(&leak->watch->record, done, sizeof(done));
-        snprintf(message, sizeof(message), "%s[%" PRIu32 "/%" PRIu32 "]: leak resolved after %s, %s; %s", record->comm,
-                        record->pid, record->tid, format_span(span, sizeof(span), after), how, done);
+        snprintf(message, sizeof(message), "%s[%" PRIu32 "/%" PRIu32 "]: leak resolved after %s, %s; %s",
+                        record->comm, record->pid, record->tid, format_span(span, sizeof(span), after), how,
+                        done);
         entry_send(&entry, SD_NOTICE, message);
 }
 

@@ -17,28 +17,29 @@ struct sample {
         __u32 pid; /* these four as the reader's pid namespace numbers them; 0: not in it */
         __u32 tid;
         __u32 ppid;
-        __u32 ptid; /* the thread that is its parent: the one that waits, after a vfork */
+        __u32 ptid;  /* the thread that is its parent: the one that waits, after a vfork */
         __u32 state; /* the kernel's __state: 0 runs, bits 0 and 1 sleep */
         __u32 flags; /* PF_* */
         __u32 exit_state;
         __u32 ptrace;
         __u64 jobctl;
-        __u32 core; /* its process is dumping core */
+        __u32 core;  /* its process is dumping core */
         __u32 vfork; /* its parent waits until it execs or exits */
         __u64 nvcsw;
         __u64 nivcsw;
         __u64 start_nsec; /* CLOCK_BOOTTIME */
         __u64 leader_start_nsec;
         __u64 runtime_nsec; /* on the CPU, ever */
-        __u64 slept_nsec; /* since it last left the CPU, if it is asleep; UINT64_MAX: not known */
-        __s64 syscall; /* -1: none */
+        __u64 slept_nsec;   /* since it last left the CPU, if it is asleep; UINT64_MAX: not known */
+        __s64 syscall;      /* -1: none */
         __u64 args[6];
         __u64 ip;
         __u64 sp;
         char comm[16];
 };
 
-/* The same, and what is asked of leaked threads only. The symbols of the frames follow as text, a line each. */
+/* The same, and what is asked of leaked threads only. The symbols of the frames follow as text, a line each.
+ */
 struct evidence {
         struct sample sample;
         __u64 nvcsw_after;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The sweeps: when, and what follows from them. A sample is worth nothing if the machine was suspended since the one
- * before, and a verdict must wait where the probe itself was late: a thread that was to wake may not have had its turn
- * either. Nothing is looked at while nothing is watched. */
+/* The sweeps: when, and what follows from them. A sample is worth nothing if the machine was suspended since
+ * the one before, and a verdict must wait where the probe itself was late: a thread that was to wake may not
+ * have had its turn either. Nothing is looked at while nothing is watched. */
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "bpf/chain.h"
 #include "bpf/probe.h"
-#include "bpf/syscall.h"
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
 
@@ -21,7 +21,6 @@
 #define LATE_USEC UINT64_C(100000)
 #define LATE_WAIT_USEC UINT64_C(1000000)
 #define SUSPEND_USEC INT64_C(20000)
-#define WAIT_CHAIN_MAX 64
 
 static uint64_t min_usec(uint64_t a, uint64_t b)
 {
@@ -39,69 +38,6 @@ static int64_t suspended_usec(void)
 
         clock_gettime(CLOCK_MONOTONIC, &ts);
         return (int64_t) now_boottime_usec() - (ts.tv_sec * 1000000 + ts.tv_nsec / 1000);
-}
-
-/* Who waits for whom */
-
-static int compare_parent(const void *a, const void *b)
-{
-        const struct sample *x = a, *y = b;
-
-        return x->ppid < y->ppid ? -1 : x->ppid > y->ppid;
-}
-
-static bool is_alive(const struct sample *sample)
-{
-        return sample->exit_state == 0 && !(sample->flags & 0x4 /* PF_EXITING */);
-}
-
-/* Whether `waiter` waits for the process of `child`, which is a child of its process. */
-static bool waits_for(const struct sample *waiter, const struct sample *child)
-{
-        int32_t pid = (int32_t) waiter->args[0];
-
-        if (child->ppid != waiter->pid || child->pid == waiter->pid || !is_alive(child))
-                return false;
-        switch (syscall_kind(waiter->syscall)) {
-        case SYSCALL_WAIT4:
-                return pid <= 0 || (uint32_t) pid == child->pid;
-        case SYSCALL_WAITID: /* (P_PID, pid), else any or a group; a pidfd is taken for any */
-                return pid != 1 || (uint32_t) waiter->args[1] == child->pid;
-        case SYSCALL_VFORK:
-                return child->vfork && child->ptid == waiter->tid;
-        default:
-                return false;
-        }
-}
-
-const struct sample *sweeper_awaited(const struct probe *probe, const struct sample *sample)
-{
-        const struct sweeper *s = &probe->sweeper;
-        size_t low = 0, high = s->n_samples;
-
-        while (low < high) {
-                size_t middle = low + (high - low) / 2;
-
-                if (s->samples[middle].ppid < sample->pid)
-                        low = middle + 1;
-                else
-                        high = middle;
-        }
-        for (; low < s->n_samples && s->samples[low].ppid == sample->pid; low++)
-                if (waits_for(sample, &s->samples[low]))
-                        return &s->samples[low];
-        return NULL;
-}
-
-const struct sample *sweeper_waiter(const struct probe *probe, const struct sample *child)
-{
-        const struct sweeper *s = &probe->sweeper;
-
-        for (size_t i = 0; i < s->n_samples; i++)
-                if (s->samples[i].pid == child->ppid && sample_activity(&s->samples[i]) == ACTIVITY_SLEEPS &&
-                                waits_for(&s->samples[i], child))
-                        return &s->samples[i];
-        return NULL;
 }
 
 /* A sweep */
@@ -152,8 +88,7 @@ static void update_threads(struct probe *probe, uint64_t begin, uint64_t end, bo
                 if (suspended)
                         thread_clock_restart(&thread->clock, sample, end);
         }
-        HASH_ITER(hh, probe->watches.threads, thread, next)
-        {
+        HASH_ITER (hh, probe->watches.threads, thread, next) {
                 if (thread->sweep != s->number) {
                         s->changed_usec = end;
                         drop_thread(probe, thread, "it has left");
@@ -167,9 +102,11 @@ static void accuse_blocked(struct probe *probe, struct thread *thread)
         struct evidence evidence = {};
         char stack[sizeof(((struct leak *) NULL)->stack)] = "";
 
-        if (probe->backend->ops->evidence(probe->backend, &thread->sample, &evidence, stack, sizeof(stack)) < 0)
+        if (probe->backend->ops->evidence(probe->backend, &thread->sample, &evidence, stack, sizeof(stack)) <
+                        0)
                 return;
-        if (evidence.sample.start_nsec != thread->sample.start_nsec || evidence.sample.tid != thread->sample.tid ||
+        if (evidence.sample.start_nsec != thread->sample.start_nsec ||
+                        evidence.sample.tid != thread->sample.tid ||
                         evidence.sample.context_id != thread->sample.context_id ||
                         evidence.nvcsw_after + evidence.nivcsw_after != thread->clock.switches ||
                         sample_activity(&evidence.sample) != ACTIVITY_SLEEPS)
@@ -181,10 +118,10 @@ static void accuse_blocked(struct probe *probe, struct thread *thread)
 
 static void judge_blocked(struct probe *probe, uint64_t begin)
 {
+        const struct sweeper *s = &probe->sweeper;
         struct thread *thread, *next;
 
-        HASH_ITER(hh, probe->watches.threads, thread, next)
-        {
+        HASH_ITER (hh, probe->watches.threads, thread, next) {
                 const struct probe_watch *record = &thread->watch->record;
 
                 if (thread->leak && thread->leak->key.kind == PROBE_LEAK_BLOCKED)
@@ -192,7 +129,7 @@ static void judge_blocked(struct probe *probe, uint64_t begin)
                 if (begin < thread_clock_blocked_at(&thread->clock, record->done_usec, record->grace_usec))
                         continue;
                 /* Where one waits for another, that other one is to blame. */
-                if (sweeper_awaited(probe, &thread->sample))
+                if (chain_awaited(s->samples, s->n_samples, &thread->sample))
                         continue;
                 accuse_blocked(probe, thread);
         }
@@ -211,11 +148,11 @@ struct suspect {
 
 static void judge_ignoring(struct probe *probe, uint64_t now)
 {
+        const struct sweeper *s = &probe->sweeper;
         struct suspect *suspects = NULL, *suspect, *following;
         struct thread *thread, *next;
 
-        HASH_ITER(hh, probe->watches.threads, thread, next)
-        {
+        HASH_ITER (hh, probe->watches.threads, thread, next) {
                 const struct probe_watch *record = &thread->watch->record;
                 unsigned int percent = 0;
 
@@ -232,18 +169,19 @@ static void judge_ignoring(struct probe *probe, uint64_t now)
                 } else {
                         HASH_ADD(hh, suspects, key, sizeof(suspect->key), suspect);
                 }
-                if (thread->leak || sample_activity(&thread->sample) == ACTIVITY_HELD || sweeper_awaited(probe, &thread->sample))
+                if (thread->leak || sample_activity(&thread->sample) == ACTIVITY_HELD ||
+                                chain_awaited(s->samples, s->n_samples, &thread->sample))
                         suspect->excused = true;
-                else if (thread_clock_ignoring(&thread->clock, &thread->sample, now, record->done_usec, record->grace_usec,
-                                         &percent) &&
+                else if (thread_clock_ignoring(&thread->clock, &thread->sample, now, record->done_usec,
+                                         record->grace_usec, &percent) &&
                                 (!suspect->thread || percent > suspect->percent ||
-                                                (percent == suspect->percent && thread->key.tid == thread->key.pid))) {
+                                                (percent == suspect->percent &&
+                                                                thread->key.tid == thread->key.pid))) {
                         suspect->thread = thread;
                         suspect->percent = percent;
                 }
         }
-        HASH_ITER(hh, suspects, suspect, following)
-        {
+        HASH_ITER (hh, suspects, suspect, following) {
                 if (suspect->thread && !suspect->excused)
                         leak_join(probe, suspect->thread, PROBE_LEAK_IGNORING, NULL, "", suspect->percent);
                 HASH_DELETE(hh, suspects, suspect);
@@ -254,18 +192,18 @@ static void judge_ignoring(struct probe *probe, uint64_t now)
 static void tell_swept(struct probe *probe, uint64_t begin, uint64_t end)
 {
         struct probe_swept record = {
-                .header = {.type = PROBE_SWEPT, .size = sizeof(record)},
-                .when_usec = begin,
-                .took_usec = end - begin,
-                .threads = (uint32_t) probe->sweeper.n_samples,
-                .leaks = probe->leaks.open,
+                        .header = {.type = PROBE_SWEPT, .size = sizeof(record)},
+                        .when_usec = begin,
+                        .took_usec = end - begin,
+                        .threads = (uint32_t) probe->sweeper.n_samples,
+                        .leaks = probe->leaks.open,
         };
 
         link_send(probe, &record, sizeof(record));
 }
 
-/* When the next sweep is due: the first verdict, or in half a grace, to see who has left; seldom where nothing has
- * changed for long. */
+/* When the next sweep is due: the first verdict, or in half a grace, to see who has left; seldom where
+ * nothing has changed for long. */
 static uint64_t next_sweep(const struct probe *probe, uint64_t now)
 {
         const struct sweeper *s = &probe->sweeper;
@@ -274,8 +212,7 @@ static uint64_t next_sweep(const struct probe *probe, uint64_t now)
         struct watch *watch, *next_watch;
 
         settled = min_usec((now - s->changed_usec) / 8, INTERVAL_IDLE_USEC);
-        HASH_ITER(hh, probe->watches.by_id, watch, next_watch)
-        {
+        HASH_ITER (hh, probe->watches.by_id, watch, next_watch) {
                 uint64_t grace = watch->record.grace_usec, interval;
 
                 if (watch->baseline_usec > 0) {
@@ -289,15 +226,15 @@ static uint64_t next_sweep(const struct probe *probe, uint64_t now)
                 if (watch->record.done_usec + grace > now)
                         at = min_usec(at, watch->record.done_usec + grace);
         }
-        HASH_ITER(hh, probe->watches.threads, thread, next_thread)
-        {
+        HASH_ITER (hh, probe->watches.threads, thread, next_thread) {
                 const struct probe_watch *record = &thread->watch->record;
                 uint64_t due;
 
                 if (thread->leak)
                         continue;
                 due = thread_clock_blocked_at(&thread->clock, record->done_usec, record->grace_usec);
-                if (due != UINT64_MAX && due > now) /* one that was due and excused comes with the next interval */
+                if (due != UINT64_MAX &&
+                                due > now) /* one that was due and excused comes with the next interval */
                         at = min_usec(at, max_usec(due, s->not_before_usec));
         }
         if (s->not_before_usec > now)
@@ -326,7 +263,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
         struct watch *watch, *next;
         uint64_t begin = now_boottime_usec(), end;
         int64_t offset = suspended_usec();
-        bool suspended = offset - s->suspended_usec > SUSPEND_USEC || s->suspended_usec - offset > SUSPEND_USEC;
+        bool suspended = offset - s->suspended_usec > SUSPEND_USEC ||
+                         s->suspended_usec - offset > SUSPEND_USEC;
         int r;
 
         (void) source;
@@ -344,11 +282,9 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                 log_warning("a sweep has failed: %s", strerror(-r));
                 return plan(probe, end + INTERVAL_MAX_USEC);
         }
-        if (s->n_samples > 0)
-                qsort(s->samples, s->n_samples, sizeof(*s->samples), compare_parent);
+        chain_sort(s->samples, s->n_samples);
         update_threads(probe, begin, end, suspended);
-        HASH_ITER(hh, probe->watches.by_id, watch, next)
-        {
+        HASH_ITER (hh, probe->watches.by_id, watch, next) {
                 if (watch->baseline_usec <= begin)
                         watch->baseline_usec = 0;
         }
@@ -382,12 +318,11 @@ void sweeper_deinit(struct probe *probe)
         struct watch *watch, *next_watch;
 
         leaks_deinit(&probe->leaks);
-        HASH_ITER(hh, probe->watches.threads, thread, next_thread)
-        {
+        HASH_ITER (hh, probe->watches.threads, thread, next_thread) {
                 thread->leak = NULL;
                 thread_free(&probe->watches, thread);
         }
-        HASH_ITER(hh, probe->watches.by_id, watch, next_watch)
+        HASH_ITER (hh, probe->watches.by_id, watch, next_watch)
                 watch_free(&probe->watches, watch);
         probe->sweeper.timer = sd_event_source_disable_unref(probe->sweeper.timer);
         free(probe->sweeper.samples);
@@ -425,8 +360,7 @@ void sweeper_forget(struct probe *probe, uint64_t context_id, const char *how)
 
         if (!watch)
                 return;
-        HASH_ITER(hh, probe->watches.threads, thread, next)
-        {
+        HASH_ITER (hh, probe->watches.threads, thread, next) {
                 if (thread->watch == watch)
                         drop_thread(probe, thread, how);
         }
@@ -439,7 +373,7 @@ void sweeper_pause(struct probe *probe)
 {
         struct watch *watch, *next;
 
-        HASH_ITER(hh, probe->watches.by_id, watch, next)
+        HASH_ITER (hh, probe->watches.by_id, watch, next)
                 watch->confirmed = false;
         (void) plan(probe, UINT64_MAX);
 }

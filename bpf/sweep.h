@@ -14,7 +14,7 @@ struct probe_watch;
 /* One timer for all watched contexts: a sweep, the verdicts, the reports, and when to look again. */
 struct sweeper {
         sd_event_source *timer;
-        uint64_t planned_usec;    /* UINT64_MAX: no sweep is planned */
+        uint64_t planned_usec; /* UINT64_MAX: no sweep is planned */
         uint64_t number;
         uint64_t changed_usec;    /* when a sweep last found something new */
         uint64_t not_before_usec; /* no verdict earlier */
@@ -32,8 +32,3 @@ void sweeper_forget(struct probe *probe, uint64_t context_id, const char *how);
 /* The connection was lost, or is there again. */
 void sweeper_pause(struct probe *probe);
 void sweeper_resume(struct probe *probe);
-
-/* A member process, seen by the last sweep, that this thread waits for; NULL: none, or it waits for something else. */
-const struct sample *sweeper_awaited(const struct probe *probe, const struct sample *sample);
-/* A thread of the last sweep that waits for that process. */
-const struct sample *sweeper_waiter(const struct probe *probe, const struct sample *child);

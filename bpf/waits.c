@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bpf/chain.h"
 #include "bpf/probe.h"
 #include "bpf/syscall.h"
 #include "bpf/waits.h"
@@ -72,8 +73,8 @@ static void name_fds(struct probe *probe, const struct evidence *evidence, char 
 
                 if (evidence->pollfds[i].fd < 0)
                         continue;
-                if (probe->backend->ops->describe(probe->backend, &evidence->sample, evidence->pollfds[i].fd, target,
-                                    sizeof(target)) < 0)
+                if (probe->backend->ops->describe(probe->backend, &evidence->sample, evidence->pollfds[i].fd,
+                                    target, sizeof(target)) < 0)
                         snprintf(target, sizeof(target), "unknown");
                 snprintf(text, sizeof(text), "%s%d: %s", ret[0] ? ", " : "", evidence->pollfds[i].fd, target);
                 append(ret, size, text);
@@ -88,7 +89,8 @@ void waits_on(struct probe *probe, const struct evidence *evidence, char *ret, s
         ret[0] = 0;
         switch (syscall_kind(sample->syscall)) {
         case SYSCALL_FD:
-                if (probe->backend->ops->describe(probe->backend, sample, (int) sample->args[0], ret, size) < 0)
+                if (probe->backend->ops->describe(probe->backend, sample, (int) sample->args[0], ret, size) <
+                                0)
                         ret[0] = 0;
                 break;
         case SYSCALL_POLL:
@@ -123,9 +125,9 @@ static void why_signal(const struct sample *sample, char *ret, size_t size)
         static const struct {
                 const char *key, *text;
         } sets[] = {
-                {"SigBlk:", "SIGTERM is blocked"},
-                {"SigIgn:", "SIGTERM is ignored"},
-                {"SigCgt:", "SIGTERM is caught"},
+                        {"SigBlk:", "SIGTERM is blocked"},
+                        {"SigIgn:", "SIGTERM is ignored"},
+                        {"SigCgt:", "SIGTERM is caught"},
         };
         char path[64], status[8192];
         _cleanup_close_ int fd = -1;
@@ -151,6 +153,7 @@ static void why_signal(const struct sample *sample, char *ret, size_t size)
 
 void waits_why(struct probe *probe, const struct sample *sample, char *ret, size_t size)
 {
+        const struct sweeper *s = &probe->sweeper;
         const struct sample *child = sample, *waiter;
         char chain[256] = "";
 
@@ -160,10 +163,11 @@ void waits_why(struct probe *probe, const struct sample *sample, char *ret, size
         else
                 why_signal(sample, ret, size);
 
-        for (int i = 0; i < CHAIN_MAX && (waiter = sweeper_waiter(probe, child)); i++) {
+        for (int i = 0; i < CHAIN_MAX && (waiter = chain_waiter(s->samples, s->n_samples, child)); i++) {
                 char text[64];
 
-                snprintf(text, sizeof(text), "%s%s[%u]", i > 0 ? ", for which waits " : "", waiter->comm, waiter->pid);
+                snprintf(text, sizeof(text), "%s%s[%u]", i > 0 ? ", for which waits " : "", waiter->comm,
+                                waiter->pid);
                 append(chain, sizeof(chain), text);
                 child = waiter;
         }

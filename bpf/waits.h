@@ -7,7 +7,8 @@
 
 struct probe;
 
-/* The texts of a report: what a thread does, on what, and why the signal did not end it. Empty where it is not known. */
+/* The texts of a report: what a thread does, on what, and why the signal did not end it. Empty where it is
+ * not known. */
 void waits_syscall(const struct sample *sample, char *ret, size_t size);
 void waits_on(struct probe *probe, const struct evidence *evidence, char *ret, size_t size);
 void waits_why(struct probe *probe, const struct sample *sample, char *ret, size_t size);

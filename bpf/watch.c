@@ -5,7 +5,8 @@
 
 #include "bpf/watch.h"
 
-int watches_add(struct watches *watches, const struct probe_watch *record, uint64_t baseline_usec, struct watch **ret)
+int watches_add(struct watches *watches, const struct probe_watch *record, uint64_t baseline_usec,
+                struct watch **ret)
 {
         struct watch *watch = watches_get(watches, record->context_id);
         int added = 0;
@@ -47,10 +48,10 @@ void watch_free(struct watches *watches, struct watch *watch)
 struct thread *watches_thread(struct watches *watches, struct watch *watch, const struct sample *sample)
 {
         struct thread_key key = {
-                .context_id = sample->context_id,
-                .start_nsec = sample->start_nsec,
-                .pid = sample->pid,
-                .tid = sample->tid,
+                        .context_id = sample->context_id,
+                        .start_nsec = sample->start_nsec,
+                        .pid = sample->pid,
+                        .tid = sample->tid,
         };
         struct thread *thread;
 

@@ -47,7 +47,8 @@ struct watches {
 };
 
 /* 1: new, 0: known before, and brought up to date. */
-int watches_add(struct watches *watches, const struct probe_watch *record, uint64_t baseline_usec, struct watch **ret);
+int watches_add(struct watches *watches, const struct probe_watch *record, uint64_t baseline_usec,
+                struct watch **ret);
 struct watch *watches_get(const struct watches *watches, uint64_t context_id);
 /* Its threads must have been freed. */
 void watch_free(struct watches *watches, struct watch *watch);

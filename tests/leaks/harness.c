@@ -79,11 +79,11 @@ void wait_for_state(pid_t pid, pid_t tid, const char *letters)
 static void send_welcome(struct harness *h, enum probe_backend backend, const int *kept)
 {
         struct probe_welcome welcome = {
-                .header = {PROBE_WELCOME, sizeof(welcome)},
-                .version = PROBE_PROTOCOL_VERSION,
-                .kept = kept ? PROBE_FDS : 0,
-                .backend = backend,
-                .grace_usec = 5000000,
+                        .header = {PROBE_WELCOME, sizeof(welcome)},
+                        .version = PROBE_PROTOCOL_VERSION,
+                        .kept = kept ? PROBE_FDS : 0,
+                        .backend = backend,
+                        .grace_usec = 5000000,
         };
         union {
                 char buffer[CMSG_SPACE(sizeof(int) * PROBE_FDS)];
@@ -113,7 +113,10 @@ static void receive_hello(struct harness *h)
                 struct cmsghdr align;
         } control = {};
         struct iovec iov = {&h->hello, sizeof(h->hello)};
-        struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+        struct msghdr message = {.msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = &control,
+                        .msg_controllen = sizeof(control)};
         struct pollfd p = {.fd = h->socket, .events = POLLIN};
         struct cmsghdr *c;
 
@@ -240,7 +243,8 @@ static bool never(struct harness *h, const void *arg)
         return false;
 }
 
-bool harness_wait(struct harness *h, uint64_t usec, bool (*done)(struct harness *h, const void *arg), const void *arg)
+bool harness_wait(struct harness *h, uint64_t usec, bool (*done)(struct harness *h, const void *arg),
+                const void *arg)
 {
         uint64_t until = now_boottime_usec() + usec;
         static char buffer[65536];
@@ -387,18 +391,19 @@ int32_t harness_listed(struct harness *h, uint32_t slot)
         return found;
 }
 
-static void send_watch(struct harness *h, uint64_t context_id, uint32_t slot, uint64_t grace_usec, const pid_t *pids, size_t n)
+static void send_watch(struct harness *h, uint64_t context_id, uint32_t slot, uint64_t grace_usec,
+                const pid_t *pids, size_t n)
 {
         struct probe_watch watch = {
-                .header = {PROBE_WATCH, sizeof(watch)},
-                .context_id = context_id,
-                .slot = slot,
-                .state = STATE_WORD_CANCELED,
-                .done_usec = now_boottime_usec(),
-                .grace_usec = grace_usec,
-                .error = ECANCELED,
-                .by_comm = "test",
-                .cause = "client went away",
+                        .header = {PROBE_WATCH, sizeof(watch)},
+                        .context_id = context_id,
+                        .slot = slot,
+                        .state = STATE_WORD_CANCELED,
+                        .done_usec = now_boottime_usec(),
+                        .grace_usec = grace_usec,
+                        .error = ECANCELED,
+                        .by_comm = "test",
+                        .cause = "client went away",
         };
 
         snprintf(watch.path, sizeof(watch.path), "test/context-%u", slot);
@@ -413,7 +418,8 @@ void harness_cancel(struct harness *h, uint32_t slot, uint64_t grace_usec)
         send_watch(h, CONTEXT_OF(slot), slot, grace_usec, NULL, 0);
 }
 
-void harness_cancel_pids(struct harness *h, uint64_t context_id, uint64_t grace_usec, const pid_t *pids, size_t n)
+void harness_cancel_pids(
+                struct harness *h, uint64_t context_id, uint64_t grace_usec, const pid_t *pids, size_t n)
 {
         send_watch(h, context_id, 0, grace_usec, pids, n);
 }
@@ -448,7 +454,8 @@ const struct probe_leak *harness_leak(struct harness *h, pid_t pid, uint64_t use
 static bool has_resolved(struct harness *h, const void *arg)
 {
         for (size_t i = 0; i < h->n_records; i++)
-                if (h->records[i].type == PROBE_RESOLVED && h->records[i].resolved.leak_id == *(const uint64_t *) arg)
+                if (h->records[i].type == PROBE_RESOLVED &&
+                                h->records[i].resolved.leak_id == *(const uint64_t *) arg)
                         return true;
         return false;
 }
@@ -504,7 +511,8 @@ static bool is_refused(void)
         Suite *suite = suite_create("backend");
         TCase *tc = tcase_create("backend");
 
-        found_hello = mmap(NULL, sizeof(*found_hello), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        found_hello = mmap(NULL, sizeof(*found_hello), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+                        0);
         if (found_hello == MAP_FAILED)
                 abort();
         tcase_set_timeout(tc, 60);

@@ -10,8 +10,8 @@
 #include "proto/membership.h"
 #include "proto/probe-record.h"
 
-/* Plays ctxd for a ctxd-probe that it starts: hands out contexts, attaches processes to them, ends them, and reads what
- * the probe reports. Whatever goes wrong in it fails the test. */
+/* Plays ctxd for a ctxd-probe that it starts: hands out contexts, attaches processes to them, ends them, and
+ * reads what the probe reports. Whatever goes wrong in it fails the test. */
 
 #define HARNESS_RECORDS_MAX 256
 
@@ -54,7 +54,8 @@ void harness_kill_probe(struct harness *h);
 /* A new context: its slot. The context's id is 1000 + slot. */
 uint32_t harness_context(struct harness *h);
 #define CONTEXT_OF(slot) (1000 + (uint64_t) (slot))
-/* What ctxd does for Attach: request, adopt until nothing is left, verify. Returns false if the process has gone. */
+/* What ctxd does for Attach: request, adopt until nothing is left, verify. Returns false if the process has
+ * gone. */
 bool harness_attach(struct harness *h, pid_t pid, uint32_t slot);
 /* Only the request, without adopt. */
 void harness_request(struct harness *h, pid_t pid, uint32_t slot);
@@ -69,10 +70,12 @@ int32_t harness_live(struct harness *h, uint32_t slot);
 int32_t harness_listed(struct harness *h, uint32_t slot);
 
 void harness_cancel(struct harness *h, uint32_t slot, uint64_t grace_usec);
-void harness_cancel_pids(struct harness *h, uint64_t context_id, uint64_t grace_usec, const pid_t *pids, size_t n);
+void harness_cancel_pids(
+                struct harness *h, uint64_t context_id, uint64_t grace_usec, const pid_t *pids, size_t n);
 void harness_forget(struct harness *h, uint32_t slot);
 /* Takes in what the probe and the ring buffer have to say for so long, or until done() says so. */
-bool harness_wait(struct harness *h, uint64_t usec, bool (*done)(struct harness *h, const void *arg), const void *arg);
+bool harness_wait(struct harness *h, uint64_t usec, bool (*done)(struct harness *h, const void *arg),
+                const void *arg);
 /* Waits for a record about a process; NULL after the time is up. */
 const struct probe_leak *harness_leak(struct harness *h, pid_t pid, uint64_t usec);
 const struct probe_resolved *harness_resolved(struct harness *h, uint64_t leak_id, uint64_t usec);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What the journal is told, read from a socket in the journal's place, in a mount namespace of the test's own; and the
- * numbers that a probe in a pid namespace tells. */
+/* What the journal is told, read from a socket in the journal's place, in a mount namespace of the test's
+ * own; and the numbers that a probe in a pid namespace tells. */
 
 #include <errno.h>
 #include <poll.h>
@@ -129,7 +129,8 @@ START_TEST(entries)
         has_line(entry, "\nCTXD_BACKEND=bpf\n");
         snprintf(message, sizeof(message), "\nMESSAGE=test-journal[%d/%d] is still blocked ", pid, pid);
         has_line(entry, "%s", message);
-        has_line(entry, " after context test/context-%u was canceled (client went away): read(%d) on pipe:[", slot, silent[0]);
+        has_line(entry, " after context test/context-%u was canceled (client went away): read(%d) on pipe:[",
+                        slot, silent[0]);
 
         /* It is said again while it lasts. */
         entry = next_entry(fd, CTXD_MESSAGE_LEAK_FOUND);

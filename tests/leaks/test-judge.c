@@ -22,21 +22,21 @@ START_TEST(activity)
                 struct sample sample;
                 enum activity activity;
         } cases[] = {
-                {{.state = 0}, ACTIVITY_RUNS},
-                {{.state = 0x1}, ACTIVITY_SLEEPS},
-                {{.state = 0x2001}, ACTIVITY_SLEEPS}, /* freezable */
-                {{.state = 0x2}, ACTIVITY_SLEEPS},
-                {{.state = 0x2102}, ACTIVITY_SLEEPS},
-                {{.state = 0x104, .jobctl = 0x4000000}, ACTIVITY_HELD},
-                {{.state = 0x8, .jobctl = 0x8000000, .ptrace = 1}, ACTIVITY_HELD},
-                {{.state = 0x1, .ptrace = 0x10001}, ACTIVITY_SLEEPS}, /* traced, but let run */
-                {{.state = 0x2001, .jobctl = 0x800000}, ACTIVITY_HELD},
-                {{.state = 0x8000}, ACTIVITY_HELD},
-                {{.state = 0x1, .flags = 0x200, .core = 1}, ACTIVITY_HELD},
-                {{.state = 0x2402, .flags = 0x8}, ACTIVITY_HELD},
-                {{.state = 0x1, .core = 1}, ACTIVITY_HELD},
-                {{.state = 0x80, .exit_state = 0x20}, ACTIVITY_HELD},
-                {{.state = 0x1, .flags = 0x4}, ACTIVITY_HELD},
+                        {{.state = 0}, ACTIVITY_RUNS},
+                        {{.state = 0x1}, ACTIVITY_SLEEPS},
+                        {{.state = 0x2001}, ACTIVITY_SLEEPS}, /* freezable */
+                        {{.state = 0x2}, ACTIVITY_SLEEPS},
+                        {{.state = 0x2102}, ACTIVITY_SLEEPS},
+                        {{.state = 0x104, .jobctl = 0x4000000}, ACTIVITY_HELD},
+                        {{.state = 0x8, .jobctl = 0x8000000, .ptrace = 1}, ACTIVITY_HELD},
+                        {{.state = 0x1, .ptrace = 0x10001}, ACTIVITY_SLEEPS}, /* traced, but let run */
+                        {{.state = 0x2001, .jobctl = 0x800000}, ACTIVITY_HELD},
+                        {{.state = 0x8000}, ACTIVITY_HELD},
+                        {{.state = 0x1, .flags = 0x200, .core = 1}, ACTIVITY_HELD},
+                        {{.state = 0x2402, .flags = 0x8}, ACTIVITY_HELD},
+                        {{.state = 0x1, .core = 1}, ACTIVITY_HELD},
+                        {{.state = 0x80, .exit_state = 0x20}, ACTIVITY_HELD},
+                        {{.state = 0x1, .flags = 0x4}, ACTIVITY_HELD},
         };
 
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)

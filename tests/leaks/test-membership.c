@@ -99,8 +99,8 @@ static char *const sleep_argv[] = {(char *) "sleep", (char *) "1000", NULL};
 
 enum way { WAY_FORK, WAY_VFORK, WAY_SPAWN, WAY_PARENT, WAY_DOUBLE, WAY_THREAD, WAY_PIDNS, WAYS };
 
-static const char *const way_names[WAYS] = {
-        "fork", "vfork and exec", "posix_spawn", "clone(CLONE_PARENT)", "double fork and setsid", "thread", "new pid namespace"};
+static const char *const way_names[WAYS] = {"fork", "vfork and exec", "posix_spawn", "clone(CLONE_PARENT)",
+                "double fork and setsid", "thread", "new pid namespace"};
 
 static void make_all_ways(void *arg)
 {

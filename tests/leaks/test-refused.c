@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Where BPF is refused, the probe says why, once, and goes by /proc; where it is not wanted, it stays out of the way. */
+/* Where BPF is refused, the probe says why, once, and goes by /proc; where it is not wanted, it stays out of
+ * the way. */
 
 #include <linux/capability.h>
 #include <signal.h>

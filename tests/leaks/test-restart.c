@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The probe dies; membership goes on by what ctxd keeps, and the next probe finds what there is to find. ctxd goes away
- * and comes back; the probe finds it again. */
+/* The probe dies; membership goes on by what ctxd keeps, and the next probe finds what there is to find. ctxd
+ * goes away and comes back; the probe finds it again. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -111,9 +111,9 @@ END_TEST
 static int accept_probe(int listener, enum probe_backend backend, struct probe_hello *ret)
 {
         struct probe_welcome welcome = {
-                .header = {PROBE_WELCOME, sizeof(welcome)},
-                .version = PROBE_PROTOCOL_VERSION,
-                .backend = backend,
+                        .header = {PROBE_WELCOME, sizeof(welcome)},
+                        .version = PROBE_PROTOCOL_VERSION,
+                        .backend = backend,
         };
         struct pollfd p = {.fd = listener, .events = POLLIN};
         int fd;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Counts and membership while everything forks, exits, is attached and moved at once. Each storm is bounded in time;
- * what is checked afterwards is exact. */
+/* Counts and membership while everything forks, exits, is attached and moved at once. Each storm is bounded
+ * in time; what is checked afterwards is exact. */
 
 #include <pthread.h>
 #include <sched.h>
@@ -75,7 +75,8 @@ static void fork_in_a_row(void *arg)
                 pause();
 }
 
-/* An attach in the middle of it takes in each child that was begun after it, and none that was born before. */
+/* An attach in the middle of it takes in each child that was begun after it, and none that was born before.
+ */
 START_TEST(attach_loses_nothing)
 {
         uint64_t until = now_nsec() + STORM_USEC * 1000;
@@ -102,15 +103,21 @@ START_TEST(attach_loses_nothing)
                         bool is_member = false;
 
                         for (size_t k = 0; k < n; k++)
-                                if (tasks[k].pid == (uint32_t) s->children[i].pid && tasks[k].value.slot == slot)
+                                if (tasks[k].pid == (uint32_t) s->children[i].pid &&
+                                                tasks[k].value.slot == slot)
                                         is_member = true;
                         if (s->children[i].before >= since) {
                                 after++;
-                                ck_assert_msg(is_member, "round %d: child %d, begun %llu ns after the attach, is no member",
-                                                rounds, i, (unsigned long long) (s->children[i].before - since));
+                                ck_assert_msg(is_member,
+                                                "round %d: child %d, begun %llu ns after the attach, is no "
+                                                "member",
+                                                rounds, i,
+                                                (unsigned long long) (s->children[i].before - since));
                         } else if (i + 1 < CHILDREN && s->children[i + 1].before < late) {
                                 before++;
-                                ck_assert_msg(!is_member, "round %d: child %d was there before, and is a member", rounds, i);
+                                ck_assert_msg(!is_member,
+                                                "round %d: child %d was there before, and is a member",
+                                                rounds, i);
                         }
                 }
                 free(tasks);
@@ -217,7 +224,8 @@ START_TEST(counts_survive_moves)
         for (int i = 0; i < 3; i++) {
                 for (int k = 0; k < 500 && harness_live(&h, slots[i]) != 0; k++)
                         sleep_usec(10000);
-                ck_assert_msg(harness_live(&h, slots[i]) == 0, "live of slot %u is %d", slots[i], harness_live(&h, slots[i]));
+                ck_assert_msg(harness_live(&h, slots[i]) == 0, "live of slot %u is %d", slots[i],
+                                harness_live(&h, slots[i]));
         }
 }
 END_TEST

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Who is reported, and who is not: laws 37 to 39. Times are wide; each test which expects silence has a leak beside it
- * that must be reported, so that silence means something. */
+/* Who is reported, and who is not: laws 37 to 39. Times are wide; each test which expects silence has a leak
+ * beside it that must be reported, so that silence means something. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -98,7 +98,8 @@ START_TEST(blocked_read)
         ck_assert_int_gt(readlink(expected, target, sizeof(target) - 1), 0);
         ck_assert_str_eq(leak->waits_on, target);
         ck_assert_str_eq(leak->why, "SIGTERM is ignored");
-        ck_assert_msg(strstr(leak->kernel_stack, "pipe_read") != NULL, "the kernel stack is:\n%s", leak->kernel_stack);
+        ck_assert_msg(strstr(leak->kernel_stack, "pipe_read") != NULL, "the kernel stack is:\n%s",
+                        leak->kernel_stack);
         ck_assert_uint_ge(leak->since_done_usec, GRACE_USEC);
         ck_assert_uint_ge(leak->blocked_usec, leak->since_done_usec + 500000);
         ck_assert_uint_lt(leak->blocked_usec, leak->since_done_usec + PATIENCE_USEC);
@@ -215,8 +216,8 @@ static bool was_reported(pid_t pid)
 START_TEST(silence)
 {
         enum { STOPPED, TRACED, LEAVES, LINGERS, STRANGER, HELD, QUIET };
-        static const char *const names[QUIET] = {
-                "stopped", "traced", "woken by its poll", "waking again and again", "no member", "parent of a stopped child"};
+        static const char *const names[QUIET] = {"stopped", "traced", "woken by its poll",
+                        "waking again and again", "no member", "parent of a stopped child"};
         pid_t quiet[QUIET], blamed;
 
         done_handle = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK);
@@ -489,7 +490,8 @@ START_TEST(poll_names_its_set)
         leak = harness_leak(&h, pid, PATIENCE_USEC);
         ck_assert_ptr_nonnull(leak);
         snprintf(expected, sizeof(expected), "%d: pipe:[", silent[0]);
-        ck_assert_msg(strncmp(leak->waits_on, expected, strlen(expected)) == 0, "waits on: %s", leak->waits_on);
+        ck_assert_msg(strncmp(leak->waits_on, expected, strlen(expected)) == 0, "waits on: %s",
+                        leak->waits_on);
         reap(pid);
 }
 END_TEST

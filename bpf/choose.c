@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <linux/capability.h>
+#include <stdio.h>
+
+#include "bpf/capability.h"
+#include "bpf/choose.h"
+#include "bpf/probe.h"
+#include "bpf/report.h"
+#include "daemon/util/log.h"
+
+int backend_choose(struct probe *probe, const struct probe_welcome *welcome, const int *kept, bool *ret_kept)
+{
+        uint64_t keep = 0;
+        int r;
+
+        *ret_kept = false;
+        switch (welcome->backend) {
+        case PROBE_BACKEND_BPF:
+                r = backend_bpf_new(kept, &probe->backend, probe->reason, sizeof(probe->reason));
+                if (r == -EUCLEAN && kept) {
+                        log_warning("%s; members are counted afresh", probe->reason);
+                        kept = NULL;
+                        r = backend_bpf_new(NULL, &probe->backend, probe->reason, sizeof(probe->reason));
+                }
+                if (r >= 0) {
+                        probe->reason[0] = 0;
+                        *ret_kept = kept != NULL;
+                        break;
+                }
+                if (!welcome->strict && backend_proc_new(&probe->backend) < 0)
+                        return -ENOMEM;
+                report_unavailable(probe);
+                break;
+        case PROBE_BACKEND_PROC:
+                snprintf(probe->reason, sizeof(probe->reason), "Probe=proc is configured");
+                r = backend_proc_new(&probe->backend);
+                if (r < 0)
+                        return r;
+                break;
+        default:
+                snprintf(probe->reason, sizeof(probe->reason), "Probe=off is configured");
+        }
+
+        /* The BPF backend needs none of them any more. /proc wants CAP_SYS_PTRACE to tell another user's
+         * system call and what its descriptors are, and CAP_DAC_READ_SEARCH to enter that user's directory of
+         * them. */
+        if (backend_kind(probe->backend) == PROBE_BACKEND_PROC)
+                keep = UINT64_C(1) << CAP_SYS_PTRACE | UINT64_C(1) << CAP_DAC_READ_SEARCH;
+        r = capability_drop(keep);
+        if (r < 0)
+                return r;
+        probe->chosen = true;
+        return 0;
+}
+
+bool backend_fits(struct probe *probe, const struct probe_welcome *welcome, const int *kept)
+{
+        enum probe_backend kind = backend_kind(probe->backend);
+
+        if (kept && kind == PROBE_BACKEND_BPF)
+                return welcome->backend == PROBE_BACKEND_BPF && backend_bpf_has(probe->backend, kept);
+        if (welcome->backend == PROBE_BACKEND_BPF && kind != PROBE_BACKEND_BPF)
+                return (welcome->strict != 0) == (kind == PROBE_BACKEND_OFF);
+        return welcome->backend == kind;
+}
