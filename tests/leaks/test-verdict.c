@@ -73,6 +73,30 @@ static pid_t plant(void (*fn)(void *arg), void *arg)
         return pid;
 }
 
+/* One that waits until it is a member before it does anything, so that its children are members. */
+static int attached[2];
+
+static void await_attach(void)
+{
+        char byte;
+
+        if (read(attached[0], &byte, 1) != 1)
+                _exit(1);
+}
+
+static pid_t plant_and_go(void (*fn)(void *arg))
+{
+        pid_t pid;
+
+        if (silent[0] == 0)
+                ck_assert_int_eq(pipe(silent), 0);
+        ck_assert_int_eq(pipe(attached), 0);
+        pid = spawn(fn, NULL);
+        ck_assert(harness_attach(&h, pid, slot));
+        ck_assert_int_eq(write(attached[1], "a", 1), 1);
+        return pid;
+}
+
 START_TEST(blocked_read)
 {
         const struct probe_resolved *resolved;
@@ -193,8 +217,10 @@ static void poll_and_linger(void *arg)
 
 static void fork_a_held_child(void *arg)
 {
-        pid_t pid = fork();
+        pid_t pid;
 
+        await_attach();
+        pid = fork();
         if (pid == 0) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
                 read_silence(NULL);
@@ -230,8 +256,7 @@ START_TEST(silence)
         quiet[LEAVES] = plant(poll_and_leave, NULL);
         quiet[LINGERS] = plant(poll_and_linger, NULL);
         quiet[STRANGER] = spawn(read_silence, NULL);
-        quiet[HELD] = spawn(fork_a_held_child, NULL);
-        ck_assert(harness_attach(&h, quiet[HELD], slot));
+        quiet[HELD] = plant_and_go(fork_a_held_child);
         blamed = plant(read_silence, NULL);
         wait_for_state(quiet[STOPPED], quiet[STOPPED], "T");
         wait_for_state(quiet[TRACED], quiet[TRACED], "t");
@@ -298,8 +323,10 @@ END_TEST
 
 static void wait_for_reader(void *arg)
 {
-        pid_t pid = fork();
+        pid_t pid;
 
+        await_attach();
+        pid = fork();
         if (pid == 0) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
                 prctl(PR_SET_NAME, "reader");
@@ -322,24 +349,9 @@ START_TEST(chain)
         char why[64];
         pid_t pid;
 
-        ck_assert_int_eq(pipe(silent), 0);
-        pid = spawn(wait_for_reader, NULL);
-        ck_assert(harness_attach(&h, pid, slot));
-        /* Its child was there before, perhaps: both are to be members. */
-        for (int i = 0; i < 500 && harness_listed(&h, slot) < 2; i++) {
-                size_t n;
-                char path[64], children[64] = "";
-                int fd;
-
-                snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
-                fd = open(path, O_RDONLY | O_CLOEXEC);
-                n = fd >= 0 ? (size_t) read(fd, children, sizeof(children) - 1) : 0;
-                if (fd >= 0)
-                        close(fd);
-                if (n > 0 && atoi(children) > 0)
-                        ck_assert(harness_attach(&h, atoi(children), slot));
+        pid = plant_and_go(wait_for_reader);
+        for (int i = 0; i < 500 && harness_live(&h, slot) < 2; i++)
                 sleep_usec(10000);
-        }
         ck_assert_int_eq(harness_live(&h, slot), 2);
         wait_for_state(pid, pid, "S");
         harness_cancel(&h, slot, GRACE_USEC);
@@ -358,8 +370,10 @@ END_TEST
 /* The child shares its memory and has not execed: vfork() returns in the parent when it does. */
 static void vfork_and_hang(void *arg)
 {
-        pid_t pid = vfork();
+        pid_t pid;
 
+        await_attach();
+        pid = vfork();
         if (pid == 0) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
                 read_silence(NULL);
@@ -371,20 +385,9 @@ START_TEST(vforking_parent)
         const struct probe_leak *leak;
         pid_t pid;
 
-        ck_assert_int_eq(pipe(silent), 0);
-        pid = spawn(vfork_and_hang, NULL);
-        ck_assert(harness_attach(&h, pid, slot));
-        if (harness_live(&h, slot) < 2) { /* the child was quicker: attach it too */
-                char path[64], children[64] = "";
-                int fd;
-
-                wait_for_state(pid, pid, "D");
-                snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
-                fd = open(path, O_RDONLY | O_CLOEXEC);
-                ck_assert_int_gt(read(fd, children, sizeof(children) - 1), 0);
-                close(fd);
-                ck_assert(harness_attach(&h, atoi(children), slot));
-        }
+        pid = plant_and_go(vfork_and_hang);
+        for (int i = 0; i < 500 && harness_live(&h, slot) < 2; i++)
+                sleep_usec(10000);
         ck_assert_int_eq(harness_live(&h, slot), 2);
         harness_cancel(&h, slot, GRACE_USEC);
         ck_assert(harness_wait(&h, PATIENCE_USEC, any_leak, NULL));
