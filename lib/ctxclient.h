@@ -150,6 +150,129 @@ int ctx_after_stop(struct ctx_after *after);
 /* And, if it has begun, waits until it is over; -EDEADLK from inside it. */
 int ctx_after_stop_wait(struct ctx_after *after);
 
+/* -- Shared contexts ----------------------------------------------------------------------------------------------
+ *
+ * Those that ctxd keeps: named by a path, seen by every process that may, and each a context like all others here, so
+ * that all other calls take them, and local contexts are derived from them. ctx_err() reads a page that the daemon
+ * writes: no system call. (For a context of another user, and one that was forgotten, it may take a call.)
+ *
+ * A call that asks the daemon returns -errno: -ENOENT no such context (or you may not read it), -EACCES you may not,
+ * -EEXIST, -EALREADY it is done already, -EINVAL a bad name, key or argument, -EDQUOT a limit is reached, -ESRCH no
+ * such process; and what the connection gave: -ECONNREFUSED, -ECONNRESET, -ENOTCONN, -EHOSTUNREACH, -ETIMEDOUT after
+ * 25 s without an answer. ctx_client_error() has the daemon's sentence.
+ *
+ * After a fork without exec the child may read the contexts that it has, wait where the parent had asked for the
+ * descriptor, derive local ones and unreference all; whatever needs the inherited connection gives -ECHILD. It may
+ * make a client of its own. A handle that it inherited is the parent's: it ends with the parent. */
+
+/* A connection to the daemon; one for a program is enough. If the daemon is restarted the next call connects again. */
+struct ctx_client;
+
+/* One reference less. Contexts hold their own, so that the order does not matter. Takes NULL, returns NULL. */
+struct ctx_client *ctx_client_unref(struct ctx_client *client);
+/* address: a D-Bus address, such as unix:path=/run/ctxd/bus. NULL: $CTXD_ADDRESS (not in a setuid program), else
+ * /run/ctxd/bus, else the system bus. Connects, and waits until the daemon answers. */
+struct ctx_client *ctx_client_new(const char *address) CTX_CONSTRUCTOR(ctx_client_unref);
+/* What went wrong in the last call of this thread that failed, as the daemon said it; "" if none did. With NULL: of
+ * any client, also of one that could not be made. Lives until the thread's next failure, or its end. */
+const char *ctx_client_error(struct ctx_client *client);
+
+/* How a context is made. Start from CTX_CREATE_OPTIONS, which sets the size, and every field to what NULL means:
+ *     struct ctx_create_options options = CTX_CREATE_OPTIONS;
+ *     options.timeout_usec = 5000000;
+ * Later versions of the library add fields at the end; the size tells it which ones a program knows. A program that
+ * knows more than the library gets -E2BIG. */
+struct ctx_create_options {
+        size_t size;
+        uint32_t flags;             /* CTX_CREATE_... */
+        uint32_t mode;              /* who may, as for a file; CTX_MODE_INHERIT: the parent's */
+        uint64_t timeout_usec;      /* deadline from now; UINT64_MAX: none; 0: at once */
+        uint64_t deadline_usec;     /* CLOCK_BOOTTIME; UINT64_MAX: none. The earlier one counts */
+        const char *cause_message;  /* cause when that deadline passes; NULL: the default */
+        int cause_error;            /* an errno value above 0, or 0: ETIMEDOUT */
+        int owner_pidfd;            /* whose exit cancels it; -1: the calling process's, or with CTX_CREATE_UNBOUND
+                                     * nobody's */
+        const char *const *values;  /* "org.example.key=value", NULL at the end; or NULL */
+        const char *description;    /* for people; or NULL */
+        uint64_t grace_usec;        /* after how long a blocked member is reported; 0: as configured; UINT64_MAX: never */
+};
+
+#define CTX_CREATE_PARENTS (UINT32_C(1) << 0) /* make missing ancestors */
+#define CTX_CREATE_OPEN (UINT32_C(1) << 1)    /* an active context of that path will do; it is then not changed */
+#define CTX_CREATE_UNBOUND (UINT32_C(1) << 2) /* it outlives this process */
+#define CTX_MODE_INHERIT UINT32_MAX
+/* clang-format off */
+#define CTX_CREATE_OPTIONS \
+        { sizeof(struct ctx_create_options), 0, CTX_MODE_INHERIT, UINT64_MAX, UINT64_MAX, NULL, 0, -1, NULL, NULL, 0 }
+/* clang-format on */
+
+/* Makes a context. A path that ends in '/' gets a free label. It lives until it is cancelled, released, past its
+ * deadline, or this process is gone. options may be NULL. */
+struct ctx *ctx_create(struct ctx_client *client, const char *path, const struct ctx_create_options *options)
+        CTX_CONSTRUCTOR(ctx_unref);
+/* The context of that path, or path#id, also one that is done already. "/" gives the background. */
+struct ctx *ctx_open(struct ctx_client *client, const char *path) CTX_MUST_CHECK;
+/* What this process works for: the context that it is a member of, else the one that $CTXD_CONTEXT names (not in a
+ * setuid program), else the background; so too where no daemon can be reached and none is named. A named one that is
+ * not there is an error. The connection is one for the process. */
+struct ctx *ctx_from_env(void) CTX_MUST_CHECK;
+
+/* path#id, which names this context or none, for ever; lives as long as ctx. NULL for a local one. */
+const char *ctx_path(struct ctx *ctx);
+/* The value of a key, as ctx or the nearest shared context above it has it. NULL with errno 0: none sets it; with
+ * another errno: it could not be asked (the first question asks the daemon). Lives as long as ctx. */
+const char *ctx_value_string(struct ctx *ctx, const char *key);
+
+/* Moves the deadline; the owner's uid alone may, never past the parent's, never on a done context. */
+int ctx_extend(struct ctx *ctx, uint64_t boottime_usec);
+/* Nobody needs it any more: cancels it if it is active, and gives its path free at once. ctx_unref() does not. */
+int ctx_release(struct ctx *ctx);
+
+/* -- Processes under a context ------------------------------------------------------------------------------------ */
+
+/* Size and additions as above. */
+struct ctx_spawn_options {
+        size_t size;
+        int signal;               /* on cancel; 0: none; CTX_SIGNAL_DEFAULT: SIGTERM for ctx_spawn(), none for
+                                   * ctx_attach() */
+        int fds[3];               /* what becomes 0, 1 and 2 (ctx_spawn() alone); -1: the same as here */
+        uint64_t kill_after_usec; /* SIGKILL, so long after the cancel; UINT64_MAX: never; CTX_KILL_AFTER_DEFAULT: as
+                                   * configured, or never without a signal */
+        char *const *env;         /* NULL: this process's */
+        const char *directory;    /* NULL: this process's */
+};
+
+#define CTX_SIGNAL_DEFAULT (-1)
+#define CTX_KILL_AFTER_DEFAULT (UINT64_MAX - 1)
+/* clang-format off */
+#define CTX_SPAWN_OPTIONS \
+        { sizeof(struct ctx_spawn_options), CTX_SIGNAL_DEFAULT, { -1, -1, -1 }, CTX_KILL_AFTER_DEFAULT, NULL, NULL }
+/* clang-format on */
+
+/* A child process. */
+struct ctx_task;
+
+/* Gives the task up. What was not waited for runs on, a child of this process; takes NULL, returns NULL. */
+struct ctx_task *ctx_task_unref(struct ctx_task *task);
+/* Starts a command (argv[0] is looked up in $PATH) under ctx, as a member of the nearest shared context from ctx up
+ * before it execs; $CTXD_CONTEXT and $CTXD_ADDRESS tell it so. On cancel it, and all that it has forked, get the
+ * signal. Where a local context between is cancelled, or there is no shared one, this library signals the process
+ * itself, for as long as the task is not given up. Signal handlers are reset, and no descriptor but 0 to 2 and those
+ * without FD_CLOEXEC goes along. errno: ECANCELED or ETIMEDOUT where ctx is done; what exec gave (ENOENT, EACCES);
+ * and as above. options may be NULL. */
+struct ctx_task *ctx_spawn(struct ctx *ctx, char *const argv[], const struct ctx_spawn_options *options)
+        CTX_CONSTRUCTOR(ctx_task_unref);
+/* Waits until it ends, and reaps it; the status is as waitpid(2) gives it. May be called again, from any thread.
+ * -ECHILD: somebody else has reaped it. */
+int ctx_task_wait(struct ctx_task *task, int *ret_status);
+/* Borrowed: readable when the process has ended. */
+int ctx_task_pidfd(struct ctx_task *task);
+
+/* Makes a running process, with all its threads and all that it will fork, a member of the nearest shared context from
+ * ctx up (-EINVAL: there is none). -EALREADY: it is done. Only a process that the caller may signal; a member moves
+ * only to a context below its own, or with the right to write to that one. options may be NULL. */
+int ctx_attach(struct ctx *ctx, int pidfd, const struct ctx_spawn_options *options);
+
 /* -- Scope guards ------------------------------------------------------------------------------------------------ */
 
 static inline void ctx_unrefp_(struct ctx **ctx)

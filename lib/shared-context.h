@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "lib/client.h"
+#include "lib/ctx.h"
+
+/* A shared context, as this process knows it: a slot of a state page, and what was asked of the daemon once. Each
+ * answer is kept, since nothing of a context changes but its state, which changes once. */
+
+struct handle;
+struct values;
+
+struct shared {
+        struct ctx_shared ctx; /* first */
+        struct ctx_client *client;
+        char *reference; /* path#id: never somebody else of the same name */
+        uint64_t id;
+        _Atomic uint64_t own_deadline_usec; /* where there is no page to read it from */
+
+        /* Each is written once, under a lock, and then read without it: also in a forked child, whose copy of the
+         * lock may be held for ever. */
+        struct handle *_Atomic handle;
+        struct verdict *_Atomic verdict;
+        struct values *_Atomic values;
+
+        /* shared-watch.c, under its lock */
+        LIST_ENTRY(shared) watchers;
+        enum {
+                WATCH_NONE,
+                WATCH_LISTED,
+                WATCH_FIRED, /* done, and told */
+        } watch;
+        unsigned watch_generation; /* fork_generation of the process whose thread it is that watches */
+};
+
+/* The done handle of a context, in this process. */
+struct handle {
+        const char *address; /* of the daemon, "" for the system bus; with id the key */
+        uint64_t id;
+        int fd;
+        _Atomic unsigned refs;
+        bool busy; /* the daemon is being asked, without the lock */
+        LIST_ENTRY(handle) handles;
+
+        /* shared-watch.c, under its lock */
+        LIST_HEAD(, shared) watchers;
+        unsigned watch_generation; /* where it is in the epoll set; plus 1, 0: nowhere */
+};
+
+/* What Err said of a done context. */
+struct verdict {
+        uint32_t state; /* enum state_word */
+        int error;
+        char cause[];
+};
+
+/* The context from ctx up that the daemon knows, or NULL. */
+static inline struct shared *shared_of(const struct ctx *ctx)
+{
+        return ctx ? (struct shared *) ctx_shared_above(ctx->source) : NULL;
+}
+
+/* Asks for the page and makes the object. reference is copied; takes a reference on client. 0, or -errno. */
+int shared_new(struct ctx_client *client, const char *reference, uint64_t id, uint64_t deadline_usec, struct shared **ret);
+
+/* The daemon has said that it is done: the local descendants are, too. */
+void shared_finish(struct shared *shared);
+
+/* Err, kept. NULL where the daemon cannot be asked, or says that it is active. */
+const struct verdict *shared_verdict(struct shared *shared);
+
+/* A value, as Values said. NULL: none, or it could not be asked (errno). */
+const char *shared_value(struct shared *shared, const char *key);
+void values_free(struct values *values);
+
+/* shared-handle.c: the done handle, one for each process and context, however many objects stand for it here. A
+ * borrowed descriptor, or -errno. */
+int handle_fd(struct shared *shared);
+/* Gives it up; the last one in this process tells the daemon. */
+void handle_release(struct shared *shared);
+
+/* shared-watch.c */
+int watch_start(struct shared *shared);
+void watch_stop(struct shared *shared);

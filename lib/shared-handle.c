@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/shared-context.h"
+
+/* Done handles. The daemon keeps one for each process and context, so this process keeps one too, for all objects and
+ * clients that stand for that context: the first asks for it, the last gives it up. While the daemon is asked, others
+ * who want the same handle wait, so that an Undone never overtakes the Done of a newcomer. */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static LIST_HEAD(, handle) buckets[256];
+
+static const char *address_of(const struct shared *shared)
+{
+        return shared->client->address ? shared->client->address : "";
+}
+
+static struct handle *find(const struct shared *shared)
+{
+        struct handle *h;
+
+        LIST_FOREACH(h, &buckets[shared->id % 256], handles)
+                if (h->id == shared->id && strcmp(h->address, address_of(shared)) == 0)
+                        return h;
+        return NULL;
+}
+
+static struct handle *handle_new(const struct shared *shared)
+{
+        const char *address = address_of(shared);
+        struct handle *h = calloc(1, sizeof *h + strlen(address) + 1);
+
+        if (!h)
+                return NULL;
+        h->address = strcpy((char *) (h + 1), address);
+        h->id = shared->id;
+        h->fd = -1;
+        h->refs = 1;
+        return h;
+}
+
+static int ask_done(struct shared *shared)
+{
+        sd_bus_message *reply = NULL;
+        int fd, r;
+
+        r = client_begin(shared->client);
+        if (r < 0)
+                return r;
+        r = client_call(shared->client, &reply, "Done", "s", shared->reference);
+        if (r >= 0) {
+                r = sd_bus_message_read(reply, "h", &fd);
+                if (r >= 0) { /* the message owns it */
+                        r = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+                        if (r < 0)
+                                r = -errno;
+                }
+                if (r < 0)
+                        client_failed(shared->client, r, NULL);
+        }
+        sd_bus_message_unref(reply);
+        client_end(shared->client);
+        return r;
+}
+
+/* The lock is held, and let go of meanwhile. */
+static int make(struct shared *shared, struct handle **ret)
+{
+        struct handle *h = handle_new(shared);
+        int r;
+
+        if (!h)
+                return -ENOMEM;
+        h->busy = true;
+        LIST_INSERT_HEAD(&buckets[h->id % 256], h, handles);
+        pthread_mutex_unlock(&lock);
+
+        r = ask_done(shared);
+
+        pthread_mutex_lock(&lock);
+        h->busy = false;
+        pthread_cond_broadcast(&changed);
+        if (r < 0) {
+                LIST_REMOVE(h, handles);
+                free(h);
+                return r;
+        }
+        h->fd = r;
+        *ret = h;
+        return 0;
+}
+
+/* The lock is held. */
+static int get(struct shared *shared, struct handle **ret)
+{
+        struct handle *h;
+
+        for (;;) {
+                h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+                if (h) /* another thread, meanwhile */
+                        break;
+                h = find(shared);
+                if (!h) {
+                        int r = make(shared, &h);
+
+                        if (r < 0)
+                                return r;
+                        atomic_store_explicit(&shared->handle, h, memory_order_release);
+                        break;
+                }
+                if (!h->busy) {
+                        h->refs++;
+                        atomic_store_explicit(&shared->handle, h, memory_order_release);
+                        break;
+                }
+                pthread_cond_wait(&changed, &lock);
+        }
+        *ret = h;
+        return 0;
+}
+
+int handle_fd(struct shared *shared)
+{
+        struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+        int r;
+
+        if (h)
+                return h->fd;
+        if (client_is_inherited(shared->client))
+                return client_failed(shared->client, -ECHILD, NULL);
+        pthread_mutex_lock(&lock);
+        r = get(shared, &h);
+        pthread_mutex_unlock(&lock);
+        return r < 0 ? r : h->fd;
+}
+
+/* The daemon keeps no handle that it has written to. */
+static bool is_kept(const struct shared *shared)
+{
+        return !(atomic_load_explicit(&shared->ctx.wide.ctx.nest.word, memory_order_acquire) & CTX_STATE);
+}
+
+void handle_release(struct shared *shared)
+{
+        struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+
+        if (!h)
+                return;
+        if (client_is_inherited(shared->client)) {
+                /* The parent's, and its daemon is not ours to talk to; the descriptor is a copy. */
+                if (--h->refs == 0) {
+                        close(h->fd);
+                        free(h);
+                }
+                return;
+        }
+        pthread_mutex_lock(&lock);
+        if (--h->refs > 0) {
+                pthread_mutex_unlock(&lock);
+                return;
+        }
+        h->busy = true;
+        pthread_mutex_unlock(&lock);
+
+        close(h->fd);
+        if (is_kept(shared))
+                client_call_simple(shared->client, "Undone", "s", shared->reference);
+
+        pthread_mutex_lock(&lock);
+        LIST_REMOVE(h, handles);
+        pthread_cond_broadcast(&changed);
+        pthread_mutex_unlock(&lock);
+        free(h);
+}
+
+static void before_fork(void)
+{
+        pthread_mutex_lock(&lock);
+}
+
+static void after_fork_in_parent(void)
+{
+        pthread_mutex_unlock(&lock);
+}
+
+/* To the daemon the child is another process: it starts without handles. Those of the parent's contexts are reached
+ * through these alone. */
+static void after_fork_in_child(void)
+{
+        memset(buckets, 0, sizeof buckets);
+        changed = (pthread_cond_t) PTHREAD_COND_INITIALIZER;
+        pthread_mutex_unlock(&lock);
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+        pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
