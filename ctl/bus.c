@@ -78,11 +78,11 @@ int bus_failed(const sd_bus_error *error, int r)
                 const char *name;
                 int status;
         } statuses[] = {
-                {CTXD_ERROR_NO_SUCH_CONTEXT, EXIT_NO_SUCH_CONTEXT},
-                {CTXD_ERROR_ACCESS_DENIED, EXIT_NOT_ALLOWED},
-                {SD_BUS_ERROR_ACCESS_DENIED, EXIT_NOT_ALLOWED},
-                {SD_BUS_ERROR_AUTH_FAILED, EXIT_NOT_ALLOWED},
-                {SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, EXIT_NOT_ALLOWED},
+                        {CTXD_ERROR_NO_SUCH_CONTEXT, EXIT_NO_SUCH_CONTEXT},
+                        {CTXD_ERROR_ACCESS_DENIED, EXIT_NOT_ALLOWED},
+                        {SD_BUS_ERROR_ACCESS_DENIED, EXIT_NOT_ALLOWED},
+                        {SD_BUS_ERROR_AUTH_FAILED, EXIT_NOT_ALLOWED},
+                        {SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, EXIT_NOT_ALLOWED},
         };
 
         if (!sd_bus_error_is_set(error)) {
@@ -151,8 +151,8 @@ int bus_call(struct ctl *ctl, sd_bus_message **ret_reply, const char *member, co
 int bus_properties(struct ctl *ctl, const char *object, const char *interface, sd_bus_message **ret_reply,
                 sd_bus_error *ret_error)
 {
-        return sd_bus_call_method(ctl->bus, CTXD_BUS_NAME, object, "org.freedesktop.DBus.Properties", "GetAll",
-                        ret_error, ret_reply, "s", interface);
+        return sd_bus_call_method(ctl->bus, CTXD_BUS_NAME, object, "org.freedesktop.DBus.Properties",
+                        "GetAll", ret_error, ret_reply, "s", interface);
 }
 
 int append_option(sd_bus_message *m, const char *name, const char *type, ...)

@@ -6,8 +6,8 @@
 
 #include "ctl/ctxctl.h"
 
-/* The daemon, as ctxctl sees it. Everything here that fails has said so on standard error already, with the daemon's
- * sentence where it has one, and returns a positive exit status; 0 is success. */
+/* The daemon, as ctxctl sees it. Everything here that fails has said so on standard error already, with the
+ * daemon's sentence where it has one, and returns a positive exit status; 0 is success. */
 
 /* Connects on first use. */
 int bus_connect(struct ctl *ctl);

@@ -58,8 +58,8 @@ static int read_listing(sd_bus_message *m, struct listing *listing, bool *ret_tr
         r = sd_bus_message_enter_container(m, 'a', "(ststts)");
         if (r < 0)
                 return r;
-        while ((r = sd_bus_message_read(m, "(ststts)", &found.path, &found.id, &found.state, &found.deadline_usec,
-                                &found.created_usec, &found.cause)) > 0) {
+        while ((r = sd_bus_message_read(m, "(ststts)", &found.path, &found.id, &found.state,
+                                &found.deadline_usec, &found.created_usec, &found.cause)) > 0) {
                 if (strcmp(found.path, "/") == 0)
                         continue;
                 r = add_listed(listing, &found);
@@ -89,7 +89,8 @@ static int list(struct ctl *ctl, const char *prefix, uint32_t limit, struct list
                 char after[CTXD_PATH_ID_MAX + 1] = "";
                 size_t before = listing.n;
 
-                if (before > 0) /* with its id: it may be gone when we come back, and the list goes on all the same */
+                if (before > 0) /* with its id: it may be gone when we come back, and the list goes on all the
+                                   same */
                         listed_reference(listing.items + before - 1, after);
                 r = bus_call(ctl, &reply, "List", "ssu", prefix, after, limit);
                 if (r == 0) {
@@ -130,7 +131,9 @@ static int get_released(struct ctl *ctl, const char *path, struct listing *ret)
         }
         found.path = reference.path;
         found.id = reference.id;
-        found.state = verdict.code == 0 ? "active" : verdict.code == ETIMEDOUT ? "deadline-exceeded" : "canceled";
+        found.state = verdict.code == 0           ? "active"
+                      : verdict.code == ETIMEDOUT ? "deadline-exceeded"
+                                                  : "canceled";
         found.cause = verdict.cause;
         r = add_listed(ret, &found);
         return r < 0 ? bus_broken(r) : 0;

@@ -8,8 +8,8 @@
 
 #include "ctl/ctxctl.h"
 
-/* What List, Err and Processes say, read to the end page by page. Functions return 0, or a positive exit status
- * after they have said why. */
+/* What List, Err and Processes say, read to the end page by page. Functions return 0, or a positive exit
+ * status after they have said why. */
 
 struct listed {
         char *path;
@@ -42,7 +42,8 @@ struct running {
 };
 
 /* The processes of a context; the caller frees. */
-int contexts_processes(struct ctl *ctl, const char *path, bool recursive, struct running **ret, size_t *ret_n);
+int contexts_processes(
+                struct ctl *ctl, const char *path, bool recursive, struct running **ret, size_t *ret_n);
 json_object *running_to_json(const struct running *running, size_t n);
 
 struct verdict {
@@ -53,7 +54,7 @@ struct verdict {
 
 int contexts_err(struct ctl *ctl, const char *path, struct verdict *ret);
 
-/* Polls until nobody is left, or timeout_usec has passed; called with each count that differs from the one before.
- * 0: drained; 1 in *ret_left: how many processes are left. */
+/* Polls until nobody is left, or timeout_usec has passed; called with each count that differs from the one
+ * before. 0: drained; 1 in *ret_left: how many processes are left. */
 int contexts_drain(struct ctl *ctl, const char *path, uint64_t timeout_usec, void (*progress)(size_t left),
                 size_t *ret_left);

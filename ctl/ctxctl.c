@@ -12,15 +12,15 @@
 #include "ctl/ctxctl.h"
 #include "ctl/pager.h"
 
-#define HELP_CREATE                                                                                        \
-        "  -p --parents            Make missing ancestors\n"                                               \
-        "     --open               Be content with an active context of that path\n"                       \
-        "     --timeout=TIME       Deadline from now (5s, 1min 30s, 500ms; a bare number is seconds)\n"    \
-        "     --cause=TEXT         Cause when that deadline passes\n"                                      \
-        "     --value=KEY=VALUE    Value; may be given more than once\n"                                   \
-        "     --mode=OCTAL         Who may, as for a file (default: the parent's)\n"                       \
-        "     --grace=TIME         After how long a blocked member is reported; infinity: never\n"         \
-        "     --owner=PID          Cancel it when this process exits\n"                                    \
+#define HELP_CREATE                                                                                     \
+        "  -p --parents            Make missing ancestors\n"                                            \
+        "     --open               Be content with an active context of that path\n"                    \
+        "     --timeout=TIME       Deadline from now (5s, 1min 30s, 500ms; a bare number is seconds)\n" \
+        "     --cause=TEXT         Cause when that deadline passes\n"                                   \
+        "     --value=KEY=VALUE    Value; may be given more than once\n"                                \
+        "     --mode=OCTAL         Who may, as for a file (default: the parent's)\n"                    \
+        "     --grace=TIME         After how long a blocked member is reported; infinity: never\n"      \
+        "     --owner=PID          Cancel it when this process exits\n"                                 \
         "     --description=TEXT   Text for people\n"
 
 #define HELP_RUN                                                                                           \
@@ -32,32 +32,36 @@
         "     --grace=TIME         After how long a blocked member is reported; infinity: never\n"         \
         "     --value=KEY=VALUE    Value; may be given more than once\n"
 
-#define HELP_CANCEL                                                                                        \
-        "     --error=ERROR        Error number of the cause: a number, or a name such as EPIPE\n"         \
-        "     --wait               Wait until all members have left\n"                                     \
+#define HELP_CANCEL                                                                                \
+        "     --error=ERROR        Error number of the cause: a number, or a name such as EPIPE\n" \
+        "     --wait               Wait until all members have left\n"                             \
         "     --timeout=TIME       How long to wait; then list who is left, with exit status 3\n"
 
 static const struct verb verbs[] = {
-        {"list", "[PREFIX]", "List contexts", NULL, verb_list},
-        {"tree", "[PREFIX]", "Show contexts and their processes as a tree", NULL, verb_tree},
-        {"status", "[PATH...]", "Show a context, or the service", NULL, verb_status},
-        {"values", "PATH", "Show a context's values, with the inherited ones", NULL, verb_values},
-        {"members", "PATH", "List the processes that run under a context", NULL, verb_members},
-        {"processes", "PATH", "The same", NULL, verb_members, .alias = true},
-        {"leaks", "[PREFIX]", "Show who did not stop, and where it is stuck", NULL, verb_leaks},
-        {"create", "[OPTIONS] PATH", "Create a context; a path that ends in / gets a free name", HELP_CREATE,
-                        verb_create},
-        {"cancel", "[OPTIONS] PATH [REASON]", "Cancel a context and all below it", HELP_CANCEL, verb_cancel},
-        {"wait", "[--timeout=TIME] PATH", "Wait until a context is done",
-                        "     --timeout=TIME       How long to wait; exit status 1 if it is still active then\n",
-                        verb_wait},
-        {"release", "PATH...", "Give a context's name free; cancels it if it is active", NULL, verb_release},
-        {"attach", "[OPTIONS] PATH PID...", "Make processes members of a context",
-                        "     --signal=SIGNAL      What they get on cancel (default: none)\n"
-                        "     --kill-after=TIME    SIGKILL to what is left, so long after the cancel\n",
-                        verb_attach},
-        {"current", "", "Show the context that ctxctl itself runs under", NULL, verb_current},
-        {"run", "[OPTIONS] PATH -- COMMAND...", "Run a command under a context", HELP_RUN, verb_run},
+                {"list", "[PREFIX]", "List contexts", NULL, verb_list},
+                {"tree", "[PREFIX]", "Show contexts and their processes as a tree", NULL, verb_tree},
+                {"status", "[PATH...]", "Show a context, or the service", NULL, verb_status},
+                {"values", "PATH", "Show a context's values, with the inherited ones", NULL, verb_values},
+                {"members", "PATH", "List the processes that run under a context", NULL, verb_members},
+                {"processes", "PATH", "The same", NULL, verb_members, .alias = true},
+                {"leaks", "[PREFIX]", "Show who did not stop, and where it is stuck", NULL, verb_leaks},
+                {"create", "[OPTIONS] PATH", "Create a context; a path that ends in / gets a free name",
+                                HELP_CREATE, verb_create},
+                {"cancel", "[OPTIONS] PATH [REASON]", "Cancel a context and all below it", HELP_CANCEL,
+                                verb_cancel},
+                {"wait", "[--timeout=TIME] PATH", "Wait until a context is done",
+                                "     --timeout=TIME       How long to wait; exit status 1 if it is still "
+                                "active then\n",
+                                verb_wait},
+                {"release", "PATH...", "Give a context's name free; cancels it if it is active", NULL,
+                                verb_release},
+                {"attach", "[OPTIONS] PATH PID...", "Make processes members of a context",
+                                "     --signal=SIGNAL      What they get on cancel (default: none)\n"
+                                "     --kill-after=TIME    SIGKILL to what is left, so long after the "
+                                "cancel\n",
+                                verb_attach},
+                {"current", "", "Show the context that ctxctl itself runs under", NULL, verb_current},
+                {"run", "[OPTIONS] PATH -- COMMAND...", "Run a command under a context", HELP_RUN, verb_run},
 };
 
 void complain(const char *format, ...)
@@ -72,14 +76,14 @@ void complain(const char *format, ...)
         fputc('\n', stderr);
 }
 
-#define HELP_COMMON                                                                                        \
-        "  -h --help               Show this\n"                                                            \
-        "     --version            Show the version\n"                                                     \
-        "     --json=MODE          Output as JSON: short, pretty, off\n"                                   \
-        "  -j                      --json=pretty on a terminal, --json=short elsewhere\n"                  \
-        "     --no-pager           Do not pipe output into a pager\n"                                      \
-        "     --no-legend          Do not print headers and footers\n"                                     \
-        "     --address=ADDRESS    D-Bus address of the daemon, such as unix:path=/run/ctxd/bus\n"         \
+#define HELP_COMMON                                                                                \
+        "  -h --help               Show this\n"                                                    \
+        "     --version            Show the version\n"                                             \
+        "     --json=MODE          Output as JSON: short, pretty, off\n"                           \
+        "  -j                      --json=pretty on a terminal, --json=short elsewhere\n"          \
+        "     --no-pager           Do not pipe output into a pager\n"                              \
+        "     --no-legend          Do not print headers and footers\n"                             \
+        "     --address=ADDRESS    D-Bus address of the daemon, such as unix:path=/run/ctxd/bus\n" \
         "     --user               The daemon of the session bus\n"
 
 static void print_help(void)
@@ -87,7 +91,8 @@ static void print_help(void)
         puts("ctxctl [OPTIONS] COMMAND ...\n\nLook at, make and cancel the contexts of ctxd.\n\nCommands:");
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
                 if (!verbs[i].alias) {
-                        int width = printf("  %s%s%s", verbs[i].name, *verbs[i].usage ? " " : "", verbs[i].usage);
+                        int width = printf("  %s%s%s", verbs[i].name, *verbs[i].usage ? " " : "",
+                                        verbs[i].usage);
                         printf("%*s%s\n", width < 38 ? 38 - width : 2, "", verbs[i].summary);
                 }
         fputs("\nOptions:\n" HELP_COMMON
@@ -139,7 +144,7 @@ int main(int argc, char *argv[])
         argc -= optind;
         argv += optind;
         argv[0] = program_invocation_short_name; /* what getopt_long() begins its messages with */
-        optind = 0; /* getopt_long() starts anew, after the verb's name */
+        optind = 0;                              /* getopt_long() starts anew, after the verb's name */
 
         status = ctl.verb->run(&ctl, argc, argv);
 

@@ -8,8 +8,8 @@
 
 #include "proto/names.h"
 
-/* ctxctl: a file for each verb, one struct with what the command line said of all of them. A verb prints what went
- * wrong itself, and returns the exit status. */
+/* ctxctl: a file for each verb, one struct with what the command line said of all of them. A verb prints what
+ * went wrong itself, and returns the exit status. */
 
 enum exit_status {
         EXIT_DONE = 0,
@@ -39,10 +39,12 @@ struct ctl {
         bool legend;
         bool pager;
         enum json_mode json;
-        bool missing_is_fine; /* a context that has gone meanwhile is no news: EXIT_NO_SUCH_CONTEXT, silently */
+        bool missing_is_fine; /* a context that has gone meanwhile is no news: EXIT_NO_SUCH_CONTEXT, silently
+                               */
 
         sd_bus *bus;
-        char *reached; /* the address in use where a child has to be told of it, or NULL: it finds the daemon as we did */
+        char *reached; /* the address in use where a child has to be told of it, or NULL: it finds the daemon
+                          as we did */
 };
 
 struct verb {
@@ -57,13 +59,15 @@ struct verb {
 /* Usage errors and failures: "ctxctl: ..." on standard error. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Reads the options that all verbs have and hands out the verb's own ones: returns the next option's value, or -1 at
- * the end (then argv + optind is what is left), or OPTION_EXIT with the exit status in *ret_status. */
+/* Reads the options that all verbs have and hands out the verb's own ones: returns the next option's value,
+ * or -1 at the end (then argv + optind is what is left), or OPTION_EXIT with the exit status in *ret_status.
+ */
 #define OPTION_EXIT (-2)
 int next_option(struct ctl *ctl, int argc, char *argv[], const struct option *own, int *ret_status);
 /* The same, but stops before the first argument that is no option. */
 int next_leading_option(struct ctl *ctl, int argc, char *argv[], const struct option *own, int *ret_status);
-/* For a verb without options of its own. Returns 0, or OPTION_EXIT; arguments must be from min to max (-1: any). */
+/* For a verb without options of its own. Returns 0, or OPTION_EXIT; arguments must be from min to max (-1:
+ * any). */
 int read_arguments(struct ctl *ctl, int argc, char *argv[], int min, int max, int *ret_status);
 /* Are there from min to max (-1: any) arguments left? If not it says so and returns false. */
 bool count_arguments(const struct ctl *ctl, int argc, int min, int max);

@@ -28,12 +28,30 @@ static const struct {
         const char *name;
         uint64_t usec;
 } units[] = {
-        {"us", 1}, {"usec", 1}, {"µs", 1}, {"ms", USEC_PER_MSEC}, {"msec", USEC_PER_MSEC}, {"", USEC_PER_SEC},
-        {"s", USEC_PER_SEC}, {"sec", USEC_PER_SEC}, {"second", USEC_PER_SEC}, {"seconds", USEC_PER_SEC},
-        {"m", USEC_PER_MINUTE}, {"min", USEC_PER_MINUTE}, {"minute", USEC_PER_MINUTE}, {"minutes", USEC_PER_MINUTE},
-        {"h", USEC_PER_HOUR}, {"hr", USEC_PER_HOUR}, {"hour", USEC_PER_HOUR}, {"hours", USEC_PER_HOUR},
-        {"d", USEC_PER_DAY}, {"day", USEC_PER_DAY}, {"days", USEC_PER_DAY},
-        {"w", 7 * USEC_PER_DAY}, {"week", 7 * USEC_PER_DAY}, {"weeks", 7 * USEC_PER_DAY},
+                {"us", 1},
+                {"usec", 1},
+                {"µs", 1},
+                {"ms", USEC_PER_MSEC},
+                {"msec", USEC_PER_MSEC},
+                {"", USEC_PER_SEC},
+                {"s", USEC_PER_SEC},
+                {"sec", USEC_PER_SEC},
+                {"second", USEC_PER_SEC},
+                {"seconds", USEC_PER_SEC},
+                {"m", USEC_PER_MINUTE},
+                {"min", USEC_PER_MINUTE},
+                {"minute", USEC_PER_MINUTE},
+                {"minutes", USEC_PER_MINUTE},
+                {"h", USEC_PER_HOUR},
+                {"hr", USEC_PER_HOUR},
+                {"hour", USEC_PER_HOUR},
+                {"hours", USEC_PER_HOUR},
+                {"d", USEC_PER_DAY},
+                {"day", USEC_PER_DAY},
+                {"days", USEC_PER_DAY},
+                {"w", 7 * USEC_PER_DAY},
+                {"week", 7 * USEC_PER_DAY},
+                {"weeks", 7 * USEC_PER_DAY},
 };
 
 static int unit_usec(const char *name, size_t length, uint64_t *ret)
@@ -74,7 +92,8 @@ static int parse_part(const char *text, uint64_t *ret_usec)
         if (unit_usec(name, (size_t) (p - name), &unit) < 0)
                 return -EINVAL;
         if (__builtin_mul_overflow(whole, unit, &whole) ||
-                        __builtin_add_overflow(whole, unit / scale * fraction + unit % scale * fraction / scale, &whole))
+                        __builtin_add_overflow(whole,
+                                        unit / scale * fraction + unit % scale * fraction / scale, &whole))
                 return -ERANGE;
         *ret_usec = whole;
         return (int) (p - text);
@@ -157,7 +176,8 @@ int parse_unsigned(const char *text, uint64_t max, uint64_t *ret)
                 return -EINVAL;
         for (; *text; text++)
                 if (!isdigit((unsigned char) *text) || __builtin_mul_overflow(value, 10, &value) ||
-                                __builtin_add_overflow(value, (uint64_t) (*text - '0'), &value) || value > max)
+                                __builtin_add_overflow(value, (uint64_t) (*text - '0'), &value) ||
+                                value > max)
                         return -EINVAL;
         *ret = value;
         return 0;
@@ -208,7 +228,8 @@ char *format_timestamp(char *buffer, uint64_t boottime_usec)
         time_t seconds;
 
         clock_gettime(CLOCK_REALTIME, &ts);
-        usec = (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000 + (int64_t) (boottime_usec - now_boottime_usec());
+        usec = (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000 +
+               (int64_t) (boottime_usec - now_boottime_usec());
         seconds = (time_t) (usec / 1000000);
         if (!localtime_r(&seconds, &tm) || strftime(buffer, FORMAT_MAX, "%a %F %T %Z", &tm) == 0)
                 strcpy(buffer, "n/a");

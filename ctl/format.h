@@ -9,7 +9,8 @@
 
 #define FORMAT_MAX 128
 
-/* "5s", "1min 30s", "1.5h", "500ms"; a bare number is seconds; "infinity" is UINT64_MAX. 0 or -EINVAL, -ERANGE. */
+/* "5s", "1min 30s", "1.5h", "500ms"; a bare number is seconds; "infinity" is UINT64_MAX. 0 or -EINVAL,
+ * -ERANGE. */
 int parse_timespan(const char *text, uint64_t *ret_usec);
 /* The same, and says what is wrong with it. 0, or a positive exit status. */
 int read_timespan(const char *option, const char *text, uint64_t *ret_usec);
@@ -29,5 +30,6 @@ char *format_relative(char *buffer, uint64_t boottime_usec);
 char *format_user(char *buffer, uid_t uid);
 char *format_group(char *buffer, gid_t gid);
 
-/* A process's command line on one line, as far as it can be read, else its name. Written to a buffer of size bytes. */
+/* A process's command line on one line, as far as it can be read, else its name. Written to a buffer of size
+ * bytes. */
 char *format_command(char *buffer, size_t size, pid_t pid, const char *comm);

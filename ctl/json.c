@@ -13,7 +13,8 @@ int json_print(const struct ctl *ctl, json_object *object)
         int flags = JSON_C_TO_STRING_NOSLASHESCAPE;
         const char *text;
 
-        flags |= ctl->json == JSON_PRETTY ? JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED : JSON_C_TO_STRING_PLAIN;
+        flags |= ctl->json == JSON_PRETTY ? JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED
+                                          : JSON_C_TO_STRING_PLAIN;
         text = object ? json_object_to_json_string_ext(object, flags) : NULL;
         if (text)
                 puts(text);
@@ -163,7 +164,8 @@ int json_from_dictionary(sd_bus_message *m, const char *entry, json_object *obje
         return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
-static int defuse_one(json_object *object, int flags, json_object *parent, const char *key, size_t *index, void *unused)
+static int defuse_one(json_object *object, int flags, json_object *parent, const char *key, size_t *index,
+                void *unused)
 {
         char *copy;
 

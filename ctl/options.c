@@ -18,13 +18,13 @@ enum {
 };
 
 static const struct option common[] = {
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, COMMON_VERSION},
-        {"json", required_argument, NULL, COMMON_JSON},
-        {"no-pager", no_argument, NULL, COMMON_NO_PAGER},
-        {"no-legend", no_argument, NULL, COMMON_NO_LEGEND},
-        {"address", required_argument, NULL, COMMON_ADDRESS},
-        {"user", no_argument, NULL, COMMON_USER},
+                {"help", no_argument, NULL, 'h'},
+                {"version", no_argument, NULL, COMMON_VERSION},
+                {"json", required_argument, NULL, COMMON_JSON},
+                {"no-pager", no_argument, NULL, COMMON_NO_PAGER},
+                {"no-legend", no_argument, NULL, COMMON_NO_LEGEND},
+                {"address", required_argument, NULL, COMMON_ADDRESS},
+                {"user", no_argument, NULL, COMMON_USER},
 };
 
 #define OWN_MAX 16
@@ -48,7 +48,8 @@ static int set_json(struct ctl *ctl, const char *mode)
         return 0;
 }
 
-static int next(struct ctl *ctl, int argc, char *argv[], bool leading, const struct option *own, int *ret_status)
+static int next(struct ctl *ctl, int argc, char *argv[], bool leading, const struct option *own,
+                int *ret_status)
 {
         struct option all[ELEMENTSOF(common) + OWN_MAX + 1] = {};
         char letters[8 + OWN_MAX] = "+hj", *end = letters + 3;

@@ -3,7 +3,8 @@
 
 #include "ctl/ctxctl.h"
 
-/* Standard output through $SYSTEMD_PAGER, $PAGER or less, where it is a terminal and --no-pager was not given. */
+/* Standard output through $SYSTEMD_PAGER, $PAGER or less, where it is a terminal and --no-pager was not
+ * given. */
 void pager_open(struct ctl *ctl);
 /* Flushes, and waits until the reader has closed the pager. */
 void pager_close(void);

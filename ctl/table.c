@@ -156,7 +156,9 @@ int table_print(const struct table *t, bool legend)
                 size_t columns = terminal_columns();
 
                 print_cell(t, i, widths[i % t->n_columns],
-                                columns == SIZE_MAX ? SIZE_MAX : columns > used ? columns - used : 0);
+                                columns == SIZE_MAX ? SIZE_MAX
+                                : columns > used    ? columns - used
+                                                    : 0);
         }
         free(widths);
         return 0;

@@ -28,7 +28,8 @@ static bool want_colors(void)
         const char *e = getenv("SYSTEMD_COLORS");
 
         if (e)
-                return strcmp(e, "0") != 0 && strcmp(e, "no") != 0 && strcmp(e, "false") != 0 && strcmp(e, "off") != 0;
+                return strcmp(e, "0") != 0 && strcmp(e, "no") != 0 && strcmp(e, "false") != 0 &&
+                       strcmp(e, "off") != 0;
         if (getenv("NO_COLOR"))
                 return false;
         return isatty(STDOUT_FILENO) && terminal_is_capable();
@@ -62,13 +63,13 @@ size_t terminal_columns(void)
 const char *color_on(enum color color)
 {
         static const char *const sequences[] = {
-                [COLOR_NONE] = "",
-                [COLOR_HIGHLIGHT] = "\033[0;1;39m",
-                [COLOR_HEADER] = "\033[0;4m",
-                [COLOR_GREEN] = "\033[0;1;32m",
-                [COLOR_YELLOW] = "\033[0;1;33m",
-                [COLOR_RED] = "\033[0;1;31m",
-                [COLOR_GREY] = "\033[0;38;5;245m",
+                        [COLOR_NONE] = "",
+                        [COLOR_HIGHLIGHT] = "\033[0;1;39m",
+                        [COLOR_HEADER] = "\033[0;4m",
+                        [COLOR_GREEN] = "\033[0;1;32m",
+                        [COLOR_YELLOW] = "\033[0;1;33m",
+                        [COLOR_RED] = "\033[0;1;31m",
+                        [COLOR_GREY] = "\033[0;38;5;245m",
         };
 
         terminal_remember();
@@ -93,12 +94,12 @@ enum color state_color(const char *state)
 const char *glyph(enum glyph g)
 {
         static const char *const glyphs[][2] = {
-                [GLYPH_DOT] = {"*", "\u25cf"},
-                [GLYPH_ELLIPSIS] = {"...", "\u2026"},
-                [GLYPH_BRANCH] = {"|-", "\u251c\u2500"},
-                [GLYPH_RIGHT] = {"`-", "\u2514\u2500"},
-                [GLYPH_VERTICAL] = {"| ", "\u2502 "},
-                [GLYPH_SPACE] = {"  ", "  "},
+                        [GLYPH_DOT] = {"*", "\u25cf"},
+                        [GLYPH_ELLIPSIS] = {"...", "\u2026"},
+                        [GLYPH_BRANCH] = {"|-", "\u251c\u2500"},
+                        [GLYPH_RIGHT] = {"`-", "\u2514\u2500"},
+                        [GLYPH_VERTICAL] = {"| ", "\u2502 "},
+                        [GLYPH_SPACE] = {"  ", "  "},
         };
 
         terminal_remember();

@@ -15,9 +15,9 @@ enum {
 };
 
 static const struct option options[] = {
-        {"signal", required_argument, NULL, OPTION_SIGNAL},
-        {"kill-after", required_argument, NULL, OPTION_KILL_AFTER},
-        {},
+                {"signal", required_argument, NULL, OPTION_SIGNAL},
+                {"kill-after", required_argument, NULL, OPTION_KILL_AFTER},
+                {},
 };
 
 static int append(sd_bus_message *m, const char *path, int pidfd, const struct attach_arguments *a)
@@ -56,7 +56,8 @@ int attach_process(struct ctl *ctl, const char *path, int pidfd, const struct at
         return bus_failed(&error, r);
 }
 
-static int attach_pid(struct ctl *ctl, const char *path, const char *text, const struct attach_arguments *arguments)
+static int attach_pid(
+                struct ctl *ctl, const char *path, const char *text, const struct attach_arguments *arguments)
 {
         _cleanup_close_ int pidfd = -1;
         uint64_t pid;

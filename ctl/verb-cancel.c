@@ -22,11 +22,11 @@ enum {
 };
 
 static const struct option options[] = {
-        {"error", required_argument, NULL, OPTION_ERROR},
-        {"wait", no_argument, NULL, OPTION_WAIT},
-        {"timeout", required_argument, NULL, OPTION_TIMEOUT},
-        {"reason", required_argument, NULL, OPTION_REASON},
-        {},
+                {"error", required_argument, NULL, OPTION_ERROR},
+                {"wait", no_argument, NULL, OPTION_WAIT},
+                {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+                {"reason", required_argument, NULL, OPTION_REASON},
+                {},
 };
 
 struct cancel {
@@ -86,7 +86,8 @@ static int cancel_context(struct ctl *ctl, const char *path, const struct cancel
         if (cancel->error < 0)
                 r = bus_call(ctl, &reply, "Cancel", "ss", path, cancel->reason);
         else
-                r = bus_call(ctl, &reply, "CancelCause", "sis", path, (int32_t) cancel->error, cancel->reason);
+                r = bus_call(ctl, &reply, "CancelCause", "sis", path, (int32_t) cancel->error,
+                                cancel->reason);
         if (r > 0)
                 return r;
         r = sd_bus_message_read(reply, "buu", &ret->first, &ret->contexts, &ret->members);

@@ -25,16 +25,16 @@ enum {
 };
 
 static const struct option options[] = {
-        {"parents", no_argument, NULL, 'p'},
-        {"open", no_argument, NULL, OPTION_OPEN},
-        {"timeout", required_argument, NULL, OPTION_TIMEOUT},
-        {"cause", required_argument, NULL, OPTION_CAUSE},
-        {"value", required_argument, NULL, OPTION_VALUE},
-        {"mode", required_argument, NULL, OPTION_MODE},
-        {"grace", required_argument, NULL, OPTION_GRACE},
-        {"owner", required_argument, NULL, OPTION_OWNER},
-        {"description", required_argument, NULL, OPTION_DESCRIPTION},
-        {},
+                {"parents", no_argument, NULL, 'p'},
+                {"open", no_argument, NULL, OPTION_OPEN},
+                {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+                {"cause", required_argument, NULL, OPTION_CAUSE},
+                {"value", required_argument, NULL, OPTION_VALUE},
+                {"mode", required_argument, NULL, OPTION_MODE},
+                {"grace", required_argument, NULL, OPTION_GRACE},
+                {"owner", required_argument, NULL, OPTION_OWNER},
+                {"description", required_argument, NULL, OPTION_DESCRIPTION},
+                {},
 };
 
 static int read_mode(const char *text, uint32_t *ret)

@@ -42,13 +42,16 @@ static void compose_message(json_object *leak, char *buffer, size_t size)
         bool said = *cause && strcmp(cause, err) != 0;
         int n;
 
-        n = snprintf(buffer, size, "%s[%s/%s] is still %s %s after context %s %s%s%s%s", text_of(leak, "OBJECT_COMM"),
-                        text_of(leak, "OBJECT_PID"), text_of(leak, "CTXD_TID"), text_of(leak, "CTXD_LEAK"),
-                        format_timespan(since, number_of(leak, "CTXD_SINCE_DONE_USEC")), text_of(leak, "CTXD_CONTEXT"),
+        n = snprintf(buffer, size, "%s[%s/%s] is still %s %s after context %s %s%s%s%s",
+                        text_of(leak, "OBJECT_COMM"), text_of(leak, "OBJECT_PID"), text_of(leak, "CTXD_TID"),
+                        text_of(leak, "CTXD_LEAK"),
+                        format_timespan(since, number_of(leak, "CTXD_SINCE_DONE_USEC")),
+                        text_of(leak, "CTXD_CONTEXT"),
                         strcmp(err, CTXD_ERR_DEADLINE) == 0 ? "passed its deadline" : "was canceled",
                         said ? " (" : "", said ? cause : "", said ? ")" : "");
         if (n > 0 && (size_t) n < size && *call)
-                n += snprintf(buffer + n, size - (size_t) n, ": %s%s%s", call, *waits_on ? " on " : "", waits_on);
+                n += snprintf(buffer + n, size - (size_t) n, ": %s%s%s", call, *waits_on ? " on " : "",
+                                waits_on);
         if (n > 0 && (size_t) n < size && number_of(leak, "CTXD_BLOCKED_USEC") != UINT64_MAX)
                 snprintf(buffer + n, size - (size_t) n, ", asleep for %s",
                                 format_timespan(asleep, number_of(leak, "CTXD_BLOCKED_USEC")));
@@ -176,11 +179,12 @@ static void print_footer(struct ctl *ctl, size_t n, bool truncated)
         char relative[FORMAT_MAX];
         uint64_t swept = 0;
 
-        printf("%s%zu leak%s%s", n ? "\n" : "", n, n == 1 ? "" : "s", truncated ? ", and more that are not shown" : "");
-        if (sd_bus_get_property_trivial(ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "LastSweepUSec",
-                            NULL, 't', &swept) >= 0 &&
-                        sd_bus_get_property_string(ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE,
-                                        "ProbeBackend", NULL, &backend) >= 0) {
+        printf("%s%zu leak%s%s", n ? "\n" : "", n, n == 1 ? "" : "s",
+                        truncated ? ", and more that are not shown" : "");
+        if (sd_bus_get_property_trivial(ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE,
+                            "LastSweepUSec", NULL, 't', &swept) >= 0 &&
+                        sd_bus_get_property_string(ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT,
+                                        CTXD_MANAGER_INTERFACE, "ProbeBackend", NULL, &backend) >= 0) {
                 if (strcmp(backend, "off") == 0)
                         printf("; the probe is off: nobody looks for any");
                 else if (swept == 0 || swept == UINT64_MAX)

@@ -37,7 +37,8 @@ static int print_table(struct ctl *ctl, const struct listing *listing)
                 table_add(table, c->path);
                 table_addf(table, "%" PRIu64, c->id);
                 table_add_colored(table, c->state, state_color(c->state));
-                table_add(table, c->deadline_usec == UINT64_MAX ? NULL : format_relative(text, c->deadline_usec));
+                table_add(table, c->deadline_usec == UINT64_MAX ? NULL
+                                                                : format_relative(text, c->deadline_usec));
                 table_add(table, format_relative(text, c->created_usec));
                 table_add(table, c->cause);
         }

@@ -34,7 +34,8 @@ int verb_members(struct ctl *ctl, int argc, char *argv[])
                 table_addf(table, "%u", running[i].pid);
                 table_add(table, format_user(text, running[i].uid));
                 table_add(table, format_relative(text, running[i].start_usec));
-                table_add(table, format_command(command, sizeof command, (pid_t) running[i].pid, running[i].comm));
+                table_add(table, format_command(command, sizeof command, (pid_t) running[i].pid,
+                                                 running[i].comm));
         }
         pager_open(ctl);
         r = table_print(table, ctl->legend);

@@ -19,8 +19,8 @@
 #include "ctl/format.h"
 #include "ctl/options-create.h"
 
-/* Makes the context, forks, makes the child a member, and only then lets it exec: no instant in which the command
- * runs without its context. Whatever goes wrong on our side is 125, as with env(1). */
+/* Makes the context, forks, makes the child a member, and only then lets it exec: no instant in which the
+ * command runs without its context. Whatever goes wrong on our side is 125, as with env(1). */
 
 enum {
         OPTION_TIMEOUT = 1,
@@ -31,21 +31,21 @@ enum {
 };
 
 static const struct option options[] = {
-        {"parents", no_argument, NULL, 'p'},
-        {"timeout", required_argument, NULL, OPTION_TIMEOUT},
-        {"signal", required_argument, NULL, OPTION_SIGNAL},
-        {"kill-after", required_argument, NULL, OPTION_KILL_AFTER},
-        {"grace", required_argument, NULL, OPTION_GRACE},
-        {"value", required_argument, NULL, OPTION_VALUE},
-        {},
+                {"parents", no_argument, NULL, 'p'},
+                {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+                {"signal", required_argument, NULL, OPTION_SIGNAL},
+                {"kill-after", required_argument, NULL, OPTION_KILL_AFTER},
+                {"grace", required_argument, NULL, OPTION_GRACE},
+                {"value", required_argument, NULL, OPTION_VALUE},
+                {},
 };
 
 struct run {
         struct create_arguments create;
         struct attach_arguments attach;
         char reference[CTXD_PATH_ID_MAX + 1];
-        bool made; /* the context is ours, and ends with the command */
-        int signals; /* signalfd */
+        bool made;       /* the context is ours, and ends with the command */
+        int signals;     /* signalfd */
         sigset_t before; /* the mask that the command gets */
 };
 
@@ -116,7 +116,8 @@ static int open_context(struct ctl *ctl, const char *path, struct run *run)
         int r;
 
         if (run->create.has_timeout || run->create.has_grace || run->create.n_values > 0) {
-                complain("context '%s' exists: --timeout=, --grace= and --value= are for one that is made", path);
+                complain("context '%s' exists: --timeout=, --grace= and --value= are for one that is made",
+                                path);
                 return EXIT_RUN_FAILED;
         }
         r = contexts_get(ctl, path, &listing);
@@ -208,7 +209,8 @@ static int wait_for_command(struct ctl *ctl, const struct run *run, pid_t pid, i
         int status;
 
         for (;;) {
-                struct pollfd fds[] = {{.fd = pidfd, .events = POLLIN}, {.fd = run->signals, .events = POLLIN}};
+                struct pollfd fds[] = {
+                                {.fd = pidfd, .events = POLLIN}, {.fd = run->signals, .events = POLLIN}};
 
                 if (poll(fds, ELEMENTSOF(fds), -1) < 0)
                         continue; /* EINTR */
@@ -265,9 +267,9 @@ static int run_command(struct ctl *ctl, struct run *run, char *argv[])
 int verb_run(struct ctl *ctl, int argc, char *argv[])
 {
         struct run run = {
-                .create = CREATE_ARGUMENTS,
-                .attach = {.has_signal = true, .signal = SIGTERM, .quiet_done = true},
-                .signals = -1,
+                        .create = CREATE_ARGUMENTS,
+                        .attach = {.has_signal = true, .signal = SIGTERM, .quiet_done = true},
+                        .signals = -1,
         };
         const char *path;
         int r;

@@ -43,7 +43,8 @@ static void print_time(const char *label, uint64_t boottime_usec)
 
 static void print_state(json_object *p)
 {
-        const char *state = text_of(p, "State"), *cause = text_of(p, "Cause"), *from = text_of(p, "CausePath");
+        const char *state = text_of(p, "State"), *cause = text_of(p, "Cause"),
+                   *from = text_of(p, "CausePath");
         bool active = strcmp(state, "active") == 0;
         char stamp[FORMAT_MAX], relative[FORMAT_MAX], own[CTXD_PATH_ID_MAX + 1];
         uint64_t since = number_of(p, active ? "CreatedUSec" : "DoneUSec");
@@ -103,8 +104,10 @@ static void print_running(const struct running *running, size_t n)
         printf("%zu\n", n);
         for (size_t i = 0; i < n; i++)
                 printf("%*s%s%s%" PRIu32 " %s%s\n", LABEL_WIDTH + 2, "",
-                                glyph(i + 1 < n ? GLYPH_BRANCH : GLYPH_RIGHT), color_on(COLOR_GREY), running[i].pid,
-                                format_command(command, sizeof command, (pid_t) running[i].pid, running[i].comm),
+                                glyph(i + 1 < n ? GLYPH_BRANCH : GLYPH_RIGHT), color_on(COLOR_GREY),
+                                running[i].pid,
+                                format_command(command, sizeof command, (pid_t) running[i].pid,
+                                                running[i].comm),
                                 color_off());
 }
 
@@ -115,8 +118,8 @@ static void print_context(json_object *p, const struct running *running, size_t 
         uint64_t deadline = number_of(p, "DeadlineUSec"), quiesce = number_of(p, "QuiesceUSec");
         bool active = strcmp(state, "active") == 0;
 
-        printf("%s%s%s %s%s%s\n", color_on(state_color(state)), glyph(GLYPH_DOT), color_off(), text_of(p, "Path"),
-                        *description ? " - " : "", description);
+        printf("%s%s%s %s%s%s\n", color_on(state_color(state)), glyph(GLYPH_DOT), color_off(),
+                        text_of(p, "Path"), *description ? " - " : "", description);
         print_state(p);
         print_canceled_by(p);
         if (deadline != UINT64_MAX)
@@ -182,8 +185,8 @@ static json_object *released_properties(const struct listed *c)
 static void print_released(const struct listed *c)
 {
         text_defuse(c->cause, false);
-        printf("%s%s%s %s#%" PRIu64 "\n", color_on(state_color(c->state)), glyph(GLYPH_DOT), color_off(), c->path,
-                        c->id);
+        printf("%s%s%s %s#%" PRIu64 "\n", color_on(state_color(c->state)), glyph(GLYPH_DOT), color_off(),
+                        c->path, c->id);
         print_label("State");
         printf("%s%s%s, released\n", color_on(state_color(c->state)), c->state, color_off());
         print_label("Cause");
@@ -247,7 +250,8 @@ static void print_service(json_object *p)
         uint64_t swept = number_of(p, "LastSweepUSec");
         char relative[FORMAT_MAX];
 
-        printf("%s%s%s ctxd %s\n", color_on(COLOR_GREEN), glyph(GLYPH_DOT), color_off(), text_of(p, "Version"));
+        printf("%s%s%s ctxd %s\n", color_on(COLOR_GREEN), glyph(GLYPH_DOT), color_off(),
+                        text_of(p, "Version"));
         print_label("Contexts");
         printf("%" PRIu64 "\n", number_of(p, "Contexts"));
         print_label("Members");

@@ -16,7 +16,8 @@
 /* Contexts as a picture, each with the processes that run in exactly that one. */
 
 struct node {
-        const struct listed *listed; /* NULL: the root of what was asked for, or an ancestor that may not be seen */
+        const struct listed *listed; /* NULL: the root of what was asked for, or an ancestor that may not be
+                                        seen */
         const char *label;
         struct node *children, *next; /* sorted by label */
         struct running *running;
@@ -30,7 +31,8 @@ struct forest {
 
 static int compare_listed(const void *a, const void *b)
 {
-        return strcmp((*(const struct node *const *) a)->listed->path, (*(const struct node *const *) b)->listed->path);
+        return strcmp((*(const struct node *const *) a)->listed->path,
+                        (*(const struct node *const *) b)->listed->path);
 }
 
 static struct node *find(struct node **sorted, size_t n, const char *path)
@@ -65,12 +67,14 @@ static int compare_labels(const void *a, const void *b)
         return strverscmp((*(const struct node *const *) a)->label, (*(const struct node *const *) b)->label);
 }
 
-/* Links the list into a tree: sorted by label, so that pushing to the front from behind leaves them in order. */
+/* Links the list into a tree: sorted by label, so that pushing to the front from behind leaves them in order.
+ */
 static int build(struct forest *forest)
 {
         size_t n = forest->listing.n;
         struct node *root = forest->nodes + n;
-        _cleanup_free_ struct node **sorted = calloc(n + 1, sizeof *sorted), **order = calloc(n + 1, sizeof *order);
+        _cleanup_free_ struct node **sorted = calloc(n + 1, sizeof *sorted),
+                                   **order = calloc(n + 1, sizeof *order);
 
         if (!sorted || !order)
                 return -ENOMEM;
@@ -94,8 +98,8 @@ static int build(struct forest *forest)
         return 0;
 }
 
-/* Asks for processes only where there are any, and no longer once all have been found: most contexts of a great
- * tree run nothing. Contexts may go while we look. *ret_found: how many are in node or below it. */
+/* Asks for processes only where there are any, and no longer once all have been found: most contexts of a
+ * great tree run nothing. Contexts may go while we look. *ret_found: how many are in node or below it. */
 static int read_processes(struct ctl *ctl, struct node *node, size_t *ret_found)
 {
         char reference[CTXD_PATH_ID_MAX + 1] = "/";
@@ -156,7 +160,8 @@ static void print_process(const struct running *p, const char *prefix, const cha
         format_command(command, sizeof command, (pid_t) p->pid, p->comm);
         if (columns != SIZE_MAX && columns > used && strlen(command) > columns - used)
                 command[columns - used] = '\0';
-        printf("%s%s%s%" PRIu32 " %s%s\n", prefix, branch, color_on(COLOR_GREY), p->pid, command, color_off());
+        printf("%s%s%s%" PRIu32 " %s%s\n", prefix, branch, color_on(COLOR_GREY), p->pid, command,
+                        color_off());
 }
 
 /* At most 64 labels deep. */
@@ -166,10 +171,12 @@ static void print_below(const struct node *node, const char *prefix)
 
         for (size_t i = 0; i < node->n_running; i++)
                 print_process(node->running + i, prefix,
-                                glyph(i + 1 < node->n_running || node->children ? GLYPH_BRANCH : GLYPH_RIGHT));
+                                glyph(i + 1 < node->n_running || node->children ? GLYPH_BRANCH
+                                                                                : GLYPH_RIGHT));
         for (const struct node *child = node->children; child; child = child->next) {
                 print_context(child, prefix, glyph(child->next ? GLYPH_BRANCH : GLYPH_RIGHT));
-                snprintf(deeper, sizeof deeper, "%s%s", prefix, glyph(child->next ? GLYPH_VERTICAL : GLYPH_SPACE));
+                snprintf(deeper, sizeof deeper, "%s%s", prefix,
+                                glyph(child->next ? GLYPH_VERTICAL : GLYPH_SPACE));
                 print_below(child, deeper);
         }
 }

@@ -13,16 +13,16 @@ static const struct {
         const char *name;
         int error;
 } errors[] = {
-        {CTXD_ERROR_NO_SUCH_CONTEXT, ENOENT},
-        {CTXD_ERROR_EXISTS, EEXIST},
-        {CTXD_ERROR_INVALID_NAME, EINVAL},
-        {CTXD_ERROR_INVALID_KEY, EINVAL},
-        {CTXD_ERROR_NOT_CANCELABLE, EINVAL},
-        {CTXD_ERROR_ALREADY_DONE, EALREADY},
-        {CTXD_ERROR_ACCESS_DENIED, EACCES},
-        {CTXD_ERROR_LIMITS_EXCEEDED, EDQUOT},
-        {CTXD_ERROR_NO_SUCH_PROCESS, ESRCH},
-        {SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, EACCES},
+                {CTXD_ERROR_NO_SUCH_CONTEXT, ENOENT},
+                {CTXD_ERROR_EXISTS, EEXIST},
+                {CTXD_ERROR_INVALID_NAME, EINVAL},
+                {CTXD_ERROR_INVALID_KEY, EINVAL},
+                {CTXD_ERROR_NOT_CANCELABLE, EINVAL},
+                {CTXD_ERROR_ALREADY_DONE, EALREADY},
+                {CTXD_ERROR_ACCESS_DENIED, EACCES},
+                {CTXD_ERROR_LIMITS_EXCEEDED, EDQUOT},
+                {CTXD_ERROR_NO_SUCH_PROCESS, ESRCH},
+                {SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, EACCES},
 };
 
 static int to_errno(const sd_bus_error *error, int r)
@@ -90,7 +90,7 @@ const char *ctx_client_error(struct ctx_client *client)
 int client_message(struct ctx_client *client, sd_bus_message **ret, const char *member)
 {
         return sd_bus_message_new_method_call(
-                client->bus, ret, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, member);
+                        client->bus, ret, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, member);
 }
 
 int client_send(struct ctx_client *client, sd_bus_message *m, sd_bus_message **ret_reply)
@@ -106,7 +106,8 @@ int client_send(struct ctx_client *client, sd_bus_message *m, sd_bus_message **r
         return r;
 }
 
-static int callv(struct ctx_client *client, sd_bus_message **ret_reply, const char *member, const char *types, va_list ap)
+static int callv(struct ctx_client *client, sd_bus_message **ret_reply, const char *member, const char *types,
+                va_list ap)
 {
         sd_bus_message *m = NULL;
         int r = client_message(client, &m, member);
@@ -122,7 +123,8 @@ static int callv(struct ctx_client *client, sd_bus_message **ret_reply, const ch
         return r;
 }
 
-int client_call(struct ctx_client *client, sd_bus_message **ret_reply, const char *member, const char *types, ...)
+int client_call(struct ctx_client *client, sd_bus_message **ret_reply, const char *member, const char *types,
+                ...)
 {
         va_list ap;
         int r;

@@ -39,19 +39,24 @@ static int open_bus(const char *address, sd_bus **ret)
 
 static int ping(sd_bus *bus, sd_bus_error *error)
 {
-        return sd_bus_call_method(bus, CTXD_BUS_NAME, CTXD_OBJECT, "org.freedesktop.DBus.Peer", "Ping", error, NULL, NULL);
+        return sd_bus_call_method(bus, CTXD_BUS_NAME, CTXD_OBJECT, "org.freedesktop.DBus.Peer", "Ping", error,
+                        NULL, NULL);
 }
 
 /* Connects, and sees that a daemon answers. */
 static int reach(struct ctx_client *client)
 {
         sd_bus_error error = SD_BUS_ERROR_NULL;
+        char text[512];
         sd_bus *bus;
         int r;
 
         r = open_bus(client->address, &bus);
-        if (r < 0)
-                return r;
+        if (r < 0) {
+                snprintf(text, sizeof text, "Cannot reach ctxd at %s: %s",
+                                client->address ? client->address : "the system bus", strerrordesc_np(-r));
+                return client_failed(client, r, text);
+        }
         r = ping(bus, &error);
         if (r < 0) {
                 client_failed(client, r, error.message);
@@ -153,7 +158,8 @@ int client_begin(struct ctx_client *client)
         int r = 0;
 
         if (client_is_inherited(client))
-                return client_failed(client, -ECHILD, "This connection belongs to the process that made it, before a fork");
+                return client_failed(client, -ECHILD,
+                                "This connection belongs to the process that made it, before a fork");
         pthread_mutex_lock(&client->lock);
         if (client->bus && !is_alive(client->bus)) {
                 sd_bus_close(client->bus);

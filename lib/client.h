@@ -13,10 +13,10 @@
 
 /* The connection to the daemon.
  *
- * sd-bus is not thread-safe, so a client has one connection under one lock, which is held from the making of a
- * message until its reply has been read: client_begin() ... client_end(). After a fork the child shares the parent's
- * socket and, perhaps, a lock that another thread of the parent held: it may touch neither, which client_begin() sees
- * to by comparing pids (-ECHILD). */
+ * sd-bus is not thread-safe, so a client has one connection under one lock, which is held from the making of
+ * a message until its reply has been read: client_begin() ... client_end(). After a fork the child shares the
+ * parent's socket and, perhaps, a lock that another thread of the parent held: it may touch neither, which
+ * client_begin() sees to by comparing pids (-ECHILD). */
 
 struct page;
 
@@ -24,7 +24,7 @@ struct ctx_client {
         _Atomic uint32_t refs; /* the program's, and one for each context */
         pid_t pid;             /* who made it */
         char *address;         /* as given or found; NULL: the system bus */
-        char *reached;         /* what a child needs to be told in $CTXD_ADDRESS, or NULL: it finds it by itself */
+        char *reached; /* what a child needs to be told in $CTXD_ADDRESS, or NULL: it finds it by itself */
 
         pthread_mutex_t lock;
         sd_bus *bus;
@@ -42,7 +42,8 @@ void client_end(struct ctx_client *client);
  * ctx_client_error(), the error's name is turned into an errno. */
 int client_message(struct ctx_client *client, sd_bus_message **ret, const char *member);
 int client_send(struct ctx_client *client, sd_bus_message *m, sd_bus_message **ret_reply);
-int client_call(struct ctx_client *client, sd_bus_message **ret_reply, const char *member, const char *types, ...);
+int client_call(struct ctx_client *client, sd_bus_message **ret_reply, const char *member, const char *types,
+                ...);
 
 /* begin, call, end, for a call without a reply to read. */
 int client_call_simple(struct ctx_client *client, const char *member, const char *types, ...);

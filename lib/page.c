@@ -17,7 +17,8 @@ struct page {
 static struct page *find(struct page *pages, const struct stat *st)
 {
         for (struct page *page = pages; page; page = page->next)
-                /* A page that has grown since is mapped once more; contexts still point into the shorter one. */
+                /* A page that has grown since is mapped once more; contexts still point into the shorter one.
+                 */
                 if (page->dev == st->st_dev && page->ino == st->st_ino && page->size == (size_t) st->st_size)
                         return page;
         return NULL;
@@ -35,9 +36,12 @@ static int map(int fd, const struct stat *st, struct page **ret)
         if (p == MAP_FAILED)
                 return -errno;
         header = p;
-        page = header->magic == STATE_PAGE_MAGIC && header->version == STATE_PAGE_VERSION ? malloc(sizeof *page) : NULL;
+        page = header->magic == STATE_PAGE_MAGIC && header->version == STATE_PAGE_VERSION
+                               ? malloc(sizeof *page)
+                               : NULL;
         if (!page) {
-                int r = header->magic == STATE_PAGE_MAGIC && header->version == STATE_PAGE_VERSION ? -ENOMEM : -EBADMSG;
+                int r = header->magic == STATE_PAGE_MAGIC && header->version == STATE_PAGE_VERSION ? -ENOMEM
+                                                                                                   : -EBADMSG;
 
                 munmap(p, (size_t) st->st_size);
                 return r;
@@ -63,8 +67,8 @@ int page_slot(struct page **pages, int fd, uint64_t offset, const struct state_s
                 page->next = *pages;
                 *pages = page;
         }
-        if (offset < sizeof(struct state_page_header) || offset % sizeof(uint64_t) != 0 || offset >= page->size ||
-                page->size - offset < sizeof(struct state_slot))
+        if (offset < sizeof(struct state_page_header) || offset % sizeof(uint64_t) != 0 ||
+                        offset >= page->size || page->size - offset < sizeof(struct state_slot))
                 return -EBADMSG;
         *ret_slot = (const struct state_slot *) ((const char *) page->map + offset);
         return 0;

@@ -69,7 +69,8 @@ int ctx_release(struct ctx *ctx)
         return 0;
 }
 
-int spawn_take_options(const struct ctx_spawn_options *options, int default_signal, struct ctx_spawn_options *ret)
+int spawn_take_options(
+                const struct ctx_spawn_options *options, int default_signal, struct ctx_spawn_options *ret)
 {
         *ret = (struct ctx_spawn_options) CTX_SPAWN_OPTIONS;
         if (options) {
@@ -84,7 +85,8 @@ int spawn_take_options(const struct ctx_spawn_options *options, int default_sign
         return ret->signal < 0 || ret->signal > SIGRTMAX ? -EINVAL : 0;
 }
 
-static int append_attach(sd_bus_message *m, struct shared *shared, int pidfd, const struct ctx_spawn_options *options)
+static int append_attach(
+                sd_bus_message *m, struct shared *shared, int pidfd, const struct ctx_spawn_options *options)
 {
         int r;
 

@@ -53,7 +53,7 @@ const struct verdict *shared_verdict(struct shared *shared)
         /* Two threads may have come here: the client's lock lets one ask, the other finds the answer. */
         verdict = atomic_load_explicit(&shared->verdict, memory_order_acquire);
         if (!verdict && client_call(shared->client, &reply, "Err", "s", shared->reference) >= 0 &&
-                read_verdict(reply, &verdict) >= 0)
+                        read_verdict(reply, &verdict) >= 0)
                 atomic_store_explicit(&shared->verdict, verdict, memory_order_release);
         sd_bus_message_unref(reply);
         client_end(shared->client);
@@ -87,7 +87,8 @@ static int shared_settle(struct ctx_shared *base, uint64_t word)
                 return (int) settle_by_handle(shared);
         if (word / (STATE_WORD_MASK + 1) == base->given / (STATE_WORD_MASK + 1))
                 return (int) (word & STATE_WORD_MASK);
-        /* The slot is somebody else's now, so ours was done and forgotten. How is known if the daemon still does. */
+        /* The slot is somebody else's now, so ours was done and forgotten. How is known if the daemon still
+         * does. */
         verdict = shared_verdict(shared);
         return verdict ? (int) verdict->state : STATE_WORD_CANCELED;
 }
@@ -140,10 +141,11 @@ static int call_cancel(struct shared *shared, int error, const char *message, in
         if (r < 0)
                 return r;
         if (error == 0)
-                r = client_call(shared->client, &reply, "Cancel", "ss", shared->reference, message ? message : "");
+                r = client_call(shared->client, &reply, "Cancel", "ss", shared->reference,
+                                message ? message : "");
         else
                 r = client_call(shared->client, &reply, "CancelCause", "sis", shared->reference, error,
-                        message ? message : "");
+                                message ? message : "");
         if (r >= 0) {
                 r = sd_bus_message_read(reply, "b", ret_first);
                 if (r < 0)
@@ -198,14 +200,14 @@ static void shared_free(struct ctx_shared *base)
 }
 
 static const struct ctx_shared_ops ops = {
-        .settle = shared_settle,
-        .cause = shared_cause,
-        .done_fd = shared_done_fd,
-        .watch = shared_watch,
-        .cancel = shared_cancel,
-        .path = shared_path,
-        .value = shared_value_op,
-        .free = shared_free,
+                .settle = shared_settle,
+                .cause = shared_cause,
+                .done_fd = shared_done_fd,
+                .watch = shared_watch,
+                .cancel = shared_cancel,
+                .path = shared_path,
+                .value = shared_value_op,
+                .free = shared_free,
 };
 
 /* The client is begun. A page is its owner's alone: without one all still works, by handle and Err. */
@@ -225,14 +227,16 @@ static int ask_page(struct shared *shared)
         if (r == -EACCES)
                 return 0;
         if (r < 0)
-                return client_failed(shared->client, r, r == -EBADMSG ? "The daemon's state page cannot be read" : NULL);
+                return client_failed(shared->client, r,
+                                r == -EBADMSG ? "The daemon's state page cannot be read" : NULL);
         shared->ctx.word = (const _Atomic uint64_t *) &slot->word;
         shared->ctx.deadline_usec = (const _Atomic uint64_t *) &slot->deadline_usec;
         shared->ctx.given = word & ~(uint64_t) STATE_WORD_MASK;
         return 0;
 }
 
-int shared_new(struct ctx_client *client, const char *reference, uint64_t id, uint64_t deadline_usec, struct shared **ret)
+int shared_new(struct ctx_client *client, const char *reference, uint64_t id, uint64_t deadline_usec,
+                struct shared **ret)
 {
         struct shared *shared = calloc(1, sizeof *shared);
         int r;

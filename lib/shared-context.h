@@ -7,8 +7,8 @@
 #include "lib/client.h"
 #include "lib/ctx.h"
 
-/* A shared context, as this process knows it: a slot of a state page, and what was asked of the daemon once. Each
- * answer is kept, since nothing of a context changes but its state, which changes once. */
+/* A shared context, as this process knows it: a slot of a state page, and what was asked of the daemon once.
+ * Each answer is kept, since nothing of a context changes but its state, which changes once. */
 
 struct handle;
 struct values;
@@ -20,8 +20,8 @@ struct shared {
         uint64_t id;
         _Atomic uint64_t own_deadline_usec; /* where there is no page to read it from */
 
-        /* Each is written once, under a lock, and then read without it: also in a forked child, whose copy of the
-         * lock may be held for ever. */
+        /* Each is written once, under a lock, and then read without it: also in a forked child, whose copy of
+         * the lock may be held for ever. */
         struct handle *_Atomic handle;
         struct verdict *_Atomic verdict;
         struct values *_Atomic values;
@@ -64,7 +64,8 @@ static inline struct shared *shared_of(const struct ctx *ctx)
 }
 
 /* Asks for the page and makes the object. reference is copied; takes a reference on client. 0, or -errno. */
-int shared_new(struct ctx_client *client, const char *reference, uint64_t id, uint64_t deadline_usec, struct shared **ret);
+int shared_new(struct ctx_client *client, const char *reference, uint64_t id, uint64_t deadline_usec,
+                struct shared **ret);
 
 /* The daemon has said that it is done: the local descendants are, too. */
 void shared_finish(struct shared *shared);
@@ -76,8 +77,8 @@ const struct verdict *shared_verdict(struct shared *shared);
 const char *shared_value(struct shared *shared, const char *key);
 void values_free(struct values *values);
 
-/* shared-handle.c: the done handle, one for each process and context, however many objects stand for it here. A
- * borrowed descriptor, or -errno. */
+/* shared-handle.c: the done handle, one for each process and context, however many objects stand for it here.
+ * A borrowed descriptor, or -errno. */
 int handle_fd(struct shared *shared);
 /* Gives it up; the last one in this process tells the daemon. */
 void handle_release(struct shared *shared);

@@ -97,7 +97,8 @@ struct named {
 };
 
 /* The client is begun. */
-static int call_create(struct ctx_client *client, const char *path, const struct ctx_create_options *options, struct named *ret)
+static int call_create(struct ctx_client *client, const char *path, const struct ctx_create_options *options,
+                struct named *ret)
 {
         sd_bus_message *m = NULL, *reply = NULL;
         const char *name;
@@ -109,7 +110,9 @@ static int call_create(struct ctx_client *client, const char *path, const struct
         if (r >= 0)
                 r = append_options(m, options);
         if (r < 0)
-                client_failed(client, r, r == -EINVAL ? "A path, value or text is not UTF-8, or a value has no '='" : NULL);
+                client_failed(client, r,
+                                r == -EINVAL ? "A path, value or text is not UTF-8, or a value has no '='"
+                                             : NULL);
         else
                 r = client_send(client, m, &reply);
         if (r >= 0)
@@ -132,7 +135,8 @@ static int call_list(struct ctx_client *client, const char *path, struct named *
         if (r >= 0)
                 r = sd_bus_message_enter_container(reply, 'a', "(ststts)");
         if (r >= 0)
-                r = sd_bus_message_read(reply, "(ststts)", &name, &ret->id, NULL, &ret->deadline_usec, NULL, NULL);
+                r = sd_bus_message_read(
+                                reply, "(ststts)", &name, &ret->id, NULL, &ret->deadline_usec, NULL, NULL);
         if (r > 0)
                 snprintf(ret->reference, sizeof ret->reference, "%s#%" PRIu64, name, ret->id);
         sd_bus_message_unref(reply);
@@ -188,7 +192,9 @@ struct ctx *ctx_create(struct ctx_client *client, const char *path, const struct
         }
         r = take_options(options, &o);
         if (r < 0)
-                return finish(client, NULL, client_failed(client, r, "The options have a size, flag or number that is not known"));
+                return finish(client, NULL,
+                                client_failed(client, r,
+                                                "The options have a size, flag or number that is not known"));
         r = client_begin(client);
         if (r >= 0) {
                 r = call_create(client, path, &o, &named);

@@ -7,9 +7,10 @@
 
 #include "lib/shared-context.h"
 
-/* Done handles. The daemon keeps one for each process and context, so this process keeps one too, for all objects and
- * clients that stand for that context: the first asks for it, the last gives it up. While the daemon is asked, others
- * who want the same handle wait, so that an Undone never overtakes the Done of a newcomer. */
+/* Done handles. The daemon keeps one for each process and context, so this process keeps one too, for all
+ * objects and clients that stand for that context: the first asks for it, the last gives it up. While the
+ * daemon is asked, others who want the same handle wait, so that an Undone never overtakes the Done of a
+ * newcomer. */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -24,7 +25,7 @@ static struct handle *find(const struct shared *shared)
 {
         struct handle *h;
 
-        LIST_FOREACH(h, &buckets[shared->id % 256], handles)
+        LIST_FOREACH (h, &buckets[shared->id % 256], handles)
                 if (h->id == shared->id && strcmp(h->address, address_of(shared)) == 0)
                         return h;
         return NULL;
@@ -188,8 +189,8 @@ static void after_fork_in_parent(void)
         pthread_mutex_unlock(&lock);
 }
 
-/* To the daemon the child is another process: it starts without handles. Those of the parent's contexts are reached
- * through these alone. */
+/* To the daemon the child is another process: it starts without handles. Those of the parent's contexts are
+ * reached through these alone. */
 static void after_fork_in_child(void)
 {
         memset(buckets, 0, sizeof buckets);

@@ -7,12 +7,12 @@
 
 #include "lib/shared-context.h"
 
-/* Tells the local descendants of a shared context that it is done, where somebody waits for that by a descriptor or a
- * callback: one thread, started when it is first needed, that sleeps on an epoll set of done handles. Callbacks have
- * a thread of their own (helper.c), so that this one never queues behind them.
+/* Tells the local descendants of a shared context that it is done, where somebody waits for that by a
+ * descriptor or a callback: one thread, started when it is first needed, that sleeps on an epoll set of done
+ * handles. Callbacks have a thread of their own (helper.c), so that this one never queues behind them.
  *
- * A handle leaves the set under the lock, and events are taken out of the set under the lock, so that an event never
- * names a handle that is gone. */
+ * A handle leaves the set under the lock, and events are taken out of the set under the lock, so that an
+ * event never names a handle that is gone. */
 
 #define EVENTS_AT_ONCE 64
 
@@ -158,8 +158,8 @@ static void after_fork_in_parent(void)
         pthread_mutex_unlock(&lock);
 }
 
-/* The thread is the parent's, and the set is shared with it: the child leaves it alone, and makes its own if it
- * comes to that. */
+/* The thread is the parent's, and the set is shared with it: the child leaves it alone, and makes its own if
+ * it comes to that. */
 static void after_fork_in_child(void)
 {
         if (epoll_fd >= 0)

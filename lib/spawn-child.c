@@ -10,7 +10,8 @@
 #include "lib/spawn.h"
 #include "proto/names.h"
 
-/* Between fork and exec. The program may have threads, so the child calls only what is safe in a signal handler. */
+/* Between fork and exec. The program may have threads, so the child calls only what is safe in a signal
+ * handler. */
 
 static bool is_ours(const char *assignment)
 {
@@ -77,7 +78,8 @@ static void reset_signals(void)
         struct sigaction action;
 
         for (int s = 1; s < NSIG; s++)
-                if (sigaction(s, NULL, &action) == 0 && action.sa_handler != SIG_IGN && action.sa_handler != SIG_DFL)
+                if (sigaction(s, NULL, &action) == 0 && action.sa_handler != SIG_IGN &&
+                                action.sa_handler != SIG_DFL)
                         sigaction(s, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
 }
 
@@ -101,7 +103,8 @@ static _Noreturn void be_child(const struct child_start *start, int gate, int re
         if (wait_at_gate(gate) < 0)
                 _exit(EXIT_FAILURE);
         reset_signals();
-        if (take_fds(start->options->fds) < 0 || (start->options->directory && chdir(start->options->directory) < 0)) {
+        if (take_fds(start->options->fds) < 0 ||
+                        (start->options->directory && chdir(start->options->directory) < 0)) {
                 error = errno;
         } else {
                 sigprocmask(SIG_SETMASK, mask, NULL);

@@ -13,8 +13,9 @@
 
 #define LOCAL_KILL_AFTER_USEC UINT64_C(10000000) /* as ctxd's KillAfterSec= is by default */
 
-/* A child process under a context. What it is a member of, the daemon ends; what else ends it, a local context, is
- * this library's to carry out: a callback signals it, and a second context, with a timeout, kills it later. */
+/* A child process under a context. What it is a member of, the daemon ends; what else ends it, a local
+ * context, is this library's to carry out: a callback signals it, and a second context, with a timeout, kills
+ * it later. */
 
 struct ctx_task {
         pid_t pid;
@@ -100,8 +101,9 @@ static int bind_task(struct ctx_task *task, const struct ctx_spawn_options *opti
                 r = shared_attach(task->shared, task->pidfd, options);
         if (r < 0)
                 return r == -EALREADY && ctx_err(task->ctx) != 0 ? ctx_err(task->ctx) : r;
-        if ((task->shared && task->ctx->source == &task->shared->ctx.wide.ctx) || ctx_never_done(task->ctx->source) ||
-                (task->signal == 0 && task->kill_after_usec == UINT64_MAX))
+        if ((task->shared && task->ctx->source == &task->shared->ctx.wide.ctx) ||
+                        ctx_never_done(task->ctx->source) ||
+                        (task->signal == 0 && task->kill_after_usec == UINT64_MAX))
                 return 0;
         task->on_done = ctx_after_func(task->ctx, end_task, task);
         return task->on_done ? 0 : -errno;

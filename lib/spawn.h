@@ -8,7 +8,8 @@
 struct shared;
 
 /* A copy with every default filled in but that of kill-after. 0, -EINVAL or -E2BIG. */
-int spawn_take_options(const struct ctx_spawn_options *options, int default_signal, struct ctx_spawn_options *ret);
+int spawn_take_options(
+                const struct ctx_spawn_options *options, int default_signal, struct ctx_spawn_options *ret);
 
 int shared_attach(struct shared *shared, int pidfd, const struct ctx_spawn_options *options);
 
@@ -23,6 +24,6 @@ struct child_start {
 
 /* 0 with the pid and the two descriptors, or -errno. */
 int child_fork(struct child_start *start, pid_t *ret_pid);
-/* env (NULL: environ) with $CTXD_CONTEXT and $CTXD_ADDRESS as given ("NAME=value"), and without those where NULL. The
- * strings are borrowed, the array is to be freed. If both are NULL all is as it was. */
+/* env (NULL: environ) with $CTXD_CONTEXT and $CTXD_ADDRESS as given ("NAME=value"), and without those where
+ * NULL. The strings are borrowed, the array is to be freed. If both are NULL all is as it was. */
 char **child_env(char *const *env, char *context, char *address);

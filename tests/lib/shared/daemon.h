@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/ctxclient.h"
+
+/* A real daemon for tests of the library: ctxd --embedded, in a directory of its own. */
+
+struct daemon {
+        char directory[32];
+        char address[128];
+        pid_t pid;
+};
+
+/* $CTXD_PROGRAM with a configuration (NULL: none). Exits with 77 where it cannot be started. Sets
+ * $CTXD_ADDRESS. */
+void daemon_start(struct daemon *daemon, const char *configuration);
+void daemon_stop(struct daemon *daemon);
+/* SIGKILL, and a new one at the same address. */
+void daemon_restart(struct daemon *daemon);
+
+/* The one of the whole file. */
+extern struct daemon the_daemon;
+struct ctx_client *new_client(void);
+
+/* A path that no other test has. */
+const char *fresh_path(void);
+struct ctx *make(struct ctx_client *client, const char *path);
+
+uint64_t boottime_usec(void);
+bool is_readable(int fd);
+unsigned count_fds(pid_t pid);
+
+/* Runs fn in a forked process; its return value is the exit status, an assertion's failure is 255. */
+pid_t run_child(int (*fn)(void *userdata), void *userdata);
+/* The exit status, 128 + n for a signal. */
+int wait_child(pid_t pid);
+
+int run_tests(const char *name, const TTest *const *tests);
