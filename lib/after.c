@@ -32,29 +32,80 @@ static void after_release(struct ctx_after *after)
         ctx_after_unref(after);
 }
 
-bool after_queue(struct ctx_after *after)
+enum after_queued after_queue(struct ctx_after *after, struct ctx_after **direct)
 {
         /* What was registered before a fork is the parent process's to run. */
         if (after->fork_generation != fork_generation || !change(after, AFTER_PENDING, AFTER_QUEUED))
+                return AFTER_NOT;
+        if (!after->direct) {
+                helper_push(after);
+                return AFTER_HELPER;
+        }
+        after->queued = *direct;
+        *direct = after;
+        return AFTER_DIRECT;
+}
+
+void after_run_list(struct ctx_after *direct)
+{
+        while (direct) {
+                struct ctx_after *after = direct;
+
+                direct = after->queued;
+                after_run(after);
+        }
+}
+
+static struct ctx_after *of_timer(struct helper_timer *timer)
+{
+        return (struct ctx_after *) ((char *) timer - offsetof(struct ctx_after, timer));
+}
+
+/* Whoever is in the heap has not let go of its context yet. */
+static bool hold_timer(struct helper_timer *timer)
+{
+        struct ctx_after *after = of_timer(timer);
+
+        if (!ctx_ref_if_alive(after->ctx))
                 return false;
-        helper_push(after);
+        atomic_fetch_add_explicit(&after->child.refs, 1, memory_order_relaxed);
         return true;
+}
+
+static void fire_timer(struct helper_timer *timer)
+{
+        struct ctx_after *after = of_timer(timer);
+        struct ctx *ctx = after->ctx;
+
+        if (ctx_state(ctx))
+                ctx_end(ctx, STATE_WORD_DEADLINE_EXCEEDED, NULL);
+        ctx_unref(ctx);
+        ctx_after_unref(after);
+}
+
+static void disarm(struct ctx_after *after)
+{
+        if (after->timed)
+                helper_disarm(&after->timer);
 }
 
 void after_run(struct ctx_after *after)
 {
-        helper_disarm(after);
+        disarm(after);
         if (change(after, AFTER_QUEUED, AFTER_RUNNING)) {
+                /* One of the library's own may run inside a callback that cancels. */
+                struct ctx_after *outer = running;
+
                 running = after;
                 after->fn(after->userdata);
-                running = NULL;
+                running = outer;
                 if (atomic_exchange(&after->state, AFTER_FINISHED) == AFTER_RUNNING_AWAITED)
                         futex_wake_all(&after->state);
         }
         after_release(after);
 }
 
-struct ctx_after *ctx_after_func(struct ctx *ctx, void (*fn)(void *userdata), void *userdata)
+struct ctx_after *after_new(struct ctx *ctx, void (*fn)(void *userdata), void *userdata, bool direct)
 {
         struct ctx_shared *shared;
         struct ctx_after *after;
@@ -72,6 +123,8 @@ struct ctx_after *ctx_after_func(struct ctx *ctx, void (*fn)(void *userdata), vo
                         .child = {.refs = 2, .flags = CHILD_AFTER},
                         .fn = fn,
                         .userdata = userdata,
+                        .direct = direct,
+                        .timer = {.hold = hold_timer, .fire = fire_timer},
                         .fork_generation = fork_generation,
         };
 
@@ -81,13 +134,15 @@ struct ctx_after *ctx_after_func(struct ctx *ctx, void (*fn)(void *userdata), vo
                 return after;
         }
         shared = ctx_shared_done(source);
-        r = helper_start();
+        if (!direct || source->deadline_usec != CTX_NEVER)
+                r = helper_start();
         if (r >= 0 && shared)
                 r = shared->ops->watch(shared);
         /* The program's reference on ctx covers this until the callback is linked. */
-        after->child.parent = source;
-        if (r >= 0 && source->deadline_usec != CTX_NEVER)
-                r = helper_arm(after, source);
+        after->ctx = source;
+        after->timed = source->deadline_usec != CTX_NEVER;
+        if (r >= 0 && after->timed)
+                r = helper_arm(&after->timer, source->deadline_usec);
         if (r < 0) {
                 free(after);
                 errno = -r;
@@ -97,12 +152,19 @@ struct ctx_after *ctx_after_func(struct ctx *ctx, void (*fn)(void *userdata), vo
         /* What is done by the clock or by a shared ancestor is written down first. */
         ctx_state(source);
         if (child_link(&after->child, source)) {
-                helper_disarm(after);
-                after->child.parent = NULL;
-                after_queue(after);
-                helper_wake();
+                struct ctx_after *now = NULL;
+
+                disarm(after);
+                if (after_queue(after, &now) == AFTER_HELPER)
+                        helper_wake();
+                after_run_list(now);
         }
         return after;
+}
+
+struct ctx_after *ctx_after_func(struct ctx *ctx, void (*fn)(void *userdata), void *userdata)
+{
+        return after_new(ctx, fn, userdata, false);
 }
 
 /* 1: stopped, 0: too late. */
@@ -114,8 +176,8 @@ static int stop(struct ctx_after *after)
                 return atomic_load(&after->state) == AFTER_QUEUED ? stop(after) : 0;
 
         /* A registration with a context that is never done has no reference. */
-        if (after->child.parent) {
-                helper_disarm(after);
+        if (after->ctx) {
+                disarm(after);
                 after_release(after);
         }
         return 1;

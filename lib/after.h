@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include "lib/ctx.h"
+#include "lib/helper.h"
 
 enum after_state {
         AFTER_PENDING,
@@ -17,13 +17,17 @@ enum after_state {
  * the callback is stopped or over. */
 struct ctx_after {
         struct child child;
-        _Atomic uint32_t state;   /* enum after_state; a futex */
-        uint32_t heap_index;      /* plus 1, in the helper's heap of deadlines; 0: not there. Under its lock */
-        struct ctx_after *queued; /* the next in the helper's queue */
+        _Atomic uint32_t state;    /* enum after_state; a futex */
+        struct ctx *ctx;           /* its source; NULL: one that is never done. Not to be looked into unless held */
+        bool timed;                /* armed, perhaps */
+        bool direct;               /* fn is the library's own and does not block: run by whoever makes it done */
+        struct helper_timer timer; /* the context's deadline */
+        struct ctx_after *queued;  /* the next in the queue */
         void (*fn)(void *userdata);
         void *userdata;
         unsigned fork_generation;
 };
 
-/* On the helper's thread: runs it, unless it was stopped, and ends the registration. */
+struct ctx_after *after_new(struct ctx *ctx, void (*fn)(void *userdata), void *userdata, bool direct);
+/* Runs it, unless it was stopped, and ends the registration. */
 void after_run(struct ctx_after *after);

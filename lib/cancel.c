@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 
-#include "lib/ctx.h"
+#include "lib/helper.h"
 
 /* To cancel is to write the state into every descendant.
  *
@@ -22,6 +22,7 @@ struct walk {
         int64_t n_causes;
         uint64_t now_usec; /* when it was first asked for, 0: not yet */
         bool wake;         /* the helper has callbacks to run */
+        struct ctx_after *direct;
         struct ctx *dead;
 };
 
@@ -44,6 +45,7 @@ static void walk_finish(struct walk *walk)
         cause_drop(walk->cause, CAUSE_ADVANCE - walk->n_causes);
         if (walk->wake)
                 helper_wake();
+        after_run_list(walk->direct);
         ctx_bury(walk->dead);
 }
 
@@ -118,7 +120,7 @@ static enum visit visit(struct walk *walk, struct ctx *parent, struct child *chi
 
         if (__builtin_expect(child->flags & CHILD_AFTER, 0)) {
                 atomic_store_explicit(&child->place, PLACE_NONE, memory_order_release);
-                walk->wake |= after_queue((struct ctx_after *) child);
+                walk->wake |= after_queue((struct ctx_after *) child, &walk->direct) == AFTER_HELPER;
                 return VISIT_LEAF;
         }
 

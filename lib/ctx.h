@@ -165,6 +165,9 @@ struct ctx_shared_ops {
         int (*cancel)(struct ctx_shared *shared, int error, const char *message);
         const char *(*path)(struct ctx_shared *shared);
         const char *(*value)(struct ctx_shared *shared, const char *key);
+        /* The calling thread works for it now, and for no other shared one; it works for none any more. May be NULL. */
+        void (*enter)(struct ctx_shared *shared);
+        void (*leave)(struct ctx_shared *shared);
         /* The last reference is gone. Frees the whole. */
         void (*free)(struct ctx_shared *shared);
 };
@@ -337,18 +340,12 @@ void futex_wait_for(_Atomic uint32_t *word, uint32_t value, uint64_t usec);
 /* The word with CTX_WAITERS set, or 0 if the source is done by its word. */
 uint32_t ctx_announce_wait(struct ctx *source);
 
-/* after.c. A walk has come upon a callback, under the nest's lock: true if the helper has to be told. */
+/* after.c. A walk has come upon a callback, under the nest's lock. */
 struct ctx_after;
-bool after_queue(struct ctx_after *after);
-
-/* helper.c. The thread that runs callbacks, and the deadlines of contexts with callbacks. */
-int helper_start(void);
-void helper_push(struct ctx_after *after);
-void helper_wake(void);
-int helper_arm(struct ctx_after *after, struct ctx *ctx);
-void helper_disarm(struct ctx_after *after);
-/* For a program with a loop of its own: callbacks are run by helper_dispatch(), wake is called (from any thread,
- * nothing locked) when there is something to dispatch, and no thread is started any more. -EBUSY: there is one. */
-int helper_take_over(void (*wake)(void *userdata), void *userdata);
-/* Runs what is due; *ret_deadline_usec: when it has to be called again at the latest. */
-int helper_dispatch(uint64_t *ret_deadline_usec);
+enum after_queued {
+        AFTER_NOT,    /* stopped, or of before a fork */
+        AFTER_HELPER, /* in the helper's queue: it has to be woken */
+        AFTER_DIRECT, /* the library's own: put on *direct, to be run by after_run_list() at the end of the walk */
+};
+enum after_queued after_queue(struct ctx_after *after, struct ctx_after **direct);
+void after_run_list(struct ctx_after *direct);

@@ -14,8 +14,12 @@
  * Times are microseconds; points in time are CLOCK_BOOTTIME, which counts a suspend; UINT64_MAX is "never".
  * Nothing here may be called from a signal handler but ctx_err(). */
 
+#include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -149,6 +153,121 @@ struct ctx_after *ctx_after_func(struct ctx *ctx, void (*fn)(void *userdata), vo
 int ctx_after_stop(struct ctx_after *after);
 /* And, if it has begun, waits until it is over; -EDEADLK from inside it. */
 int ctx_after_stop_wait(struct ctx_after *after);
+
+/* -- Calls that a context ends -------------------------------------------------------------------------------------
+ *
+ * They return what the call of the same name returns, or a negative errno. Each looks at the context first: where it
+ * is done nothing is tried. Then a call does what it can, once, and says so, also if the context ends meanwhile; its
+ * error comes only where nothing was done. Whether it was the context says ctx_err(): the error is the same. A signal
+ * handler ends them with -EINTR, but for ctx_sleep, ctx_connect, ctx_flock, the locks and the channels. A context
+ * that is waited for with descriptors gets one (ctx_done_fd()), so that -EMFILE and -ENOMEM are possible. */
+
+/* As poll(2), with microseconds (UINT64_MAX: no timeout): how many are ready, 0: time is up. */
+int ctx_poll(struct ctx *ctx, struct pollfd *fds, nfds_t n_fds, uint64_t timeout_usec);
+/* 0: it has slept as long as that, on CLOCK_BOOTTIME. */
+int ctx_sleep(struct ctx *ctx, uint64_t usec);
+
+/* In full for sockets, pipes (Linux 6.4 or newer) and whatever is non-blocking. A blocking descriptor of another kind
+ * (a terminal, a pipe on an older kernel) is polled first, and can then only block if somebody else took what poll
+ * saw; of a write to it at most PIPE_BUF bytes are tried. Regular files: the kernel's wait for the disk cannot be
+ * ended. Any of them may read or write less than was asked for, also on a blocking descriptor. */
+ssize_t ctx_read(struct ctx *ctx, int fd, void *buffer, size_t size);
+ssize_t ctx_write(struct ctx *ctx, int fd, const void *buffer, size_t size);
+ssize_t ctx_readv(struct ctx *ctx, int fd, const struct iovec *iov, int n_iov);
+ssize_t ctx_writev(struct ctx *ctx, int fd, const struct iovec *iov, int n_iov);
+/* MSG_WAITALL is no promise: what there is comes back. With MSG_DONTWAIT they are the plain calls. */
+ssize_t ctx_recvmsg(struct ctx *ctx, int fd, struct msghdr *message, int flags);
+ssize_t ctx_sendmsg(struct ctx *ctx, int fd, const struct msghdr *message, int flags);
+/* A listening socket that several processes or threads accept from should be non-blocking. */
+int ctx_accept(struct ctx *ctx, int fd, struct sockaddr *address, socklen_t *size);
+int ctx_accept4(struct ctx *ctx, int fd, struct sockaddr *address, socklen_t *size, int flags);
+/* If the context ends it the connection is still being made: close the socket. */
+int ctx_connect(struct ctx *ctx, int fd, const struct sockaddr *address, socklen_t size);
+/* For code that does not poll: shutdown(fd, SHUT_RDWR) once ctx is done, on whatever thread makes it so. fd must stay
+ * open until ctx_after_stop_wait(). errno as ctx_after_func(), and EBADF. */
+struct ctx_after *ctx_shutdown_on_cancel(struct ctx *ctx, int fd) CTX_CONSTRUCTOR(ctx_after_unref);
+
+/* pid of a child (one: not 0, not -1), which is reaped only where its pid is returned; ret_status as of waitpid(2). */
+pid_t ctx_waitpid(struct ctx *ctx, pid_t pid, int *ret_status);
+/* As flock(2). Where somebody else holds the lock a task of the kernel's, without memory of its own, waits in our
+ * place. If it returns an error of the context there is no lock on the open file, also none from before. */
+int ctx_flock(struct ctx *ctx, int fd, int operation);
+
+/* -- Locks that a context ends, for the threads of one process ----------------------------------------------------
+ *
+ * All zero is the start: unlocked, nobody waits, value 0. Not recursive; no owner is kept. No destructor is needed. */
+
+struct ctx_mutex {
+        uint32_t word;
+};
+struct ctx_cond {
+        uint32_t sequence;
+};
+struct ctx_sem {
+        uint32_t value, waiters;
+};
+/* clang-format off */
+#define CTX_MUTEX_INIT { 0 }
+#define CTX_COND_INIT { 0 }
+#define CTX_SEM_INIT(value) { value, 0 }
+/* clang-format on */
+
+/* 0: locked. Where the lock is free at that moment it may be 0 although the context has just ended. */
+int ctx_mutex_lock(struct ctx *ctx, struct ctx_mutex *mutex) CTX_MUST_CHECK;
+/* 0, or -EBUSY. */
+int ctx_mutex_trylock(struct ctx_mutex *mutex) CTX_MUST_CHECK;
+/* -EPERM: it is not locked. */
+int ctx_mutex_unlock(struct ctx_mutex *mutex);
+/* Returns with the mutex locked, always; 0 also for no reason, as every condition does. A signal that was meant for
+ * this waiter is not lost: then it is 0. */
+int ctx_cond_wait(struct ctx *ctx, struct ctx_cond *cond, struct ctx_mutex *mutex) CTX_MUST_CHECK;
+int ctx_cond_signal(struct ctx_cond *cond);
+int ctx_cond_broadcast(struct ctx_cond *cond);
+int ctx_sem_wait(struct ctx *ctx, struct ctx_sem *sem) CTX_MUST_CHECK;
+/* 0, or -EAGAIN. */
+int ctx_sem_trywait(struct ctx_sem *sem) CTX_MUST_CHECK;
+/* -EOVERFLOW: at UINT32_MAX. */
+int ctx_sem_post(struct ctx_sem *sem);
+
+/* -- Channels ----------------------------------------------------------------------------------------------------- */
+
+struct ctx_chan;
+
+/* The last one frees the items that nobody has received; nobody may be in a call then. */
+struct ctx_chan *ctx_chan_unref(struct ctx_chan *chan);
+struct ctx_chan *ctx_chan_ref(struct ctx_chan *chan);
+/* Items are copied, item_size bytes each; capacity 0: a send waits for a receive. errno: EINVAL, ENOMEM. */
+struct ctx_chan *ctx_chan_new(size_t item_size, size_t capacity) CTX_CONSTRUCTOR(ctx_chan_unref);
+/* 0: sent. -EPIPE: closed. With the context's error the item was not sent. */
+int ctx_chan_send(struct ctx *ctx, struct ctx_chan *chan, const void *item) CTX_MUST_CHECK;
+/* 1: an item. 0: closed, and nothing left. With the context's error no item was taken. */
+int ctx_chan_recv(struct ctx *ctx, struct ctx_chan *chan, void *ret_item) CTX_MUST_CHECK;
+/* -EPIPE: it was closed already. */
+int ctx_chan_close(struct ctx_chan *chan);
+
+/* -- Work under a context ------------------------------------------------------------------------------------------ */
+
+/* This thread works for ctx from now on; nests, and keeps ctx alive. Under a shared context the thread is a member of
+ * it meanwhile, of the innermost one. A thread that ends has left all. -ENOMEM. */
+int ctx_enter(struct ctx *ctx);
+/* The innermost entry of ctx is taken back. */
+void ctx_leave(struct ctx *ctx);
+/* What this thread entered last, borrowed; background if nothing. */
+struct ctx *ctx_current(void);
+
+struct ctx_group;
+
+/* Cancels what still runs, and gives the handle up. */
+struct ctx_group *ctx_group_unref(struct ctx_group *group);
+/* Threads that begin and end together, under a context of their own. errno: EINVAL, ENOMEM. */
+struct ctx_group *ctx_group_new(struct ctx *parent) CTX_CONSTRUCTOR(ctx_group_unref);
+/* The group's context, borrowed. */
+struct ctx *ctx_group_ctx(struct ctx_group *group);
+/* Runs fn on a thread of its own, which has entered the group's context. The first that returns a negative errno
+ * cancels the context, with that as the cause. Or what pthread_create gave. */
+int ctx_group_go(struct ctx_group *group, int (*fn)(struct ctx *ctx, void *userdata), void *userdata);
+/* Waits until all have ended, then cancels the context. 0, or the first error. Not from one of its threads. */
+int ctx_group_wait(struct ctx_group *group);
 
 /* -- Shared contexts ----------------------------------------------------------------------------------------------
  *
@@ -293,6 +412,23 @@ static inline void ctx_cancelp_(struct ctx **ctx)
  *     CTX_AUTO_CANCEL struct ctx *ctx = ctx_with_timeout(parent, 5000000); */
 #define CTX_AUTO_UNREF CTX_CLEANUP(ctx_unrefp_)
 #define CTX_AUTO_CANCEL CTX_CLEANUP(ctx_cancelp_)
+
+static inline void ctx_leavep_(struct ctx **ctx)
+{
+        if (*ctx)
+                ctx_leave(*ctx);
+}
+
+static inline struct ctx *ctx_entered_(struct ctx *ctx)
+{
+        return ctx_enter(ctx) < 0 ? NULL : ctx;
+}
+
+/* The rest of the block works for ctx. */
+#define CTX_SCOPE(context) CTX_SCOPE_1_(context, __LINE__)
+#define CTX_SCOPE_1_(context, line) CTX_SCOPE_2_(context, line)
+#define CTX_SCOPE_2_(context, line) \
+        CTX_CLEANUP(ctx_leavep_) __attribute__((__unused__)) struct ctx *ctx_scope_##line##_ = ctx_entered_(context)
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -17,9 +17,8 @@
  * lock of its own, under which nothing else is locked. */
 
 struct entry {
-        uint64_t deadline_usec; /* of ctx, which the callback holds */
-        struct ctx_after *after;
-        struct ctx *ctx;
+        uint64_t deadline_usec;
+        struct helper_timer *timer;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -29,15 +28,14 @@ static size_t n_heap, n_allocated;
 static struct ctx_after *_Atomic queue; /* the last one first */
 
 static _Atomic bool started;
-static int wake_fd = -1, timer_fd = -1;
+static int wake_fd = -1, timer_fd = -1, epoll_fd = -1;
 static uint64_t armed_usec = CTX_NEVER;
-static void (*loop_wake)(void *userdata);
-static void *loop_userdata;
+static bool taken_over;
 
 static void put(size_t i, struct entry entry)
 {
         heap[i] = entry;
-        entry.after->heap_index = (uint32_t) i + 1;
+        entry.timer->index = (uint32_t) i + 1;
 }
 
 static void sift_up(size_t i, struct entry entry)
@@ -66,7 +64,7 @@ static void heap_remove(size_t i)
 {
         struct entry last = heap[--n_heap];
 
-        heap[i].after->heap_index = 0;
+        heap[i].timer->index = 0;
         if (i == n_heap)
                 return;
         if (i > 0 && heap[(i - 1) / 2].deadline_usec > last.deadline_usec)
@@ -84,8 +82,6 @@ static void arm_timer(void)
         if (usec >= armed_usec)
                 return;
         armed_usec = usec;
-        if (timer_fd < 0)
-                return;
         if (usec > INT64_MAX / 1000)
                 usec = INT64_MAX / 1000;
         spec.it_value.tv_sec = (time_t) (usec / 1000000);
@@ -93,10 +89,8 @@ static void arm_timer(void)
         timerfd_settime(timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
 }
 
-int helper_arm(struct ctx_after *after, struct ctx *ctx)
+int helper_arm(struct helper_timer *timer, uint64_t deadline_usec)
 {
-        uint64_t deadline_usec = ctx->deadline_usec;
-        bool sooner = false;
         int r = 0;
 
         pthread_mutex_lock(&lock);
@@ -113,48 +107,40 @@ int helper_arm(struct ctx_after *after, struct ctx *ctx)
         }
         if (r == 0) {
                 n_heap++;
-                sift_up(n_heap - 1,
-                                (struct entry){.deadline_usec = deadline_usec, .after = after, .ctx = ctx});
-                sooner = timer_fd < 0 && deadline_usec < armed_usec;
+                sift_up(n_heap - 1, (struct entry){.deadline_usec = deadline_usec, .timer = timer});
                 arm_timer();
         }
         pthread_mutex_unlock(&lock);
-        if (sooner)
-                loop_wake(loop_userdata);
         return r;
 }
 
-void helper_disarm(struct ctx_after *after)
+void helper_disarm(struct helper_timer *timer)
 {
-        /* No deadline, never armed: known without the lock, since only its registration arms it. */
-        if (!after->child.parent || after->child.parent->deadline_usec == CTX_NEVER)
-                return;
         pthread_mutex_lock(&lock);
-        if (after->heap_index > 0)
-                heap_remove(after->heap_index - 1);
+        if (timer->index > 0)
+                heap_remove(timer->index - 1);
         pthread_mutex_unlock(&lock);
 }
 
-/* A context with a callback whose deadline has passed, referenced; NULL: none is due. Whoever is in the heap
- * has not let go of its context yet. */
-static struct ctx *take_due(void)
+/* One that is due, held; NULL: none. */
+static struct helper_timer *take_due(void)
 {
-        struct ctx *ctx = NULL;
+        struct helper_timer *timer = NULL;
 
         pthread_mutex_lock(&lock);
-        while (n_heap > 0 && !ctx && heap[0].deadline_usec <= now_usec()) {
-                struct ctx *parent = heap[0].ctx;
+        while (n_heap > 0 && !timer && heap[0].deadline_usec <= now_usec()) {
+                struct helper_timer *due = heap[0].timer;
 
                 heap_remove(0);
-                if (ctx_ref_if_alive(parent))
-                        ctx = parent;
+                if (due->hold(due))
+                        timer = due;
         }
-        if (!ctx) {
+        if (!timer) {
                 armed_usec = CTX_NEVER;
                 arm_timer();
         }
         pthread_mutex_unlock(&lock);
-        return ctx;
+        return timer;
 }
 
 void helper_push(struct ctx_after *after)
@@ -169,10 +155,7 @@ void helper_push(struct ctx_after *after)
 
 void helper_wake(void)
 {
-        if (loop_wake)
-                loop_wake(loop_userdata);
-        else
-                eventfd_write(wake_fd, 1);
+        eventfd_write(wake_fd, 1);
 }
 
 static void run_queue(void)
@@ -194,42 +177,38 @@ static void run_queue(void)
         }
 }
 
-static void end_due(void)
+static void fire_due(void)
 {
-        struct ctx *ctx;
+        struct helper_timer *timer;
 
-        while ((ctx = take_due())) {
-                if (ctx_state(ctx))
-                        ctx_end(ctx, STATE_WORD_DEADLINE_EXCEEDED, NULL);
-                ctx_unref(ctx);
-        }
+        while ((timer = take_due()))
+                timer->fire(timer);
 }
 
-int helper_dispatch(uint64_t *ret_deadline_usec)
+static void drain(int fd)
 {
-        end_due();
+        uint64_t count;
+
+        while (read(fd, &count, sizeof(count)) > 0)
+                ;
+}
+
+void helper_dispatch(int timeout)
+{
+        struct epoll_event events[2];
+
+        if (epoll_wait(epoll_fd, events, 2, timeout) > 0) {
+                drain(wake_fd);
+                drain(timer_fd);
+        }
+        fire_due();
         run_queue();
-        pthread_mutex_lock(&lock);
-        if (ret_deadline_usec)
-                *ret_deadline_usec = n_heap > 0 ? heap[0].deadline_usec : CTX_NEVER;
-        pthread_mutex_unlock(&lock);
-        return 0;
 }
 
 static void *helper_thread(void *unused)
 {
-        struct pollfd fds[2] = {{.fd = wake_fd, .events = POLLIN}, {.fd = timer_fd, .events = POLLIN}};
-        uint64_t count;
-
-        for (;;) {
-                if (poll(fds, 2, -1) < 0)
-                        continue;
-                if (fds[0].revents && read(wake_fd, &count, sizeof(count)) < 0)
-                        fds[0].revents = 0;
-                if (fds[1].revents && read(timer_fd, &count, sizeof(count)) < 0)
-                        fds[1].revents = 0;
-                helper_dispatch(NULL);
-        }
+        for (;;)
+                helper_dispatch(-1);
         return NULL;
 }
 
@@ -255,24 +234,40 @@ static int start_thread(void)
         return -r;
 }
 
-static int open_helper(void)
+static void close_helper(void)
 {
-        int r;
+        int *fds[] = {&wake_fd, &timer_fd, &epoll_fd};
+
+        for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+                if (*fds[i] >= 0)
+                        close(*fds[i]);
+                *fds[i] = -1;
+        }
+}
+
+static int open_fds(void)
+{
+        struct epoll_event event = {.events = EPOLLIN};
 
         wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-        if (wake_fd < 0)
-                return -errno;
         timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
-        if (timer_fd < 0) {
-                r = -errno;
-        } else {
+        epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+        if (wake_fd < 0 || timer_fd < 0 || epoll_fd < 0)
+                return -errno;
+        if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_fd, &event) < 0 ||
+                        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event) < 0)
+                return -errno;
+        return 0;
+}
+
+static int open_helper(void)
+{
+        int r = open_fds();
+
+        if (r == 0)
                 r = start_thread();
-                if (r == 0)
-                        return 0;
-                close(timer_fd);
-        }
-        close(wake_fd);
-        wake_fd = timer_fd = -1;
+        if (r < 0)
+                close_helper();
         return r;
 }
 
@@ -291,18 +286,22 @@ int helper_start(void)
         return r;
 }
 
-int helper_take_over(void (*wake)(void *userdata), void *userdata)
+int helper_take_over(void)
 {
         int r = 0;
 
         pthread_mutex_lock(&lock);
-        if (atomic_load_explicit(&started, memory_order_relaxed)) {
-                r = -EBUSY;
-        } else {
-                loop_wake = wake;
-                loop_userdata = userdata;
-                atomic_store_explicit(&started, true, memory_order_release);
+        if (!atomic_load_explicit(&started, memory_order_relaxed)) {
+                r = open_fds();
+                if (r == 0) {
+                        taken_over = true;
+                        atomic_store_explicit(&started, true, memory_order_release);
+                } else {
+                        close_helper();
+                }
         }
+        if (r == 0)
+                r = taken_over ? epoll_fd : -EBUSY;
         pthread_mutex_unlock(&lock);
         return r;
 }
@@ -321,16 +320,12 @@ static void after_fork_in_parent(void)
 static void after_fork_in_child(void)
 {
         for (size_t i = 0; i < n_heap; i++)
-                heap[i].after->heap_index = 0;
+                heap[i].timer->index = 0;
         n_heap = 0;
         atomic_store(&queue, NULL);
-        if (wake_fd >= 0)
-                close(wake_fd);
-        if (timer_fd >= 0)
-                close(timer_fd);
-        wake_fd = timer_fd = -1;
+        close_helper();
         armed_usec = CTX_NEVER;
-        loop_wake = NULL;
+        taken_over = false;
         atomic_store(&started, false);
         pthread_mutex_unlock(&lock);
 }
