@@ -353,9 +353,9 @@ static void do_create(void)
                 follow_evictions(payer, evict, could);
         }
         child = follow_creation(c, base, n - there, caller->uid, &o);
-        reference_forget(m, now); /* those whose last child had to go */
         if (chance(5))
                 do_discard(child);
+        reference_forget(m, now); /* those whose last child had to go */
 }
 
 static void do_cancel(struct node *n)
