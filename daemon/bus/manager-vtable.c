@@ -5,7 +5,7 @@
 #include "daemon/bus/request.h"
 #include "daemon/bus/vtables.h"
 
-/* A member without a path, and one whose first argument is a path. */
+/* A member without a path, and one whose first argument is a path, or a prefix of paths. */
 #define METHOD(name)                                                                    \
         static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
         {                                                                               \
@@ -18,6 +18,14 @@
         {                                                                               \
                 struct request q;                                                       \
                 int r = request_init_path(&q, m, error);                                \
+                return r < 0 ? r : verb_##name(&q);                                     \
+        }
+
+#define METHOD_ON_PREFIX(name)                                                          \
+        static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
+        {                                                                               \
+                struct request q;                                                       \
+                int r = request_init_prefix(&q, m, error);                              \
                 return r < 0 ? r : verb_##name(&q);                                     \
         }
 
@@ -37,9 +45,9 @@ METHOD_ON_PATH(process)
 METHOD_ON_PATH(members)
 METHOD_ON_PATH(values)
 METHOD_ON_PATH(err)
-METHOD_ON_PATH(list)
+METHOD_ON_PREFIX(list)
 METHOD_ON_PATH(preview)
-METHOD_ON_PATH(leaks)
+METHOD_ON_PREFIX(leaks)
 METHOD_ON_PATH(page)
 
 static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,

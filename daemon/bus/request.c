@@ -21,7 +21,7 @@ int request_init(struct request *q, sd_bus_message *m, sd_bus_error *error)
         return 0;
 }
 
-int request_init_path(struct request *q, sd_bus_message *m, sd_bus_error *error)
+static int init_path(struct request *q, sd_bus_message *m, bool empty_is_all, sd_bus_error *error)
 {
         struct refused refused = {};
         const char *path;
@@ -33,9 +33,21 @@ int request_init_path(struct request *q, sd_bus_message *m, sd_bus_error *error)
         r = sd_bus_message_read(m, "s", &path);
         if (r < 0)
                 return error_malformed(error, r);
+        if (empty_is_all && path[0] == '\0')
+                path = "/";
         tree_settle(q->service->tree, now_boottime_usec());
         r = tree_find(q->service->tree, &q->peer->caller, path, &q->context, &refused);
         return r < 0 ? error_refused(error, &refused, r) : 0;
+}
+
+int request_init_path(struct request *q, sd_bus_message *m, sd_bus_error *error)
+{
+        return init_path(q, m, false, error);
+}
+
+int request_init_prefix(struct request *q, sd_bus_message *m, sd_bus_error *error)
+{
+        return init_path(q, m, true, error);
 }
 
 int request_init_context(struct request *q, sd_bus_message *m, struct context *c, sd_bus_error *error)

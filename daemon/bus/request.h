@@ -18,6 +18,8 @@ struct request {
 int request_init(struct request *q, sd_bus_message *m, sd_bus_error *error);
 /* Reads a path from the message and finds it. */
 int request_init_path(struct request *q, sd_bus_message *m, sd_bus_error *error);
+/* The same for a prefix, where an empty one is everything. */
+int request_init_prefix(struct request *q, sd_bus_message *m, sd_bus_error *error);
 int request_init_context(struct request *q, sd_bus_message *m, struct context *c, sd_bus_error *error);
 
 /* 0, or the AccessDenied that the caller is to be told. */
