@@ -123,6 +123,8 @@ int reference_parse(const char *text, uid_t uid, bool allow_generate, struct ref
         if (n < 0 || (size_t) n >= sizeof ref.path)
                 return refuse(ret_why, "it is longer than 1024 bytes");
 
+        if (strcmp(ref.path, "/") == 0) /* slashes alone, two or more */
+                return check_label("", 0, ret_why);
         r = path_check(ref.path, ret_why);
         if (r < 0)
                 return r;
@@ -189,6 +191,10 @@ int path_from_object(const char *object, char **ret_path)
                 size_t n = strcspn(p + 1, "/");
                 int r;
 
+                if (n == 0) {
+                        free(path);
+                        return -EINVAL;
+                }
                 part = strndup(p, n + 1);
                 if (!part) {
                         free(path);
@@ -196,6 +202,10 @@ int path_from_object(const char *object, char **ret_path)
                 }
                 r = sd_bus_path_decode(part, "/", &label);
                 free(part);
+                if (r > 0 && !label_is_valid(label, strlen(label))) { /* a slash may have been encoded */
+                        free(label);
+                        r = -EINVAL;
+                }
                 if (r <= 0) {
                         free(path);
                         return r < 0 ? r : -EINVAL;

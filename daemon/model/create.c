@@ -192,6 +192,7 @@ static int make(struct tree *t, const struct caller *caller, const struct create
         struct context *c;
         int r;
 
+        assert(plan->n_new > 0);
         for (size_t i = 0; i < plan->n_new; i++) {
                 bool last = i + 1 == plan->n_new;
                 const char *label = last && made_up ? made_up : p;

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/model/tree.h"
+#include "tests/unit/unit.h"
+
+static struct users limited(uint64_t limit)
+{
+        struct users users = {.total_contexts_limit = UINT64_MAX};
+
+        for (int i = 0; i < RESOURCES; i++)
+                users.limit[i] = limit;
+        return users;
+}
+
+START_TEST(one_user_for_each_uid)
+{
+        struct users users = limited(10);
+        struct user *a = user_ref(&users, 1000), *b = user_ref(&users, 0), *c = user_ref(&users, 1000);
+
+        ck_assert_ptr_eq(a, c);
+        ck_assert_ptr_ne(a, b);
+        ck_assert_uint_eq(users.n, 2);
+        ck_assert_uint_eq(a->uid, 1000);
+        ck_assert_ptr_null(user_unref(&users, a));
+        ck_assert_uint_eq(users.n, 2);
+        user_unref(&users, c);
+        user_unref(&users, b);
+        ck_assert_ptr_null(user_unref(&users, NULL));
+        ck_assert_uint_eq(users.n, 0);
+        ck_assert_ptr_null(users.by_uid);
+}
+END_TEST
+
+START_TEST(charges_up_to_the_limit)
+{
+        struct users users = limited(10);
+        struct user *user = user_ref(&users, 1000), *other = user_ref(&users, 1001);
+        struct charge a = {}, b = {}, c = {};
+
+        ck_assert_int_eq(charge_init(&a, &users, user, RESOURCE_HANDLES, 10), 0);
+        ck_assert_int_eq(charge_init(&b, &users, user, RESOURCE_HANDLES, 1), -EDQUOT);
+        ck_assert_ptr_null(b.user);
+        ck_assert_uint_eq(user->used[RESOURCE_HANDLES], 10);
+        ck_assert_int_eq(charge_init(&b, &users, user, RESOURCE_MEMBERS, 10), 0);
+        ck_assert_int_eq(charge_init(&c, &users, other, RESOURCE_HANDLES, 10), 0);
+        charge_deinit(&a);
+        charge_deinit(&a); /* nothing more */
+        ck_assert_uint_eq(user->used[RESOURCE_HANDLES], 0);
+        ck_assert_int_eq(charge_init(&a, &users, user, RESOURCE_HANDLES, UINT64_MAX), -EDQUOT);
+        ck_assert_int_eq(charge_init(&a, &users, user, RESOURCE_HANDLES, 9), 0);
+        ck_assert_int_eq(user_charge(user, RESOURCE_HANDLES, UINT64_MAX - 5), -EDQUOT); /* overflows */
+        ck_assert_int_eq(user_charge(user, RESOURCE_HANDLES, 1), 0);
+        user_discharge(user, RESOURCE_HANDLES, 1);
+        /* A charge holds its user. */
+        user_unref(&users, user);
+        user_unref(&users, other);
+        ck_assert_uint_eq(users.n, 2);
+        charge_deinit(&a);
+        charge_deinit(&b);
+        charge_deinit(&c);
+        ck_assert_uint_eq(users.n, 0);
+}
+END_TEST
+
+START_TEST(what_may_not_be_refused_goes_over)
+{
+        struct users users = limited(10);
+        struct user *user = user_ref(&users, 1000);
+
+        user_charge_always(user, RESOURCE_BYTES, 15);
+        ck_assert_int_eq(user_charge(user, RESOURCE_BYTES, 1), -EDQUOT);
+        user_discharge(user, RESOURCE_BYTES, 6);
+        ck_assert_int_eq(user_charge(user, RESOURCE_BYTES, 1), 0);
+        user_discharge(user, RESOURCE_BYTES, 10);
+        user_unref(&users, user);
+}
+END_TEST
+
+START_TEST(all_users_together)
+{
+        struct users users = limited(10);
+        struct user *a = user_ref(&users, 1), *b = user_ref(&users, 2);
+
+        users.total_contexts_limit = 12;
+        ck_assert_int_eq(user_charge(a, RESOURCE_CONTEXTS, 8), 0);
+        ck_assert_int_eq(user_charge(b, RESOURCE_CONTEXTS, 5), -EDQUOT);
+        ck_assert_int_eq(user_charge(b, RESOURCE_CONTEXTS, 4), 0);
+        ck_assert_uint_eq(users.total_contexts, 12);
+        ck_assert_int_eq(user_charge(a, RESOURCE_CONTEXTS, 1), -EDQUOT);
+        ck_assert_int_eq(user_charge(a, RESOURCE_HANDLES, 10), 0); /* of contexts alone */
+        user_discharge(a, RESOURCE_CONTEXTS, 8);
+        user_discharge(b, RESOURCE_CONTEXTS, 4);
+        user_discharge(a, RESOURCE_HANDLES, 10);
+        ck_assert_uint_eq(users.total_contexts, 0);
+        user_unref(&users, a);
+        user_unref(&users, b);
+}
+END_TEST
+
+START_TEST(a_refusal_is_worth_a_new_line_later)
+{
+        struct users users = limited(10);
+        struct user *user = user_ref(&users, 1);
+
+        ck_assert_int_eq(user_charge(user, RESOURCE_HANDLES, 10), 0);
+        user->refusal_logged[RESOURCE_HANDLES] = true;
+        user_discharge(user, RESOURCE_HANDLES, 1);
+        ck_assert(user->refusal_logged[RESOURCE_HANDLES]); /* up and down at the limit is one story */
+        user_discharge(user, RESOURCE_HANDLES, 4);
+        ck_assert(!user->refusal_logged[RESOURCE_HANDLES]);
+        user_discharge(user, RESOURCE_HANDLES, 5);
+        user_unref(&users, user);
+}
+END_TEST
+
+START_TEST(resources_have_names)
+{
+        for (int i = 0; i < RESOURCES; i++) {
+                ck_assert_ptr_nonnull(resource_name((enum resource) i));
+                ck_assert_int_eq(strncmp(resource_key((enum resource) i), "Max", 3), 0);
+        }
+}
+END_TEST
+
+START_TEST(a_tree_says_which_limit)
+{
+        struct refused refused = {};
+        struct charge charge = {};
+        struct user *user;
+        struct tree *t;
+
+        ck_assert_int_eq(tree_new(&t), 0);
+        t->users.limit[RESOURCE_HANDLES] = 3;
+        user = user_ref(&t->users, 5);
+        ck_assert_int_eq(tree_charge(t, &charge, user, RESOURCE_HANDLES, 4, &refused), -EDQUOT);
+        ck_assert_int_eq(refused.reason, REFUSED_LIMIT);
+        ck_assert_str_eq(refused.limit, "handles");
+        ck_assert_str_eq(refused.limit_key, "MaxHandlesPerUser");
+        ck_assert_uint_eq(refused.allowed, 3);
+        ck_assert_int_eq(tree_charge(t, &charge, user, RESOURCE_HANDLES, 4, NULL), -EDQUOT);
+        ck_assert_int_eq(tree_charge(t, &charge, user, RESOURCE_HANDLES, 3, &refused), 0);
+        charge_deinit(&charge);
+        user_unref(&t->users, user);
+        ck_assert_ptr_null(tree_free(t));
+        ck_assert_ptr_null(tree_free(NULL));
+}
+END_TEST
+
+int main(void)
+{
+        const TTest *tests[] = {
+                one_user_for_each_uid,
+                charges_up_to_the_limit,
+                what_may_not_be_refused_goes_over,
+                all_users_together,
+                a_refusal_is_worth_a_new_line_later,
+                resources_have_names,
+                a_tree_says_which_limit,
+                NULL,
+        };
+
+        return run_tests("user", tests);
+}
