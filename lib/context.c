@@ -66,6 +66,7 @@ struct ctx *ctx_alloc(size_t size, enum ctx_kind kind, struct ctx *parent)
                 struct ctx_wide *w = (struct ctx_wide *) ctx;
 
                 w->shared = (struct ctx *) ctx_shared_above(parent);
+                w->done = (struct ctx *) ctx_shared_done(parent);
                 w->deadline_cause = NULL;
         }
         return ctx;
@@ -83,6 +84,11 @@ static void hold_above(struct ctx *ctx)
         if (shared) {
                 ctx_ref(&shared->wide.ctx);
                 ctx->child.flags |= CHILD_SHARED_REF;
+        }
+        if (ctx->child.flags & CHILD_WIDE && ((struct ctx_wide *) ctx)->done &&
+                        !(ctx->child.flags & CHILD_DONE_REF)) {
+                ctx_ref(((struct ctx_wide *) ctx)->done);
+                ctx->child.flags |= CHILD_DONE_REF;
         }
 }
 
@@ -110,7 +116,8 @@ void ctx_join(struct ctx *ctx, struct ctx *parent)
                 inherit_deadline(ctx, source);
         if (ctx->deadline_usec != CTX_NEVER)
                 word |= CTX_DEADLINE;
-        word |= atomic_load_explicit(&source->nest.word, memory_order_relaxed) & CTX_SHARED;
+        if (ctx->child.flags & CHILD_WIDE && ((struct ctx_wide *) ctx)->done)
+                word |= CTX_SHARED;
         atomic_store_explicit(&ctx->nest.word, word, memory_order_relaxed);
 
         if (ctx_never_done(source)) {
@@ -221,6 +228,8 @@ static void destroy_source(struct ctx *ctx, struct ctx **dead)
                 ctx_drop(ctx->values, dead);
         if (ctx->child.flags & CHILD_SHARED_REF)
                 ctx_drop(((struct ctx_wide *) ctx)->shared, dead);
+        if (ctx->child.flags & CHILD_DONE_REF)
+                ctx_drop(((struct ctx_wide *) ctx)->done, dead);
         if (ctx->child.flags & CHILD_WIDE)
                 cause_drop(((struct ctx_wide *) ctx)->deadline_cause, 1);
         cause_drop(ctx->cause, 1);

@@ -80,6 +80,7 @@ enum child_place {
 
 #define CHILD_ARM 1u         /* struct arm */
 #define CHILD_STATIC 2u      /* never freed */
+#define CHILD_DONE_REF 4u    /* holds a reference on `done` */
 #define CHILD_VALUES_REF 8u  /* holds a reference on `values` */
 #define CHILD_WIDE 16u       /* struct ctx_wide */
 #define CHILD_SHARED_REF 32u /* holds a reference on `shared` (a without_cancel) */
@@ -120,6 +121,7 @@ struct ctx {
 struct ctx_wide {
         struct ctx ctx;
         struct ctx *shared; /* the nearest shared one from here up, or NULL */
+        struct ctx *done;   /* whose end is this one's as well, under CTX_SHARED: that one, or several (merge-shared.c) */
         struct cause *deadline_cause; /* what the cause will be when the deadline passes */
 };
 
@@ -163,6 +165,8 @@ struct ctx_shared_ops {
         int (*watch)(struct ctx_shared *shared);
         /* message may be NULL. As ctx_cancel_cause(); returns after the daemon has; may call ctx_finish(). */
         int (*cancel)(struct ctx_shared *shared, int error, const char *message);
+        /* Where there is no slot that says so. May be NULL. */
+        uint64_t (*deadline)(struct ctx_shared *shared);
         const char *(*path)(struct ctx_shared *shared);
         const char *(*value)(struct ctx_shared *shared, const char *key);
         /* The calling thread works for it now, and for no other shared one; it works for none any more. May be NULL. */
@@ -188,6 +192,11 @@ void ctx_finish(struct ctx *ctx, uint32_t state, struct cause *cause);
 
 /* enum state_word, by the slot and the clock. */
 uint32_t shared_peek(struct ctx_shared *shared);
+uint64_t shared_deadline(struct ctx_shared *shared);
+
+/* merge-shared.c. A stand-in for several shared contexts of which each can be the end; takes references. NULL: no
+ * memory. */
+struct ctx_shared *shared_any_of(struct ctx_shared *const *parts, size_t n);
 
 /* -- For the other files of the library -------------------------------------------------------------------------- */
 
@@ -198,7 +207,7 @@ static inline struct ctx_shared *ctx_shared_done(const struct ctx *ctx)
 
         if (!(atomic_load_explicit(&source->nest.word, memory_order_relaxed) & CTX_SHARED))
                 return NULL;
-        return (struct ctx_shared *) ((const struct ctx_wide *) source)->shared;
+        return (struct ctx_shared *) ((const struct ctx_wide *) source)->done;
 }
 
 /* The same for values and for the place in the tree: a without_cancel keeps it. */

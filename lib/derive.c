@@ -90,8 +90,11 @@ struct ctx *ctx_without_cancel(struct ctx *parent)
                 return NULL;
         }
         ctx = ctx_alloc(sizeof(struct ctx), CTX_KIND_WITHOUT_CANCEL, parent);
-        if (ctx)
-                ctx_join(ctx, ctx_background());
+        if (!ctx)
+                return NULL;
+        if (ctx->child.flags & CHILD_WIDE)
+                ((struct ctx_wide *) ctx)->done = NULL;
+        ctx_join(ctx, ctx_background());
         return ctx;
 }
 

@@ -50,7 +50,7 @@ uint32_t ctx_state(struct ctx *source)
         if (word & CTX_STATE)
                 return word & CTX_STATE;
         if (word & CTX_SHARED) {
-                state = shared_peek((struct ctx_shared *) ((struct ctx_wide *) source)->shared);
+                state = shared_peek((struct ctx_shared *) ((struct ctx_wide *) source)->done);
                 if (state)
                         return latch(source, state, CAUSE_SHARED);
         }
@@ -83,7 +83,7 @@ int ctx_cause(struct ctx *ctx, int *ret_error, const char **ret_message)
         if (!state)
                 return 0;
         if (ctx->source->cause == CAUSE_SHARED) {
-                struct ctx_shared *shared = ctx_shared_above(ctx->source);
+                struct ctx_shared *shared = (struct ctx_shared *) ((struct ctx_wide *) ctx->source)->done;
 
                 return shared->ops->cause(shared, ret_error, ret_message);
         }
@@ -91,17 +91,19 @@ int ctx_cause(struct ctx *ctx, int *ret_error, const char **ret_message)
         return 1;
 }
 
+uint64_t shared_deadline(struct ctx_shared *shared)
+{
+        if (shared->deadline_usec)
+                return atomic_load_explicit(shared->deadline_usec, memory_order_relaxed);
+        return shared->ops->deadline ? shared->ops->deadline(shared) : CTX_NEVER;
+}
+
 uint64_t ctx_deadline_usec(struct ctx *ctx)
 {
         struct ctx_shared *shared = ctx_shared_done(ctx);
-        uint64_t deadline = ctx->source->deadline_usec, above;
+        uint64_t deadline = ctx->source->deadline_usec, above = shared ? shared_deadline(shared) : CTX_NEVER;
 
-        if (shared && shared->deadline_usec) {
-                above = atomic_load_explicit(shared->deadline_usec, memory_order_relaxed);
-                if (above < deadline)
-                        deadline = above;
-        }
-        return deadline;
+        return above < deadline ? above : deadline;
 }
 
 int ctx_deadline(struct ctx *ctx, uint64_t *ret_boottime_usec)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 
 #include "lib/ctx.h"
 
@@ -33,6 +34,50 @@ static void earliest_deadline(struct ctx_merge *merge, struct ctx *const *others
         }
 }
 
+/* The shared contexts of which each can be the end: one, or a stand-in for several. The reference on what is
+ * returned in the merge is its own. */
+static int any_shared(struct ctx_merge *merge, struct ctx *const *others, size_t n)
+{
+        struct ctx *first = merge->wide.done, *same = first;
+        struct ctx_shared **parts, *shared;
+        size_t n_parts = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                struct ctx *done = (struct ctx *) ctx_shared_done(others[i]);
+
+                if (done && !same)
+                        same = done;
+                if (done && done != same)
+                        n_parts = 1; /* several */
+        }
+        if (n_parts == 0) {
+                if (same && same != first) {
+                        merge->wide.done = ctx_ref(same);
+                        merge->wide.ctx.child.flags |= CHILD_DONE_REF;
+                }
+                return 0;
+        }
+
+        parts = calloc(n + 1, sizeof(struct ctx_shared *));
+        if (!parts)
+                return -ENOMEM;
+        n_parts = 0;
+        if (first)
+                parts[n_parts++] = (struct ctx_shared *) first;
+        for (size_t i = 0; i < n; i++) {
+                shared = ctx_shared_done(others[i]);
+                if (shared)
+                        parts[n_parts++] = shared;
+        }
+        shared = shared_any_of(parts, n_parts);
+        free(parts);
+        if (!shared)
+                return -ENOMEM;
+        merge->wide.done = &shared->wide.ctx;
+        merge->wide.ctx.child.flags |= CHILD_DONE_REF;
+        return 0;
+}
+
 struct ctx *ctx_merge(struct ctx *parent, struct ctx *const *others, size_t n)
 {
         struct ctx_merge *merge;
@@ -54,6 +99,11 @@ struct ctx *ctx_merge(struct ctx *parent, struct ctx *const *others, size_t n)
                 return NULL;
         ctx = &merge->wide.ctx;
         merge->n_arms = 0;
+        if (any_shared(merge, others, n) < 0) {
+                free(merge);
+                errno = ENOMEM;
+                return NULL;
+        }
         earliest_deadline(merge, others, n);
         ctx_join(ctx, parent);
 

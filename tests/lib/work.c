@@ -338,7 +338,7 @@ int main(void)
                         spawn_options,
                         spawn_is_ended_by_the_context,
                         spawn_is_killed_later,
-                                spawn_refused,
+                        spawn_refused,
                         fork_without_exec,
                         NULL,
         };
