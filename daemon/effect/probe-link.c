@@ -8,7 +8,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <systemd/sd-journal.h>
 #include <unistd.h>
 
 #include "daemon/effect/internal.h"
@@ -16,7 +15,6 @@
 #include "daemon/util/cleanup.h"
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
-#include "proto/message-ids.h"
 
 /* The probe is told of every done context that has members, and tells what it finds. Nothing here ever waits for
  * it: what its socket does not take at once is queued, and a probe that takes nothing for a long time is given up,
@@ -74,26 +72,6 @@ void probe_link_lost(struct effects *e, const char *why)
         backends_changed(e);
 }
 
-/* Once in the life of a daemon, and again only after it had become good. */
-static void warn_of_backend(struct effects *e)
-{
-        struct probe_link *l = &e->link;
-
-        if (l->backend == PROBE_BACKEND_BPF || l->mode == PROBE_MODE_PROC) {
-                l->warned = false;
-                return;
-        }
-        if (l->warned)
-                return;
-        l->warned = true;
-        if (getenv("JOURNAL_STREAM"))
-                (void) sd_journal_send("MESSAGE=No BPF for membership and leaks: %s (using %s)", l->reason,
-                                probe_backend(e), "PRIORITY=4", "MESSAGE_ID=" CTXD_MESSAGE_PROBE_UNAVAILABLE,
-                                "CTXD_BACKEND=%s", probe_backend(e), "CTXD_REASON=%s", l->reason, NULL);
-        else
-                log_warning("No BPF for membership and leaks: %s (using %s)", l->reason, probe_backend(e));
-}
-
 static void close_all(const int *fds, size_t n)
 {
         for (size_t i = 0; i < n; i++)
@@ -125,7 +103,6 @@ static int got_hello(struct effects *e, struct probe_hello *hello, const int *fd
         l->backend = (enum probe_backend) hello->backend;
         set_reason(e, hello->reason);
         leaks_probe_new(e);
-        warn_of_backend(e);
         backends_changed(e);
         probe_announce_all(e);
         return 0;

@@ -27,7 +27,6 @@ struct probe_link {
         bool said_hello;
         enum probe_backend backend;
         char reason[256];
-        bool warned;
         uint64_t last_sweep_usec;
         uint64_t progress_usec; /* when it last took or gave a record */
         STAILQ_HEAD(, announcement) queue;

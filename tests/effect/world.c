@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/effect/proc.h"
 #include "daemon/util/clock.h"
 #include "tests/effect/world.h"
 
@@ -69,6 +70,7 @@ static const struct effects_sink sink = {
 void world_start(void)
 {
         memset(&world, 0, sizeof world);
+        (void) prctl(PR_SET_CHILD_SUBREAPER, 1);
         ck_assert_int_ge(sd_event_new(&world.event), 0);
         ck_assert_int_ge(tree_new(&world.tree), 0);
         world.tree->retain_usec = 30000000;
@@ -200,6 +202,7 @@ struct child *child_start(void (*body)(int in, int out))
 
 void child_sleep(int in, int out)
 {
+        (void) alarm(120); /* whatever becomes of the test */
         child_ready(out);
         for (;;)
                 pause();
@@ -260,6 +263,12 @@ int child_wait(struct child *c)
         return status;
 }
 
+static int end_child(void *userdata, pid_t pid)
+{
+        kill(pid, SIGKILL);
+        return 0;
+}
+
 void child_reap_all(void)
 {
         for (unsigned i = 0; i < n_children; i++) {
@@ -274,6 +283,9 @@ void child_reap_all(void)
                 close(c->out);
         }
         n_children = 0;
+        /* What they have left behind is ours now. */
+        while (proc_each_child(getpid(), end_child, NULL) == 0 && waitpid(-1, NULL, 0) > 0) {
+        }
 }
 
 bool is_readable(int fd)
