@@ -59,6 +59,17 @@ uint32_t ctx_state(struct ctx *source)
         return STATE_WORD_ACTIVE;
 }
 
+/* The slot's word is as it was given, and there is no deadline: what most calls under a shared context find. */
+static inline bool slot_is_quiet(const struct ctx *source)
+{
+        const struct ctx_shared *shared =
+                        (const struct ctx_shared *) ((const struct ctx_wide *) source)->done;
+
+        return shared->word &&
+               atomic_load_explicit(shared->word, memory_order_acquire) == shared->given &&
+               atomic_load_explicit(shared->deadline_usec, memory_order_relaxed) == CTX_NEVER;
+}
+
 int ctx_err(struct ctx *ctx)
 {
         struct ctx *source;
@@ -68,7 +79,10 @@ int ctx_err(struct ctx *ctx)
                 return -EINVAL;
         source = ctx->source;
         word = atomic_load_explicit(&source->nest.word, memory_order_acquire);
-        if (__builtin_expect(!(word & (CTX_STATE | CTX_DEADLINE | CTX_SHARED)), 1))
+        word &= CTX_STATE | CTX_DEADLINE | CTX_SHARED;
+        if (__builtin_expect(!word, 1))
+                return 0;
+        if (word == CTX_SHARED && slot_is_quiet(source))
                 return 0;
         return state_to_errno(ctx_state(source));
 }
