@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +30,20 @@ static int open_address(const char *address, sd_bus **ret)
         return 0;
 }
 
+/* Directly if we may, as for the system's daemon. */
+static int open_user(sd_bus **ret)
+{
+        const char *directory = secure_getenv("XDG_RUNTIME_DIR");
+        char address[256];
+
+        if (directory &&
+                        snprintf(address, sizeof address, "unix:path=%s/ctxd/bus", directory) <
+                                        (int) sizeof address &&
+                        open_address(address, ret) >= 0)
+                return 0;
+        return sd_bus_open_user(ret);
+}
+
 int bus_connect(struct ctl *ctl)
 {
         const char *address = ctl->address, *name = address;
@@ -41,7 +56,7 @@ int bus_connect(struct ctl *ctl)
 
         if (ctl->user && !address) {
                 name = "the session bus";
-                r = sd_bus_open_user(&ctl->bus);
+                r = open_user(&ctl->bus);
                 if (r >= 0 && sd_bus_get_address(ctl->bus, &address) < 0)
                         address = NULL;
         } else if (address) {

@@ -292,8 +292,6 @@ void harness_request(struct harness *h, pid_t pid, uint32_t slot)
         if (value.since_nsec <= h->since_nsec)
                 value.since_nsec = h->since_nsec + 1;
         h->since_nsec = value.since_nsec;
-        if (h->delay_usec > 0)
-                sleep_usec(h->delay_usec);
         (void) bpf_map_update_elem(h->fds[PROBE_FD_REQUESTS], &pidfd, &value, BPF_ANY);
         close(pidfd);
 }
