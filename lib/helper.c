@@ -16,6 +16,8 @@
  * A walk queues with a compare-and-swap, under locks that this file never takes. The heap of deadlines has a
  * lock of its own, under which nothing else is locked. */
 
+#define RETRY_MSEC 100
+
 struct entry {
         uint64_t deadline_usec;
         struct helper_timer *timer;
@@ -30,6 +32,7 @@ static struct ctx_after *_Atomic queue; /* the last one first */
 static _Atomic bool started;
 static int wake_fd = -1, timer_fd = -1, epoll_fd = -1;
 static uint64_t armed_usec = CTX_NEVER;
+static bool timer_lost; /* the kernel did not take the next deadline: look at it again soon */
 static bool taken_over;
 
 static void put(size_t i, struct entry entry)
@@ -74,19 +77,21 @@ static void heap_remove(size_t i)
 }
 
 /* The lock is held. A timer that is set too early does no harm: what is due is asked of the heap. */
-static void arm_timer(void)
+static int arm_timer(void)
 {
         uint64_t usec = n_heap > 0 ? heap[0].deadline_usec : CTX_NEVER;
         struct itimerspec spec = {};
 
         if (usec >= armed_usec)
-                return;
-        armed_usec = usec;
+                return 0;
         if (usec > INT64_MAX / 1000)
                 usec = INT64_MAX / 1000;
         spec.it_value.tv_sec = (time_t) (usec / 1000000);
         spec.it_value.tv_nsec = usec == 0 ? 1 : (long) (usec % 1000000) * 1000;
-        timerfd_settime(timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
+        if (timerfd_settime(timer_fd, TFD_TIMER_ABSTIME, &spec, NULL) < 0)
+                return -errno;
+        armed_usec = usec;
+        return 0;
 }
 
 int helper_arm(struct helper_timer *timer, uint64_t deadline_usec)
@@ -108,7 +113,9 @@ int helper_arm(struct helper_timer *timer, uint64_t deadline_usec)
         if (r == 0) {
                 n_heap++;
                 sift_up(n_heap - 1, (struct entry){.deadline_usec = deadline_usec, .timer = timer});
-                arm_timer();
+                r = arm_timer();
+                if (r < 0)
+                        heap_remove(timer->index - 1);
         }
         pthread_mutex_unlock(&lock);
         return r;
@@ -137,7 +144,7 @@ static struct helper_timer *take_due(void)
         }
         if (!timer) {
                 armed_usec = CTX_NEVER;
-                arm_timer();
+                timer_lost = arm_timer() < 0;
         }
         pthread_mutex_unlock(&lock);
         return timer;
@@ -197,7 +204,7 @@ void helper_dispatch(int timeout)
 {
         struct epoll_event events[2];
 
-        if (epoll_wait(epoll_fd, events, 2, timeout) > 0) {
+        if (epoll_wait(epoll_fd, events, 2, timer_lost && timeout != 0 ? RETRY_MSEC : timeout) > 0) {
                 drain(wake_fd);
                 drain(timer_fd);
         }

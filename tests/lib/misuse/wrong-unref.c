@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdlib.h>
+
+#include <ctxclient.h>
+
+void bad(void);
+
+void bad(void)
+{
+        struct ctx *ctx = ctx_with_cancel(ctx_background());
+
+        free(ctx);
+}

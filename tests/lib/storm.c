@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/ctxclient.h"
+
+/* Law 22 from many threads: all that can be done to a context, at random, to contexts that all threads share.
+ * Each slot holds a reference under a lock; a thread takes one of its own, and works without the lock. Run
+ * under ThreadSanitizer and AddressSanitizer; by itself it looks for crashes, hangs and a cause that changes.
+ */
+
+#define SLOTS 24
+#define THREADS 4
+
+static struct {
+        pthread_mutex_t lock;
+        struct ctx *ctx;
+} slots[SLOTS];
+
+static const struct ctx_key key = CTX_KEY("storm");
+static _Atomic unsigned long values, destroyed, registered, ran, stopped;
+static unsigned rounds = 300000;
+
+static unsigned next_random(unsigned *seed)
+{
+        *seed = *seed * 1664525 + 1013904223;
+        return *seed >> 8;
+}
+
+static struct ctx *take(unsigned i)
+{
+        struct ctx *ctx;
+
+        pthread_mutex_lock(&slots[i].lock);
+        ctx = ctx_ref(slots[i].ctx);
+        pthread_mutex_unlock(&slots[i].lock);
+        return ctx;
+}
+
+static void put(unsigned i, struct ctx *ctx)
+{
+        struct ctx *old;
+
+        pthread_mutex_lock(&slots[i].lock);
+        old = slots[i].ctx;
+        slots[i].ctx = ctx;
+        pthread_mutex_unlock(&slots[i].lock);
+        ctx_unref(old);
+}
+
+static void destroy(void *value)
+{
+        atomic_fetch_add(&destroyed, 1);
+}
+
+static void callback(void *userdata)
+{
+        atomic_fetch_add(&ran, 1);
+}
+
+static struct ctx *derive(struct ctx *parent, unsigned *seed)
+{
+        struct ctx *others[2], *ctx;
+
+        switch (next_random(seed) % 9) {
+        case 0:
+                return ctx_with_timeout(parent, next_random(seed) % 2000);
+        case 1:
+                return ctx_with_timeout_cause(parent, next_random(seed) % 4000, EPIPE, "storm");
+        case 2:
+                atomic_fetch_add(&values, 1);
+                return ctx_with_value(parent, &key, &values, destroy);
+        case 3:
+                return next_random(seed) % 8 ? ctx_with_cancel(parent) : ctx_without_cancel(parent);
+        case 4:
+                return ctx_readonly(parent);
+        case 5:
+                others[0] = take(next_random(seed) % SLOTS);
+                others[1] = take(next_random(seed) % SLOTS);
+                ctx = ctx_merge(parent, others, 2);
+                ctx_unref(others[0]);
+                ctx_unref(others[1]);
+                return ctx;
+        default:
+                return ctx_with_cancel(parent);
+        }
+}
+
+static void look(struct ctx *ctx)
+{
+        int error, again, r = ctx_err(ctx);
+        const char *message, *second;
+
+        if (r == 0)
+                return;
+        if (ctx_cause(ctx, &error, &message) != 1 || error <= 0 || !message[0])
+                abort();
+        if (ctx_cause(ctx, &again, &second) != 1 || again != error || second != message || ctx_err(ctx) != r)
+                abort();
+}
+
+/* On a child that is surely cancelled, since a callback that waits keeps its context for ever. */
+static void call_back(struct ctx *parent, unsigned *seed)
+{
+        struct ctx *ctx = ctx_with_cancel(parent);
+        struct ctx_after *after = ctx_after_func(ctx, callback, NULL);
+
+        if (!after)
+                abort();
+        atomic_fetch_add(&registered, 1);
+        if (next_random(seed) % 3 == 0 && ctx_after_stop(after) == 1)
+                atomic_fetch_add(&stopped, 1);
+        ctx_cancel(ctx);
+        ctx_unref(ctx);
+        if (next_random(seed) % 2 && ctx_after_stop_wait(after) == 1)
+                atomic_fetch_add(&stopped, 1);
+        ctx_after_unref(after);
+}
+
+static void *storm(void *userdata)
+{
+        unsigned seed = (unsigned) (uintptr_t) userdata;
+
+        for (unsigned i = 0; i < rounds; i++) {
+                unsigned slot = next_random(&seed) % SLOTS;
+                struct ctx *ctx = take(slot), *child;
+
+                switch (next_random(&seed) % 12) {
+                case 0:
+                case 1:
+                case 2:
+                case 3:
+                        child = derive(ctx, &seed);
+                        if (!child)
+                                abort();
+                        put(next_random(&seed) % SLOTS, child);
+                        break;
+                case 4:
+                        ctx_cancel_cause(ctx, EIO, "by the storm");
+                        break;
+                case 5:
+                        ctx_cancel(ctx);
+                        break;
+                case 6:
+                        if (ctx_wait(ctx, next_random(&seed) % 200) == -EINVAL)
+                                abort();
+                        break;
+                case 7:
+                        call_back(ctx, &seed);
+                        break;
+                case 8:
+                        if (next_random(&seed) % 4 == 0 && ctx_done_fd(ctx) == -EINVAL)
+                                abort();
+                        break;
+                case 9:
+                        put(slot, ctx_with_cancel(ctx_background()));
+                        break;
+                default:
+                        look(ctx);
+                        if (ctx_value(ctx, &key) && ctx_value(ctx, &key) != &values)
+                                abort();
+                        break;
+                }
+                ctx_unref(ctx);
+        }
+        return NULL;
+}
+
+int main(int argc, char **argv)
+{
+        pthread_t threads[THREADS];
+
+        if (argc > 1)
+                rounds = (unsigned) atoi(argv[1]);
+        for (unsigned i = 0; i < SLOTS; i++) {
+                pthread_mutex_init(&slots[i].lock, NULL);
+                slots[i].ctx = ctx_with_cancel(ctx_background());
+        }
+        for (unsigned i = 0; i < THREADS; i++)
+                if (pthread_create(&threads[i], NULL, storm, (void *) (uintptr_t) (i + 1)) != 0)
+                        abort();
+        for (unsigned i = 0; i < THREADS; i++)
+                pthread_join(threads[i], NULL);
+
+        /* What is left: cancelled, so that each callback has run or was stopped, and each value was
+         * destroyed. */
+        for (unsigned i = 0; i < SLOTS; i++) {
+                ctx_cancel(slots[i].ctx);
+                ctx_unref(slots[i].ctx);
+        }
+        for (int i = 0; i < 1000 && (destroyed < values || ran + stopped < registered); i++)
+                usleep(10000);
+        printf("%lu values, %lu destroyed; %lu callbacks, %lu ran, %lu stopped\n", values, destroyed,
+                        registered, ran, stopped);
+        return ran + stopped != registered || destroyed != values;
+}
