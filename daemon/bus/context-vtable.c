@@ -76,6 +76,8 @@ METHOD(cancel_cause)
 METHOD(err)
 METHOD(done)
 METHOD(undone)
+METHOD(drained)
+METHOD(lifeline)
 METHOD(attach)
 METHOD(extend)
 METHOD(release)
@@ -166,6 +168,8 @@ const sd_bus_vtable context_vtable[] = {
                                 SD_BUS_RESULT("s", err, "i", code, "i", error, "s", cause), method_err, U),
                 SD_BUS_METHOD_WITH_ARGS("Done", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", done), method_done, U),
                 SD_BUS_METHOD_WITH_ARGS("Undone", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_undone, U),
+                SD_BUS_METHOD_WITH_ARGS("Drained", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", drained), method_drained, U),
+                SD_BUS_METHOD_WITH_ARGS("Lifeline", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", lifeline), method_lifeline, U),
                 SD_BUS_METHOD_WITH_ARGS("Attach", SD_BUS_ARGS("h", pidfd, "a{sv}", options), SD_BUS_NO_RESULT,
                                 method_attach, U),
                 SD_BUS_METHOD_WITH_ARGS("Extend", SD_BUS_ARGS("t", deadline_usec), SD_BUS_NO_RESULT, method_extend, U),

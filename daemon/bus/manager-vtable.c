@@ -39,6 +39,8 @@ METHOD_ON_PATH(extend)
 METHOD_ON_PATH(release)
 METHOD_ON_PATH(done)
 METHOD_ON_PATH(undone)
+METHOD_ON_PATH(drained)
+METHOD_ON_PATH(lifeline)
 METHOD_ON_PATH(attach)
 METHOD_ON_PATH(processes)
 METHOD_ON_PATH(process)
@@ -181,6 +183,9 @@ const sd_bus_vtable manager_vtable[] = {
                 SD_BUS_METHOD_WITH_ARGS("Release", SD_BUS_ARGS("s", path), SD_BUS_NO_RESULT, method_release, U),
                 SD_BUS_METHOD_WITH_ARGS("Done", SD_BUS_ARGS("s", path), SD_BUS_RESULT("h", done), method_done, U),
                 SD_BUS_METHOD_WITH_ARGS("Undone", SD_BUS_ARGS("s", path), SD_BUS_NO_RESULT, method_undone, U),
+                SD_BUS_METHOD_WITH_ARGS("Drained", SD_BUS_ARGS("s", path), SD_BUS_RESULT("h", drained), method_drained, U),
+                SD_BUS_METHOD_WITH_ARGS("Lifeline", SD_BUS_ARGS("s", path), SD_BUS_RESULT("h", lifeline),
+                                method_lifeline, U),
                 SD_BUS_METHOD_WITH_ARGS("Attach", SD_BUS_ARGS("s", path, "h", pidfd, "a{sv}", options),
                                 SD_BUS_NO_RESULT, method_attach, U),
                 SD_BUS_METHOD_WITH_ARGS("Current", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", path), method_current, U),

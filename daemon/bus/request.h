@@ -47,6 +47,8 @@ int verb_release(struct request *q);
 
 int verb_done(struct request *q);
 int verb_undone(struct request *q);
+int verb_drained(struct request *q);
+int verb_lifeline(struct request *q);
 int verb_page(struct request *q);
 int verb_attach(struct request *q);
 int verb_process(struct request *q);

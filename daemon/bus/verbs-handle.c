@@ -29,7 +29,16 @@ static int reply_and_commit(struct request *q, const char *types, ...)
         return sd_bus_send(NULL, reply, NULL);
 }
 
-int verb_done(struct request *q)
+/* -EMFILE and -EDQUOT of what makes a descriptor. */
+static int handle_error(struct request *q, const struct refused *refused, int r)
+{
+        if (r == -EMFILE || r == -ENFILE)
+                return sd_bus_error_set(q->error, CTXD_ERROR_LIMITS_EXCEEDED,
+                                "The daemon has no descriptor left; LimitNOFILE= of its unit raises the limit");
+        return r == -EDQUOT || r == -EALREADY ? error_refused(q->error, refused, r) : r;
+}
+
+static int give_handle(struct request *q, enum handle_kind kind)
 {
         struct refused refused = {};
         struct process *process;
@@ -41,15 +50,20 @@ int verb_done(struct request *q)
         r = peer_process(q->peer, &process);
         if (r < 0)
                 return error_gone(q->error);
-        r = handle_get(q->service->effects, process, q->context, &fd, &refused);
-        if (r == -EMFILE || r == -ENFILE)
-                return sd_bus_error_set(q->error, CTXD_ERROR_LIMITS_EXCEEDED,
-                                "The daemon has no descriptor left; LimitNOFILE= of its unit raises the limit");
-        if (r == -EDQUOT)
-                return error_refused(q->error, &refused, r);
+        r = handle_get(q->service->effects, process, q->context, kind, &fd, &refused);
         if (r < 0)
-                return r;
+                return handle_error(q, &refused, r);
         return reply_and_commit(q, "h", fd);
+}
+
+int verb_done(struct request *q)
+{
+        return give_handle(q, HANDLE_DONE);
+}
+
+int verb_drained(struct request *q)
+{
+        return give_handle(q, HANDLE_DRAINED);
 }
 
 int verb_undone(struct request *q)
@@ -60,12 +74,31 @@ int verb_undone(struct request *q)
         r = peer_process(q->peer, &process);
         if (r < 0)
                 return error_gone(q->error);
-        r = handle_drop(q->service->effects, process, q->context);
+        r = handle_drop(q->service->effects, process, q->context, HANDLE_DONE);
         /* A handle that was signalled is not kept, so there may be nothing to give up. */
         if (r < 0 && r != -ENOENT)
                 return r;
         request_commit(q);
         return sd_bus_reply_method_return(q->message, NULL);
+}
+
+int verb_lifeline(struct request *q)
+{
+        _cleanup_close_ int fd = -1;
+        struct refused refused = {};
+        int r;
+
+        r = request_want_cancelable(q);
+        if (r < 0)
+                return r;
+        /* Closing it cancels: that is for those who may cancel. */
+        r = request_want_write(q);
+        if (r < 0)
+                return r;
+        r = lifeline_get(q->service->effects, q->peer->caller.uid, q->context, &fd, &refused);
+        if (r < 0)
+                return handle_error(q, &refused, r);
+        return reply_and_commit(q, "h", fd);
 }
 
 int verb_page(struct request *q)

@@ -43,7 +43,7 @@ static void signal_handles(struct effects *e)
 
         STAILQ_FOREACH (c, &e->tree->effects, effects)
                 if (c->pending & EFFECT_DONE)
-                        handles_signal(e, c);
+                        handles_signal(e, c, HANDLE_DONE);
         handles_disarm(e);
 }
 
@@ -60,6 +60,7 @@ static uint32_t end_members(struct effects *e, const struct context *origin)
                         if (!origin || context_origin(c) == origin)
                                 n += m;
                         owner_unbind(c);
+                        lifeline_drop(e, c);
                 }
                 if (c->pending & EFFECT_KILL)
                         membership_kill_due(e, c);
@@ -77,6 +78,9 @@ static void emit(void (*cb)(void *userdata, struct context *c), struct effects *
 
 static void finish(struct effects *e, struct context *c, unsigned effects)
 {
+        /* Not before its members were looked at, which is when most contexts turn out to be drained. */
+        if (effects & EFFECT_DRAINED)
+                handles_signal(e, c, HANDLE_DRAINED);
         if (effects & EFFECT_NEW)
                 emit(e->sink->context_new, e, c);
         if (effects & EFFECT_ROOT)
@@ -85,6 +89,7 @@ static void finish(struct effects *e, struct context *c, unsigned effects)
                 return;
         emit(e->sink->context_removed, e, c);
         owner_unbind(c);
+        lifeline_drop(e, c);
         handles_drop_context(e, c);
         membership_forget(e, c);
         page_drop(e, c);
@@ -107,6 +112,7 @@ uint32_t effects_drain_counting(struct effects *e, const struct context *origin)
                 n += end_members(e, origin);
                 while ((c = effect_take(e->tree, &effects)))
                         finish(e, c, effects);
+                handles_disarm(e);
         }
         tree_collect(e->tree);
         arm(e);
@@ -201,6 +207,7 @@ struct effects *effects_free(struct effects *e)
         e->draining = true;
         let_go(e);
         probe_link_deinit(e);
+        lifelines_deinit(e);
         handles_deinit(e);
         membership_deinit(e);
         pages_deinit(e);

@@ -63,11 +63,22 @@ int process_pidfd(const struct process *p); /* borrowed */
 /* /proc: real, effective, saved uid, and command (16 bytes with NUL) */
 int process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm);
 
-/* Done handles: one eventfd for each process and context; asking again gives the same. Borrowed; valid until the
- * next drain. Born signalled where the context is done. -EDQUOT with refused; -EMFILE. Once a handle was signalled,
- * nothing is kept of it: dropping it is a success, and asking again gives another. */
-int handle_get(struct effects *e, struct process *p, struct context *c, int *ret_fd, struct refused *ret_refused);
-int handle_drop(struct effects *e, struct process *p, struct context *c); /* -ENOENT */
+/* Handles: one eventfd of each kind for each process and context; asking again gives the same. Borrowed; valid until
+ * the next drain. Born signalled where the context is done, or drained. -EDQUOT with refused; -EMFILE. Once a handle
+ * was signalled, nothing is kept of it: dropping it is a success, and asking again gives another. */
+enum handle_kind {
+        HANDLE_DONE,
+        HANDLE_DRAINED,
+};
+
+int handle_get(struct effects *e, struct process *p, struct context *c, enum handle_kind kind, int *ret_fd,
+                struct refused *ret_refused);
+int handle_drop(struct effects *e, struct process *p, struct context *c, enum handle_kind kind); /* -ENOENT */
+
+/* The write end of a pipe, a new descriptor that the caller closes: when the last copy of all that were given out is
+ * closed, the context is cancelled (law 29). Charged as a handle to the uid that was first. -EALREADY: it is done;
+ * -EDQUOT, both with refused; -EMFILE. */
+int lifeline_get(struct effects *e, uid_t uid, struct context *c, int *ret_fd, struct refused *ret_refused);
 
 /* The state page's slot of a context, made on first use. The descriptor is read-only, borrowed. */
 int page_get(struct effects *e, struct context *c, int *ret_fd, uint64_t *ret_offset, uint64_t *ret_word);

@@ -12,8 +12,8 @@
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
 
-/* Done handles. One eventfd for each process and context, as a semaphore that is written with the most that it can
- * hold: every read gives 1 and leaves it readable (law 27). Our copy is closed once that was done.
+/* Done and drained handles. One eventfd of each kind for each process and context, as a semaphore that is written with
+ * the most that it can hold: every read gives 1 and leaves it readable (law 27). Our copy is closed once that was done.
  *
  * The client shares the file description. It can make the counter full and the description blocking, and a write
  * of ours would then sleep for as long as it pleases. So while handles are written a timer ticks, whose signal ends
@@ -157,13 +157,13 @@ void handles_deinit(struct effects *e)
         }
 }
 
-void handles_signal(struct effects *e, struct context *c)
+void handles_signal(struct effects *e, struct context *c, enum handle_kind kind)
 {
         struct handle *h, *next;
 
         for (h = LIST_FIRST(&c->handles); h; h = next) {
                 next = LIST_NEXT(h, by_context);
-                if (h->is_deferred)
+                if (h->key.kind != kind || h->is_deferred)
                         continue;
                 if (e->handles.n_hostile > 0 && uid_is_hostile(e, h->key.process->uid)) {
                         h->is_deferred = true;
@@ -191,13 +191,18 @@ void handles_close_spent(struct effects *e)
                 close(e->handles.spent[--e->handles.n_spent]);
 }
 
-static struct handle *handle_find(struct effects *e, struct process *p, struct context *c)
+static struct handle *handle_find(struct effects *e, struct process *p, struct context *c, enum handle_kind kind)
 {
         struct handle *h;
-        __typeof__(h->key) key = { p, c };
+        struct handle_key key = { p, c, kind };
 
         HASH_FIND(hh, e->handles.table, &key, sizeof key, h);
         return h;
+}
+
+static bool is_signalled(const struct context *c, enum handle_kind kind)
+{
+        return kind == HANDLE_DONE ? context_is_done(c) : c->drained_usec != 0;
 }
 
 /* The context is done: the descriptor is all there is to it. */
@@ -217,16 +222,17 @@ static int handle_get_spent(struct effects *e, int *ret_fd)
         return 0;
 }
 
-int handle_get(struct effects *e, struct process *p, struct context *c, int *ret_fd, struct refused *ret_refused)
+int handle_get(struct effects *e, struct process *p, struct context *c, enum handle_kind kind, int *ret_fd,
+                struct refused *ret_refused)
 {
         struct charge charge = {};
         struct handle *h;
         struct user *user;
         int r;
 
-        if (context_is_done(c))
+        if (is_signalled(c, kind))
                 return handle_get_spent(e, ret_fd);
-        h = handle_find(e, p, c);
+        h = handle_find(e, p, c, kind);
         if (h) {
                 *ret_fd = h->fd;
                 return 0;
@@ -255,6 +261,7 @@ int handle_get(struct effects *e, struct process *p, struct context *c, int *ret
                 goto fail;
         h->key.process = p;
         h->key.context = c;
+        h->key.kind = kind;
         HASH_ADD(hh, e->handles.table, key, sizeof h->key, h);
         if (!h->hh.tbl) {
                 process_unwatch(p);
@@ -277,12 +284,12 @@ fail:
         return r;
 }
 
-int handle_drop(struct effects *e, struct process *p, struct context *c)
+int handle_drop(struct effects *e, struct process *p, struct context *c, enum handle_kind kind)
 {
-        struct handle *h = handle_find(e, p, c);
+        struct handle *h = handle_find(e, p, c, kind);
 
         if (!h)
-                return context_is_done(c) ? 0 : -ENOENT; /* what was signalled is not kept */
+                return is_signalled(c, kind) ? 0 : -ENOENT; /* what was signalled is not kept */
         handle_free(e, h);
         return 0;
 }

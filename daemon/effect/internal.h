@@ -36,11 +36,12 @@ struct process {
         UT_hash_handle hh;
 };
 
-/* A done handle that was given out, until it has been signalled. */
+/* A handle that was given out, until it has been signalled. */
 struct handle {
-        struct {
+        struct handle_key {
                 struct process *process; /* a reference */
                 struct context *context;
+                uint64_t kind; /* enum handle_kind, without padding after it: the key is hashed */
         } key;
         int fd;
         struct charge charge;
@@ -79,6 +80,7 @@ struct effects {
 
         struct process *processes;
         struct handles handles;
+        struct lifeline *lifelines;
         struct page_set *pages;
         struct membership membership;
         struct probe_link link;
@@ -100,11 +102,15 @@ int process_acquire_start(struct effects *e, pid_t pid, uint64_t start_ticks, st
 /* handle.c */
 int handles_init(struct effects *e);
 void handles_deinit(struct effects *e);
-void handles_signal(struct effects *e, struct context *c);
+void handles_signal(struct effects *e, struct context *c, enum handle_kind kind);
 void handles_disarm(struct effects *e); /* after the last handles_signal() of a drain */
 void handles_close_spent(struct effects *e);
 void handles_drop_context(struct effects *e, struct context *c);
 void handles_drop_process(struct effects *e, struct process *p);
+
+/* lifeline.c */
+void lifeline_drop(struct effects *e, struct context *c);
+void lifelines_deinit(struct effects *e);
 
 /* page.c */
 void page_update(struct context *c);

@@ -24,7 +24,7 @@ static int get(struct process *p, struct context *c)
         struct refused refused = {};
         int fd;
 
-        ck_assert_int_eq(handle_get(world.effects, p, c, &fd, &refused), 0);
+        ck_assert_int_eq(handle_get(world.effects, p, c, HANDLE_DONE, &fd, &refused), 0);
         return fd;
 }
 
@@ -83,7 +83,7 @@ START_TEST(born_signalled)
         fd = get(p, c);
         ck_assert(is_readable(fd));
         ck_assert(fcntl(fd, F_GETFD) >= 0);
-        ck_assert_int_eq(handle_drop(world.effects, p, c), 0);
+        ck_assert_int_eq(handle_drop(world.effects, p, c, HANDLE_DONE), 0);
         effects_drain(world.effects);
         ck_assert(fcntl(fd, F_GETFD) < 0); /* ours is closed */
         process_unref(p);
@@ -113,12 +113,12 @@ START_TEST(dropped_by_hand_and_by_exit)
 
         ck_assert_int_eq(process_acquire(world.effects, child->pidfd, &other), 0);
         user = user_ref(&world.tree->users, getuid());
-        ck_assert_int_eq(handle_drop(world.effects, p, c), -ENOENT);
+        ck_assert_int_eq(handle_drop(world.effects, p, c, HANDLE_DONE), -ENOENT);
         r = get(p, c);
         ck_assert_int_ne(r, get(other, c));
         ck_assert_uint_eq(user->used[RESOURCE_HANDLES], 2);
-        ck_assert_int_eq(handle_drop(world.effects, p, c), 0);
-        ck_assert_int_eq(handle_drop(world.effects, p, c), -ENOENT);
+        ck_assert_int_eq(handle_drop(world.effects, p, c, HANDLE_DONE), 0);
+        ck_assert_int_eq(handle_drop(world.effects, p, c, HANDLE_DONE), -ENOENT);
         ck_assert_uint_eq(user->used[RESOURCE_HANDLES], 1);
         process_unref(other); /* the handle holds it */
         kill(child->pid, SIGKILL);
@@ -139,7 +139,7 @@ START_TEST(quota)
 
         world.tree->users.limit[RESOURCE_HANDLES] = 1;
         (void) get(p, a);
-        ck_assert_int_eq(handle_get(world.effects, p, b, &fd, &refused), -EDQUOT);
+        ck_assert_int_eq(handle_get(world.effects, p, b, HANDLE_DONE, &fd, &refused), -EDQUOT);
         ck_assert_int_eq(refused.reason, REFUSED_LIMIT);
         ck_assert_uint_eq(refused.used, 1);
         ck_assert_uint_eq(refused.allowed, 1);

@@ -130,7 +130,7 @@ START_TEST(law_6_word_before_handle)
 
                 snprintf(path, sizeof path, "a%u", i);
                 c = make(path);
-                ck_assert_int_eq(handle_get(world.effects, p, c, &fd, &refused), 0);
+                ck_assert_int_eq(handle_get(world.effects, p, c, HANDLE_DONE, &fd, &refused), 0);
                 watched_fd = dup(fd);
                 watched = look(c);
                 child = child_start(watch);
