@@ -17,7 +17,14 @@
 #endif
 
 #define MESSAGES_AT_ONCE 64   /* then others are served */
-#define MESSAGES_UNREAD 8192  /* replies and signals that a client may leave unread before it is dropped */
+/* What a client leaves unread is ours to keep. So its calls are not read while more than a few replies wait for it
+ * (a List is a megabyte), and it is dropped where signals, which nobody can hold back, pile up. The connections of
+ * one uid share what may pile up. */
+#define MESSAGES_AHEAD 16
+#define MESSAGES_UNREAD 8192
+#define MESSAGES_UNREAD_OF_USER 32768
+#define MESSAGES_UNREAD_MIN 64
+#define SEND_BUFFER (256 * 1024) /* sd-bus would have 8 MiB */
 
 struct connection {
         struct endpoint endpoint; /* first: the vtables' userdata */
@@ -52,7 +59,31 @@ struct connection *connection_free(struct connection *c)
         return NULL;
 }
 
+static uint64_t unread(const struct connection *c)
+{
+        uint64_t n;
+
+        return sd_bus_get_n_queued_write(c->endpoint.bus, &n) < 0 ? 0 : n;
+}
+
+static bool leaves_too_much_unread(const struct connection *c)
+{
+        uint64_t share = MESSAGES_UNREAD_OF_USER / (c->user->used[RESOURCE_CONNECTIONS] | 1), n = unread(c);
+
+        return n > MESSAGES_UNREAD || (n > MESSAGES_UNREAD_MIN && n > share);
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata);
+
+static int wake_at(struct connection *c, uint64_t usec)
+{
+        int r;
+
+        if (!c->timer)
+                return sd_event_add_time(c->endpoint.service->event, &c->timer, CLOCK_MONOTONIC, usec, 1, on_timer, c);
+        r = sd_event_source_set_time(c->timer, usec);
+        return r < 0 ? r : sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
+}
 
 /* Watches for what sd-bus now waits for. */
 static int connection_watch(struct connection *c)
@@ -61,6 +92,11 @@ static int connection_watch(struct connection *c)
         uint64_t until;
         int events, r;
 
+        if (unread(c) > MESSAGES_AHEAD) {
+                if (c->timer && (r = sd_event_source_set_enabled(c->timer, SD_EVENT_OFF)) < 0)
+                        return r;
+                return sd_event_source_set_io_events(c->io, EPOLLOUT);
+        }
         events = sd_bus_get_events(bus);
         if (events < 0)
                 return events;
@@ -72,23 +108,19 @@ static int connection_watch(struct connection *c)
                 return r;
         if (r == 0 || until == UINT64_MAX)
                 return c->timer ? sd_event_source_set_enabled(c->timer, SD_EVENT_OFF) : 0;
-        if (!c->timer)
-                return sd_event_add_time(c->endpoint.service->event, &c->timer, CLOCK_MONOTONIC, until, 1, on_timer, c);
-        r = sd_event_source_set_time(c->timer, until);
-        return r < 0 ? r : sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
+        return wake_at(c, until);
 }
 
 static void connection_process(struct connection *c)
 {
         sd_bus *bus = c->endpoint.bus;
-        uint64_t unread;
         int r = 1;
 
-        for (int i = 0; i < MESSAGES_AT_ONCE && r > 0; i++)
+        for (int i = 0; i < MESSAGES_AT_ONCE && r > 0 && (i == 0 || unread(c) <= MESSAGES_AHEAD); i++)
                 r = sd_bus_process(bus, NULL);
         if (r >= 0 && sd_bus_is_open(bus) <= 0)
                 r = -ECONNRESET;
-        if (r >= 0 && sd_bus_get_n_queued_write(bus, &unread) >= 0 && unread > MESSAGES_UNREAD) {
+        if (r >= 0 && leaves_too_much_unread(c)) {
                 log_warning("Uid %u (pid %d) does not read its replies: its connection is closed", c->peer->caller.uid,
                                 c->peer->caller.pid);
                 r = -ENOBUFS;
@@ -118,6 +150,8 @@ static void connection_sent(struct endpoint *e)
 
         if (connection_watch(c) < 0)
                 sd_event_source_set_io_events(c->io, EPOLLIN | EPOLLOUT); /* on_io meets the error */
+        else if (leaves_too_much_unread(c))
+                (void) wake_at(c, 0); /* its socket is full and may never be ready again, so nothing else would */
 }
 
 static int peer_identify(struct peer *p, int fd)
@@ -162,6 +196,13 @@ static int refuse_over_quota(struct connection *c)
         return -EDQUOT;
 }
 
+static int bound_send_buffer(int fd)
+{
+        const int size = SEND_BUFFER;
+
+        return setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) < 0 ? -errno : 0;
+}
+
 int connection_accept(struct service *s, int fd)
 {
         _cleanup_close_ int owned = fd;
@@ -196,7 +237,8 @@ int connection_accept(struct service *s, int fd)
                         (r = sd_bus_set_server(c->endpoint.bus, 1, id)) < 0 ||
                         (r = sd_bus_negotiate_fds(c->endpoint.bus, 1)) < 0 ||
                         (r = sd_bus_set_sender(c->endpoint.bus, ":1.0")) < 0 ||
-                        (r = sd_bus_start(c->endpoint.bus)) < 0 || (r = endpoint_add_objects(&c->endpoint)) < 0 ||
+                        (r = sd_bus_start(c->endpoint.bus)) < 0 || (r = bound_send_buffer(fd)) < 0 ||
+                        (r = endpoint_add_objects(&c->endpoint)) < 0 ||
                         (r = sd_bus_add_object_vtable(c->endpoint.bus, NULL, "/org/freedesktop/DBus",
                                          "org.freedesktop.DBus", driver_vtable, &c->endpoint)) < 0 ||
                         (r = sd_event_add_io(s->event, &c->io, fd, EPOLLIN, on_io, c)) < 0 ||
