@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/bus/broker.h"
@@ -97,6 +98,30 @@ static int read_gids(sd_bus_message *m, struct peer *p)
         return sd_bus_message_exit_container(m);
 }
 
+/* The broker does not say which of the groups is the first, and so the one that a new context gets. /proc does, but
+ * of the process as it is now, which may run a setgid program: it is believed only where the broker says so, too. */
+static void find_first_group(struct peer *p)
+{
+        unsigned gid = UINT32_MAX;
+        char path[32], line[256];
+        FILE *f;
+
+        if (p->caller.n_gids == 0)
+                return;
+        p->caller.gid = p->gids[0];
+        snprintf(path, sizeof path, "/proc/%d/status", p->caller.pid);
+        f = p->caller.pid > 0 ? fopen(path, "re") : NULL;
+        if (!f)
+                return;
+        while (fgets(line, sizeof line, f))
+                if (sscanf(line, "Gid: %*u %u", &gid) == 1)
+                        break;
+        fclose(f);
+        for (size_t i = 0; i < p->caller.n_gids; i++)
+                if (p->gids[i] == gid)
+                        p->caller.gid = gid;
+}
+
 static int read_credential(sd_bus_message *m, const char *name, struct peer *p)
 {
         uint32_t number;
@@ -156,6 +181,7 @@ static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error
                 return 0;
         }
         peer_read_comm(s->peer);
+        find_first_group(s->peer);
         s->known = true;
         STAILQ_FOREACH(w, &s->waiting, list) {
                 r = sd_bus_enqueue_for_read(s->broker->endpoint.bus, w->message);

@@ -65,6 +65,8 @@ bool label_is_user(const char *label, size_t length, uid_t *ret_uid)
 
 bool caller_has_gid(const struct caller *caller, gid_t gid)
 {
+        if (gid == (gid_t) -1) /* not known: nobody's */
+                return false;
         if (caller->gid == gid)
                 return true;
         for (size_t i = 0; caller->gids && i < caller->n_gids; i++)
