@@ -66,6 +66,9 @@ static int read_cause(sd_bus_message *m, struct create_request *q, sd_bus_error 
                 r = sd_bus_message_exit_container(m);
         if (r < 0)
                 return error_malformed(error, r);
+        if (q->options.cause_error < 0)
+                return error_invalid_args(error, "The error of a cause is an errno value, 0 or more, not %d",
+                                q->options.cause_error);
         q->options.has_cause = true;
         return 0;
 }
