@@ -60,6 +60,11 @@ int request_init_context(struct request *q, sd_bus_message *m, struct context *c
         return 0;
 }
 
+bool request_may_read(const struct request *q, const struct context *c)
+{
+        return context_may_read(q->service->tree, c, &q->peer->caller);
+}
+
 static int refuse(struct request *q, enum refusal reason, const char *detail, int r)
 {
         struct refused refused = {.reason = reason, .detail = detail};

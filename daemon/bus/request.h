@@ -22,6 +22,8 @@ int request_init_path(struct request *q, sd_bus_message *m, sd_bus_error *error)
 int request_init_prefix(struct request *q, sd_bus_message *m, sd_bus_error *error);
 int request_init_context(struct request *q, sd_bus_message *m, struct context *c, sd_bus_error *error);
 
+/* Of what a verb on q->context shows beside it: what lies below a readable context may be hidden all the same. */
+bool request_may_read(const struct request *q, const struct context *c);
 /* 0, or the AccessDenied that the caller is to be told. */
 int request_want_write(struct request *q);
 /* 0, or NotCancelable: for what makes no sense on the background. */

@@ -219,7 +219,7 @@ int verb_process(struct request *q)
         for (size_t i = 0; i < n; i++) {
                 struct process *process;
 
-                if (members[i].pid != pid)
+                if (members[i].pid != pid || !request_may_read(q, members[i].context))
                         continue;
                 /* The start time tells that the number was not used again since the list was made. */
                 r = process_acquire_member(q->service->effects, &members[i], &process);

@@ -91,14 +91,15 @@ static int list_resume(struct request *q, const char *after, const struct contex
         int r;
 
         r = tree_find(t, &q->peer->caller, after, &c, &refused);
-        if (r >= 0) {
-                if (!context_is_below(c, q->context) || c->released)
+        if (r >= 0 && !c->released) {
+                if (!context_is_below(c, q->context))
                         return error_invalid_args(q->error, "%s is not in the list that is asked for", after);
                 *ret = context_next(c, q->context);
                 return 0;
         }
-        if (refused.reason != REFUSED_NO_SUCH || reference_parse(after, q->peer->caller.uid, false, &reference, &why) < 0 ||
-                        reference.id == 0)
+        if (r < 0 && refused.reason != REFUSED_NO_SUCH)
+                return error_refused(q->error, &refused, r);
+        if (reference_parse(after, q->peer->caller.uid, false, &reference, &why) < 0 || reference.id == 0)
                 return error_refused(q->error, &refused, r);
 
         slash = strrchr(reference.path, '/');
@@ -147,7 +148,7 @@ int verb_list(struct request *q)
         if (r >= 0)
                 r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(ststts)");
         while (c && r >= 0) {
-                if (c->released || !context_may_read(q->service->tree, c, &q->peer->caller)) {
+                if (c->released || !request_may_read(q, c)) {
                         /* Nothing below it has a path either; nor may more be read through what may not be. */
                         c = context_next_skip(c, q->context);
                         continue;
@@ -198,6 +199,16 @@ static int read_limit(struct request *q, uint32_t *ret)
         return 0;
 }
 
+/* Those of contexts that the caller may read come first, in their order; returns how many they are. */
+#define KEEP_READABLE(q, array, n)                                              \
+        ({                                                                      \
+                size_t kept_ = 0;                                               \
+                for (size_t i_ = 0; i_ < (n); i_++)                             \
+                        if (request_may_read((q), (array)[i_].context))         \
+                                (array)[kept_++] = (array)[i_];                 \
+                kept_;                                                          \
+        })
+
 int verb_processes(struct request *q)
 {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
@@ -215,6 +226,7 @@ int verb_processes(struct request *q)
         r = membership_processes(q->service->effects, q->context, recursive, &members, &n);
         if (r < 0)
                 return r;
+        n = KEEP_READABLE(q, members, n);
         r = sd_bus_message_new_method_return(q->message, &reply);
         if (r >= 0)
                 r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(utus)");
@@ -252,31 +264,35 @@ int verb_members(struct request *q)
         return sd_bus_send(NULL, reply, NULL);
 }
 
+/* Counts what a Cancel would hit, as the Cancel itself would count it: for who may. Others are told of what they may
+ * read, and nobody is shown the tasks of what they may not. */
 int verb_preview(struct request *q)
 {
+        bool may_cancel = context_may_write(q->service->tree, q->context, &q->peer->caller);
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_free_ struct member_task *tasks = NULL;
         uint32_t limit, contexts = 0;
-        size_t n;
+        size_t n, shown;
         int r;
 
         r = read_limit(q, &limit);
         if (r < 0)
                 return r;
         for (const struct context *c = q->context; c;) {
-                bool done = context_is_done(c);
+                bool skip = context_is_done(c) || (!may_cancel && !request_may_read(q, c));
 
-                contexts += !done && !context_is_background(c);
-                c = done ? context_next_skip(c, q->context) : context_next(c, q->context);
+                contexts += !skip && !context_is_background(c);
+                c = skip ? context_next_skip(c, q->context) : context_next(c, q->context);
         }
         r = membership_tasks(q->service->effects, q->context, true, &tasks, &n);
         if (r < 0)
                 return r;
+        shown = KEEP_READABLE(q, tasks, n);
         r = sd_bus_message_new_method_return(q->message, &reply);
         if (r >= 0)
-                r = sd_bus_message_append(reply, "uu", contexts, (uint32_t) n);
+                r = sd_bus_message_append(reply, "uu", contexts, (uint32_t) (may_cancel ? n : shown));
         if (r >= 0)
-                r = append_tasks(reply, tasks, n, limit);
+                r = append_tasks(reply, tasks, shown, limit);
         if (r < 0)
                 return r;
         return sd_bus_send(NULL, reply, NULL);
@@ -295,7 +311,7 @@ static int one_leak(void *userdata, struct context *c, const struct leak *leak)
         char path[CTXD_PATH_MAX + 1];
         int r;
 
-        if (!context_may_read(l->request->service->tree, c, &l->request->peer->caller))
+        if (!request_may_read(l->request, c))
                 return 0;
         if (l->n == l->limit) {
                 l->truncated = true;
@@ -346,7 +362,7 @@ int verb_current(struct request *q)
                 return error_gone(q->error);
         c = membership_of(q->service->effects, process);
         /* A member that may not read its context works for somebody who does not say for what. */
-        if (c && context_may_read(q->service->tree, c, &q->peer->caller))
+        if (c && request_may_read(q, c))
                 context_reference(c, reference);
         return sd_bus_reply_method_return(q->message, "s", reference);
 }
