@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A real ctxd on a bus of its own, and what the tests say to it.
+ *
+ * A test case starts one daemon (and one bus) before its tests, which run in processes of their own, and
+ * stops it after them. Around each test the daemon's descriptors are counted: a test has to leave as many as
+ * it found. */
+
+#include <check.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <systemd/sd-bus.h>
+
+#include "daemon/util/cleanup.h"
+#include "proto/names.h"
+
+enum transport {
+        TRANSPORT_DIRECT,
+        TRANSPORT_DBUS_DAEMON,
+        TRANSPORT_DBUS_BROKER,
+};
+
+struct world {
+        enum transport transport;
+        char dir[64];      /* everybody may enter it */
+        char address[128]; /* of the bus that the daemon serves on */
+        char bus_path[108];
+        pid_t bus_pid;
+        sd_bus *controller; /* of a dbus-broker */
+        pid_t daemon;
+        unsigned fds; /* that it has open when it is idle */
+};
+
+extern struct world world;
+
+/* The transport by the name that the command line gives; exits 2 where it is none, and says that all is
+ * skipped where it is not installed. */
+void world_choose(const char *name);
+
+/* Start and stop everything, for a daemon with these lines in its configuration beside Probe=off, or with a
+ * probe program of the test's. End the process where that fails, so that no test runs on a broken base. */
+void world_start(const char *config, const char *probe);
+void world_stop(void);
+void bus_start(void);
+void bus_stop(void);
+bool bus_can_name_users(void); /* for a dbus-daemon that several uids use */
+
+/* For checked fixtures: connects `bus`; and when the test is over, releases all contexts and waits until the
+ * daemon has as many descriptors open as at the start. */
+extern sd_bus *bus;
+void test_setup(void);
+void test_teardown(void);
+void release_all(void);
+unsigned daemon_fds(void);
+unsigned settled_fds(void); /* once the daemon has come to rest */
+void expect_fds(unsigned expected);
+
+void add_tests(Suite *s, const char *name, void (*start)(void), const TTest *const *tests, size_t n);
+#define ADD_TESTS(suite, name, start, ...)                                               \
+        do {                                                                             \
+                const TTest *const tests_[] = {__VA_ARGS__};                             \
+                add_tests(suite, name, start, tests_, sizeof tests_ / sizeof tests_[0]); \
+        } while (0)
+void start_plain(void);     /* forgets what is done after a second */
+void start_retaining(void); /* keeps it for all of a test */
+int run_suites(Suite *const *suites, size_t n);
+
+sd_bus *connect_bus(void);
+/* A bare socket to the direct bus, or -errno. */
+int connect_socket(void);
+
+/* Calls of the Manager. CALL wants it to succeed and gives the reply; FAILS wants an error of that name with
+ * a sentence; REFUSED in addition that nothing has changed (law 35). */
+#define _cleanup_message_ _cleanup_(sd_bus_message_unrefp)
+#define _cleanup_bus_ _cleanup_(sd_bus_flush_close_unrefp)
+
+struct where {
+        const char *file;
+        int line;
+};
+#define HERE ((struct where){__FILE__, __LINE__})
+
+sd_bus_message *call(struct where w, sd_bus *b, const char *object, const char *interface, const char *member,
+                const char *types, ...);
+void call_ok(struct where w, sd_bus *b, const char *object, const char *interface, const char *member,
+                const char *types, ...);
+void call_fails(struct where w, bool nothing_changes, sd_bus *b, const char *error, const char *object,
+                const char *interface, const char *member, const char *types, ...);
+
+#define CALL(b, ...) call(HERE, b, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, __VA_ARGS__)
+#define OK(b, ...) call_ok(HERE, b, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, __VA_ARGS__)
+#define FAILS(b, error, ...) \
+        call_fails(HERE, false, b, error, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, __VA_ARGS__)
+#define REFUSED(b, error, ...) \
+        call_fails(HERE, true, b, error, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, __VA_ARGS__)
+#define CALL_ON(b, object, ...) call(HERE, b, object, CTXD_CONTEXT_INTERFACE, __VA_ARGS__)
+#define OK_ON(b, object, ...) call_ok(HERE, b, object, CTXD_CONTEXT_INTERFACE, __VA_ARGS__)
+#define REFUSED_ON(b, object, error, ...) \
+        call_fails(HERE, true, b, error, object, CTXD_CONTEXT_INTERFACE, __VA_ARGS__)
+
+#define READ(m, ...) ck_assert_int_gt(sd_bus_message_read(m, __VA_ARGS__), 0)
+
+/* The answer to a message that was built by hand: NULL and *ret_error on a refusal. */
+sd_bus_message *send_call(sd_bus *b, sd_bus_message *m, sd_bus_error *ret_error);
+
+/* Makes a context without any option. */
+uint64_t create(sd_bus *b, const char *path);
+bool cancel(sd_bus *b, const char *path, const char *reason); /* first? */
+int code_of(sd_bus *b, const char *path);                     /* Err's code */
+void expect_err(struct where w, sd_bus *b, const char *path, const char *err, int code, int error,
+                const char *cause);
+#define EXPECT_ERR(...) expect_err(HERE, __VA_ARGS__)
+#define EXPECT_ACTIVE(b, path) expect_err(HERE, b, path, "", 0, 0, "")
+
+int done_handle(sd_bus *b, const char *path); /* the caller's to close */
+bool is_readable(int fd);                     /* now */
+bool becomes_readable(int fd);                /* within a wide bound */
+
+/* The object of a context, which the caller frees. */
+char *object_of(const char *path);
+uint64_t property_u64(sd_bus *b, const char *path, const char *name);
+char *property_string(sd_bus *b, const char *path, const char *name);
+
+/* All that List says, and the Manager's counts: equal if nothing has changed. The caller frees. */
+char *snapshot(sd_bus *b);
+unsigned count_listed(sd_bus *b, const char *prefix);
+
+/* Runs fn in another process, which makes connections of its own; its asserts are the test's. */
+pid_t spawn(void (*fn)(void *userdata), void *userdata);
+void wait_for(pid_t pid);
+void run_as(uid_t uid, void (*fn)(void *userdata), void *userdata);
+
+/* A process that sleeps until it is killed, and a pidfd of it. */
+pid_t sleeper(int *ret_pidfd);
+void end_process(pid_t pid);
+int open_pidfd(pid_t pid);
+
+uint64_t now_usec(void); /* CLOCK_BOOTTIME */
+
+#define WIDE_SEC 30 /* for what has to happen, however busy the machine is */
+
+Suite *suite_laws(void);
+Suite *suite_deadlines(void);
+Suite *suite_making(void);
+Suite *suite_handles(void);
+Suite *suite_members(void);
+Suite *suite_query(void);
+Suite *suite_signals(void);
+Suite *suite_refusals(void);
+Suite *suite_objects(void);
+Suite *suite_hostile(void);
+Suite *suite_uids(void);

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* test-bus TRANSPORT [uids]: the tests of ctxd on that bus; with "uids" those that need root, to be somebody
+ * else. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "harness.h"
+
+int main(int argc, char *argv[])
+{
+        world_choose(argc > 1 ? argv[1] : NULL);
+        if (argc > 2 && strcmp(argv[2], "uids") == 0) {
+                if (getuid() != 0) {
+                        puts("1..0 # SKIP only root can be several users");
+                        return 0;
+                }
+                if (world.transport == TRANSPORT_DBUS_DAEMON && !bus_can_name_users()) {
+                        puts("1..0 # SKIP no mount namespace, in which dbus-daemon would know the users");
+                        return 0;
+                }
+                return run_suites((Suite *[]){suite_uids()}, 1);
+        }
+
+        Suite *suites[] = {suite_laws(), suite_deadlines(), suite_making(), suite_handles(), suite_members(),
+                        suite_query(), suite_signals(), suite_objects(), suite_refusals(), suite_hostile()};
+        return run_suites(suites, ELEMENTSOF(suites));
+}
