@@ -279,7 +279,7 @@ struct stripe {
 struct extra {
         struct stripe *_Atomic stripes;
         _Atomic int fd;           /* of ctx_done_fd(), plus 1; 0: none yet. Written under the context's lock */
-        unsigned fork_generation; /* of fd */
+        _Atomic unsigned fork_generation; /* of fd */
 };
 
 #define STRIPES_MAX 16

@@ -66,7 +66,9 @@ static int open_fd(const struct ctx *source)
 
 static int current_fd(const struct extra *extra)
 {
-        return extra->fork_generation == fork_generation ? atomic_load(&extra->fd) - 1 : -1;
+        int fd = atomic_load_explicit(&extra->fd, memory_order_acquire) - 1;
+
+        return atomic_load_explicit(&extra->fork_generation, memory_order_relaxed) == fork_generation ? fd : -1;
 }
 
 void extra_fire(struct ctx *source, struct extra *extra)
@@ -86,9 +88,7 @@ int local_done_fd(struct ctx *source)
         extra = ctx_extra(source);
         if (!extra)
                 return -ENOMEM;
-        word = nest_lock(&source->nest);
         fd = current_fd(extra);
-        nest_unlock(&source->nest, word);
         if (fd >= 0)
                 return fd;
 
@@ -100,8 +100,8 @@ int local_done_fd(struct ctx *source)
         if (fd < 0) {
                 fd = mine;
                 mine = atomic_load(&extra->fd) - 1; /* of before a fork, or -1 */
-                atomic_store(&extra->fd, fd + 1);
-                extra->fork_generation = fork_generation;
+                atomic_store_explicit(&extra->fork_generation, fork_generation, memory_order_relaxed);
+                atomic_store_explicit(&extra->fd, fd + 1, memory_order_release);
         }
         nest_unlock(&source->nest, word);
         if (mine >= 0)
