@@ -35,7 +35,7 @@ static unsigned n_all;
 static struct callback callbacks[STEPS];
 static unsigned n_callbacks;
 static uint64_t state, base_usec, scale_msec, hash;
-static bool verbose, waited;
+static bool verbose, waited, armed;
 
 static uint64_t draw(uint64_t n)
 {
@@ -158,9 +158,12 @@ static void do_step(unsigned step, bool timed)
         } else if (what < 32) {
                 derive_deadline(ctx, -1000000 - (int64_t) step, step, choice < 2);
         } else if (what < 40) {
-                derive_deadline(ctx,
-                                timed && !waited ? (int64_t) scale_msec * 1000 + (int64_t) number : far_usec,
-                                step, choice < 2);
+                /* One alone: of two that pass at about the same time Go may run the parent's timer first. */
+                bool soon = timed && !waited && !armed;
+
+                armed |= soon;
+                derive_deadline(ctx, soon ? (int64_t) scale_msec * 1000 + (int64_t) number : far_usec, step,
+                                choice < 2);
         } else if (what < 52) {
                 add(ctx_with_value(ctx, &keys[choice], (void *) (uintptr_t) (step + 1), NULL));
         } else if (what < 58) {
@@ -197,7 +200,7 @@ static void run(uint64_t seed)
 
         state = seed;
         n_all = n_callbacks = 0;
-        waited = false;
+        waited = armed = false;
         base_usec = now_usec();
         add(ctx_background());
         for (unsigned step = 0; step < STEPS; step++) {

@@ -38,6 +38,7 @@ var (
 	hash      uint64
 	verbose   bool
 	waited    bool
+	armed     bool
 	out       = bufio.NewWriter(os.Stdout)
 )
 
@@ -153,7 +154,8 @@ func doStep(step int, timed bool) {
 	case what < 32:
 		deriveDeadline(ctx, -time.Second-time.Duration(step)*time.Microsecond, step, choice < 2)
 	case what < 40:
-		if timed && !waited {
+		if timed && !waited && !armed {
+			armed = true
 			far = scale + time.Duration(number)*time.Microsecond
 		}
 		deriveDeadline(ctx, far, step, choice < 2)
@@ -196,7 +198,7 @@ func doStep(step int, timed bool) {
 
 func run(seed uint64) {
 	timed := seed%16 == 0
-	state, waited = seed, false
+	state, waited, armed = seed, false, false
 	all, cancels, callbacks = nil, nil, nil
 	base = time.Now()
 	add(context.Background(), nil)
