@@ -9,7 +9,7 @@
  * two: what was released may go earlier, when its quota is full. */
 
 /* How much is forgotten at a time: others are served between. */
-#define FORGET_SLICE 4096
+#define FORGET_SLICE 2048
 
 /* How far make_room() looks past released contexts that cannot go since they have children. */
 #define MAKE_ROOM_LOOK 256

@@ -271,6 +271,23 @@ START_TEST(law_35_making_room_spares_the_parent)
 }
 END_TEST
 
+START_TEST(law_35_making_room_for_what_is_taken_back)
+{
+        struct context *p = make("p"), *c = make("p/c"), *d;
+
+        tree_attached(t, c, 1);
+        cancel(p);
+        at(now + RETAIN);
+        tree_left(t, now, c);
+        tree_release(t, now, c, &root, &refused);
+        t->users.limit[RESOURCE_CONTEXTS] = 2;
+        ck_assert_int_eq(create_as(&root, "p/d", &plain, &d), 1);
+        tree_discard(t, d);
+        tree_check(t);
+        ck_assert(p->forgotten); /* it waited for c alone */
+}
+END_TEST
+
 START_TEST(law_35_a_refused_cancel_changes_nothing)
 {
         char text[CTXD_REASON_MAX + 2];
@@ -422,6 +439,7 @@ int main(void)
                 law_35_a_refused_call_does_not_make_room,
                 law_35_room_is_made_oldest_first_and_of_the_same_user,
                 law_35_making_room_spares_the_parent,
+                law_35_making_room_for_what_is_taken_back,
                 law_35_a_refused_cancel_changes_nothing,
                 law_36_first_labels,
                 law_36_own_tree,
