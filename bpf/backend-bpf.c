@@ -340,6 +340,8 @@ int backend_bpf_new(const int *kept, struct backend **ret, char *ret_reason, siz
         }
         b->skeleton->rodata->syscall_poll = syscall_number("poll");
         b->skeleton->rodata->syscall_ppoll = syscall_number("ppoll");
+        b->skeleton->rodata->syscall_open = syscall_number("open");
+        b->skeleton->rodata->syscall_openat = syscall_number("openat");
         if (kept) {
                 r = take_over(b->skeleton, kept);
                 if (r < 0)

@@ -101,9 +101,35 @@ int sweep(struct bpf_iter__task *ctx)
         return 0;
 }
 
-/* Set by the probe: the numbers of poll and ppoll, -1 where there is none. */
+/* Set by the probe: the numbers of these calls, -1 where there is none. */
 const volatile __s32 syscall_poll = -1;
 const volatile __s32 syscall_ppoll = -1;
+const volatile __s32 syscall_open = -1;
+const volatile __s32 syscall_openat = -1;
+
+#define PAGE 4096
+
+/* The path that is being opened: as much of it as lies in its first page, since a copy is all or nothing. */
+static __always_inline void copy_path(struct evidence *e, struct task_struct *task)
+{
+        __u64 address, room;
+
+        e->path[0] = 0;
+        if (e->sample.syscall < 0)
+                return;
+        if (e->sample.syscall == syscall_open)
+                address = e->sample.args[0];
+        else if (e->sample.syscall == syscall_openat)
+                address = e->sample.args[1];
+        else
+                return;
+        room = PAGE - (address & (PAGE - 1));
+        if (room > sizeof(e->path) - 1)
+                room = sizeof(e->path) - 1;
+        if (bpf_copy_from_user_task(e->path, room, (void *) address, task, 0) != 0)
+                room = 0;
+        e->path[room & (SAMPLE_PATH - 1)] = 0;
+}
 
 SEC("iter.s/task")
 int evidence(struct bpf_iter__task *ctx)
@@ -126,6 +152,7 @@ int evidence(struct bpf_iter__task *ctx)
                                         (void *) e->sample.args[0], task, 0) == 0)
                 e->n_pollfds = n;
 
+        copy_path(e, task);
         bytes = bpf_get_task_stack(task, e->frames, sizeof(e->frames), 0);
         e->n_frames = bytes > 0 ? (__u32) bytes / sizeof(e->frames[0]) : 0;
         e->nvcsw_after = task->nvcsw;

@@ -284,6 +284,8 @@ int adopt(struct bpf_iter__task *ctx)
         own_since = best.since_nsec;
 
         consider(&best, bpf_task_storage_get(&requests, leader, 0, 0), true);
+        /* A thread whose fork the hook could not see to, and nobody noticed: its leader is what it should be.
+         */
         if (leader != task)
                 consider(&best, bpf_task_storage_get(&members, leader, 0, 0), false);
         value = bpf_task_storage_get(&members, parent, 0, 0);

@@ -9,6 +9,7 @@
 
 #define SAMPLE_FRAMES 24 /* of the kernel stack */
 #define SAMPLE_POLLFDS 16
+#define SAMPLE_PATH 128
 
 struct sample {
         __u64 context_id;
@@ -52,4 +53,5 @@ struct evidence {
                 __u16 events;
                 __u16 revents;
         } pollfds[SAMPLE_POLLFDS];
+        char path[SAMPLE_PATH]; /* that is being opened; may be cut, empty where there is none */
 };

@@ -11,6 +11,7 @@
 
 #include "bpf/chain.h"
 #include "bpf/probe.h"
+#include "bpf/waits.h"
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
 
@@ -55,7 +56,10 @@ static void on_sample(const struct sample *sample, void *userdata)
                 s->samples = larger;
                 s->n_allocated = n;
         }
-        s->samples[s->n_samples++] = *sample;
+        s->samples[s->n_samples] = *sample;
+        s->samples[s->n_samples].comm[sizeof(sample->comm) - 1] = 0;
+        waits_make_printable(s->samples[s->n_samples].comm);
+        s->n_samples++;
 }
 
 static void drop_thread(struct probe *probe, struct thread *thread, const char *how)

@@ -47,6 +47,8 @@ static const struct {
                 {"epoll_pwait", SYSCALL_FD},
                 {"epoll_pwait2", SYSCALL_FD},
                 {"io_uring_enter", SYSCALL_FD},
+                {"open", SYSCALL_OPEN},
+                {"openat", SYSCALL_OPEN},
                 {"poll", SYSCALL_POLL},
                 {"ppoll", SYSCALL_POLL},
                 {"wait4", SYSCALL_WAIT4},

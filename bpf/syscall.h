@@ -14,6 +14,7 @@ enum syscall_kind {
         SYSCALL_OTHER,
         SYSCALL_FD,    /* a descriptor */
         SYSCALL_POLL,  /* an array of struct pollfd, and its length */
+        SYSCALL_OPEN,  /* a path, in some argument */
         SYSCALL_WAIT4, /* a pid, or 0 and less: any */
         SYSCALL_WAITID,
         SYSCALL_FUTEX,

@@ -14,6 +14,13 @@
 
 #define CHAIN_MAX 8
 
+void waits_make_printable(char *text)
+{
+        for (; *text; text++)
+                if ((unsigned char) *text < 0x20 || *text == 0x7f)
+                        *text = '?';
+}
+
 void waits_syscall(const struct sample *sample, char *ret, size_t size)
 {
         const char *name = syscall_name(sample->syscall);
@@ -63,6 +70,7 @@ static void name_process(int pid, char *ret, size_t size)
         n = fd >= 0 ? read(fd, comm, sizeof(comm) - 1) : -1;
         if (n > 0)
                 comm[strcspn(comm, "\n")] = 0;
+        waits_make_printable(comm);
         snprintf(ret, size, "%s[%d]", n > 0 ? comm : "process", pid);
 }
 
@@ -107,6 +115,9 @@ void waits_on(struct probe *probe, const struct evidence *evidence, char *ret, s
                 else
                         snprintf(ret, size, "any child");
                 break;
+        case SYSCALL_OPEN:
+                snprintf(ret, size, "%s", evidence->path);
+                break;
         case SYSCALL_FUTEX:
                 /* Its address would tell a reader how the process is laid out. */
                 snprintf(ret, size, "a futex");
@@ -117,6 +128,7 @@ void waits_on(struct probe *probe, const struct evidence *evidence, char *ret, s
         default:
                 break;
         }
+        waits_make_printable(ret);
 }
 
 /* What the thread does with SIGTERM: its mask, and its process's dispositions, from its status. */

@@ -499,6 +499,38 @@ START_TEST(poll_names_its_set)
 }
 END_TEST
 
+static char fifo[64];
+
+static void open_fifo(void *arg)
+{
+        prctl(PR_SET_NAME, "a\033[2Jb\n");
+        (void) !open(fifo, O_RDONLY | O_CLOEXEC);
+}
+
+START_TEST(open_names_its_path)
+{
+        const struct probe_leak *leak;
+        char directory[] = "/tmp/ctxd-test-XXXXXX";
+        pid_t pid;
+
+        ck_assert_ptr_nonnull(mkdtemp(directory));
+        snprintf(fifo, sizeof(fifo), "%s/fifo\033[2J", directory);
+        ck_assert_int_eq(mkfifo(fifo, 0600), 0);
+        pid = plant(open_fifo, NULL);
+        harness_cancel(&h, slot, GRACE_USEC);
+        leak = harness_leak(&h, pid, PATIENCE_USEC);
+        ck_assert_ptr_nonnull(leak);
+        /* Neither its name nor the path is let loose on a terminal. */
+        ck_assert_str_eq(leak->comm, "a?[2Jb?");
+        *strchr(fifo, '\033') = '?';
+        ck_assert_str_eq(leak->waits_on, fifo);
+        *strchr(fifo, '?') = '\033';
+        reap(pid);
+        unlink(fifo);
+        rmdir(directory);
+}
+END_TEST
+
 /* Nothing is swept while nothing is watched. */
 START_TEST(idle)
 {
@@ -538,6 +570,7 @@ int main(int argc, char **argv)
         tcase_add_test(tc, pool_is_one_leak);
         tcase_add_test(tc, ignoring);
         tcase_add_test(tc, poll_names_its_set);
+        tcase_add_test(tc, open_names_its_path);
         tcase_add_test(tc, idle);
         suite_add_tcase(suite, tc);
         return harness_main(argc, argv, true, suite);
