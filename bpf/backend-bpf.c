@@ -55,13 +55,14 @@ static struct bpf_backend *bpf_backend(struct backend *backend)
         return (struct bpf_backend *) backend;
 }
 
-/* Storage operations that are preempted make the fork hook fail on their CPU (with preempt=full), so they run
- * at a real-time priority where that is allowed (LimitRTPRIO=). */
+/* Storage operations that are preempted make the hooks fail on their CPU (with preempt=full: children that
+ * are no members, counts that stay), so iterators are read at a real-time priority. choose.c sees to the
+ * right to do so. */
 static void set_realtime(bool on)
 {
         struct sched_param param = {.sched_priority = on ? 1 : 0};
 
-        (void) sched_setscheduler(0, on ? SCHED_FIFO | SCHED_RESET_ON_FORK : SCHED_OTHER, &param);
+        (void) sched_setscheduler(0, (on ? SCHED_FIFO : SCHED_OTHER) | SCHED_RESET_ON_FORK, &param);
 }
 
 /* Reads an iterator to its end, in a buffer that grows; returns the number of bytes. */
@@ -76,6 +77,7 @@ static ssize_t iterator_read(int link_fd, char **ret)
                 return -errno;
         for (;;) {
                 ssize_t k;
+                int error;
 
                 if (size - n < 65536) {
                         char *larger = realloc(buffer, size + 262144);
@@ -85,11 +87,14 @@ static ssize_t iterator_read(int link_fd, char **ret)
                         buffer = larger;
                         size += 262144;
                 }
+                set_realtime(true);
                 k = read(fd, buffer + n, size - n);
-                if (k < 0 && (errno == EAGAIN || errno == EINTR))
+                error = k < 0 ? errno : 0;
+                set_realtime(false);
+                if (error == EAGAIN || error == EINTR)
                         continue;
                 if (k < 0)
-                        return -errno;
+                        return -error;
                 if (k == 0)
                         break;
                 n += (size_t) k;
@@ -120,10 +125,8 @@ static int bpf_sweep(struct backend *backend, const struct watches *watches, sam
         struct timespec moment = {.tv_nsec = 1};
         ssize_t n;
 
-        set_realtime(true);
         nanosleep(&moment, NULL);
         n = iterator_read(bpf_link__fd(b->sweep), &buffer);
-        set_realtime(false);
         if (n < 0)
                 return (int) n;
         for (size_t i = 0; i + sizeof(struct sample) <= (size_t) n; i += sizeof(struct sample))
@@ -308,11 +311,13 @@ static void explain(int error, char *ret_reason, size_t size)
                 snprintf(ret_reason, size,
                                 "the kernel does not describe its types (/sys/kernel/btf/vmlinux: %s)",
                                 strerror(errno));
-        else if (error == -EPERM || error == -EACCES)
+        else if (error == -EPERM)
                 snprintf(ret_reason, size,
                                 "the kernel does not permit BPF programs here (it wants CAP_BPF and "
                                 "CAP_PERFMON, and no "
                                 "lockdown)");
+        else if (error == -EACCES)
+                snprintf(ret_reason, size, "this kernel's verifier refuses the BPF programs");
         else if (error == -EUCLEAN)
                 snprintf(ret_reason, size, "what was kept are not the maps of this version");
         else

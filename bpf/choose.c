@@ -2,12 +2,25 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "bpf/capability.h"
 #include "bpf/choose.h"
 #include "bpf/probe.h"
 #include "bpf/report.h"
 #include "daemon/util/log.h"
+
+static bool allow_realtime(void)
+{
+        struct rlimit limit = {};
+
+        if (getrlimit(RLIMIT_RTPRIO, &limit) >= 0 && limit.rlim_cur >= 1)
+                return true;
+        if (limit.rlim_max < 1)
+                limit.rlim_max = 1;
+        limit.rlim_cur = 1;
+        return setrlimit(RLIMIT_RTPRIO, &limit) >= 0;
+}
 
 int backend_choose(struct probe *probe, const struct probe_welcome *welcome, const int *kept, bool *ret_kept)
 {
@@ -42,9 +55,12 @@ int backend_choose(struct probe *probe, const struct probe_welcome *welcome, con
                 snprintf(probe->reason, sizeof(probe->reason), "Probe=off is configured");
         }
 
-        /* The BPF backend needs none of them any more. /proc wants CAP_SYS_PTRACE to tell another user's
-         * system call and what its descriptors are, and CAP_DAC_READ_SEARCH to enter that user's directory of
-         * them. */
+        /* The BPF backend needs none of them any more, but for its moments at a real-time priority, where it
+         * may not raise the limit that allows them instead (LimitRTPRIO= does it beforehand). /proc wants
+         * CAP_SYS_PTRACE to tell another user's system call and what its descriptors are, and
+         * CAP_DAC_READ_SEARCH to enter that user's directory of them. */
+        if (backend_kind(probe->backend) == PROBE_BACKEND_BPF && !allow_realtime())
+                keep = UINT64_C(1) << CAP_SYS_NICE;
         if (backend_kind(probe->backend) == PROBE_BACKEND_PROC)
                 keep = UINT64_C(1) << CAP_SYS_PTRACE | UINT64_C(1) << CAP_DAC_READ_SEARCH;
         r = capability_drop(keep);

@@ -13,11 +13,16 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
+union scratch_space {
+        struct evidence evidence;
+        char text[256];
+};
+
 struct {
         __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
         __uint(max_entries, 1);
         __type(key, __u32);
-        __type(value, struct evidence);
+        __type(value, union scratch_space);
 } scratch SEC(".maps");
 
 /* How long a sleeper has been off the CPU, by the scheduler's clock, which the reader has just been stamped
@@ -135,12 +140,16 @@ SEC("iter.s/task")
 int evidence(struct bpf_iter__task *ctx)
 {
         struct task_struct *task = ctx->task;
+        union scratch_space *space;
         struct evidence *e;
         __u32 zero = 0, n;
         long bytes;
 
-        e = bpf_map_lookup_elem(&scratch, &zero);
-        if (!task || !e || !sample_fill(&e->sample, task))
+        space = bpf_map_lookup_elem(&scratch, &zero);
+        if (!task || !space)
+                return 0;
+        e = &space->evidence;
+        if (!sample_fill(&e->sample, task))
                 return 0;
 
         e->n_pollfds = 0;
@@ -175,17 +184,17 @@ SEC("iter/task_file")
 int describe(struct bpf_iter__task_file *ctx)
 {
         struct file *file = ctx->file;
-        struct evidence *e;
+        union scratch_space *space;
         __u32 zero = 0;
-        long length;
 
         if (!ctx->task || !file || ctx->fd != wanted_fd)
                 return 0;
-        e = bpf_map_lookup_elem(&scratch, &zero);
-        if (!e)
+        space = bpf_map_lookup_elem(&scratch, &zero);
+        if (!space)
                 return 0;
-        length = bpf_d_path(&file->f_path, (char *) e->frames, sizeof(e->frames));
-        if (length > 0 && length <= sizeof(e->frames))
-                bpf_seq_write(ctx->meta->seq, e->frames, length);
+        /* The whole of it, NUL and all: 6.1 does not believe in the bounds of a length that comes from a
+         * helper. */
+        if (bpf_d_path(&file->f_path, space->text, sizeof(space->text)) > 0)
+                bpf_seq_write(ctx->meta->seq, space->text, sizeof(space->text));
         return 0;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -271,6 +272,15 @@ bool harness_wait(struct harness *h, uint64_t usec, bool (*done)(struct harness 
 
 /* What ctxd does */
 
+/* Operations on task storage must not be preempted: with preempt=full the hooks fail on that CPU meanwhile.
+ */
+static void set_realtime(bool on)
+{
+        struct sched_param param = {.sched_priority = on ? 1 : 0};
+
+        (void) sched_setscheduler(0, on ? SCHED_FIFO | SCHED_RESET_ON_FORK : SCHED_OTHER, &param);
+}
+
 uint32_t harness_context(struct harness *h)
 {
         uint32_t slot = ++h->n_slots;
@@ -292,7 +302,11 @@ void harness_request(struct harness *h, pid_t pid, uint32_t slot)
         if (value.since_nsec <= h->since_nsec)
                 value.since_nsec = h->since_nsec + 1;
         h->since_nsec = value.since_nsec;
+        if (h->delay_usec > 0)
+                sleep_usec(h->delay_usec);
+        set_realtime(true);
         (void) bpf_map_update_elem(h->fds[PROBE_FD_REQUESTS], &pidfd, &value, BPF_ANY);
+        set_realtime(false);
         close(pidfd);
 }
 
@@ -302,8 +316,10 @@ static void run_iterator(int link)
         int fd = bpf_iter_create(link);
 
         ck_assert_int_ge(fd, 0);
+        set_realtime(true);
         while (read(fd, &byte, 1) > 0)
                 ;
+        set_realtime(false);
         close(fd);
 }
 
@@ -333,10 +349,14 @@ bool harness_attach(struct harness *h, pid_t pid, uint32_t slot)
         for (int i = 0; i < 3 && !ok; i++) {
                 harness_request(h, pid, slot);
                 harness_adopt(h);
-                ok = bpf_map_lookup_elem(h->fds[PROBE_FD_MEMBERS], &pidfd, &value) == 0 &&
-                     value.context_id == CONTEXT_OF(slot) && value.since_nsec == h->since_nsec;
+                set_realtime(true);
+                ok = bpf_map_lookup_elem(h->fds[PROBE_FD_MEMBERS], &pidfd, &value) == 0;
+                set_realtime(false);
+                ok = ok && value.context_id == CONTEXT_OF(slot) && value.since_nsec == h->since_nsec;
         }
+        set_realtime(true);
         (void) bpf_map_delete_elem(h->fds[PROBE_FD_REQUESTS], &pidfd);
+        set_realtime(false);
         close(pidfd);
         return ok;
 }
@@ -350,8 +370,10 @@ struct membership_task *harness_list(struct harness *h, size_t *ret_n)
 
         ck_assert_int_ge(fd, 0);
         ck_assert_ptr_nonnull(buffer);
+        set_realtime(true);
         while ((k = read(fd, buffer + n, size - n)) > 0)
                 n += (size_t) k;
+        set_realtime(false);
         ck_assert_int_eq(k, 0);
         close(fd);
         ck_assert_uint_eq(n % sizeof(struct membership_task), 0);

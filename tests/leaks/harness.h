@@ -24,6 +24,8 @@ struct harness {
         struct membership_stats *stats;
         void *events; /* struct ring_buffer */
         uint64_t since_nsec;
+        uint64_t delay_usec; /* between the time of a request and its update: the daemon may be preempted
+                                there */
         uint32_t n_slots;
         uint32_t drained[16], born[16]; /* events seen, by slot */
         struct {

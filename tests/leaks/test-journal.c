@@ -195,7 +195,8 @@ static int in_namespace(void)
         return 0;
 }
 
-START_TEST(pid_namespace)
+/* A process between, since one that has unshared its pid namespace can fork, but do little else. */
+static int enter_namespace(void)
 {
         int status;
         pid_t pid;
@@ -205,6 +206,17 @@ START_TEST(pid_namespace)
         pid = fork();
         if (pid == 0)
                 _exit(in_namespace());
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        return status != 0;
+}
+
+START_TEST(pid_namespace)
+{
+        int status;
+        pid_t pid = fork();
+
+        if (pid == 0)
+                _exit(enter_namespace());
         ck_assert_int_eq(waitpid(pid, &status, 0), pid);
         ck_assert_int_eq(status, 0);
 }

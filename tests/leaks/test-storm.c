@@ -94,6 +94,7 @@ START_TEST(attach_loses_nothing)
                 while (s->n < 1 + rounds % (CHILDREN / 2))
                         sched_yield();
                 late = now_nsec();
+                h.delay_usec = (uint64_t) (rounds % 3) * 200;
                 ck_assert(harness_attach(&h, pid, slot));
                 since = h.since_nsec;
                 while (s->n < CHILDREN)
