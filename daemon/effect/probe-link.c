@@ -245,8 +245,8 @@ static int listen_on(struct effects *e, const char *path)
         if (fd < 0)
                 return -errno;
         (void) unlink(path);
-        /* Only the probe's uid and ours get as far as being asked who they are. */
-        if (bind(fd, (struct sockaddr *) &address, sizeof address) < 0 || chmod(path, 0600) < 0 || listen(fd, 4) < 0)
+        /* Only our group gets as far as being asked who it is: the probe, which is root but may not overrule modes. */
+        if (bind(fd, (struct sockaddr *) &address, sizeof address) < 0 || chmod(path, 0660) < 0 || listen(fd, 4) < 0)
                 return -errno;
         r = sd_event_add_io(e->event, &e->link.listen_source, fd, EPOLLIN, accept_ready, e);
         if (r < 0)

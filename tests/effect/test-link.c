@@ -544,7 +544,7 @@ START_TEST(another_uid_is_not_the_probe)
 
         ck_assert_uint_eq(take(fd, &byte, 1), 0);
         ck_assert_int_eq(stat(socket_path, &st), 0);
-        ck_assert_uint_eq(st.st_mode & 0777, 0600);
+        ck_assert_uint_eq(st.st_mode & 0777, 0660);
         close(fd);
 }
 END_TEST
