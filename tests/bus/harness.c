@@ -346,16 +346,27 @@ int open_pidfd(pid_t pid)
 
 pid_t spawn(void (*fn)(void *userdata), void *userdata)
 {
-        pid_t parent = getpid(), pid = fork();
+        pid_t parent = getpid(), pid;
+        sigset_t term, before;
 
+        /* Check's handler for SIGTERM takes the whole group along: a child that is cancelled before it has got rid of
+         * it must not run it. */
+        sigemptyset(&term);
+        sigaddset(&term, SIGTERM);
+        sigaddset(&term, SIGINT);
+        sigprocmask(SIG_BLOCK, &term, &before);
+        pid = fork();
+        if (pid != 0)
+                sigprocmask(SIG_SETMASK, &before, NULL);
         ck_assert_int_ge(pid, 0);
         if (pid == 0) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
                 if (getppid() != parent)
                         _exit(1);
                 bus = NULL;               /* the parent's */
-                signal(SIGTERM, SIG_DFL); /* check's handler would take the whole group along */
+                signal(SIGTERM, SIG_DFL);
                 signal(SIGINT, SIG_DFL);
+                sigprocmask(SIG_SETMASK, &before, NULL);
                 fn(userdata);
                 _exit(0);
         }
