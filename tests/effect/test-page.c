@@ -118,23 +118,29 @@ static void watch(int in, int out)
 
 START_TEST(law_6_word_before_handle)
 {
+        struct refused refused;
         struct process *p;
 
         ck_assert_int_eq(process_acquire_pid(world.effects, getpid(), &p), 0);
         for (unsigned i = 0; i < 20; i++) {
-                struct refused refused;
+                struct context *root, *c;
                 struct child *child;
-                struct context *c;
                 char path[32];
                 int fd;
 
                 snprintf(path, sizeof path, "a%u", i);
-                c = make(path);
-                ck_assert_int_eq(handle_get(world.effects, p, c, HANDLE_DONE, &fd, &refused), 0);
+                root = make(path);
+                for (unsigned k = 0; k < 300; k++) { /* so that it takes a while */
+                        snprintf(path, sizeof path, "a%u/%u", i, k);
+                        c = make(path);
+                        ck_assert_int_eq(handle_get(world.effects, p, c, HANDLE_DONE, &fd, &refused), 0);
+                }
+                ck_assert_int_eq(handle_get(world.effects, p, root, HANDLE_DONE, &fd, &refused), 0);
+                effects_drain(world.effects);
                 watched_fd = dup(fd);
-                watched = look(c);
+                watched = look(root);
                 child = child_start(watch);
-                cancel(c);
+                cancel(root);
                 ck_assert_int_eq(child_say(child), '!');
                 unlook(&watched);
                 close(watched_fd);
