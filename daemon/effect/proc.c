@@ -109,6 +109,24 @@ int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid)
         return 0;
 }
 
+bool proc_handles_signal(pid_t pid, int signal)
+{
+        static const char *const fields[] = { "\nSigBlk:", "\nSigCgt:" };
+        char path[64], text[4096];
+        unsigned long long set;
+
+        snprintf(path, sizeof path, "/proc/%d/status", (int) pid);
+        if (signal <= 0 || signal > 64 || read_small(path, text, sizeof text) < 0)
+                return false;
+        for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
+                const char *line = strstr(text, fields[i]);
+
+                if (line && sscanf(line + strlen(fields[i]), "%llx", &set) == 1 && (set >> (signal - 1) & 1))
+                        return true;
+        }
+        return false;
+}
+
 int proc_pidfd_to_pid(int pidfd, pid_t *ret)
 {
         char path[64], text[1024];

@@ -24,6 +24,9 @@ int proc_stat_parse(const char *text, struct proc_stat *ret); /* -EBADMSG */
 /* Real, effective, saved; and its process, where pid is a thread's. */
 int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid);
 
+/* Could it do something of its own on that signal: is it caught, or blocked for whoever waits for it? */
+bool proc_handles_signal(pid_t pid, int signal);
+
 /* The process that a pidfd stands for, in the caller's numbering. -EBADF: no pidfd; -ESRCH: reaped, or elsewhere. */
 int proc_pidfd_to_pid(int pidfd, pid_t *ret);
 

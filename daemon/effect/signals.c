@@ -16,8 +16,10 @@
 /* Signals to the members of done contexts (law 32), in passes over all members, until a pass finds nobody new.
  *
  * Each process gets its signal once. A child that was born while a pass ran is found by the next one; but a child
- * whose parent had been signalled before it was born is part of that parent's cleaning up: it is left alone, and
- * only killed when the time for that has come.
+ * whose parent had been signalled before it was born, and could do something about that, is part of the parent's
+ * cleaning up: it is left alone, and only killed when the time for that has come. (A fork that was under way when its
+ * parent got the signal cannot be told from one that cleans up. It matters only where the parent catches the signal:
+ * one that does not is dead, and its children are nobody's cleaning up.)
  *
  * Before every signal a pidfd is opened, and through it the start time is seen to be the member's, and all of its
  * uids to be those of the one who attached it, so that no program that has changed its uid is ever signalled with
@@ -29,7 +31,7 @@
 struct signalled {
         uint32_t pid;
         uint64_t start_nsec; /* of its process */
-        uint64_t when_nsec;  /* a child that was born later is not signalled; UINT64_MAX: never was */
+        uint64_t when_nsec;  /* a child that was born later is not signalled; UINT64_MAX: each one is */
         bool killed;
         uint64_t pass; /* that has seen it last */
         LIST_ENTRY(signalled) by_slot;
@@ -84,8 +86,10 @@ static struct signalled *signalled_new(struct effects *e, const struct member_re
         return s;
 }
 
-static int send_checked(const struct member_record *record, const struct policy *policy, int signal_number)
+/* *ret_when_nsec: since when its children are its cleaning up, UINT64_MAX if it can do none. */
+static int send_checked(const struct member_record *record, const struct policy *policy, int signal_number, uint64_t *ret_when_nsec)
 {
+        uint64_t when_nsec = UINT64_MAX;
         _cleanup_close_ int pidfd = -1;
         struct proc_stat stat;
         uid_t uids[3];
@@ -104,9 +108,12 @@ static int send_checked(const struct member_record *record, const struct policy 
                 return r;
         if (policy->uid != 0 && (uids[0] != policy->uid || uids[1] != policy->uid || uids[2] != policy->uid))
                 return -EPERM;
+        if (signal_number != SIGKILL && proc_handles_signal((pid_t) record->pid, signal_number))
+                when_nsec = now_nsec(); /* before it can run, which may be before we go on */
         r = pidfd_signal(pidfd, signal_number);
         if (r < 0)
                 return r;
+        *ret_when_nsec = when_nsec;
         /* A stopped one would only notice once somebody lets it run on. */
         if (stat.state == 'T' && signal_number != SIGKILL && signal_number != SIGCONT && signal_number != SIGSTOP)
                 (void) pidfd_signal(pidfd, SIGCONT);
@@ -127,6 +134,7 @@ static int visit(void *userdata, const struct member_record *record)
         const struct policy *policy;
         struct signalled *s, *parent;
         bool is_new = false, is_cleanup = false, is_kill;
+        uint64_t when_nsec;
         int r, signal_number;
 
         if (!c || !(record->slot->signal || record->slot->kill) || record->policy >= c->n_policies)
@@ -161,9 +169,9 @@ static int visit(void *userdata, const struct member_record *record)
         else
                 return 0;
 
-        r = send_checked(record, policy, signal_number);
-        if (r == 0 && s->when_nsec == UINT64_MAX)
-                s->when_nsec = now_nsec();
+        r = send_checked(record, policy, signal_number, &when_nsec);
+        if (r == 0 && signal_number != SIGKILL)
+                s->when_nsec = when_nsec;
         else if (r < 0 && r != -ESRCH)
                 log_debug("Process %u (%s) gets no signal %d: %s", record->pid, record->comm, signal_number,
                                 strerror(-r));

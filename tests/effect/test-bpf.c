@@ -217,12 +217,14 @@ static void relay(uint64_t end_usec)
         _exit(0);
 }
 
+static int relays_signal = SIGTERM;
+
 static void body_relays(int in, int out)
 {
         uint64_t end_usec = now_boottime_usec() + 10000000;
         char byte;
 
-        (void) signal(SIGTERM, SIG_IGN);
+        (void) signal(relays_signal, SIG_IGN);
         child_ready(out);
         (void) !read(in, &byte, 1);
         for (unsigned i = 0; i < 8; i++)
@@ -234,6 +236,12 @@ static void body_relays(int in, int out)
 
 START_TEST(relays_are_ended)
 {
+        static const struct policy terms[] = {
+                { .signal = SIGTERM, .kill_after_usec = 0 },
+                { .signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY }, /* which ends those that are told */
+        };
+
+        relays_signal = _i == 0 ? SIGTERM : SIGUSR1;
         for (unsigned i = 0; i < 5; i++) {
                 struct child *c = child_start(body_relays);
                 struct context *a;
@@ -241,7 +249,7 @@ START_TEST(relays_are_ended)
 
                 snprintf(path, sizeof path, "a%u", i);
                 a = make(path);
-                attach(a, c, &kill_at_once);
+                attach(a, c, &terms[_i]);
                 breed(c, "x");
                 ck_assert_uint_ge(cancel(a), 2);
                 run_while(is_busy, a);
@@ -319,6 +327,22 @@ START_TEST(what_cleans_up_is_let_be_until_the_kill)
         ck_assert_int_eq(child_say(c), 'C');
         run_while(is_busy, a);
         ck_assert_uint_ge(a->drained_usec - a->done_usec, 1500000);
+}
+END_TEST
+
+START_TEST(many_that_clean_up)
+{
+        struct context *a = make("a");
+        struct child *c[30];
+
+        for (unsigned i = 0; i < 30; i++) {
+                c[i] = child_start(body_tidy);
+                attach(a, c[i], &term);
+        }
+        ck_assert_uint_eq(cancel(a), 30);
+        run_for(400000);
+        for (unsigned i = 0; i < 30; i++)
+                ck_assert_int_eq(child_say(c[i]), 'C');
 }
 END_TEST
 
@@ -562,9 +586,10 @@ int main(void)
         tcase_add_test(c, law_30_what_is_born_is_a_member);
         tcase_add_test(c, law_31_drained_with_the_last_one);
         tcase_add_test(c, killed_after);
-        tcase_add_test(c, relays_are_ended);
+        tcase_add_loop_test(c, relays_are_ended, 0, 2);
         tcase_add_test(c, attach_while_it_forks);
         tcase_add_test(c, what_cleans_up_is_let_be_until_the_kill);
+        tcase_add_test(c, many_that_clean_up);
         tcase_add_test(c, moves);
         tcase_add_test(c, only_whom_the_one_who_attached_might_signal);
         tcase_add_test(c, slots_are_given_back);

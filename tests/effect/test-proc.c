@@ -94,6 +94,32 @@ static int collect_child(void *userdata, pid_t child)
         return 0;
 }
 
+static void body_block(int in, int out)
+{
+        sigset_t set;
+
+        sigemptyset(&set);
+        sigaddset(&set, SIGTERM);
+        sigprocmask(SIG_BLOCK, &set, NULL);
+        child_sleep(in, out);
+}
+
+static void body_ignore(int in, int out)
+{
+        (void) signal(SIGTERM, SIG_IGN);
+        child_sleep(in, out);
+}
+
+START_TEST(who_handles_a_signal)
+{
+        ck_assert(proc_handles_signal(child_start(child_count)->pid, SIGTERM));
+        ck_assert(proc_handles_signal(child_start(body_block)->pid, SIGTERM));
+        ck_assert(!proc_handles_signal(child_start(child_sleep)->pid, SIGTERM));
+        ck_assert(!proc_handles_signal(child_start(body_ignore)->pid, SIGTERM));
+        ck_assert(!proc_handles_signal(INT32_MAX, SIGTERM));
+}
+END_TEST
+
 START_TEST(children)
 {
         pid_t wanted[2] = { child_start(child_sleep)->pid, child_start(child_sleep)->pid };
@@ -186,6 +212,7 @@ int main(void)
         tcase_add_test(c, stat_with_a_hostile_command);
         tcase_add_test(c, stat_of_real_processes);
         tcase_add_test(c, pidfds);
+        tcase_add_test(c, who_handles_a_signal);
         tcase_add_test(c, children);
         tcase_add_test(c, processes_are_one_object);
         tcase_add_test(c, member_by_start_time);
