@@ -6,8 +6,8 @@
 
 #include "daemon/model/internal.h"
 
-/* How contexts become done: by a cancel, a deadline, a release. Nothing here allocates once it has begun, nothing
- * recurses, and a subtree costs as much as it has active contexts. */
+/* How contexts become done: by a cancel, a deadline, a release. Nothing here allocates once it has begun,
+ * nothing recurses, and a subtree costs as much as it has active contexts. */
 
 void arm_kill(struct tree *t, struct context *c, uint64_t from_usec)
 {
@@ -27,7 +27,8 @@ void arm_kill(struct tree *t, struct context *c, uint64_t from_usec)
         heap_put(&t->wakes, c, next);
 }
 
-void become_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state, unsigned origin_up)
+void become_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state,
+                unsigned origin_up)
 {
         unsigned effects = EFFECT_DONE;
 
@@ -75,8 +76,8 @@ void set_cause(struct context *c, struct cause *cause)
                 user_charge_always(c->user, RESOURCE_BYTES, strlen(cause->message));
 }
 
-int tree_cancel(struct tree *t, uint64_t now_usec, struct context *c, struct cause *cause, uint32_t *ret_contexts,
-                struct refused *ret_refused)
+int tree_cancel(struct tree *t, uint64_t now_usec, struct context *c, struct cause *cause,
+                uint32_t *ret_contexts, struct refused *ret_refused)
 {
         uint32_t n;
         int r;
@@ -101,7 +102,8 @@ int tree_cancel(struct tree *t, uint64_t now_usec, struct context *c, struct cau
         return 1;
 }
 
-int tree_release(struct tree *t, uint64_t now_usec, struct context *root, const struct caller *caller, struct refused *ret_refused)
+int tree_release(struct tree *t, uint64_t now_usec, struct context *root, const struct caller *caller,
+                struct refused *ret_refused)
 {
         struct cause *cause;
         int r;
@@ -117,8 +119,8 @@ int tree_release(struct tree *t, uint64_t now_usec, struct context *root, const 
         if (root->released || root->forgotten)
                 return 0;
         if (!context_is_done(root)) {
-                cause = cause_new(0, "context released", caller ? caller->uid : (uid_t) -1, caller ? caller->pid : 0,
-                                caller ? caller->comm : NULL);
+                cause = cause_new(0, "context released", caller ? caller->uid : (uid_t) -1,
+                                caller ? caller->pid : 0, caller ? caller->comm : NULL);
                 if (!cause)
                         return -ENOMEM;
                 set_cause(root, cause);
@@ -174,7 +176,8 @@ int tree_extend(struct tree *t, uint64_t now_usec, const struct caller *caller, 
         if (context_is_done(c))
                 return refuse_context(ret_refused, REFUSED_DONE, NULL, c);
         if (deadline_usec > c->parent->deadline_usec)
-                return refuse_context(ret_refused, REFUSED_INVALID, "its parent's deadline is earlier than that", c);
+                return refuse_context(ret_refused, REFUSED_INVALID,
+                                "its parent's deadline is earlier than that", c);
         if (deadline_usec != UINT64_MAX && wake_reserve(t, c) < 0)
                 return -ENOMEM;
 

@@ -7,14 +7,14 @@
 
 /* What must hold between two verbs, said once more and the slow way. */
 
-#define CHECK(c, condition)                                                                                   \
-        do {                                                                                                  \
-                if (!(condition)) {                                                                           \
-                        char path_[CTXD_PATH_ID_MAX + 1];                                                     \
+#define CHECK(c, condition)                                                                                 \
+        do {                                                                                                \
+                if (!(condition)) {                                                                         \
+                        char path_[CTXD_PATH_ID_MAX + 1];                                                   \
                         fprintf(stderr, "%s:%d: %s does not hold for %s\n", __FILE__, __LINE__, #condition, \
-                                        (c) ? context_reference((c), path_) : "the tree");                    \
-                        abort();                                                                              \
-                }                                                                                             \
+                                        (c) ? context_reference((c), path_) : "the tree");                  \
+                        abort();                                                                            \
+                }                                                                                           \
         } while (false)
 
 static bool index_has(const struct index *index, uint64_t hash, const struct context *c)
@@ -60,8 +60,8 @@ static void check_context(const struct tree *t, const struct context *c)
         const struct context *child;
 
         CHECK(c, !c->forgotten && c->id > 0 && c->id <= t->last_id && c->user && c->user->n_ref > 0);
-        CHECK(c, label_is_user(c->label, strlen(c->label), &(uid_t) { 0 }) || c->user->uid == c->uid);
-        LIST_FOREACH(child, &c->children, siblings) {
+        CHECK(c, label_is_user(c->label, strlen(c->label), &(uid_t){0}) || c->user->uid == c->uid);
+        LIST_FOREACH (child, &c->children, siblings) {
                 CHECK(child, child->parent == c);
                 children++;
                 busy += child->n_busy_below;
@@ -85,7 +85,7 @@ static uint64_t check_queue(const struct retirement *queue, bool released, const
         const struct context *c;
         uint64_t last = 0, n = 0;
 
-        TAILQ_FOREACH(c, queue, retirement) {
+        TAILQ_FOREACH (c, queue, retirement) {
                 CHECK(c, c->retired == RETIRED_QUEUED && c->released == released && c->user == user);
                 CHECK(c, c->retire_usec >= last);
                 last = c->retire_usec;
@@ -110,7 +110,8 @@ void tree_check(const struct tree *t)
                 waking += c->heap_index != 0;
                 bytes += context_bytes(c);
         }
-        CHECK(none, contexts == t->n_contexts && contexts - released == t->by_name.n && released == t->by_id.n);
+        CHECK(none, contexts == t->n_contexts && contexts - released == t->by_name.n &&
+                                        released == t->by_id.n);
         CHECK(none, reserved == t->n_reserved && waking == t->wakes.n);
         CHECK(none, heap_is_valid(&t->wakes) && heap_is_valid(&t->retiring));
         CHECK(none, t->n_reserved == 0 || t->n_reserved < t->wakes.allocated);
@@ -125,10 +126,11 @@ void tree_check(const struct tree *t)
                 used_bytes += user->used[RESOURCE_BYTES];
         }
         CHECK(none, queued == 0 && retiring == t->retiring.n);
-        CHECK(none, used_contexts == contexts && used_contexts == t->users.total_contexts && used_bytes == bytes);
+        CHECK(none, used_contexts == contexts && used_contexts == t->users.total_contexts &&
+                                        used_bytes == bytes);
 
-        STAILQ_FOREACH(c, &t->effects, effects)
+        STAILQ_FOREACH (c, &t->effects, effects)
                 CHECK(c, c->pending != 0);
-        STAILQ_FOREACH(c, &t->forgotten, forgetting)
+        STAILQ_FOREACH (c, &t->forgotten, forgetting)
                 CHECK(c, c->forgotten && !c->user && c->retired == RETIRED_NOT);
 }

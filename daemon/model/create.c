@@ -9,14 +9,15 @@
 #include "proto/path.h"
 #include "daemon/model/internal.h"
 
-/* Making contexts: first everything that can be refused, then everything that needs memory, then what cannot fail. */
+/* Making contexts: first everything that can be refused, then everything that needs memory, then what cannot
+ * fail. */
 
 /* What is to be made: the labels below base. All but the last are ancestors that nobody asked for by name. */
 struct plan {
-        struct context *base; /* the deepest that is there */
-        struct context *existing; /* the one that was asked for, if it is there; base is its parent then */
+        struct context *base;      /* the deepest that is there */
+        struct context *existing;  /* the one that was asked for, if it is there; base is its parent then */
         const char *first_missing; /* in the path; NULL: the label is to be made up */
-        size_t labels; /* of the whole path, with the one that is made up */
+        size_t labels;             /* of the whole path, with the one that is made up */
         size_t n_new;
         size_t hidden; /* where the first part of the path ends that the caller may not read; 0: none */
 };
@@ -26,9 +27,10 @@ struct made {
         size_t n;
 };
 
-static void plan_path(const struct tree *t, const struct caller *caller, const struct reference *ref, struct plan *ret)
+static void plan_path(const struct tree *t, const struct caller *caller, const struct reference *ref,
+                struct plan *ret)
 {
-        struct plan plan = { .base = t->background };
+        struct plan plan = {.base = t->background};
         bool root = strcmp(ref->path, "/") == 0;
 
         for (const char *p = root ? "" : ref->path; *p; p += *p == '/') {
@@ -58,8 +60,8 @@ static void plan_path(const struct tree *t, const struct caller *caller, const s
         *ret = plan;
 }
 
-/* A first label (NULL: made up): who may make it, and is it there by itself, as everybody's own tree is? The same is
- * said whether it exists or not. */
+/* A first label (NULL: made up): who may make it, and is it there by itself, as everybody's own tree is? The
+ * same is said whether it exists or not. */
 static int first_label_check(const struct tree *t, const struct caller *caller, const char *label,
                 bool *ret_own_tree, struct refused *ret_refused)
 {
@@ -69,21 +71,25 @@ static int first_label_check(const struct tree *t, const struct caller *caller, 
         *ret_own_tree = false;
         if (n > 0 && label_is_user(label, n, &uid)) {
                 if (uid != caller->uid && !caller_is_privileged(t, caller))
-                        return refuse_path(ret_refused, REFUSED_ACCESS, "it is another user's tree", label, n);
+                        return refuse_path(
+                                        ret_refused, REFUSED_ACCESS, "it is another user's tree", label, n);
                 *ret_own_tree = true;
                 return 0;
         }
         if (caller->uid < CONTEXT_SYSTEM_UIDS || caller_is_privileged(t, caller))
                 return 0;
         return refuse_path(ret_refused, REFUSED_ACCESS,
-                        "first labels belong to root and system users; your own tree is ~ (user-UID)", label ? label : "", n);
+                        "first labels belong to root and system users; your own tree is ~ (user-UID)",
+                        label ? label : "", n);
 }
 
 static int plan_check(const struct tree *t, const struct caller *caller, const struct reference *ref,
-                const struct create_options *o, const struct plan *plan, bool *ret_own_tree, struct refused *ret_refused)
+                const struct create_options *o, const struct plan *plan, bool *ret_own_tree,
+                struct refused *ret_refused)
 {
         const struct context *e = plan->existing;
-        size_t missing = plan->n_new; /* the one that was asked for, and ancestors that are not made by themselves */
+        size_t missing = plan->n_new; /* the one that was asked for, and ancestors that are not made by
+                                         themselves */
         const char *p = plan->first_missing;
         int r;
 
@@ -94,16 +100,21 @@ static int plan_check(const struct tree *t, const struct caller *caller, const s
                 if (o->open && !context_is_done(e))
                         return 0;
                 return refuse_context(ret_refused, REFUSED_EXISTS,
-                                context_is_done(e) ? "it is done; release it, or wait until it is forgotten" : NULL, e);
+                                context_is_done(e) ? "it is done; release it, or wait until it is forgotten"
+                                                   : NULL,
+                                e);
         }
         if (!context_may_read(t, plan->base, caller))
-                return refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", ref->path, plan->hidden);
+                return refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", ref->path,
+                                plan->hidden);
         if (context_is_background(plan->base)) {
-                r = first_label_check(t, caller, strcmp(ref->path, "/") == 0 ? NULL : ref->path, ret_own_tree, ret_refused);
+                r = first_label_check(t, caller, strcmp(ref->path, "/") == 0 ? NULL : ref->path, ret_own_tree,
+                                ret_refused);
                 if (r < 0)
                         return r;
         } else if (!context_may_write(t, plan->base, caller)) {
-                return refuse_context(ret_refused, REFUSED_ACCESS, "its parent may not be written to", plan->base);
+                return refuse_context(
+                                ret_refused, REFUSED_ACCESS, "its parent may not be written to", plan->base);
         }
         if (o->has_gid && !caller_is_privileged(t, caller) && !caller_has_gid(caller, o->gid))
                 return refuse(ret_refused, REFUSED_ACCESS, "the caller is not in that group");
@@ -120,22 +131,26 @@ static int plan_check(const struct tree *t, const struct caller *caller, const s
         return 0;
 }
 
-/* Is there room for what was made? Makes some by forgetting what was released: the last step that may refuse. */
+/* Is there room for what was made? Makes some by forgetting what was released: the last step that may
+ * refuse. */
 static int quota_check(struct tree *t, const struct made *made, struct refused *ret_refused)
 {
         const struct context *first = made->c[0], *last = made->c[made->n - 1];
         struct users *users = &t->users;
         struct user *user = last->user;
         bool two = first->user != user; /* root makes something in a user's tree, which is that user's */
-        uint64_t bytes = context_bytes(last), used = user->used[RESOURCE_BYTES], limit = users->limit[RESOURCE_BYTES];
+        uint64_t bytes = context_bytes(last), used = user->used[RESOURCE_BYTES],
+                 limit = users->limit[RESOURCE_BYTES];
         uint64_t n = made->n - two, total = users->total_contexts + made->n, short_of = 0;
 
         if (bytes > 0 && (bytes > limit || used > limit - bytes))
-                return refuse_limit(ret_refused, resource_name(RESOURCE_BYTES), resource_key(RESOURCE_BYTES), used, limit);
+                return refuse_limit(ret_refused, resource_name(RESOURCE_BYTES), resource_key(RESOURCE_BYTES),
+                                used, limit);
         limit = users->limit[RESOURCE_CONTEXTS];
         used = first->user->used[RESOURCE_CONTEXTS];
         if (two && used >= limit)
-                return refuse_limit(ret_refused, resource_name(RESOURCE_CONTEXTS), resource_key(RESOURCE_CONTEXTS), used, limit);
+                return refuse_limit(ret_refused, resource_name(RESOURCE_CONTEXTS),
+                                resource_key(RESOURCE_CONTEXTS), used, limit);
         used = user->used[RESOURCE_CONTEXTS];
         if (used + n > limit)
                 short_of = used + n - limit;
@@ -144,13 +159,15 @@ static int quota_check(struct tree *t, const struct made *made, struct refused *
         if (short_of == 0 || make_room(t, user, short_of))
                 return 0;
         if (used + n > limit)
-                return refuse_limit(ret_refused, resource_name(RESOURCE_CONTEXTS), resource_key(RESOURCE_CONTEXTS), used, limit);
+                return refuse_limit(ret_refused, resource_name(RESOURCE_CONTEXTS),
+                                resource_key(RESOURCE_CONTEXTS), used, limit);
         return refuse_limit(ret_refused, "contexts of all users", "MaxContexts", users->total_contexts,
                         users->total_contexts_limit);
 }
 
 /* The parent stays while room is made, also where it waits only for its last child to go. */
-static int quota_take(struct tree *t, struct context *base, const struct made *made, struct refused *ret_refused)
+static int quota_take(
+                struct tree *t, struct context *base, const struct made *made, struct refused *ret_refused)
 {
         bool overdue = base->retired == RETIRED_OVERDUE;
         int r;
@@ -172,7 +189,8 @@ static void made_free(struct tree *t, struct made *made)
         }
 }
 
-static int made_add(struct tree *t, struct made *made, const char *label, size_t length, const char *description, uid_t uid)
+static int made_add(struct tree *t, struct made *made, const char *label, size_t length,
+                const char *description, uid_t uid)
 {
         struct context *c = context_new(label, length, description);
 
@@ -185,8 +203,8 @@ static int made_add(struct tree *t, struct made *made, const char *label, size_t
 }
 
 /* Contexts with all that they own, unlinked; the ancestors first. */
-static int make(struct tree *t, const struct caller *caller, const struct create_options *o, const struct plan *plan,
-                const char *made_up, bool own_tree, struct made *made)
+static int make(struct tree *t, const struct caller *caller, const struct create_options *o,
+                const struct plan *plan, const char *made_up, bool own_tree, struct made *made)
 {
         const char *p = plan->first_missing;
         struct context *c;
@@ -204,7 +222,9 @@ static int make(struct tree *t, const struct caller *caller, const struct create
                 r = made_add(t, made, label, n, last ? o->description : NULL, uid);
                 if (r < 0)
                         return r;
-                made->c[i]->gid = last && o->has_gid ? o->gid : context_is_background(plan->base) ? caller->gid : plan->base->gid;
+                made->c[i]->gid = last && o->has_gid                  ? o->gid
+                                  : context_is_background(plan->base) ? caller->gid
+                                                                      : plan->base->gid;
                 made->c[i]->grace_usec = t->default_grace_usec;
                 made->c[i]->implied = !last;
                 if (label == p)
@@ -216,14 +236,16 @@ static int make(struct tree *t, const struct caller *caller, const struct create
                 c->grace_usec = o->grace_usec;
         c->wake_usec = o->deadline_usec;
         if (o->has_cause && o->deadline_usec != UINT64_MAX) {
-                c->cause = cause_new(o->cause_error, o->cause_message, caller->uid, caller->pid, caller->comm);
+                c->cause = cause_new(
+                                o->cause_error, o->cause_message, caller->uid, caller->pid, caller->comm);
                 if (!c->cause)
                         return -ENOMEM;
         }
         return values_copy(c, o->values, o->n_values);
 }
 
-/* A label that nobody has used under that parent, ever: counted up from the highest that anybody has used anywhere. */
+/* A label that nobody has used under that parent, ever: counted up from the highest that anybody has used
+ * anywhere. */
 static void make_up_label(const struct tree *t, const struct context *base, char label[21])
 {
         uint64_t n = t->last_label;
@@ -247,13 +269,16 @@ static void note_label(struct tree *t, const char *label)
 }
 
 /* Cannot fail. From here on it is in the tree. */
-static void context_link(struct tree *t, uint64_t now_usec, struct context *parent, struct context *c, uint32_t mode)
+static void context_link(
+                struct tree *t, uint64_t now_usec, struct context *parent, struct context *c, uint32_t mode)
 {
         bool top = context_is_background(parent);
 
         c->parent = parent;
         c->id = ++t->last_id;
-        c->mode = (uint16_t) (mode != CONTEXT_MODE_INHERIT ? mode : top ? CONTEXT_MODE_DEFAULT : parent->mode);
+        c->mode = (uint16_t) (mode != CONTEXT_MODE_INHERIT ? mode
+                              : top                        ? CONTEXT_MODE_DEFAULT
+                                                           : parent->mode);
         c->created_usec = now_usec;
         LIST_INSERT_HEAD(&parent->children, c, siblings);
         parent->n_children++;
@@ -280,7 +305,7 @@ static void context_link(struct tree *t, uint64_t now_usec, struct context *pare
 int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, const char *text,
                 const struct create_options *options, struct context **ret, struct refused *ret_refused)
 {
-        struct made made = { .n = 0 };
+        struct made made = {.n = 0};
         char label[21] = "";
         struct reference ref;
         struct plan plan;
@@ -326,7 +351,8 @@ int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, 
         for (size_t i = 0; i < made.n; i++) {
                 struct context *parent = i > 0 ? made.c[i - 1] : plan.base;
 
-                context_link(t, now_usec, parent, made.c[i], i + 1 == made.n ? options->mode : CONTEXT_MODE_INHERIT);
+                context_link(t, now_usec, parent, made.c[i],
+                                i + 1 == made.n ? options->mode : CONTEXT_MODE_INHERIT);
         }
         *ret = made.c[made.n - 1];
         return 1;
@@ -340,6 +366,7 @@ void tree_discard(struct tree *t, struct context *c)
                 c->pending = EFFECT_NOTHING; /* it is in the queue */
                 c = c->parent;
         } while (c->implied && (c->pending & EFFECT_NEW) && LIST_EMPTY(&c->children) && !context_is_held(c));
-        if (c->retired == RETIRED_OVERDUE && LIST_EMPTY(&c->children)) /* what it waited for has made room meanwhile */
+        if (c->retired == RETIRED_OVERDUE &&
+                        LIST_EMPTY(&c->children)) /* what it waited for has made room meanwhile */
                 forget(t, c);
 }

@@ -3,10 +3,10 @@
 
 #include <sys/queue.h>
 
-/* What the world has to be told of a context. The model sets bits (c->pending) and links the context into the tree's
- * queue (c->effects); both lie in the context, so that a cancel of any size allocates nothing. effect/ drains the
- * queue after each event, in the order of the design: state words, handles, signals, then what is emitted; for each
- * context it takes with effect_take(), it does what the bits say. */
+/* What the world has to be told of a context. The model sets bits (c->pending) and links the context into the
+ * tree's queue (c->effects); both lie in the context, so that a cancel of any size allocates nothing. effect/
+ * drains the queue after each event, in the order of the design: state words, handles, signals, then what is
+ * emitted; for each context it takes with effect_take(), it does what the bits say. */
 
 enum effect {
         EFFECT_NEW = 1 << 0,     /* emit ContextNew */
@@ -14,7 +14,8 @@ enum effect {
         EFFECT_ROOT = 1 << 2,    /* it is the root of what became done: emit ContextDone */
         EFFECT_DRAINED = 1 << 3, /* no member is left in it or below it */
         EFFECT_KILL = 1 << 4,    /* a policy's kill-after has passed */
-        EFFECT_REMOVED = 1 << 5, /* forgotten: emit ContextRemoved, drop page slot, handles, membership slot, owner */
+        EFFECT_REMOVED = 1 << 5, /* forgotten: emit ContextRemoved, drop page slot, handles, membership slot,
+                                    owner */
         EFFECT_MOVED = 1 << 6,   /* its deadline was moved: write it to the page */
         EFFECT_NOTHING = 1 << 7, /* made and taken back before anybody heard of it: nothing is to be done */
 };

@@ -17,9 +17,11 @@ uint64_t hash_id(const struct index *index, const struct context *c)
         return index_hash_id(index, c->id);
 }
 
-struct context *find_child(const struct tree *t, const struct context *parent, const char *label, size_t length)
+struct context *find_child(
+                const struct tree *t, const struct context *parent, const char *label, size_t length)
 {
-        struct context *c = index_bucket(&t->by_name, index_hash_name(&t->by_name, parent->id, label, length));
+        struct context *c =
+                        index_bucket(&t->by_name, index_hash_name(&t->by_name, parent->id, label, length));
 
         for (; c; c = c->next_in_bucket)
                 if (c->parent == parent && strncmp(c->label, label, length) == 0 && c->label[length] == '\0')
@@ -57,7 +59,8 @@ bool label_is_user(const char *label, size_t length, uid_t *ret_uid)
         if (uid >= UINT32_MAX) /* (uid_t) -1 is nobody */
                 return false;
         snprintf(text, sizeof text, "user-%" PRIu64, uid);
-        if (strncmp(text, label, length) != 0 || text[length] != '\0') /* leading zeros: a label like any other */
+        if (strncmp(text, label, length) != 0 ||
+                        text[length] != '\0') /* leading zeros: a label like any other */
                 return false;
         *ret_uid = (uid_t) uid;
         return true;
@@ -94,7 +97,8 @@ bool context_may_write(const struct tree *t, const struct context *c, const stru
         return may(t, c, caller, 2);
 }
 
-int tree_authorise(const struct tree *t, const struct context *c, const struct caller *caller, struct refused *ret_refused)
+int tree_authorise(const struct tree *t, const struct context *c, const struct caller *caller,
+                struct refused *ret_refused)
 {
         if (!context_may_read(t, c, caller))
                 return refuse_context(ret_refused, REFUSED_NO_SUCH, NULL, c);
@@ -103,7 +107,8 @@ int tree_authorise(const struct tree *t, const struct context *c, const struct c
         return 0;
 }
 
-int tree_find(struct tree *t, const struct caller *caller, const char *text, struct context **ret, struct refused *ret_refused)
+int tree_find(struct tree *t, const struct caller *caller, const char *text, struct context **ret,
+                struct refused *ret_refused)
 {
         struct context *c = t->background;
         size_t shown = 0; /* up to where the path is there for this caller */
@@ -136,5 +141,6 @@ int tree_find(struct tree *t, const struct caller *caller, const char *text, str
         /* What is missing and what may not be read look the same: the first part that is not there. */
         if (ref.id != 0)
                 return refuse_path(ret_refused, REFUSED_NO_SUCH, NULL, text, strlen(text));
-        return refuse_path(ret_refused, REFUSED_NO_SUCH, NULL, ref.path, shown > 0 ? shown : strlen(ref.path));
+        return refuse_path(
+                        ret_refused, REFUSED_NO_SUCH, NULL, ref.path, shown > 0 ? shown : strlen(ref.path));
 }

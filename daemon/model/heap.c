@@ -14,13 +14,13 @@ static uint32_t *index_of(const struct heap *h, void *object)
 
 void heap_init(struct heap *h, size_t index_offset)
 {
-        *h = (struct heap) { .index_offset = index_offset };
+        *h = (struct heap){.index_offset = index_offset};
 }
 
 void heap_deinit(struct heap *h)
 {
         free(h->entries);
-        *h = (struct heap) { .index_offset = h->index_offset };
+        *h = (struct heap){.index_offset = h->index_offset};
 }
 
 int heap_reserve(struct heap *h, uint32_t n)
@@ -81,7 +81,7 @@ static void settle(struct heap *h, uint32_t i, struct heap_entry entry)
 
 void heap_put(struct heap *h, void *object, uint64_t key)
 {
-        struct heap_entry entry = { .key = key, .object = object };
+        struct heap_entry entry = {.key = key, .object = object};
         uint32_t i = *index_of(h, object);
 
         if (i == 0) {

@@ -5,9 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A binary heap of objects by a 64-bit key, smallest first. The object holds its own position (1 and up, 0: not in
- * the heap), so that any of them can be taken out; the keys lie beside the pointers, so that a comparison touches no
- * object. Room is reserved beforehand: what reorders the heap never allocates. */
+/* A binary heap of objects by a 64-bit key, smallest first. The object holds its own position (1 and up, 0:
+ * not in the heap), so that any of them can be taken out; the keys lie beside the pointers, so that a
+ * comparison touches no object. Room is reserved beforehand: what reorders the heap never allocates. */
 
 struct heap_entry {
         uint64_t key;

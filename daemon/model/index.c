@@ -33,14 +33,15 @@ static void sip_word(uint64_t v[4], uint64_t word)
         v[0] ^= word;
 }
 
-/* Aumasson and Bernstein, SipHash: a fast short-input PRF (2012). The number is the first word of the message. */
+/* Aumasson and Bernstein, SipHash: a fast short-input PRF (2012). The number is the first word of the
+ * message. */
 uint64_t siphash24(const uint64_t key[2], uint64_t first, const void *data, size_t length)
 {
         uint64_t v[4] = {
-                key[0] ^ UINT64_C(0x736f6d6570736575),
-                key[1] ^ UINT64_C(0x646f72616e646f6d),
-                key[0] ^ UINT64_C(0x6c7967656e657261),
-                key[1] ^ UINT64_C(0x7465646279746573),
+                        key[0] ^ UINT64_C(0x736f6d6570736575),
+                        key[1] ^ UINT64_C(0x646f72616e646f6d),
+                        key[0] ^ UINT64_C(0x6c7967656e657261),
+                        key[1] ^ UINT64_C(0x7465646279746573),
         };
         const unsigned char *p = data;
         uint64_t word, total = (uint64_t) length + sizeof first;
@@ -66,12 +67,12 @@ int index_init(struct index *index, uint64_t (*hash)(const struct index *index, 
 
         if (!buckets)
                 return -ENOMEM;
-        *index = (struct index) {
-                .buckets = buckets,
-                .n_buckets = INDEX_FIRST_SIZE,
-                .n_allocated = INDEX_FIRST_SIZE,
-                .hash = hash,
-                .key = { key[0], key[1] },
+        *index = (struct index){
+                        .buckets = buckets,
+                        .n_buckets = INDEX_FIRST_SIZE,
+                        .n_allocated = INDEX_FIRST_SIZE,
+                        .hash = hash,
+                        .key = {key[0], key[1]},
         };
         return 0;
 }
@@ -79,10 +80,11 @@ int index_init(struct index *index, uint64_t (*hash)(const struct index *index, 
 void index_deinit(struct index *index)
 {
         free(index->buckets);
-        *index = (struct index) {};
+        *index = (struct index){};
 }
 
-/* There are 2^k + split buckets. A hash is taken modulo 2^k, and, where that bucket has been split, modulo 2^(k+1). */
+/* There are 2^k + split buckets. A hash is taken modulo 2^k, and, where that bucket has been split, modulo
+ * 2^(k+1). */
 static struct context **bucket_of(const struct index *index, uint64_t hash)
 {
         size_t size = index->n_buckets - index->split, i = hash & (size - 1);
@@ -97,13 +99,15 @@ struct context *index_bucket(const struct index *index, uint64_t hash)
         return *bucket_of(index, hash);
 }
 
-/* Makes one more bucket and moves there what belongs there. Without memory, chains get longer and nothing else. */
+/* Makes one more bucket and moves there what belongs there. Without memory, chains get longer and nothing
+ * else. */
 static void index_grow(struct index *index)
 {
         struct context *c, *next;
 
         if (index->n_buckets == index->n_allocated) {
-                struct context **buckets = reallocarray(index->buckets, index->n_allocated * 2, sizeof *buckets);
+                struct context **buckets =
+                                reallocarray(index->buckets, index->n_allocated * 2, sizeof *buckets);
 
                 if (!buckets)
                         return;

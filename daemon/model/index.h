@@ -4,10 +4,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A hash table of contexts, chained through context.next_in_bucket. It is ours because a million contexts have to
- * fit (8 bytes each where uthash takes 56), because labels are chosen by those who may wish each other ill (the hash
- * is keyed: SipHash), and because it grows by one bucket for each insert (linear hashing): there is no pause in
- * which everything is hashed again, and no insert fails. */
+/* A hash table of contexts, chained through context.next_in_bucket. It is ours because a million contexts
+ * have to fit (8 bytes each where uthash takes 56), because labels are chosen by those who may wish each
+ * other ill (the hash is keyed: SipHash), and because it grows by one bucket for each insert (linear
+ * hashing): there is no pause in which everything is hashed again, and no insert fails. */
 
 struct context;
 

@@ -14,7 +14,8 @@ enum retired {
 /* Fills in *ret (which may be NULL) and returns the errno of that reason, negative. */
 int refuse(struct refused *ret, enum refusal reason, const char *detail);
 int refuse_context(struct refused *ret, enum refusal reason, const char *detail, const struct context *c);
-int refuse_path(struct refused *ret, enum refusal reason, const char *detail, const char *path, size_t length);
+int refuse_path(struct refused *ret, enum refusal reason, const char *detail, const char *path,
+                size_t length);
 int refuse_limit(struct refused *ret, const char *limit, const char *key, uint64_t used, uint64_t allowed);
 
 bool caller_is_privileged(const struct tree *t, const struct caller *caller);
@@ -23,7 +24,8 @@ bool caller_has_gid(const struct caller *caller, gid_t gid);
 bool label_is_user(const char *label, size_t length, uid_t *ret_uid);
 
 /* The child that has its path, or NULL. */
-struct context *find_child(const struct tree *t, const struct context *parent, const char *label, size_t length);
+struct context *find_child(
+                const struct tree *t, const struct context *parent, const char *label, size_t length);
 uint64_t hash_name(const struct index *index, const struct context *c);
 uint64_t hash_id(const struct index *index, const struct context *c);
 
@@ -35,7 +37,8 @@ int wake_reserve(struct tree *t, struct context *c);
 /* c, which is active and not the background, and all below it that is active; returns how many. */
 uint32_t mark_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state);
 /* Its own state at its birth or end: what mark_done() does for each. */
-void become_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state, unsigned origin_up);
+void become_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state,
+                unsigned origin_up);
 /* The first kill that is due at from_usec or later, into the heap; or out of it. */
 void arm_kill(struct tree *t, struct context *c, uint64_t from_usec);
 /* Replaces the cause, and what is charged for it. */

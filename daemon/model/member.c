@@ -11,13 +11,15 @@ int tree_policy(struct tree *t, struct context *c, const struct policy *policy, 
         struct policy *policies;
 
         if (context_is_background(c))
-                return refuse_context(ret_refused, REFUSED_NOT_CANCELABLE, "nothing runs under the background", c);
+                return refuse_context(
+                                ret_refused, REFUSED_NOT_CANCELABLE, "nothing runs under the background", c);
         if (context_is_done(c))
                 return refuse_context(ret_refused, REFUSED_DONE, NULL, c);
         for (unsigned i = 0; i < c->n_policies; i++) {
                 const struct policy *p = &c->policies[i];
 
-                if (p->signal == policy->signal && p->kill_after_usec == policy->kill_after_usec && p->uid == policy->uid)
+                if (p->signal == policy->signal && p->kill_after_usec == policy->kill_after_usec &&
+                                p->uid == policy->uid)
                         return (int) i;
         }
         if (c->n_policies == CONTEXT_POLICIES_MAX)

@@ -6,7 +6,8 @@
 #include "proto/path.h"
 #include "daemon/model/internal.h"
 
-static int values_check(const struct tree *t, const struct value *values, size_t n, struct refused *ret_refused)
+static int values_check(
+                const struct tree *t, const struct value *values, size_t n, struct refused *ret_refused)
 {
         uint64_t bytes = 0;
         const char *why;
@@ -22,7 +23,8 @@ static int values_check(const struct tree *t, const struct value *values, size_t
                 bytes += strlen(values[i].key) + strlen(values[i].value);
         }
         if (bytes > t->max_value_bytes)
-                return refuse_limit(ret_refused, "bytes of a context's values", "MaxValueBytes", bytes, t->max_value_bytes);
+                return refuse_limit(ret_refused, "bytes of a context's values", "MaxValueBytes", bytes,
+                                t->max_value_bytes);
         return 0;
 }
 
@@ -31,7 +33,8 @@ int options_check(const struct tree *t, const struct create_options *o, struct r
         if (o->mode != CONTEXT_MODE_INHERIT && (o->mode & ~0777U) != 0)
                 return refuse(ret_refused, REFUSED_INVALID, "the mode has bits beyond 0777");
         if (o->has_cause && o->cause_message && strlen(o->cause_message) > CTXD_REASON_MAX)
-                return refuse(ret_refused, REFUSED_INVALID, "the cause of the deadline is longer than 1024 bytes");
+                return refuse(ret_refused, REFUSED_INVALID,
+                                "the cause of the deadline is longer than 1024 bytes");
         if (o->description && strlen(o->description) > CTXD_DESCRIPTION_MAX)
                 return refuse(ret_refused, REFUSED_INVALID, "the description is longer than 1024 bytes");
         return values_check(t, o->values, o->n_values, ret_refused);

@@ -5,15 +5,15 @@
 #include "daemon/model/internal.h"
 
 static const int refusal_errno[] = {
-        [REFUSED_INVALID] = EINVAL,
-        [REFUSED_NAME] = EINVAL,
-        [REFUSED_KEY] = EINVAL,
-        [REFUSED_NO_SUCH] = ENOENT,
-        [REFUSED_EXISTS] = EEXIST,
-        [REFUSED_NOT_CANCELABLE] = EPERM,
-        [REFUSED_DONE] = EALREADY,
-        [REFUSED_ACCESS] = EACCES,
-        [REFUSED_LIMIT] = EDQUOT,
+                [REFUSED_INVALID] = EINVAL,
+                [REFUSED_NAME] = EINVAL,
+                [REFUSED_KEY] = EINVAL,
+                [REFUSED_NO_SUCH] = ENOENT,
+                [REFUSED_EXISTS] = EEXIST,
+                [REFUSED_NOT_CANCELABLE] = EPERM,
+                [REFUSED_DONE] = EALREADY,
+                [REFUSED_ACCESS] = EACCES,
+                [REFUSED_LIMIT] = EDQUOT,
 };
 
 int refuse(struct refused *ret, enum refusal reason, const char *detail)
@@ -57,8 +57,8 @@ int refuse_limit(struct refused *ret, const char *limit, const char *key, uint64
         return r;
 }
 
-int tree_charge(struct tree *t, struct charge *charge, struct user *user, enum resource resource, uint64_t amount,
-                struct refused *ret_refused)
+int tree_charge(struct tree *t, struct charge *charge, struct user *user, enum resource resource,
+                uint64_t amount, struct refused *ret_refused)
 {
         int r = charge_init(charge, &t->users, user, resource, amount);
 

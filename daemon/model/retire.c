@@ -3,10 +3,10 @@
 
 #include "daemon/model/internal.h"
 
-/* How a done context goes away. Once neither a member nor a handle holds it, it waits for retain_usec in a queue of
- * its user, and is then forgotten, or, where it has children, with the last of them. The queues are in the order of
- * time by themselves, so that each step is O(1), but for the heap of users that says whose queue is next. A user has
- * two: what was released may go earlier, when its quota is full. */
+/* How a done context goes away. Once neither a member nor a handle holds it, it waits for retain_usec in a
+ * queue of its user, and is then forgotten, or, where it has children, with the last of them. The queues are
+ * in the order of time by themselves, so that each step is O(1), but for the heap of users that says whose
+ * queue is next. A user has two: what was released may go earlier, when its quota is full. */
 
 /* How much is forgotten at a time: others are served between. */
 #define FORGET_SLICE 2048
@@ -26,7 +26,9 @@ static void user_requeue(struct tree *t, struct user *user)
         if (!a && !b)
                 heap_remove(&t->retiring, user);
         else
-                heap_put(&t->retiring, user, !b || (a && a->retire_usec < b->retire_usec) ? a->retire_usec : b->retire_usec);
+                heap_put(&t->retiring, user,
+                                !b || (a && a->retire_usec < b->retire_usec) ? a->retire_usec
+                                                                             : b->retire_usec);
 }
 
 void retire(struct tree *t, uint64_t now_usec, struct context *c)
@@ -118,7 +120,7 @@ bool make_room(struct tree *t, struct user *user, uint64_t n)
         int look = MAKE_ROOM_LOOK;
 
         /* First count, so that a refused call has changed nothing. */
-        TAILQ_FOREACH(c, &user->released, retirement) {
+        TAILQ_FOREACH (c, &user->released, retirement) {
                 if (found == n || (!LIST_EMPTY(&c->children) && look-- == 0))
                         break;
                 found += LIST_EMPTY(&c->children);

@@ -32,7 +32,8 @@ int tree_new(struct tree **ret)
 
         t->background = calloc(1, sizeof *t->background + 1);
         if (!t->background || getrandom(key, sizeof key, 0) != sizeof key ||
-                        index_init(&t->by_name, hash_name, key) < 0 || index_init(&t->by_id, hash_id, key) < 0) {
+                        index_init(&t->by_name, hash_name, key) < 0 ||
+                        index_init(&t->by_id, hash_id, key) < 0) {
                 tree_free(t);
                 return -ENOMEM;
         }
@@ -169,7 +170,8 @@ int tree_settle(struct tree *t, uint64_t now_usec)
 
 uint64_t tree_next_usec(const struct tree *t)
 {
-        uint64_t wake = heap_first_key(&t->wakes), forgetting = usec_add(heap_first_key(&t->retiring), t->retain_usec);
+        uint64_t wake = heap_first_key(&t->wakes),
+                 forgetting = usec_add(heap_first_key(&t->retiring), t->retain_usec);
 
         return wake < forgetting ? wake : forgetting;
 }

@@ -79,14 +79,15 @@ void user_discharge(struct user *user, enum resource resource, uint64_t amount)
                 user->refusal_logged[resource] = false; /* the next refusal is another story */
 }
 
-int charge_init(struct charge *charge, struct users *users, struct user *user, enum resource resource, uint64_t amount)
+int charge_init(struct charge *charge, struct users *users, struct user *user, enum resource resource,
+                uint64_t amount)
 {
         int r = user_charge(user, resource, amount);
 
         if (r < 0)
                 return r;
         user->n_ref++;
-        *charge = (struct charge) { .user = user, .resource = resource, .amount = amount };
+        *charge = (struct charge){.user = user, .resource = resource, .amount = amount};
         return 0;
 }
 
@@ -96,17 +97,17 @@ void charge_deinit(struct charge *charge)
                 return;
         user_discharge(charge->user, charge->resource, charge->amount);
         user_unref(charge->user->users, charge->user);
-        *charge = (struct charge) {};
+        *charge = (struct charge){};
 }
 
 const char *resource_name(enum resource resource)
 {
         static const char *const names[RESOURCES] = {
-                [RESOURCE_CONTEXTS] = "contexts",
-                [RESOURCE_HANDLES] = "handles",
-                [RESOURCE_MEMBERS] = "members",
-                [RESOURCE_CONNECTIONS] = "connections",
-                [RESOURCE_BYTES] = "bytes",
+                        [RESOURCE_CONTEXTS] = "contexts",
+                        [RESOURCE_HANDLES] = "handles",
+                        [RESOURCE_MEMBERS] = "members",
+                        [RESOURCE_CONNECTIONS] = "connections",
+                        [RESOURCE_BYTES] = "bytes",
         };
 
         return names[resource];
@@ -115,11 +116,11 @@ const char *resource_name(enum resource resource)
 const char *resource_key(enum resource resource)
 {
         static const char *const keys[RESOURCES] = {
-                [RESOURCE_CONTEXTS] = "MaxContextsPerUser",
-                [RESOURCE_HANDLES] = "MaxHandlesPerUser",
-                [RESOURCE_MEMBERS] = "MaxMembersPerUser",
-                [RESOURCE_CONNECTIONS] = "MaxConnectionsPerUser",
-                [RESOURCE_BYTES] = "MaxBytesPerUser",
+                        [RESOURCE_CONTEXTS] = "MaxContextsPerUser",
+                        [RESOURCE_HANDLES] = "MaxHandlesPerUser",
+                        [RESOURCE_MEMBERS] = "MaxMembersPerUser",
+                        [RESOURCE_CONNECTIONS] = "MaxConnectionsPerUser",
+                        [RESOURCE_BYTES] = "MaxBytesPerUser",
         };
 
         return keys[resource];

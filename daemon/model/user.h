@@ -7,8 +7,8 @@
 #include <sys/types.h>
 #include <uthash.h>
 
-/* What each uid may make the daemon keep. A charge lies in the object that it is for, so that it cannot be forgotten
- * when the object goes: charge_init() takes, charge_deinit() gives back. */
+/* What each uid may make the daemon keep. A charge lies in the object that it is for, so that it cannot be
+ * forgotten when the object goes: charge_init() takes, charge_deinit() gives back. */
 
 enum resource {
         RESOURCE_CONTEXTS,
@@ -29,8 +29,8 @@ struct user {
         uint32_t n_ref;
         uint64_t used[RESOURCES];
         bool refusal_logged[RESOURCES];
-        /* Contexts charged to it that nothing but time holds, oldest first: those that have their path, and released
-         * ones, which make room when it is needed. */
+        /* Contexts charged to it that nothing but time holds, oldest first: those that have their path, and
+         * released ones, which make room when it is needed. */
         struct retirement retired, released;
         uint32_t heap_index; /* in the tree's heap of those who have any */
         UT_hash_handle hh;
@@ -53,14 +53,15 @@ struct charge {
 struct user *user_ref(struct users *users, uid_t uid);
 struct user *user_unref(struct users *users, struct user *user);
 
-/* 0, or -EDQUOT (a limit) and nothing is charged. The charge holds a reference on the user. tree_charge() does the
- * same and fills in what the caller is told. */
-int charge_init(struct charge *charge, struct users *users, struct user *user, enum resource resource, uint64_t amount);
+/* 0, or -EDQUOT (a limit) and nothing is charged. The charge holds a reference on the user. tree_charge()
+ * does the same and fills in what the caller is told. */
+int charge_init(struct charge *charge, struct users *users, struct user *user, enum resource resource,
+                uint64_t amount);
 void charge_deinit(struct charge *charge);
 
-/* The same without a struct charge, for objects that there are a million of, and which keep the amount themselves.
- * user_charge_always() is for what may not be refused, such as the reason of a cancel: the user may go over the
- * limit by it, and is then refused the next thing that may be. */
+/* The same without a struct charge, for objects that there are a million of, and which keep the amount
+ * themselves. user_charge_always() is for what may not be refused, such as the reason of a cancel: the user
+ * may go over the limit by it, and is then refused the next thing that may be. */
 int user_charge(struct user *user, enum resource resource, uint64_t amount);
 void user_charge_always(struct user *user, enum resource resource, uint64_t amount);
 void user_discharge(struct user *user, enum resource resource, uint64_t amount);

@@ -5,7 +5,8 @@
 
 START_TEST(law_10_the_earlier_deadline_counts)
 {
-        struct context *p = make_until("p", 2000), *later = make_until("p/later", 3000), *earlier = make_until("p/earlier", 1500);
+        struct context *p = make_until("p", 2000), *later = make_until("p/later", 3000),
+                       *earlier = make_until("p/earlier", 1500);
         struct context *none = make("p/none"), *below = make_until("p/later/x", 2500);
 
         ck_assert_uint_eq(later->deadline_usec, 2000);
@@ -21,9 +22,11 @@ END_TEST
 
 START_TEST(law_10_the_cause_of_a_later_deadline_does_not_count)
 {
-        struct context *p = make_because("p", 2000, EIO, "the parent's"), *later = make_because("p/later", 3000, EBADF, "the later");
+        struct context *p = make_because("p", 2000, EIO, "the parent's"),
+                       *later = make_because("p/later", 3000, EBADF, "the later");
         struct context *same = make_because("p/same", 2000, EBADF, "the same");
-        struct context *earlier = make_because("p/earlier", 1500, EPIPE, "the earlier"), *below = make("p/earlier/x");
+        struct context *earlier = make_because("p/earlier", 1500, EPIPE, "the earlier"),
+                       *below = make("p/earlier/x");
 
         at(3000);
         assert_done(p, CONTEXT_DEADLINE_EXCEEDED, p, EIO, "the parent's");
@@ -52,7 +55,8 @@ END_TEST
 
 START_TEST(law_11_a_deadline_that_has_passed_makes_it_done_at_birth)
 {
-        struct context *past = make_until("past", now - 1), *zero = make_until("zero", 0), *is = make_because("now", now, EIO, "slow");
+        struct context *past = make_until("past", now - 1), *zero = make_until("zero", 0),
+                       *is = make_because("now", now, EIO, "slow");
         unsigned effects;
 
         assert_done(past, CONTEXT_DEADLINE_EXCEEDED, past, ETIMEDOUT, "context deadline exceeded");
@@ -96,7 +100,8 @@ END_TEST
 
 START_TEST(law_13_a_cancel_before_the_deadline_gives_canceled)
 {
-        struct context *p = make_until("p", 3000), *c = make_until("p/c", 2000), *d = make("d"), *e = make_until("d/e", 2000);
+        struct context *p = make_until("p", 3000), *c = make_until("p/c", 2000), *d = make("d"),
+                       *e = make_until("d/e", 2000);
 
         now = 1999;
         cancel(c);
@@ -124,7 +129,8 @@ START_TEST(law_14_extend_moves_a_deadline)
         ck_assert_uint_eq(c->deadline_usec, UINT64_MAX);
         ck_assert(!c->own_deadline);
         ck_assert_uint_eq(tree_next_usec(t), UINT64_MAX);
-        ck_assert_int_eq(tree_extend(t, now, &root, c, 4000, &refused), 0); /* nor is it only for those that had one */
+        ck_assert_int_eq(tree_extend(t, now, &root, c, 4000, &refused),
+                        0); /* nor is it only for those that had one */
         at(4000);
         assert_done(c, CONTEXT_DEADLINE_EXCEEDED, c, ETIMEDOUT, "context deadline exceeded");
 }
@@ -174,8 +180,10 @@ END_TEST
 
 START_TEST(law_14_extend_of_a_parent_reaches_below)
 {
-        struct context *p = make_until("p", 2000), *later = make_until("p/later", 3000), *none = make("p/none");
-        struct context *earlier = make_until("p/earlier", 1500), *below = make_until("p/later/x", 5000), *done = make("p/done");
+        struct context *p = make_until("p", 2000), *later = make_until("p/later", 3000),
+                       *none = make("p/none");
+        struct context *earlier = make_until("p/earlier", 1500), *below = make_until("p/later/x", 5000),
+                       *done = make("p/done");
         struct context *c;
         unsigned effects, moved = 0;
 
@@ -216,7 +224,8 @@ END_TEST
 
 START_TEST(law_15_no_deadline_and_now)
 {
-        struct context *none = make_until("none", UINT64_MAX), *far = make_until("far", UINT64_MAX - 1), *is = make_until("now", now);
+        struct context *none = make_until("none", UINT64_MAX), *far = make_until("far", UINT64_MAX - 1),
+                       *is = make_until("now", now);
 
         ck_assert(!none->own_deadline);
         ck_assert(far->own_deadline);
@@ -233,21 +242,21 @@ END_TEST
 int main(void)
 {
         const TTest *tests[] = {
-                law_10_the_earlier_deadline_counts,
-                law_10_the_cause_of_a_later_deadline_does_not_count,
-                law_10_the_cause_of_a_deadline_is_not_that_of_a_cancel,
-                law_11_a_deadline_that_has_passed_makes_it_done_at_birth,
-                law_12_a_deadline_never_fires_early_and_is_seen_when_it_has_passed,
-                law_12_release_and_extend_look_first,
-                law_13_a_cancel_before_the_deadline_gives_canceled,
-                law_14_extend_moves_a_deadline,
-                law_14_extend_into_the_past_is_the_end,
-                law_14_extend_is_for_the_owner_alone,
-                law_14_extend_never_passes_the_parents,
-                law_14_extend_of_a_parent_reaches_below,
-                law_14_extend_never_on_a_done_context,
-                law_15_no_deadline_and_now,
-                NULL,
+                        law_10_the_earlier_deadline_counts,
+                        law_10_the_cause_of_a_later_deadline_does_not_count,
+                        law_10_the_cause_of_a_deadline_is_not_that_of_a_cancel,
+                        law_11_a_deadline_that_has_passed_makes_it_done_at_birth,
+                        law_12_a_deadline_never_fires_early_and_is_seen_when_it_has_passed,
+                        law_12_release_and_extend_look_first,
+                        law_13_a_cancel_before_the_deadline_gives_canceled,
+                        law_14_extend_moves_a_deadline,
+                        law_14_extend_into_the_past_is_the_end,
+                        law_14_extend_is_for_the_owner_alone,
+                        law_14_extend_never_passes_the_parents,
+                        law_14_extend_of_a_parent_reaches_below,
+                        law_14_extend_never_on_a_done_context,
+                        law_15_no_deadline_and_now,
+                        NULL,
         };
 
         return run_laws("law-model-deadline", tests);

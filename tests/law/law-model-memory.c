@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/law/model.h"
 
-/* Law 35 where memory runs out: the linker hands the model's allocations to us, and each one in turn is refused.
- * Whatever the verb, it says -ENOMEM and has changed nothing, or it succeeds without. */
+/* Law 35 where memory runs out: the linker hands the model's allocations to us, and each one in turn is
+ * refused. Whatever the verb, it says -ENOMEM and has changed nothing, or it succeeds without. */
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
@@ -11,7 +11,8 @@ void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_reallocarray(void *p, size_t n, size_t size);
 
-static unsigned countdown; /* the one that is refused; 0: none. Not while something is asserted: check allocates, too */
+static unsigned countdown; /* the one that is refused; 0: none. Not while something is asserted: check
+                              allocates, too */
 
 static bool refuse(void)
 {
@@ -183,12 +184,12 @@ END_TEST
 int main(void)
 {
         const TTest *tests[] = {
-                law_35_create_without_memory_changes_nothing,
-                law_35_other_verbs_without_memory,
-                law_05_a_cancel_needs_no_memory,
-                law_35_a_table_that_cannot_grow_still_works,
-                law_35_no_tree_without_memory,
-                NULL,
+                        law_35_create_without_memory_changes_nothing,
+                        law_35_other_verbs_without_memory,
+                        law_05_a_cancel_needs_no_memory,
+                        law_35_a_table_that_cannot_grow_still_works,
+                        law_35_no_tree_without_memory,
+                        NULL,
         };
 
         return run_laws("law-model-memory", tests);

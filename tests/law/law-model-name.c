@@ -136,7 +136,8 @@ END_TEST
 
 START_TEST(law_35_a_refused_create_changes_nothing)
 {
-        static const struct value bad = {(char *) "nodot", (char *) "x"}, good = {(char *) "a.b", (char *) "0123456789"};
+        static const struct value bad = {(char *) "nodot", (char *) "x"},
+                                  good = {(char *) "a.b", (char *) "0123456789"};
         struct create_options o = plain, bad_mode = plain, bad_key = plain, big = plain;
         char text[CTXD_REASON_MAX + 2];
         struct context *c = NULL;
@@ -306,7 +307,8 @@ END_TEST
 
 START_TEST(law_36_first_labels)
 {
-        static const struct caller service = {.uid = 33, .gid = 33}, last_system = {.uid = 999}, first_user = {.uid = 1000};
+        static const struct caller service = {.uid = 33, .gid = 33}, last_system = {.uid = 999},
+                                   first_user = {.uid = 1000};
         static const struct caller asked = {.uid = 1000, .privileged = true};
         struct context *c = NULL;
 
@@ -428,24 +430,24 @@ END_TEST
 int main(void)
 {
         const TTest *tests[] = {
-                law_34_a_path_names_one,
-                law_34_release_frees_the_path_at_once,
-                law_34_a_released_one_does_not_take_children,
-                law_34_ids_are_never_used_twice,
-                law_34_made_up_labels_are_new,
-                law_34_open_and_parents,
-                law_35_a_refused_create_changes_nothing,
-                law_35_a_full_quota_changes_nothing,
-                law_35_a_refused_call_does_not_make_room,
-                law_35_room_is_made_oldest_first_and_of_the_same_user,
-                law_35_making_room_spares_the_parent,
-                law_35_making_room_for_what_is_taken_back,
-                law_35_a_refused_cancel_changes_nothing,
-                law_36_first_labels,
-                law_36_own_tree,
-                law_36_what_may_not_be_read_does_not_exist,
-                law_36_modes_are_a_files,
-                NULL,
+                        law_34_a_path_names_one,
+                        law_34_release_frees_the_path_at_once,
+                        law_34_a_released_one_does_not_take_children,
+                        law_34_ids_are_never_used_twice,
+                        law_34_made_up_labels_are_new,
+                        law_34_open_and_parents,
+                        law_35_a_refused_create_changes_nothing,
+                        law_35_a_full_quota_changes_nothing,
+                        law_35_a_refused_call_does_not_make_room,
+                        law_35_room_is_made_oldest_first_and_of_the_same_user,
+                        law_35_making_room_spares_the_parent,
+                        law_35_making_room_for_what_is_taken_back,
+                        law_35_a_refused_cancel_changes_nothing,
+                        law_36_first_labels,
+                        law_36_own_tree,
+                        law_36_what_may_not_be_read_does_not_exist,
+                        law_36_modes_are_a_files,
+                        NULL,
         };
 
         return run_laws("law-model-name", tests);

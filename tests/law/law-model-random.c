@@ -9,8 +9,8 @@
 
 #include "tests/law/reference.h"
 
-/* Random verbs on the model and on its naive reference, compared after each: all the laws at once, in orders that
- * nobody has thought of.
+/* Random verbs on the model and on its naive reference, compared after each: all the laws at once, in orders
+ * that nobody has thought of.
  *
  *     law-model-random [SEED [OPERATIONS]]
  *
@@ -46,14 +46,14 @@ static bool chance(unsigned percent)
         return random_below(100) < percent;
 }
 
-#define SAME(a, b)                                                                                            \
-        do {                                                                                                  \
-                uint64_t a_ = (uint64_t) (a), b_ = (uint64_t) (b);                                            \
-                if (a_ != b_) {                                                                               \
-                        printf("# %s:%d: %s is %" PRIu64 ", %s is %" PRIu64 "\n", __FILE__, __LINE__, #a, a_, \
-                                        #b, b_);                                                              \
-                        give_up();                                                                            \
-                }                                                                                             \
+#define SAME(a, b)                                                                                        \
+        do {                                                                                              \
+                uint64_t a_ = (uint64_t) (a), b_ = (uint64_t) (b);                                        \
+                if (a_ != b_) {                                                                           \
+                        printf("# %s:%d: %s is %" PRIu64 ", %s is %" PRIu64 "\n", __FILE__, __LINE__, #a, \
+                                        a_, #b, b_);                                                      \
+                        give_up();                                                                        \
+                }                                                                                         \
         } while (0)
 
 static _Noreturn void give_up(void)
@@ -154,7 +154,8 @@ static void drain(void)
 {
         unsigned effects;
 
-        while (effect_take(t, &effects)) {}
+        while (effect_take(t, &effects)) {
+        }
         tree_collect(t);
         for (struct node *n = m->nodes; n < m->nodes + NODES_MAX; n++) {
                 n->effects = 0;
@@ -175,7 +176,7 @@ static uint64_t used_by(uid_t uid)
 static bool could_go(const struct node *n, uid_t uid)
 {
         return n->used && !n->forgotten && n->uid == uid && n->released && !node_is_held(n) &&
-                        !node_has_children(m, n);
+               !node_has_children(m, n);
 }
 
 /* The model chose which released contexts had to go: as many as were needed, and none before an older
@@ -244,7 +245,8 @@ static void random_options(struct create_options *o, struct value *value, char t
 }
 
 /* Those that were made, from the last one up to what was there. */
-static struct node *follow_creation(struct context *c, struct node *base, size_t missing, uid_t uid, const struct create_options *o)
+static struct node *follow_creation(struct context *c, struct node *base, size_t missing, uid_t uid,
+                const struct create_options *o)
 {
         struct context *chain[16], *p = c;
         struct node *n = NULL;
@@ -277,7 +279,8 @@ static void do_discard(struct node *n)
                 n->forgotten = true;
                 n->effects = EFFECT_NOTHING;
                 n = n->parent;
-        } while (n && n->implied && (n->effects & EFFECT_NEW) && !node_has_children(m, n) && !node_is_held(n));
+        } while (n && n->implied && (n->effects & EFFECT_NEW) && !node_has_children(m, n) &&
+                        !node_is_held(n));
 }
 
 static void do_create(void)
@@ -516,8 +519,9 @@ static void simulate(uint64_t with_seed, uint64_t operations)
 
 int main(int argc, char **argv)
 {
-        static const char *const names[] = {"settle", "create", "cancel", "release", "extend", "policy", "attach", "leave",
-                        "handle", "unhandle", "open", "exists", "full", "room made", "discard"};
+        static const char *const names[] = {"settle", "create", "cancel", "release", "extend", "policy",
+                        "attach", "leave", "handle", "unhandle", "open", "exists", "full", "room made",
+                        "discard"};
         uint64_t seeds[] = {1, 2, 3, 4, 0};
         size_t n = sizeof seeds / sizeof *seeds;
         uint64_t operations = argc > 2 ? strtoull(argv[2], NULL, 10) : 200000;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/law/model.h"
 
-/* Laws 21, 22 and 31 for the daemon's contexts: width and depth, how they go away, and when they are drained. */
+/* Laws 21, 22 and 31 for the daemon's contexts: width and depth, how they go away, and when they are drained.
+ */
 
 #define RETAIN (30 * UINT64_C(1000000))
 
@@ -30,7 +31,8 @@ START_TEST(law_21_sixty_four_levels_and_no_more)
                 depth++;
         ck_assert_int_eq(depth, CTXD_LABELS_MAX - 1);
         strcat(path, "/");
-        ck_assert_int_eq(create_as(&root, path, &plain, &c), -EINVAL); /* a label that is made up counts, too */
+        ck_assert_int_eq(create_as(&root, path, &plain, &c),
+                        -EINVAL); /* a label that is made up counts, too */
         ck_assert_int_eq(refused.reason, REFUSED_NAME);
         strcat(path, "x");
         ck_assert_int_eq(create_as(&root, path, &plain, &c), -EINVAL);
@@ -242,7 +244,8 @@ END_TEST
 START_TEST(law_32_kills_are_due_after_done)
 {
         struct context *c = make_until("c", 2000);
-        struct policy soon = {15, 100, 0}, late = {15, 500, 0}, never = {15, UINT64_MAX, 0}, other = {15, 100, 5};
+        struct policy soon = {15, 100, 0}, late = {15, 500, 0}, never = {15, UINT64_MAX, 0},
+                      other = {15, 100, 5};
 
         ck_assert_int_eq(tree_policy(t, c, &late, &refused), 0);
         ck_assert_int_eq(tree_policy(t, c, &never, &refused), 1);
@@ -318,21 +321,21 @@ END_TEST
 int main(void)
 {
         const TTest *tests[] = {
-                law_21_sixty_four_levels_and_no_more,
-                law_21_wide_without_quadratic_time,
-                law_22_a_done_context_is_retained_then_forgotten,
-                law_22_members_and_children_and_handles_hold_it,
-                law_22_a_handle_on_a_retired_one_holds_it_again,
-                law_22_an_overdue_parent_is_held_again,
-                law_22_taken_back_as_if_it_had_never_been,
-                law_31_drained_when_the_last_member_has_left,
-                law_31_not_drained_while_active,
-                law_31_drained_is_said_once,
-                law_32_kills_are_due_after_done,
-                law_32_nobody_is_killed_who_has_left,
-                law_32_a_kill_after_nothing_is_due_at_once,
-                law_32_kinds_of_attach_are_bounded,
-                NULL,
+                        law_21_sixty_four_levels_and_no_more,
+                        law_21_wide_without_quadratic_time,
+                        law_22_a_done_context_is_retained_then_forgotten,
+                        law_22_members_and_children_and_handles_hold_it,
+                        law_22_a_handle_on_a_retired_one_holds_it_again,
+                        law_22_an_overdue_parent_is_held_again,
+                        law_22_taken_back_as_if_it_had_never_been,
+                        law_31_drained_when_the_last_member_has_left,
+                        law_31_not_drained_while_active,
+                        law_31_drained_is_said_once,
+                        law_32_kills_are_due_after_done,
+                        law_32_nobody_is_killed_who_has_left,
+                        law_32_a_kill_after_nothing_is_due_at_once,
+                        law_32_kinds_of_attach_are_bounded,
+                        NULL,
         };
 
         return run_laws("law-model-shape", tests);

@@ -8,8 +8,8 @@
 
 #include "daemon/model/tree.h"
 
-/* Law 21 with a million contexts: what one of them takes, and how long each verb is busy with it. The figures are
- * printed; only the size is a test, since it is the same everywhere. */
+/* Law 21 with a million contexts: what one of them takes, and how long each verb is busy with it. The figures
+ * are printed; only the size is a test, since it is the same everywhere. */
 
 enum { CONTEXTS = 1000000, BYTES_MAX = 256 };
 
@@ -41,14 +41,16 @@ static void drain(struct tree *t)
 {
         unsigned effects;
 
-        while (effect_take(t, &effects)) {}
+        while (effect_take(t, &effects)) {
+        }
         tree_collect(t);
 }
 
 /* wide: below one parent; else 64 levels deep, again and again */
 static double measure(const char *name, bool wide, bool deadlines)
 {
-        struct create_options o = {.deadline_usec = UINT64_MAX, .mode = CONTEXT_MODE_INHERIT, .parents = true};
+        struct create_options o = {
+                        .deadline_usec = UINT64_MAX, .mode = CONTEXT_MODE_INHERIT, .parents = true};
         uint64_t before, begun, made, canceled, drained, collected, bytes;
         struct context *top, *c;
         char path[256];
@@ -98,8 +100,12 @@ int main(void)
 {
         double wide = measure("wide", true, false);
 
-        printf("%s 1 - law_21_a_million_contexts_fit: %.1f bytes each, %d allowed\n",
-                        wide <= BYTES_MAX ? "ok" : "not ok", wide, BYTES_MAX);
+        if (wide > 0)
+                printf("%s 1 - law_21_a_million_contexts_fit: %.1f bytes each, %d allowed\n",
+                                wide <= BYTES_MAX ? "ok" : "not ok", wide, BYTES_MAX);
+        else
+                printf("ok 1 - law_21_a_million_contexts_fit # SKIP this allocator does not say what it "
+                       "gave\n");
         measure("deep", false, false);
         measure("deadlines", true, true);
         printf("ok 2 - law_21_a_million_contexts_are_canceled\n1..2\n");

@@ -133,7 +133,8 @@ END_TEST
 
 START_TEST(law_07_parent_and_siblings_go_on)
 {
-        struct context *p = make("p"), *a = make("p/a"), *b = make("p/b"), *below = make("p/a/x"), *beside = make("p/b/x");
+        struct context *p = make("p"), *a = make("p/a"), *b = make("p/b"), *below = make("p/a/x"),
+                       *beside = make("p/b/x");
 
         cancel(a);
         assert_active(p);
@@ -196,19 +197,19 @@ END_TEST
 int main(void)
 {
         const TTest *tests[] = {
-                law_01_the_background_is_never_done,
-                law_01_nothing_runs_under_the_background,
-                law_02_done_once_and_never_changed,
-                law_03_the_first_cancel_wins_and_says_so,
-                law_04_err_says_how_it_ended,
-                law_05_a_cancel_reaches_every_descendant,
-                law_05_a_cancel_that_lost_finds_it_complete,
-                law_06_a_state_is_there_before_it_is_told,
-                law_07_parent_and_siblings_go_on,
-                law_08_child_of_done_parent_is_born_done,
-                law_08_child_of_overdue_parent_is_born_done,
-                law_09_the_cause_names_the_ancestor_that_was_cancelled,
-                NULL,
+                        law_01_the_background_is_never_done,
+                        law_01_nothing_runs_under_the_background,
+                        law_02_done_once_and_never_changed,
+                        law_03_the_first_cancel_wins_and_says_so,
+                        law_04_err_says_how_it_ended,
+                        law_05_a_cancel_reaches_every_descendant,
+                        law_05_a_cancel_that_lost_finds_it_complete,
+                        law_06_a_state_is_there_before_it_is_told,
+                        law_07_parent_and_siblings_go_on,
+                        law_08_child_of_done_parent_is_born_done,
+                        law_08_child_of_overdue_parent_is_born_done,
+                        law_09_the_cause_names_the_ancestor_that_was_cancelled,
+                        NULL,
         };
 
         return run_laws("law-model-state", tests);

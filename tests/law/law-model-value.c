@@ -56,7 +56,8 @@ END_TEST
 
 START_TEST(law_17_a_key_is_given_once)
 {
-        static const struct value twice[] = {{"org.example.a", "1"}, {"org.example.b", "1"}, {"org.example.a", "2"}};
+        static const struct value twice[] = {
+                        {"org.example.a", "1"}, {"org.example.b", "1"}, {"org.example.a", "2"}};
         struct create_options o = plain;
         struct context *c;
 
@@ -109,12 +110,12 @@ END_TEST
 int main(void)
 {
         const TTest *tests[] = {
-                law_16_a_value_is_that_of_the_nearest,
-                law_17_a_key_without_a_dot_is_refused,
-                law_17_a_key_is_given_once,
-                law_18_values_are_the_contexts_own,
-                law_18_limits_of_values,
-                NULL,
+                        law_16_a_value_is_that_of_the_nearest,
+                        law_17_a_key_without_a_dot_is_refused,
+                        law_17_a_key_is_given_once,
+                        law_18_values_are_the_contexts_own,
+                        law_18_limits_of_values,
+                        NULL,
         };
 
         return run_laws("law-model-value", tests);

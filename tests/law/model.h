@@ -10,8 +10,8 @@
 
 #include "daemon/model/tree.h"
 
-/* What the laws of the model share: a tree, its time, and short words for its verbs. Each test begins with an empty
- * tree at 1,000 µs; after it the tree is checked, ended and freed. */
+/* What the laws of the model share: a tree, its time, and short words for its verbs. Each test begins with an
+ * empty tree at 1,000 µs; after it the tree is checked, ended and freed. */
 
 static struct tree *t;
 static uint64_t now;
@@ -22,7 +22,7 @@ static const struct caller alice = {.uid = 1000, .gid = 1000, .pid = 1001, .comm
 static const struct caller bob = {.uid = 2000, .gid = 2000, .pid = 2001, .comm = "bob"};
 
 static const struct create_options plain = {
-        .deadline_usec = UINT64_MAX, .mode = CONTEXT_MODE_INHERIT, .parents = true};
+                .deadline_usec = UINT64_MAX, .mode = CONTEXT_MODE_INHERIT, .parents = true};
 
 static inline void setup(void)
 {
@@ -49,8 +49,8 @@ static inline void teardown(void)
         t = tree_free(t);
 }
 
-static inline int create_as(const struct caller *caller, const char *path, const struct create_options *options,
-                struct context **ret)
+static inline int create_as(const struct caller *caller, const char *path,
+                const struct create_options *options, struct context **ret)
 {
         int r = tree_create(t, now, caller, path, options, ret, &refused);
 
@@ -79,7 +79,8 @@ static inline struct context *make_until(const char *path, uint64_t deadline_use
         return make_with(path, &o);
 }
 
-static inline struct context *make_because(const char *path, uint64_t deadline_usec, int error, const char *message)
+static inline struct context *make_because(
+                const char *path, uint64_t deadline_usec, int error, const char *message)
 {
         struct create_options o = plain;
 
@@ -124,13 +125,13 @@ static inline void at(uint64_t usec)
         tree_check(t);
 }
 
-#define assert_active(c)                                         \
-        do {                                                     \
-                ck_assert_int_eq((c)->state, CONTEXT_ACTIVE);    \
-                ck_assert_int_eq(context_err_code(c), 0);        \
-                ck_assert_str_eq(context_err(c), "");            \
-                ck_assert_ptr_null(context_origin(c));           \
-                ck_assert_ptr_null(context_canceled_by(c));      \
+#define assert_active(c)                                      \
+        do {                                                  \
+                ck_assert_int_eq((c)->state, CONTEXT_ACTIVE); \
+                ck_assert_int_eq(context_err_code(c), 0);     \
+                ck_assert_str_eq(context_err(c), "");         \
+                ck_assert_ptr_null(context_origin(c));        \
+                ck_assert_ptr_null(context_canceled_by(c));   \
         } while (0)
 
 #define assert_done(c, expected_state, expected_origin, expected_error, expected_message) \

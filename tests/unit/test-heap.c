@@ -124,7 +124,8 @@ END_TEST
 
 int main(void)
 {
-        const TTest *tests[] = {heap_in_random_order, heap_edges, heap_reserve_at_its_boundaries, heap_validity_is_seen, NULL};
+        const TTest *tests[] = {heap_in_random_order, heap_edges, heap_reserve_at_its_boundaries,
+                        heap_validity_is_seen, NULL};
 
         return run_tests("heap", tests);
 }

@@ -14,18 +14,19 @@ START_TEST(siphash_vectors)
                 size_t length;
                 uint64_t hash;
         } vectors[] = {
-                {8, UINT64_C(0x93f5f5799a932462)},
-                {9, UINT64_C(0x9e0082df0ba9e4b0)},
-                {15, UINT64_C(0xa129ca6149be45e5)},
-                {16, UINT64_C(0x3f2acc7f57c29bdb)},
-                {17, UINT64_C(0x699ae9f52cbe4794)},
+                        {8, UINT64_C(0x93f5f5799a932462)},
+                        {9, UINT64_C(0x9e0082df0ba9e4b0)},
+                        {15, UINT64_C(0xa129ca6149be45e5)},
+                        {16, UINT64_C(0x3f2acc7f57c29bdb)},
+                        {17, UINT64_C(0x699ae9f52cbe4794)},
         };
         unsigned char message[64];
 
         for (unsigned i = 0; i < sizeof message; i++)
                 message[i] = (unsigned char) i;
         for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
-                ck_assert_uint_eq(siphash24(key, UINT64_C(0x0706050403020100), message + 8, vectors[i].length - 8),
+                ck_assert_uint_eq(siphash24(key, UINT64_C(0x0706050403020100), message + 8,
+                                                  vectors[i].length - 8),
                                 vectors[i].hash);
 }
 END_TEST
@@ -68,7 +69,8 @@ static void fill_and_empty(uint64_t (*hash)(const struct index *index, const str
         for (size_t i = 0; i < n; i += 2)
                 index_remove(&index, &contexts[i]);
         for (size_t i = 0; i < n; i++)
-                ck_assert_ptr_eq(find(&index, hash(&index, &contexts[i]), i + 1), i % 2 ? &contexts[i] : NULL);
+                ck_assert_ptr_eq(
+                                find(&index, hash(&index, &contexts[i]), i + 1), i % 2 ? &contexts[i] : NULL);
         for (size_t i = 0; i < n; i += 2)
                 index_insert(&index, &contexts[i]);
         ck_assert_uint_eq(index.n, n);
@@ -116,7 +118,8 @@ END_TEST
 
 int main(void)
 {
-        const TTest *tests[] = {siphash_vectors, index_grows_bucket_by_bucket, index_with_one_hash_for_all, labels_are_spread, NULL};
+        const TTest *tests[] = {siphash_vectors, index_grows_bucket_by_bucket, index_with_one_hash_for_all,
+                        labels_are_spread, NULL};
 
         return run_tests("index", tests);
 }

@@ -33,10 +33,11 @@ START_TEST(label_characters)
         for (int i = 0; i < 256; i++) {
                 char c = (char) i, text[2] = {c, '\0'};
                 bool valid = (i >= '0' && i <= '9') || (i >= 'a' && i <= 'z') || (i >= 'A' && i <= 'Z') ||
-                                (i != 0 && strchr("_:@-", c));
+                             (i != 0 && strchr("_:@-", c));
 
                 ck_assert_msg(label_is_valid(text, 1) == valid, "character %d", i);
-                ck_assert_msg(label_is_valid((char[]){'a', c, 'b'}, 3) == (valid || c == '.'), "character %d", i);
+                ck_assert_msg(label_is_valid((char[]){'a', c, 'b'}, 3) == (valid || c == '.'), "character %d",
+                                i);
         }
 }
 END_TEST
@@ -62,9 +63,10 @@ END_TEST
 
 START_TEST(path_shapes)
 {
-        static const char *const good[] = {"/", "a", "a/b", "user-1000/build/42", "a/.../b", "A_z.0:9@-/x", "#"};
-        static const char *const bad[] = {"", "//", "/a", "a/", "a//b", "a/./b", "..", "a/..", "a b", "a#1", "a\n", "~",
-                        "a/~", "\303\251", "a\\b", "a/b/"};
+        static const char *const good[] = {
+                        "/", "a", "a/b", "user-1000/build/42", "a/.../b", "A_z.0:9@-/x", "#"};
+        static const char *const bad[] = {"", "//", "/a", "a/", "a//b", "a/./b", "..", "a/..", "a b", "a#1",
+                        "a\n", "~", "a/~", "\303\251", "a\\b", "a/b/"};
 
         for (size_t i = 0; i < sizeof good / sizeof *good - 1; i++)
                 assert_path(good[i], true);
@@ -238,7 +240,8 @@ START_TEST(objects_and_back)
                 size_t labels = 1 + (size_t) rand() % (round % 100 == 0 ? CTXD_LABELS_MAX : 5), length = 0;
 
                 for (size_t i = 0; i < labels; i++) {
-                        size_t n = 1 + (size_t) rand() % (round % 50 == 1 ? CTXD_LABEL_MAX : 14), start = length;
+                        size_t n = 1 + (size_t) rand() % (round % 50 == 1 ? CTXD_LABEL_MAX : 14),
+                               start = length;
 
                         if (length + n + 1 > CTXD_PATH_MAX)
                                 break;
@@ -253,8 +256,8 @@ START_TEST(objects_and_back)
                 ck_assert_int_eq(path_check(path, NULL), 0);
                 ck_assert_int_eq(path_to_object(path, &object), 0);
                 for (const char *p = object; *p; p++)
-                        ck_assert(*p == '/' || *p == '_' || (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') ||
-                                        (*p >= 'A' && *p <= 'Z'));
+                        ck_assert(*p == '/' || *p == '_' || (*p >= '0' && *p <= '9') ||
+                                        (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z'));
                 ck_assert_int_eq(path_from_object(object, &back), 0);
                 ck_assert_str_eq(back, path);
                 free(object);
@@ -266,9 +269,10 @@ END_TEST
 START_TEST(objects_by_example)
 {
         static const char *const bad[] = {"/org/ctxd1/contexts", "/org/ctxd1", "/", "", "/org/ctxd1/context/",
-                        "/org/ctxd1/context//a", "/org/ctxd1/context/a/", "/org/ctxd1/context/_2f", "/org/ctxd1/context/_20",
-                        "/org/ctxd1/context/_2e", "/org/ctxd1/context/_", "/org/ctxd1/context/_00", "/org/ctxd1/contexta/b",
-                        "/org/ctxd1/context/a_2fb", "/org/ctxd1/context/_23"};
+                        "/org/ctxd1/context//a", "/org/ctxd1/context/a/", "/org/ctxd1/context/_2f",
+                        "/org/ctxd1/context/_20", "/org/ctxd1/context/_2e", "/org/ctxd1/context/_",
+                        "/org/ctxd1/context/_00", "/org/ctxd1/contexta/b", "/org/ctxd1/context/a_2fb",
+                        "/org/ctxd1/context/_23"};
         char *object, *path = (char *) "untouched", *longest = NULL;
 
         ck_assert_int_eq(path_to_object("/", &object), 0);
@@ -295,8 +299,8 @@ END_TEST
 START_TEST(keys)
 {
         static const char *const good[] = {"a.b", "org.example.user", "A-B_c.0", "a.b.c.d.e"};
-        static const char *const bad[] = {"", "user", ".", "..", ".a", "a.", "a..b", "a b.c", "a.b/c", "a.b:c", "a.\303\251",
-                        "a.b\n", "a.b@"};
+        static const char *const bad[] = {"", "user", ".", "..", ".a", "a.", "a..b", "a b.c", "a.b/c",
+                        "a.b:c", "a.\303\251", "a.b\n", "a.b@"};
         char key[CTXD_KEY_MAX + 2];
         const char *why;
 
@@ -319,18 +323,18 @@ END_TEST
 int main(void)
 {
         const TTest *tests[] = {
-                label_characters,
-                label_dots_and_length,
-                path_shapes,
-                path_limits,
-                reference_forms,
-                reference_ids,
-                reference_uids,
-                reference_lengths,
-                objects_and_back,
-                objects_by_example,
-                keys,
-                NULL,
+                        label_characters,
+                        label_dots_and_length,
+                        path_shapes,
+                        path_limits,
+                        reference_forms,
+                        reference_ids,
+                        reference_uids,
+                        reference_lengths,
+                        objects_and_back,
+                        objects_by_example,
+                        keys,
+                        NULL,
         };
 
         return run_tests("path", tests);

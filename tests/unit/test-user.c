@@ -151,14 +151,14 @@ END_TEST
 int main(void)
 {
         const TTest *tests[] = {
-                one_user_for_each_uid,
-                charges_up_to_the_limit,
-                what_may_not_be_refused_goes_over,
-                all_users_together,
-                a_refusal_is_worth_a_new_line_later,
-                resources_have_names,
-                a_tree_says_which_limit,
-                NULL,
+                        one_user_for_each_uid,
+                        charges_up_to_the_limit,
+                        what_may_not_be_refused_goes_over,
+                        all_users_together,
+                        a_refusal_is_worth_a_new_line_later,
+                        resources_have_names,
+                        a_tree_says_which_limit,
+                        NULL,
         };
 
         return run_tests("user", tests);
