@@ -64,6 +64,6 @@ int bpf_map_facts(int map, struct bpf_map_facts *ret)
         r = call(BPF_OBJ_GET_INFO_BY_FD, &attr);
         if (r < 0)
                 return r;
-        *ret = (struct bpf_map_facts) { info.type, info.id, info.key_size, info.value_size, info.max_entries };
+        *ret = (struct bpf_map_facts){info.type, info.id, info.key_size, info.value_size, info.max_entries};
         return 0;
 }

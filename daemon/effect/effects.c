@@ -10,9 +10,9 @@
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
 
-/* Carries out what the model has left in its queue. All state words come before the first handle, so that nobody
- * sees a readable handle of a context that still reads active (law 6); the words and handles of the whole subtree
- * come before anything that takes longer: signals, the probe, what is emitted. */
+/* Carries out what the model has left in its queue. All state words come before the first handle, so that
+ * nobody sees a readable handle of a context that still reads active (law 6); the words and handles of the
+ * whole subtree come before anything that takes longer: signals, the probe, what is emitted. */
 
 #define PROBE_START_USEC 5000000
 
@@ -149,7 +149,8 @@ void effects_again(struct effects *e)
         (void) sd_event_source_set_enabled(e->defer, SD_EVENT_ONESHOT);
 }
 
-int effects_new(struct effects **ret, sd_event *event, struct tree *tree, const struct effects_sink *sink, void *userdata)
+int effects_new(struct effects **ret, sd_event *event, struct tree *tree, const struct effects_sink *sink,
+                void *userdata)
 {
         struct effects *e;
         int r;
@@ -224,7 +225,8 @@ int effects_start(struct effects *e, const struct effects_options *options)
 
         if (r < 0)
                 return r;
-        /* A probe of our own is there in a moment: better to begin with what it gives than to move over to it. */
+        /* A probe of our own is there in a moment: better to begin with what it gives than to move over to
+         * it. */
         if (e->link.program)
                 probe_link_wait(e, PROBE_START_USEC);
         return 0;

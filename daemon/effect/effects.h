@@ -7,9 +7,9 @@
 
 #include "daemon/model/tree.h"
 
-/* The only part that touches the world: done handles, state pages, processes, signals, the timer, the link to the
- * probe. bus/ changes the model, calls effects_drain() and then replies, so that a reply comes after everything that
- * it promises (law 5). What has to be emitted goes up through the sink. */
+/* The only part that touches the world: done handles, state pages, processes, signals, the timer, the link to
+ * the probe. bus/ changes the model, calls effects_drain() and then replies, so that a reply comes after
+ * everything that it promises (law 5). What has to be emitted goes up through the sink. */
 
 struct effects;
 struct leak;
@@ -17,12 +17,14 @@ struct process;
 
 struct effects_sink {
         void (*context_new)(void *userdata, struct context *c);
-        void (*context_done)(void *userdata, struct context *c); /* the root of a cancel stands for all below */
+        void (*context_done)(
+                        void *userdata, struct context *c); /* the root of a cancel stands for all below */
         void (*context_removed)(void *userdata, struct context *c);
         void (*leak_found)(void *userdata, struct context *c, const struct leak *leak);
         void (*leak_resolved)(void *userdata, struct context *c, const struct leak *leak);
         void (*backends_changed)(void *userdata); /* ProbeBackend, ProbeReason, MembershipBackend */
-        void (*drained)(void *userdata); /* effects were drained outside of a request: queued messages want sending */
+        void (*drained)(void *userdata); /* effects were drained outside of a request: queued messages want
+                                            sending */
 };
 
 enum probe_mode {
@@ -39,21 +41,23 @@ struct effects_options {
         uid_t probe_uid;           /* who may be the probe on that socket: 0 */
 };
 
-int effects_new(struct effects **ret, sd_event *event, struct tree *tree, const struct effects_sink *sink, void *userdata);
+int effects_new(struct effects **ret, sd_event *event, struct tree *tree, const struct effects_sink *sink,
+                void *userdata);
 struct effects *effects_free(struct effects *e);
 int effects_start(struct effects *e, const struct effects_options *options);
 void effects_configure(struct effects *e, uint64_t grace_usec); /* after a reload */
 
-/* Settles what is overdue, carries out all that the model left in its queue, frees what was forgotten, arms the
- * timer. Returns how many member tasks were in the contexts that became done. Contexts may be freed: pointers from
- * before are invalid, but for one that the caller knows to be held. */
+/* Settles what is overdue, carries out all that the model left in its queue, frees what was forgotten, arms
+ * the timer. Returns how many member tasks were in the contexts that became done. Contexts may be freed:
+ * pointers from before are invalid, but for one that the caller knows to be held. */
 uint32_t effects_drain(struct effects *e);
-/* The same, but counts only members of contexts whose end is origin's: what a Cancel answers, though a deadline may
- * have passed elsewhere in the same moment. */
+/* The same, but counts only members of contexts whose end is origin's: what a Cancel answers, though a
+ * deadline may have passed elsewhere in the same moment. */
 uint32_t effects_drain_counting(struct effects *e, const struct context *origin);
 
 /* Processes, by pid and start time, held by a pidfd. */
-/* The pidfd is duplicated. -ESRCH: it has exited, or is not in our pid namespace; -EINVAL: no pidfd, or a thread's. */
+/* The pidfd is duplicated. -ESRCH: it has exited, or is not in our pid namespace; -EINVAL: no pidfd, or a
+ * thread's. */
 int process_acquire(struct effects *e, int pidfd, struct process **ret);
 int process_acquire_pid(struct effects *e, pid_t pid, struct process **ret);
 struct process *process_ref(struct process *p);
@@ -63,9 +67,10 @@ int process_pidfd(const struct process *p); /* borrowed */
 /* /proc: real, effective, saved uid, and command (16 bytes with NUL) */
 int process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm);
 
-/* Handles: one eventfd of each kind for each process and context; asking again gives the same. Borrowed; valid until
- * the next drain. Born signalled where the context is done, or drained. -EDQUOT with refused; -EMFILE. Once a handle
- * was signalled, nothing is kept of it: dropping it is a success, and asking again gives another. */
+/* Handles: one eventfd of each kind for each process and context; asking again gives the same. Borrowed;
+ * valid until the next drain. Born signalled where the context is done, or drained. -EDQUOT with refused;
+ * -EMFILE. Once a handle was signalled, nothing is kept of it: dropping it is a success, and asking again
+ * gives another. */
 enum handle_kind {
         HANDLE_DONE,
         HANDLE_DRAINED,
@@ -75,15 +80,16 @@ int handle_get(struct effects *e, struct process *p, struct context *c, enum han
                 struct refused *ret_refused);
 int handle_drop(struct effects *e, struct process *p, struct context *c, enum handle_kind kind); /* -ENOENT */
 
-/* The write end of a pipe, a new descriptor that the caller closes: when the last copy of all that were given out is
- * closed, the context is cancelled (law 29). Charged as a handle to the uid that was first. -EALREADY: it is done;
- * -EDQUOT, both with refused; -EMFILE. */
+/* The write end of a pipe, a new descriptor that the caller closes: when the last copy of all that were given
+ * out is closed, the context is cancelled (law 29). Charged as a handle to the uid that was first. -EALREADY:
+ * it is done; -EDQUOT, both with refused; -EMFILE. */
 int lifeline_get(struct effects *e, uid_t uid, struct context *c, int *ret_fd, struct refused *ret_refused);
 
 /* The state page's slot of a context, made on first use. The descriptor is read-only, borrowed. */
 int page_get(struct effects *e, struct context *c, int *ret_fd, uint64_t *ret_offset, uint64_t *ret_word);
 
-/* The exit of p cancels c, with the cause "owner exited", ECANCELED. Once it is set it stays: -EBUSY; -ESRCH. */
+/* The exit of p cancels c, with the cause "owner exited", ECANCELED. Once it is set it stays: -EBUSY; -ESRCH.
+ */
 int owner_bind(struct effects *e, struct context *c, struct process *p);
 
 /* Members. */
@@ -104,14 +110,18 @@ struct member_task {
         const struct context *context;
 };
 
-/* Makes the process of pidfd, with its threads and what it forks meanwhile, members of c. One that is a member of
- * another context moves only to a descendant of it, or where may_leave says yes of the one it is in. -EALREADY: c is
- * done; -EACCES: may not leave; -EDQUOT; all with refused. -ESRCH: it has gone; -EINVAL: no pidfd of a process. */
+/* Makes the process of pidfd, with its threads and what it forks meanwhile, members of c. One that is a
+ * member of another context moves only to a descendant of it, or where may_leave says yes of the one it is
+ * in. -EALREADY: c is done; -EACCES: may not leave; -EDQUOT; all with refused. -ESRCH: it has gone; -EINVAL:
+ * no pidfd of a process. */
 int membership_attach(struct effects *e, struct context *c, int pidfd, const struct policy *policy,
-                bool (*may_leave)(void *userdata, const struct context *from), void *userdata, struct refused *ret_refused);
+                bool (*may_leave)(void *userdata, const struct context *from), void *userdata,
+                struct refused *ret_refused);
 /* Of c, or of all below it, too: live processes, sorted by pid. The caller frees the array. */
-int membership_processes(struct effects *e, const struct context *c, bool recursive, struct member_process **ret, size_t *ret_n);
-int membership_tasks(struct effects *e, const struct context *c, bool recursive, struct member_task **ret, size_t *ret_n);
+int membership_processes(struct effects *e, const struct context *c, bool recursive,
+                struct member_process **ret, size_t *ret_n);
+int membership_tasks(struct effects *e, const struct context *c, bool recursive, struct member_task **ret,
+                size_t *ret_n);
 /* The process of such a member, if it still is the same one; -ESRCH. */
 int process_acquire_member(struct effects *e, const struct member_process *member, struct process **ret);
 /* Tasks that are members of c, or of all below it. */
@@ -126,7 +136,7 @@ struct leak {
         uint64_t context_id;
         bool resolved;
         uint64_t found_usec, resolved_usec; /* CLOCK_BOOTTIME */
-        uint32_t kind, backend; /* enum probe_leak_kind, enum probe_backend */
+        uint32_t kind, backend;             /* enum probe_leak_kind, enum probe_backend */
         uint32_t pid, tid;
         uint64_t blocked_usec, since_done_usec, count;
         char comm[16];
@@ -135,8 +145,10 @@ struct leak {
         TAILQ_ENTRY(leak) leaks;
 };
 
-/* For each leak of c and of what is below it (all with NULL), running ones first; stops when cb returns != 0. */
-int leaks_each(struct effects *e, const struct context *c, int (*cb)(void *userdata, struct context *c, const struct leak *leak), void *userdata);
+/* For each leak of c and of what is below it (all with NULL), running ones first; stops when cb returns != 0.
+ */
+int leaks_each(struct effects *e, const struct context *c,
+                int (*cb)(void *userdata, struct context *c, const struct leak *leak), void *userdata);
 uint64_t leaks_found(const struct effects *e);
 const char *probe_backend(const struct effects *e); /* "bpf", "proc", "off" */
 const char *probe_reason(const struct effects *e);

@@ -12,14 +12,16 @@
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
 
-/* Done and drained handles. One eventfd of each kind for each process and context, as a semaphore that is written with
- * the most that it can hold: every read gives 1 and leaves it readable (law 27). Our copy is closed once that was done.
+/* Done and drained handles. One eventfd of each kind for each process and context, as a semaphore that is
+ * written with the most that it can hold: every read gives 1 and leaves it readable (law 27). Our copy is
+ * closed once that was done.
  *
- * The client shares the file description. It can make the counter full and the description blocking, and a write
- * of ours would then sleep for as long as it pleases. So while handles are written a timer ticks, whose signal ends
- * a write that sleeps (a write that does not sleep is never interrupted by it). A counter that was not 0 is a handle
- * that is readable already, so nothing is owed to it; but the rest of that uid's handles are then written one at a
- * time between other events, so that each delay is met by one who has nobody else to blame. */
+ * The client shares the file description. It can make the counter full and the description blocking, and a
+ * write of ours would then sleep for as long as it pleases. So while handles are written a timer ticks, whose
+ * signal ends a write that sleeps (a write that does not sleep is never interrupted by it). A counter that
+ * was not 0 is a handle that is readable already, so nothing is owed to it; but the rest of that uid's
+ * handles are then written one at a time between other events, so that each delay is met by one who has
+ * nobody else to blame. */
 
 #define GUARD_SIGNAL (SIGRTMIN + 5)
 #define GUARD_NSEC 1000000 /* a blocked write costs this much, up to one tick of the timer */
@@ -28,13 +30,11 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
-static void guard_tick(int signal_number)
-{
-}
+static void guard_tick(int signal_number) {}
 
 static void guard_set(struct effects *e, bool on)
 {
-        const struct itimerspec tick = { { 0, GUARD_NSEC }, { 0, GUARD_NSEC } }, none = {};
+        const struct itimerspec tick = {{0, GUARD_NSEC}, {0, GUARD_NSEC}}, none = {};
 
         if (e->handles.armed == on)
                 return;
@@ -50,7 +50,7 @@ static void guard_set(struct effects *e, bool on)
 static int handle_write(int fd)
 {
         /* One who has written to its own handle gets as much as fits: it still outlives its readers. */
-        static const uint64_t values[] = { UINT64_MAX - 1, UINT64_C(1) << 63, UINT64_C(1) << 32 };
+        static const uint64_t values[] = {UINT64_MAX - 1, UINT64_C(1) << 63, UINT64_C(1) << 32};
 
         for (size_t i = 0; i < ELEMENTSOF(values); i++) {
                 if (write(fd, &values[i], sizeof values[i]) == sizeof values[i])
@@ -77,7 +77,8 @@ static void uid_set_hostile(struct effects *e, const struct process *p)
         if (uid_is_hostile(e, p->uid))
                 return;
         e->handles.hostile[e->handles.n_hostile++ % HOSTILE_MAX] = p->uid;
-        log_debug("Process %d of uid %u made a write to its done handle block", (int) p->identity.pid, (unsigned) p->uid);
+        log_debug("Process %d of uid %u made a write to its done handle block", (int) p->identity.pid,
+                        (unsigned) p->uid);
 }
 
 static void handle_free(struct effects *e, struct handle *h)
@@ -105,7 +106,7 @@ static int deferred_run(sd_event_source *source, void *userdata)
 
         if (h) {
                 /* What its owner has filled is readable, and needs no write. */
-                p = (struct pollfd) { .fd = h->fd, .events = POLLIN };
+                p = (struct pollfd){.fd = h->fd, .events = POLLIN};
                 if (poll(&p, 1, 0) == 0) {
                         guard_set(e, true);
                         if (handle_write(h->fd) < 0)
@@ -125,15 +126,16 @@ static int deferred_run(sd_event_source *source, void *userdata)
 int handles_init(struct effects *e)
 {
         struct handles *s = &e->handles;
-        struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = GUARD_SIGNAL };
-        struct sigaction action = { .sa_handler = guard_tick }; /* no SA_RESTART: that is the point */
+        struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = GUARD_SIGNAL};
+        struct sigaction action = {.sa_handler = guard_tick}; /* no SA_RESTART: that is the point */
         int r;
 
         LIST_INIT(&s->deferred);
         sigemptyset(&s->guard_signal);
         sigaddset(&s->guard_signal, GUARD_SIGNAL);
         event.sigev_notify_thread_id = (pid_t) syscall(SYS_gettid);
-        if (sigaction(GUARD_SIGNAL, &action, NULL) < 0 || timer_create(CLOCK_MONOTONIC, &event, &s->guard) < 0)
+        if (sigaction(GUARD_SIGNAL, &action, NULL) < 0 ||
+                        timer_create(CLOCK_MONOTONIC, &event, &s->guard) < 0)
                 return -errno;
         s->has_guard = true;
         r = sd_event_add_defer(e->event, &s->deferred_source, deferred_run, e);
@@ -191,10 +193,11 @@ void handles_close_spent(struct effects *e)
                 close(e->handles.spent[--e->handles.n_spent]);
 }
 
-static struct handle *handle_find(struct effects *e, struct process *p, struct context *c, enum handle_kind kind)
+static struct handle *handle_find(
+                struct effects *e, struct process *p, struct context *c, enum handle_kind kind)
 {
         struct handle *h;
-        struct handle_key key = { p, c, kind };
+        struct handle_key key = {p, c, kind};
 
         HASH_FIND(hh, e->handles.table, &key, sizeof key, h);
         return h;

@@ -15,8 +15,8 @@
 #include "daemon/effect/membership.h"
 #include "daemon/effect/probe-link.h"
 
-/* A process that somebody here has to do with: known by pid and start time, held by a pidfd. Its exit is watched
- * only while something hangs on it. */
+/* A process that somebody here has to do with: known by pid and start time, held by a pidfd. Its exit is
+ * watched only while something hangs on it. */
 struct process {
         struct effects *effects;
         unsigned n_ref;
@@ -124,6 +124,7 @@ void owner_exited(struct effects *e, struct process *p);
 /* leaks.c */
 void leaks_add(struct effects *e, const struct probe_leak *record);
 void leaks_resolve(struct effects *e, const struct probe_resolved *record);
-void leaks_left(struct effects *e, struct member_slot *slot); /* no member is left: whatever was open is over */
+void leaks_left(struct effects *e,
+                struct member_slot *slot); /* no member is left: whatever was open is over */
 void leaks_drop(struct effects *e, struct member_slot *slot);
-void leaks_probe_new(struct effects *e);                      /* another probe, with leak ids of its own */
+void leaks_probe_new(struct effects *e); /* another probe, with leak ids of its own */

@@ -6,8 +6,9 @@
 #include "daemon/effect/internal.h"
 #include "daemon/util/clock.h"
 
-/* Leaks as the probe has reported them, for Leaks(): kept on the slot of their context, for as long as that lives. A
- * context keeps a bounded number, and so do all together; room is made by those that are over, the oldest first. */
+/* Leaks as the probe has reported them, for Leaks(): kept on the slot of their context, for as long as that
+ * lives. A context keeps a bounded number, and so do all together; room is made by those that are over, the
+ * oldest first. */
 
 #define LEAKS_OF_CONTEXT_MAX 64
 #define LEAKS_MAX 4096
@@ -192,7 +193,8 @@ void leaks_probe_new(struct effects *e)
                         l->leak_id = 0; /* a number of the last probe's means nothing to this one */
 }
 
-int leaks_each(struct effects *e, const struct context *c, int (*cb)(void *userdata, struct context *c, const struct leak *leak), void *userdata)
+int leaks_each(struct effects *e, const struct context *c,
+                int (*cb)(void *userdata, struct context *c, const struct leak *leak), void *userdata)
 {
         int r;
 

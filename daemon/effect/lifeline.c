@@ -11,9 +11,10 @@
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
 
-/* Lifelines (law 29). We hold the read end of a pipe, and nothing but read ends: the kernel hangs it up when the last
- * write end is closed, however its holders ended. So no write end is kept to be given out again; another one is
- * opened through the read end. What is written to it is not read; a pipe holds little, and that much only. */
+/* Lifelines (law 29). We hold the read end of a pipe, and nothing but read ends: the kernel hangs it up when
+ * the last write end is closed, however its holders ended. So no write end is kept to be given out again;
+ * another one is opened through the read end. What is written to it is not read; a pipe holds little, and
+ * that much only. */
 
 struct lifeline {
         struct context *context; /* the key */
@@ -91,7 +92,8 @@ static int open_write_end(int read_end)
         return fd < 0 ? -errno : fd;
 }
 
-static int lifeline_new(struct effects *e, uid_t uid, struct context *c, int *ret_fd, struct refused *ret_refused)
+static int lifeline_new(
+                struct effects *e, uid_t uid, struct context *c, int *ret_fd, struct refused *ret_refused)
 {
         struct lifeline *l;
         struct user *user;
@@ -135,7 +137,7 @@ int lifeline_get(struct effects *e, uid_t uid, struct context *c, int *ret_fd, s
         int fd;
 
         if (context_is_done(c)) {
-                *ret_refused = (struct refused) { .reason = REFUSED_DONE };
+                *ret_refused = (struct refused){.reason = REFUSED_DONE};
                 context_reference(c, ret_refused->path);
                 return -EALREADY;
         }

@@ -129,7 +129,8 @@ static int events_ready(sd_event_source *source, int fd, uint32_t revents, void 
         return 0;
 }
 
-static int map_expect(int map, uint32_t type, uint32_t value_size, uint32_t max_entries, struct bpf_map_facts *ret)
+static int map_expect(
+                int map, uint32_t type, uint32_t value_size, uint32_t max_entries, struct bpf_map_facts *ret)
 {
         struct bpf_map_facts facts;
         int r = bpf_map_facts(map, &facts);
@@ -167,13 +168,17 @@ int bpf_membership_new(struct effects *e, const int fds[PROBE_FDS], struct bpf_m
         struct bpf_membership *b;
         int r;
 
-        r = map_expect(fds[PROBE_FD_MEMBERS], BPF_MAP_TYPE_TASK_STORAGE, sizeof(struct membership_value), 0, NULL);
+        r = map_expect(fds[PROBE_FD_MEMBERS], BPF_MAP_TYPE_TASK_STORAGE, sizeof(struct membership_value), 0,
+                        NULL);
         if (r >= 0)
-                r = map_expect(fds[PROBE_FD_REQUESTS], BPF_MAP_TYPE_TASK_STORAGE, sizeof(struct membership_value), 0, NULL);
+                r = map_expect(fds[PROBE_FD_REQUESTS], BPF_MAP_TYPE_TASK_STORAGE,
+                                sizeof(struct membership_value), 0, NULL);
         if (r >= 0)
-                r = map_expect(fds[PROBE_FD_SLOTS], BPF_MAP_TYPE_ARRAY, sizeof(struct membership_slot), MEMBERSHIP_SLOTS_MAX, NULL);
+                r = map_expect(fds[PROBE_FD_SLOTS], BPF_MAP_TYPE_ARRAY, sizeof(struct membership_slot),
+                                MEMBERSHIP_SLOTS_MAX, NULL);
         if (r >= 0)
-                r = map_expect(fds[PROBE_FD_STATS], BPF_MAP_TYPE_ARRAY, sizeof(struct membership_stats), 1, NULL);
+                r = map_expect(fds[PROBE_FD_STATS], BPF_MAP_TYPE_ARRAY, sizeof(struct membership_stats), 1,
+                                NULL);
         if (r >= 0)
                 r = map_expect(fds[PROBE_FD_EVENTS], BPF_MAP_TYPE_RINGBUF, 0, 0, &events);
         if (r < 0)
@@ -275,10 +280,10 @@ static int bpf_attach(struct effects *e, struct member_slot *slot, struct proces
 {
         struct bpf_membership *b = e->membership.bpf;
         struct membership_value request = {
-                .context_id = slot->context_id,
-                .slot = slot->number,
-                .policy = policy,
-                .since_nsec = since_next(b),
+                        .context_id = slot->context_id,
+                        .slot = slot->number,
+                        .policy = policy,
+                        .since_nsec = since_next(b),
         };
         int r = 0;
 
@@ -316,15 +321,15 @@ static struct member_slot *bpf_look_up(struct effects *e, struct process *p)
 static int each_one(struct effects *e, const struct membership_task *t, member_cb cb, void *userdata)
 {
         struct member_record record = {
-                .slot = membership_slot_number(e, t->value.slot, t->value.context_id),
-                .policy = t->value.policy,
-                .pid = t->pid,
-                .tid = t->tid,
-                .ppid = t->ppid,
-                .uids = { t->ruid, t->uid, t->suid },
-                .start_nsec = t->start_nsec,
-                .leader_start_nsec = t->leader_start_nsec,
-                .comm = t->comm,
+                        .slot = membership_slot_number(e, t->value.slot, t->value.context_id),
+                        .policy = t->value.policy,
+                        .pid = t->pid,
+                        .tid = t->tid,
+                        .ppid = t->ppid,
+                        .uids = {t->ruid, t->uid, t->suid},
+                        .start_nsec = t->start_nsec,
+                        .leader_start_nsec = t->leader_start_nsec,
+                        .comm = t->comm,
         };
 
         if (!record.slot || !record.slot->context || t->pid == 0)
@@ -357,19 +362,20 @@ static int bpf_each(struct effects *e, member_cb cb, void *userdata)
                                 return r;
                 }
                 /* A read may end in the middle of a record. */
-                memmove(buffer, buffer + length / sizeof tasks[0] * sizeof tasks[0], length % sizeof tasks[0]);
+                memmove(buffer, buffer + length / sizeof tasks[0] * sizeof tasks[0],
+                                length % sizeof tasks[0]);
                 length %= sizeof tasks[0];
         }
 }
 
 const struct membership_backend membership_bpf = {
-        .name = "bpf",
-        .slot_open = bpf_slot_open,
-        .slot_close = bpf_slot_close,
-        .attach = bpf_attach,
-        .look_up = bpf_look_up,
-        .set_done = bpf_set_done,
-        .live = bpf_live,
-        .count = bpf_live,
-        .each = bpf_each,
+                .name = "bpf",
+                .slot_open = bpf_slot_open,
+                .slot_close = bpf_slot_close,
+                .attach = bpf_attach,
+                .look_up = bpf_look_up,
+                .set_done = bpf_set_done,
+                .live = bpf_live,
+                .count = bpf_live,
+                .each = bpf_each,
 };

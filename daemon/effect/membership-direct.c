@@ -102,9 +102,7 @@ static struct member_slot *direct_look_up(struct effects *e, struct process *p)
         return NULL;
 }
 
-static void direct_set_done(struct effects *e, struct member_slot *slot)
-{
-}
+static void direct_set_done(struct effects *e, struct member_slot *slot) {}
 
 static uint32_t direct_live(struct effects *e, struct member_slot *slot)
 {
@@ -126,10 +124,10 @@ struct visit {
 static int visit_one(struct visit *v, pid_t pid, uint64_t start_ticks)
 {
         struct member_record record = {
-                .slot = v->attached->slot,
-                .policy = v->attached->policy,
-                .pid = (uint32_t) pid,
-                .tid = (uint32_t) pid,
+                        .slot = v->attached->slot,
+                        .policy = v->attached->policy,
+                        .pid = (uint32_t) pid,
+                        .tid = (uint32_t) pid,
         };
         struct proc_stat stat;
 
@@ -161,7 +159,7 @@ static int slot_each(struct effects *e, struct member_slot *slot, member_cb cb, 
         int r;
 
         LIST_FOREACH (a, &slot->attached, by_slot) {
-                struct visit v = { e, a, cb, userdata };
+                struct visit v = {e, a, cb, userdata};
 
                 if (a->process->exited)
                         continue;
@@ -213,7 +211,8 @@ size_t direct_pids(const struct member_slot *slot, uint32_t *pids, size_t n)
         return i;
 }
 
-int direct_each_attached(struct effects *e, int (*cb)(void *userdata, struct member_slot *slot, struct process *p, uint32_t policy),
+int direct_each_attached(struct effects *e,
+                int (*cb)(void *userdata, struct member_slot *slot, struct process *p, uint32_t policy),
                 void *userdata)
 {
         struct member_slot *slot, *next;
@@ -230,13 +229,13 @@ int direct_each_attached(struct effects *e, int (*cb)(void *userdata, struct mem
 }
 
 const struct membership_backend membership_direct = {
-        .name = "direct",
-        .slot_open = direct_slot_open,
-        .slot_close = direct_slot_close,
-        .attach = direct_attach,
-        .look_up = direct_look_up,
-        .set_done = direct_set_done,
-        .live = direct_live,
-        .count = direct_count,
-        .each = direct_each,
+                .name = "direct",
+                .slot_open = direct_slot_open,
+                .slot_close = direct_slot_close,
+                .attach = direct_attach,
+                .look_up = direct_look_up,
+                .set_done = direct_set_done,
+                .live = direct_live,
+                .count = direct_count,
+                .each = direct_each,
 };

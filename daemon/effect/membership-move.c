@@ -8,8 +8,9 @@
 #include "daemon/util/cleanup.h"
 #include "daemon/util/log.h"
 
-/* The probe may come after the first attaches, or with other maps than the last one's. Whoever is a member then is
- * attached again, to the same context by the same policy; from the direct backend with all that descends from it. */
+/* The probe may come after the first attaches, or with other maps than the last one's. Whoever is a member
+ * then is attached again, to the same context by the same policy; from the direct backend with all that
+ * descends from it. */
 
 struct moving {
         struct member_slot *slot;
@@ -36,7 +37,7 @@ static int moves_add(struct moves *m, struct member_slot *slot, struct process *
                 m->list = list;
                 m->allocated = n;
         }
-        m->list[m->n++] = (struct moving) { slot, process_ref(p), policy };
+        m->list[m->n++] = (struct moving){slot, process_ref(p), policy};
         return 0;
 }
 
@@ -85,7 +86,7 @@ static void slots_look(struct effects *e)
 /* From direct to BPF, or from the maps of one probe to those of another that could not use the former's. */
 int membership_use_bpf(struct effects *e, const int fds[PROBE_FDS])
 {
-        _cleanup_(moves_done) struct moves moves = { .effects = e };
+        _cleanup_(moves_done) struct moves moves = {.effects = e};
         struct bpf_membership *new_, *old = e->membership.bpf;
         struct member_slot *slot, *next;
         struct refused refused;
@@ -117,7 +118,8 @@ int membership_use_bpf(struct effects *e, const int fds[PROBE_FDS])
 
                 r = membership_bpf.attach(e, m.slot, m.process, m.policy, &refused);
                 if (r < 0 && r != -ESRCH)
-                        log_warning("Process %d is no member any more: %s", (int) m.process->identity.pid, strerror(-r));
+                        log_warning("Process %d is no member any more: %s", (int) m.process->identity.pid,
+                                        strerror(-r));
                 moves.slot = m.slot;
                 moves.policy = m.policy;
                 if (!old)

@@ -37,15 +37,16 @@ static int collect(void *userdata, const struct member_record *record)
                 q->allocated = n;
         }
         f = &q->found[q->n++];
-        *f = (struct found) {
-                .task = {
-                        .pid = record->pid,
-                        .tid = record->tid,
-                        .start_usec = record->start_nsec / 1000,
-                        .uid = record->uids[1],
-                        .context = c,
-                },
-                .leader_start_nsec = record->leader_start_nsec,
+        *f = (struct found){
+                        .task =
+                                        {
+                                                        .pid = record->pid,
+                                                        .tid = record->tid,
+                                                        .start_usec = record->start_nsec / 1000,
+                                                        .uid = record->uids[1],
+                                                        .context = c,
+                                        },
+                        .leader_start_nsec = record->leader_start_nsec,
         };
         memcpy(f->task.comm, record->comm, strnlen(record->comm, sizeof f->task.comm - 1));
         return 0;
@@ -58,7 +59,8 @@ static void query_done(struct query *q)
 
 static int compare(const void *a, const void *b)
 {
-        const struct member_task *x = &((const struct found *) a)->task, *y = &((const struct found *) b)->task;
+        const struct member_task *x = &((const struct found *) a)->task,
+                                 *y = &((const struct found *) b)->task;
         bool x_leads = x->pid == x->tid, y_leads = y->pid == y->tid;
 
         if (x->pid != y->pid)
@@ -83,9 +85,10 @@ static int query_run(struct effects *e, struct query *q)
         return 0;
 }
 
-int membership_tasks(struct effects *e, const struct context *c, bool recursive, struct member_task **ret, size_t *ret_n)
+int membership_tasks(struct effects *e, const struct context *c, bool recursive, struct member_task **ret,
+                size_t *ret_n)
 {
-        struct query q = { .context = c, .recursive = recursive };
+        struct query q = {.context = c, .recursive = recursive};
         struct member_task *list;
         int r = query_run(e, &q);
 
@@ -104,7 +107,8 @@ int membership_tasks(struct effects *e, const struct context *c, bool recursive,
         return 0;
 }
 
-/* Tasks of one process in one context, which follow one another, become one entry; its name is its leader's. */
+/* Tasks of one process in one context, which follow one another, become one entry; its name is its leader's.
+ */
 static size_t fold(struct member_process *list, size_t n)
 {
         size_t out = 0;
@@ -120,9 +124,10 @@ static size_t fold(struct member_process *list, size_t n)
         return out;
 }
 
-int membership_processes(struct effects *e, const struct context *c, bool recursive, struct member_process **ret, size_t *ret_n)
+int membership_processes(struct effects *e, const struct context *c, bool recursive,
+                struct member_process **ret, size_t *ret_n)
 {
-        struct query q = { .context = c, .recursive = recursive };
+        struct query q = {.context = c, .recursive = recursive};
         struct member_process *list;
         size_t n;
         int r = query_run(e, &q);
@@ -137,12 +142,12 @@ int membership_processes(struct effects *e, const struct context *c, bool recurs
         for (size_t i = 0; i < q.n; i++) {
                 const struct found *f = &q.found[i];
 
-                list[i] = (struct member_process) {
-                        .pid = f->task.pid,
-                        .start_usec = f->leader_start_nsec / 1000,
-                        .uid = f->task.uid,
-                        .n_tasks = 1,
-                        .context = f->task.context,
+                list[i] = (struct member_process){
+                                .pid = f->task.pid,
+                                .start_usec = f->leader_start_nsec / 1000,
+                                .uid = f->task.uid,
+                                .n_tasks = 1,
+                                .context = f->task.context,
                 };
                 memcpy(list[i].comm, f->task.comm, sizeof list[i].comm);
         }

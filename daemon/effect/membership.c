@@ -7,11 +7,11 @@
 #include "daemon/util/cleanup.h"
 #include "daemon/util/clock.h"
 
-/* The contexts that have members, and what is asked about them. A context gets a slot when something is attached to
- * it for the first time, and gives it back when it is forgotten and nobody is counted in it.
+/* The contexts that have members, and what is asked about them. A context gets a slot when something is
+ * attached to it for the first time, and gives it back when it is forgotten and nobody is counted in it.
  *
- * ctxd starts with the direct backend. What was attached before the probe has said HELLO is attached again, through
- * BPF, at that moment; until then its children are known as well as the direct backend knows them. */
+ * ctxd starts with the direct backend. What was attached before the probe has said HELLO is attached again,
+ * through BPF, at that moment; until then its children are known as well as the direct backend knows them. */
 
 void membership_init(struct effects *e)
 {
@@ -126,7 +126,8 @@ static int number_take(struct membership *m, uint32_t *ret)
         return 0;
 }
 
-static int slot_new(struct effects *e, struct context *c, struct member_slot **ret, struct refused *ret_refused)
+static int slot_new(
+                struct effects *e, struct context *c, struct member_slot **ret, struct refused *ret_refused)
 {
         struct membership *m = &e->membership;
         struct member_slot *slot;
@@ -179,7 +180,8 @@ static int refuse(struct refused *refused, enum refusal reason, const struct con
 }
 
 int membership_attach(struct effects *e, struct context *c, int pidfd, const struct policy *policy,
-                bool (*may_leave)(void *userdata, const struct context *from), void *userdata, struct refused *ret_refused)
+                bool (*may_leave)(void *userdata, const struct context *from), void *userdata,
+                struct refused *ret_refused)
 {
         _cleanup_(process_unrefp) struct process *p = NULL;
         struct member_slot *from, *slot;
@@ -207,8 +209,8 @@ int membership_attach(struct effects *e, struct context *c, int pidfd, const str
                 if (r < 0)
                         return r;
         }
-        /* The number stays with the context; where the attach fails, nobody is in it, and the end of the context
-         * looks for itself. */
+        /* The number stays with the context; where the attach fails, nobody is in it, and the end of the
+         * context looks for itself. */
         tree_attached(e->tree, c, slot->number);
         return e->membership.backend->attach(e, slot, p, (uint32_t) index, ret_refused);
 }

@@ -11,9 +11,9 @@
 #include "proto/membership.h"
 #include "proto/probe-record.h"
 
-/* Who is a member of what. membership.c knows the contexts that have members, each under a number (its slot); a
- * backend knows the tasks: the kernel's, by the maps that the probe has made (membership-bpf.c), or, where that is
- * refused, ctxd's own, by pidfd (membership-direct.c). */
+/* Who is a member of what. membership.c knows the contexts that have members, each under a number (its slot);
+ * a backend knows the tasks: the kernel's, by the maps that the probe has made (membership-bpf.c), or, where
+ * that is refused, ctxd's own, by pidfd (membership-direct.c). */
 
 struct announcement;
 struct attached;
@@ -27,11 +27,11 @@ struct member_slot {
         struct context *context; /* NULL: forgotten, and the kernel still counts somebody */
         struct charge charge;
 
-        bool signal; /* done, and some members get a signal or are killed */
-        bool kill;   /* some are due to be killed */
+        bool signal;                      /* done, and some members get a signal or are killed */
+        bool kill;                        /* some are due to be killed */
         LIST_HEAD(, signalled) signalled; /* which processes have had theirs */
         LIST_HEAD(, attached) attached;   /* backend direct */
-        bool announced; /* the probe was told to watch it */
+        bool announced;                   /* the probe was told to watch it */
 
         TAILQ_HEAD(, leak) leaks;
         uint32_t n_leaks;
@@ -56,7 +56,8 @@ struct membership_backend {
         const char *name;
         /* before the first attach to a slot; after the last one */
         int (*slot_open)(struct effects *e, struct member_slot *slot);
-        bool (*slot_close)(struct effects *e, struct member_slot *slot); /* false: somebody is still counted */
+        bool (*slot_close)(
+                        struct effects *e, struct member_slot *slot); /* false: somebody is still counted */
         int (*attach)(struct effects *e, struct member_slot *slot, struct process *p, uint32_t policy,
                         struct refused *ret_refused);
         struct member_slot *(*look_up)(struct effects *e, struct process *p);
@@ -93,7 +94,8 @@ void membership_init(struct effects *e);
 void membership_deinit(struct effects *e);
 struct member_slot *membership_slot(const struct effects *e, uint64_t context_id);
 struct member_slot *membership_slot_number(const struct effects *e, uint32_t number, uint64_t context_id);
-uint32_t membership_done(struct effects *e, struct context *c); /* it became done: how many have to leave now */
+uint32_t membership_done(
+                struct effects *e, struct context *c); /* it became done: how many have to leave now */
 void membership_kill_due(struct effects *e, struct context *c);
 void membership_look(struct effects *e, struct member_slot *slot); /* somebody has left */
 void membership_forget(struct effects *e, struct context *c);
@@ -101,14 +103,17 @@ void membership_process_exited(struct effects *e, struct process *p);
 void membership_collect_stale(struct effects *e);
 
 /* membership-move.c */
-int membership_use_bpf(struct effects *e, const int fds[PROBE_FDS]); /* takes the descriptors over on success */
+int membership_use_bpf(
+                struct effects *e, const int fds[PROBE_FDS]); /* takes the descriptors over on success */
 
 /* membership-direct.c */
-void attached_free(struct effects *e, struct attached *a); /* it has exited, or was moved: looks at the slot */
+void attached_free(
+                struct effects *e, struct attached *a); /* it has exited, or was moved: looks at the slot */
 void attached_drop(struct attached *a);
 /* Of the attached processes themselves, at most n of them */
 size_t direct_pids(const struct member_slot *slot, uint32_t *pids, size_t n);
-int direct_each_attached(struct effects *e, int (*cb)(void *userdata, struct member_slot *slot, struct process *p, uint32_t policy),
+int direct_each_attached(struct effects *e,
+                int (*cb)(void *userdata, struct member_slot *slot, struct process *p, uint32_t policy),
                 void *userdata);
 
 /* membership-bpf.c */
@@ -120,6 +125,6 @@ void bpf_membership_check(struct effects *e); /* whatever the hooks could not do
 /* signals.c */
 void signals_init(struct effects *e);
 void signals_deinit(struct effects *e);
-void signals_run(struct effects *e);  /* passes until nobody new is found */
+void signals_run(struct effects *e);   /* passes until nobody new is found */
 void signals_later(struct effects *e); /* a pass in a moment */
 void signals_forget(struct effects *e, struct member_slot *slot);

@@ -58,7 +58,7 @@ void owner_exited(struct effects *e, struct process *p)
                 owner_unbind(c);
                 r = tree_cancel(e->tree, now_usec, c, cause, &n, &refused);
                 if (r < 0)
-                        log_warning("Cannot cancel context %llu after its owner's exit: %s", (unsigned long long) c->id,
-                                        strerror(-r));
+                        log_warning("Cannot cancel context %llu after its owner's exit: %s",
+                                        (unsigned long long) c->id, strerror(-r));
         }
 }

@@ -12,15 +12,16 @@
 #include "daemon/util/cleanup.h"
 #include "proto/state-page.h"
 
-/* State pages (proto/state-page.h): a set of memfds for each owning uid, each a header and slots. A context gets a
- * slot when somebody asks for it, and keeps it until it is forgotten.
+/* State pages (proto/state-page.h): a set of memfds for each owning uid, each a header and slots. A context
+ * gets a slot when somebody asks for it, and keeps it until it is forgotten.
  *
- * A reader gets a descriptor that was opened read-only through /proc: the file's mode is 0600 and its owner the
- * daemon, so another uid can neither map it for writing, nor reopen it, nor truncate it. Its size never changes
- * and its memory was allocated before, so that neither side can meet SIGBUS.
+ * A reader gets a descriptor that was opened read-only through /proc: the file's mode is 0600 and its owner
+ * the daemon, so another uid can neither map it for writing, nor reopen it, nor truncate it. Its size never
+ * changes and its memory was allocated before, so that neither side can meet SIGBUS.
  *
- * A slot's word keeps its done value until the slot is used again, which makes it another generation: it is never
- * active twice with one generation, so a reader that comes late cannot take the new context for its own. */
+ * A slot's word keeps its done value until the slot is used again, which makes it another generation: it is
+ * never active twice with one generation, so a reader that comes late cannot take the new context for its
+ * own. */
 
 #define PAGE_SIZE_BYTES (64 * 1024)
 #define PAGE_SLOTS ((PAGE_SIZE_BYTES - sizeof(struct state_page_header)) / sizeof(struct state_slot))
@@ -74,7 +75,8 @@ static int page_new(struct effects *e, struct page_set *set, struct page **ret)
         fd = memfd_create("ctxd-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (fd < 0)
                 return -errno;
-        if (fchmod(fd, 0600) < 0 || ftruncate(fd, PAGE_SIZE_BYTES) < 0 || fallocate(fd, 0, 0, PAGE_SIZE_BYTES) < 0)
+        if (fchmod(fd, 0600) < 0 || ftruncate(fd, PAGE_SIZE_BYTES) < 0 ||
+                        fallocate(fd, 0, 0, PAGE_SIZE_BYTES) < 0)
                 return -errno;
         if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
                 return -errno;
@@ -97,11 +99,11 @@ static int page_new(struct effects *e, struct page_set *set, struct page **ret)
         p->fd = TAKE_FD(readable);
         p->map = map;
         SLIST_INIT(&p->free);
-        *page_header(p) = (struct state_page_header) {
-                .magic = STATE_PAGE_MAGIC,
-                .version = STATE_PAGE_VERSION,
-                .n_slots = PAGE_SLOTS,
-                .epoch = e->epoch,
+        *page_header(p) = (struct state_page_header){
+                        .magic = STATE_PAGE_MAGIC,
+                        .version = STATE_PAGE_VERSION,
+                        .n_slots = PAGE_SLOTS,
+                        .epoch = e->epoch,
         };
         TAILQ_INSERT_HEAD(&set->pages, p, pages);
         *ret = p;
@@ -224,7 +226,8 @@ void page_update(struct context *c)
         shared = slot_shared(s);
         if (shared->deadline_usec != c->deadline_usec)
                 __atomic_store_n(&shared->deadline_usec, c->deadline_usec, __ATOMIC_RELEASE);
-        __atomic_store_n(&shared->word, (shared->word & ~(uint64_t) STATE_WORD_MASK) | state_of(c), __ATOMIC_RELEASE);
+        __atomic_store_n(&shared->word, (shared->word & ~(uint64_t) STATE_WORD_MASK) | state_of(c),
+                        __ATOMIC_RELEASE);
 }
 
 void page_drop(struct effects *e, struct context *c)

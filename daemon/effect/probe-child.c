@@ -16,8 +16,9 @@
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
 
-/* Where no unit runs ctxd-probe (--embedded, --user), ctxd starts it, with one end of a socket pair as descriptor 3,
- * and starts it again when it has exited, after a while that grows for as long as it does not last. */
+/* Where no unit runs ctxd-probe (--embedded, --user), ctxd starts it, with one end of a socket pair as
+ * descriptor 3, and starts it again when it has exited, after a while that grows for as long as it does not
+ * last. */
 
 #define PROBE_SOCKET_FD 3
 #define BACKOFF_MIN_USEC 1000000
@@ -47,7 +48,7 @@ static int child_exited(sd_event_source *source, int fd, uint32_t revents, void 
 
 static int spawn(const char *program, int socket_fd, pid_t *ret)
 {
-        char *argv[] = { (char *) "ctxd-probe", (char *) "--fd=3", NULL };
+        char *argv[] = {(char *) "ctxd-probe", (char *) "--fd=3", NULL};
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attr;
         sigset_t none, all;
@@ -126,7 +127,8 @@ void probe_child_again(struct effects *e)
                 l->backoff_usec = BACKOFF_MIN_USEC;
         else if (l->backoff_usec < BACKOFF_MAX_USEC)
                 l->backoff_usec *= 2;
-        if (sd_event_add_time_relative(e->event, &l->restart_source, CLOCK_MONOTONIC, l->backoff_usec, 0, start_again, e) >= 0)
+        if (sd_event_add_time_relative(e->event, &l->restart_source, CLOCK_MONOTONIC, l->backoff_usec, 0,
+                            start_again, e) >= 0)
                 (void) sd_event_source_set_description(l->restart_source, "probe-restart");
 }
 
@@ -140,7 +142,7 @@ void probe_child_stop(struct effects *e)
                 return;
         /* The end of the socket has told it already; it holds nothing that it would have to put right. */
         (void) pidfd_signal(l->child_pidfd, SIGKILL);
-        (void) waitid(P_PIDFD, (id_t) l->child_pidfd, &(siginfo_t) {}, WEXITED);
+        (void) waitid(P_PIDFD, (id_t) l->child_pidfd, &(siginfo_t){}, WEXITED);
         close(l->child_pidfd);
         l->child_pidfd = -1;
 }

@@ -16,9 +16,10 @@
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
 
-/* The probe is told of every done context that has members, and tells what it finds. Nothing here ever waits for
- * it: what its socket does not take at once is queued, and a probe that takes nothing for a long time is given up,
- * as is one that says what it must not. Its maps and links stay (membership-bpf.c) and are offered to the next. */
+/* The probe is told of every done context that has members, and tells what it finds. Nothing here ever waits
+ * for it: what its socket does not take at once is queued, and a probe that takes nothing for a long time is
+ * given up, as is one that says what it must not. Its maps and links stay (membership-bpf.c) and are offered
+ * to the next. */
 
 #define RECORDS_AT_ONCE 256
 
@@ -138,12 +139,12 @@ static int receive(struct effects *e)
                 char space[CMSG_SPACE(PROBE_FDS * sizeof(int))];
         } control;
         union record record;
-        struct iovec iov = { &record, sizeof record };
+        struct iovec iov = {&record, sizeof record};
         struct msghdr message = {
-                .msg_iov = &iov,
-                .msg_iovlen = 1,
-                .msg_control = &control,
-                .msg_controllen = sizeof control,
+                        .msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = &control,
+                        .msg_controllen = sizeof control,
         };
         int fds[PROBE_FDS];
         size_t n_fds = 0;
@@ -218,8 +219,10 @@ static int accept_ready(sd_event_source *source, int fd, uint32_t revents, void 
         peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (peer < 0)
                 return 0;
-        if (getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0 || credentials.uid != e->link.uid) {
-                log_warning("Process %d of uid %u is not the probe", (int) credentials.pid, (unsigned) credentials.uid);
+        if (getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0 ||
+                        credentials.uid != e->link.uid) {
+                log_warning("Process %d of uid %u is not the probe", (int) credentials.pid,
+                                (unsigned) credentials.uid);
                 return 0;
         }
         if (e->link.fd >= 0) {
@@ -234,7 +237,7 @@ static int accept_ready(sd_event_source *source, int fd, uint32_t revents, void 
 static int listen_on(struct effects *e, const char *path)
 {
         _cleanup_close_ int fd = -1;
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
         int r;
 
         if (strlen(path) >= sizeof address.sun_path)
@@ -245,8 +248,10 @@ static int listen_on(struct effects *e, const char *path)
         if (fd < 0)
                 return -errno;
         (void) unlink(path);
-        /* Only our group gets as far as being asked who it is: the probe, which is root but may not overrule modes. */
-        if (bind(fd, (struct sockaddr *) &address, sizeof address) < 0 || chmod(path, 0660) < 0 || listen(fd, 4) < 0)
+        /* Only our group gets as far as being asked who it is: the probe, which is root but may not overrule
+         * modes. */
+        if (bind(fd, (struct sockaddr *) &address, sizeof address) < 0 || chmod(path, 0660) < 0 ||
+                        listen(fd, 4) < 0)
                 return -errno;
         r = sd_event_add_io(e->event, &e->link.listen_source, fd, EPOLLIN, accept_ready, e);
         if (r < 0)
@@ -291,8 +296,9 @@ void probe_link_wait(struct effects *e, uint64_t timeout_usec)
 {
         uint64_t now_usec = now_boottime_usec(), end_usec = now_usec + timeout_usec;
 
-        for (; e->link.fd >= 0 && !e->link.said_hello && now_usec < end_usec; now_usec = now_boottime_usec()) {
-                struct pollfd p = { .fd = e->link.fd, .events = POLLIN };
+        for (; e->link.fd >= 0 && !e->link.said_hello && now_usec < end_usec;
+                        now_usec = now_boottime_usec()) {
+                struct pollfd p = {.fd = e->link.fd, .events = POLLIN};
 
                 if (poll(&p, 1, (int) ((end_usec - now_usec) / 1000 + 1)) > 0)
                         receive_all(e);

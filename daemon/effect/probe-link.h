@@ -13,7 +13,8 @@
 struct announcement;
 struct member_slot;
 
-/* The link to ctxd-probe (proto/probe-record.h). probe-link.c speaks; probe-child.c starts a probe of our own. */
+/* The link to ctxd-probe (proto/probe-record.h). probe-link.c speaks; probe-child.c starts a probe of our
+ * own. */
 struct probe_link {
         enum probe_mode mode;
         char *program; /* or NULL */

@@ -39,8 +39,8 @@ static int send_record(struct effects *e, const void *record, size_t size, const
                 struct cmsghdr header;
                 char space[CMSG_SPACE(PROBE_FDS * sizeof(int))];
         } control = {};
-        struct iovec iov = { (void *) record, size };
-        struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+        struct iovec iov = {(void *) record, size};
+        struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 
         if (n_fds > 0) {
                 message.msg_control = &control;
@@ -60,12 +60,12 @@ int probe_send_welcome(struct effects *e)
 {
         const int *kept = bpf_membership_fds(e->membership.bpf);
         struct probe_welcome welcome = {
-                .header = { PROBE_WELCOME, sizeof welcome },
-                .version = PROBE_PROTOCOL_VERSION,
-                .kept = kept ? PROBE_FDS : 0,
-                .backend = e->link.mode == PROBE_MODE_PROC ? PROBE_BACKEND_PROC : PROBE_BACKEND_BPF,
-                .strict = e->link.mode == PROBE_MODE_BPF,
-                .grace_usec = e->tree->default_grace_usec,
+                        .header = {PROBE_WELCOME, sizeof welcome},
+                        .version = PROBE_PROTOCOL_VERSION,
+                        .kept = kept ? PROBE_FDS : 0,
+                        .backend = e->link.mode == PROBE_MODE_PROC ? PROBE_BACKEND_PROC : PROBE_BACKEND_BPF,
+                        .strict = e->link.mode == PROBE_MODE_BPF,
+                        .grace_usec = e->tree->default_grace_usec,
         };
 
         return send_record(e, &welcome, sizeof welcome, kept, kept ? PROBE_FDS : 0);
@@ -74,8 +74,8 @@ int probe_send_welcome(struct effects *e)
 static int send_settings(struct effects *e)
 {
         struct probe_settings settings = {
-                .header = { PROBE_SETTINGS, sizeof settings },
-                .grace_usec = e->tree->default_grace_usec,
+                        .header = {PROBE_SETTINGS, sizeof settings},
+                        .grace_usec = e->tree->default_grace_usec,
         };
 
         return send_record(e, &settings, sizeof settings, NULL, 0);
@@ -83,7 +83,7 @@ static int send_settings(struct effects *e)
 
 static int send_forget(struct effects *e, uint64_t context_id)
 {
-        struct probe_forget forget = { { PROBE_FORGET, sizeof forget }, context_id };
+        struct probe_forget forget = {{PROBE_FORGET, sizeof forget}, context_id};
 
         return send_record(e, &forget, sizeof forget, NULL, 0);
 }
@@ -99,7 +99,7 @@ static int send_watch(struct effects *e, uint64_t context_id)
                 return 0; /* it has gone meanwhile */
         c = slot->context;
         memset(&w, 0, sizeof w);
-        w.header = (struct probe_header) { PROBE_WATCH, sizeof w };
+        w.header = (struct probe_header){PROBE_WATCH, sizeof w};
         w.context_id = c->id;
         w.slot = e->membership.backend == &membership_bpf ? slot->number : 0;
         w.state = c->state;

@@ -57,8 +57,8 @@ int proc_stat_parse(const char *text, struct proc_stat *ret)
         if (!open_ || !close_ || close_ < open_)
                 return -EBADMSG;
         if (sscanf(close_ + 1,
-                            " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &state,
-                            &ppid, &start) != 3)
+                            " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+                            &state, &ppid, &start) != 3)
                 return -EBADMSG;
         n = (size_t) (close_ - open_ - 1);
         if (n >= sizeof s.comm)
@@ -111,7 +111,7 @@ int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid)
 
 bool proc_handles_signal(pid_t pid, int signal)
 {
-        static const char *const fields[] = { "\nSigBlk:", "\nSigCgt:" };
+        static const char *const fields[] = {"\nSigBlk:", "\nSigCgt:"};
         char path[64], text[4096];
         unsigned long long set;
 
@@ -150,7 +150,7 @@ int proc_pidfd_to_pid(int pidfd, pid_t *ret)
 
 bool proc_pidfd_exited(int pidfd)
 {
-        struct pollfd p = { .fd = pidfd, .events = POLLIN };
+        struct pollfd p = {.fd = pidfd, .events = POLLIN};
 
         return poll(&p, 1, 0) > 0;
 }

@@ -5,8 +5,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What /proc says of a process. All of it is a look at one instant: who needs it to be of one process for certain
- * holds a pidfd meanwhile and compares the start time. */
+/* What /proc says of a process. All of it is a look at one instant: who needs it to be of one process for
+ * certain holds a pidfd meanwhile and compares the start time. */
 
 #define PROC_COMM_SIZE 16
 
@@ -27,7 +27,8 @@ int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid);
 /* Could it do something of its own on that signal: is it caught, or blocked for whoever waits for it? */
 bool proc_handles_signal(pid_t pid, int signal);
 
-/* The process that a pidfd stands for, in the caller's numbering. -EBADF: no pidfd; -ESRCH: reaped, or elsewhere. */
+/* The process that a pidfd stands for, in the caller's numbering. -EBADF: no pidfd; -ESRCH: reaped, or
+ * elsewhere. */
 int proc_pidfd_to_pid(int pidfd, pid_t *ret);
 
 /* The process has exited; its zombie may still be there. pidfd must be known to be one. */

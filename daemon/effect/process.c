@@ -10,8 +10,8 @@
 #include "daemon/util/cleanup.h"
 #include "daemon/util/log.h"
 
-/* A process is its pid and its start time: with a pidfd that was alive after both had been read they are of one
- * process. Asking again for the same one gives the same object. */
+/* A process is its pid and its start time: with a pidfd that was alive after both had been read they are of
+ * one process. Asking again for the same one gives the same object. */
 
 static int process_exited(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
@@ -89,7 +89,8 @@ int process_acquire(struct effects *e, int pidfd, struct process **ret)
         pid_t pid;
         int r;
 
-        r = proc_pidfd_to_pid(pidfd, &pid); /* before anything else that a hostile descriptor could make block */
+        r = proc_pidfd_to_pid(
+                        pidfd, &pid); /* before anything else that a hostile descriptor could make block */
         if (r < 0)
                 return r == -EBADF ? -EINVAL : r;
         fd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
@@ -110,7 +111,9 @@ int process_acquire_start(struct effects *e, pid_t pid, uint64_t start_ticks, st
                 return -ESRCH;
         fd = pidfd_open_process(pid);
         if (fd < 0)
-                return fd == -EINVAL || fd == -ENOENT ? -ESRCH : fd; /* a thread's, as older and newer kernels say it */
+                return fd == -EINVAL || fd == -ENOENT
+                                       ? -ESRCH
+                                       : fd; /* a thread's, as older and newer kernels say it */
         r = process_new(e, fd, pid, start_ticks, ret);
         if (r >= 0)
                 TAKE_FD(fd);
@@ -124,7 +127,8 @@ int process_acquire_pid(struct effects *e, pid_t pid, struct process **ret)
 
 int process_acquire_member(struct effects *e, const struct member_process *member, struct process **ret)
 {
-        return process_acquire_start(e, (pid_t) member->pid, proc_nsec_to_ticks(member->start_usec * 1000), ret);
+        return process_acquire_start(
+                        e, (pid_t) member->pid, proc_nsec_to_ticks(member->start_usec * 1000), ret);
 }
 
 struct process *process_ref(struct process *p)

@@ -7,8 +7,8 @@
 
 #include "daemon/effect/ring.h"
 
-/* The layout is the kernel's interface: a page with the consumer's position, one with the producer's, and the data,
- * mapped twice in a row so that no record is ever cut. */
+/* The layout is the kernel's interface: a page with the consumer's position, one with the producer's, and the
+ * data, mapped twice in a row so that no record is ever cut. */
 
 int ring_init(struct ring *ring, int map, size_t size)
 {
@@ -25,7 +25,7 @@ int ring_init(struct ring *ring, int map, size_t size)
                 munmap(consumer, page);
                 return r;
         }
-        *ring = (struct ring) { consumer, producer, size, page };
+        *ring = (struct ring){consumer, producer, size, page};
         return 0;
 }
 
@@ -38,7 +38,8 @@ void ring_deinit(struct ring *ring)
         memset(ring, 0, sizeof *ring);
 }
 
-unsigned ring_consume(struct ring *ring, unsigned max, void (*cb)(void *userdata, const void *data, size_t size), void *userdata)
+unsigned ring_consume(struct ring *ring, unsigned max,
+                void (*cb)(void *userdata, const void *data, size_t size), void *userdata)
 {
         unsigned long *consumed_at = ring->consumer, *produced_at = ring->producer;
         const uint8_t *data = (const uint8_t *) ring->producer + ring->page;

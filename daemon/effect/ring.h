@@ -16,4 +16,5 @@ int ring_init(struct ring *ring, int map, size_t size);
 void ring_deinit(struct ring *ring);
 
 /* Calls cb for each record, at most max of them; returns how many. */
-unsigned ring_consume(struct ring *ring, unsigned max, void (*cb)(void *userdata, const void *data, size_t size), void *userdata);
+unsigned ring_consume(struct ring *ring, unsigned max,
+                void (*cb)(void *userdata, const void *data, size_t size), void *userdata);

@@ -13,17 +13,18 @@
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
 
-/* Signals to the members of done contexts (law 32), in passes over all members, until a pass finds nobody new.
+/* Signals to the members of done contexts (law 32), in passes over all members, until a pass finds nobody
+ * new.
  *
- * Each process gets its signal once. A child that was born while a pass ran is found by the next one; but a child
- * whose parent had been signalled before it was born, and could do something about that, is part of the parent's
- * cleaning up: it is left alone, and only killed when the time for that has come. (A fork that was under way when its
- * parent got the signal cannot be told from one that cleans up. It matters only where the parent catches the signal:
- * one that does not is dead, and its children are nobody's cleaning up.)
+ * Each process gets its signal once. A child that was born while a pass ran is found by the next one; but a
+ * child whose parent had been signalled before it was born, and could do something about that, is part of the
+ * parent's cleaning up: it is left alone, and only killed when the time for that has come. (A fork that was
+ * under way when its parent got the signal cannot be told from one that cleans up. It matters only where the
+ * parent catches the signal: one that does not is dead, and its children are nobody's cleaning up.)
  *
- * Before every signal a pidfd is opened, and through it the start time is seen to be the member's, and all of its
- * uids to be those of the one who attached it, so that no program that has changed its uid is ever signalled with
- * the daemon's rights. */
+ * Before every signal a pidfd is opened, and through it the start time is seen to be the member's, and all of
+ * its uids to be those of the one who attached it, so that no program that has changed its uid is ever
+ * signalled with the daemon's rights. */
 
 #define PASSES_AT_ONCE 8
 #define PASS_LATER_USEC 20000
@@ -87,7 +88,8 @@ static struct signalled *signalled_new(struct effects *e, const struct member_re
 }
 
 /* *ret_when_nsec: since when its children are its cleaning up, UINT64_MAX if it can do none. */
-static int send_checked(const struct member_record *record, const struct policy *policy, int signal_number, uint64_t *ret_when_nsec)
+static int send_checked(const struct member_record *record, const struct policy *policy, int signal_number,
+                uint64_t *ret_when_nsec)
 {
         uint64_t when_nsec = UINT64_MAX;
         _cleanup_close_ int pidfd = -1;
@@ -115,7 +117,8 @@ static int send_checked(const struct member_record *record, const struct policy 
                 return r;
         *ret_when_nsec = when_nsec;
         /* A stopped one would only notice once somebody lets it run on. */
-        if (stat.state == 'T' && signal_number != SIGKILL && signal_number != SIGCONT && signal_number != SIGSTOP)
+        if (stat.state == 'T' && signal_number != SIGKILL && signal_number != SIGCONT &&
+                        signal_number != SIGSTOP)
                 (void) pidfd_signal(pidfd, SIGCONT);
         return 0;
 }
@@ -123,7 +126,7 @@ static int send_checked(const struct member_record *record, const struct policy 
 static bool kill_is_due(const struct context *c, const struct policy *policy, uint64_t now_usec)
 {
         return policy->kill_after_usec != CTXD_USEC_INFINITY && now_usec >= c->done_usec &&
-                        now_usec - c->done_usec >= policy->kill_after_usec;
+               now_usec - c->done_usec >= policy->kill_after_usec;
 }
 
 static int visit(void *userdata, const struct member_record *record)
@@ -237,7 +240,7 @@ static bool run_passes(struct effects *e)
         static uint64_t last_pass;
 
         for (unsigned i = 0; i < PASSES_AT_ONCE; i++) {
-                struct pass pass = { .effects = e, .number = ++last_pass, .now_usec = now_boottime_usec() };
+                struct pass pass = {.effects = e, .number = ++last_pass, .now_usec = now_boottime_usec()};
                 int r;
 
                 if (!prepare(e))
@@ -291,7 +294,8 @@ void signals_later(struct effects *e)
                 (void) sd_event_source_set_enabled(m->pass, SD_EVENT_ONESHOT);
                 return;
         }
-        if (sd_event_add_time_relative(e->event, &m->pass, CLOCK_MONOTONIC, PASS_LATER_USEC, 1000, pass_run, e) >= 0)
+        if (sd_event_add_time_relative(
+                            e->event, &m->pass, CLOCK_MONOTONIC, PASS_LATER_USEC, 1000, pass_run, e) >= 0)
                 (void) sd_event_source_set_description(m->pass, "signals");
 }
 

@@ -15,13 +15,13 @@
 
 /* Members as the kernel knows them, with the real ctxd-probe ($CTXD_PROBE). */
 
-static const struct policy quiet = { .signal = 0, .kill_after_usec = CTXD_USEC_INFINITY };
-static const struct policy term = { .signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY };
-static const struct policy kill_at_once = { .signal = SIGTERM, .kill_after_usec = 0 };
+static const struct policy quiet = {.signal = 0, .kill_after_usec = CTXD_USEC_INFINITY};
+static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
+static const struct policy kill_at_once = {.signal = SIGTERM, .kill_after_usec = 0};
 
 static void start_probe(void)
 {
-        struct effects_options options = { .probe = PROBE_MODE_BPF, .probe_program = getenv("CTXD_PROBE") };
+        struct effects_options options = {.probe = PROBE_MODE_BPF, .probe_program = getenv("CTXD_PROBE")};
 
         ck_assert_int_ge(effects_start(world.effects, &options), 0);
 }
@@ -30,7 +30,8 @@ static void world_start_bpf(void)
 {
         world_start();
         start_probe();
-        ck_assert_msg(strcmp(membership_backend(world.effects), "bpf") == 0, "%s", probe_reason(world.effects));
+        ck_assert_msg(strcmp(membership_backend(world.effects), "bpf") == 0, "%s",
+                        probe_reason(world.effects));
 }
 
 static int attach_by(struct context *c, struct child *child, const struct policy *policy)
@@ -50,7 +51,8 @@ static bool is_busy(void *userdata)
         return ((struct context *) userdata)->busy;
 }
 
-/* Forks one for each 'f' it is told, a daemon for 'd', a thread for 't'. Each of them answers, and counts SIGTERM. */
+/* Forks one for each 'f' it is told, a daemon for 'd', a thread for 't'. Each of them answers, and counts
+ * SIGTERM. */
 static void *thread_body(void *userdata)
 {
         child_ready(*(int *) userdata);
@@ -61,7 +63,7 @@ static void *thread_body(void *userdata)
 
 static void body_breeder(int in, int out)
 {
-        struct sigaction ignore = { .sa_handler = SIG_IGN, .sa_flags = SA_RESTART };
+        struct sigaction ignore = {.sa_handler = SIG_IGN, .sa_flags = SA_RESTART};
         pthread_t thread;
         char byte;
 
@@ -186,7 +188,7 @@ END_TEST
 
 START_TEST(killed_after)
 {
-        static const struct policy policy = { .signal = SIGTERM, .kill_after_usec = 50000 };
+        static const struct policy policy = {.signal = SIGTERM, .kill_after_usec = 50000};
         struct child *c = child_start(body_breeder);
         struct context *a = make("a");
         uint64_t done;
@@ -204,8 +206,8 @@ START_TEST(killed_after)
 }
 END_TEST
 
-/* Eight relays, in which each process hands over to its child and exits: nobody in it lives for long, the whole for
- * ten seconds at most. */
+/* Eight relays, in which each process hands over to its child and exits: nobody in it lives for long, the
+ * whole for ten seconds at most. */
 static void relay(uint64_t end_usec)
 {
         while (now_boottime_usec() < end_usec) {
@@ -237,8 +239,9 @@ static void body_relays(int in, int out)
 START_TEST(relays_are_ended)
 {
         static const struct policy terms[] = {
-                { .signal = SIGTERM, .kill_after_usec = 0 },
-                { .signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY }, /* which ends those that are told */
+                        {.signal = SIGTERM, .kill_after_usec = 0},
+                        {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY}, /* which ends those that
+                                                                                       are told */
         };
 
         relays_signal = _i == 0 ? SIGTERM : SIGUSR1;
@@ -293,7 +296,7 @@ static int cleanup_out;
 static void clean_up(int signal_number)
 {
         if (fork() == 0) {
-                struct sigaction action = { .sa_handler = SIG_DFL };
+                struct sigaction action = {.sa_handler = SIG_DFL};
                 sigset_t none;
 
                 sigaction(SIGTERM, &action, NULL); /* a signal would end it */
@@ -308,7 +311,7 @@ static void clean_up(int signal_number)
 
 static void body_tidy(int in, int out)
 {
-        struct sigaction action = { .sa_handler = clean_up };
+        struct sigaction action = {.sa_handler = clean_up};
 
         cleanup_out = out;
         sigaction(SIGTERM, &action, NULL);
@@ -317,7 +320,7 @@ static void body_tidy(int in, int out)
 
 START_TEST(what_cleans_up_is_let_be_until_the_kill)
 {
-        static const struct policy policy = { .signal = SIGTERM, .kill_after_usec = 1500000 };
+        static const struct policy policy = {.signal = SIGTERM, .kill_after_usec = 1500000};
         struct child *c = child_start(body_tidy);
         struct context *a = make("a");
 
@@ -383,7 +386,7 @@ static void body_nobody(int in, int out)
 
 START_TEST(only_whom_the_one_who_attached_might_signal)
 {
-        static const struct policy by_user = { .signal = SIGTERM, .kill_after_usec = 30000, .uid = 65534 };
+        static const struct policy by_user = {.signal = SIGTERM, .kill_after_usec = 30000, .uid = 65534};
         struct child *root = child_start(child_count), *same = child_start(body_nobody);
         struct child *changed = child_start(body_setuid);
         struct context *a = make("a");
@@ -532,7 +535,7 @@ static int look_at(void *userdata, struct context *c, const struct leak *leak)
 START_TEST(a_leak_is_reported_and_resolved)
 {
         struct child *c = child_start(body_breeder); /* blocks in a read */
-        struct wanted wanted = { .context = make("a"), .pid = c->pid };
+        struct wanted wanted = {.context = make("a"), .pid = c->pid};
 
         wanted.context->grace_usec = 200000;
         attach(wanted.context, c, &term); /* which it ignores */
@@ -551,7 +554,7 @@ END_TEST
 /* Why there can be no BPF here, or NULL. */
 static const char *missing(void)
 {
-        struct effects_options options = { .probe = PROBE_MODE_BPF, .probe_program = getenv("CTXD_PROBE") };
+        struct effects_options options = {.probe = PROBE_MODE_BPF, .probe_program = getenv("CTXD_PROBE")};
         static const struct effects_sink sink = {};
         static char reason[512] = "out of memory";
         struct effects *e = NULL;

@@ -31,7 +31,7 @@ static int get(struct process *p, struct context *c)
 START_TEST(law_5_all_below_are_readable)
 {
         struct process *p = self();
-        struct context *c[3] = { make("a"), make("a/b"), make("a/b/c") };
+        struct context *c[3] = {make("a"), make("a/b"), make("a/b/c")};
         struct context *other = make("b");
         int fds[3], other_fd;
 

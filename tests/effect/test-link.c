@@ -19,11 +19,11 @@
 /* The link, with the test itself as the probe: what it says right, and what it says wrong. */
 
 static char directory[] = "/tmp/ctxd-test-XXXXXX", socket_path[64];
-static const struct policy quiet = { .signal = 0, .kill_after_usec = CTXD_USEC_INFINITY };
+static const struct policy quiet = {.signal = 0, .kill_after_usec = CTXD_USEC_INFINITY};
 
 static void start(uid_t uid, enum probe_mode mode)
 {
-        struct effects_options options = { .probe = mode, .probe_uid = uid };
+        struct effects_options options = {.probe = mode, .probe_uid = uid};
 
         world_start();
         strcpy(directory + strlen(directory) - 6, "XXXXXX");
@@ -47,7 +47,7 @@ static void link_stop(void)
 
 static int connect_probe(void)
 {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
         int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
         strcpy(address.sun_path, socket_path);
@@ -87,12 +87,12 @@ static bool says_on(void *userdata)
 
 static struct probe_hello hello_proc(void)
 {
-        return (struct probe_hello) {
-                .header = { PROBE_HELLO, sizeof(struct probe_hello) },
-                .version = PROBE_PROTOCOL_VERSION,
-                .backend = PROBE_BACKEND_PROC,
-                .pid = (uint32_t) getpid(),
-                .reason = "no BPF in a test",
+        return (struct probe_hello){
+                        .header = {PROBE_HELLO, sizeof(struct probe_hello)},
+                        .version = PROBE_PROTOCOL_VERSION,
+                        .backend = PROBE_BACKEND_PROC,
+                        .pid = (uint32_t) getpid(),
+                        .reason = "no BPF in a test",
         };
 }
 
@@ -139,7 +139,9 @@ START_TEST(watch_and_forget)
         int fd = greet();
 
         c = member("a", &child);
-        ck_assert_int_eq(tree_cancel(world.tree, now_boottime_usec(), c, cause_new(71, "enough", 5, 4711, "who"), &n, &refused), 1);
+        ck_assert_int_eq(tree_cancel(world.tree, now_boottime_usec(), c,
+                                         cause_new(71, "enough", 5, 4711, "who"), &n, &refused),
+                        1);
         effects_drain(world.effects);
         ck_assert_uint_eq(take(fd, &watch, sizeof watch), sizeof watch);
         ck_assert_uint_eq(watch.header.type, PROBE_WATCH);
@@ -211,17 +213,17 @@ static int count(void *userdata, struct context *c, const struct leak *leak)
 static struct probe_leak leak_of(const struct context *c, uint64_t id)
 {
         struct probe_leak leak = {
-                .header = { PROBE_LEAK, sizeof leak },
-                .leak_id = id,
-                .context_id = c->id,
-                .kind = PROBE_LEAK_BLOCKED,
-                .backend = PROBE_BACKEND_PROC,
-                .pid = 17,
-                .tid = 18,
-                .count = 1,
-                .syscall_text = "read(7)",
-                .waits_on = "pipe:[1]",
-                .stack = "main",
+                        .header = {PROBE_LEAK, sizeof leak},
+                        .leak_id = id,
+                        .context_id = c->id,
+                        .kind = PROBE_LEAK_BLOCKED,
+                        .backend = PROBE_BACKEND_PROC,
+                        .pid = 17,
+                        .tid = 18,
+                        .count = 1,
+                        .syscall_text = "read(7)",
+                        .waits_on = "pipe:[1]",
+                        .stack = "main",
         };
 
         return leak;
@@ -229,8 +231,8 @@ static struct probe_leak leak_of(const struct context *c, uint64_t id)
 
 START_TEST(leaks)
 {
-        struct probe_resolved resolved = { { PROBE_RESOLVED, sizeof resolved }, 1, 0, 1000 };
-        struct probe_swept swept = { { PROBE_SWEPT, sizeof swept }, 4711, 1, 1, 1 };
+        struct probe_resolved resolved = {{PROBE_RESOLVED, sizeof resolved}, 1, 0, 1000};
+        struct probe_swept swept = {{PROBE_SWEPT, sizeof swept}, 4711, 1, 1, 1};
         struct context *c, *elsewhere = make("b");
         struct probe_leak leak;
         struct child *child;
@@ -323,7 +325,7 @@ START_TEST(leaks_are_bounded)
 
         cancel(c);
         for (unsigned i = 0; i < 200; i++) {
-                struct pollfd p = { .fd = fd, .events = POLLOUT };
+                struct pollfd p = {.fd = fd, .events = POLLOUT};
 
                 leak = leak_of(c, i + 1);
                 leak.tid = i;
@@ -365,18 +367,18 @@ static void give_with_fds(int fd, void *record, size_t size, unsigned n)
                 struct cmsghdr header;
                 char space[CMSG_SPACE(sizeof(int) * PROBE_FDS)];
         } control = {};
-        struct iovec iov = { record, size };
+        struct iovec iov = {record, size};
         struct msghdr m = {
-                .msg_iov = &iov,
-                .msg_iovlen = 1,
-                .msg_control = &control,
-                .msg_controllen = CMSG_SPACE(sizeof(int) * n),
+                        .msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = &control,
+                        .msg_controllen = CMSG_SPACE(sizeof(int) * n),
         };
         int event = eventfd(0, EFD_CLOEXEC), fds[PROBE_FDS];
 
         for (unsigned i = 0; i < n; i++)
                 fds[i] = event;
-        control.header = (struct cmsghdr) { CMSG_LEN(sizeof(int) * n), SOL_SOCKET, SCM_RIGHTS };
+        control.header = (struct cmsghdr){CMSG_LEN(sizeof(int) * n), SOL_SOCKET, SCM_RIGHTS};
         memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * n);
         ck_assert_int_eq(sendmsg(fd, &m, 0), (ssize_t) size);
         close(event);
@@ -395,8 +397,8 @@ START_TEST(whoever_breaks_the_protocol_is_dropped)
 {
         static char big[16384];
         struct probe_hello hello = hello_proc();
-        struct probe_watch watch = { .header = { PROBE_WATCH, sizeof watch } };
-        struct probe_header header = { PROBE_SWEPT, 4 };
+        struct probe_watch watch = {.header = {PROBE_WATCH, sizeof watch}};
+        struct probe_header header = {PROBE_SWEPT, 4};
         struct probe_welcome welcome;
         struct context *c = make("a");
         struct probe_leak leak = leak_of(c, 1);
@@ -469,7 +471,7 @@ START_TEST(whoever_breaks_the_protocol_is_dropped)
         ck_assert_str_ne(probe_reason(world.effects), "");
         close(fd);
         ck_assert_uint_eq(count_fds(), fds); /* what it sent was closed */
-        close(greet()); /* and another one is welcome */
+        close(greet());                      /* and another one is welcome */
 }
 END_TEST
 
@@ -505,14 +507,17 @@ START_TEST(a_probe_that_does_not_read_makes_nothing_later)
         char path[16];
         int fd = greet();
 
-        /* Far more than the socket takes, and nobody reads: one process goes from context to context, each done when it leaves: 299 WATCH and FORGET, and a WATCH. */
+        /* Far more than the socket takes, and nobody reads: one process goes from context to context, each
+         * done when it leaves: 299 WATCH and FORGET, and a WATCH. */
         for (unsigned i = 0; i < CONTEXTS; i++) {
                 snprintf(path, sizeof path, "a%u", i);
                 list[i] = make(path);
         }
         before = now_boottime_usec();
         for (unsigned i = 0; i < CONTEXTS; i++) {
-                ck_assert_int_eq(membership_attach(world.effects, list[i], child->pidfd, &quiet, leave, NULL, &refused), 0);
+                ck_assert_int_eq(membership_attach(world.effects, list[i], child->pidfd, &quiet, leave, NULL,
+                                                 &refused),
+                                0);
                 cancel(list[i]);
         }
         ck_assert_uint_lt(now_boottime_usec() - before, 10000000);
@@ -551,7 +556,9 @@ END_TEST
 
 START_TEST(switched_off)
 {
-        struct effects_options options = { .probe = PROBE_MODE_OFF, .probe_socket = "/nonexistent/x", .probe_program = "/nonexistent/y" };
+        struct effects_options options = {.probe = PROBE_MODE_OFF,
+                        .probe_socket = "/nonexistent/x",
+                        .probe_program = "/nonexistent/y"};
 
         world_start();
         ck_assert_int_eq(effects_start(world.effects, &options), 0);
@@ -563,13 +570,14 @@ END_TEST
 
 START_TEST(a_program_that_is_no_probe)
 {
-        static const char *const programs[] = { "/nonexistent/ctxd-probe", "/bin/true", "/bin/false" };
-        struct effects_options options = { .probe = PROBE_MODE_AUTO, .probe_program = programs[_i] };
+        static const char *const programs[] = {"/nonexistent/ctxd-probe", "/bin/true", "/bin/false"};
+        struct effects_options options = {.probe = PROBE_MODE_AUTO, .probe_program = programs[_i]};
         uint64_t before = now_boottime_usec();
 
         world_start();
         ck_assert_int_eq(effects_start(world.effects, &options), 0);
-        ck_assert_uint_lt(now_boottime_usec() - before, 5000000); /* it does not wait for what will not come */
+        ck_assert_uint_lt(
+                        now_boottime_usec() - before, 5000000); /* it does not wait for what will not come */
         ck_assert_str_eq(probe_backend(world.effects), "off");
         run_for(50000);
         ck_assert_str_ne(probe_reason(world.effects), "");

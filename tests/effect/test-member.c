@@ -13,8 +13,8 @@
 
 /* Members as the direct backend knows them: no probe is started here. */
 
-static const struct policy quiet = { .signal = 0, .kill_after_usec = CTXD_USEC_INFINITY };
-static const struct policy term = { .signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY };
+static const struct policy quiet = {.signal = 0, .kill_after_usec = CTXD_USEC_INFINITY};
+static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
 
 static int attach_by(struct context *c, struct child *child, const struct policy *policy)
 {
@@ -87,7 +87,8 @@ START_TEST(attach_is_refused)
         ck_assert_int_eq(attach_by(c, gone, &quiet), -ESRCH);
         ck_assert_int_eq(membership_attach(world.effects, c, 0, &quiet, NULL, NULL, &refused), -EINVAL);
         cancel(c);
-        ck_assert_int_eq(membership_attach(world.effects, c, child->pidfd, &quiet, NULL, NULL, &refused), -EALREADY);
+        ck_assert_int_eq(membership_attach(world.effects, c, child->pidfd, &quiet, NULL, NULL, &refused),
+                        -EALREADY);
         ck_assert_int_eq(refused.reason, REFUSED_DONE);
 }
 END_TEST
@@ -114,7 +115,9 @@ START_TEST(law_30_nobody_leaves_by_attaching_elsewhere)
         attach(below, child, &quiet);
         ck_assert_ptr_eq(membership_of(world.effects, p), below);
         ck_assert_int_eq(attach_by(a, child, &quiet), -EACCES);
-        ck_assert_int_eq(membership_attach(world.effects, other, child->pidfd, &quiet, answer, &asked, &refused), 0);
+        ck_assert_int_eq(membership_attach(world.effects, other, child->pidfd, &quiet, answer, &asked,
+                                         &refused),
+                        0);
         ck_assert_uint_eq(asked, below->id);
         ck_assert_ptr_eq(membership_of(world.effects, p), other);
         ck_assert_uint_eq(cancel(a), 0);
@@ -159,7 +162,7 @@ END_TEST
 
 START_TEST(killed_after)
 {
-        static const struct policy policy = { .signal = SIGTERM, .kill_after_usec = 50000 };
+        static const struct policy policy = {.signal = SIGTERM, .kill_after_usec = 50000};
         struct child *child = child_start(child_count);
         struct context *c = make("a");
         uint64_t done;
@@ -207,7 +210,7 @@ static void body_setuid(int in, int out)
 
 START_TEST(only_whom_the_one_who_attached_might_signal)
 {
-        static const struct policy by_user = { .signal = SIGTERM, .kill_after_usec = 30000, .uid = 65534 };
+        static const struct policy by_user = {.signal = SIGTERM, .kill_after_usec = 30000, .uid = 65534};
         struct child *root, *same, *changed;
         struct context *c = make("a");
 
@@ -231,14 +234,16 @@ END_TEST
 
 START_TEST(quota_of_members)
 {
-        struct child *child[3] = { child_start(child_sleep), child_start(child_sleep), child_start(child_sleep) };
+        struct child *child[3] = {
+                        child_start(child_sleep), child_start(child_sleep), child_start(child_sleep)};
         struct context *c = make("a");
         struct refused refused = {};
 
         world.tree->users.limit[RESOURCE_MEMBERS] = 3; /* the context's slot, and a process each */
         attach(c, child[0], &quiet);
         attach(c, child[1], &quiet);
-        ck_assert_int_eq(membership_attach(world.effects, c, child[2]->pidfd, &quiet, NULL, NULL, &refused), -EDQUOT);
+        ck_assert_int_eq(membership_attach(world.effects, c, child[2]->pidfd, &quiet, NULL, NULL, &refused),
+                        -EDQUOT);
         ck_assert_int_eq(refused.reason, REFUSED_LIMIT);
         kill(child[0]->pid, SIGKILL);
         run_until(&world.n_drained, 1);

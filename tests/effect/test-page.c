@@ -59,7 +59,8 @@ static bool reads_active(const struct view *v)
 
 START_TEST(words)
 {
-        struct context *a = make("a"), *b = make("a/b"), *d = make_with_deadline("d", now_boottime_usec() + 3600000000);
+        struct context *a = make("a"), *b = make("a/b"),
+                       *d = make_with_deadline("d", now_boottime_usec() + 3600000000);
         struct refused refused;
         struct caller caller = {};
         struct view va, vb, vd;
@@ -71,13 +72,16 @@ START_TEST(words)
         ck_assert_uint_eq(header(&va)->magic, STATE_PAGE_MAGIC);
         ck_assert_uint_eq(header(&va)->version, STATE_PAGE_VERSION);
         ck_assert_uint_ne(header(&va)->epoch, 0);
-        ck_assert_uint_eq(va.size, sizeof(struct state_page_header) + header(&va)->n_slots * sizeof(struct state_slot));
+        ck_assert_uint_eq(va.size,
+                        sizeof(struct state_page_header) + header(&va)->n_slots * sizeof(struct state_slot));
         ck_assert_uint_ne(va.offset, vb.offset);
         ck_assert_uint_eq(slot(&va)->deadline_usec, CTXD_USEC_INFINITY);
         ck_assert_uint_eq(slot(&vd)->deadline_usec, d->deadline_usec);
         ck_assert(reads_active(&va) && reads_active(&vb) && reads_active(&vd));
 
-        ck_assert_int_eq(tree_extend(world.tree, now_boottime_usec(), &caller, d, d->deadline_usec + 1000000, &refused), 0);
+        ck_assert_int_eq(tree_extend(world.tree, now_boottime_usec(), &caller, d, d->deadline_usec + 1000000,
+                                         &refused),
+                        0);
         effects_drain(world.effects);
         ck_assert_uint_eq(slot(&vd)->deadline_usec, d->deadline_usec);
 
@@ -173,7 +177,8 @@ END_TEST
 
 START_TEST(one_set_for_each_uid)
 {
-        struct view a = look(make_for(1001, "~/a")), b = look(make_for(1002, "~/a")), c = look(make_for(1001, "~/b"));
+        struct view a = look(make_for(1001, "~/a")), b = look(make_for(1002, "~/a")),
+                    c = look(make_for(1001, "~/b"));
         struct stat sa, sb, sc;
 
         ck_assert_int_eq(fstat(a.fd, &sa), 0);

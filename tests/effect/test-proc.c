@@ -16,8 +16,9 @@
 
 START_TEST(stat_with_a_hostile_command)
 {
-        static const char rest[] = " S 17 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 123456 1000 10 18446744073709551615";
-        static const char *const commands[] = { "x", "a b", ") R 1 (", "((", "))", "", ") Z 1 1\n" };
+        static const char rest[] =
+                        " S 17 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 123456 1000 10 18446744073709551615";
+        static const char *const commands[] = {"x", "a b", ") R 1 (", "((", "))", "", ") Z 1 1\n"};
         struct proc_stat s;
         char text[512];
 
@@ -122,7 +123,7 @@ END_TEST
 
 START_TEST(children)
 {
-        pid_t wanted[2] = { child_start(child_sleep)->pid, child_start(child_sleep)->pid };
+        pid_t wanted[2] = {child_start(child_sleep)->pid, child_start(child_sleep)->pid};
 
         ck_assert_int_eq(proc_each_child(getpid(), collect_child, wanted), 0);
         ck_assert_int_eq(wanted[0], 0);
@@ -188,7 +189,7 @@ END_TEST
 START_TEST(member_by_start_time)
 {
         struct child *c = child_start(child_sleep);
-        struct member_process member = { .pid = (uint32_t) c->pid };
+        struct member_process member = {.pid = (uint32_t) c->pid};
         struct proc_stat s;
         struct process *p;
 

@@ -58,13 +58,13 @@ static void on_drained(void *userdata)
 }
 
 static const struct effects_sink sink = {
-        .context_new = on_new,
-        .context_done = on_done,
-        .context_removed = on_removed,
-        .leak_found = on_found,
-        .leak_resolved = on_resolved,
-        .backends_changed = on_backends,
-        .drained = on_drained,
+                .context_new = on_new,
+                .context_done = on_done,
+                .context_removed = on_removed,
+                .leak_found = on_found,
+                .leak_resolved = on_resolved,
+                .backends_changed = on_backends,
+                .drained = on_drained,
 };
 
 void world_start(void)
@@ -88,16 +88,17 @@ void world_stop(void)
 
 static struct context *create(uid_t uid, const char *path, uint64_t deadline_usec)
 {
-        struct caller caller = { .uid = uid, .gid = uid, .pid = getpid() };
+        struct caller caller = {.uid = uid, .gid = uid, .pid = getpid()};
         struct create_options options = {
-                .deadline_usec = deadline_usec,
-                .mode = CONTEXT_MODE_INHERIT,
-                .parents = true,
+                        .deadline_usec = deadline_usec,
+                        .mode = CONTEXT_MODE_INHERIT,
+                        .parents = true,
         };
         struct refused refused = {};
         struct context *c;
 
-        ck_assert_int_eq(tree_create(world.tree, now_boottime_usec(), &caller, path, &options, &c, &refused), 1);
+        ck_assert_int_eq(tree_create(world.tree, now_boottime_usec(), &caller, path, &options, &c, &refused),
+                        1);
         return c;
 }
 
@@ -154,7 +155,7 @@ static bool is_less(void *userdata)
 
 void run_until(const unsigned *value, unsigned wanted)
 {
-        run_while(is_less, &(struct wait_for) { value, wanted });
+        run_while(is_less, &(struct wait_for){value, wanted});
 }
 
 void run_for(uint64_t usec)
@@ -221,7 +222,7 @@ static void count_one(int signal_number)
 
 void child_count(int in, int out)
 {
-        struct sigaction action = { .sa_handler = count_one };
+        struct sigaction action = {.sa_handler = count_one};
 
         count_out = out;
         sigaction(SIGTERM, &action, NULL);
@@ -230,7 +231,7 @@ void child_count(int in, int out)
 
 char child_say(struct child *c)
 {
-        struct pollfd p = { .fd = c->out, .events = POLLIN };
+        struct pollfd p = {.fd = c->out, .events = POLLIN};
         char byte;
 
         return poll(&p, 1, LONG_USEC / 1000) == 1 && read(c->out, &byte, 1) == 1 ? byte : 0;
@@ -238,7 +239,7 @@ char child_say(struct child *c)
 
 bool child_silent(struct child *c)
 {
-        struct pollfd p = { .fd = c->out, .events = POLLIN };
+        struct pollfd p = {.fd = c->out, .events = POLLIN};
 
         return poll(&p, 1, 50) == 0;
 }
@@ -290,7 +291,7 @@ void child_reap_all(void)
 
 bool is_readable(int fd)
 {
-        struct pollfd p = { .fd = fd, .events = POLLIN };
+        struct pollfd p = {.fd = fd, .events = POLLIN};
 
         return poll(&p, 1, 0) == 1 && (p.revents & POLLIN);
 }

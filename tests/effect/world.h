@@ -34,8 +34,8 @@ void run_until(const unsigned *value, unsigned wanted);
 void run_while(bool (*pending)(void *userdata), void *userdata);
 void run_for(uint64_t usec); /* for what must not happen: proves little, costs little */
 
-/* Children of the test. Each says that it is ready before child_start() returns, and is killed and reaped at the end
- * of the test. */
+/* Children of the test. Each says that it is ready before child_start() returns, and is killed and reaped at
+ * the end of the test. */
 struct child {
         pid_t pid;
         int pidfd;
@@ -44,13 +44,13 @@ struct child {
 };
 
 struct child *child_start(void (*body)(int in, int out));
-void child_sleep(int in, int out);   /* until it is killed */
-void child_count(int in, int out);   /* writes 'T' for each SIGTERM, and goes on */
+void child_sleep(int in, int out); /* until it is killed */
+void child_count(int in, int out); /* writes 'T' for each SIGTERM, and goes on */
 void child_ready(int out);
-char child_say(struct child *c);     /* the next byte from it; 0: nothing for a long while, or the end */
-bool child_silent(struct child *c);  /* it has said nothing (more) */
+char child_say(struct child *c);    /* the next byte from it; 0: nothing for a long while, or the end */
+bool child_silent(struct child *c); /* it has said nothing (more) */
 void child_tell(struct child *c, char byte);
-int child_wait(struct child *c);     /* runs the loop until it has exited; its wait status */
+int child_wait(struct child *c); /* runs the loop until it has exited; its wait status */
 void child_reap_all(void);
 
 bool is_readable(int fd);
