@@ -13,6 +13,7 @@
 #include "daemon/config.h"
 #include "daemon/config-value.h"
 #include "daemon/util/cleanup.h"
+#include "daemon/util/utf8.h"
 
 #define CONFIG_FILE CTXD_SYSCONFDIR "/ctxd/ctxd.conf"
 #define CONFIG_DROPINS CTXD_SYSCONFDIR "/ctxd/ctxd.conf.d"
@@ -210,6 +211,20 @@ static int read_bytes(const char *path, char **ret, size_t *ret_size)
         return 0;
 }
 
+/* The library gives a file up that is no UTF-8. A stray byte in a comment must not cost the limits that were set. */
+static void mend(const struct reader *r, char *bytes, size_t size)
+{
+        unsigned line = 1;
+
+        for (size_t i = 0, n; i < size; i += n + 1, line++) {
+                const char *end = memchr(bytes + i, '\n', size - i);
+
+                n = (end ? (size_t) (end - bytes) : size) - i;
+                if (utf8_mend_bytes(bytes + i, n))
+                        warn(r, line, "There are bytes in this line that are no UTF-8: they are read as ?");
+        }
+}
+
 static int read_file(struct reader *r, const char *path)
 {
         _cleanup_free_ char *bytes = NULL;
@@ -220,6 +235,7 @@ static int read_file(struct reader *r, const char *path)
         k = read_bytes(path, &bytes, &size);
         if (k < 0 || size == 0)
                 return k;
+        mend(r, bytes, size);
         k = parse(r, bytes, size, 0, tell_errors);
         return k < 0 ? k : parse(r, bytes, size, INI_PARSE_IGNORE_NON_KVP, read_sections);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <check.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include "daemon/config-value.h"
+#include "daemon/util/utf8.h"
 
 static char path[] = "/tmp/ctxd-test-config-XXXXXX";
 static char said[8192];
@@ -163,6 +165,38 @@ START_TEST(hostile_bytes)
 }
 END_TEST
 
+START_TEST(stray_bytes_cost_their_line_alone)
+{
+        struct config c = load_text("# caf\xe9\nMaxContexts=9\n[Daemon]\nMaxContexts=5\nProbe=\xff\n# \xe0");
+
+        ck_assert_uint_eq(c.max_contexts, 5);
+        ck_assert_int_eq(c.probe, PROBE_MODE_AUTO);
+        ck_assert(strstr(said, "1:There are bytes"));
+        ck_assert(strstr(said, "5:There are bytes"));
+        ck_assert(strstr(said, "6:There are bytes"));
+}
+END_TEST
+
+START_TEST(utf8_is_told_from_other_bytes)
+{
+        static const struct {
+                const char *text, *mended;
+        } texts[] = {
+                        {"", ""}, {"plain", "plain"}, {"\xc2\xb5s \xe2\x82\xac \xf0\x9f\x90\xa7", "\xc2\xb5s \xe2\x82\xac \xf0\x9f\x90\xa7"},
+                        {"a\xff\xfe" "b", "a??b"}, {"\xc0\x80", "??"}, {"\xe2\x82", "??"}, {"\xed\xa0\x80", "???"},
+                        {"\xef\xbf\xbe", "???"}, {"\xf4\x90\x80\x80", "????"}, {"\x80", "?"}, {"\xc2x", "?x"},
+        };
+
+        for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+                char text[32];
+
+                strcpy(text, texts[i].text);
+                ck_assert_int_eq(utf8_mend(text), strcmp(texts[i].text, texts[i].mended) != 0);
+                ck_assert_str_eq(text, texts[i].mended);
+        }
+}
+END_TEST
+
 START_TEST(timespans)
 {
         static const struct {
@@ -204,6 +238,8 @@ int main(void)
         tcase_add_test(c, other_section_and_garbage_warn);
         tcase_add_test(c, odd_files);
         tcase_add_test(c, hostile_bytes);
+        tcase_add_test(c, stray_bytes_cost_their_line_alone);
+        tcase_add_test(c, utf8_is_told_from_other_bytes);
         tcase_add_test(c, timespans);
         suite_add_tcase(s, c);
         runner = srunner_create(s);
