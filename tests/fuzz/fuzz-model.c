@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The model alone, under a clock that the input moves. After each verb the tree is checked, and the laws are held
+ * against what was seen before: what is done stays as it is, a refusal has changed nothing, each effect comes once. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/model/tree.h"
+#include "proto/path.h"
+#include "tests/fuzz/input.h"
+
+#define STEPS_MAX 256
+#define CONTEXTS_MAX 1024
+
+/* What is known of a context, by id; it outlives the context. */
+struct seen {
+        bool done, told_new, told_done, told_drained, told_removed;
+        enum context_state state;
+        uint64_t done_usec, deadline_usec, created_usec;
+        int error;
+        char cause[64]; /* its beginning */
+};
+
+static struct {
+        struct tree *tree;
+        uint64_t now_usec;
+        struct seen seen[CONTEXTS_MAX];
+} f;
+
+/* Handles belong to effect/; the model asks only whether there is one. */
+static struct handle *const a_handle = (struct handle *) &f;
+
+static void see(const struct context *c)
+{
+        struct seen *s = &f.seen[c->id];
+        int error = 0;
+
+        REQUIRE(!s->told_removed);
+        if (s->created_usec == 0)
+                s->created_usec = c->created_usec;
+        REQUIRE(s->created_usec == c->created_usec);
+        if (!context_is_done(c)) {
+                REQUIRE(!s->done);
+                REQUIRE(context_err(c)[0] == '\0' && context_err_code(c) == 0);
+                REQUIRE(c->deadline_usec > f.now_usec);
+                return;
+        }
+        if (!s->done) {
+                s->done = true;
+                s->state = c->state;
+                s->done_usec = c->done_usec;
+                s->deadline_usec = c->deadline_usec;
+                snprintf(s->cause, sizeof s->cause, "%s", context_cause(c, &s->error));
+        }
+        REQUIRE(s->state == c->state && s->done_usec == c->done_usec && s->deadline_usec == c->deadline_usec);
+        REQUIRE(strncmp(context_cause(c, &error), s->cause, sizeof s->cause - 1) == 0 && error == s->error);
+        REQUIRE(c->done_usec <= f.now_usec && c->done_usec >= c->created_usec);
+        REQUIRE(context_err_code(c) == (c->state == CONTEXT_CANCELED ? ECANCELED : ETIMEDOUT));
+}
+
+static void check(void)
+{
+        tree_check(f.tree);
+        for (const struct context *c = f.tree->background; (c = context_next(c, f.tree->background));)
+                see(c);
+}
+
+static void settle(void)
+{
+        while (tree_settle(f.tree, f.now_usec) > 0)
+                ;
+        REQUIRE(tree_next_usec(f.tree) > f.now_usec);
+}
+
+/* As effect/ does it, only that a handle may stay for a while (one of a client that makes a write block). */
+static void drain(bool keep_handles)
+{
+        struct context *c;
+        unsigned effects;
+
+        while ((c = effect_take(f.tree, &effects))) {
+                struct seen *s = &f.seen[c->id];
+
+                REQUIRE(effects != 0 && !s->told_removed);
+                if (effects & EFFECT_NOTHING) {
+                        REQUIRE(c->forgotten && effects == EFFECT_NOTHING && !s->told_new);
+                        s->told_removed = true;
+                        continue;
+                }
+                REQUIRE(s->told_new == !(effects & EFFECT_NEW));
+                s->told_new = true;
+                if (effects & EFFECT_DONE) {
+                        REQUIRE(!s->told_done);
+                        s->told_done = true;
+                }
+                if (effects & (EFFECT_ROOT | EFFECT_DRAINED | EFFECT_KILL | EFFECT_REMOVED))
+                        REQUIRE(s->told_done);
+                if (effects & EFFECT_ROOT) /* of a cancel, or born done */
+                        REQUIRE(effects & EFFECT_DONE);
+                if (effects & EFFECT_DRAINED) {
+                        REQUIRE(!s->told_drained);
+                        s->told_drained = true;
+                }
+                if ((effects & EFFECT_DONE) && !keep_handles && !LIST_EMPTY(&c->handles)) {
+                        LIST_INIT(&c->handles);
+                        tree_handle_removed(f.tree, f.now_usec, c);
+                }
+                if (effects & EFFECT_REMOVED) {
+                        REQUIRE(c->forgotten && s->told_drained && LIST_EMPTY(&c->handles) && !c->busy);
+                        s->told_removed = true;
+                }
+        }
+        tree_collect(f.tree);
+        REQUIRE(STAILQ_EMPTY(&f.tree->forgotten));
+}
+
+/* What a refusal must leave as it was. */
+struct figures {
+        uint64_t contexts, done, released, bytes, members, handles, next_usec;
+};
+
+static struct figures measure(void)
+{
+        struct figures n = {.contexts = f.tree->n_contexts, .next_usec = tree_next_usec(f.tree)};
+
+        for (const struct context *c = f.tree->background; (c = context_next(c, f.tree->background));) {
+                n.done += context_is_done(c);
+                n.released += c->released;
+        }
+        for (const struct user *u = f.tree->users.by_uid; u; u = u->hh.next) {
+                n.bytes += u->used[RESOURCE_BYTES];
+                n.members += u->used[RESOURCE_MEMBERS];
+                n.handles += u->used[RESOURCE_HANDLES];
+        }
+        return n;
+}
+
+static void refused(const struct figures *before, int r, const struct refused *why)
+{
+        struct figures after = measure();
+
+        if (r >= 0)
+                return;
+        REQUIRE(r == -ENOMEM || why->reason >= REFUSED_INVALID);
+        REQUIRE(memchr(why->path, '\0', sizeof why->path));
+        REQUIRE(memcmp(before, &after, sizeof after) == 0);
+}
+
+static const struct caller *pick_caller(struct input *in)
+{
+        static const gid_t groups[] = {7, 1000};
+        static const struct caller callers[] = {
+                {.uid = 0, .pid = 1, .comm = "root"},
+                {.uid = 1000, .pid = 2, .comm = "first", .gid = 1000},
+                {.uid = 1001, .pid = 3, .comm = "second", .gid = 7, .gids = groups, .n_gids = 2},
+                {.uid = 33, .pid = 4, .comm = "system", .gid = 33},
+                {.uid = 1002, .pid = 5, .comm = "trusted", .gid = 1002, .privileged = true},
+        };
+
+        return &callers[input_choice(in, sizeof callers / sizeof callers[0])];
+}
+
+static struct context *pick_context(struct input *in)
+{
+        unsigned n = input_byte(in);
+        struct context *c = f.tree->background, *next;
+
+        if (n == 255)
+                return c;
+        for (n = f.tree->n_contexts > 0 ? n % f.tree->n_contexts + 1 : 0; n > 0; n--) {
+                next = context_next(c, f.tree->background);
+                if (!next)
+                        break;
+                c = next;
+        }
+        return c;
+}
+
+/* A name: below some context that is there, or of labels, or anything. */
+static char *pick_name(struct input *in, char *ret, size_t size)
+{
+        static const char *const labels[] = {"a", "b", "c", "user-1000", "user-1001", "~", "7", ""};
+        unsigned how = input_byte(in);
+        char path[CTXD_PATH_MAX + 1];
+        size_t n = 0;
+
+        if (how == 255)
+                return input_text(in, ret, size, false);
+        ret[0] = '\0';
+        if (how & 0x80) {
+                context_path(pick_context(in), path);
+                n = (size_t) snprintf(ret, size, "%s", strcmp(path, "/") == 0 ? "" : path);
+                how &= 0x7f;
+        }
+        for (unsigned i = 0; i < 1 + how % 3; i++)
+                n += (size_t) snprintf(ret + n, size - n, "%s%s", n > 0 ? "/" : "", labels[input_choice(in, 8)]);
+        if (how & 0x40)
+                snprintf(ret + n, size - n, "#%u", input_byte(in));
+        return ret;
+}
+
+static uint64_t pick_time(struct input *in)
+{
+        unsigned how = input_byte(in);
+
+        if (how < 64)
+                return UINT64_MAX;
+        if (how < 192)
+                return f.now_usec + (how - 64) * 10;
+        return input_number(in);
+}
+
+static void create(struct input *in)
+{
+        static char long_text[CTXD_DESCRIPTION_MAX + 2];
+        static const char *const keys[] = {"org.example.a", "org.example.b", "nodot", "org.example.c"};
+        const struct caller *caller = pick_caller(in);
+        char name[CTXD_PATH_MAX + 256], values[3][300], description[300];
+        struct value list[3];
+        unsigned flags = input_byte(in), more = input_byte(in);
+        struct create_options o = {
+                .deadline_usec = flags & 1 ? pick_time(in) : UINT64_MAX,
+                .parents = flags & 2,
+                .open = flags & 4,
+                .mode = flags & 8 ? (uint32_t) input_raw(in, 2) & 0777 : CONTEXT_MODE_INHERIT,
+                .has_gid = flags & 16,
+                .gid = flags & 16 ? input_byte(in) : 0,
+                .has_cause = flags & 32,
+                .cause_error = flags & 32 ? (int) input_raw(in, 1) : 0,
+                .cause_message = flags & 32 ? "too late" : NULL,
+                .grace_usec = flags & 64 ? input_number(in) : 0,
+                .values = list,
+                .n_values = more & 3,
+        };
+        struct refused why = {};
+        struct figures before;
+        struct context *c = NULL;
+        int r;
+
+        for (size_t i = 0; i < o.n_values; i++)
+                list[i] = (struct value){(char *) keys[input_choice(in, 4)], input_text(in, values[i], sizeof values[i], true)};
+        if (more & 4)
+                o.description = input_text(in, description, sizeof description, true);
+        if (more & 8) {
+                memset(long_text, 'x', sizeof long_text - 1);
+                o.cause_message = o.description = long_text;
+        }
+        pick_name(in, name, sizeof name);
+        if (f.tree->last_id + CTXD_LABELS_MAX >= CONTEXTS_MAX)
+                return;
+
+        settle();
+        before = measure();
+        r = tree_create(f.tree, f.now_usec, caller, name, &o, &c, &why);
+        refused(&before, r, &why);
+        if (r < 0)
+                return;
+        REQUIRE(c && (r == 1 || (o.open && !context_is_done(c))));
+        if (r == 1) {
+                REQUIRE(context_is_done(c) == (context_is_done(c->parent) || c->deadline_usec <= f.now_usec));
+                if ((flags & 128) && (more & 16)) {
+                        tree_check(f.tree);
+                        tree_discard(f.tree, c);
+                }
+        }
+}
+
+static void cancel(struct input *in)
+{
+        struct context *c = pick_context(in);
+        unsigned how = input_byte(in);
+        struct cause *cause = how & 1 ? cause_new(how >> 1, how & 2 ? "for a reason" : NULL, 1, 2, "somebody") : NULL;
+        struct refused why = {};
+        struct figures before;
+        uint32_t n = 12345;
+        bool was_done;
+        int r;
+
+        settle();
+        if (c->forgotten) {
+                free(cause);
+                return;
+        }
+        before = measure();
+        was_done = context_is_done(c);
+        r = tree_cancel(f.tree, f.now_usec, c, cause, &n, &why);
+        refused(&before, r, &why);
+        REQUIRE((r < 0) == context_is_background(c));
+        REQUIRE(r < 0 || r == !was_done);
+        if (r >= 0)
+                REQUIRE(context_is_done(c) && n == measure().done - before.done);
+}
+
+static void extend(struct input *in)
+{
+        const struct caller *caller = pick_caller(in);
+        struct context *c = pick_context(in);
+        uint64_t deadline_usec = pick_time(in);
+        struct refused why = {};
+        struct figures before;
+        int r;
+
+        settle();
+        if (c->forgotten)
+                return;
+        before = measure();
+        r = tree_extend(f.tree, f.now_usec, caller, c, deadline_usec, &why);
+        refused(&before, r, &why);
+        if (r >= 0)
+                REQUIRE(c->deadline_usec <= c->parent->deadline_usec && context_is_done(c) == (deadline_usec <= f.now_usec));
+}
+
+static void release(struct input *in)
+{
+        const struct caller *caller = input_byte(in) & 1 ? pick_caller(in) : NULL;
+        struct context *c = pick_context(in);
+        struct refused why = {};
+        struct figures before;
+        int r;
+
+        settle();
+        if (c->forgotten)
+                return;
+        before = measure();
+        r = tree_release(f.tree, f.now_usec, c, caller, &why);
+        refused(&before, r, &why);
+        if (r >= 0)
+                REQUIRE(c->released && context_is_done(c));
+}
+
+static void find(struct input *in)
+{
+        const struct caller *caller = pick_caller(in);
+        char name[CTXD_PATH_MAX + 256], back[CTXD_PATH_ID_MAX + 1];
+        struct context *c = NULL, *again = NULL;
+        struct refused why = {};
+        int r;
+
+        pick_name(in, name, sizeof name);
+        r = tree_find(f.tree, caller, name, &c, &why);
+        if (r < 0) {
+                REQUIRE(why.reason == REFUSED_NAME || why.reason == REFUSED_NO_SUCH);
+                return;
+        }
+        REQUIRE(c && context_may_read(f.tree, c, caller));
+        REQUIRE(tree_find(f.tree, caller, context_reference(c, back), &again, &why) >= 0 && again == c);
+}
+
+static void member(struct input *in)
+{
+        struct context *c = pick_context(in);
+        struct policy policy = {input_choice(in, 4), UINT64_MAX, input_choice(in, 3)};
+        unsigned how = input_byte(in);
+        struct refused why = {};
+        int r;
+
+        if (how & 1)
+                policy.kill_after_usec = input_number(in);
+        settle();
+        if (c->forgotten || context_is_background(c))
+                return;
+        if (c->busy && (how & 2)) {
+                tree_left(f.tree, f.now_usec, c);
+                return;
+        }
+        r = tree_policy(f.tree, c, &policy, &why);
+        REQUIRE(r < 0 || (r < c->n_policies && c->policies[r].uid == policy.uid));
+        /* One that is done gets members only by the birth of a child of one that it had. */
+        if (r >= 0 || (c->busy && context_is_done(c)))
+                tree_attached(f.tree, c, 1);
+}
+
+static void handle(struct input *in)
+{
+        struct context *c = pick_context(in);
+
+        settle();
+        if (c->forgotten || context_is_background(c))
+                return;
+        if (!LIST_EMPTY(&c->handles)) {
+                LIST_INIT(&c->handles);
+                tree_handle_removed(f.tree, f.now_usec, c);
+        } else if (!context_is_done(c)) {
+                c->handles.lh_first = a_handle;
+                tree_handle_added(f.tree, c);
+        }
+}
+
+static void configure(struct input *in)
+{
+        struct users *users = &f.tree->users;
+
+        switch (input_choice(in, 5)) {
+        case 0:
+                users->limit[RESOURCE_CONTEXTS] = input_byte(in) & 31;
+                break;
+        case 1:
+                users->limit[RESOURCE_BYTES] = (uint64_t) input_byte(in) * 4;
+                break;
+        case 2:
+                users->total_contexts_limit = input_byte(in) & 63;
+                break;
+        case 3:
+                f.tree->max_value_bytes = input_byte(in);
+                break;
+        default:
+                f.tree->retain_usec = input_number(in);
+        }
+}
+
+static void step(struct input *in)
+{
+        switch (input_choice(in, 12)) {
+        case 0:
+        case 1:
+        case 2:
+                create(in);
+                break;
+        case 3:
+                cancel(in);
+                break;
+        case 4:
+                extend(in);
+                break;
+        case 5:
+                release(in);
+                break;
+        case 6:
+                find(in);
+                break;
+        case 7:
+                member(in);
+                break;
+        case 8:
+                handle(in);
+                break;
+        case 9:
+                f.now_usec += input_raw(in, 2);
+                break;
+        case 10:
+                drain(input_byte(in) & 1);
+                break;
+        default:
+                configure(in);
+        }
+        settle();
+        check();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+        struct input in = {data, data + size};
+
+        memset(&f, 0, sizeof f);
+        f.now_usec = 1000000;
+        REQUIRE(tree_new(&f.tree) == 0);
+        f.tree->retain_usec = 1000;
+        for (unsigned i = 0; i < STEPS_MAX && !input_is_empty(&in); i++)
+                step(&in);
+        /* At the end either everything goes, or it is taken down as it stands. */
+        if (size & 1) {
+                drain(false);
+                check();
+        } else {
+                while (effect_take(f.tree, &(unsigned){0}))
+                        ;
+        }
+        f.tree = tree_free(f.tree);
+        return 0;
+}
