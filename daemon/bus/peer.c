@@ -6,6 +6,7 @@
 
 #include "daemon/bus/peer.h"
 #include "daemon/util/cleanup.h"
+#include "daemon/util/utf8.h"
 
 struct peer *peer_new(struct endpoint *e, const char *name)
 {
@@ -58,6 +59,7 @@ void peer_read_comm(struct peer *p)
                 return;
         if (fgets(p->caller.comm, sizeof p->caller.comm, f))
                 p->caller.comm[strcspn(p->caller.comm, "\n")] = '\0';
+        (void) utf8_mend(p->caller.comm);
         fclose(f);
 }
 

@@ -77,20 +77,23 @@ static int create(struct request *q, const char *path, struct create_request *re
         made = tree_create(s->tree, now, &q->peer->caller, path, &req->options, &c, &refused);
         if (made < 0)
                 return error_refused(q->error, &refused, made);
-        if (req->attach_pidfd >= 0) {
-                r = membership_attach(s->effects, c, req->attach_pidfd, &policy, request_may_leave, q,
-                                &refused);
-                if (r < 0) {
-                        if (made > 0)
-                                tree_discard(s->tree, c);
-                        return request_attach_error(q, &refused, r);
-                }
-        }
+        /* The attach comes last: what has a member cannot be taken back. */
         if (parties.owner && made > 0) {
                 r = owner_bind(s->effects, c, parties.owner);
                 if (r < 0) {
                         tree_discard(s->tree, c);
                         return error_no_such_process(q->error, "The owner has exited already");
+                }
+        }
+        if (req->attach_pidfd >= 0) {
+                r = membership_attach(s->effects, c, req->attach_pidfd, &policy, request_may_leave, q,
+                                &refused);
+                if (r < 0) {
+                        if (made > 0) {
+                                owner_unbind(c);
+                                tree_discard(s->tree, c);
+                        }
+                        return request_attach_error(q, &refused, r);
                 }
         }
 

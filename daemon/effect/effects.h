@@ -91,6 +91,7 @@ int page_get(struct effects *e, struct context *c, int *ret_fd, uint64_t *ret_of
 /* The exit of p cancels c, with the cause "owner exited", ECANCELED. Once it is set it stays: -EBUSY; -ESRCH.
  */
 int owner_bind(struct effects *e, struct context *c, struct process *p);
+void owner_unbind(struct context *c); /* if it has one */
 
 /* Members. */
 struct member_process {

@@ -118,7 +118,6 @@ void page_drop(struct effects *e, struct context *c);
 void pages_deinit(struct effects *e);
 
 /* owner.c */
-void owner_unbind(struct context *c);
 void owner_exited(struct effects *e, struct process *p);
 
 /* leaks.c */

@@ -5,6 +5,7 @@
 
 #include "daemon/effect/internal.h"
 #include "daemon/util/clock.h"
+#include "daemon/util/utf8.h"
 
 /* Leaks as the probe has reported them, for Leaks(): kept on the slot of their context, for as long as that
  * lives. A context keeps a bounded number, and so do all together; room is made by those that are over, the
@@ -76,7 +77,11 @@ static struct leak *leak_find(struct member_slot *slot, const struct probe_leak 
 
 static char *text(const char *s, size_t size)
 {
-        return strndup(s, size);
+        char *copy = strndup(s, size);
+
+        if (copy)
+                (void) utf8_mend(copy);
+        return copy;
 }
 
 #define TEXT(field) text(field, sizeof(field))
@@ -111,8 +116,10 @@ static bool leak_fill(struct leak *l, const struct probe_leak *record)
         l->count = record->count;
         memcpy(l->comm, record->comm, sizeof l->comm);
         l->comm[sizeof l->comm - 1] = '\0';
+        (void) utf8_mend(l->comm);
         memcpy(l->syscall_text, record->syscall_text, sizeof l->syscall_text);
         l->syscall_text[sizeof l->syscall_text - 1] = '\0';
+        (void) utf8_mend(l->syscall_text);
         return true;
 }
 

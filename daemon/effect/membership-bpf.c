@@ -14,6 +14,7 @@
 #include "daemon/effect/ring.h"
 #include "daemon/util/cleanup.h"
 #include "daemon/util/log.h"
+#include "daemon/util/utf8.h"
 
 /* Members as the kernel knows them: the maps and links that the probe has made (proto/membership.h), whose
  * descriptors ctxd keeps, so that membership goes on when the probe is gone. */
@@ -357,6 +358,7 @@ static int bpf_each(struct effects *e, member_cb cb, void *userdata)
                 length += (size_t) n;
                 for (size_t i = 0; i < length / sizeof tasks[0]; i++) {
                         tasks[i].comm[sizeof tasks[i].comm - 1] = '\0';
+                        (void) utf8_mend(tasks[i].comm);
                         r = each_one(e, &tasks[i], cb, userdata);
                         if (r != 0)
                                 return r;

@@ -171,6 +171,17 @@ fail:
         return r;
 }
 
+/* Its context lets go of it; it is given back once nobody is counted in it. */
+static void slot_leave(struct effects *e, struct member_slot *slot)
+{
+        slot->context = NULL;
+        slot->signal = slot->kill = false;
+        if (e->membership.backend->slot_close(e, slot))
+                slot_free(e, slot);
+        else
+                e->membership.n_stale++;
+}
+
 static int refuse(struct refused *refused, enum refusal reason, const struct context *c, int r)
 {
         memset(refused, 0, sizeof *refused);
@@ -185,6 +196,7 @@ int membership_attach(struct effects *e, struct context *c, int pidfd, const str
 {
         _cleanup_(process_unrefp) struct process *p = NULL;
         struct member_slot *from, *slot;
+        bool is_new;
         int index, r;
 
         if (context_is_background(c))
@@ -204,15 +216,21 @@ int membership_attach(struct effects *e, struct context *c, int pidfd, const str
         if (index < 0)
                 return index;
         slot = slot_of(e, c);
-        if (!slot) {
+        is_new = !slot;
+        if (is_new) {
                 r = slot_new(e, c, &slot, ret_refused);
                 if (r < 0)
                         return r;
         }
-        /* The number stays with the context; where the attach fails, nobody is in it, and the end of the
+        r = e->membership.backend->attach(e, slot, p, (uint32_t) index, ret_refused);
+        if (r < 0 && is_new) {
+                slot_leave(e, slot); /* as if nobody had asked: the context may be taken back */
+                return r;
+        }
+        /* The number stays with the context; where the attach failed, nobody new is in it, and the end of the
          * context looks for itself. */
         tree_attached(e->tree, c, slot->number);
-        return e->membership.backend->attach(e, slot, p, (uint32_t) index, ret_refused);
+        return r;
 }
 
 uint32_t membership_done(struct effects *e, struct context *c)
@@ -265,12 +283,7 @@ void membership_forget(struct effects *e, struct context *c)
                 return;
         leaks_drop(e, slot);
         probe_link_forget(e, slot);
-        slot->context = NULL;
-        slot->signal = slot->kill = false;
-        if (e->membership.backend->slot_close(e, slot))
-                slot_free(e, slot);
-        else
-                e->membership.n_stale++;
+        slot_leave(e, slot);
 }
 
 void membership_process_exited(struct effects *e, struct process *p)

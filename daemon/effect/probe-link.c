@@ -15,6 +15,7 @@
 #include "daemon/util/cleanup.h"
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
+#include "daemon/util/utf8.h"
 
 /* The probe is told of every done context that has members, and tells what it finds. Nothing here ever waits
  * for it: what its socket does not take at once is queued, and a probe that takes nothing for a long time is
@@ -86,6 +87,7 @@ static int got_hello(struct effects *e, struct probe_hello *hello, const int *fd
         int r;
 
         hello->reason[sizeof hello->reason - 1] = '\0';
+        (void) utf8_mend(hello->reason);
         if (l->said_hello || hello->version != PROBE_PROTOCOL_VERSION || hello->backend > PROBE_BACKEND_BPF ||
                         (with_fds && n_fds != PROBE_FDS)) {
                 close_all(fds, n_fds);

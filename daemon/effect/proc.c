@@ -12,6 +12,7 @@
 
 #include "daemon/effect/proc.h"
 #include "daemon/util/cleanup.h"
+#include "daemon/util/utf8.h"
 
 static void closedirp(DIR **d)
 {
@@ -64,6 +65,7 @@ int proc_stat_parse(const char *text, struct proc_stat *ret)
         if (n >= sizeof s.comm)
                 n = sizeof s.comm - 1;
         memcpy(s.comm, open_ + 1, n);
+        (void) utf8_mend(s.comm); /* a process names itself as it likes */
         s.state = state;
         s.ppid = ppid;
         s.start_ticks = start;
