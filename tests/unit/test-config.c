@@ -230,6 +230,7 @@ int main(void)
         SRunner *runner;
         int failed;
 
+        tcase_set_timeout(c, 60); /* a busy machine */
         tcase_add_checked_fixture(c, setup, teardown);
         tcase_add_test(c, keys_are_read);
         tcase_add_test(c, last_one_wins);
