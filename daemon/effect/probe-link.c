@@ -148,7 +148,7 @@ static int receive(struct effects *e)
                         .msg_control = &control,
                         .msg_controllen = sizeof control,
         };
-        int fds[PROBE_FDS];
+        int fds[(sizeof control - CMSG_LEN(0)) / sizeof(int)]; /* with those that come in the padding */
         size_t n_fds = 0;
         ssize_t n;
 

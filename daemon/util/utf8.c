@@ -6,7 +6,8 @@
 
 static bool is_character(uint32_t c, size_t n)
 {
-        static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000}; /* of so many bytes: no longer form is allowed */
+        /* Of so many bytes; no longer form of a lesser one is allowed. */
+        static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
 
         if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
                 return false;
