@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The configuration: any bytes give a configuration that can be used, and warnings that can be read, or an error. */
+/* The configuration: any bytes give a configuration that can be used, and warnings that can be read, or an
+ * error. */
 
 #include <errno.h>
 #include <string.h>
@@ -23,8 +24,8 @@ static void on_warning(void *userdata, const char *file, unsigned line, const ch
 static bool is_same(const struct config *a, const struct config *b)
 {
         return a->leak_grace_usec == b->leak_grace_usec && a->retain_usec == b->retain_usec &&
-               a->kill_after_usec == b->kill_after_usec && a->probe == b->probe && a->max_contexts == b->max_contexts &&
-               a->max_contexts_per_user == b->max_contexts_per_user &&
+               a->kill_after_usec == b->kill_after_usec && a->probe == b->probe &&
+               a->max_contexts == b->max_contexts && a->max_contexts_per_user == b->max_contexts_per_user &&
                a->max_handles_per_user == b->max_handles_per_user &&
                a->max_members_per_user == b->max_members_per_user &&
                a->max_connections_per_user == b->max_connections_per_user &&
@@ -64,13 +65,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 return 0;
         }
         REQUIRE(config.probe <= PROBE_MODE_BPF);
-        REQUIRE(config.max_contexts > 0 && config.max_contexts_per_user > 0 && config.max_handles_per_user > 0);
+        REQUIRE(config.max_contexts > 0 && config.max_contexts_per_user > 0 &&
+                        config.max_handles_per_user > 0);
         REQUIRE(config.max_members_per_user > 0 && config.max_connections_per_user > 0);
 
         REQUIRE(config_load(path, on_warning, &n_again, &again) == 0);
         REQUIRE(n == n_again && is_same(&config, &again));
 
-        snprintf(text, sizeof text, "%.*s", (int) (size < sizeof text ? size : sizeof text - 1), (const char *) data);
+        snprintf(text, sizeof text, "%.*s", (int) (size < sizeof text ? size : sizeof text - 1),
+                        (const char *) data);
         try_values(text);
         return 0;
 }

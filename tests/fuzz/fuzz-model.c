@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The model alone, under a clock that the input moves. After each verb the tree is checked, and the laws are held
- * against what was seen before: what is done stays as it is, a refusal has changed nothing, each effect comes once. */
+/* The model alone, under a clock that the input moves. After each verb the tree is checked, and the laws are
+ * held against what was seen before: what is done stays as it is, a refusal has changed nothing, each effect
+ * comes once. */
 
 #include <errno.h>
 #include <string.h>
@@ -151,11 +152,11 @@ static const struct caller *pick_caller(struct input *in)
 {
         static const gid_t groups[] = {7, 1000};
         static const struct caller callers[] = {
-                {.uid = 0, .pid = 1, .comm = "root"},
-                {.uid = 1000, .pid = 2, .comm = "first", .gid = 1000},
-                {.uid = 1001, .pid = 3, .comm = "second", .gid = 7, .gids = groups, .n_gids = 2},
-                {.uid = 33, .pid = 4, .comm = "system", .gid = 33},
-                {.uid = 1002, .pid = 5, .comm = "trusted", .gid = 1002, .privileged = true},
+                        {.uid = 0, .pid = 1, .comm = "root"},
+                        {.uid = 1000, .pid = 2, .comm = "first", .gid = 1000},
+                        {.uid = 1001, .pid = 3, .comm = "second", .gid = 7, .gids = groups, .n_gids = 2},
+                        {.uid = 33, .pid = 4, .comm = "system", .gid = 33},
+                        {.uid = 1002, .pid = 5, .comm = "trusted", .gid = 1002, .privileged = true},
         };
 
         return &callers[input_choice(in, sizeof callers / sizeof callers[0])];
@@ -194,7 +195,8 @@ static char *pick_name(struct input *in, char *ret, size_t size)
                 how &= 0x7f;
         }
         for (unsigned i = 0; i < 1 + how % 3; i++)
-                n += (size_t) snprintf(ret + n, size - n, "%s%s", n > 0 ? "/" : "", labels[input_choice(in, 8)]);
+                n += (size_t) snprintf(
+                                ret + n, size - n, "%s%s", n > 0 ? "/" : "", labels[input_choice(in, 8)]);
         if (how & 0x40)
                 snprintf(ret + n, size - n, "#%u", input_byte(in));
         return ret;
@@ -218,28 +220,38 @@ static void create(struct input *in)
         const struct caller *caller = pick_caller(in);
         char name[CTXD_PATH_MAX + 256], values[3][300], description[300];
         struct value list[3];
-        unsigned flags = input_byte(in), more = input_byte(in);
-        struct create_options o = {
-                .deadline_usec = flags & 1 ? pick_time(in) : UINT64_MAX,
-                .parents = flags & 2,
-                .open = flags & 4,
-                .mode = flags & 8 ? (uint32_t) input_raw(in, 2) & 0777 : CONTEXT_MODE_INHERIT,
-                .has_gid = flags & 16,
-                .gid = flags & 16 ? input_byte(in) : 0,
-                .has_cause = flags & 32,
-                .cause_error = flags & 32 ? (int) input_raw(in, 1) : 0,
-                .cause_message = flags & 32 ? "too late" : NULL,
-                .grace_usec = flags & 64 ? input_number(in) : 0,
-                .values = list,
-                .n_values = more & 3,
-        };
+        struct create_options o = {.deadline_usec = UINT64_MAX, .mode = CONTEXT_MODE_INHERIT, .values = list};
+        unsigned flags, more;
         struct refused why = {};
         struct figures before;
         struct context *c = NULL;
         int r;
 
-        for (size_t i = 0; i < o.n_values; i++)
-                list[i] = (struct value){(char *) keys[input_choice(in, 4)], input_text(in, values[i], sizeof values[i], true)};
+        /* One after the other, as in all of this: an initialiser reads the input in any order. */
+        flags = input_byte(in);
+        more = input_byte(in);
+        o.parents = flags & 2;
+        o.open = flags & 4;
+        o.n_values = more & 3;
+        if (flags & 1)
+                o.deadline_usec = pick_time(in);
+        if (flags & 8)
+                o.mode = (uint32_t) input_raw(in, 2) & 0777;
+        if (flags & 16) {
+                o.has_gid = true;
+                o.gid = input_byte(in);
+        }
+        if (flags & 32) {
+                o.has_cause = true;
+                o.cause_error = input_byte(in);
+                o.cause_message = "too late";
+        }
+        if (flags & 64)
+                o.grace_usec = input_number(in);
+        for (size_t i = 0; i < o.n_values; i++) {
+                list[i].key = (char *) keys[input_choice(in, 4)];
+                list[i].value = input_text(in, values[i], sizeof values[i], true);
+        }
         if (more & 4)
                 o.description = input_text(in, description, sizeof description, true);
         if (more & 8) {
@@ -270,7 +282,8 @@ static void cancel(struct input *in)
 {
         struct context *c = pick_context(in);
         unsigned how = input_byte(in);
-        struct cause *cause = how & 1 ? cause_new(how >> 1, how & 2 ? "for a reason" : NULL, 1, 2, "somebody") : NULL;
+        struct cause *cause = how & 1 ? cause_new(how >> 1, how & 2 ? "for a reason" : NULL, 1, 2, "somebody")
+                                      : NULL;
         struct refused why = {};
         struct figures before;
         uint32_t n = 12345;
@@ -308,7 +321,8 @@ static void extend(struct input *in)
         r = tree_extend(f.tree, f.now_usec, caller, c, deadline_usec, &why);
         refused(&before, r, &why);
         if (r >= 0)
-                REQUIRE(c->deadline_usec <= c->parent->deadline_usec && context_is_done(c) == (deadline_usec <= f.now_usec));
+                REQUIRE(c->deadline_usec <= c->parent->deadline_usec &&
+                                context_is_done(c) == (deadline_usec <= f.now_usec));
 }
 
 static void release(struct input *in)
@@ -350,11 +364,13 @@ static void find(struct input *in)
 static void member(struct input *in)
 {
         struct context *c = pick_context(in);
-        struct policy policy = {input_choice(in, 4), UINT64_MAX, input_choice(in, 3)};
+        struct policy policy = {.kill_after_usec = UINT64_MAX};
         unsigned how = input_byte(in);
         struct refused why = {};
         int r;
 
+        policy.signal = how >> 2 & 3;
+        policy.uid = how >> 4 & 3;
         if (how & 1)
                 policy.kill_after_usec = input_number(in);
         settle();

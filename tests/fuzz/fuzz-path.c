@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The name grammar: what is accepted keeps to the rules, said here once more, and survives every round trip. */
+/* The name grammar: what is accepted keeps to the rules, said here once more, and survives every round trip.
+ */
 
 #include <inttypes.h>
 #include <string.h>
@@ -37,8 +38,8 @@ static bool is_key(const char *text)
 {
         size_t n = strlen(text);
 
-        return n >= 1 && n <= 255 && strspn(text, LETTERS "_-.") == n && strchr(text, '.') && !strstr(text, "..") &&
-               text[0] != '.' && text[n - 1] != '.';
+        return n >= 1 && n <= 255 && strspn(text, LETTERS "_-.") == n && strchr(text, '.') &&
+               !strstr(text, "..") && text[0] != '.' && text[n - 1] != '.';
 }
 
 static void try_path(const char *text)
@@ -108,7 +109,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct input in = {data, data + size};
         uint8_t flags = input_byte(&in);
         uid_t uid = (uid_t) input_raw(&in, flags & 6 ? 4 : 0);
-        _cleanup_free_ char *text = strndup(in.p == in.end ? "" : (const char *) in.p, (size_t) (in.end - in.p));
+        _cleanup_free_ char *text =
+                        strndup(in.p == in.end ? "" : (const char *) in.p, (size_t) (in.end - in.p));
         _cleanup_free_ char *object = NULL;
         const char *why = NULL;
 

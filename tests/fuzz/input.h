@@ -11,16 +11,16 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* What must hold, in every build. */
-#define REQUIRE(condition)                                                                      \
-        do {                                                                                    \
-                if (!(condition)) {                                                             \
+#define REQUIRE(condition)                                                                            \
+        do {                                                                                          \
+                if (!(condition)) {                                                                   \
                         fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition); \
-                        abort();                                                                \
-                }                                                                               \
+                        abort();                                                                      \
+                }                                                                                     \
         } while (false)
 
-/* The input as a stream of choices. At its end everything is 0, so that any input is one that can be decoded, and a
- * shorter one is nearly the same. */
+/* The input as a stream of choices. At its end everything is 0, so that any input is one that can be decoded,
+ * and a shorter one is nearly the same. */
 struct input {
         const uint8_t *p, *end;
 };

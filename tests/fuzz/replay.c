@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Runs a corpus through the fuzzer's function, without libFuzzer: what once broke stays mended. Arguments are files
- * and directories; in TAP, a directory or file a test. */
+/* Runs a corpus through the fuzzer's function, without libFuzzer: what once broke stays mended. Arguments are
+ * files and directories; in TAP, a directory or file a test. */
 
 #include <dirent.h>
 #include <errno.h>
@@ -78,7 +78,9 @@ int main(int argc, char *argv[])
         printf("1..%d\n", argc - 1);
         for (int i = 1; i < argc; i++) {
                 struct stat st;
-                int n = stat(argv[i], &st) < 0 ? -errno : S_ISDIR(st.st_mode) ? run_directory(argv[i]) : run_file(argv[i]);
+                int n = stat(argv[i], &st) < 0 ? -errno
+                        : S_ISDIR(st.st_mode)  ? run_directory(argv[i])
+                                               : run_file(argv[i]);
 
                 if (n <= 0)
                         printf("not ok %d - %s: %s\n", i, argv[i], n < 0 ? strerror(-n) : "no input");

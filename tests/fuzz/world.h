@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <sys/types.h>
+
+#include "daemon/bus/service.h"
+
+/* A whole daemon within the process, but for its sockets' names: tree, effects, service, and no probe. New
+ * for each input; the victims, which are the processes that may be made members, live on. */
+
+struct world {
+        sd_event *event;
+        struct tree *tree;
+        struct effects *effects;
+        struct service service;
+        int lowest; /* the lowest descriptor that was free before */
+};
+
+extern struct world world;
+
+#define WORLD_UIDS 3
+extern const uid_t world_uids[WORLD_UIDS]; /* of callers; without root all are ours */
+
+void world_start(void);
+/* Takes all down; every descriptor has to be closed by then. */
+void world_stop(void);
+
+/* The client's end of a connection that was accepted as one of that uid, or -errno. */
+int world_connect(uid_t uid);
+/* Runs the daemon until nothing is left to be done at once. */
+void world_run(void);
+
+/* Processes that wait to be signalled; anew if they have gone. One has a child, one an odd name, one another
+ * uid. */
+#define VICTIMS 3
+struct victim {
+        pid_t pid;
+        int pidfd;
+};
+extern struct victim victims[VICTIMS];
+
+void victims_ensure(void);
+/* Until the next input. */
+void victim_kill(unsigned i);
+/* Of a process that has exited. */
+int victim_dead_pidfd(void);
