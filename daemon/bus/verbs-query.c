@@ -91,15 +91,14 @@ static int list_resume(struct request *q, const char *after, const struct contex
         int r;
 
         r = tree_find(t, &q->peer->caller, after, &c, &refused);
-        if (r >= 0 && !c->released) {
+        if (r >= 0) { /* where it was released it still has its place */
                 if (!context_is_below(c, q->context))
                         return error_invalid_args(q->error, "%s is not in the list that is asked for", after);
                 *ret = context_next(c, q->context);
                 return 0;
         }
-        if (r < 0 && refused.reason != REFUSED_NO_SUCH)
-                return error_refused(q->error, &refused, r);
-        if (reference_parse(after, q->peer->caller.uid, false, &reference, &why) < 0 || reference.id == 0)
+        if (refused.reason != REFUSED_NO_SUCH || reference_parse(after, q->peer->caller.uid, false, &reference, &why) < 0 ||
+                        reference.id == 0)
                 return error_refused(q->error, &refused, r);
 
         slash = strrchr(reference.path, '/');

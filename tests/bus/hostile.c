@@ -337,44 +337,32 @@ START_TEST(a_subscriber_that_never_reads)
 }
 END_TEST
 
-static uint64_t memory_of_daemon(void)
-{
-        unsigned long pages = 0;
-        char path[48];
-        FILE *f;
-
-        snprintf(path, sizeof path, "/proc/%d/statm", world.daemon);
-        f = fopen(path, "re");
-        ck_assert(f && fscanf(f, "%*u %lu", &pages) == 1);
-        fclose(f);
-        return pages * (uint64_t) sysconf(_SC_PAGESIZE);
-}
-
 /* It asks for the longest answer there is, again and again, and takes none: what waits for it is bounded, and
  * when it reads at last, all of it comes. */
 START_TEST(a_caller_that_never_reads)
 {
         const struct timeval soon = {.tv_sec = 1};
         int fd = raw_connect(), sent = 0;
-        uint64_t before;
+        char name[128];
         struct raw m;
 
         create(bus, "many");
         for (int i = 0; i < 2000; i++) {
                 _cleanup_message_ sd_bus_message *reply = CALL(bus, "Create", "sa{sv}", "many/", 0);
         }
-        before = memory_of_daemon();
         ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof soon), 0);
         raw_begin(&m, 1, MANAGER, "List", "ssu");
         raw_text(&m, "/");
         raw_text(&m, "");
         raw_u32(&m, 0);
         raw_end(&m);
-        for (; sent < 20000; sent++) /* for as long as somebody reads */
+        for (; sent < 5000; sent++) /* for as long as somebody reads */
                 if (send(fd, m.bytes, m.n, MSG_NOSIGNAL) != (ssize_t) m.n)
                         break;
+        ck_assert_int_lt(sent, 5000);
         ck_assert(cancel(bus, "many", "still here"));
-        ck_assert_uint_lt(memory_of_daemon(), before + (64 << 20));
+        for (; sent > 0; sent--)
+                ck_assert_int_eq(raw_read(fd, name), 2);
         close(fd);
 }
 END_TEST

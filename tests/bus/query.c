@@ -139,6 +139,56 @@ START_TEST(pages_go_on_where_one_was_released)
 }
 END_TEST
 
+START_TEST(pages_go_on_where_all_was_released)
+{
+        struct page all, p;
+
+        OK(bus, "Create", "sa{sv}", "one/x/y", 1, "parents", "b", 1);
+        OK(bus, "Create", "sa{sv}", "two/x/y", 1, "parents", "b", 1);
+        list("/", "", 0, &all);
+        ck_assert_uint_eq(all.n, 6);
+        list("/", "", 3, &p);
+        ck_assert_str_eq(p.paths[0], "two");
+        OK(bus, "Release", "s", "two");
+        list("/", p.references[2], 0, &p);
+        ck_assert_uint_eq(p.n, 3);
+        ck_assert_str_eq(p.references[0], all.references[3]);
+}
+END_TEST
+
+START_TEST(pages_go_on_where_one_was_forgotten)
+{
+        struct page all, p;
+        char last[96];
+
+        create(bus, "f");
+        for (int i = 0; i < 6; i++) {
+                char path[16];
+
+                snprintf(path, sizeof path, "f/%d", i);
+                create(bus, path);
+        }
+        list("f", "", 0, &all);
+        ck_assert_uint_eq(all.n, 7);
+        list("f", "", 3, &p);
+        strcpy(last, p.references[2]);
+        OK(bus, "Release", "s", last);
+        for (int i = 0; i < WIDE_SEC * 50; i++) { /* until not even its id finds it */
+                _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+
+                if (sd_bus_call_method(bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Err", &error, NULL, "s",
+                                    last) < 0)
+                        break;
+                usleep(20000);
+        }
+        FAILS(bus, CTXD_ERROR_NO_SUCH_CONTEXT, "Err", "s", last);
+        list("f", last, 0, &p);
+        ck_assert_uint_eq(p.n, 4);
+        for (size_t i = 0; i < p.n; i++)
+                ck_assert_str_eq(p.references[i], all.references[3 + i]);
+}
+END_TEST
+
 START_TEST(pages_of_elsewhere_are_refused)
 {
         create(bus, "l");
@@ -273,8 +323,9 @@ Suite *suite_query(void)
         Suite *s = suite_create("query");
 
         ADD_TESTS(s, "query", start_retaining, list_shows_what_is_there, parents_come_before_their_children,
-                        pages_join_without_gap_or_repetition, pages_go_on_where_one_was_released,
+                        pages_join_without_gap_or_repetition, pages_go_on_where_one_was_released, pages_go_on_where_all_was_released,
                         pages_of_elsewhere_are_refused, a_long_list_comes_in_pages, the_managers_properties,
                         properties_cannot_be_set, leaks_of_nobody);
+        ADD_TESTS(s, "forgotten", start_plain, pages_go_on_where_one_was_forgotten);
         return s;
 }

@@ -165,7 +165,8 @@ static uint32_t get_u32(const uint8_t *p)
 
 int raw_read(int fd, char name[128])
 {
-        uint8_t head[16], rest[65536];
+        static uint8_t rest[1024 * 1024];
+        uint8_t head[16];
         size_t fields, body, n;
 
         name[0] = '\0';
