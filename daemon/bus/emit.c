@@ -90,6 +90,19 @@ static int send_news(const struct news *news, const char *path, struct peer *p)
         return r;
 }
 
+/* Who may not read the root of a cancel is told of what they subscribed to below it, if they may read that. */
+static void tell_below(struct service *s, const struct news *news, const char *path, const struct subscription *sub)
+{
+        struct news below = *news;
+        struct refused refused = {};
+
+        if (!news->below || !path_has_prefix(sub->prefix, path) ||
+                        tree_find(s->tree, &sub->peer->caller, sub->prefix, &below.context, &refused) < 0 ||
+                        !context_is_done(below.context) || context_origin(below.context) != news->context)
+                return;
+        (void) send_news(&below, sub->prefix, sub->peer);
+}
+
 static void tell(struct service *s, const struct news *news)
 {
         struct subscription *sub, *next;
@@ -108,8 +121,10 @@ static void tell(struct service *s, const struct news *news)
                         continue;
                 if (!path_has_prefix(path, sub->prefix) && !(news->below && path_has_prefix(sub->prefix, path)))
                         continue;
-                if (!context_may_read(s->tree, news->context, &sub->peer->caller))
+                if (!context_may_read(s->tree, news->context, &sub->peer->caller)) {
+                        tell_below(s, news, path, sub);
                         continue;
+                }
                 told = sub->peer;
                 r = send_news(news, path, sub->peer);
                 if (r < 0)

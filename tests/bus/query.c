@@ -176,8 +176,8 @@ START_TEST(pages_go_on_where_one_was_forgotten)
         for (int i = 0; i < WIDE_SEC * 50; i++) { /* until not even its id finds it */
                 _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
 
-                if (sd_bus_call_method(bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Err", &error, NULL, "s",
-                                    last) < 0)
+                if (sd_bus_call_method(bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Err", &error,
+                                    NULL, "s", last) < 0)
                         break;
                 usleep(20000);
         }
@@ -323,9 +323,10 @@ Suite *suite_query(void)
         Suite *s = suite_create("query");
 
         ADD_TESTS(s, "query", start_retaining, list_shows_what_is_there, parents_come_before_their_children,
-                        pages_join_without_gap_or_repetition, pages_go_on_where_one_was_released, pages_go_on_where_all_was_released,
-                        pages_of_elsewhere_are_refused, a_long_list_comes_in_pages, the_managers_properties,
-                        properties_cannot_be_set, leaks_of_nobody);
+                        pages_join_without_gap_or_repetition, pages_go_on_where_one_was_released,
+                        pages_go_on_where_all_was_released, pages_of_elsewhere_are_refused,
+                        a_long_list_comes_in_pages, the_managers_properties, properties_cannot_be_set,
+                        leaks_of_nobody);
         ADD_TESTS(s, "forgotten", start_plain, pages_go_on_where_one_was_forgotten);
         return s;
 }

@@ -287,6 +287,65 @@ START_TEST(law36_signals_are_not_heard)
 }
 END_TEST
 
+static int note_signal(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        char *text = userdata;
+        const char *path, *err = "";
+
+        if (sd_bus_message_is_signal(m, CTXD_MANAGER_INTERFACE, NULL) <= 0)
+                return 0;
+        READ(m, "st", &path, NULL);
+        if (sd_bus_message_is_signal(m, CTXD_MANAGER_INTERFACE, "ContextDone") > 0)
+                READ(m, "s", &err);
+        sprintf(text + strlen(text), "%s %s %s\n", sd_bus_message_get_member(m), path, err);
+        return 0;
+}
+
+static void bob_hears_of_his_own(void *userdata)
+{
+        const int *pipes = userdata;
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        char text[1024] = "", byte;
+
+        ck_assert_int_ge(sd_bus_add_filter(b, NULL, note_signal, text), 0);
+        OK(b, "Subscribe", "s", "private/open");
+        OK(b, "Subscribe", "s", "private/done-before");
+        OK(b, "Subscribe", "s", "private/hidden");
+        ck_assert_int_eq(write(pipes[1], "", 1), 1);
+        ck_assert_int_eq(read(pipes[2], &byte, 1), 1);
+        OK(b, "Err", "s", "/");
+        while (sd_bus_process(b, NULL) > 0)
+                ;
+        ck_assert_str_eq(text, "ContextDone private/open context canceled\n");
+}
+
+static void be_bob_who_hears(void *userdata)
+{
+        run_as(BOB, bob_hears_of_his_own, userdata);
+}
+
+START_TEST(the_end_of_a_hidden_parent_is_told_below)
+{
+        int pipes[4];
+        pid_t bob;
+        char byte;
+
+        ck_assert(pipe(pipes) == 0 && pipe(pipes + 2) == 0);
+        create(bus, "private");
+        create(bus, "private/hidden");
+        OK(bus, "Create", "sa{sv}", "private/open", 1, "mode", "u", 0744);
+        OK(bus, "Create", "sa{sv}", "private/done-before", 1, "mode", "u", 0744);
+        cancel(bus, "private/done-before", "");
+        bob = spawn(be_bob_who_hears, pipes);
+        ck_assert_int_eq(read(pipes[0], &byte, 1), 1);
+        cancel(bus, "private", "");
+        ck_assert_int_eq(write(pipes[3], "", 1), 1);
+        wait_for(bob);
+        for (int i = 0; i < 4; i++)
+                close(pipes[i]);
+}
+END_TEST
+
 static void first_labels_of_users(void *userdata)
 {
         _cleanup_bus_ sd_bus *b = connect_bus();
@@ -529,8 +588,9 @@ Suite *suite_uids(void)
         Suite *s = suite_create("uids");
 
         ADD_TESTS(s, "uids", start_plain, law36_what_one_makes_is_not_there_for_another,
-                        law36_signals_are_not_heard, first_labels, modes, groups,
-                        a_process_of_another_cannot_be_attached, law36_the_page_is_for_reading);
+                        law36_signals_are_not_heard, the_end_of_a_hidden_parent_is_told_below, first_labels,
+                        modes, groups, a_process_of_another_cannot_be_attached,
+                        law36_the_page_is_for_reading);
         ADD_TESTS(s, "quotas", start_small, one_users_full_quota_is_nobody_elses);
         return s;
 }
