@@ -251,14 +251,20 @@ extern uint32_t lock_mark;
 
 uint32_t nest_lock_slow(struct nest *nest);
 
+/* If the word is still as the caller has read it, and unlocked. The one place, but for nest_lock_slow(), that locks:
+ * a lock without its mark would be taken away after a fork. */
+static inline bool nest_trylock(struct nest *nest, uint32_t *word)
+{
+        return !(*word & CTX_LOCK) &&
+                atomic_compare_exchange_strong_explicit(&nest->word, word, *word | CTX_LOCK | lock_mark,
+                        memory_order_acquire, memory_order_relaxed);
+}
+
 static inline uint32_t nest_lock(struct nest *nest)
 {
         uint32_t word = atomic_load_explicit(&nest->word, memory_order_relaxed);
 
-        if (__builtin_expect(!(word & CTX_LOCK), 1) &&
-                __builtin_expect(atomic_compare_exchange_strong_explicit(&nest->word, &word, word | CTX_LOCK | lock_mark,
-                                         memory_order_acquire, memory_order_relaxed),
-                        1))
+        if (__builtin_expect(nest_trylock(nest, &word), 1))
                 return word;
         return nest_lock_slow(nest);
 }

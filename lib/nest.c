@@ -115,10 +115,7 @@ static bool lock_own(struct ctx *parent, uint32_t *ret_word)
 
         if (word & CTX_STRIPED)
                 return false;
-        if (__builtin_expect(word & CTX_LOCK || !atomic_compare_exchange_strong_explicit(&nest->word, &word,
-                                                                word | CTX_LOCK, memory_order_acquire,
-                                                                memory_order_relaxed),
-                            0)) {
+        if (__builtin_expect(!nest_trylock(nest, &word), 0)) {
                 /* Somebody else is at this parent right now. */
                 nest_split(parent);
                 word = nest_lock(nest);

@@ -192,6 +192,70 @@ START_TEST(law_05_all_below_is_done_when_cancel_returns)
 }
 END_TEST
 
+struct derivers {
+        struct ctx *parent;
+        pthread_barrier_t barrier;
+        _Atomic bool cancelled;
+        _Atomic unsigned misses, derived;
+};
+
+#define KEPT 500
+
+/* Contexts come and go at one parent from several threads, which splits its list; some stay. */
+static void *derive_meanwhile(void *userdata)
+{
+        struct derivers *d = userdata;
+        struct ctx *kept[KEPT];
+        unsigned n = 0;
+
+        pthread_barrier_wait(&d->barrier);
+        for (unsigned i = 0;; i++) {
+                bool over = atomic_load(&d->cancelled);
+                struct ctx *ctx =
+                                i % 3 ? ctx_with_cancel(d->parent) : ctx_with_timeout(d->parent, 1000000000);
+
+                /* Born after the cancel had returned: born done. */
+                if (over && ctx_err(ctx) != -ECANCELED)
+                        atomic_fetch_add(&d->misses, 1);
+                atomic_fetch_add(&d->derived, 1);
+                if (n < KEPT && i % 2 == 0)
+                        kept[n++] = ctx;
+                else
+                        ctx_unref(ctx);
+                if (over)
+                        break;
+        }
+        for (unsigned i = 0; i < n; i++) {
+                if (ctx_err(kept[i]) != -ECANCELED)
+                        atomic_fetch_add(&d->misses, 1);
+                ctx_unref(kept[i]);
+        }
+        return NULL;
+}
+
+START_TEST(law_05_and_08_derived_while_it_is_cancelled)
+{
+        for (int round = 0; round < 100; round++) {
+                struct derivers d = {.parent = ctx_with_cancel(ctx_background())};
+                pthread_t threads[4];
+
+                pthread_barrier_init(&d.barrier, NULL, 5);
+                for (int i = 0; i < 4; i++)
+                        ck_assert_int_eq(pthread_create(&threads[i], NULL, derive_meanwhile, &d), 0);
+                pthread_barrier_wait(&d.barrier);
+                while (atomic_load(&d.derived) < 2000)
+                        sched_yield();
+                ck_assert_int_eq(ctx_cancel(d.parent), 1);
+                atomic_store(&d.cancelled, true);
+                for (int i = 0; i < 4; i++)
+                        pthread_join(threads[i], NULL);
+                ck_assert_uint_eq(d.misses, 0);
+                pthread_barrier_destroy(&d.barrier);
+                ctx_unref(d.parent);
+        }
+}
+END_TEST
+
 static void *poll_and_look(void *userdata)
 {
         struct ctx *ctx = userdata;
@@ -312,6 +376,7 @@ int main(void)
                         law_03_the_first_cancel_wins,
                         law_04_what_err_says,
                         law_05_all_below_is_done_when_cancel_returns,
+                        law_05_and_08_derived_while_it_is_cancelled,
                         law_06_readable_is_done,
                         law_07_parents_and_siblings_are_not_touched,
                         law_08_born_done,

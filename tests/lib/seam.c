@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 
 #include "lib/ctx.h"
 #include "tests/law/local.h"
@@ -200,6 +201,28 @@ START_TEST(the_news_reach_all_below)
 }
 END_TEST
 
+/* Another thread was in the middle of a derive when the program forked: in the child nobody will unlock. */
+START_TEST(a_lock_that_was_held_at_fork)
+{
+        CTX_AUTO_UNREF struct ctx *parent = ctx_with_cancel(ctx_background());
+        uint32_t word = nest_lock(&parent->nest);
+        int status;
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                struct ctx *child = ctx_with_cancel(parent);
+
+                alarm(20);
+                _exit(ctx_cancel(parent) == 1 && ctx_err(child) == -ECANCELED && !ctx_unref(child) ? 0 : 1);
+        }
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        nest_unlock(&parent->nest, word);
+        ck_assert_int_eq(status, 0);
+        ck_assert_int_eq(ctx_err(parent), 0);
+        ck_assert_int_eq(ctx_cancel(parent), 1);
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const tests[] = {
@@ -207,6 +230,7 @@ int main(void)
                         the_pages_deadline,
                         a_merge_of_several_shared_ones,
                         the_news_reach_all_below,
+                        a_lock_that_was_held_at_fork,
                         NULL,
         };
 
