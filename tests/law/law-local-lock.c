@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/wait.h>
+
+#include "tests/law/local.h"
+
+/* Law 26: no lock, item or child is lost. Most of these are races that are run many times, with a sum that
+ * has to come out at the end. */
+
+/* -- Locks */
+
+struct locks {
+        struct ctx_mutex mutex;
+        struct ctx_cond cond;
+        struct ctx_sem sem;
+        struct ctx_chan *chan;
+        unsigned long counter; /* under the mutex */
+        unsigned tokens;       /* under the mutex, with the condition */
+        _Atomic unsigned long taken, sent, received, sum_sent, sum_received;
+        _Atomic unsigned ended;
+        _Atomic bool over;
+};
+
+#define ROUNDS 2000
+#define THREADS 4
+
+static void *lock_and_count(void *userdata)
+{
+        struct locks *l = userdata;
+
+        for (unsigned i = 0; i < ROUNDS; i++) {
+                CTX_AUTO_UNREF struct ctx *ctx =
+                                ctx_with_timeout(ctx_background(), i % 3 ? 1000000000 : i % 50);
+
+                if (ctx_mutex_lock(ctx, &l->mutex) < 0) {
+                        atomic_fetch_add(&l->ended, 1);
+                        continue;
+                }
+                atomic_fetch_add(&l->taken, 1);
+                l->counter++;
+                if (i % 16 == 0)
+                        sched_yield();
+                ck_assert_int_eq(ctx_mutex_unlock(&l->mutex), 0);
+        }
+        return NULL;
+}
+
+static void run_threads(void *(*fn)(void *), struct locks *l)
+{
+        pthread_t threads[THREADS];
+
+        for (int i = 0; i < THREADS; i++)
+                ck_assert_int_eq(pthread_create(&threads[i], NULL, fn, l), 0);
+        for (int i = 0; i < THREADS; i++)
+                pthread_join(threads[i], NULL);
+}
+
+START_TEST(law_26_no_lock_is_lost)
+{
+        struct locks l = {};
+
+        run_threads(lock_and_count, &l);
+        ck_assert_uint_eq(l.counter, l.taken);
+        ck_assert_uint_eq(l.taken + l.ended, THREADS * ROUNDS);
+        ck_assert_int_eq(ctx_mutex_trylock(&l.mutex), 0);
+}
+END_TEST
+
+/* Posts and takes are equal in the end, and nobody sleeps beside a semaphore that is not 0. */
+static void *post_and_wait(void *userdata)
+{
+        struct locks *l = userdata;
+
+        for (unsigned i = 0; i < ROUNDS; i++) {
+                CTX_AUTO_UNREF struct ctx *ctx = ctx_with_timeout(ctx_background(), i % 40);
+
+                ck_assert_int_eq(ctx_sem_post(&l->sem), 0);
+                while (ctx_sem_wait(i % 4 ? ctx_background() : ctx, &l->sem) < 0) {
+                        atomic_fetch_add(&l->ended, 1);
+                        if (ctx_sem_wait(ctx_background(), &l->sem) == 0)
+                                break;
+                }
+                atomic_fetch_add(&l->taken, 1);
+        }
+        return NULL;
+}
+
+START_TEST(law_26_no_post_is_lost)
+{
+        struct locks l = {};
+
+        run_threads(post_and_wait, &l);
+        ck_assert_uint_eq(l.taken, THREADS * ROUNDS);
+        ck_assert_int_eq(ctx_sem_trywait(&l.sem), -EAGAIN);
+        l.sem.value = UINT32_MAX;
+        ck_assert_int_eq(ctx_sem_post(&l.sem), -EOVERFLOW);
+}
+END_TEST
+
+static void *take_tokens(void *userdata)
+{
+        struct locks *l = userdata;
+        unsigned i = 0;
+
+        for (;;) {
+                CTX_AUTO_UNREF struct ctx *ctx = ctx_with_timeout(ctx_background(), i++ % 40);
+                bool over;
+
+                ck_assert_int_eq(ctx_mutex_lock(ctx_background(), &l->mutex), 0);
+                while (l->tokens == 0 && !atomic_load(&l->over))
+                        if (ctx_cond_wait(i % 3 ? ctx_background() : ctx, &l->cond, &l->mutex) < 0)
+                                break;
+                if (l->tokens > 0) {
+                        l->tokens--;
+                        l->taken++;
+                }
+                over = l->tokens == 0 && atomic_load(&l->over);
+                ctx_mutex_unlock(&l->mutex);
+                if (over)
+                        return NULL;
+        }
+}
+
+START_TEST(law_26_no_signal_is_lost)
+{
+        struct locks l = {};
+        pthread_t threads[THREADS];
+
+        for (int i = 0; i < THREADS; i++)
+                ck_assert_int_eq(pthread_create(&threads[i], NULL, take_tokens, &l), 0);
+        for (int i = 0; i < ROUNDS; i++) {
+                ck_assert_int_eq(ctx_mutex_lock(ctx_background(), &l.mutex), 0);
+                l.tokens++;
+                ctx_mutex_unlock(&l.mutex);
+                ctx_cond_signal(&l.cond);
+        }
+        /* All of them are taken, with nobody to help by a broadcast. */
+        for (int i = 0; i < 20000 && atomic_load(&l.taken) < ROUNDS; i++)
+                usleep(500);
+        ck_assert_uint_eq(l.taken, ROUNDS);
+        ck_assert_int_eq(ctx_mutex_lock(ctx_background(), &l.mutex), 0);
+        atomic_store(&l.over, true);
+        ctx_mutex_unlock(&l.mutex);
+        ctx_cond_broadcast(&l.cond);
+        for (int i = 0; i < THREADS; i++)
+                pthread_join(threads[i], NULL);
+}
+END_TEST
+
+START_TEST(law_26_no_file_lock_is_lost)
+{
+        char path[] = "/tmp/ctx-law-26.XXXXXX";
+        int mine, other = mkstemp(path);
+        siginfo_t info;
+
+        mine = open(path, O_RDWR);
+        unlink(path);
+        ck_assert_int_eq(ctx_flock(ctx_background(), mine, LOCK_EX), 0);
+        ck_assert_int_eq(ctx_flock(ctx_background(), other, LOCK_SH | LOCK_NB), -EWOULDBLOCK);
+        for (unsigned i = 0; i < 60; i++) {
+                CTX_AUTO_UNREF struct ctx *ctx = ctx_with_timeout(ctx_background(), 50 * i);
+                int r = ctx_flock(ctx, other, LOCK_EX);
+
+                ck_assert_int_eq(r, -ETIMEDOUT);
+                /* Gone: the other one can have it again. */
+                ck_assert_int_eq(flock(mine, LOCK_UN), 0);
+                ck_assert_int_eq(flock(mine, LOCK_EX | LOCK_NB), 0);
+        }
+        ck_assert_int_eq(flock(mine, LOCK_UN), 0);
+        ck_assert_int_eq(ctx_flock(ctx_background(), other, LOCK_EX), 0);
+        ck_assert_int_eq(flock(mine, LOCK_EX | LOCK_NB), -1);
+        /* Nobody is left to be waited for. */
+        ck_assert_int_eq(waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL), -1);
+        ck_assert_int_eq(errno, ECHILD);
+        close(mine);
+        close(other);
+}
+END_TEST
+
+struct file_lock {
+        int fd, result;
+        struct ctx *ctx;
+};
+
+static void *lock_file(void *userdata)
+{
+        struct file_lock *l = userdata;
+
+        l->result = ctx_flock(l->ctx, l->fd, LOCK_EX);
+        return NULL;
+}
+
+START_TEST(law_26_a_file_lock_that_is_given_up_is_taken)
+{
+        char path[] = "/tmp/ctx-law-26.XXXXXX";
+        int other = mkstemp(path), mine = open(path, O_RDWR);
+        struct file_lock l = {.fd = other, .ctx = ctx_with_timeout(ctx_background(), 20000000)};
+        pthread_t thread;
+
+        unlink(path);
+        ck_assert_int_eq(flock(mine, LOCK_EX), 0);
+        ck_assert_int_eq(pthread_create(&thread, NULL, lock_file, &l), 0);
+        usleep(3000);
+        ck_assert_int_eq(flock(mine, LOCK_UN), 0);
+        pthread_join(thread, NULL);
+        ck_assert_int_eq(l.result, 0);
+        ck_assert_int_eq(flock(mine, LOCK_EX | LOCK_NB), -1);
+        ctx_unref(l.ctx);
+        close(mine);
+        close(other);
+}
+END_TEST
+
+/* -- Items and children */
+
+static void *send_items(void *userdata)
+{
+        struct locks *l = userdata;
+
+        for (unsigned long i = 1; i <= ROUNDS; i++) {
+                for (unsigned n = 0;; n++) {
+                        CTX_AUTO_UNREF struct ctx *ctx =
+                                        ctx_with_timeout(ctx_background(), n < 3 ? i % 60 : UINT64_MAX);
+                        int r = ctx_chan_send(ctx, l->chan, &i);
+
+                        if (r == 0)
+                                break;
+                        ck_assert_int_eq(r, -ETIMEDOUT);
+                        atomic_fetch_add(&l->ended, 1);
+                }
+                atomic_fetch_add(&l->sent, 1);
+                atomic_fetch_add(&l->sum_sent, i);
+        }
+        return NULL;
+}
+
+static void *recv_items(void *userdata)
+{
+        struct locks *l = userdata;
+
+        for (unsigned n = 0;; n++) {
+                CTX_AUTO_UNREF struct ctx *ctx =
+                                ctx_with_timeout(ctx_background(), n % 3 ? n % 70 : UINT64_MAX);
+                unsigned long item = 0;
+                int r = ctx_chan_recv(ctx, l->chan, &item);
+
+                if (r == 0)
+                        return NULL;
+                if (r < 0) {
+                        ck_assert_int_eq(r, -ETIMEDOUT);
+                        continue;
+                }
+                atomic_fetch_add(&l->received, 1);
+                atomic_fetch_add(&l->sum_received, item);
+        }
+}
+
+START_TEST(law_26_no_item_is_lost)
+{
+        size_t capacities[] = {0, 1, 7};
+
+        for (int k = 0; k < 3; k++) {
+                struct locks l = {.chan = ctx_chan_new(sizeof(unsigned long), capacities[k])};
+                pthread_t senders[2], receivers[2];
+                unsigned long item = 5;
+
+                for (int i = 0; i < 2; i++) {
+                        ck_assert_int_eq(pthread_create(&senders[i], NULL, send_items, &l), 0);
+                        ck_assert_int_eq(pthread_create(&receivers[i], NULL, recv_items, &l), 0);
+                }
+                for (int i = 0; i < 2; i++)
+                        pthread_join(senders[i], NULL);
+                ck_assert_int_eq(ctx_chan_close(l.chan), 0);
+                for (int i = 0; i < 2; i++)
+                        pthread_join(receivers[i], NULL);
+                ck_assert_uint_eq(l.sent, l.received);
+                ck_assert_uint_eq(l.sum_sent, l.sum_received);
+                ck_assert_int_eq(ctx_chan_close(l.chan), -EPIPE);
+                ck_assert_int_eq(ctx_chan_send(ctx_background(), l.chan, &item), -EPIPE);
+                ck_assert_int_eq(ctx_chan_recv(ctx_background(), l.chan, &item), 0);
+                ctx_chan_unref(l.chan);
+        }
+}
+END_TEST
+
+START_TEST(law_26_a_channel_keeps_the_order)
+{
+        struct ctx_chan *chan = ctx_chan_new(sizeof(int), 3);
+        CTX_AUTO_CANCEL struct ctx *ctx = ctx_with_timeout(ctx_background(), 1000);
+        int item;
+
+        for (int round = 0; round < 5; round++) {
+                for (int i = 0; i < 3; i++)
+                        ck_assert_int_eq(ctx_chan_send(ctx_background(), chan, &i), 0);
+                for (int i = 0; i < 3; i++) {
+                        ck_assert_int_eq(ctx_chan_recv(ctx_background(), chan, &item), 1);
+                        ck_assert_int_eq(item, i);
+                }
+        }
+        ck_assert_int_eq(ctx_chan_recv(ctx, chan, &item), -ETIMEDOUT);
+        ck_assert_int_eq(ctx_chan_send(ctx_background(), chan, &item), 0);
+        ck_assert_int_eq(ctx_chan_close(chan), 0);
+        ck_assert_int_eq(ctx_chan_recv(ctx_background(), chan, &item), 1); /* what is in it comes out */
+        ck_assert_int_eq(ctx_chan_recv(ctx_background(), chan, &item), 0);
+        ctx_chan_unref(chan);
+}
+END_TEST
+
+START_TEST(law_26_no_child_is_lost)
+{
+        unsigned ended = 0;
+
+        for (unsigned i = 0; i < 40; i++) {
+                int status = -1;
+                pid_t pid = fork(), r;
+
+                if (pid == 0) {
+                        usleep(i * 50);
+                        _exit((int) i);
+                }
+                for (;;) {
+                        CTX_AUTO_UNREF struct ctx *ctx = ctx_with_timeout(ctx_background(), 500);
+
+                        r = ctx_waitpid(ctx, pid, &status);
+                        if (r != -ETIMEDOUT)
+                                break;
+                        ended++;
+                }
+                ck_assert_int_eq(r, pid);
+                ck_assert(WIFEXITED(status));
+                ck_assert_int_eq(WEXITSTATUS(status), (int) i);
+                ck_assert_int_eq(ctx_waitpid(ctx_background(), pid, NULL), -ECHILD);
+        }
+        ck_assert_uint_gt(ended, 0);
+}
+END_TEST
+
+int main(void)
+{
+        const TTest *const tests[] = {
+                        law_26_no_lock_is_lost,
+                        law_26_no_post_is_lost,
+                        law_26_no_signal_is_lost,
+                        law_26_no_file_lock_is_lost,
+                        law_26_a_file_lock_that_is_given_up_is_taken,
+                        law_26_no_item_is_lost,
+                        law_26_a_channel_keeps_the_order,
+                        law_26_no_child_is_lost,
+                        NULL,
+        };
+
+        return run_laws("local contexts: locks, channels and children", tests);
+}
