@@ -87,7 +87,8 @@ static void finish(struct effects *e, struct context *c, unsigned effects)
                 emit(e->sink->context_done, e, c);
         if (!(effects & EFFECT_REMOVED))
                 return;
-        emit(e->sink->context_removed, e, c);
+        if (!(effects & EFFECT_SILENT))
+                emit(e->sink->context_removed, e, c);
         owner_unbind(c);
         lifeline_drop(e, c);
         handles_drop_context(e, c);

@@ -362,11 +362,15 @@ void tree_discard(struct tree *t, struct context *c)
 {
         do {
                 assert(c->pending & EFFECT_NEW);
+                if (c->busy) { /* the attach was asked for with it, and something after that went wrong */
+                        c->busy = false;
+                        for (struct context *p = c; p; p = p->parent)
+                                p->n_busy_below--;
+                }
                 forget_quietly(t, c);
-                c->pending = EFFECT_NOTHING; /* it is in the queue */
+                c->pending = EFFECT_REMOVED | EFFECT_SILENT; /* it is in the queue */
                 c = c->parent;
         } while (c->implied && (c->pending & EFFECT_NEW) && LIST_EMPTY(&c->children) && !context_is_held(c));
-        if (c->retired == RETIRED_OVERDUE &&
-                        LIST_EMPTY(&c->children)) /* what it waited for has made room meanwhile */
+        if (c->retired == RETIRED_OVERDUE && LIST_EMPTY(&c->children)) /* what it waited for has made room meanwhile */
                 forget(t, c);
 }

@@ -118,8 +118,9 @@ int tree_authorise(const struct tree *t, const struct context *c, const struct c
 int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, const char *text,
                 const struct create_options *options, struct context **ret, struct refused *ret_refused);
 
-/* Takes back a context that tree_create() has just made (1), before its effects were drained and anything hangs on
- * it: as if it had never been, but that its id stays used. Ancestors that were made for it go as well. */
+/* Takes back a context that tree_create() has just made (1), before its effects were drained: as if it had never been,
+ * but that its id stays used. Ancestors that were made for it go as well. What was hung on it meanwhile (members, an
+ * owner, a page, no handles) the effects take away: EFFECT_REMOVED, with EFFECT_SILENT. */
 void tree_discard(struct tree *t, struct context *c);
 
 /* 1: this call did it, *ret_contexts became done; 0: it was done before. Takes over cause (may be NULL) on 1 and

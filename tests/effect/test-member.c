@@ -287,6 +287,40 @@ START_TEST(a_cancel_counts_its_own)
 }
 END_TEST
 
+/* A Create with an attach or an owner that fails at the end: the context is taken back with all that hangs on it. */
+START_TEST(law_35_taken_back_with_its_member)
+{
+        static const struct caller root = {.uid = 0};
+        static const struct create_options o = {.deadline_usec = UINT64_MAX, .mode = CONTEXT_MODE_INHERIT, .parents = true};
+        struct child *child = child_start(child_sleep);
+        uint64_t limit = world.tree->users.limit[RESOURCE_MEMBERS];
+        struct process *owner;
+        struct refused refused;
+        struct context *c;
+
+        ck_assert_int_eq(process_acquire(world.effects, child->pidfd, &owner), 0);
+        for (int whole = 0; whole < 2; whole++) {
+                world.tree->users.limit[RESOURCE_MEMBERS] = whole ? limit : 1; /* room for the slot alone */
+                ck_assert_int_eq(tree_create(world.tree, now_boottime_usec(), &root, "a/b", &o, &c, &refused), 1);
+                ck_assert_int_eq(attach_by(c, child, &term), whole ? 0 : -EDQUOT);
+                ck_assert(c->busy);
+                ck_assert_int_eq(owner_bind(world.effects, c, owner), 0);
+                tree_discard(world.tree, c);
+                effects_drain(world.effects);
+                tree_check(world.tree);
+        }
+        ck_assert_uint_eq(world.n_new, 0);
+        ck_assert_uint_eq(world.n_removed, 0);
+        ck_assert_uint_eq(world.tree->n_contexts, 0);
+        c = make("c");
+        attach(c, child, &quiet); /* nothing of it is left on the process */
+        process_unref(owner);
+        kill(child->pid, SIGKILL);
+        cancel(c);
+        run_while(is_busy, c);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("member");
@@ -306,6 +340,7 @@ int main(void)
         tcase_add_test(c, quota_of_members);
         tcase_add_test(c, slots_are_given_back);
         tcase_add_test(c, a_cancel_counts_its_own);
+        tcase_add_test(c, law_35_taken_back_with_its_member);
         suite_add_tcase(s, c);
         return run_suite(s);
 }

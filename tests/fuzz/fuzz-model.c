@@ -84,8 +84,8 @@ static void drain(bool keep_handles)
                 struct seen *s = &f.seen[c->id];
 
                 REQUIRE(effects != 0 && !s->told_removed);
-                if (effects & EFFECT_NOTHING) {
-                        REQUIRE(c->forgotten && effects == EFFECT_NOTHING && !s->told_new);
+                if (effects & EFFECT_SILENT) {
+                        REQUIRE(c->forgotten && effects == (EFFECT_REMOVED | EFFECT_SILENT) && !s->told_new);
                         s->told_removed = true;
                         continue;
                 }

@@ -277,7 +277,7 @@ static void do_discard(struct node *n)
         tree_discard(t, n->c);
         do {
                 n->forgotten = true;
-                n->effects = EFFECT_NOTHING;
+                n->effects = EFFECT_REMOVED | EFFECT_SILENT;
                 n = n->parent;
         } while (n && n->implied && (n->effects & EFFECT_NEW) && !node_has_children(m, n) &&
                         !node_is_held(n));

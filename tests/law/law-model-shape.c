@@ -161,14 +161,19 @@ START_TEST(law_22_taken_back_as_if_it_had_never_been)
         ck_assert_ptr_null(find("p/a"));
         ck_assert_uint_eq(t->wakes.n, 0);
         while ((c = effect_take(t, &effects)))
-                ck_assert_uint_eq(effects, EFFECT_NOTHING);
+                ck_assert_uint_eq(effects, EFFECT_REMOVED | EFFECT_SILENT);
         tree_collect(t);
         /* What was there before, or was asked for by itself, stays. */
         make("p/a");
         tree_discard(t, make("p/a/b"));
         ck_assert_ptr_nonnull(find("p/a"));
         ck_assert_ptr_eq(find("p"), p);
-        ck_assert_uint_eq(t->last_id, 6);
+        ck_assert_uint_eq(t->last_id, 6); /* ids stay used */
+        c = make("p/member"); /* the attach that was asked for with it is undone as well */
+        tree_attached(t, c, 1);
+        tree_discard(t, c);
+        tree_check(t);
+        ck_assert_uint_eq(p->n_busy_below, 0);
         cancel(p); /* born done */
         tree_discard(t, make("p/x/y"));
         ck_assert_ptr_null(find("p/x"));
