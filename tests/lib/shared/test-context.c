@@ -380,11 +380,12 @@ END_TEST
 START_TEST(a_forgotten_one_stays_done)
 {
         struct daemon daemon;
-        struct ctx *old, *others[200];
+        struct ctx *old, *keeper, *others[200];
         struct ctx_client *client;
 
         daemon_start(&daemon, "[Daemon]\nRetainSec=10ms\n");
         client = new_client();
+        keeper = make(client, fresh_path()); /* or the page itself would go */
         for (int round = 0; round < 3; round++) {
                 struct ctx *witness;
                 char reference[200];
@@ -412,6 +413,8 @@ START_TEST(a_forgotten_one_stays_done)
                 }
                 ctx_unref(witness);
         }
+        ck_assert_int_eq(ctx_err(keeper), 0);
+        ctx_unref(keeper);
         ctx_client_unref(client);
         daemon_stop(&daemon);
 }
