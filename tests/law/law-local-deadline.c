@@ -94,7 +94,8 @@ START_TEST(law_12_never_early)
 {
         for (unsigned i = 0; i < 120; i++) {
                 uint64_t deadline = boottime_usec() + 100 + i * 7;
-                CTX_AUTO_UNREF struct ctx *ctx = ctx_with_deadline(ctx_background(), deadline);
+                CTX_AUTO_UNREF struct ctx *ctx = i % 8 < 4 ? ctx_with_deadline(ctx_background(), deadline)
+                                                           : ctx_with_timeout(ctx_background(), 100 + i * 7);
                 CTX_AUTO_UNREF struct ctx *child = ctx_with_cancel(ctx);
 
                 switch (i % 4) {

@@ -148,6 +148,100 @@ START_TEST(law_26_no_signal_is_lost)
 }
 END_TEST
 
+/* One waiter whose time runs out at just the moment when the one wake-up comes, and, behind it, one with all
+ * the time in the world: one of them has to have it. */
+struct duel {
+        struct locks l;
+        int kind;
+        struct ctx *brief;
+        _Atomic unsigned waiting;
+        int result;
+};
+
+static int wait_for_one(struct ctx *ctx, struct duel *d)
+{
+        int r = 0;
+
+        atomic_fetch_add(&d->waiting, 1);
+        if (d->kind == 0)
+                return ctx_mutex_lock(ctx, &d->l.mutex);
+        if (d->kind == 1)
+                return ctx_sem_wait(ctx, &d->l.sem);
+        if (d->kind == 2) {
+                ck_assert_int_eq(ctx_mutex_lock(ctx_background(), &d->l.mutex), 0);
+                while (d->l.tokens == 0 && r == 0)
+                        r = ctx_cond_wait(ctx, &d->l.cond, &d->l.mutex);
+                if (r == 0)
+                        d->l.tokens--;
+                ctx_mutex_unlock(&d->l.mutex);
+                return r;
+        }
+        return ctx_chan_recv(ctx, d->l.chan, &d->l.counter) > 0 ? 0 : -ECANCELED;
+}
+
+static void give_one(struct duel *d)
+{
+        unsigned long item = 1;
+
+        if (d->kind == 0) {
+                ctx_mutex_unlock(&d->l.mutex);
+        } else if (d->kind == 1) {
+                ctx_sem_post(&d->l.sem);
+        } else if (d->kind == 2) {
+                ck_assert_int_eq(ctx_mutex_lock(ctx_background(), &d->l.mutex), 0);
+                d->l.tokens++;
+                ctx_mutex_unlock(&d->l.mutex);
+                ctx_cond_signal(&d->l.cond);
+        } else {
+                ck_assert_int_eq(ctx_chan_send(ctx_background(), d->l.chan, &item), 0);
+        }
+}
+
+static void *brief_waiter(void *userdata)
+{
+        struct duel *d = userdata;
+
+        d->result = wait_for_one(d->brief, d);
+        /* It has had it: now the other one's turn. */
+        if (d->result == 0)
+                give_one(d);
+        return NULL;
+}
+
+static void *patient_waiter(void *userdata)
+{
+        return (void *) (intptr_t) wait_for_one(ctx_background(), userdata);
+}
+
+START_TEST(law_26_no_wake_up_is_lost)
+{
+        for (unsigned round = 0; round < 300; round++) {
+                struct duel d = {.kind = _i};
+                uint64_t deadline = boottime_usec() + 1500;
+                pthread_t brief, patient;
+                void *result;
+
+                d.l.chan = ctx_chan_new(sizeof(unsigned long), 1);
+                d.brief = ctx_with_deadline(ctx_background(), deadline);
+                if (d.kind == 0)
+                        ck_assert_int_eq(ctx_mutex_trylock(&d.l.mutex), 0);
+                ck_assert_int_eq(pthread_create(&brief, NULL, brief_waiter, &d), 0);
+                while (atomic_load(&d.waiting) < 1)
+                        sched_yield();
+                usleep(100);
+                ck_assert_int_eq(pthread_create(&patient, NULL, patient_waiter, &d), 0);
+                while (boottime_usec() + 20 < deadline + round % 40)
+                        ;
+                give_one(&d);
+                pthread_join(brief, NULL);
+                pthread_join(patient, &result); /* would hang */
+                ck_assert_int_eq((int) (intptr_t) result, 0);
+                ctx_unref(d.brief);
+                ctx_chan_unref(d.l.chan);
+        }
+}
+END_TEST
+
 START_TEST(law_26_no_file_lock_is_lost)
 {
         char path[] = "/tmp/ctx-law-26.XXXXXX";
@@ -350,5 +444,6 @@ int main(void)
                         NULL,
         };
 
-        return run_laws("local contexts: locks, channels and children", tests);
+        return run_laws_and_loop(
+                        "local contexts: locks, channels and children", tests, law_26_no_wake_up_is_lost, 4);
 }

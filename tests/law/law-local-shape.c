@@ -208,7 +208,7 @@ END_TEST
 START_TEST(law_22_any_order)
 {
         enum { N = 5 };
-        int order[N] = {0, 1, 2, 3, 4};
+        int order[N] = {0, 1, 2, 3, 4}, destroyed = 0, made = 0;
 
         for (unsigned n = 0; n < 120; n++) {
                 unsigned x = n;
@@ -229,7 +229,7 @@ START_TEST(law_22_any_order)
 
                                 family[0] = ctx_with_cancel(ctx_background());
                                 family[1] = ctx_with_timeout_cause(family[0], 1000000000, EPIPE, "late");
-                                family[2] = ctx_with_value(family[1], &red, NULL, NULL);
+                                family[2] = ctx_with_value(family[1], &red, &destroyed, count);
                                 family[3] = ctx_merge(family[2], &family[0], 1);
                                 family[4] = ctx_with_cancel(family[3]);
                                 for (int i = 0; i < N; i++) {
@@ -238,6 +238,7 @@ START_TEST(law_22_any_order)
                                         gone[order[i]] = true;
                                         ctx_unref(family[order[i]]);
                                 }
+                                ck_assert_int_eq(destroyed, ++made);
                         }
                 }
         }

@@ -192,6 +192,56 @@ START_TEST(law_05_all_below_is_done_when_cancel_returns)
 }
 END_TEST
 
+#define LEAVES 20000
+
+struct two_walks {
+        struct ctx *top, *middle, *leaves[LEAVES];
+        _Atomic bool begun;
+};
+
+static void *cancel_the_middle(void *userdata)
+{
+        struct two_walks *t = userdata;
+
+        atomic_store(&t->begun, true);
+        ctx_cancel(t->middle);
+        return NULL;
+}
+
+/* A cancel comes upon a context that another one is at, further down, and waits for it. */
+START_TEST(law_05_also_what_another_cancel_is_at)
+{
+        struct two_walks *t = calloc(1, sizeof(struct two_walks));
+
+        for (int round = 0; round < 30; round++) {
+                unsigned misses = 0;
+                pthread_t thread;
+
+                t->top = ctx_with_cancel(ctx_background());
+                t->middle = ctx_with_cancel(t->top);
+                for (unsigned i = 0; i < LEAVES; i++)
+                        t->leaves[i] = ctx_with_cancel(i % 10 ? t->leaves[i - i % 10] : t->middle);
+                atomic_store(&t->begun, false);
+                ck_assert_int_eq(pthread_create(&thread, NULL, cancel_the_middle, t), 0);
+                while (!atomic_load(&t->begun))
+                        ;
+                while (round % 3 > 0 && ctx_err(t->middle) == 0)
+                        ;
+                ck_assert_int_eq(ctx_cancel(t->top), 1);
+                /* The last to be reached first. */
+                for (unsigned i = 0; i < LEAVES; i++)
+                        misses += ctx_err(t->leaves[i]) == 0;
+                pthread_join(thread, NULL);
+                ck_assert_uint_eq(misses, 0);
+                for (unsigned i = 0; i < LEAVES; i++)
+                        ctx_unref(t->leaves[i]);
+                ctx_unref(t->middle);
+                ctx_unref(t->top);
+        }
+        free(t);
+}
+END_TEST
+
 struct derivers {
         struct ctx *parent;
         pthread_barrier_t barrier;
@@ -233,11 +283,20 @@ static void *derive_meanwhile(void *userdata)
         return NULL;
 }
 
+static void count(void *value)
+{
+        ++*(unsigned *) value;
+}
+
 START_TEST(law_05_and_08_derived_while_it_is_cancelled)
 {
-        for (int round = 0; round < 100; round++) {
-                struct derivers d = {.parent = ctx_with_cancel(ctx_background())};
+        for (unsigned round = 0; round < 100; round++) {
+                static unsigned destroyed;
+                CTX_AUTO_UNREF struct ctx *value = ctx_with_value(ctx_background(), &key, &destroyed, count);
+                struct derivers d = {.parent = ctx_with_cancel(value)};
                 pthread_t threads[4];
+
+                ck_assert_uint_eq(destroyed, round); /* nothing of the last round is left */
 
                 pthread_barrier_init(&d.barrier, NULL, 5);
                 for (int i = 0; i < 4; i++)
@@ -376,6 +435,7 @@ int main(void)
                         law_03_the_first_cancel_wins,
                         law_04_what_err_says,
                         law_05_all_below_is_done_when_cancel_returns,
+                        law_05_also_what_another_cancel_is_at,
                         law_05_and_08_derived_while_it_is_cancelled,
                         law_06_readable_is_done,
                         law_07_parents_and_siblings_are_not_touched,

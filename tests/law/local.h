@@ -68,7 +68,8 @@ static inline void look_after(void)
         ck_assert_uint_eq(count_fds(), fds_before);
 }
 
-static inline int run_laws(const char *name, const TTest *const *tests)
+/* Tests that are run once, and one (or NULL) that is run n times with _i from 0. */
+static inline int run_laws_and_loop(const char *name, const TTest *const *tests, const TTest *loop, int n)
 {
         Suite *suite = suite_create(name);
         TCase *tcase = tcase_create(name);
@@ -79,10 +80,17 @@ static inline int run_laws(const char *name, const TTest *const *tests)
         tcase_add_checked_fixture(tcase, look_before, look_after);
         for (; *tests; tests++)
                 tcase_add_test(tcase, *tests);
+        if (loop)
+                tcase_add_loop_test(tcase, loop, 0, n);
         suite_add_tcase(suite, tcase);
         runner = srunner_create(suite);
         srunner_run_all(runner, CK_NORMAL);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);
         return failed ? 1 : 0;
+}
+
+static inline int run_laws(const char *name, const TTest *const *tests)
+{
+        return run_laws_and_loop(name, tests, NULL, 0);
 }
