@@ -306,6 +306,39 @@ START_TEST(law_26_a_file_lock_that_is_given_up_is_taken)
 }
 END_TEST
 
+/* The lock comes free at just the moment when the time runs out. */
+START_TEST(law_26_a_file_lock_is_had_or_not)
+{
+        char path[] = "/tmp/ctx-law-26.XXXXXX";
+        int other = mkstemp(path), mine = open(path, O_RDWR);
+
+        unlink(path);
+        for (unsigned round = 0; round < 150; round++) {
+                uint64_t deadline = boottime_usec() + 1000;
+                struct file_lock l = {.fd = other, .ctx = ctx_with_deadline(ctx_background(), deadline)};
+                pthread_t thread;
+
+                ck_assert_int_eq(flock(mine, LOCK_EX), 0);
+                ck_assert_int_eq(pthread_create(&thread, NULL, lock_file, &l), 0);
+                while (boottime_usec() + 30 < deadline + round % 60)
+                        ;
+                ck_assert_int_eq(flock(mine, LOCK_UN), 0);
+                pthread_join(thread, NULL);
+                if (l.result == 0)
+                        ck_assert_int_eq(flock(mine, LOCK_EX | LOCK_NB), -1);
+                else
+                        ck_assert_int_eq(l.result, -ETIMEDOUT);
+                if (l.result == 0)
+                        ck_assert_int_eq(flock(other, LOCK_UN), 0);
+                ck_assert_int_eq(flock(mine, LOCK_EX | LOCK_NB), 0);
+                ck_assert_int_eq(flock(mine, LOCK_UN), 0);
+                ctx_unref(l.ctx);
+        }
+        close(mine);
+        close(other);
+}
+END_TEST
+
 /* -- Items and children */
 
 static void *send_items(void *userdata)
@@ -438,6 +471,7 @@ int main(void)
                         law_26_no_signal_is_lost,
                         law_26_no_file_lock_is_lost,
                         law_26_a_file_lock_that_is_given_up_is_taken,
+                        law_26_a_file_lock_is_had_or_not,
                         law_26_no_item_is_lost,
                         law_26_a_channel_keeps_the_order,
                         law_26_no_child_is_lost,
