@@ -347,6 +347,23 @@ int ctx_extend(struct ctx *ctx, uint64_t boottime_usec);
 /* Nobody needs it any more: cancels it if it is active, and gives its path free at once. ctx_unref() does not. */
 int ctx_release(struct ctx *ctx);
 
+/* -- Until nobody is left ----------------------------------------------------------------------------------------
+ *
+ * For a shared context itself (-EINVAL: a local one), or a view of it. */
+
+/* A descriptor that is readable once ctx is done and no member is left, in it or below it: the work has stopped. Made
+ * on first use, borrowed, lives as long as ctx does: poll it for POLLIN; never read, write or close it. */
+int ctx_drained_fd(struct ctx *ctx);
+/* ctx_cancel(), and waits until nobody is left, at most timeout_usec (UINT64_MAX: for ever; 0: looks). As ctx_cancel(),
+ * 1 or 0, once all have left. -ETIMEDOUT: somebody has not left, and ctx is done all the same; so it is if another error
+ * came while it waited. Signals do not end it. Who is a member itself waits for itself. */
+int ctx_cancel_wait(struct ctx *ctx, uint64_t timeout_usec) CTX_MUST_CHECK;
+/* A new descriptor, which is the caller's to close and to hand on: to a child that inherits it (it is close-on-exec as
+ * it comes), or over a socket. When the last copy of all that were given out for this context is closed, however its
+ * holder ended, the context is cancelled with the cause "lifeline closed". A child of a fork holds its copy like
+ * everybody else. -EALREADY: ctx is done; -EPERM: a readonly view. */
+int ctx_lifeline_fd(struct ctx *ctx) CTX_MUST_CHECK;
+
 /* -- Processes under a context ------------------------------------------------------------------------------------ */
 
 /* Size and additions as above. */

@@ -8,15 +8,14 @@
 
 /* The public calls on a shared context that the core does not have. */
 
-/* ctx itself, or a view or value of it; not a local context below it. */
-static struct shared *itself(struct ctx *ctx)
+struct shared *shared_itself(struct ctx *ctx)
 {
         return ctx && ctx->source->child.kind == CTX_KIND_SHARED ? (struct shared *) ctx->source : NULL;
 }
 
 const char *ctx_path(struct ctx *ctx)
 {
-        struct shared *shared = itself(ctx);
+        struct shared *shared = shared_itself(ctx);
 
         return shared ? shared->ctx.ops->path(&shared->ctx) : NULL;
 }
@@ -29,10 +28,9 @@ const char *ctx_value_string(struct ctx *ctx, const char *key)
         return shared && key ? shared->ctx.ops->value(&shared->ctx, key) : NULL;
 }
 
-/* For those who may cancel it. */
-static int writable(struct ctx *ctx, struct shared **ret)
+int shared_writable(struct ctx *ctx, struct shared **ret)
 {
-        struct shared *shared = itself(ctx);
+        struct shared *shared = shared_itself(ctx);
 
         if (!shared)
                 return -EINVAL;
@@ -45,7 +43,7 @@ static int writable(struct ctx *ctx, struct shared **ret)
 int ctx_extend(struct ctx *ctx, uint64_t boottime_usec)
 {
         struct shared *shared;
-        int r = writable(ctx, &shared);
+        int r = shared_writable(ctx, &shared);
 
         if (r < 0)
                 return r;
@@ -58,7 +56,7 @@ int ctx_extend(struct ctx *ctx, uint64_t boottime_usec)
 int ctx_release(struct ctx *ctx)
 {
         struct shared *shared;
-        int r = writable(ctx, &shared);
+        int r = shared_writable(ctx, &shared);
 
         if (r < 0)
                 return r;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/page.h"
 #include "lib/shared-context.h"
@@ -185,6 +186,8 @@ static void destroy(struct shared *shared)
 {
         free(atomic_load_explicit(&shared->verdict, memory_order_acquire));
         values_free(atomic_load_explicit(&shared->values, memory_order_acquire));
+        if (shared->drained_fd >= 0)
+                close(shared->drained_fd);
         ctx_client_unref(shared->client);
         free(shared->reference);
         free(shared);
@@ -246,6 +249,7 @@ int shared_new(struct ctx_client *client, const char *reference, uint64_t id, ui
         shared_ctx_init(&shared->ctx, &ops);
         shared->client = client_ref(client);
         shared->id = id;
+        shared->drained_fd = -1;
         shared->own_deadline_usec = deadline_usec;
         shared->ctx.deadline_usec = &shared->own_deadline_usec;
         shared->reference = strdup(reference);

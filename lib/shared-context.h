@@ -25,6 +25,7 @@ struct shared {
         struct handle *_Atomic handle;
         struct verdict *_Atomic verdict;
         struct values *_Atomic values;
+        _Atomic int drained_fd; /* -1: not asked for yet */
 
         /* shared-watch.c, under its lock */
         LIST_ENTRY(shared) watchers;
@@ -62,6 +63,11 @@ static inline struct shared *shared_of(const struct ctx *ctx)
 {
         return ctx ? (struct shared *) ctx_shared_above(ctx->source) : NULL;
 }
+
+/* ctx itself, or a view or value of it; not a local context below it: NULL. */
+struct shared *shared_itself(struct ctx *ctx);
+/* The same, for those who may cancel it. 0, -EINVAL, or -EPERM. */
+int shared_writable(struct ctx *ctx, struct shared **ret);
 
 /* Asks for the page and makes the object. reference is copied; takes a reference on client. 0, or -errno. */
 int shared_new(struct ctx_client *client, const char *reference, uint64_t id, uint64_t deadline_usec,

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/shared-context.h"
+
+/* Lifelines, and waiting until nobody is left. */
+
+/* While it waits it asks again so often: a daemon that is gone writes no handle any more. */
+#define ASK_AGAIN_USEC 5000000
+
+/* A descriptor of the caller's own that the daemon gives for the context, or -errno. */
+static int ask_fd(struct shared *shared, const char *member)
+{
+        sd_bus_message *reply = NULL;
+        int fd, r;
+
+        r = client_begin(shared->client);
+        if (r < 0)
+                return r;
+        r = client_call(shared->client, &reply, member, "s", shared->reference);
+        if (r >= 0) {
+                r = sd_bus_message_read(reply, "h", &fd); /* the message owns it */
+                if (r >= 0) {
+                        r = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+                        if (r < 0)
+                                r = -errno;
+                }
+                if (r < 0)
+                        client_failed(shared->client, r, NULL);
+        }
+        sd_bus_message_unref(reply);
+        client_end(shared->client);
+        return r;
+}
+
+int ctx_lifeline_fd(struct ctx *ctx)
+{
+        struct shared *shared;
+        int r = shared_writable(ctx, &shared);
+
+        return r < 0 ? r : ask_fd(shared, "Lifeline");
+}
+
+int ctx_drained_fd(struct ctx *ctx)
+{
+        struct shared *shared = shared_itself(ctx);
+        int fd, none = -1;
+
+        if (!shared)
+                return -EINVAL;
+        fd = atomic_load_explicit(&shared->drained_fd, memory_order_acquire);
+        if (fd >= 0)
+                return fd;
+        fd = ask_fd(shared, "Drained");
+        if (fd < 0)
+                return fd;
+        /* Another thread may have been faster, and lent its one out already. */
+        if (atomic_compare_exchange_strong(&shared->drained_fd, &none, fd))
+                return fd;
+        close(fd);
+        return none;
+}
+
+/* 1: readable, 0: time is up, or -errno. */
+static int poll_until(int fd, uint64_t until_usec)
+{
+        struct pollfd pollfd = {.fd = fd, .events = POLLIN};
+
+        for (;;) {
+                uint64_t now = now_usec(), left = until_usec > now ? until_usec - now : 0;
+                struct timespec timeout = {(time_t) (left / 1000000), (long) (left % 1000000 * 1000)};
+                int r = ppoll(&pollfd, 1, &timeout, NULL);
+
+                if (r < 0 && errno != EINTR)
+                        return -errno;
+                if (r > 0)
+                        return 1;
+                if (r == 0 && now_usec() >= until_usec)
+                        return 0;
+        }
+}
+
+static int wait_drained(struct shared *shared, uint64_t until_usec)
+{
+        int fd = -1, r;
+
+        for (;;) {
+                int next = ask_fd(shared, "Drained");
+                uint64_t now = now_usec(), again = now + ASK_AGAIN_USEC;
+
+                if (next < 0) {
+                        /* A context is forgotten when it has drained, no earlier; but one that we held a
+                         * handle of, which was not written, was lost. */
+                        r = next == -ENOENT && (fd < 0 || poll_until(fd, 0) == 1) ? 0 : next;
+                        break;
+                }
+                if (fd >= 0)
+                        close(fd);
+                fd = next;
+                r = poll_until(fd, again < until_usec ? again : until_usec);
+                if (r == 0 && now_usec() < until_usec)
+                        continue;
+                r = r == 0 ? -ETIMEDOUT : r < 0 ? r : 0;
+                break;
+        }
+        if (fd >= 0)
+                close(fd);
+        return r;
+}
+
+int ctx_cancel_wait(struct ctx *ctx, uint64_t timeout_usec)
+{
+        uint64_t now = now_usec(), until;
+        struct shared *shared;
+        int first, r;
+
+        until = timeout_usec > UINT64_MAX - now ? UINT64_MAX : now + timeout_usec;
+        r = shared_writable(ctx, &shared);
+        if (r < 0)
+                return r;
+        first = ctx_cancel(ctx);
+        if (first < 0)
+                return first;
+        r = wait_drained(shared, until);
+        return r < 0 ? r : first;
+}
