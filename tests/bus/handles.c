@@ -341,12 +341,12 @@ Suite *suite_handles(void)
 {
         Suite *s = suite_create("handles");
 
-        ADD_TESTS(s, "handles", start_plain, a_handle_is_an_eventfd_that_does_not_block,
+        ADD_TESTS(s, "handles", start_retaining, a_handle_is_an_eventfd_that_does_not_block,
                         two_connections_of_a_process_share_a_handle, two_processes_have_a_handle_each,
-                        law27_a_read_takes_the_signal_from_nobody, handles_on_the_object,
-                        a_process_that_exits_gives_its_handles_up,
+                        law27_a_read_takes_the_signal_from_nobody, done_of_what_is_done_is_readable_at_once,
+                        handles_on_the_object, a_process_that_exits_gives_its_handles_up,
                         a_full_blocking_handle_does_not_stop_the_daemon, the_page_says_what_err_says,
-                        a_slot_used_again_is_another_generation, the_page_cannot_be_written);
-        ADD_TESTS(s, "kept", start_retaining, done_of_what_is_done_is_readable_at_once);
+                        the_page_cannot_be_written);
+        ADD_TESTS(s, "forgotten", start_plain, a_slot_used_again_is_another_generation);
         return s;
 }

@@ -576,11 +576,11 @@ Suite *suite_hostile(void)
 {
         Suite *s = suite_create("hostile");
 
-        ADD_TESTS(s, "crowd", start_plain, a_lazy_subscriber_on_any_bus, connections_that_come_and_go,
+        ADD_TESTS(s, "crowd", start_retaining, a_lazy_subscriber_on_any_bus, connections_that_come_and_go,
                         a_burst_before_the_first_answer);
         if (world.transport != TRANSPORT_DIRECT)
                 return s;
-        ADD_TESTS(s, "hostile", start_plain, text_that_is_no_utf8, bodies_that_do_not_fit,
+        ADD_TESTS(s, "hostile", start_retaining, text_that_is_no_utf8, bodies_that_do_not_fit,
                         messages_that_are_none, nested_variants, garbage_instead_of_authentication,
                         a_thousand_connections, a_thousand_connections_at_once, a_subscriber_that_never_reads,
                         a_caller_that_never_reads, a_caller_that_reads_late, messages_in_pieces,

@@ -587,7 +587,7 @@ Suite *suite_uids(void)
 {
         Suite *s = suite_create("uids");
 
-        ADD_TESTS(s, "uids", start_plain, law36_what_one_makes_is_not_there_for_another,
+        ADD_TESTS(s, "uids", start_retaining, law36_what_one_makes_is_not_there_for_another,
                         law36_signals_are_not_heard, the_end_of_a_hidden_parent_is_told_below, first_labels,
                         modes, groups, a_process_of_another_cannot_be_attached,
                         law36_the_page_is_for_reading);
