@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/json.h"
@@ -234,33 +233,5 @@ int contexts_err(struct ctl *ctl, const char *path, struct verdict *ret)
         snprintf(ret->cause, sizeof ret->cause, "%s", cause);
         if (ctl->json == JSON_OFF)
                 text_defuse(ret->cause, false);
-        return 0;
-}
-
-int contexts_drain(struct ctl *ctl, const char *path, uint64_t timeout_usec, void (*progress)(size_t left),
-                size_t *ret_left)
-{
-        uint64_t start = now_boottime_usec(), pause = 10000;
-        size_t left, before = SIZE_MAX;
-
-        for (;;) {
-                _cleanup_free_ struct running *running = NULL;
-                int r = contexts_processes(ctl, path, true, &running, &left);
-                uint64_t passed = now_boottime_usec() - start;
-
-                if (r > 0)
-                        return r;
-                if (left != before && progress)
-                        progress(left);
-                before = left;
-                if (left == 0 || passed >= timeout_usec)
-                        break;
-                if (pause > timeout_usec - passed)
-                        pause = timeout_usec - passed;
-                usleep((useconds_t) pause);
-                if (pause < 200000)
-                        pause *= 2;
-        }
-        *ret_left = left;
         return 0;
 }

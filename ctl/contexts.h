@@ -53,8 +53,3 @@ struct verdict {
 };
 
 int contexts_err(struct ctl *ctl, const char *path, struct verdict *ret);
-
-/* Polls until nobody is left, or timeout_usec has passed; called with each count that differs from the one
- * before. 0: drained; 1 in *ret_left: how many processes are left. */
-int contexts_drain(struct ctl *ctl, const char *path, uint64_t timeout_usec, void (*progress)(size_t left),
-                size_t *ret_left);

@@ -34,8 +34,9 @@
 
 #define HELP_CANCEL                                                                                \
         "     --error=ERROR        Error number of the cause: a number, or a name such as EPIPE\n" \
-        "     --wait               Wait until all members have left\n"                             \
-        "     --timeout=TIME       How long to wait; then list who is left, with exit status 3\n"
+        "     --wait[=TIME]        Show what is left until all members have left, or the time is\n" \
+        "                          up: then list who did not stop, with exit status 3\n"         \
+        "     --timeout=TIME       The same time, by itself\n"
 
 static const struct verb verbs[] = {
                 {"list", "[PREFIX]", "List contexts", NULL, verb_list},
@@ -45,6 +46,8 @@ static const struct verb verbs[] = {
                 {"members", "PATH", "List the processes that run under a context", NULL, verb_members},
                 {"processes", "PATH", "The same", NULL, verb_members, .alias = true},
                 {"leaks", "[PREFIX]", "Show who did not stop, and where it is stuck", NULL, verb_leaks},
+                {"preview", "PATH", "Show what a cancel would hit", NULL, verb_preview},
+                {"monitor", "[PREFIX]", "Print what happens, a line each", NULL, verb_monitor},
                 {"create", "[OPTIONS] PATH", "Create a context; a path that ends in / gets a free name",
                                 HELP_CREATE, verb_create},
                 {"cancel", "[OPTIONS] PATH [REASON]", "Cancel a context and all below it", HELP_CANCEL,
@@ -53,6 +56,8 @@ static const struct verb verbs[] = {
                                 "     --timeout=TIME       How long to wait; exit status 1 if it is still "
                                 "active then\n",
                                 verb_wait},
+                {"extend", "PATH [+]TIME", "Move a deadline: from now, or with + from where it is", NULL,
+                                verb_extend},
                 {"release", "PATH...", "Give a context's name free; cancels it if it is active", NULL,
                                 verb_release},
                 {"attach", "[OPTIONS] PATH PID...", "Make processes members of a context",
@@ -62,6 +67,9 @@ static const struct verb verbs[] = {
                                 verb_attach},
                 {"current", "", "Show the context that ctxctl itself runs under", NULL, verb_current},
                 {"run", "[OPTIONS] PATH -- COMMAND...", "Run a command under a context", HELP_RUN, verb_run},
+                {"selftest", "[--timeout=TIME]", "Plant a leak, and see that it is found",
+                                "     --timeout=TIME       How long to wait for the report (default 30s)\n",
+                                verb_selftest},
 };
 
 void complain(const char *format, ...)

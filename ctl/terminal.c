@@ -60,6 +60,13 @@ size_t terminal_columns(void)
         return terminal.columns;
 }
 
+size_t terminal_rows(void)
+{
+        struct winsize size;
+
+        return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0 ? size.ws_row : 24;
+}
+
 const char *color_on(enum color color)
 {
         static const char *const sequences[] = {

@@ -21,6 +21,8 @@ bool terminal_is_capable(void);
 void terminal_remember(void);
 size_t terminal_columns(void); /* SIZE_MAX where lines are not to be cut */
 
+size_t terminal_rows(void); /* as they are now, 24 where that is unknown */
+
 /* The escape sequence, or "" where there are no colours. */
 const char *color_on(enum color color);
 const char *color_off(void);

@@ -2,17 +2,15 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "daemon/util/cleanup.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
+#include "ctl/drain.h"
 #include "ctl/format.h"
 #include "ctl/json.h"
-#include "ctl/terminal.h"
 
 enum {
         OPTION_ERROR = 1,
@@ -23,7 +21,7 @@ enum {
 
 static const struct option options[] = {
                 {"error", required_argument, NULL, OPTION_ERROR},
-                {"wait", no_argument, NULL, OPTION_WAIT},
+                {"wait", optional_argument, NULL, OPTION_WAIT},
                 {"timeout", required_argument, NULL, OPTION_TIMEOUT},
                 {"reason", required_argument, NULL, OPTION_REASON},
                 {},
@@ -69,7 +67,7 @@ static int read_option(struct cancel *cancel, int o)
                 return read_error(optarg, &cancel->error);
         case OPTION_WAIT:
                 cancel->wait = true;
-                return 0;
+                return optarg ? read_timespan("--wait", optarg, &cancel->timeout_usec) : 0;
         case OPTION_TIMEOUT:
                 return read_timespan("--timeout", optarg, &cancel->timeout_usec);
         default:
@@ -112,53 +110,6 @@ static void print_outcome(struct ctl *ctl, const char *path, const struct outcom
                         printf(" (%s)", verdict.cause);
                 puts(".");
         }
-}
-
-static void print_progress(size_t left)
-{
-        if (!isatty(STDERR_FILENO))
-                return;
-        if (left > 0)
-                fprintf(stderr, "\r\033[K%zu process%s left to drain", left, left == 1 ? "" : "es");
-        else
-                fputs("\r\033[K", stderr);
-}
-
-/* Waits; who has not left then is listed. */
-static int drain(struct ctl *ctl, const char *path, uint64_t timeout_usec, json_object *json)
-{
-        _cleanup_free_ struct running *running = NULL;
-        char span[FORMAT_MAX], command[200];
-        size_t left = 0, n;
-        int r;
-
-        r = contexts_drain(ctl, path, timeout_usec, json ? NULL : print_progress, &left);
-        if (r > 0)
-                return r;
-        if (left > 0) {
-                r = contexts_processes(ctl, path, true, &running, &n);
-                if (r > 0)
-                        return r;
-                left = n; /* the last may have left just now */
-        }
-        if (json)
-                json_object_object_add(json, "left", running_to_json(running, left));
-        if (left == 0) {
-                if (!json)
-                        printf("Drained: nobody is left under %s.\n", path);
-                return EXIT_DONE;
-        }
-        if (!json) {
-                print_progress(0);
-                printf("%zu process%s did not stop within %s:\n", left, left == 1 ? "" : "es",
-                                format_timespan(span, timeout_usec));
-                for (size_t i = 0; i < left; i++)
-                        printf("  %s%" PRIu32 " %s\n", glyph(i + 1 < left ? GLYPH_BRANCH : GLYPH_RIGHT),
-                                        running[i].pid,
-                                        format_command(command, sizeof command, (pid_t) running[i].pid,
-                                                        running[i].comm));
-        }
-        return EXIT_NOT_DRAINED;
 }
 
 static int cancel_and_print(struct ctl *ctl, const char *path, const struct cancel *cancel)
@@ -216,7 +167,7 @@ int verb_cancel(struct ctl *ctl, int argc, char *argv[])
         if (argc - optind == 2)
                 cancel.reason = argv[optind + 1];
         if (cancel.timeout_usec != UINT64_MAX && !cancel.wait) {
-                complain("--timeout= is how long to wait: it needs --wait");
+                complain("--timeout= is how long to wait: it needs --wait, or write --wait=TIME");
                 return EXIT_USAGE;
         }
         return cancel_and_print(ctl, argv[optind], &cancel);

@@ -1,47 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/format.h"
+#include "ctl/handle.h"
 #include "ctl/json.h"
 
 static const struct option options[] = {{"timeout", required_argument, NULL, 't'}, {}};
-
-/* Polls the handle, and the connection beside it: a daemon that has gone will not write the handle any more.
- * 1: done, 0: time is up, 2: the connection has ended, or -errno. */
-static int wait_readable(int handle, int connection, uint64_t timeout_usec)
-{
-        uint64_t start = now_boottime_usec();
-
-        for (;;) {
-                struct pollfd fds[] = {{.fd = handle, .events = POLLIN}, {.fd = connection}};
-                uint64_t passed = now_boottime_usec() - start, left;
-                struct timespec ts, *timeout = NULL;
-                int r;
-
-                left = passed < timeout_usec ? timeout_usec - passed : 0;
-                if (timeout_usec != UINT64_MAX) {
-                        ts = (struct timespec){(time_t) (left / 1000000), (long) (left % 1000000 * 1000)};
-                        timeout = &ts;
-                }
-                r = ppoll(fds, ELEMENTSOF(fds), timeout, NULL);
-                if (r < 0 && errno != EINTR)
-                        return -errno;
-                if (r > 0 && fds[0].revents)
-                        return 1;
-                if (r > 0)
-                        return 2;
-                if (r == 0 && now_boottime_usec() - start >= timeout_usec)
-                        return 0;
-        }
-}
 
 static int print(struct ctl *ctl, const char *path)
 {
@@ -79,16 +48,16 @@ static int wait_for(struct ctl *ctl, const char *path, uint64_t timeout_usec)
         r = sd_bus_message_read(reply, "h", &handle); /* the message owns it */
         if (r < 0)
                 return bus_broken(r);
-        r = wait_readable(handle, sd_bus_get_fd(ctl->bus), timeout_usec);
+        r = handle_wait(ctl, handle, timeout_usec);
         if (r < 0) {
                 complain("cannot wait: %s", strerror(-r));
                 return EXIT_FAILED;
         }
-        if (r == 0) {
+        if (r == HANDLE_TIME_IS_UP) {
                 complain("'%s' is still active after %s", path, format_timespan(span, timeout_usec));
                 return EXIT_FAILED;
         }
-        if (r == 2) {
+        if (r == HANDLE_LOST) {
                 complain("lost ctxd while '%s' was active", path);
                 return EXIT_FAILED;
         }

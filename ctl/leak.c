@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/util/cleanup.h"
+#include "ctl/bus.h"
+#include "ctl/format.h"
+#include "ctl/json.h"
+#include "ctl/leak.h"
+
+#define LEAKS_MAX 1000
+
+const char *leak_text(json_object *leak, const char *name)
+{
+        const char *text = json_object_get_string(json_object_object_get(leak, name));
+
+        return text ? text : "";
+}
+
+bool leak_is_resolved(json_object *leak)
+{
+        return json_object_get_boolean(json_object_object_get(leak, "CTXD_RESOLVED"));
+}
+
+uint64_t leak_number(json_object *leak, const char *name)
+{
+        json_object *value = json_object_object_get(leak, name);
+
+        return value ? json_object_get_uint64(value) : UINT64_MAX;
+}
+
+/* The sentence that the journal's entry has. */
+static void compose_message(json_object *leak, char *buffer, size_t size)
+{
+        char since[FORMAT_MAX], asleep[FORMAT_MAX];
+        const char *err = leak_text(leak, "CTXD_ERR"), *cause = leak_text(leak, "CTXD_CAUSE");
+        const char *call = leak_text(leak, "CTXD_SYSCALL"), *waits_on = leak_text(leak, "CTXD_WAITS_ON");
+        bool said = *cause && strcmp(cause, err) != 0;
+        int n;
+
+        n = snprintf(buffer, size, "%s[%s/%s] is still %s %s after context %s %s%s%s%s",
+                        leak_text(leak, "OBJECT_COMM"), leak_text(leak, "OBJECT_PID"),
+                        leak_text(leak, "CTXD_TID"), leak_text(leak, "CTXD_LEAK"),
+                        format_timespan(since, leak_number(leak, "CTXD_SINCE_DONE_USEC")),
+                        leak_text(leak, "CTXD_CONTEXT"),
+                        strcmp(err, CTXD_ERR_DEADLINE) == 0 ? "passed its deadline" : "was canceled",
+                        said ? " (" : "", said ? cause : "", said ? ")" : "");
+        if (n > 0 && (size_t) n < size && *call)
+                n += snprintf(buffer + n, size - (size_t) n, ": %s%s%s", call, *waits_on ? " on " : "",
+                                waits_on);
+        if (n > 0 && (size_t) n < size && leak_number(leak, "CTXD_BLOCKED_USEC") != UINT64_MAX)
+                snprintf(buffer + n, size - (size_t) n, ", asleep for %s",
+                                format_timespan(asleep, leak_number(leak, "CTXD_BLOCKED_USEC")));
+}
+
+/* One report: its journal fields under their names, the context first. */
+int leak_read(sd_bus_message *m, json_object **ret)
+{
+        json_object *leak = json_object_new_object();
+        char message[4096];
+        const char *path;
+        uint64_t id;
+        int r;
+
+        r = sd_bus_message_read(m, "st", &path, &id);
+        if (r < 0) {
+                json_object_put(leak);
+                return r;
+        }
+        json_object_object_add(leak, "CTXD_CONTEXT", json_object_new_string(path));
+        json_object_object_add(leak, "CTXD_CONTEXT_ID", json_object_new_uint64(id));
+        r = json_from_dictionary(m, "{sv}", leak);
+        if (r < 0) {
+                json_object_put(leak);
+                return r;
+        }
+        compose_message(leak, message, sizeof message);
+        json_object_object_add(leak, "MESSAGE", json_object_new_string(message));
+        *ret = leak;
+        return 0;
+}
+
+int leaks_read(struct ctl *ctl, const char *prefix, json_object *array, bool *ret_truncated)
+{
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        json_object *leak;
+        int r, truncated;
+
+        r = bus_call(ctl, &reply, "Leaks", "su", prefix, (uint32_t) LEAKS_MAX);
+        if (r > 0)
+                return r;
+        r = sd_bus_message_enter_container(reply, 'a', "(sta{sv})");
+        if (r < 0)
+                return bus_broken(r);
+        while ((r = sd_bus_message_enter_container(reply, 'r', "sta{sv}")) > 0) {
+                r = leak_read(reply, &leak);
+                if (r < 0)
+                        return bus_broken(r);
+                json_object_array_add(array, leak);
+                r = sd_bus_message_exit_container(reply);
+                if (r < 0)
+                        return bus_broken(r);
+        }
+        if (r < 0 || (r = sd_bus_message_exit_container(reply)) < 0 ||
+                        (r = sd_bus_message_read(reply, "b", &truncated)) < 0)
+                return bus_broken(r);
+        *ret_truncated = truncated;
+        return 0;
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/util/cleanup.h"
+#include "daemon/util/clock.h"
+#include "ctl/bus.h"
+#include "ctl/json.h"
+#include "ctl/leak.h"
+#include "ctl/terminal.h"
+
+/* The five signals, a line each as they come, until SIGINT or SIGTERM. */
+
+struct monitor {
+        struct ctl *ctl;
+        int error; /* of a message that could not be read */
+        bool lost; /* ctxd has left the bus, and our subscription with it */
+};
+
+static int read_signal_message(sd_bus_message *m, json_object **ret)
+{
+        const char *member = sd_bus_message_get_member(m), *path, *err, *cause;
+        json_object *object;
+        uint64_t id;
+        int r;
+
+        if (strcmp(member, "LeakFound") == 0 || strcmp(member, "LeakResolved") == 0)
+                return leak_read(m, ret);
+        r = sd_bus_message_read(m, "st", &path, &id);
+        if (r < 0)
+                return r;
+        object = json_object_new_object();
+        json_add_text(object, "path", path);
+        json_add_number(object, "id", id);
+        if (strcmp(member, "ContextDone") == 0) {
+                r = sd_bus_message_read(m, "ss", &err, &cause);
+                if (r < 0) {
+                        json_object_put(object);
+                        return r;
+                }
+                json_add_text(object, "err", err);
+                json_add_text(object, "cause", cause);
+        }
+        *ret = object;
+        return 0;
+}
+
+static void print_now(void)
+{
+        struct timespec now;
+        struct tm tm;
+        char text[16];
+
+        clock_gettime(CLOCK_REALTIME, &now);
+        localtime_r(&now.tv_sec, &tm);
+        strftime(text, sizeof text, "%H:%M:%S", &tm);
+        printf("%s%s.%03ld%s ", color_on(COLOR_GREY), text, now.tv_nsec / 1000000, color_off());
+}
+
+static enum color member_color(const char *member)
+{
+        if (strcmp(member, "ContextNew") == 0 || strcmp(member, "LeakResolved") == 0)
+                return COLOR_GREEN;
+        if (strcmp(member, "ContextRemoved") == 0)
+                return COLOR_GREY;
+        return strcmp(member, "LeakFound") == 0 ? COLOR_RED : COLOR_YELLOW;
+}
+
+static void print_line(const char *member, json_object *object)
+{
+        bool leak = strncmp(member, "Leak", 4) == 0;
+        const char *err = leak_text(object, "err"), *cause = leak_text(object, "cause");
+        const char *path = leak_text(object, leak ? "CTXD_CONTEXT" : "path");
+        uint64_t id = leak_number(object, leak ? "CTXD_CONTEXT_ID" : "id");
+
+        print_now();
+        printf("%s%-14s%s %s#%" PRIu64, color_on(member_color(member)), member, color_off(), path, id);
+        if (strcmp(member, "LeakResolved") == 0)
+                printf(" %s[%s/%s] has left, or wakes again", leak_text(object, "OBJECT_COMM"),
+                                leak_text(object, "OBJECT_PID"), leak_text(object, "CTXD_TID"));
+        else if (leak)
+                printf(" %s", leak_text(object, "MESSAGE"));
+        else if (*err)
+                printf(" %s%s%s%s", err, strcmp(cause, err) != 0 ? " (" : "",
+                                strcmp(cause, err) != 0 ? cause : "", strcmp(cause, err) != 0 ? ")" : "");
+        putchar('\n');
+}
+
+static int print_signal(struct ctl *ctl, sd_bus_message *m)
+{
+        const char *member = sd_bus_message_get_member(m);
+        json_object *object = NULL;
+        int r = read_signal_message(m, &object);
+
+        if (r < 0)
+                return r;
+        if (ctl->json == JSON_OFF) {
+                json_defuse(object);
+                print_line(member, object);
+                json_object_put(object);
+        } else {
+                json_add_text(object, "signal", member);
+                json_add_number(object, "time_usec", now_boottime_usec());
+                json_print(ctl, object);
+        }
+        return fflush(stdout) == 0 ? 0 : -EIO;
+}
+
+static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        static const char *const members[] = {
+                        "ContextNew", "ContextDone", "ContextRemoved", "LeakFound", "LeakResolved"};
+        struct monitor *monitor = userdata;
+        const char *name, *old, *new;
+
+        for (size_t i = 0; i < ELEMENTSOF(members); i++)
+                if (sd_bus_message_is_signal(m, CTXD_MANAGER_INTERFACE, members[i])) {
+                        int r = print_signal(monitor->ctl, m);
+
+                        if (r < 0)
+                                monitor->error = r;
+                        return 1;
+                }
+        /* It may come on the bus by our call; that is not the end. */
+        if (sd_bus_message_is_signal(m, "org.freedesktop.DBus", "NameOwnerChanged") &&
+                        sd_bus_message_read(m, "sss", &name, &old, &new) >= 0 &&
+                        strcmp(name, CTXD_BUS_NAME) == 0 && *old)
+                monitor->lost = true;
+        return 0;
+}
+
+/* Subscribes once the filter stands. On a bus we want to be told when ctxd goes: the connection stays. */
+static int start(struct monitor *monitor, const char *prefix)
+{
+        struct ctl *ctl = monitor->ctl;
+        int r = bus_connect(ctl);
+
+        if (r > 0)
+                return r;
+        if ((r = sd_bus_add_filter(ctl->bus, NULL, on_message, monitor)) < 0 ||
+                        (r = sd_bus_add_match(ctl->bus, NULL,
+                                         "type='signal',sender='org.freedesktop.DBus',member='"
+                                         "NameOwnerChanged',"
+                                         "arg0='" CTXD_BUS_NAME "'",
+                                         NULL, NULL)) < 0)
+                return bus_failed(&SD_BUS_ERROR_NULL, r);
+        r = bus_call(ctl, NULL, "Subscribe", "s", prefix);
+        if (r == 0 && ctl->legend) {
+                fprintf(stderr, "Listening to %s and what is below it.\n", prefix);
+                fflush(stderr);
+        }
+        return r;
+}
+
+static int listen_until_signal(struct monitor *monitor, int signals)
+{
+        sd_bus *bus = monitor->ctl->bus;
+        int r;
+
+        for (;;) {
+                struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
+                                {.fd = sd_bus_get_fd(bus), .events = POLLIN}};
+
+                while ((r = sd_bus_process(bus, NULL)) > 0 && monitor->error == 0)
+                        ;
+                if (monitor->error == -EIO) {
+                        complain("cannot write: %s", strerror(EIO));
+                        return EXIT_FAILED;
+                }
+                if (monitor->error < 0)
+                        return bus_broken(monitor->error);
+                if (r < 0 || monitor->lost) {
+                        complain("lost ctxd");
+                        return EXIT_FAILED;
+                }
+                if (poll(fds, ELEMENTSOF(fds), -1) > 0 && fds[0].revents)
+                        return EXIT_DONE;
+        }
+}
+
+int verb_monitor(struct ctl *ctl, int argc, char *argv[])
+{
+        struct monitor monitor = {.ctl = ctl};
+        _cleanup_close_ int signals = -1;
+        sigset_t mask;
+        int r;
+
+        if (read_arguments(ctl, argc, argv, 0, 1, &r) != 0)
+                return r;
+        sigemptyset(&mask);
+        sigaddset(&mask, SIGINT);
+        sigaddset(&mask, SIGTERM);
+        if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0 || (signals = signalfd(-1, &mask, SFD_CLOEXEC)) < 0) {
+                complain("cannot wait for signals: %m");
+                return EXIT_FAILED;
+        }
+        r = start(&monitor, optind < argc ? argv[optind] : "/");
+        return r > 0 ? r : listen_until_signal(&monitor, signals);
+}
