@@ -20,6 +20,7 @@
 
 #include "bpf/backend.h"
 #include "bpf/syscall.h"
+#include "bpf/watch.h"
 #include "daemon/util/cleanup.h"
 #include "proto/membership.h"
 
@@ -187,6 +188,30 @@ static int bpf_describe(struct backend *backend, const struct sample *sample, in
         return 0;
 }
 
+/* Few, and seldom: all of them are put in again. */
+static void bpf_entered(struct backend *backend, const struct watches *watches)
+{
+        struct bpf_backend *b = bpf_backend(backend);
+        int map = bpf_map__fd(b->skeleton->maps.entered);
+        struct watch *watch, *next;
+        uint32_t tid, n = 0;
+
+        while (bpf_map_get_next_key(map, NULL, &tid) == 0)
+                if (bpf_map_delete_elem(map, &tid) < 0)
+                        break;
+        HASH_ITER (hh, watches->by_id, watch, next)
+                for (uint32_t i = 0; i < watch->n_entered; i++) {
+                        struct entered entered = {
+                                        .context_id = watch->context_id,
+                                        .pid = watch->entered[i].pid,
+                                        .slot = watch->record.slot,
+                        };
+
+                        n += bpf_map_update_elem(map, &watch->entered[i].tid, &entered, BPF_ANY) == 0;
+                }
+        b->skeleton->bss->n_entered = n;
+}
+
 static void bpf_free(struct backend *backend)
 {
         struct bpf_backend *b = bpf_backend(backend);
@@ -206,6 +231,7 @@ static const struct backend_ops bpf_ops = {
                 .again = bpf_again,
                 .evidence = bpf_evidence,
                 .describe = bpf_describe,
+                .entered = bpf_entered,
                 .free = bpf_free,
 };
 

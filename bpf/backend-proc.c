@@ -183,6 +183,27 @@ static int sweep_process(uint64_t context_id, uint32_t pid, sample_func func, vo
         return n;
 }
 
+static int sweep_entered(const struct watch *watch, sample_func func, void *userdata)
+{
+        int n = 0;
+
+        for (uint32_t i = 0; i < watch->n_entered; i++) {
+                const struct probe_thread *t = &watch->entered[i];
+                struct sample leader = {}, sample;
+                uint64_t start;
+
+                if (read_stat(t->pid, t->pid, &leader, &start) < 0 ||
+                                read_sample(watch->context_id, t->pid, t->tid, start, &sample) < 0 ||
+                                sample.exit_state)
+                        continue;
+                if (is_frozen(t->pid))
+                        sample.jobctl |= 1ULL << 23;
+                func(&sample, userdata);
+                n++;
+        }
+        return n;
+}
+
 static int proc_sweep(
                 struct backend *backend, const struct watches *watches, sample_func func, void *userdata)
 {
@@ -197,6 +218,7 @@ static int proc_sweep(
                         if (r > 0)
                                 n += r;
                 }
+                n += sweep_entered(watch, func, userdata);
         }
         return n;
 }

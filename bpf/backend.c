@@ -32,6 +32,12 @@ int backend_sweep(struct backend *backend, const struct watches *watches, sample
         return backend ? backend->ops->sweep(backend, watches, func, userdata) : 0;
 }
 
+void backend_entered(struct backend *backend, const struct watches *watches)
+{
+        if (backend && backend->ops->entered)
+                backend->ops->entered(backend, watches);
+}
+
 int backend_unchanged(struct backend *backend, const struct sample *sample)
 {
         struct sample again;

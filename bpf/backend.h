@@ -27,6 +27,8 @@ struct backend_ops {
         /* What a descriptor of the thread is: a path, pipe:[n], socket:[n]. */
         int (*describe)(struct backend *backend, const struct sample *sample, int fd, char *ret, size_t size);
         void (*free)(struct backend *backend);
+        /* The threads that have entered a watched context are others now. NULL: asked at each sweep. */
+        void (*entered)(struct backend *backend, const struct watches *watches);
 };
 
 struct backend {
@@ -50,5 +52,6 @@ struct backend *backend_free(struct backend *backend);
 enum probe_backend backend_kind(const struct backend *backend);
 const char *backend_name(enum probe_backend kind);
 int backend_sweep(struct backend *backend, const struct watches *watches, sample_func func, void *userdata);
+void backend_entered(struct backend *backend, const struct watches *watches);
 /* 1: it is the same thread, and has not run since; 0: it moved or has gone. */
 int backend_unchanged(struct backend *backend, const struct sample *sample);

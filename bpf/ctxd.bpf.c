@@ -25,6 +25,15 @@ struct {
         __type(value, union scratch_space);
 } scratch SEC(".maps");
 
+struct {
+        __uint(type, BPF_MAP_TYPE_HASH);
+        __uint(max_entries, ENTERED_MAX);
+        __type(key, __u32);
+        __type(value, struct entered);
+} entered SEC(".maps");
+
+__u32 n_entered = 0; /* most often nobody has, and then nobody looks */
+
 /* How long a sleeper has been off the CPU, by the scheduler's clock, which the reader has just been stamped
  * with when it woke up for the sweep. What the sleeper ran after its own arrival is taken off. */
 static __always_inline __u64 slept_nsec(struct task_struct *task)
@@ -42,26 +51,52 @@ static __always_inline __u64 slept_nsec(struct task_struct *task)
         return now > left ? now - left : 0;
 }
 
-/* True if the sample is worth a look: a live member of a done context. */
-static __always_inline bool sample_fill(struct sample *s, struct task_struct *task)
+static __always_inline bool is_member_of_done(struct sample *s, struct task_struct *task)
 {
         struct membership_value *value = bpf_task_storage_get(&members, task, 0, 0);
         struct membership_slot *slot;
-        struct pt_regs *regs;
-        unsigned int level;
 
-        if (!value || value->counted != MEMBER_COUNTED || task->exit_state)
+        if (!value || value->counted != MEMBER_COUNTED)
                 return false;
         slot = slot_get(value->slot);
         if (!slot || slot->context_id != value->context_id || !slot->done)
                 return false;
-
-        level = reader_level();
         s->context_id = value->context_id;
         s->slot = value->slot;
         s->policy = value->policy;
+        return true;
+}
+
+/* A thread works for what it has entered, whatever its process is a member of. */
+static __always_inline bool has_entered_done(struct sample *s)
+{
+        struct entered *e;
+
+        if (n_entered == 0)
+                return false;
+        e = bpf_map_lookup_elem(&entered, &s->tid);
+        if (!e || e->pid != s->pid)
+                return false;
+        s->context_id = e->context_id;
+        s->slot = e->slot;
+        s->policy = 0;
+        return true;
+}
+
+/* True if the sample is worth a look: a live member of a done context. */
+static __always_inline bool sample_fill(struct sample *s, struct task_struct *task)
+{
+        bool is_member = is_member_of_done(s, task);
+        struct pt_regs *regs;
+        unsigned int level;
+
+        if (task->exit_state || (!is_member && n_entered == 0))
+                return false;
+        level = reader_level();
         s->pid = number_at(BPF_CORE_READ(task, group_leader, thread_pid), level);
         s->tid = number_at(BPF_CORE_READ(task, thread_pid), level);
+        if (!has_entered_done(s) && !is_member)
+                return false;
         s->ppid = number_at(BPF_CORE_READ(task, real_parent, group_leader, thread_pid), level);
         s->ptid = number_at(BPF_CORE_READ(task, real_parent, thread_pid), level);
         s->nvcsw = task->nvcsw;

@@ -279,6 +279,10 @@ static int on_record(struct probe *probe, const void *data, size_t size, const i
                 if (size != sizeof(struct probe_watch))
                         return -EPROTO;
                 return sweeper_watch(probe, data);
+        case PROBE_THREADS:
+                if (size != sizeof(struct probe_threads))
+                        return -EPROTO;
+                return sweeper_threads(probe, data);
         case PROBE_FORGET:
                 if (size != sizeof(struct probe_forget))
                         return -EPROTO;
@@ -297,9 +301,10 @@ static int on_record(struct probe *probe, const void *data, size_t size, const i
 static int link_receive(struct probe *probe)
 {
         static union {
-                struct probe_watch watch; /* the largest */
+                struct probe_watch watch;
+                struct probe_threads threads; /* the largest */
                 struct probe_welcome welcome;
-                char bytes[sizeof(struct probe_watch) + 1];
+                char bytes[sizeof(struct probe_threads) + 1];
         } record;
         union {
                 char buffer[CMSG_SPACE(sizeof(int) * (PROBE_FDS + 1))];

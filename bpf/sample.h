@@ -11,6 +11,15 @@
 #define SAMPLE_POLLFDS 16
 #define SAMPLE_PATH 128
 
+/* A thread that has entered a done context by itself (proto/thread-page.h): what the probe tells the programs. */
+struct entered {
+        __u64 context_id;
+        __u32 pid; /* of its process, as the reader's pid namespace numbers it; the key is its tid likewise */
+        __u32 slot;
+};
+
+#define ENTERED_MAX 8192
+
 struct sample {
         __u64 context_id;
         __u32 slot;

@@ -357,8 +357,23 @@ int sweeper_watch(struct probe *probe, const struct probe_watch *record)
         return 0;
 }
 
+int sweeper_threads(struct probe *probe, const struct probe_threads *record)
+{
+        int r = watches_set_entered(&probe->watches, record);
+
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return r;
+        backend_entered(probe->backend, &probe->watches);
+        /* Whoever has left is to be seen gone soon. */
+        return plan(probe, next_sweep(probe, now_boottime_usec()));
+}
+
 void sweeper_forget(struct probe *probe, uint64_t context_id, const char *how)
 {
+        bool had_entered;
+
         struct watch *watch = watches_get(&probe->watches, context_id);
         struct thread *thread, *next;
 
@@ -368,7 +383,10 @@ void sweeper_forget(struct probe *probe, uint64_t context_id, const char *how)
                 if (thread->watch == watch)
                         drop_thread(probe, thread, how);
         }
+        had_entered = watch->n_entered > 0;
         watch_free(&probe->watches, watch);
+        if (had_entered)
+                backend_entered(probe->backend, &probe->watches);
         if (HASH_COUNT(probe->watches.by_id) == 0)
                 (void) plan(probe, UINT64_MAX);
 }

@@ -9,6 +9,7 @@
 #include "bpf/sample.h"
 
 struct probe;
+struct probe_threads;
 struct probe_watch;
 
 /* One timer for all watched contexts: a sweep, the verdicts, the reports, and when to look again. */
@@ -28,6 +29,8 @@ int sweeper_init(struct probe *probe);
 void sweeper_deinit(struct probe *probe);
 /* A context to watch from now on. */
 int sweeper_watch(struct probe *probe, const struct probe_watch *record);
+/* Which threads have entered a watched context by themselves. */
+int sweeper_threads(struct probe *probe, const struct probe_threads *record);
 void sweeper_forget(struct probe *probe, uint64_t context_id, const char *how);
 /* The connection was lost, or is there again. */
 void sweeper_pause(struct probe *probe);

@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bpf/watch.h"
 
@@ -39,9 +40,30 @@ struct watch *watches_get(const struct watches *watches, uint64_t context_id)
         return watch;
 }
 
+int watches_set_entered(struct watches *watches, const struct probe_threads *record)
+{
+        struct watch *watch = watches_get(watches, record->context_id);
+        struct probe_thread *entered = NULL;
+        uint32_t n = record->n < PROBE_THREADS_MAX ? record->n : PROBE_THREADS_MAX;
+
+        if (!watch)
+                return -ENOENT;
+        if (n > 0) {
+                entered = calloc(n, sizeof(*entered));
+                if (!entered)
+                        return -ENOMEM;
+                memcpy(entered, record->threads, n * sizeof(*entered));
+        }
+        free(watch->entered);
+        watch->entered = entered;
+        watch->n_entered = n;
+        return 0;
+}
+
 void watch_free(struct watches *watches, struct watch *watch)
 {
         HASH_DELETE(hh, watches->by_id, watch);
+        free(watch->entered);
         free(watch);
 }
 

@@ -19,6 +19,8 @@ struct watch {
         uint64_t context_id;
         struct probe_watch record;
         uint64_t baseline_usec; /* when the first sweep is due; 0 once it has been */
+        struct probe_thread *entered; /* by themselves; n_entered of them */
+        uint32_t n_entered;
         bool confirmed;         /* ctxd has named it since the connection was made */
         UT_hash_handle hh;
 };
@@ -50,6 +52,8 @@ struct watches {
 int watches_add(struct watches *watches, const struct probe_watch *record, uint64_t baseline_usec,
                 struct watch **ret);
 struct watch *watches_get(const struct watches *watches, uint64_t context_id);
+/* -ENOENT: not watched. */
+int watches_set_entered(struct watches *watches, const struct probe_threads *record);
 /* Its threads must have been freed. */
 void watch_free(struct watches *watches, struct watch *watch);
 

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/client.h"
+#include "lib/shared-context.h"
 #include "lib/page.h"
 
 #define DIRECT_ADDRESS "unix:path=" CTXD_SYSTEM_SOCKET
@@ -101,6 +101,7 @@ static void destroy(struct ctx_client *client)
         else
                 sd_bus_unref(client->bus); /* closes our copies of its descriptors, sends nothing */
         page_free_all(client->pages);
+        thread_map_free(client->threads);
         pthread_mutex_destroy(&client->lock);
         free(client->address);
         free(client->reached);
@@ -116,6 +117,7 @@ struct ctx_client *ctx_client_new(const char *address)
                 return NULL;
         client->refs = 1;
         client->pid = getpid();
+        client->fork_generation = fork_generation;
         pthread_mutex_init(&client->lock, NULL);
         r = find(client, address);
         if (r < 0) {

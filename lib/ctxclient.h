@@ -247,8 +247,13 @@ int ctx_chan_close(struct ctx_chan *chan);
 
 /* -- Work under a context ------------------------------------------------------------------------------------------ */
 
-/* This thread works for ctx from now on; nests, and keeps ctx alive. Under a shared context the thread is a member of
- * it meanwhile, of the innermost one. A thread that ends has left all. -ENOMEM. */
+/* This thread works for ctx from now on; nests, and keeps ctx alive. A thread that ends has left all. -ENOMEM.
+ *
+ * Under a shared context the thread is a member of it meanwhile, of the innermost one: it counts, and is reported if it
+ * is still blocked a while after the context was done. The first entry of a context in this process asks the daemon
+ * once; each further one is a few stores. The thread is not seen, and all else is the same, where the daemon refuses
+ * (no right to attach to it, a limit), where more than 1022 threads are entered at one time, in a pid namespace that
+ * the daemon does not see into, and in a forked child with the parent's client. */
 int ctx_enter(struct ctx *ctx);
 /* The innermost entry of ctx is taken back. */
 void ctx_leave(struct ctx *ctx);

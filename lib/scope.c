@@ -30,10 +30,10 @@ static void tell(struct ctx_shared *before)
 
         if (now == before)
                 return;
+        if (before && before->ops->leave)
+                before->ops->leave(before);
         if (now && now->ops->enter)
                 now->ops->enter(now);
-        else if (before && before->ops->leave)
-                before->ops->leave(before);
 }
 
 static void remove_entry(struct entered **place)

@@ -210,6 +210,8 @@ static const struct ctx_shared_ops ops = {
                 .cancel = shared_cancel,
                 .path = shared_path,
                 .value = shared_value_op,
+                .enter = threads_enter,
+                .leave = threads_leave,
                 .free = shared_free,
 };
 

@@ -27,6 +27,8 @@ struct shared {
         struct values *_Atomic values;
         _Atomic int drained_fd; /* -1: not asked for yet */
 
+        _Atomic int entrance; /* shared-threads.c: may threads enter it? */
+
         /* shared-watch.c, under its lock */
         LIST_ENTRY(shared) watchers;
         enum {
@@ -88,6 +90,11 @@ void values_free(struct values *values);
 int handle_fd(struct shared *shared);
 /* Gives it up; the last one in this process tells the daemon. */
 void handle_release(struct shared *shared);
+
+/* shared-threads.c: ctx_enter() and ctx_leave(), of the innermost shared context of a thread */
+void threads_enter(struct ctx_shared *shared);
+void threads_leave(struct ctx_shared *shared);
+struct thread_map *thread_map_free(struct thread_map *map);
 
 /* shared-watch.c */
 int watch_start(struct shared *shared);

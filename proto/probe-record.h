@@ -24,6 +24,7 @@ enum probe_record_type {
         PROBE_RESOLVED,    /* probe -> ctxd */
         PROBE_SWEPT,       /* probe -> ctxd: a sweep has run */
         PROBE_SETTINGS,    /* ctxd -> probe: the configuration was read again */
+        PROBE_THREADS,     /* ctxd -> probe: threads that have entered a watched context (thread-page.h) */
 };
 
 /* Descriptors that travel with HELLO (backend bpf) and with WELCOME (kept ones), all or none. */
@@ -91,6 +92,20 @@ struct probe_watch {
         char by_comm[16];
         char path[1032];
         char cause[1032];
+};
+
+/* The threads that work for a watched context without being members by their process; replaces what was said before.
+ * Each was seen to be a thread of that process. */
+#define PROBE_THREADS_MAX 512
+
+struct probe_threads {
+        struct probe_header header;
+        uint64_t context_id;
+        uint32_t n;
+        uint32_t reserved;
+        struct probe_thread {
+                uint32_t pid, tid;
+        } threads[PROBE_THREADS_MAX];
 };
 
 struct probe_forget {

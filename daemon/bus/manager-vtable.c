@@ -41,6 +41,7 @@ METHOD_ON_PATH(done)
 METHOD_ON_PATH(undone)
 METHOD_ON_PATH(drained)
 METHOD_ON_PATH(lifeline)
+METHOD_ON_PATH(threads)
 METHOD_ON_PATH(attach)
 METHOD_ON_PATH(processes)
 METHOD_ON_PATH(process)
@@ -186,6 +187,8 @@ const sd_bus_vtable manager_vtable[] = {
                 SD_BUS_METHOD_WITH_ARGS("Drained", SD_BUS_ARGS("s", path), SD_BUS_RESULT("h", drained), method_drained, U),
                 SD_BUS_METHOD_WITH_ARGS("Lifeline", SD_BUS_ARGS("s", path), SD_BUS_RESULT("h", lifeline),
                                 method_lifeline, U),
+                SD_BUS_METHOD_WITH_ARGS("Threads", SD_BUS_ARGS("s", path), SD_BUS_RESULT("h", page, "h", kick),
+                                method_threads, U),
                 SD_BUS_METHOD_WITH_ARGS("Attach", SD_BUS_ARGS("s", path, "h", pidfd, "a{sv}", options),
                                 SD_BUS_NO_RESULT, method_attach, U),
                 SD_BUS_METHOD_WITH_ARGS("Current", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", path), method_current, U),

@@ -52,6 +52,7 @@ int verb_undone(struct request *q);
 int verb_drained(struct request *q);
 int verb_lifeline(struct request *q);
 int verb_page(struct request *q);
+int verb_threads(struct request *q);
 int verb_attach(struct request *q);
 int verb_process(struct request *q);
 

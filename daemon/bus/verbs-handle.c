@@ -101,6 +101,28 @@ int verb_lifeline(struct request *q)
         return reply_and_commit(q, "h", fd);
 }
 
+int verb_threads(struct request *q)
+{
+        struct refused refused = {};
+        struct process *process;
+        int page, kick, r;
+
+        r = request_want_cancelable(q);
+        if (r < 0)
+                return r;
+        /* A thread that enters it is a member, as one that is attached. */
+        r = request_want_write(q);
+        if (r < 0)
+                return r;
+        r = peer_process(q->peer, &process);
+        if (r < 0)
+                return error_gone(q->error);
+        r = thread_page_get(q->service->effects, process, q->context, &page, &kick, &refused);
+        if (r < 0)
+                return handle_error(q, &refused, r);
+        return reply_and_commit(q, "hh", page, kick);
+}
+
 int verb_page(struct request *q)
 {
         const struct caller *caller = &q->peer->caller;

@@ -172,7 +172,7 @@ int verb_list(struct request *q)
 
 static int append_task(sd_bus_message *m, const struct member_task *t)
 {
-        return sd_bus_message_append(m, "(uusst)", t->pid, t->tid, t->comm, t->pid == t->tid ? "process" : "thread",
+        return sd_bus_message_append(m, "(uusst)", t->pid, t->tid, t->comm, t->pid == t->tid && !t->entered ? "process" : "thread",
                         t->start_usec);
 }
 

@@ -209,6 +209,7 @@ struct effects *effects_free(struct effects *e)
         e->draining = true;
         let_go(e);
         probe_link_deinit(e);
+        threads_deinit(e);
         lifelines_deinit(e);
         handles_deinit(e);
         membership_deinit(e);

@@ -105,6 +105,7 @@ struct member_process {
 
 struct member_task {
         uint32_t pid, tid;
+        bool entered; /* by itself, with ctx_enter(): its process need be no member */
         uint64_t start_usec;
         uint32_t uid;
         char comm[16];
@@ -130,6 +131,11 @@ uint32_t membership_count(struct effects *e, const struct context *c, bool recur
 /* The context that this process (its leader) is a member of, or NULL. */
 struct context *membership_of(struct effects *e, struct process *p);
 const char *membership_backend(const struct effects *e); /* "bpf", "direct" */
+
+/* The thread page of a process (proto/thread-page.h) and its kick, made on first use; c is one of the contexts that its
+ * threads may enter from now on. Borrowed. -EALREADY: c is done; -EDQUOT, both with refused; -EMFILE. */
+int thread_page_get(struct effects *e, struct process *p, struct context *c, int *ret_page, int *ret_kick,
+                struct refused *ret_refused);
 
 /* Leaks, as the probe reported them; kept for as long as their context. */
 struct leak {

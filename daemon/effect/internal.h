@@ -33,6 +33,7 @@ struct process {
         LIST_HEAD(, handle) handles;
         LIST_HEAD(, context) owned;
         struct attached *attached; /* membership, backend direct */
+        struct threads *threads;   /* its thread page */
         UT_hash_handle hh;
 };
 
@@ -111,6 +112,15 @@ void handles_drop_process(struct effects *e, struct process *p);
 /* lifeline.c */
 void lifeline_drop(struct effects *e, struct context *c);
 void lifelines_deinit(struct effects *e);
+
+/* thread-page.c */
+struct member_slot;
+uint32_t threads_look(struct effects *e, struct member_slot *slot); /* reads the pages again: how many are in it */
+int threads_each(struct effects *e, struct member_slot *slot,
+                int (*cb)(void *userdata, struct process *p, uint32_t tid, uint64_t since_usec), void *userdata);
+void threads_drop_slot(struct member_slot *slot);
+void threads_drop_process(struct effects *e, struct process *p);
+void threads_deinit(struct effects *e);
 
 /* page.c */
 void page_update(struct context *c);

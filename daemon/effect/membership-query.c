@@ -85,25 +85,82 @@ static int query_run(struct effects *e, struct query *q)
         return 0;
 }
 
+struct task_list {
+        struct member_task *tasks;
+        size_t n, allocated;
+        const struct context *context;
+};
+
+static int add_task(struct task_list *l, const struct member_task *task)
+{
+        if (l->n == l->allocated) {
+                size_t n = l->allocated > 0 ? l->allocated * 2 : 64;
+                struct member_task *larger = reallocarray(l->tasks, n, sizeof *larger);
+
+                if (!larger)
+                        return -ENOMEM;
+                l->tasks = larger;
+                l->allocated = n;
+        }
+        l->tasks[l->n++] = *task;
+        return 0;
+}
+
+static int add_entered(void *userdata, struct process *p, uint32_t tid, uint64_t since_usec)
+{
+        struct task_list *l = userdata;
+        struct member_task task = {
+                        .pid = (uint32_t) process_pid(p),
+                        .tid = tid,
+                        .entered = true,
+                        .start_usec = since_usec,
+                        .uid = p->uid,
+                        .context = l->context,
+        };
+
+        memcpy(task.comm, p->comm, sizeof task.comm);
+        return add_task(l, &task);
+}
+
+/* Threads that have entered a context by themselves follow after the members by their process. */
+static int add_all_entered(struct effects *e, const struct query *q, struct task_list *l)
+{
+        struct member_slot *slot, *next;
+
+        HASH_ITER (hh, e->membership.by_id, slot, next) {
+                const struct context *c = slot->context;
+                int r;
+
+                if (!c || (c != q->context && !(q->recursive && context_is_below(c, q->context))))
+                        continue;
+                l->context = c;
+                r = threads_each(e, slot, add_entered, l);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 int membership_tasks(struct effects *e, const struct context *c, bool recursive, struct member_task **ret,
                 size_t *ret_n)
 {
         struct query q = {.context = c, .recursive = recursive};
-        struct member_task *list;
+        struct task_list l = {};
         int r = query_run(e, &q);
 
         if (r < 0)
                 return r;
-        list = calloc(q.n + 1, sizeof *list);
-        if (!list) {
-                query_done(&q);
-                return -ENOMEM;
-        }
-        for (size_t i = 0; i < q.n; i++)
-                list[i] = q.found[i].task;
+        for (size_t i = 0; i < q.n && r >= 0; i++)
+                r = add_task(&l, &q.found[i].task);
+        if (r >= 0)
+                r = add_all_entered(e, &q, &l);
         query_done(&q);
-        *ret = list;
-        *ret_n = q.n;
+        if (r < 0) {
+                free(l.tasks);
+                return r;
+        }
+        *ret = l.tasks;
+        *ret_n = l.n;
         return 0;
 }
 

@@ -65,6 +65,7 @@ static void slot_free(struct effects *e, struct member_slot *slot)
         struct membership *m = &e->membership;
 
         signals_forget(e, slot);
+        threads_drop_slot(slot);
         HASH_DEL(m->by_id, slot);
         m->by_number[slot->number] = NULL;
         m->free_numbers[m->n_free++] = slot->number;
@@ -141,6 +142,7 @@ static int slot_new(
         slot->context_id = c->id;
         LIST_INIT(&slot->signalled);
         LIST_INIT(&slot->attached);
+        LIST_INIT(&slot->entrances);
         TAILQ_INIT(&slot->leaks);
         r = tree_charge(e->tree, &slot->charge, c->user, RESOURCE_MEMBERS, 1, ret_refused);
         if (r < 0) {
@@ -174,12 +176,28 @@ fail:
 /* Its context lets go of it; it is given back once nobody is counted in it. */
 static void slot_leave(struct effects *e, struct member_slot *slot)
 {
+        threads_drop_slot(slot);
         slot->context = NULL;
         slot->signal = slot->kill = false;
         if (e->membership.backend->slot_close(e, slot))
                 slot_free(e, slot);
         else
                 e->membership.n_stale++;
+}
+
+int membership_slot_take(struct effects *e, struct context *c, struct member_slot **ret, struct refused *ret_refused)
+{
+        struct member_slot *slot = slot_of(e, c);
+        int r;
+
+        if (!slot) {
+                r = slot_new(e, c, &slot, ret_refused);
+                if (r < 0)
+                        return r;
+                tree_attached(e->tree, c, slot->number);
+        }
+        *ret = slot;
+        return 0;
 }
 
 static int refuse(struct refused *refused, enum refusal reason, const struct context *c, int r)
@@ -236,17 +254,18 @@ int membership_attach(struct effects *e, struct context *c, int pidfd, const str
 uint32_t membership_done(struct effects *e, struct context *c)
 {
         struct member_slot *slot = slot_of(e, c);
-        uint32_t n;
+        uint32_t n, n_threads;
 
         if (!slot)
                 return 0;
         e->membership.backend->set_done(e, slot);
-        if (e->membership.backend->live(e, slot) == 0) {
+        n_threads = threads_look(e, slot);
+        if (e->membership.backend->live(e, slot) == 0 && n_threads == 0) {
                 if (c->busy)
                         tree_left(e->tree, now_boottime_usec(), c);
                 return 0;
         }
-        n = e->membership.backend->count(e, slot);
+        n = e->membership.backend->count(e, slot) + n_threads;
         for (unsigned i = 0; i < c->n_policies; i++)
                 if (c->policies[i].signal > 0)
                         slot->signal = e->membership.passes_wanted = true;
@@ -266,7 +285,7 @@ void membership_look(struct effects *e, struct member_slot *slot)
 {
         struct context *c = slot->context;
 
-        if (!c || !context_is_done(c) || !c->busy || e->membership.backend->live(e, slot) > 0)
+        if (!c || !context_is_done(c) || !c->busy || e->membership.backend->live(e, slot) > 0 || slot->n_threads > 0)
                 return;
         tree_left(e->tree, now_boottime_usec(), c);
         slot->signal = slot->kill = false;
@@ -299,11 +318,11 @@ uint32_t membership_count(struct effects *e, const struct context *c, bool recur
 
         if (!recursive) {
                 slot = slot_of(e, c);
-                return slot ? e->membership.backend->count(e, slot) : 0;
+                return slot ? e->membership.backend->count(e, slot) + threads_look(e, slot) : 0;
         }
         HASH_ITER (hh, e->membership.by_id, slot, next)
                 if (slot->context && context_is_below(slot->context, c))
-                        n += e->membership.backend->count(e, slot);
+                        n += e->membership.backend->count(e, slot) + threads_look(e, slot);
         return n;
 }
 

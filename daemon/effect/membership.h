@@ -32,6 +32,8 @@ struct member_slot {
         LIST_HEAD(, signalled) signalled; /* which processes have had theirs */
         LIST_HEAD(, attached) attached;   /* backend direct */
         bool announced;                   /* the probe was told to watch it */
+        LIST_HEAD(, thread_entrance) entrances; /* processes whose threads may enter it */
+        uint32_t n_threads;               /* that had entered it when it was last looked at */
 
         TAILQ_HEAD(, leak) leaks;
         uint32_t n_leaks;
@@ -94,6 +96,8 @@ void membership_init(struct effects *e);
 void membership_deinit(struct effects *e);
 struct member_slot *membership_slot(const struct effects *e, uint64_t context_id);
 struct member_slot *membership_slot_number(const struct effects *e, uint32_t number, uint64_t context_id);
+int membership_slot_take(struct effects *e, struct context *c, struct member_slot **ret,
+                struct refused *ret_refused); /* that of c, made if it has none */
 uint32_t membership_done(
                 struct effects *e, struct context *c); /* it became done: how many have to leave now */
 void membership_kill_due(struct effects *e, struct context *c);

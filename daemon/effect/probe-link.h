@@ -55,6 +55,7 @@ void probe_queue_clear(struct probe_link *l);
 void probe_link_settings(struct effects *e);
 void probe_link_watch(struct effects *e, struct member_slot *slot);
 void probe_link_forget(struct effects *e, struct member_slot *slot);
+void probe_link_threads(struct effects *e, struct member_slot *slot); /* which have entered it */
 
 /* probe-child.c */
 int probe_child_start(struct effects *e);

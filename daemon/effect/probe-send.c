@@ -18,7 +18,7 @@
 /* A context that the probe has to watch or to forget; written out when the socket takes it. */
 struct announcement {
         uint64_t context_id;
-        uint32_t type; /* PROBE_WATCH, PROBE_FORGET or PROBE_SETTINGS */
+        uint32_t type; /* PROBE_WATCH, PROBE_FORGET, PROBE_THREADS or PROBE_SETTINGS */
         STAILQ_ENTRY(announcement) queue;
 };
 
@@ -119,11 +119,33 @@ static int send_watch(struct effects *e, uint64_t context_id)
         return send_record(e, &w, sizeof w, NULL, 0);
 }
 
+static int add_thread(void *userdata, struct process *p, uint32_t tid, uint64_t since_usec)
+{
+        struct probe_threads *t = userdata;
+
+        if (t->n < PROBE_THREADS_MAX)
+                t->threads[t->n++] = (struct probe_thread){(uint32_t) process_pid(p), tid};
+        return 0;
+}
+
+static int send_threads(struct effects *e, uint64_t context_id)
+{
+        struct member_slot *slot = membership_slot(e, context_id);
+        struct probe_threads t = {.header = {PROBE_THREADS, sizeof t}, .context_id = context_id};
+
+        if (!slot || !slot->context || !slot->announced)
+                return 0; /* it has gone meanwhile */
+        (void) threads_each(e, slot, add_thread, &t);
+        return send_record(e, &t, sizeof t, NULL, 0);
+}
+
 static int send_announcement(struct effects *e, const struct announcement *a)
 {
         switch (a->type) {
         case PROBE_WATCH:
                 return send_watch(e, a->context_id);
+        case PROBE_THREADS:
+                return send_threads(e, a->context_id);
         case PROBE_FORGET:
                 return send_forget(e, a->context_id);
         default:
@@ -190,6 +212,14 @@ void probe_link_watch(struct effects *e, struct member_slot *slot)
 {
         slot->announced = true;
         announce(e, PROBE_WATCH, slot->context_id);
+        if (!LIST_EMPTY(&slot->entrances))
+                probe_link_threads(e, slot);
+}
+
+void probe_link_threads(struct effects *e, struct member_slot *slot)
+{
+        if (slot->announced)
+                announce(e, PROBE_THREADS, slot->context_id);
 }
 
 void probe_link_forget(struct effects *e, struct member_slot *slot)

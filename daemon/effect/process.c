@@ -23,6 +23,7 @@ static int process_exited(sd_event_source *source, int fd, uint32_t revents, voi
         owner_exited(e, p);
         handles_drop_process(e, p);
         membership_process_exited(e, p);
+        threads_drop_process(e, p);
         process_unref(p);
         effects_event(e);
         return 0;

@@ -167,9 +167,11 @@ int wait_child(pid_t pid)
         return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+const char *the_configuration;
+
 static void start(void)
 {
-        daemon_start(&the_daemon, NULL);
+        daemon_start(&the_daemon, the_configuration);
 }
 
 static void stop(void)

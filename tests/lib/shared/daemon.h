@@ -32,6 +32,7 @@ void daemon_restart(struct daemon *daemon);
 
 /* The one of the whole file. */
 extern struct daemon the_daemon;
+extern const char *the_configuration; /* its; NULL: none */
 struct ctx_client *new_client(void);
 
 /* A path that no other test has. */
