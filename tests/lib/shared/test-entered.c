@@ -162,7 +162,7 @@ static void reader_end(struct reader *r)
 
 #define EVENTUALLY(condition)                                          \
         do {                                                           \
-                for (unsigned i_ = 0; i_ < 1000 && !(condition); i_++) \
+                for (unsigned i_ = 0; i_ < 5000 && !(condition); i_++) \
                         usleep(10000);                                 \
                 ck_assert(condition);                                  \
         } while (0)
