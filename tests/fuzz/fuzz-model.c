@@ -7,146 +7,14 @@
 #include <errno.h>
 #include <string.h>
 
-#include "daemon/model/tree.h"
 #include "proto/path.h"
 #include "tests/fuzz/input.h"
+#include "tests/fuzz/seen.h"
 
 #define STEPS_MAX 256
-#define CONTEXTS_MAX 1024
-
-/* What is known of a context, by id; it outlives the context. */
-struct seen {
-        bool done, told_new, told_done, told_drained, told_removed;
-        enum context_state state;
-        uint64_t done_usec, deadline_usec, created_usec;
-        int error;
-        char cause[64]; /* its beginning */
-};
-
-static struct {
-        struct tree *tree;
-        uint64_t now_usec;
-        struct seen seen[CONTEXTS_MAX];
-} f;
 
 /* Handles belong to effect/; the model asks only whether there is one. */
-static struct handle *const a_handle = (struct handle *) &f;
-
-static void see(const struct context *c)
-{
-        struct seen *s = &f.seen[c->id];
-        int error = 0;
-
-        REQUIRE(!s->told_removed);
-        if (s->created_usec == 0)
-                s->created_usec = c->created_usec;
-        REQUIRE(s->created_usec == c->created_usec);
-        if (!context_is_done(c)) {
-                REQUIRE(!s->done);
-                REQUIRE(context_err(c)[0] == '\0' && context_err_code(c) == 0);
-                REQUIRE(c->deadline_usec > f.now_usec);
-                return;
-        }
-        if (!s->done) {
-                s->done = true;
-                s->state = c->state;
-                s->done_usec = c->done_usec;
-                s->deadline_usec = c->deadline_usec;
-                snprintf(s->cause, sizeof s->cause, "%s", context_cause(c, &s->error));
-        }
-        REQUIRE(s->state == c->state && s->done_usec == c->done_usec && s->deadline_usec == c->deadline_usec);
-        REQUIRE(strncmp(context_cause(c, &error), s->cause, sizeof s->cause - 1) == 0 && error == s->error);
-        REQUIRE(c->done_usec <= f.now_usec && c->done_usec >= c->created_usec);
-        REQUIRE(context_err_code(c) == (c->state == CONTEXT_CANCELED ? ECANCELED : ETIMEDOUT));
-}
-
-static void check(void)
-{
-        tree_check(f.tree);
-        for (const struct context *c = f.tree->background; (c = context_next(c, f.tree->background));)
-                see(c);
-}
-
-static void settle(void)
-{
-        while (tree_settle(f.tree, f.now_usec) > 0)
-                ;
-        REQUIRE(tree_next_usec(f.tree) > f.now_usec);
-}
-
-/* As effect/ does it, only that a handle may stay for a while (one of a client that makes a write block). */
-static void drain(bool keep_handles)
-{
-        struct context *c;
-        unsigned effects;
-
-        while ((c = effect_take(f.tree, &effects))) {
-                struct seen *s = &f.seen[c->id];
-
-                REQUIRE(effects != 0 && !s->told_removed);
-                if (effects & EFFECT_SILENT) {
-                        REQUIRE(c->forgotten && effects == (EFFECT_REMOVED | EFFECT_SILENT) && !s->told_new);
-                        s->told_removed = true;
-                        continue;
-                }
-                REQUIRE(s->told_new == !(effects & EFFECT_NEW));
-                s->told_new = true;
-                if (effects & EFFECT_DONE) {
-                        REQUIRE(!s->told_done);
-                        s->told_done = true;
-                }
-                if (effects & (EFFECT_ROOT | EFFECT_DRAINED | EFFECT_KILL | EFFECT_REMOVED))
-                        REQUIRE(s->told_done);
-                if (effects & EFFECT_ROOT) /* of a cancel, or born done */
-                        REQUIRE(effects & EFFECT_DONE);
-                if (effects & EFFECT_DRAINED) {
-                        REQUIRE(!s->told_drained);
-                        s->told_drained = true;
-                }
-                if ((effects & EFFECT_DONE) && !keep_handles && !LIST_EMPTY(&c->handles)) {
-                        LIST_INIT(&c->handles);
-                        tree_handle_removed(f.tree, f.now_usec, c);
-                }
-                if (effects & EFFECT_REMOVED) {
-                        REQUIRE(c->forgotten && s->told_drained && LIST_EMPTY(&c->handles) && !c->busy);
-                        s->told_removed = true;
-                }
-        }
-        tree_collect(f.tree);
-        REQUIRE(STAILQ_EMPTY(&f.tree->forgotten));
-}
-
-/* What a refusal must leave as it was. */
-struct figures {
-        uint64_t contexts, done, released, bytes, members, handles, next_usec;
-};
-
-static struct figures measure(void)
-{
-        struct figures n = {.contexts = f.tree->n_contexts, .next_usec = tree_next_usec(f.tree)};
-
-        for (const struct context *c = f.tree->background; (c = context_next(c, f.tree->background));) {
-                n.done += context_is_done(c);
-                n.released += c->released;
-        }
-        for (const struct user *u = f.tree->users.by_uid; u; u = u->hh.next) {
-                n.bytes += u->used[RESOURCE_BYTES];
-                n.members += u->used[RESOURCE_MEMBERS];
-                n.handles += u->used[RESOURCE_HANDLES];
-        }
-        return n;
-}
-
-static void refused(const struct figures *before, int r, const struct refused *why)
-{
-        struct figures after = measure();
-
-        if (r >= 0)
-                return;
-        REQUIRE(r == -ENOMEM || why->reason >= REFUSED_INVALID);
-        REQUIRE(memchr(why->path, '\0', sizeof why->path));
-        REQUIRE(memcmp(before, &after, sizeof after) == 0);
-}
+static struct handle *const a_handle = (struct handle *) &forest;
 
 static const struct caller *pick_caller(struct input *in)
 {
@@ -165,12 +33,12 @@ static const struct caller *pick_caller(struct input *in)
 static struct context *pick_context(struct input *in)
 {
         unsigned n = input_byte(in);
-        struct context *c = f.tree->background, *next;
+        struct context *c = forest.tree->background, *next;
 
         if (n == 255)
                 return c;
-        for (n = f.tree->n_contexts > 0 ? n % f.tree->n_contexts + 1 : 0; n > 0; n--) {
-                next = context_next(c, f.tree->background);
+        for (n = forest.tree->n_contexts > 0 ? n % forest.tree->n_contexts + 1 : 0; n > 0; n--) {
+                next = context_next(c, forest.tree->background);
                 if (!next)
                         break;
                 c = next;
@@ -209,7 +77,7 @@ static uint64_t pick_time(struct input *in)
         if (how < 64)
                 return UINT64_MAX;
         if (how < 192)
-                return f.now_usec + (how - 64) * 10;
+                return forest.now_usec + (how - 64) * 10;
         return input_number(in);
 }
 
@@ -259,21 +127,22 @@ static void create(struct input *in)
                 o.cause_message = o.description = long_text;
         }
         pick_name(in, name, sizeof name);
-        if (f.tree->last_id + CTXD_LABELS_MAX >= CONTEXTS_MAX)
+        if (forest.tree->last_id + CTXD_LABELS_MAX >= CONTEXTS_MAX)
                 return;
 
         settle();
         before = measure();
-        r = tree_create(f.tree, f.now_usec, caller, name, &o, &c, &why);
+        r = tree_create(forest.tree, forest.now_usec, caller, name, &o, &c, &why);
         refused(&before, r, &why);
         if (r < 0)
                 return;
         REQUIRE(c && (r == 1 || (o.open && !context_is_done(c))));
         if (r == 1) {
-                REQUIRE(context_is_done(c) == (context_is_done(c->parent) || c->deadline_usec <= f.now_usec));
+                REQUIRE(context_is_done(c) ==
+                                (context_is_done(c->parent) || c->deadline_usec <= forest.now_usec));
                 if ((flags & 128) && (more & 16)) {
-                        tree_check(f.tree);
-                        tree_discard(f.tree, c);
+                        tree_check(forest.tree);
+                        tree_discard(forest.tree, c);
                 }
         }
 }
@@ -297,7 +166,7 @@ static void cancel(struct input *in)
         }
         before = measure();
         was_done = context_is_done(c);
-        r = tree_cancel(f.tree, f.now_usec, c, cause, &n, &why);
+        r = tree_cancel(forest.tree, forest.now_usec, c, cause, &n, &why);
         refused(&before, r, &why);
         REQUIRE((r < 0) == context_is_background(c));
         REQUIRE(r < 0 || r == !was_done);
@@ -318,11 +187,11 @@ static void extend(struct input *in)
         if (c->forgotten)
                 return;
         before = measure();
-        r = tree_extend(f.tree, f.now_usec, caller, c, deadline_usec, &why);
+        r = tree_extend(forest.tree, forest.now_usec, caller, c, deadline_usec, &why);
         refused(&before, r, &why);
         if (r >= 0)
                 REQUIRE(c->deadline_usec <= c->parent->deadline_usec &&
-                                context_is_done(c) == (deadline_usec <= f.now_usec));
+                                context_is_done(c) == (deadline_usec <= forest.now_usec));
 }
 
 static void release(struct input *in)
@@ -337,7 +206,7 @@ static void release(struct input *in)
         if (c->forgotten)
                 return;
         before = measure();
-        r = tree_release(f.tree, f.now_usec, c, caller, &why);
+        r = tree_release(forest.tree, forest.now_usec, c, caller, &why);
         refused(&before, r, &why);
         if (r >= 0)
                 REQUIRE(c->released && context_is_done(c));
@@ -352,13 +221,13 @@ static void find(struct input *in)
         int r;
 
         pick_name(in, name, sizeof name);
-        r = tree_find(f.tree, caller, name, &c, &why);
+        r = tree_find(forest.tree, caller, name, &c, &why);
         if (r < 0) {
                 REQUIRE(why.reason == REFUSED_NAME || why.reason == REFUSED_NO_SUCH);
                 return;
         }
-        REQUIRE(c && context_may_read(f.tree, c, caller));
-        REQUIRE(tree_find(f.tree, caller, context_reference(c, back), &again, &why) >= 0 && again == c);
+        REQUIRE(c && context_may_read(forest.tree, c, caller));
+        REQUIRE(tree_find(forest.tree, caller, context_reference(c, back), &again, &why) >= 0 && again == c);
 }
 
 static void member(struct input *in)
@@ -377,14 +246,14 @@ static void member(struct input *in)
         if (c->forgotten || context_is_background(c))
                 return;
         if (c->busy && (how & 2)) {
-                tree_left(f.tree, f.now_usec, c);
+                tree_left(forest.tree, forest.now_usec, c);
                 return;
         }
-        r = tree_policy(f.tree, c, &policy, &why);
+        r = tree_policy(forest.tree, c, &policy, &why);
         REQUIRE(r < 0 || (r < c->n_policies && c->policies[r].uid == policy.uid));
         /* One that is done gets members only by the birth of a child of one that it had. */
         if (r >= 0 || (c->busy && context_is_done(c)))
-                tree_attached(f.tree, c, 1);
+                tree_attached(forest.tree, c, 1);
 }
 
 static void handle(struct input *in)
@@ -396,16 +265,16 @@ static void handle(struct input *in)
                 return;
         if (!LIST_EMPTY(&c->handles)) {
                 LIST_INIT(&c->handles);
-                tree_handle_removed(f.tree, f.now_usec, c);
+                tree_handle_removed(forest.tree, forest.now_usec, c);
         } else if (!context_is_done(c)) {
                 c->handles.lh_first = a_handle;
-                tree_handle_added(f.tree, c);
+                tree_handle_added(forest.tree, c);
         }
 }
 
 static void configure(struct input *in)
 {
-        struct users *users = &f.tree->users;
+        struct users *users = &forest.tree->users;
 
         switch (input_choice(in, 5)) {
         case 0:
@@ -418,10 +287,10 @@ static void configure(struct input *in)
                 users->total_contexts_limit = input_byte(in) & 63;
                 break;
         case 3:
-                f.tree->max_value_bytes = input_byte(in);
+                forest.tree->max_value_bytes = input_byte(in);
                 break;
         default:
-                f.tree->retain_usec = input_number(in);
+                forest.tree->retain_usec = input_number(in);
         }
 }
 
@@ -452,7 +321,7 @@ static void step(struct input *in)
                 handle(in);
                 break;
         case 9:
-                f.now_usec += input_raw(in, 2);
+                forest.now_usec += input_raw(in, 2);
                 break;
         case 10:
                 drain(input_byte(in) & 1);
@@ -468,10 +337,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         struct input in = {data, data + size};
 
-        memset(&f, 0, sizeof f);
-        f.now_usec = 1000000;
-        REQUIRE(tree_new(&f.tree) == 0);
-        f.tree->retain_usec = 1000;
+        memset(&forest, 0, sizeof forest);
+        forest.now_usec = 1000000;
+        REQUIRE(tree_new(&forest.tree) == 0);
+        forest.tree->retain_usec = 1000;
         for (unsigned i = 0; i < STEPS_MAX && !input_is_empty(&in); i++)
                 step(&in);
         /* At the end either everything goes, or it is taken down as it stands. */
@@ -479,9 +348,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 drain(false);
                 check();
         } else {
-                while (effect_take(f.tree, &(unsigned){0}))
+                while (effect_take(forest.tree, &(unsigned){0}))
                         ;
         }
-        f.tree = tree_free(f.tree);
+        forest.tree = tree_free(forest.tree);
         return 0;
 }
