@@ -29,6 +29,7 @@ static void after_release(struct ctx_after *after)
                 ctx_die(parent, &dead);
         if (dead)
                 ctx_bury(dead);
+        ctx_unref(after->held);
         ctx_after_unref(after);
 }
 
@@ -149,12 +150,17 @@ struct ctx_after *after_new(struct ctx *ctx, void (*fn)(void *userdata), void *u
                 return NULL;
         }
 
+        /* The callback may use what it was registered with: a value or a view, not its source alone. */
+        if (ctx != source)
+                after->held = ctx_ref(ctx);
         /* What is done by the clock or by a shared ancestor is written down first. */
         ctx_state(source);
         if (child_link(&after->child, source)) {
                 struct ctx_after *now = NULL;
 
                 disarm(after);
+                if (!after->held)
+                        after->held = ctx_ref(source);
                 if (after_queue(after, &now) == AFTER_HELPER)
                         helper_wake();
                 after_run_list(now);

@@ -116,6 +116,34 @@ START_TEST(law_23_a_registration_keeps_its_context)
         wait_for(&r.runs, 1);
         ctx_unref(top);
 
+        /* A value, not its source alone; and one that was done before. */
+        for (int i = 0; i < 2; i++) {
+                static const struct ctx_key key = CTX_KEY("key");
+                CTX_AUTO_UNREF struct ctx *parent = ctx_with_cancel(ctx_background());
+                struct record value = {.ctx = ctx_with_value(parent, &key, parent, NULL)};
+
+                if (i == 1) {
+                        ck_assert_int_eq(ctx_cancel(parent), 1);
+                        ctx_unref(value.ctx);
+                        value.ctx = ctx_with_cancel(parent);
+                }
+                atomic_store(&r.runs, 0);
+                atomic_store(&r.in, false);
+                atomic_store(&r.hold, true);
+                r.ctx = NULL;
+                if (i == 1) { /* keeps the helper busy until the context has been given up */
+                        ctx_after_unref(ctx_after_func(parent, note, &r));
+                        while (!atomic_load(&r.in))
+                                usleep(100);
+                }
+                ctx_after_unref(ctx_after_func(value.ctx, note, &value));
+                ctx_unref(value.ctx);
+                ctx_cancel(parent);
+                atomic_store(&r.hold, false);
+                wait_for(&value.runs, 1);
+                ck_assert_int_eq(value.err, -ECANCELED);
+        }
+
         forgotten = ctx_after_func(ctx_background(), note, &never);
         ck_assert_int_eq(ctx_after_stop(forgotten), 1);
         ck_assert_int_eq(ctx_after_stop(forgotten), 0);

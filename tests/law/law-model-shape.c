@@ -169,7 +169,7 @@ START_TEST(law_22_taken_back_as_if_it_had_never_been)
         ck_assert_ptr_nonnull(find("p/a"));
         ck_assert_ptr_eq(find("p"), p);
         ck_assert_uint_eq(t->last_id, 6); /* ids stay used */
-        c = make("p/member"); /* the attach that was asked for with it is undone as well */
+        c = make("p/member");             /* the attach that was asked for with it is undone as well */
         tree_attached(t, c, 1);
         tree_discard(t, c);
         tree_check(t);
