@@ -93,9 +93,8 @@ static void print_line(const char *member, json_object *object)
         putchar('\n');
 }
 
-static int print_signal(struct ctl *ctl, sd_bus_message *m)
+static int print_signal(struct ctl *ctl, sd_bus_message *m, const char *member)
 {
-        const char *member = sd_bus_message_get_member(m);
         json_object *object = NULL;
         int r = read_signal_message(m, &object);
 
@@ -122,7 +121,7 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
         for (size_t i = 0; i < ELEMENTSOF(members); i++)
                 if (sd_bus_message_is_signal(m, CTXD_MANAGER_INTERFACE, members[i])) {
-                        int r = print_signal(monitor->ctl, m);
+                        int r = print_signal(monitor->ctl, m, members[i]);
 
                         if (r < 0)
                                 monitor->error = r;
