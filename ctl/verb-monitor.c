@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -80,6 +81,7 @@ static void print_line(const char *member, json_object *object)
         const char *path = leak_text(object, leak ? "CTXD_CONTEXT" : "path");
         uint64_t id = leak_number(object, leak ? "CTXD_CONTEXT_ID" : "id");
 
+        assert(member); /* the compiler, with a sanitizer that looks for NULL, thinks of it */
         print_now();
         printf("%s%-14s%s %s#%" PRIu64, color_on(member_color(member)), member, color_off(), path, id);
         if (strcmp(member, "LeakResolved") == 0)
