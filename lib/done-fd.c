@@ -68,7 +68,8 @@ static int current_fd(const struct extra *extra)
 {
         int fd = atomic_load_explicit(&extra->fd, memory_order_acquire) - 1;
 
-        return atomic_load_explicit(&extra->fork_generation, memory_order_relaxed) == fork_generation ? fd : -1;
+        return atomic_load_explicit(&extra->fork_generation, memory_order_relaxed) == fork_generation ? fd
+                                                                                                      : -1;
 }
 
 void extra_fire(struct ctx *source, struct extra *extra)
@@ -79,33 +80,65 @@ void extra_fire(struct ctx *source, struct extra *extra)
                 fire(source, fd);
 }
 
-int local_done_fd(struct ctx *source)
+/* The usual case: nothing is there yet, and all is put in place under one lock. The word before, or with
+ * CTX_EXTRA set where somebody else was quicker. */
+static int attach_new(struct ctx *source, int fd, uint32_t *ret_word)
 {
-        struct extra *extra;
+        struct extra *extra = malloc(sizeof(struct extra));
         uint32_t word;
-        int fd, mine;
 
-        extra = ctx_extra(source);
         if (!extra)
                 return -ENOMEM;
-        fd = current_fd(extra);
-        if (fd >= 0)
-                return fd;
-
-        mine = open_fd(source);
-        if (mine < 0)
-                return mine;
+        *extra = (struct extra){.fd = fd + 1, .fork_generation = fork_generation};
         word = nest_lock(&source->nest);
-        fd = current_fd(extra);
-        if (fd < 0) {
-                fd = mine;
-                mine = atomic_load(&extra->fd) - 1; /* of before a fork, or -1 */
+        if (word & CTX_EXTRA)
+                free(extra);
+        else
+                source->extra = extra;
+        nest_unlock(&source->nest, word | CTX_EXTRA);
+        *ret_word = word;
+        return 0;
+}
+
+/* Puts fd in the place of none, or of one of before a fork. Returns the one that counts; *ret_useless is to
+ * be closed, if it is not negative. */
+static int attach(struct ctx *source, int fd, uint32_t *ret_word, int *ret_useless)
+{
+        uint32_t word = nest_lock(&source->nest);
+        struct extra *extra = source->extra;
+        int current = current_fd(extra);
+
+        *ret_useless = current >= 0 ? fd : atomic_load(&extra->fd) - 1;
+        if (current < 0) {
+                current = fd;
                 atomic_store_explicit(&extra->fork_generation, fork_generation, memory_order_relaxed);
                 atomic_store_explicit(&extra->fd, fd + 1, memory_order_release);
         }
         nest_unlock(&source->nest, word);
-        if (mine >= 0)
-                close(mine);
+        *ret_word = word;
+        return current;
+}
+
+int local_done_fd(struct ctx *source)
+{
+        uint32_t word = atomic_load_explicit(&source->nest.word, memory_order_acquire);
+        bool fresh = !(word & CTX_EXTRA);
+        int fd, useless = -1;
+
+        fd = fresh ? -1 : current_fd(source->extra);
+        if (fd >= 0)
+                return fd;
+        fd = open_fd(source);
+        if (fd < 0)
+                return fd;
+        if (fresh && attach_new(source, fd, &word) < 0) {
+                close(fd);
+                return -ENOMEM;
+        }
+        if (!fresh || word & CTX_EXTRA)
+                fd = attach(source, fd, &word, &useless);
+        if (useless >= 0)
+                close(useless);
         /* Who made it done before this was there has not seen it. */
         if (word & CTX_STATE)
                 fire(source, fd);
