@@ -11,7 +11,6 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +21,7 @@
 #include "bpf/syscall.h"
 #include "bpf/watch.h"
 #include "daemon/util/cleanup.h"
+#include "daemon/util/realtime.h"
 #include "proto/membership.h"
 
 #pragma GCC diagnostic push
@@ -56,16 +56,6 @@ static struct bpf_backend *bpf_backend(struct backend *backend)
         return (struct bpf_backend *) backend;
 }
 
-/* Storage operations that are preempted make the hooks fail on their CPU (with preempt=full: children that
- * are no members, counts that stay), so iterators are read at a real-time priority. choose.c sees to the
- * right to do so. */
-static void set_realtime(bool on)
-{
-        struct sched_param param = {.sched_priority = on ? 1 : 0};
-
-        (void) sched_setscheduler(0, (on ? SCHED_FIFO : SCHED_OTHER) | SCHED_RESET_ON_FORK, &param);
-}
-
 /* Reads an iterator to its end, in a buffer that grows; returns the number of bytes. */
 static ssize_t iterator_read(int link_fd, char **ret)
 {
@@ -77,6 +67,7 @@ static ssize_t iterator_read(int link_fd, char **ret)
         if (fd < 0)
                 return -errno;
         for (;;) {
+                struct realtime before;
                 ssize_t k;
                 int error;
 
@@ -88,10 +79,10 @@ static ssize_t iterator_read(int link_fd, char **ret)
                         buffer = larger;
                         size += 262144;
                 }
-                set_realtime(true);
+                before = realtime_begin(); /* choose.c sees to the right to do so */
                 k = read(fd, buffer + n, size - n);
                 error = k < 0 ? errno : 0;
-                set_realtime(false);
+                realtime_end(before);
                 if (error == EAGAIN || error == EINTR)
                         continue;
                 if (k < 0)

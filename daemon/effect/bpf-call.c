@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "daemon/effect/bpf-call.h"
+#include "daemon/util/realtime.h"
 
 static int call(enum bpf_cmd command, union bpf_attr *attr)
 {
@@ -16,14 +17,19 @@ static int call(enum bpf_cmd command, union bpf_attr *attr)
 
 static int element(enum bpf_cmd command, int map, const void *key, const void *value)
 {
+        struct realtime before;
         union bpf_attr attr;
+        int r;
 
         memset(&attr, 0, sizeof attr); /* the kernel refuses what it does not know, padding too */
         attr.map_fd = (uint32_t) map;
         attr.key = (uint64_t) (uintptr_t) key;
         attr.value = (uint64_t) (uintptr_t) value;
         attr.flags = BPF_ANY;
-        return call(command, &attr);
+        before = realtime_begin();
+        r = call(command, &attr);
+        realtime_end(before);
+        return r;
 }
 
 int bpf_map_look_up(int map, const void *key, void *ret_value)
@@ -48,6 +54,21 @@ int bpf_iterate(int link)
         memset(&attr, 0, sizeof attr);
         attr.iter_create.link_fd = (uint32_t) link;
         return call(BPF_ITER_CREATE, &attr);
+}
+
+ssize_t bpf_iterator_read(int iterator, void *buffer, size_t size)
+{
+        struct realtime before;
+        ssize_t n;
+
+        do {
+                before = realtime_begin();
+                n = read(iterator, buffer, size);
+                if (n < 0)
+                        n = -errno;
+                realtime_end(before);
+        } while (n == -EINTR || n == -EAGAIN);
+        return n;
 }
 
 int bpf_map_facts(int map, struct bpf_map_facts *ret)

@@ -59,9 +59,9 @@ static int adopt_once(struct bpf_membership *b)
         if (fd < 0)
                 return fd;
         do
-                n = read(fd, buffer, sizeof buffer);
-        while (n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)));
-        return n < 0 ? -errno : 0;
+                n = bpf_iterator_read(fd, buffer, sizeof buffer);
+        while (n > 0);
+        return (int) n;
 }
 
 static int adopt(struct bpf_membership *b)
@@ -349,12 +349,10 @@ static int bpf_each(struct effects *e, member_cb cb, void *userdata)
         if (fd < 0)
                 return fd;
         for (;;) {
-                ssize_t n = read(fd, buffer + length, sizeof tasks - length);
+                ssize_t n = bpf_iterator_read(fd, buffer + length, sizeof tasks - length);
 
-                if (n < 0 && (errno == EINTR || errno == EAGAIN))
-                        continue;
                 if (n <= 0)
-                        return n < 0 ? -errno : 0;
+                        return (int) n;
                 length += (size_t) n;
                 for (size_t i = 0; i < length / sizeof tasks[0]; i++) {
                         tasks[i].comm[sizeof tasks[i].comm - 1] = '\0';
