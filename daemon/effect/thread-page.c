@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "daemon/effect/internal.h"
@@ -163,8 +164,10 @@ static int on_kick(sd_event_source *source, int fd, uint32_t revents, void *user
         struct effects *e = t->effects;
         struct thread_entrance *entrance;
         uint64_t value;
+        struct iovec iov = {&value, sizeof value};
 
-        (void) read(fd, &value, sizeof value);
+        /* The process shares the description: it can take O_NONBLOCK away, and the count before us. */
+        (void) preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
         LIST_FOREACH(entrance, &t->entrances, by_process) {
                 struct member_slot *slot = entrance->slot;
 
