@@ -28,6 +28,7 @@ union record {
         struct probe_watch watch;
         struct probe_forget forget;
         struct probe_settings settings;
+        struct probe_threads threads;
         struct probe_hello hello;
         struct probe_leak leak;
         struct probe_resolved resolved;
@@ -233,6 +234,18 @@ static size_t make_watch(struct input *in, struct probe_watch *w)
         return sizeof *w;
 }
 
+static size_t make_threads(struct input *in, struct probe_threads *t)
+{
+        t->header = (struct probe_header){PROBE_THREADS, sizeof *t};
+        t->context_id = 1 + input_choice(in, 4);
+        t->n = (uint32_t) input_number(in);
+        for (unsigned i = 0; i < 2; i++) {
+                t->threads[i].pid = 100000000 + input_choice(in, 4);
+                t->threads[i].tid = t->threads[i].pid + input_choice(in, 2);
+        }
+        return sizeof *t;
+}
+
 static size_t make_record(struct input *in, union record *ret)
 {
         memset(ret, 0, sizeof *ret);
@@ -252,6 +265,8 @@ static size_t make_record(struct input *in, union record *ret)
                 ret->forget.context_id = 1 + input_choice(in, 5);
                 return sizeof ret->forget;
         case 4:
+                if (input_byte(in) >= 128)
+                        return make_threads(in, &ret->threads);
                 ret->settings.header = (struct probe_header){PROBE_SETTINGS, sizeof ret->settings};
                 return sizeof ret->settings;
         default:
