@@ -85,12 +85,14 @@ void world_run(void)
                 ;
 }
 
-static void __attribute__((noreturn)) victim_wait(const char *name)
+static void __attribute__((noreturn)) victim_wait(const char *name, pid_t parent)
 {
         struct sigaction action = {.sa_handler = SIG_DFL};
         sigset_t none;
 
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent) /* it went before that */
+                _exit(1);
         (void) prctl(PR_SET_NAME, name);
         for (int i = 1; i <= SIGRTMAX; i++)
                 (void) sigaction(i, &action, NULL);
@@ -102,16 +104,17 @@ static void __attribute__((noreturn)) victim_wait(const char *name)
 
 static pid_t victim_fork(unsigned i)
 {
-        pid_t pid = fork();
+        pid_t parent = getpid(), pid = fork();
 
         if (pid != 0)
                 return pid;
         (void) syscall(SYS_close_range, 0, ~0U, 0);
+        pid = getpid();
         if (i == 0 && fork() == 0)
-                victim_wait("child");
+                victim_wait("child", pid);
         if (i == 2 && geteuid() == 0 && setresuid(world_uids[1], world_uids[1], world_uids[1]) < 0)
                 _exit(1);
-        victim_wait(i == 1 ? VICTIM_NAME : "victim");
+        victim_wait(i == 1 ? VICTIM_NAME : "victim", parent);
 }
 
 /* That it has come to rest, so that an input meets the same each time. */
