@@ -23,8 +23,8 @@
  *
  * The page is read when a context that it may speak of becomes done, and when the process kicks; never otherwise. */
 
-#define KICK_INTERVAL_USEC 10000
-#define KICK_BURST 10
+#define KICK_INTERVAL_USEC 50000
+#define KICK_BURST 5
 
 struct threads {
         struct effects *effects;
