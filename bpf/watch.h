@@ -18,10 +18,10 @@ struct leak;
 struct watch {
         uint64_t context_id;
         struct probe_watch record;
-        uint64_t baseline_usec; /* when the first sweep is due; 0 once it has been */
+        uint64_t baseline_usec;       /* when the first sweep is due; 0 once it has been */
         struct probe_thread *entered; /* by themselves; n_entered of them */
         uint32_t n_entered;
-        bool confirmed;         /* ctxd has named it since the connection was made */
+        bool confirmed; /* ctxd has named it since the connection was made */
         UT_hash_handle hh;
 };
 

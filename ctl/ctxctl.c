@@ -32,10 +32,10 @@
         "     --grace=TIME         After how long a blocked member is reported; infinity: never\n"         \
         "     --value=KEY=VALUE    Value; may be given more than once\n"
 
-#define HELP_CANCEL                                                                                \
-        "     --error=ERROR        Error number of the cause: a number, or a name such as EPIPE\n" \
+#define HELP_CANCEL                                                                                 \
+        "     --error=ERROR        Error number of the cause: a number, or a name such as EPIPE\n"  \
         "     --wait[=TIME]        Show what is left until all members have left, or the time is\n" \
-        "                          up: then list who did not stop, with exit status 3\n"         \
+        "                          up: then list who did not stop, with exit status 3\n"            \
         "     --timeout=TIME       The same time, by itself\n"
 
 static const struct verb verbs[] = {

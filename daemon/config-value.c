@@ -19,7 +19,8 @@ static int read_digits(const char **p, uint64_t *ret)
         if (!isdigit((unsigned char) **p))
                 return -EINVAL;
         for (; isdigit((unsigned char) **p); (*p)++)
-                if (__builtin_mul_overflow(n, 10, &n) || __builtin_add_overflow(n, (uint64_t) (**p - '0'), &n))
+                if (__builtin_mul_overflow(n, 10, &n) ||
+                                __builtin_add_overflow(n, (uint64_t) (**p - '0'), &n))
                         return -ERANGE;
         *ret = n;
         return 0;
@@ -97,7 +98,8 @@ int parse_timespan(const char *text, uint64_t *ret)
                 r = read_unit(&p, &unit);
                 if (r < 0)
                         return r;
-                if (__builtin_mul_overflow(n, unit, &n) || __builtin_add_overflow(n, fraction * unit / scale, &n) ||
+                if (__builtin_mul_overflow(n, unit, &n) ||
+                                __builtin_add_overflow(n, fraction * unit / scale, &n) ||
                                 __builtin_add_overflow(total, n, &total))
                         return -ERANGE;
                 p = skip_space(p);

@@ -44,9 +44,19 @@ struct key {
         const char *expected;
 };
 
-#define TIME(key, field) {key, parse_timespan, offsetof(struct config, field), "a time such as 5s, 1min 30s or infinity"}
-#define NUMBER(key, field) {key, parse_number, offsetof(struct config, field), "a number, 1 or more"}
-#define BYTES(key, field) {key, parse_size, offsetof(struct config, field), "a size such as 512K or 64M"}
+#define TIME(key, field)                                                  \
+        {                                                                 \
+                key, parse_timespan, offsetof(struct config, field),      \
+                                "a time such as 5s, 1min 30s or infinity" \
+        }
+#define NUMBER(key, field)                                                               \
+        {                                                                                \
+                key, parse_number, offsetof(struct config, field), "a number, 1 or more" \
+        }
+#define BYTES(key, field)                                                                     \
+        {                                                                                     \
+                key, parse_size, offsetof(struct config, field), "a size such as 512K or 64M" \
+        }
 
 static const struct key keys[] = {
                 TIME("LeakGraceSec", leak_grace_usec),
@@ -68,7 +78,8 @@ struct reader {
         const char *file;
 };
 
-static void __attribute__((format(printf, 3, 4))) warn(const struct reader *r, unsigned line, const char *format, ...)
+static void __attribute__((format(printf, 3, 4)))
+warn(const struct reader *r, unsigned line, const char *format, ...)
 {
         char message[512];
         va_list ap;
@@ -137,8 +148,8 @@ static void tell_errors(const struct reader *r, struct ini_cfgobj *ini)
         for (char **e = errors; *e; e++) {
                 const char *at = strstr(*e, "on line "), *text = at ? strchr(at, ':') : NULL;
 
-                warn(r, at ? (unsigned) strtoul(at + 8, NULL, 10) : 0, "This is neither a section nor Key=value:%s",
-                                text ? text + 1 : *e);
+                warn(r, at ? (unsigned) strtoul(at + 8, NULL, 10) : 0,
+                                "This is neither a section nor Key=value:%s", text ? text + 1 : *e);
         }
         ini_config_free_errors(errors);
 }

@@ -136,7 +136,8 @@ static int serve(struct manager *m)
                         return r;
                 }
         }
-        log_info("Serving at unix:path=%s%s", path, m->mode == MANAGER_EMBEDDED ? "" : " and as " CTXD_BUS_NAME);
+        log_info("Serving at unix:path=%s%s", path,
+                        m->mode == MANAGER_EMBEDDED ? "" : " and as " CTXD_BUS_NAME);
         return 0;
 }
 
@@ -147,7 +148,8 @@ int manager_start(struct manager *m)
 
         r = read_config(m, &m->config);
         if (r < 0) {
-                log_error("The configuration %s cannot be read: %s", m->config_file ? m->config_file : "", strerror(-r));
+                log_error("The configuration %s cannot be read: %s", m->config_file ? m->config_file : "",
+                                strerror(-r));
                 return r;
         }
         raise_descriptor_limit();
@@ -159,7 +161,8 @@ int manager_start(struct manager *m)
         sigprocmask(SIG_BLOCK, &signals, NULL);
         signal(SIGPIPE, SIG_IGN);
 
-        if ((r = sd_event_default(&m->event)) < 0 || (r = sd_event_add_signal(m->event, NULL, SIGTERM, NULL, NULL)) < 0 ||
+        if ((r = sd_event_default(&m->event)) < 0 ||
+                        (r = sd_event_add_signal(m->event, NULL, SIGTERM, NULL, NULL)) < 0 ||
                         (r = sd_event_add_signal(m->event, NULL, SIGINT, NULL, NULL)) < 0 ||
                         (r = sd_event_add_signal(m->event, NULL, SIGHUP, on_reload, m)) < 0 ||
                         (r = sd_event_set_watchdog(m->event, 1)) < 0)
@@ -178,10 +181,10 @@ int manager_start(struct manager *m)
         apply_config(m);
 
         struct effects_options options = {
-                .probe = m->config.probe,
-                .probe_program = m->mode == MANAGER_SYSTEM ? NULL : m->probe_program,
-                .probe_socket = m->mode == MANAGER_SYSTEM ? CTXD_PROBE_SOCKET : NULL,
-                .probe_uid = 0,
+                        .probe = m->config.probe,
+                        .probe_program = m->mode == MANAGER_SYSTEM ? NULL : m->probe_program,
+                        .probe_socket = m->mode == MANAGER_SYSTEM ? CTXD_PROBE_SOCKET : NULL,
+                        .probe_uid = 0,
         };
         r = effects_start(m->effects, &options);
         if (r < 0)

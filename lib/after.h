@@ -17,11 +17,11 @@ enum after_state {
  * the callback is stopped or over. */
 struct ctx_after {
         struct child child;
-        _Atomic uint32_t state;    /* enum after_state; a futex */
-        struct ctx *ctx;           /* its source; NULL: one that is never done. Not to be looked into unless held */
-        struct ctx *held;          /* a reference, where the place in the list does not hold what was asked for */
-        bool timed;                /* armed, perhaps */
-        bool direct;               /* fn is the library's own and does not block: run by whoever makes it done */
+        _Atomic uint32_t state; /* enum after_state; a futex */
+        struct ctx *ctx;  /* its source; NULL: one that is never done. Not to be looked into unless held */
+        struct ctx *held; /* a reference, where the place in the list does not hold what was asked for */
+        bool timed;       /* armed, perhaps */
+        bool direct;      /* fn is the library's own and does not block: run by whoever makes it done */
         struct helper_timer timer; /* the context's deadline */
         struct ctx_after *queued;  /* the next in the queue */
         void (*fn)(void *userdata);

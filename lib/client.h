@@ -22,15 +22,15 @@ struct page;
 struct thread_map;
 
 struct ctx_client {
-        _Atomic uint32_t refs; /* the program's, and one for each context */
-        pid_t pid;             /* who made it */
+        _Atomic uint32_t refs;    /* the program's, and one for each context */
+        pid_t pid;                /* who made it */
         unsigned fork_generation; /* and the same without a system call */
-        char *address;         /* as given or found; NULL: the system bus */
+        char *address;            /* as given or found; NULL: the system bus */
         char *reached; /* what a child needs to be told in $CTXD_ADDRESS, or NULL: it finds it by itself */
 
         pthread_mutex_t lock;
         sd_bus *bus;
-        struct page *pages; /* mapped for as long as the client lives */
+        struct page *pages;                 /* mapped for as long as the client lives */
         struct thread_map *_Atomic threads; /* this process's, once a thread has entered a context */
 };
 

@@ -42,13 +42,13 @@ enum ctx_kind {
 /* The two lowest bits are those of a state page (enum state_word). */
 #define CTX_STATE UINT32_C(3)
 #define CTX_LOCK UINT32_C(4)
-#define CTX_WALKING UINT32_C(8)    /* done, and somebody is still making the descendants done */
-#define CTX_UNWALKED UINT32_C(16)  /* done by a reader (deadline, shared ancestor), which does not walk */
-#define CTX_WAITERS UINT32_C(32)   /* a futex wait on this word may be under way */
-#define CTX_KIDS UINT32_C(64)      /* the own list of children is not empty, or there are stripes */
-#define CTX_EXTRA UINT32_C(128)    /* there is a struct extra */
-#define CTX_STRIPED UINT32_C(256)  /* new children go to stripes */
-#define CTX_ORPHAN UINT32_C(512)   /* the last reference is gone, the nest's last child frees */
+#define CTX_WALKING UINT32_C(8)     /* done, and somebody is still making the descendants done */
+#define CTX_UNWALKED UINT32_C(16)   /* done by a reader (deadline, shared ancestor), which does not walk */
+#define CTX_WAITERS UINT32_C(32)    /* a futex wait on this word may be under way */
+#define CTX_KIDS UINT32_C(64)       /* the own list of children is not empty, or there are stripes */
+#define CTX_EXTRA UINT32_C(128)     /* there is a struct extra */
+#define CTX_STRIPED UINT32_C(256)   /* new children go to stripes */
+#define CTX_ORPHAN UINT32_C(512)    /* the last reference is gone, the nest's last child frees */
 #define CTX_DEADLINE UINT32_C(1024) /* fixed at creation: deadline_usec is one */
 #define CTX_SHARED UINT32_C(2048)   /* fixed at creation: is or has above it a shared context */
 #define CTX_LOCK_MARK UINT32_C(0xff000000) /* with CTX_LOCK only: lock_mark of the holder */
@@ -121,7 +121,7 @@ struct ctx {
 struct ctx_wide {
         struct ctx ctx;
         struct ctx *shared; /* the nearest shared one from here up, or NULL */
-        struct ctx *done;   /* whose end is this one's as well, under CTX_SHARED: that one, or several (merge-shared.c) */
+        struct ctx *done; /* whose end is this one's as well, under CTX_SHARED: that one, or several (merge-shared.c) */
         struct cause *deadline_cause; /* what the cause will be when the deadline passes */
 };
 
@@ -179,7 +179,8 @@ struct ctx_shared_ops {
 struct ctx_shared {
         struct ctx_wide wide;
         const struct ctx_shared_ops *ops;
-        const _Atomic uint64_t *word; /* the mapped slot, never unmapped while this lives; NULL: settle() is asked */
+        const _Atomic uint64_t
+                        *word; /* the mapped slot, never unmapped while this lives; NULL: settle() is asked */
         const _Atomic uint64_t *deadline_usec;
         uint64_t given; /* the word in the active state */
 };
@@ -221,7 +222,7 @@ static inline struct ctx_shared *ctx_shared_above(const struct ctx *ctx)
 static inline bool ctx_never_done(const struct ctx *source)
 {
         return source->child.kind == CTX_KIND_BACKGROUND || source->child.kind == CTX_KIND_TODO ||
-                source->child.kind == CTX_KIND_WITHOUT_CANCEL;
+               source->child.kind == CTX_KIND_WITHOUT_CANCEL;
 }
 
 static inline uint64_t now_nsec(void)
@@ -256,8 +257,8 @@ uint32_t nest_lock_slow(struct nest *nest);
 static inline bool nest_trylock(struct nest *nest, uint32_t *word)
 {
         return !(*word & CTX_LOCK) &&
-                atomic_compare_exchange_strong_explicit(&nest->word, word, *word | CTX_LOCK | lock_mark,
-                        memory_order_acquire, memory_order_relaxed);
+               atomic_compare_exchange_strong_explicit(&nest->word, word, *word | CTX_LOCK | lock_mark,
+                               memory_order_acquire, memory_order_relaxed);
 }
 
 static inline uint32_t nest_lock(struct nest *nest)
@@ -284,7 +285,7 @@ struct stripe {
 
 struct extra {
         struct stripe *_Atomic stripes;
-        _Atomic int fd;           /* of ctx_done_fd(), plus 1; 0: none yet. Written under the context's lock */
+        _Atomic int fd; /* of ctx_done_fd(), plus 1; 0: none yet. Written under the context's lock */
         _Atomic unsigned fork_generation; /* of fd */
 };
 

@@ -17,7 +17,7 @@
  * and nothing else is different. */
 
 struct thread_map {
-        uint64_t serial; /* never used again: a thread's place in another map is none in this one */
+        uint64_t serial;          /* never used again: a thread's place in another map is none in this one */
         unsigned fork_generation; /* of the process that has it mapped */
         struct thread_page *page;
         int kick;
@@ -73,7 +73,8 @@ static int map_new(int page_fd, int kick_fd, struct thread_map **ret)
         map->page = p;
         map->fork_generation = fork_generation;
         map->serial = atomic_fetch_add(&last_serial, 1) + 1;
-        if (map->page->header.magic != THREAD_PAGE_MAGIC || map->page->header.version != THREAD_PAGE_VERSION) {
+        if (map->page->header.magic != THREAD_PAGE_MAGIC ||
+                        map->page->header.version != THREAD_PAGE_VERSION) {
                 thread_map_free(map);
                 return -EBADMSG;
         }
@@ -115,7 +116,9 @@ static struct thread_map *map_of(struct shared *shared)
                 entrance = ask(shared) < 0 ? ENTRANCE_CLOSED : ENTRANCE_OPEN;
                 atomic_store_explicit(&shared->entrance, entrance, memory_order_release);
         }
-        return entrance == ENTRANCE_OPEN ? atomic_load_explicit(&shared->client->threads, memory_order_acquire) : NULL;
+        return entrance == ENTRANCE_OPEN
+                               ? atomic_load_explicit(&shared->client->threads, memory_order_acquire)
+                               : NULL;
 }
 
 static bool take(struct thread_entry *entry, uint32_t tid)
@@ -123,7 +126,8 @@ static bool take(struct thread_entry *entry, uint32_t tid)
         uint32_t nobody = 0;
 
         return __atomic_load_n(&entry->tid, __ATOMIC_RELAXED) == 0 &&
-                        __atomic_compare_exchange_n(&entry->tid, &nobody, tid, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+               __atomic_compare_exchange_n(
+                               &entry->tid, &nobody, tid, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
 static struct thread_entry *claim(struct thread_map *map)

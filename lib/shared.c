@@ -16,7 +16,7 @@ void shared_ctx_init(struct ctx_shared *shared, const struct ctx_shared_ops *ops
                                                         .deadline_usec = CTX_NEVER,
                                         },
                         .wide.shared = &shared->wide.ctx,
-                .wide.done = &shared->wide.ctx,
+                        .wide.done = &shared->wide.ctx,
                         .ops = ops,
         };
 }

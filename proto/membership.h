@@ -74,7 +74,8 @@ struct membership_slot {
 /* Ring buffer. A record too many does no harm: the reader looks at the slot. */
 enum {
         MEMBERSHIP_DRAINED = 1, /* the last member of a done context has left */
-        MEMBERSHIP_BORN = 2,    /* a done context has a new member; once for each time that ctxd stores SLOT_DONE */
+        MEMBERSHIP_BORN =
+                        2, /* a done context has a new member; once for each time that ctxd stores SLOT_DONE */
 };
 
 struct membership_event {
@@ -87,15 +88,15 @@ struct membership_event {
  * A read of it may end in the middle of a record. */
 struct membership_task {
         struct membership_value value;
-        __u32 pid;           /* process (tgid) and thread, as the reader's pid namespace numbers them */
+        __u32 pid; /* process (tgid) and thread, as the reader's pid namespace numbers them */
         __u32 tid;
-        __u32 ppid;          /* the parent process in the same numbering, 0 if it is outside */
-        __u32 uid;           /* effective */
-        __u32 ruid;          /* real and saved: with these one asks whether a signal is allowed */
+        __u32 ppid; /* the parent process in the same numbering, 0 if it is outside */
+        __u32 uid;  /* effective */
+        __u32 ruid; /* real and saved: with these one asks whether a signal is allowed */
         __u32 suid;
-        __u32 exit_state;    /* always 0: zombies and dead leaders are left out */
-        __u32 flags;         /* PF_* */
-        __u64 start_nsec;    /* of this thread, CLOCK_BOOTTIME */
+        __u32 exit_state;        /* always 0: zombies and dead leaders are left out */
+        __u32 flags;             /* PF_* */
+        __u64 start_nsec;        /* of this thread, CLOCK_BOOTTIME */
         __u64 leader_start_nsec; /* of its process: with pid, the identity of the process */
         char comm[16];
 };
@@ -104,7 +105,7 @@ struct membership_task {
 struct membership_stats {
         __u64 inherited;
         __u64 inherit_failed;
-        __u64 adopted;       /* taken in or moved by adopt */
+        __u64 adopted; /* taken in or moved by adopt */
         __u64 adopt_failed;
-        __u64 events_lost;   /* the ring was full: look at all done slots */
+        __u64 events_lost; /* the ring was full: look at all done slots */
 };

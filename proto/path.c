@@ -11,7 +11,7 @@
 static bool label_char(char c)
 {
         return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-                        (c != '\0' && strchr("_.:@-", c));
+               (c != '\0' && strchr("_.:@-", c));
 }
 
 bool label_is_valid(const char *label, size_t length)
@@ -83,7 +83,8 @@ static int parse_id(const char *text, uint64_t *ret)
         return 0;
 }
 
-int reference_parse(const char *text, uid_t uid, bool allow_generate, struct reference *ret, const char **ret_why)
+int reference_parse(
+                const char *text, uid_t uid, bool allow_generate, struct reference *ret, const char **ret_why)
 {
         struct reference ref = {};
         const char *hash = strchr(text, '#');
@@ -116,8 +117,8 @@ int reference_parse(const char *text, uid_t uid, bool allow_generate, struct ref
                 length--;
         }
         if (length >= 1 && text[0] == '~' && (length == 1 || text[1] == '/'))
-                n = snprintf(ref.path, sizeof ref.path, "user-%" PRIu32 "%.*s", (uint32_t) uid, (int) length - 1,
-                                text + 1);
+                n = snprintf(ref.path, sizeof ref.path, "user-%" PRIu32 "%.*s", (uint32_t) uid,
+                                (int) length - 1, text + 1);
         else
                 n = snprintf(ref.path, sizeof ref.path, "%.*s", (int) length, text);
         if (n < 0 || (size_t) n >= sizeof ref.path)
@@ -175,7 +176,8 @@ int path_from_object(const char *object, char **ret_path)
         size_t prefix = strlen(CTXD_CONTEXT_OBJECT), length = 0;
         char *path;
 
-        if (strncmp(object, CTXD_CONTEXT_OBJECT, prefix) != 0 || (object[prefix] != '/' && object[prefix] != '\0'))
+        if (strncmp(object, CTXD_CONTEXT_OBJECT, prefix) != 0 ||
+                        (object[prefix] != '/' && object[prefix] != '\0'))
                 return -EINVAL;
         path = malloc(strlen(object) + 2);
         if (!path)
@@ -247,7 +249,8 @@ int key_check(const char *key, const char **ret_why)
                 }
         }
         if (!dot)
-                return refuse(ret_why, "it has no dot: keys are reverse-domain, such as org.example.user, so that "
-                                       "two programs do not collide");
+                return refuse(ret_why,
+                                "it has no dot: keys are reverse-domain, such as org.example.user, so that "
+                                "two programs do not collide");
         return 0;
 }

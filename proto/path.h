@@ -28,7 +28,8 @@ struct reference {
 
 /* Reads a path or path#id as given by uid. A leading '/' before the first label is accepted and dropped, as people
  * write it. Returns 0, or -EINVAL with *ret_why set. A trailing '/' is refused unless allow_generate. */
-int reference_parse(const char *text, uid_t uid, bool allow_generate, struct reference *ret, const char **ret_why);
+int reference_parse(const char *text, uid_t uid, bool allow_generate, struct reference *ret,
+                const char **ret_why);
 
 /* The D-Bus object of a context: CTXD_CONTEXT_OBJECT, then each label as sd_bus_path_encode() does. "/" is
  * CTXD_CONTEXT_OBJECT itself. Returns 0 or -ENOMEM; the caller frees. */

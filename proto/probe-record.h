@@ -29,15 +29,15 @@ enum probe_record_type {
 
 /* Descriptors that travel with HELLO (backend bpf) and with WELCOME (kept ones), all or none. */
 enum probe_fd {
-        PROBE_FD_MEMBERS,   /* map: task storage of struct membership_value, for look-ups by pidfd */
-        PROBE_FD_SLOTS,     /* map: array of struct membership_slot, mmapable */
-        PROBE_FD_EVENTS,    /* map: ring buffer of struct membership_event */
-        PROBE_FD_STATS,     /* map: array of one struct membership_stats, mmapable */
-        PROBE_FD_ADOPT,     /* link: iter/task that adopts and counts */
-        PROBE_FD_LIST,      /* link: iter/task that writes struct membership_task */
-        PROBE_FD_FORK,      /* link: the hooks; whoever holds one keeps it attached */
+        PROBE_FD_MEMBERS, /* map: task storage of struct membership_value, for look-ups by pidfd */
+        PROBE_FD_SLOTS,   /* map: array of struct membership_slot, mmapable */
+        PROBE_FD_EVENTS,  /* map: ring buffer of struct membership_event */
+        PROBE_FD_STATS,   /* map: array of one struct membership_stats, mmapable */
+        PROBE_FD_ADOPT,   /* link: iter/task that adopts and counts */
+        PROBE_FD_LIST,    /* link: iter/task that writes struct membership_task */
+        PROBE_FD_FORK,    /* link: the hooks; whoever holds one keeps it attached */
         PROBE_FD_EXIT,
-        PROBE_FD_REQUESTS,  /* map: task storage of struct membership_value, written by ctxd (proto/membership.h) */
+        PROBE_FD_REQUESTS, /* map: task storage of struct membership_value, written by ctxd (proto/membership.h) */
         PROBE_FDS,
 };
 
@@ -79,8 +79,8 @@ struct probe_hello {
 struct probe_watch {
         struct probe_header header;
         uint64_t context_id;
-        uint32_t slot;  /* 0: known by pids alone (backend direct) */
-        uint32_t state; /* enum state_word */
+        uint32_t slot;       /* 0: known by pids alone (backend direct) */
+        uint32_t state;      /* enum state_word */
         uint64_t done_usec;  /* CLOCK_BOOTTIME */
         uint64_t grace_usec; /* UINT64_MAX: never report */
         int32_t error;
@@ -125,13 +125,13 @@ struct probe_leak {
         uint32_t kind;
         uint32_t backend;
         uint32_t pid, tid;
-        uint64_t start_nsec; /* of the thread */
+        uint64_t start_nsec;   /* of the thread */
         uint64_t blocked_usec; /* UINT64_MAX: unknown */
         uint64_t since_done_usec;
-        uint64_t count; /* threads that this report stands for */
+        uint64_t count;  /* threads that this report stands for */
         int64_t syscall; /* number, -1: none */
         char comm[16];
-        char syscall_text[96];  /* read(7) */
+        char syscall_text[96]; /* read(7) */
         char waits_on[256];
         char why[256];
         char kernel_stack[1024]; /* one frame a line */

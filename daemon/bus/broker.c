@@ -174,7 +174,7 @@ static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error
         s->asking = sd_bus_slot_unref(s->asking);
         r = sd_bus_message_is_method_error(m, NULL) ? -ENXIO : read_credentials(m, s->peer);
         if (r < 0) {
-                STAILQ_FOREACH(w, &s->waiting, list)
+                STAILQ_FOREACH (w, &s->waiting, list)
                         sd_bus_reply_method_errorf(w->message, CTXD_ERROR_NO_SUCH_PROCESS,
                                         "The bus does not say who you are: %s", strerror(-r));
                 sender_free(s);
@@ -183,7 +183,7 @@ static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error
         peer_read_comm(s->peer);
         find_first_group(s->peer);
         s->known = true;
-        STAILQ_FOREACH(w, &s->waiting, list) {
+        STAILQ_FOREACH (w, &s->waiting, list) {
                 r = sd_bus_enqueue_for_read(s->broker->endpoint.bus, w->message);
                 if (r < 0)
                         sd_bus_reply_method_errno(w->message, r, NULL);
@@ -198,7 +198,8 @@ static int set_aside(struct sender *s, sd_bus_message *m, bool requeued)
 
         if (s->n_waiting >= WAITING_MAX)
                 return sd_bus_reply_method_errorf(m, CTXD_ERROR_LIMITS_EXCEEDED,
-                                "The limit on calls before the first answer is reached: %u of %d", s->n_waiting, WAITING_MAX);
+                                "The limit on calls before the first answer is reached: %u of %d",
+                                s->n_waiting, WAITING_MAX);
         w = calloc(1, sizeof *w);
         if (!w)
                 return -ENOMEM;
@@ -226,8 +227,9 @@ static int sender_new(struct broker *b, const char *name, struct sender **ret)
                 return -ENOMEM;
         }
         HASH_ADD_KEYPTR(hh, b->senders, s->peer->name, strlen(s->peer->name), s);
-        r = sd_bus_call_method_async(b->endpoint.bus, &s->asking, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                        "org.freedesktop.DBus", "GetConnectionCredentials", on_credentials, s, "s", name);
+        r = sd_bus_call_method_async(b->endpoint.bus, &s->asking, "org.freedesktop.DBus",
+                        "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetConnectionCredentials",
+                        on_credentials, s, "s", name);
         if (r < 0) {
                 sender_free(s);
                 return r;
@@ -333,12 +335,15 @@ static int broker_connect(struct broker *b)
                 return r;
         bus = b->endpoint.bus;
         if ((r = sd_bus_add_filter(bus, NULL, on_message, b)) < 0 ||
-                        (r = sd_bus_match_signal_async(bus, NULL, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                                         "org.freedesktop.DBus", "NameOwnerChanged", on_name_gone, NULL, b)) < 0 ||
-                        (r = sd_bus_match_signal(bus, NULL, "org.freedesktop.DBus.Local", "/org/freedesktop/DBus/Local",
-                                         "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, b)) < 0 ||
+                        (r = sd_bus_match_signal_async(bus, NULL, "org.freedesktop.DBus",
+                                         "/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged",
+                                         on_name_gone, NULL, b)) < 0 ||
+                        (r = sd_bus_match_signal(bus, NULL, "org.freedesktop.DBus.Local",
+                                         "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
+                                         "Disconnected", on_disconnected, b)) < 0 ||
                         (r = endpoint_add_objects(&b->endpoint)) < 0 ||
-                        (r = sd_bus_attach_event(bus, b->endpoint.service->event, SD_EVENT_PRIORITY_NORMAL)) < 0 ||
+                        (r = sd_bus_attach_event(bus, b->endpoint.service->event, SD_EVENT_PRIORITY_NORMAL)) <
+                                        0 ||
                         (r = sd_bus_request_name(bus, CTXD_BUS_NAME, 0)) < 0)
                 return r;
         return 0;

@@ -16,7 +16,7 @@
 #define SO_PEERPIDFD 77
 #endif
 
-#define MESSAGES_AT_ONCE 64   /* then others are served */
+#define MESSAGES_AT_ONCE 64 /* then others are served */
 /* What a client leaves unread is ours to keep. So its calls are not read while more than a few replies wait for it
  * (a List is a megabyte), and it is dropped where signals, which nobody can hold back, pile up. The connections of
  * one uid share what may pile up. */
@@ -80,7 +80,8 @@ static int wake_at(struct connection *c, uint64_t usec)
         int r;
 
         if (!c->timer)
-                return sd_event_add_time(c->endpoint.service->event, &c->timer, CLOCK_MONOTONIC, usec, 1, on_timer, c);
+                return sd_event_add_time(
+                                c->endpoint.service->event, &c->timer, CLOCK_MONOTONIC, usec, 1, on_timer, c);
         r = sd_event_source_set_time(c->timer, usec);
         return r < 0 ? r : sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
 }
@@ -100,7 +101,8 @@ static int connection_watch(struct connection *c)
         events = sd_bus_get_events(bus);
         if (events < 0)
                 return events;
-        r = sd_event_source_set_io_events(c->io, (events & POLLIN ? EPOLLIN : 0u) | (events & POLLOUT ? EPOLLOUT : 0u));
+        r = sd_event_source_set_io_events(
+                        c->io, (events & POLLIN ? EPOLLIN : 0u) | (events & POLLOUT ? EPOLLOUT : 0u));
         if (r < 0)
                 return r;
         r = sd_bus_get_timeout(bus, &until);
@@ -121,8 +123,8 @@ static void connection_process(struct connection *c)
         if (r >= 0 && sd_bus_is_open(bus) <= 0)
                 r = -ECONNRESET;
         if (r >= 0 && leaves_too_much_unread(c)) {
-                log_warning("Uid %u (pid %d) does not read its replies: its connection is closed", c->peer->caller.uid,
-                                c->peer->caller.pid);
+                log_warning("Uid %u (pid %d) does not read its replies: its connection is closed",
+                                c->peer->caller.uid, c->peer->caller.pid);
                 r = -ENOBUFS;
         }
         if (r >= 0)
@@ -151,7 +153,8 @@ static void connection_sent(struct endpoint *e)
         if (connection_watch(c) < 0)
                 sd_event_source_set_io_events(c->io, EPOLLIN | EPOLLOUT); /* on_io meets the error */
         else if (leaves_too_much_unread(c))
-                (void) wake_at(c, 0); /* its socket is full and may never be ready again, so nothing else would */
+                (void) wake_at(c,
+                                0); /* its socket is full and may never be ready again, so nothing else would */
 }
 
 static int peer_identify(struct peer *p, int fd)
@@ -192,7 +195,8 @@ static int refuse_over_quota(struct connection *c)
 {
         const struct user *u = c->user;
 
-        log_debug("Uid %u has %" PRIu64 " connections: one more is refused", u->uid, u->used[RESOURCE_CONNECTIONS]);
+        log_debug("Uid %u has %" PRIu64 " connections: one more is refused", u->uid,
+                        u->used[RESOURCE_CONNECTIONS]);
         return -EDQUOT;
 }
 

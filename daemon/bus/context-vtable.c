@@ -13,7 +13,8 @@
 #include "proto/path.h"
 #include "daemon/util/clock.h"
 
-int context_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found, sd_bus_error *error)
+int context_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found,
+                sd_bus_error *error)
 {
         struct endpoint *e = userdata;
         _cleanup_free_ char *name = NULL;
@@ -63,12 +64,12 @@ int context_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***r
         return 0;
 }
 
-#define METHOD(name)                                                                    \
+#define METHOD(name)                                                                     \
         static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
-        {                                                                               \
-                struct request q;                                                       \
-                int r = request_init_context(&q, m, userdata, error);                   \
-                return r < 0 ? r : verb_##name(&q);                                     \
+        {                                                                                \
+                struct request q;                                                        \
+                int r = request_init_context(&q, m, userdata, error);                    \
+                return r < 0 ? r : verb_##name(&q);                                      \
         }
 
 METHOD(cancel)
@@ -84,12 +85,12 @@ METHOD(release)
 METHOD(derive)
 
 /* Each property is a statement about c that appends to reply. */
-#define PROPERTY(name, statement)                                                                              \
-        static int get_##name(sd_bus *bus, const char *path, const char *interface, const char *property,      \
-                        sd_bus_message *reply, void *userdata, sd_bus_error *error)                            \
-        {                                                                                                      \
-                const struct context *c = userdata;                                                            \
-                statement                                                                                      \
+#define PROPERTY(name, statement)                                                                         \
+        static int get_##name(sd_bus *bus, const char *path, const char *interface, const char *property, \
+                        sd_bus_message *reply, void *userdata, sd_bus_error *error)                       \
+        {                                                                                                 \
+                const struct context *c = userdata;                                                       \
+                statement                                                                                 \
         }
 
 PROPERTY(path, {
@@ -105,7 +106,9 @@ PROPERTY(parent, {
 })
 PROPERTY(state, { return sd_bus_message_append(reply, "s", state_name(c)); })
 PROPERTY(err, { return sd_bus_message_append(reply, "s", context_err(c)); })
-PROPERTY(cause, { return sd_bus_message_append(reply, "s", context_is_done(c) ? context_cause(c, NULL) : ""); })
+PROPERTY(cause, {
+        return sd_bus_message_append(reply, "s", context_is_done(c) ? context_cause(c, NULL) : "");
+})
 PROPERTY(cause_error, {
         int number = 0;
         if (context_is_done(c))
@@ -126,9 +129,12 @@ PROPERTY(canceled_by, {
 })
 PROPERTY(deadline, { return sd_bus_message_append(reply, "t", c->deadline_usec); })
 PROPERTY(created, { return sd_bus_message_append(reply, "t", c->created_usec); })
-PROPERTY(done, { return sd_bus_message_append(reply, "t", context_is_done(c) ? c->done_usec : CTXD_USEC_INFINITY); })
+PROPERTY(done, {
+        return sd_bus_message_append(reply, "t", context_is_done(c) ? c->done_usec : CTXD_USEC_INFINITY);
+})
 PROPERTY(quiesce, {
-        return sd_bus_message_append(reply, "t", c->drained_usec ? c->drained_usec - c->done_usec : CTXD_USEC_INFINITY);
+        return sd_bus_message_append(
+                        reply, "t", c->drained_usec ? c->drained_usec - c->done_usec : CTXD_USEC_INFINITY);
 })
 PROPERTY(owner_uid, { return sd_bus_message_append(reply, "u", c->uid); })
 PROPERTY(owner_gid, { return sd_bus_message_append(reply, "u", c->gid); })
@@ -163,16 +169,20 @@ const sd_bus_vtable context_vtable[] = {
                 SD_BUS_METHOD_WITH_ARGS("Cancel", SD_BUS_ARGS("s", reason),
                                 SD_BUS_RESULT("b", first, "u", contexts, "u", members), method_cancel, U),
                 SD_BUS_METHOD_WITH_ARGS("CancelCause", SD_BUS_ARGS("i", error, "s", message),
-                                SD_BUS_RESULT("b", first, "u", contexts, "u", members), method_cancel_cause, U),
+                                SD_BUS_RESULT("b", first, "u", contexts, "u", members), method_cancel_cause,
+                                U),
                 SD_BUS_METHOD_WITH_ARGS("Err", SD_BUS_NO_ARGS,
                                 SD_BUS_RESULT("s", err, "i", code, "i", error, "s", cause), method_err, U),
                 SD_BUS_METHOD_WITH_ARGS("Done", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", done), method_done, U),
                 SD_BUS_METHOD_WITH_ARGS("Undone", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_undone, U),
-                SD_BUS_METHOD_WITH_ARGS("Drained", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", drained), method_drained, U),
-                SD_BUS_METHOD_WITH_ARGS("Lifeline", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", lifeline), method_lifeline, U),
+                SD_BUS_METHOD_WITH_ARGS(
+                                "Drained", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", drained), method_drained, U),
+                SD_BUS_METHOD_WITH_ARGS(
+                                "Lifeline", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", lifeline), method_lifeline, U),
                 SD_BUS_METHOD_WITH_ARGS("Attach", SD_BUS_ARGS("h", pidfd, "a{sv}", options), SD_BUS_NO_RESULT,
                                 method_attach, U),
-                SD_BUS_METHOD_WITH_ARGS("Extend", SD_BUS_ARGS("t", deadline_usec), SD_BUS_NO_RESULT, method_extend, U),
+                SD_BUS_METHOD_WITH_ARGS("Extend", SD_BUS_ARGS("t", deadline_usec), SD_BUS_NO_RESULT,
+                                method_extend, U),
                 SD_BUS_METHOD_WITH_ARGS("Release", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_release, U),
                 SD_BUS_METHOD_WITH_ARGS("Derive", SD_BUS_ARGS("s", label, "a{sv}", options),
                                 SD_BUS_RESULT("s", path, "t", id, "o", object), method_derive, U),

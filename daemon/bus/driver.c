@@ -59,7 +59,8 @@ static bool is_known(const struct peer *p, const char *name)
 
 static int no_such_name(sd_bus_error *error, const char *name)
 {
-        return sd_bus_error_setf(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER, "Nobody owns %s on a direct connection", name);
+        return sd_bus_error_setf(
+                        error, SD_BUS_ERROR_NAME_HAS_NO_OWNER, "Nobody owns %s on a direct connection", name);
 }
 
 static int name_has_owner(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -100,7 +101,8 @@ static int list_activatable_names(sd_bus_message *m, void *userdata, sd_bus_erro
 
 static int request_name(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        return sd_bus_error_set(error, SD_BUS_ERROR_ACCESS_DENIED, "No name can be owned on a direct connection");
+        return sd_bus_error_set(
+                        error, SD_BUS_ERROR_ACCESS_DENIED, "No name can be owned on a direct connection");
 }
 
 static int start_service_by_name(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -111,7 +113,8 @@ static int start_service_by_name(sd_bus_message *m, void *userdata, sd_bus_error
         if (r < 0)
                 return error_malformed(error, r);
         if (!is_daemon(name))
-                return sd_bus_error_setf(error, SD_BUS_ERROR_SERVICE_UNKNOWN, "There is no service %s here", name);
+                return sd_bus_error_setf(
+                                error, SD_BUS_ERROR_SERVICE_UNKNOWN, "There is no service %s here", name);
         return reply(m, "u", 2); /* DBUS_START_REPLY_ALREADY_RUNNING */
 }
 

@@ -19,7 +19,8 @@ static bool path_has_prefix(const char *path, const char *prefix)
 {
         size_t n = strlen(prefix);
 
-        return strcmp(prefix, "/") == 0 || (strncmp(path, prefix, n) == 0 && (path[n] == '\0' || path[n] == '/'));
+        return strcmp(prefix, "/") == 0 ||
+               (strncmp(path, prefix, n) == 0 && (path[n] == '\0' || path[n] == '/'));
 }
 
 static const char *const err_names[] = {[PROBE_LEAK_BLOCKED] = "blocked", [PROBE_LEAK_IGNORING] = "ignoring"};
@@ -36,27 +37,21 @@ int append_leak(sd_bus_message *m, const struct context *c, const struct leak *l
         if (r < 0)
                 return r;
         r = sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}{sv}",
-                        "CTXD_CONTEXT", "s", context_path(c, reference),
-                        "CTXD_CONTEXT_ID", "t", c->id,
-                        "CTXD_ERR", "s", context_err(c),
-                        "CTXD_CAUSE", "s", context_cause(c, NULL),
-                        "CTXD_LEAK", "s", l->kind < ELEMENTSOF(err_names) && err_names[l->kind] ? err_names[l->kind] : "",
-                        "CTXD_BACKEND", "s", l->backend < ELEMENTSOF(backend_names) ? backend_names[l->backend] : "",
-                        "OBJECT_PID", "u", l->pid,
-                        "CTXD_TID", "u", l->tid,
-                        "OBJECT_COMM", "s", l->comm,
-                        "CTXD_SINCE_DONE_USEC", "t", l->since_done_usec,
-                        "CTXD_SYSCALL", "s", l->syscall_text,
-                        "CTXD_WAITS_ON", "s", l->waits_on,
-                        "CTXD_WHY", "s", l->why,
-                        "CTXD_STACK", "s", l->stack,
-                        "CTXD_KERNEL_STACK", "s", l->kernel_stack,
-                        "CTXD_COUNT", "t", l->count);
+                        "CTXD_CONTEXT", "s", context_path(c, reference), "CTXD_CONTEXT_ID", "t", c->id,
+                        "CTXD_ERR", "s", context_err(c), "CTXD_CAUSE", "s", context_cause(c, NULL),
+                        "CTXD_LEAK", "s",
+                        l->kind < ELEMENTSOF(err_names) && err_names[l->kind] ? err_names[l->kind] : "",
+                        "CTXD_BACKEND", "s",
+                        l->backend < ELEMENTSOF(backend_names) ? backend_names[l->backend] : "", "OBJECT_PID",
+                        "u", l->pid, "CTXD_TID", "u", l->tid, "OBJECT_COMM", "s", l->comm,
+                        "CTXD_SINCE_DONE_USEC", "t", l->since_done_usec, "CTXD_SYSCALL", "s", l->syscall_text,
+                        "CTXD_WAITS_ON", "s", l->waits_on, "CTXD_WHY", "s", l->why, "CTXD_STACK", "s",
+                        l->stack, "CTXD_KERNEL_STACK", "s", l->kernel_stack, "CTXD_COUNT", "t", l->count);
         if (r >= 0 && l->blocked_usec != CTXD_USEC_INFINITY)
                 r = sd_bus_message_append(m, "{sv}", "CTXD_BLOCKED_USEC", "t", l->blocked_usec);
         if (r >= 0)
-                r = sd_bus_message_append(m, "{sv}{sv}", "CTXD_FOUND_USEC", "t", l->found_usec, "CTXD_RESOLVED", "b",
-                                (int) l->resolved);
+                r = sd_bus_message_append(m, "{sv}{sv}", "CTXD_FOUND_USEC", "t", l->found_usec,
+                                "CTXD_RESOLVED", "b", (int) l->resolved);
         if (r >= 0 && l->resolved)
                 r = sd_bus_message_append(m, "{sv}", "CTXD_RESOLVED_USEC", "t", l->resolved_usec);
         return r < 0 ? r : sd_bus_message_close_container(m);
@@ -75,7 +70,8 @@ static int send_news(const struct news *news, const char *path, struct peer *p)
         const struct context *c = news->context;
         int r;
 
-        r = sd_bus_message_new_signal(p->endpoint->bus, &m, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, news->member);
+        r = sd_bus_message_new_signal(
+                        p->endpoint->bus, &m, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, news->member);
         if (r >= 0)
                 r = sd_bus_message_set_destination(m, p->name);
         if (r >= 0)
@@ -91,7 +87,8 @@ static int send_news(const struct news *news, const char *path, struct peer *p)
 }
 
 /* Who may not read the root of a cancel is told of what they subscribed to below it, if they may read that. */
-static void tell_below(struct service *s, const struct news *news, const char *path, const struct subscription *sub)
+static void tell_below(
+                struct service *s, const struct news *news, const char *path, const struct subscription *sub)
 {
         struct news below = *news;
         struct refused refused = {};
@@ -119,7 +116,8 @@ static void tell(struct service *s, const struct news *news)
                 /* A peer's subscriptions stand side by side: it is told once. */
                 if (sub->peer == told)
                         continue;
-                if (!path_has_prefix(path, sub->prefix) && !(news->below && path_has_prefix(sub->prefix, path)))
+                if (!path_has_prefix(path, sub->prefix) &&
+                                !(news->below && path_has_prefix(sub->prefix, path)))
                         continue;
                 if (!context_may_read(s->tree, news->context, &sub->peer->caller)) {
                         tell_below(s, news, path, sub);
@@ -169,7 +167,7 @@ static struct subscription *find_subscription(const struct peer *p, const char *
 {
         struct subscription *s;
 
-        LIST_FOREACH(s, &p->subscriptions, of_peer)
+        LIST_FOREACH (s, &p->subscriptions, of_peer)
                 if (strcmp(s->prefix, prefix) == 0)
                         return s;
         return NULL;
@@ -208,7 +206,8 @@ int verb_subscribe(struct request *q)
         if (!find_subscription(p, prefix.path)) {
                 if (p->n_subscriptions >= PEER_SUBSCRIPTIONS_MAX)
                         return sd_bus_error_setf(q->error, CTXD_ERROR_LIMITS_EXCEEDED,
-                                        "The limit on subscriptions is reached: %u of %d in use by this connection",
+                                        "The limit on subscriptions is reached: %u of %d in use by this "
+                                        "connection",
                                         p->n_subscriptions, PEER_SUBSCRIPTIONS_MAX);
                 s = malloc(sizeof *s + strlen(prefix.path) + 1);
                 if (!s)

@@ -6,27 +6,27 @@
 #include "daemon/bus/vtables.h"
 
 /* A member without a path, and one whose first argument is a path, or a prefix of paths. */
-#define METHOD(name)                                                                    \
+#define METHOD(name)                                                                     \
         static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
-        {                                                                               \
-                struct request q;                                                       \
-                int r = request_init(&q, m, error);                                     \
-                return r < 0 ? r : verb_##name(&q);                                     \
+        {                                                                                \
+                struct request q;                                                        \
+                int r = request_init(&q, m, error);                                      \
+                return r < 0 ? r : verb_##name(&q);                                      \
         }
-#define METHOD_ON_PATH(name)                                                            \
+#define METHOD_ON_PATH(name)                                                             \
         static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
-        {                                                                               \
-                struct request q;                                                       \
-                int r = request_init_path(&q, m, error);                                \
-                return r < 0 ? r : verb_##name(&q);                                     \
+        {                                                                                \
+                struct request q;                                                        \
+                int r = request_init_path(&q, m, error);                                 \
+                return r < 0 ? r : verb_##name(&q);                                      \
         }
 
-#define METHOD_ON_PREFIX(name)                                                          \
+#define METHOD_ON_PREFIX(name)                                                           \
         static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
-        {                                                                               \
-                struct request q;                                                       \
-                int r = request_init_prefix(&q, m, error);                              \
-                return r < 0 ? r : verb_##name(&q);                                     \
+        {                                                                                \
+                struct request q;                                                        \
+                int r = request_init_prefix(&q, m, error);                               \
+                return r < 0 ? r : verb_##name(&q);                                      \
         }
 
 METHOD(create)
@@ -53,8 +53,8 @@ METHOD_ON_PATH(preview)
 METHOD_ON_PREFIX(leaks)
 METHOD_ON_PATH(page)
 
-static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-                void *userdata, sd_bus_error *error)
+static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property,
+                sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
         return sd_bus_message_append(reply, "s", CTXD_VERSION);
 }
@@ -80,8 +80,8 @@ static void count(sd_bus *bus, const struct service *s, uint32_t *ret_contexts, 
         }
 }
 
-static int get_contexts(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-                void *userdata, sd_bus_error *error)
+static int get_contexts(sd_bus *bus, const char *path, const char *interface, const char *property,
+                sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
         const struct endpoint *e = userdata;
         uint32_t contexts, members;
@@ -90,8 +90,8 @@ static int get_contexts(sd_bus *bus, const char *path, const char *interface, co
         return sd_bus_message_append(reply, "u", contexts);
 }
 
-static int get_members(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-                void *userdata, sd_bus_error *error)
+static int get_members(sd_bus *bus, const char *path, const char *interface, const char *property,
+                sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
         const struct endpoint *e = userdata;
         uint32_t contexts, members;
@@ -113,8 +113,8 @@ static int count_leak(void *userdata, struct context *c, const struct leak *leak
         return 0;
 }
 
-static int get_leaks_found(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-                void *userdata, sd_bus_error *error)
+static int get_leaks_found(sd_bus *bus, const char *path, const char *interface, const char *property,
+                sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
         const struct endpoint *e = userdata;
         struct leak_count l = {.peer = peer_current(bus)};
@@ -178,24 +178,29 @@ const sd_bus_vtable manager_vtable[] = {
                 SD_BUS_METHOD_WITH_ARGS("Cancel", SD_BUS_ARGS("s", path, "s", reason),
                                 SD_BUS_RESULT("b", first, "u", contexts, "u", members), method_cancel, U),
                 SD_BUS_METHOD_WITH_ARGS("CancelCause", SD_BUS_ARGS("s", path, "i", error, "s", message),
-                                SD_BUS_RESULT("b", first, "u", contexts, "u", members), method_cancel_cause, U),
-                SD_BUS_METHOD_WITH_ARGS("Extend", SD_BUS_ARGS("s", path, "t", deadline_usec), SD_BUS_NO_RESULT,
-                                method_extend, U),
-                SD_BUS_METHOD_WITH_ARGS("Release", SD_BUS_ARGS("s", path), SD_BUS_NO_RESULT, method_release, U),
-                SD_BUS_METHOD_WITH_ARGS("Done", SD_BUS_ARGS("s", path), SD_BUS_RESULT("h", done), method_done, U),
+                                SD_BUS_RESULT("b", first, "u", contexts, "u", members), method_cancel_cause,
+                                U),
+                SD_BUS_METHOD_WITH_ARGS("Extend", SD_BUS_ARGS("s", path, "t", deadline_usec),
+                                SD_BUS_NO_RESULT, method_extend, U),
+                SD_BUS_METHOD_WITH_ARGS(
+                                "Release", SD_BUS_ARGS("s", path), SD_BUS_NO_RESULT, method_release, U),
+                SD_BUS_METHOD_WITH_ARGS(
+                                "Done", SD_BUS_ARGS("s", path), SD_BUS_RESULT("h", done), method_done, U),
                 SD_BUS_METHOD_WITH_ARGS("Undone", SD_BUS_ARGS("s", path), SD_BUS_NO_RESULT, method_undone, U),
-                SD_BUS_METHOD_WITH_ARGS("Drained", SD_BUS_ARGS("s", path), SD_BUS_RESULT("h", drained), method_drained, U),
+                SD_BUS_METHOD_WITH_ARGS("Drained", SD_BUS_ARGS("s", path), SD_BUS_RESULT("h", drained),
+                                method_drained, U),
                 SD_BUS_METHOD_WITH_ARGS("Lifeline", SD_BUS_ARGS("s", path), SD_BUS_RESULT("h", lifeline),
                                 method_lifeline, U),
-                SD_BUS_METHOD_WITH_ARGS("Threads", SD_BUS_ARGS("s", path), SD_BUS_RESULT("h", page, "h", kick),
-                                method_threads, U),
+                SD_BUS_METHOD_WITH_ARGS("Threads", SD_BUS_ARGS("s", path),
+                                SD_BUS_RESULT("h", page, "h", kick), method_threads, U),
                 SD_BUS_METHOD_WITH_ARGS("Attach", SD_BUS_ARGS("s", path, "h", pidfd, "a{sv}", options),
                                 SD_BUS_NO_RESULT, method_attach, U),
-                SD_BUS_METHOD_WITH_ARGS("Current", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", path), method_current, U),
+                SD_BUS_METHOD_WITH_ARGS(
+                                "Current", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", path), method_current, U),
                 SD_BUS_METHOD_WITH_ARGS("Processes", SD_BUS_ARGS("s", path, "b", recursive, "u", limit),
                                 SD_BUS_RESULT("a(utus)", processes, "b", truncated), method_processes, U),
-                SD_BUS_METHOD_WITH_ARGS("Process", SD_BUS_ARGS("s", path, "u", pid), SD_BUS_RESULT("h", pidfd),
-                                method_process, U),
+                SD_BUS_METHOD_WITH_ARGS("Process", SD_BUS_ARGS("s", path, "u", pid),
+                                SD_BUS_RESULT("h", pidfd), method_process, U),
                 SD_BUS_METHOD_WITH_ARGS("Members", SD_BUS_ARGS("s", path, "u", limit),
                                 SD_BUS_RESULT("a(uusst)", members, "b", truncated), method_members, U),
                 SD_BUS_METHOD_WITH_ARGS("Values", SD_BUS_ARGS("s", path), SD_BUS_RESULT("a{ss}", values),
@@ -211,12 +216,14 @@ const sd_bus_vtable manager_vtable[] = {
                                 SD_BUS_RESULT("a(sta{sv})", leaks, "b", truncated), method_leaks, U),
                 SD_BUS_METHOD_WITH_ARGS("Page", SD_BUS_ARGS("s", path),
                                 SD_BUS_RESULT("h", page, "t", offset, "t", word), method_page, U),
-                SD_BUS_METHOD_WITH_ARGS("Subscribe", SD_BUS_ARGS("s", prefix), SD_BUS_NO_RESULT, method_subscribe, U),
+                SD_BUS_METHOD_WITH_ARGS(
+                                "Subscribe", SD_BUS_ARGS("s", prefix), SD_BUS_NO_RESULT, method_subscribe, U),
                 SD_BUS_METHOD_WITH_ARGS("Unsubscribe", SD_BUS_ARGS("s", prefix), SD_BUS_NO_RESULT,
                                 method_unsubscribe, U),
 
                 SD_BUS_SIGNAL_WITH_ARGS("ContextNew", SD_BUS_ARGS("s", path, "t", id), 0),
-                SD_BUS_SIGNAL_WITH_ARGS("ContextDone", SD_BUS_ARGS("s", path, "t", id, "s", err, "s", cause), 0),
+                SD_BUS_SIGNAL_WITH_ARGS(
+                                "ContextDone", SD_BUS_ARGS("s", path, "t", id, "s", err, "s", cause), 0),
                 SD_BUS_SIGNAL_WITH_ARGS("ContextRemoved", SD_BUS_ARGS("s", path, "t", id), 0),
                 SD_BUS_SIGNAL_WITH_ARGS("LeakFound", SD_BUS_ARGS("s", path, "t", id, "a{sv}", report), 0),
                 SD_BUS_SIGNAL_WITH_ARGS("LeakResolved", SD_BUS_ARGS("s", path, "t", id, "a{sv}", report), 0),

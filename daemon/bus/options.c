@@ -8,7 +8,8 @@
 #include "daemon/util/cleanup.h"
 
 /* Reads the variant that comes next if it holds what it should. */
-static int read_variant(sd_bus_message *m, const char *option, const char *contents, void *ret, sd_bus_error *error)
+static int read_variant(
+                sd_bus_message *m, const char *option, const char *contents, void *ret, sd_bus_error *error)
 {
         const char *found;
         char type;
@@ -18,7 +19,8 @@ static int read_variant(sd_bus_message *m, const char *option, const char *conte
         if (r < 0)
                 return error_malformed(error, r);
         if (strcmp(found, contents) != 0)
-                return error_invalid_args(error, "Option %s wants a value of type %s, not %s", option, contents, found);
+                return error_invalid_args(
+                                error, "Option %s wants a value of type %s, not %s", option, contents, found);
         r = sd_bus_message_read(m, "v", contents, ret);
         return r < 0 ? error_malformed(error, r) : 0;
 }
@@ -88,7 +90,8 @@ static int read_bind(sd_bus_message *m, struct create_request *q, sd_bus_error *
 }
 
 /* Options of an attach, which Create takes as well. 1: it was one of them. */
-static int read_attach_option(sd_bus_message *m, const char *name, struct attach_options *a, sd_bus_error *error)
+static int read_attach_option(
+                sd_bus_message *m, const char *name, struct attach_options *a, sd_bus_error *error)
 {
         int r;
 
@@ -114,7 +117,8 @@ static int read_attach_option(sd_bus_message *m, const char *name, struct attach
         return 0;
 }
 
-static int read_create_option(sd_bus_message *m, const char *name, struct create_request *q, sd_bus_error *error)
+static int read_create_option(
+                sd_bus_message *m, const char *name, struct create_request *q, sd_bus_error *error)
 {
         struct create_options *o = &q->options;
         int flag, r;
@@ -140,7 +144,8 @@ static int read_create_option(sd_bus_message *m, const char *name, struct create
         if (strcmp(name, "mode") == 0) {
                 r = read_variant(m, name, "u", &o->mode, error);
                 if (r >= 0 && o->mode > 0777)
-                        return error_invalid_args(error, "Option mode is 0 to 0777 (octal), not 0%o", o->mode);
+                        return error_invalid_args(
+                                        error, "Option mode is 0 to 0777 (octal), not 0%o", o->mode);
                 return r;
         }
         if (strcmp(name, "group") == 0) {
@@ -170,7 +175,8 @@ static int read_create_option(sd_bus_message *m, const char *name, struct create
 }
 
 /* Walks an a{sv}, giving each name to one, which reads the variant. */
-static int read_dictionary(sd_bus_message *m, int (*one)(sd_bus_message *m, const char *name, void *userdata, sd_bus_error *error),
+static int read_dictionary(sd_bus_message *m,
+                int (*one)(sd_bus_message *m, const char *name, void *userdata, sd_bus_error *error),
                 void *userdata, sd_bus_error *error)
 {
         int r;
@@ -206,16 +212,17 @@ int options_read_create(sd_bus_message *m, struct create_request *ret, sd_bus_er
         int r;
 
         *ret = (struct create_request){
-                .options = {.deadline_usec = CTXD_USEC_INFINITY, .mode = CONTEXT_MODE_INHERIT},
-                .timeout_usec = CTXD_USEC_INFINITY,
-                .owner_pidfd = -1,
-                .attach_pidfd = -1,
+                        .options = {.deadline_usec = CTXD_USEC_INFINITY, .mode = CONTEXT_MODE_INHERIT},
+                        .timeout_usec = CTXD_USEC_INFINITY,
+                        .owner_pidfd = -1,
+                        .attach_pidfd = -1,
         };
         r = read_dictionary(m, one_create, ret, error);
         if (r < 0)
                 return r;
         if (ret->bind_caller && ret->owner_pidfd >= 0)
-                return error_invalid_args(error, "Options bind and owner exclude each other: one owner, or the caller");
+                return error_invalid_args(
+                                error, "Options bind and owner exclude each other: one owner, or the caller");
         if ((ret->attach.has_signal || ret->attach.has_kill_after) && ret->attach_pidfd < 0)
                 return error_invalid_args(error, "Options signal and kill-after-usec go with attach");
         return 0;

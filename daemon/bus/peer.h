@@ -10,7 +10,7 @@ struct endpoint;
 
 struct subscription {
         struct peer *peer;
-        LIST_ENTRY(subscription) all;     /* of the service */
+        LIST_ENTRY(subscription) all; /* of the service */
         LIST_ENTRY(subscription) of_peer;
         char prefix[]; /* a path; "/" is everything */
 };
@@ -19,7 +19,7 @@ struct peer {
         struct endpoint *endpoint;
         struct caller caller; /* what the model asks about */
         gid_t *gids;
-        int pidfd; /* from the kernel or the broker; -1: ask by pid */
+        int pidfd;               /* from the kernel or the broker; -1: ask by pid */
         struct process *process; /* made on first use */
         LIST_HEAD(, subscription) subscriptions;
         uint32_t n_subscriptions;

@@ -12,11 +12,11 @@ int request_init(struct request *q, sd_bus_message *m, sd_bus_error *error)
         if (!p)
                 return error_gone(error);
         *q = (struct request){
-                .service = p->endpoint->service,
-                .endpoint = p->endpoint,
-                .peer = p,
-                .message = m,
-                .error = error,
+                        .service = p->endpoint->service,
+                        .endpoint = p->endpoint,
+                        .peer = p,
+                        .message = m,
+                        .error = error,
         };
         return 0;
 }

@@ -32,7 +32,8 @@ int request_want_cancelable(struct request *q);
 /* Attaching, which Create does as well: how the members of this attach end, if the caller may signal the process of
  * pidfd; whether it may take a member out of a context; and what a refusal of membership_attach() is called. */
 struct attach_options;
-int request_attach_policy(struct request *q, int pidfd, const struct attach_options *options, struct policy *ret);
+int request_attach_policy(
+                struct request *q, int pidfd, const struct attach_options *options, struct policy *ret);
 bool request_may_leave(void *request, const struct context *from);
 int request_attach_error(struct request *q, const struct refused *refused, int r);
 

@@ -80,7 +80,8 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t revent
         fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
                 if (errno == EMFILE || errno == ENFILE) {
-                        log_warning("No descriptor is left for a new connection; LimitNOFILE= raises the limit");
+                        log_warning("No descriptor is left for a new connection; LimitNOFILE= raises the "
+                                    "limit");
                         turn_away(s);
                 }
                 return 0; /* the client's fault, or its going away: nobody else's business */

@@ -22,7 +22,7 @@ struct service {
         struct effects *effects;
         uint64_t kill_after_usec; /* the default, where an attach with a signal names none */
 
-        struct broker *broker; /* the system's or the session's bus; NULL when embedded */
+        struct broker *broker;               /* the system's or the session's bus; NULL when embedded */
         LIST_HEAD(, connection) connections; /* direct ones */
         uint32_t n_connections;
         uint64_t last_connection;

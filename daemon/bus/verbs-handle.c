@@ -34,7 +34,8 @@ static int handle_error(struct request *q, const struct refused *refused, int r)
 {
         if (r == -EMFILE || r == -ENFILE)
                 return sd_bus_error_set(q->error, CTXD_ERROR_LIMITS_EXCEEDED,
-                                "The daemon has no descriptor left; LimitNOFILE= of its unit raises the limit");
+                                "The daemon has no descriptor left; LimitNOFILE= of its unit raises the "
+                                "limit");
         return r == -EDQUOT || r == -EALREADY ? error_refused(q->error, refused, r) : r;
 }
 
@@ -146,7 +147,8 @@ int verb_page(struct request *q)
         return reply_and_commit(q, "htt", fd, offset, word);
 }
 
-int request_attach_policy(struct request *q, int pidfd, const struct attach_options *options, struct policy *ret)
+int request_attach_policy(
+                struct request *q, int pidfd, const struct attach_options *options, struct policy *ret)
 {
         struct process *process;
         uid_t uids[3];
@@ -166,7 +168,8 @@ int request_attach_policy(struct request *q, int pidfd, const struct attach_opti
         /* Who attaches a process has it signalled on cancel: it needs to be allowed to do that by itself. */
         if (uid != 0 && (uids[0] != uid || uids[1] != uid || uids[2] != uid))
                 return sd_bus_error_set(q->error, CTXD_ERROR_ACCESS_DENIED,
-                                "Only a process that you may signal can be attached, and this one is another user's");
+                                "Only a process that you may signal can be attached, and this one is another "
+                                "user's");
 
         *ret = (struct policy){.signal = options->signal, .uid = uid, .kill_after_usec = CTXD_USEC_INFINITY};
         if (options->has_kill_after)
@@ -216,7 +219,8 @@ int verb_attach(struct request *q)
         r = request_attach_policy(q, pidfd, &options, &policy);
         if (r < 0)
                 return r;
-        r = membership_attach(q->service->effects, q->context, pidfd, &policy, request_may_leave, q, &refused);
+        r = membership_attach(
+                        q->service->effects, q->context, pidfd, &policy, request_may_leave, q, &refused);
         if (r < 0) {
                 request_commit(q);
                 return request_attach_error(q, &refused, r);
@@ -251,5 +255,6 @@ int verb_process(struct request *q)
                 process_unref(process);
                 return r;
         }
-        return sd_bus_error_setf(q->error, CTXD_ERROR_NO_SUCH_PROCESS, "Process %u is no member of this context", pid);
+        return sd_bus_error_setf(
+                        q->error, CTXD_ERROR_NO_SUCH_PROCESS, "Process %u is no member of this context", pid);
 }

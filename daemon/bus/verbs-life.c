@@ -70,7 +70,8 @@ static int create(struct request *q, const char *path, struct create_request *re
                         return r;
         }
         now = now_boottime_usec();
-        if (req->timeout_usec != CTXD_USEC_INFINITY && !__builtin_add_overflow(now, req->timeout_usec, &deadline) &&
+        if (req->timeout_usec != CTXD_USEC_INFINITY &&
+                        !__builtin_add_overflow(now, req->timeout_usec, &deadline) &&
                         deadline < req->options.deadline_usec)
                 req->options.deadline_usec = deadline;
 
@@ -86,8 +87,8 @@ static int create(struct request *q, const char *path, struct create_request *re
                 }
         }
         if (req->attach_pidfd >= 0) {
-                r = membership_attach(s->effects, c, req->attach_pidfd, &policy, request_may_leave, q,
-                                &refused);
+                r = membership_attach(
+                                s->effects, c, req->attach_pidfd, &policy, request_may_leave, q, &refused);
                 if (r < 0) {
                         if (made > 0) {
                                 owner_unbind(c);
@@ -210,7 +211,8 @@ int verb_extend(struct request *q)
         r = request_want_cancelable(q);
         if (r < 0)
                 return r;
-        r = tree_extend(q->service->tree, now_boottime_usec(), &q->peer->caller, q->context, deadline, &refused);
+        r = tree_extend(q->service->tree, now_boottime_usec(), &q->peer->caller, q->context, deadline,
+                        &refused);
         if (r < 0)
                 return error_refused(q->error, &refused, r);
         request_commit(q);

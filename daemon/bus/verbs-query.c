@@ -97,7 +97,8 @@ static int list_resume(struct request *q, const char *after, const struct contex
                 *ret = context_next(c, q->context);
                 return 0;
         }
-        if (refused.reason != REFUSED_NO_SUCH || reference_parse(after, q->peer->caller.uid, false, &reference, &why) < 0 ||
+        if (refused.reason != REFUSED_NO_SUCH ||
+                        reference_parse(after, q->peer->caller.uid, false, &reference, &why) < 0 ||
                         reference.id == 0)
                 return error_refused(q->error, &refused, r);
 
@@ -122,8 +123,8 @@ static int append_listed(sd_bus_message *m, const struct context *c)
 {
         char path[CTXD_PATH_MAX + 1];
 
-        return sd_bus_message_append(m, "(ststts)", context_path(c, path), c->id, state_name(c), c->deadline_usec,
-                        c->created_usec, context_is_done(c) ? context_cause(c, NULL) : "");
+        return sd_bus_message_append(m, "(ststts)", context_path(c, path), c->id, state_name(c),
+                        c->deadline_usec, c->created_usec, context_is_done(c) ? context_cause(c, NULL) : "");
 }
 
 int verb_list(struct request *q)
@@ -172,8 +173,8 @@ int verb_list(struct request *q)
 
 static int append_task(sd_bus_message *m, const struct member_task *t)
 {
-        return sd_bus_message_append(m, "(uusst)", t->pid, t->tid, t->comm, t->pid == t->tid && !t->entered ? "process" : "thread",
-                        t->start_usec);
+        return sd_bus_message_append(m, "(uusst)", t->pid, t->tid, t->comm,
+                        t->pid == t->tid && !t->entered ? "process" : "thread", t->start_usec);
 }
 
 /* a(uusst), and whether there were more. */
@@ -199,13 +200,13 @@ static int read_limit(struct request *q, uint32_t *ret)
 }
 
 /* Those of contexts that the caller may read come first, in their order; returns how many they are. */
-#define KEEP_READABLE(q, array, n)                                              \
-        ({                                                                      \
-                size_t kept_ = 0;                                               \
-                for (size_t i_ = 0; i_ < (n); i_++)                             \
-                        if (request_may_read((q), (array)[i_].context))         \
-                                (array)[kept_++] = (array)[i_];                 \
-                kept_;                                                          \
+#define KEEP_READABLE(q, array, n)                                      \
+        ({                                                              \
+                size_t kept_ = 0;                                       \
+                for (size_t i_ = 0; i_ < (n); i_++)                     \
+                        if (request_may_read((q), (array)[i_].context)) \
+                                (array)[kept_++] = (array)[i_];         \
+                kept_;                                                  \
         })
 
 int verb_processes(struct request *q)
@@ -230,8 +231,8 @@ int verb_processes(struct request *q)
         if (r >= 0)
                 r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(utus)");
         for (size_t i = 0; i < n && i < limit && r >= 0; i++)
-                r = sd_bus_message_append(reply, "(utus)", members[i].pid, members[i].start_usec, members[i].uid,
-                                members[i].comm);
+                r = sd_bus_message_append(reply, "(utus)", members[i].pid, members[i].start_usec,
+                                members[i].uid, members[i].comm);
         if (r >= 0)
                 r = sd_bus_message_close_container(reply);
         if (r >= 0)

@@ -8,5 +8,7 @@ extern const sd_bus_vtable context_vtable[];
 extern const sd_bus_vtable driver_vtable[]; /* org.freedesktop.DBus, on direct connections */
 
 /* The context of an object path, if the caller may read it. */
-int context_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found, sd_bus_error *error);
-int context_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes, sd_bus_error *error);
+int context_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found,
+                sd_bus_error *error);
+int context_enumerate(
+                sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes, sd_bus_error *error);

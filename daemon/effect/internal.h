@@ -115,9 +115,11 @@ void lifelines_deinit(struct effects *e);
 
 /* thread-page.c */
 struct member_slot;
-uint32_t threads_look(struct effects *e, struct member_slot *slot); /* reads the pages again: how many are in it */
+uint32_t threads_look(
+                struct effects *e, struct member_slot *slot); /* reads the pages again: how many are in it */
 int threads_each(struct effects *e, struct member_slot *slot,
-                int (*cb)(void *userdata, struct process *p, uint32_t tid, uint64_t since_usec), void *userdata);
+                int (*cb)(void *userdata, struct process *p, uint32_t tid, uint64_t since_usec),
+                void *userdata);
 void threads_drop_slot(struct member_slot *slot);
 void threads_drop_process(struct effects *e, struct process *p);
 void threads_deinit(struct effects *e);

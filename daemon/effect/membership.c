@@ -185,7 +185,8 @@ static void slot_leave(struct effects *e, struct member_slot *slot)
                 e->membership.n_stale++;
 }
 
-int membership_slot_take(struct effects *e, struct context *c, struct member_slot **ret, struct refused *ret_refused)
+int membership_slot_take(
+                struct effects *e, struct context *c, struct member_slot **ret, struct refused *ret_refused)
 {
         struct member_slot *slot = slot_of(e, c);
         int r;
@@ -285,7 +286,8 @@ void membership_look(struct effects *e, struct member_slot *slot)
 {
         struct context *c = slot->context;
 
-        if (!c || !context_is_done(c) || !c->busy || e->membership.backend->live(e, slot) > 0 || slot->n_threads > 0)
+        if (!c || !context_is_done(c) || !c->busy || e->membership.backend->live(e, slot) > 0 ||
+                        slot->n_threads > 0)
                 return;
         tree_left(e->tree, now_boottime_usec(), c);
         slot->signal = slot->kill = false;

@@ -27,13 +27,13 @@ struct member_slot {
         struct context *context; /* NULL: forgotten, and the kernel still counts somebody */
         struct charge charge;
 
-        bool signal;                      /* done, and some members get a signal or are killed */
-        bool kill;                        /* some are due to be killed */
-        LIST_HEAD(, signalled) signalled; /* which processes have had theirs */
-        LIST_HEAD(, attached) attached;   /* backend direct */
-        bool announced;                   /* the probe was told to watch it */
+        bool signal;                            /* done, and some members get a signal or are killed */
+        bool kill;                              /* some are due to be killed */
+        LIST_HEAD(, signalled) signalled;       /* which processes have had theirs */
+        LIST_HEAD(, attached) attached;         /* backend direct */
+        bool announced;                         /* the probe was told to watch it */
         LIST_HEAD(, thread_entrance) entrances; /* processes whose threads may enter it */
-        uint32_t n_threads;               /* that had entered it when it was last looked at */
+        uint32_t n_threads;                     /* that had entered it when it was last looked at */
 
         TAILQ_HEAD(, leak) leaks;
         uint32_t n_leaks;

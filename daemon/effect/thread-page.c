@@ -113,7 +113,8 @@ static bool is_member_anyway(struct effects *e, const struct thread_entrance *t)
 }
 
 int threads_each(struct effects *e, struct member_slot *slot,
-                int (*cb)(void *userdata, struct process *p, uint32_t tid, uint64_t since_usec), void *userdata)
+                int (*cb)(void *userdata, struct process *p, uint32_t tid, uint64_t since_usec),
+                void *userdata)
 {
         struct thread_entrance *t;
         struct thread_page *page;
@@ -124,7 +125,7 @@ int threads_each(struct effects *e, struct member_slot *slot,
         page = malloc(sizeof *page);
         if (!page)
                 return -ENOMEM;
-        LIST_FOREACH(t, &slot->entrances, by_slot) {
+        LIST_FOREACH (t, &slot->entrances, by_slot) {
                 struct process *p = t->threads->process;
 
                 if (is_member_anyway(e, t) || pread(t->threads->page, page, sizeof *page, 0) != sizeof *page)
@@ -168,7 +169,7 @@ static int on_kick(sd_event_source *source, int fd, uint32_t revents, void *user
 
         /* The process shares the description: it can take O_NONBLOCK away, and the count before us. */
         (void) preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
-        LIST_FOREACH(entrance, &t->entrances, by_process) {
+        LIST_FOREACH (entrance, &t->entrances, by_process) {
                 struct member_slot *slot = entrance->slot;
 
                 if (!slot->context || !context_is_done(slot->context) || !slot->context->busy)
@@ -183,8 +184,9 @@ static int on_kick(sd_event_source *source, int fd, uint32_t revents, void *user
 
 static int page_new(int *ret)
 {
-        const struct thread_page_header header = {
-                        .magic = THREAD_PAGE_MAGIC, .version = THREAD_PAGE_VERSION, .n_entries = THREAD_PAGE_ENTRIES};
+        const struct thread_page_header header = {.magic = THREAD_PAGE_MAGIC,
+                        .version = THREAD_PAGE_VERSION,
+                        .n_entries = THREAD_PAGE_ENTRIES};
         _cleanup_close_ int fd = memfd_create("ctxd-threads", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
         if (fd < 0 || fchmod(fd, 0600) < 0 || ftruncate(fd, sizeof(struct thread_page)) < 0 ||
@@ -214,7 +216,8 @@ static int threads_new(struct effects *e, struct process *p, struct refused *ret
                 r = page_new(&t->page);
         if (r >= 0) {
                 t->kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-                r = t->kick < 0 ? -errno : sd_event_add_io(e->event, &t->source, t->kick, EPOLLIN, on_kick, t);
+                r = t->kick < 0 ? -errno
+                                : sd_event_add_io(e->event, &t->source, t->kick, EPOLLIN, on_kick, t);
         }
         if (r >= 0)
                 r = sd_event_source_set_ratelimit(t->source, KICK_INTERVAL_USEC, KICK_BURST);
@@ -243,7 +246,7 @@ static int entrance_new(struct effects *e, struct threads *t, struct context *c,
         r = membership_slot_take(e, c, &slot, ret_refused);
         if (r < 0)
                 return r;
-        LIST_FOREACH(entrance, &slot->entrances, by_slot)
+        LIST_FOREACH (entrance, &slot->entrances, by_slot)
                 if (entrance->threads == t)
                         return 0;
         entrance = calloc(1, sizeof *entrance);

@@ -41,28 +41,28 @@ struct value {
 
 /* How the members that came in by one kind of Attach are ended. A context keeps few of them, alike ones are one. */
 struct policy {
-        int signal; /* 0: none */
+        int signal;               /* 0: none */
         uint64_t kill_after_usec; /* after done; UINT64_MAX: never */
-        uid_t uid; /* who attached: a member that uid may not signal is not signalled */
+        uid_t uid;                /* who attached: a member that uid may not signal is not signalled */
 };
 
 #define CONTEXT_POLICIES_MAX 32
 
 /* 224 bytes and the label: a million of them have to fit (tests/law measures it). What a cancel touches comes first. */
 struct context {
-        struct context *parent; /* NULL for the background alone */
+        struct context *parent;        /* NULL for the background alone */
         LIST_HEAD(, context) children; /* newest first */
         LIST_ENTRY(context) siblings;
 
         enum context_state state : 2;
-        bool released : 1; /* its path is free; it is found by path#id until it is forgotten */
-        bool busy : 1;     /* may have members (set by tree_attached, cleared by tree_left) */
-        bool own_deadline : 1; /* the effective one is its own and not an ancestor's */
-        bool forgotten : 1; /* no longer in the tree; tree_collect() frees it */
-        bool described : 1; /* a description follows the label */
-        uint8_t retired : 2; /* model: enum retired */
+        bool released : 1;      /* its path is free; it is found by path#id until it is forgotten */
+        bool busy : 1;          /* may have members (set by tree_attached, cleared by tree_left) */
+        bool own_deadline : 1;  /* the effective one is its own and not an ancestor's */
+        bool forgotten : 1;     /* no longer in the tree; tree_collect() frees it */
+        bool described : 1;     /* a description follows the label */
+        uint8_t retired : 2;    /* model: enum retired */
         bool heap_reserved : 1; /* model: there is room for it in the heap */
-        bool implied : 1; /* model: made as an ancestor of one that was asked for */
+        bool implied : 1;       /* model: made as an ancestor of one that was asked for */
         uint8_t origin_up; /* done: so many levels up is the ancestor whose end it shares; see context_origin() */
         uint8_t pending; /* enum effect; 0: not in the queue */
         uint8_t n_values, n_policies;
@@ -96,7 +96,7 @@ struct context {
         uint64_t created_usec;
         uint64_t deadline_usec; /* the effective one */
         uint64_t grace_usec;
-        struct value *values; /* its own, n_values, without what it inherits */
+        struct value *values;    /* its own, n_values, without what it inherits */
         struct policy *policies; /* n_policies */
 
         /* What the effects keep on a context; the model only carries it. */

@@ -371,6 +371,7 @@ void tree_discard(struct tree *t, struct context *c)
                 c->pending = EFFECT_REMOVED | EFFECT_SILENT; /* it is in the queue */
                 c = c->parent;
         } while (c->implied && (c->pending & EFFECT_NEW) && LIST_EMPTY(&c->children) && !context_is_held(c));
-        if (c->retired == RETIRED_OVERDUE && LIST_EMPTY(&c->children)) /* what it waited for has made room meanwhile */
+        if (c->retired == RETIRED_OVERDUE &&
+                        LIST_EMPTY(&c->children)) /* what it waited for has made room meanwhile */
                 forget(t, c);
 }

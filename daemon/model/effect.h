@@ -17,7 +17,7 @@ enum effect {
         EFFECT_REMOVED = 1 << 5, /* forgotten: emit ContextRemoved, drop page slot, handles, membership slot,
                                     owner */
         EFFECT_MOVED = 1 << 6,   /* its deadline was moved: write it to the page */
-        EFFECT_SILENT = 1 << 7,  /* with EFFECT_REMOVED: taken back before anybody heard of it, emit nothing */
+        EFFECT_SILENT = 1 << 7, /* with EFFECT_REMOVED: taken back before anybody heard of it, emit nothing */
 };
 
 struct context;

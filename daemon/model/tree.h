@@ -28,12 +28,12 @@ struct tree {
         uint64_t retain_usec;
         uint64_t default_grace_usec;
         uint64_t max_value_bytes; /* keys and values of one context */
-        uid_t daemon_uid; /* may all, as root may, and owns first labels as system users do */
+        uid_t daemon_uid;         /* may all, as root may, and owns first labels as system users do */
 
         struct users users; /* with their limits */
         struct effect_queue effects;
 
-        struct heap wakes; /* contexts by wake_usec */
+        struct heap wakes;   /* contexts by wake_usec */
         uint32_t n_reserved; /* contexts that have room in it */
         struct heap retiring; /* users by the time at which their first context is to be forgotten, less retain_usec */
         STAILQ_HEAD(, context) forgotten; /* unlinked, to be freed by tree_collect() */
@@ -51,37 +51,37 @@ struct caller {
 
 struct create_options {
         uint64_t deadline_usec; /* UINT64_MAX: none of its own */
-        bool has_cause; /* of the deadline */
+        bool has_cause;         /* of the deadline */
         int cause_error;
         const char *cause_message;
         const struct value *values;
         size_t n_values;
         uint32_t mode; /* CONTEXT_MODE_INHERIT: the parent's, but CONTEXT_MODE_DEFAULT below the background */
-        bool has_gid; /* else the parent's, the caller's below the background; one of the caller's */
+        bool has_gid;  /* else the parent's, the caller's below the background; one of the caller's */
         gid_t gid;
-        uint64_t grace_usec; /* 0: the default; UINT64_MAX: never report */
+        uint64_t grace_usec;     /* 0: the default; UINT64_MAX: never report */
         const char *description; /* or NULL */
         bool parents, open;
 };
 
 /* Every reason for which a verb refuses, beyond -errno: what bus/ turns into an error by name with a sentence. */
 enum refusal {
-        REFUSED_INVALID = 1,   /* error.detail says what */
+        REFUSED_INVALID = 1, /* error.detail says what */
         REFUSED_NAME,
         REFUSED_KEY,
-        REFUSED_NO_SUCH,       /* detail: the path that is missing */
+        REFUSED_NO_SUCH, /* detail: the path that is missing */
         REFUSED_EXISTS,
         REFUSED_NOT_CANCELABLE,
         REFUSED_DONE,
         REFUSED_ACCESS,
-        REFUSED_LIMIT,         /* resource, used, allowed */
+        REFUSED_LIMIT, /* resource, used, allowed */
 };
 
 struct refused {
         enum refusal reason;
-        const char *detail; /* static text, or NULL */
+        const char *detail;              /* static text, or NULL */
         char path[CTXD_PATH_ID_MAX + 1]; /* of the context it is about, where there is one, else empty */
-        const char *limit; /* resource_name() */
+        const char *limit;               /* resource_name() */
         const char *limit_key;
         uint64_t used, allowed;
 };
@@ -98,7 +98,8 @@ struct context *effect_take(struct tree *t, unsigned *ret_effects);
 
 /* Finds what text (path or path#id, ~ for the caller's) names. Contexts that the caller may not read are not there.
  * The background is found under "/". */
-int tree_find(struct tree *t, const struct caller *caller, const char *text, struct context **ret, struct refused *ret_refused);
+int tree_find(struct tree *t, const struct caller *caller, const char *text, struct context **ret,
+                struct refused *ret_refused);
 
 /* Reading and writing as a file's mode says: owner, group, others; uid 0 and the daemon's own may all. Everybody may
  * read the background. */
@@ -107,7 +108,8 @@ bool context_may_write(const struct tree *t, const struct context *c, const stru
 
 /* May the caller cancel, derive, attach? 0, -EACCES, or -ENOENT where it may not even read. For the verbs below that
  * take no caller, bus/ asks this first. */
-int tree_authorise(const struct tree *t, const struct context *c, const struct caller *caller, struct refused *ret_refused);
+int tree_authorise(const struct tree *t, const struct context *c, const struct caller *caller,
+                struct refused *ret_refused);
 
 /* First labels belong to root, to system users (uid below 1000) and to the daemon's own uid; everybody else has the
  * tree user-UID, which is made when it is first needed (owner: that uid, mode 0700).
@@ -125,14 +127,15 @@ void tree_discard(struct tree *t, struct context *c);
 
 /* 1: this call did it, *ret_contexts became done; 0: it was done before. Takes over cause (may be NULL) on 1 and
  * frees it otherwise. */
-int tree_cancel(struct tree *t, uint64_t now_usec, struct context *c, struct cause *cause, uint32_t *ret_contexts,
-                struct refused *ret_refused);
+int tree_cancel(struct tree *t, uint64_t now_usec, struct context *c, struct cause *cause,
+                uint32_t *ret_contexts, struct refused *ret_refused);
 
 int tree_extend(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
                 uint64_t deadline_usec, struct refused *ret_refused);
 
 /* Cancels it if active (cause "context released"), frees its path and those below it, forgets them in time. */
-int tree_release(struct tree *t, uint64_t now_usec, struct context *c, const struct caller *caller, struct refused *ret_refused);
+int tree_release(struct tree *t, uint64_t now_usec, struct context *c, const struct caller *caller,
+                struct refused *ret_refused);
 
 /* Deadlines that have passed, kills that are due, contexts whose retention is over. Returns how many were changed. */
 int tree_settle(struct tree *t, uint64_t now_usec);
@@ -155,8 +158,8 @@ void tree_handle_added(struct tree *t, struct context *c);
 void tree_handle_removed(struct tree *t, uint64_t now_usec, struct context *c);
 
 /* charge_init() that says which limit it is: 0 or -EDQUOT. */
-int tree_charge(struct tree *t, struct charge *charge, struct user *user, enum resource resource, uint64_t amount,
-                struct refused *ret_refused);
+int tree_charge(struct tree *t, struct charge *charge, struct user *user, enum resource resource,
+                uint64_t amount, struct refused *ret_refused);
 
 /* Walks a subtree, parents before children, without recursion: start with c = root; NULL at the end. Children are
  * in the order of their making, newest first. */

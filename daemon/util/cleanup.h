@@ -15,11 +15,11 @@
                 _p_;                   \
         })
 
-#define TAKE_FD(fd)         \
-        ({                  \
+#define TAKE_FD(fd)           \
+        ({                    \
                 int _f_ = fd; \
-                (fd) = -1;  \
-                _f_;        \
+                (fd) = -1;    \
+                _f_;          \
         })
 
 static inline void freep(void *p)

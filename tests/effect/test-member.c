@@ -291,7 +291,8 @@ END_TEST
 START_TEST(law_35_taken_back_with_its_member)
 {
         static const struct caller root = {.uid = 0};
-        static const struct create_options o = {.deadline_usec = UINT64_MAX, .mode = CONTEXT_MODE_INHERIT, .parents = true};
+        static const struct create_options o = {
+                        .deadline_usec = UINT64_MAX, .mode = CONTEXT_MODE_INHERIT, .parents = true};
         struct child *child = child_start(child_sleep);
         uint64_t limit = world.tree->users.limit[RESOURCE_MEMBERS];
         struct process *owner;
@@ -301,7 +302,8 @@ START_TEST(law_35_taken_back_with_its_member)
         ck_assert_int_eq(process_acquire(world.effects, child->pidfd, &owner), 0);
         for (int whole = 0; whole < 2; whole++) {
                 world.tree->users.limit[RESOURCE_MEMBERS] = whole ? limit : 1; /* room for the slot alone */
-                ck_assert_int_eq(tree_create(world.tree, now_boottime_usec(), &root, "a/b", &o, &c, &refused), 1);
+                ck_assert_int_eq(tree_create(world.tree, now_boottime_usec(), &root, "a/b", &o, &c, &refused),
+                                1);
                 ck_assert_int_eq(attach_by(c, child, &term), whole ? 0 : -EDQUOT);
                 ck_assert(c->busy || !whole);
                 ck_assert_int_eq(owner_bind(world.effects, c, owner), 0);

@@ -112,7 +112,8 @@ END_TEST
 
 START_TEST(other_section_and_garbage_warn)
 {
-        struct config c = load_text("[Manager]\nMaxContexts=5\n[Daemon]\nthis is no assignment\nMaxContexts=6\n");
+        struct config c = load_text(
+                        "[Manager]\nMaxContexts=5\n[Daemon]\nthis is no assignment\nMaxContexts=6\n");
 
         ck_assert_ptr_nonnull(strstr(said, "2:There is no section [Manager]"));
         ck_assert_ptr_nonnull(strstr(said, "4:This is neither"));
@@ -155,7 +156,9 @@ START_TEST(hostile_bytes)
                 for (size_t k = 0; k < n; k++) {
                         static const char likely[] = "[]=\n \t#;DaemonMax0123456789\"\\/*\r";
 
-                        bytes[k] = (unsigned char) (rand_r(&seed) % 4 ? likely[rand_r(&seed) % (int) (sizeof likely - 1)]
+                        bytes[k] = (unsigned char) (rand_r(&seed) % 4 ? likely[rand_r(&seed) %
+                                                                                        (int) (sizeof likely -
+                                                                                                        1)]
                                                                       : rand_r(&seed));
                 }
                 ck_assert(fwrite(bytes, 1, n, f) == n);
@@ -182,9 +185,20 @@ START_TEST(utf8_is_told_from_other_bytes)
         static const struct {
                 const char *text, *mended;
         } texts[] = {
-                        {"", ""}, {"plain", "plain"}, {"\xc2\xb5s \xe2\x82\xac \xf0\x9f\x90\xa7", "\xc2\xb5s \xe2\x82\xac \xf0\x9f\x90\xa7"},
-                        {"a\xff\xfe" "b", "a??b"}, {"\xc0\x80", "??"}, {"\xe2\x82", "??"}, {"\xed\xa0\x80", "???"},
-                        {"\xef\xbf\xbe", "???"}, {"\xf4\x90\x80\x80", "????"}, {"\x80", "?"}, {"\xc2x", "?x"},
+                        {"", ""},
+                        {"plain", "plain"},
+                        {"\xc2\xb5s \xe2\x82\xac \xf0\x9f\x90\xa7",
+                                        "\xc2\xb5s \xe2\x82\xac \xf0\x9f\x90\xa7"},
+                        {"a\xff\xfe"
+                         "b",
+                                        "a??b"},
+                        {"\xc0\x80", "??"},
+                        {"\xe2\x82", "??"},
+                        {"\xed\xa0\x80", "???"},
+                        {"\xef\xbf\xbe", "???"},
+                        {"\xf4\x90\x80\x80", "????"},
+                        {"\x80", "?"},
+                        {"\xc2x", "?x"},
         };
 
         for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -203,9 +217,18 @@ START_TEST(timespans)
                 const char *text;
                 uint64_t usec;
         } good[] = {
-                        {"0", 0}, {"5", 5000000}, {"5s", 5000000}, {"5 s", 5000000}, {"500ms", 500000},
-                        {"1min 30s", 90000000}, {"1h", UINT64_C(3600000000)}, {"1.5s", 1500000},
-                        {"2d", UINT64_C(172800000000)}, {"7us", 7}, {"infinity", UINT64_MAX}, {" 3s ", 3000000},
+                        {"0", 0},
+                        {"5", 5000000},
+                        {"5s", 5000000},
+                        {"5 s", 5000000},
+                        {"500ms", 500000},
+                        {"1min 30s", 90000000},
+                        {"1h", UINT64_C(3600000000)},
+                        {"1.5s", 1500000},
+                        {"2d", UINT64_C(172800000000)},
+                        {"7us", 7},
+                        {"infinity", UINT64_MAX},
+                        {" 3s ", 3000000},
         };
         static const char *const bad[] = {"", " ", "s", "-1", "5x", "5 5 x", "18446744073709551615s",
                         "99999999999999999999", "infinity s", "5s,"};

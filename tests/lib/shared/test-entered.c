@@ -33,8 +33,8 @@ static sd_bus_message *call(sd_bus *bus, const char *member, const char *types, 
         va_list ap;
         int r;
 
-        ck_assert_int_ge(sd_bus_message_new_method_call(bus, &m, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE,
-                                         member),
+        ck_assert_int_ge(sd_bus_message_new_method_call(
+                                         bus, &m, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, member),
                         0);
         va_start(ap, types);
         ck_assert_int_ge(sd_bus_message_appendv(m, types, ap), 0);
@@ -376,8 +376,9 @@ START_TEST(a_hostile_page_lies_about_itself_alone)
 
         memset(page, 0xff, sizeof *page);
         for (unsigned i = 0; i < THREAD_PAGE_ENTRIES; i++)
-                page->entries[i] = (struct thread_entry){
-                                .tid = i % 3 == 0 ? 1 : i % 3 == 1 ? UINT32_MAX : (uint32_t) getppid(),
+                page->entries[i] = (struct thread_entry){.tid = i % 3 == 0   ? 1
+                                                                : i % 3 == 1 ? UINT32_MAX
+                                                                             : (uint32_t) getppid(),
                                 .context_id = strtoull(i % 2 ? id : other_id, NULL, 10)};
         again = call(bus, "Members", "su", ctx_path(mine), 0);
         ck_assert_int_gt(sd_bus_message_enter_container(again, 'a', "(uusst)"), 0);
@@ -385,7 +386,8 @@ START_TEST(a_hostile_page_lies_about_itself_alone)
         sd_bus_message_unref(again);
 
         /* A context that this process has not named: not its to speak of. */
-        page->entries[0] = (struct thread_entry){.tid = (uint32_t) getpid(), .context_id = strtoull(other_id, NULL, 10)};
+        page->entries[0] = (struct thread_entry){
+                        .tid = (uint32_t) getpid(), .context_id = strtoull(other_id, NULL, 10)};
         ck_assert(!is_member(bus, other, getpid()));
         for (unsigned i = 0; i < 10000; i++)
                 ck_assert_int_eq(write(kick, &(uint64_t){1}, 8), 8);
