@@ -73,9 +73,9 @@ struct ctx *ctx_with_deadline(struct ctx *parent, uint64_t boottime_usec) CTX_CO
 /* With the cause that it gets when this deadline passes (where the parent's is not the earlier one). error: an
  * errno value above 0, or 0 for the default, ETIMEDOUT; message: copied, NULL for the default text. */
 struct ctx *ctx_with_timeout_cause(struct ctx *parent, uint64_t usec, int error, const char *message)
-        CTX_CONSTRUCTOR(ctx_unref);
-struct ctx *ctx_with_deadline_cause(struct ctx *parent, uint64_t boottime_usec, int error, const char *message)
-        CTX_CONSTRUCTOR(ctx_unref);
+                CTX_CONSTRUCTOR(ctx_unref);
+struct ctx *ctx_with_deadline_cause(struct ctx *parent, uint64_t boottime_usec, int error,
+                const char *message) CTX_CONSTRUCTOR(ctx_unref);
 /* Keeps the values, drops deadline and cancellation: never done. */
 struct ctx *ctx_without_cancel(struct ctx *parent) CTX_CONSTRUCTOR(ctx_unref);
 /* Done as soon as its parent or any of the n others is, with that one's error and cause; the deadline is the
@@ -97,8 +97,8 @@ struct ctx_key {
 
 /* A context with one value more. destroy (or NULL) is called with the value at the last unref, not on failure, on
  * the thread that gives that last reference up. */
-struct ctx *ctx_with_value(struct ctx *parent, const struct ctx_key *key, void *value, void (*destroy)(void *value))
-        CTX_CONSTRUCTOR(ctx_unref);
+struct ctx *ctx_with_value(struct ctx *parent, const struct ctx_key *key, void *value,
+                void (*destroy)(void *value)) CTX_CONSTRUCTOR(ctx_unref);
 /* The value of the nearest context, from ctx up, that sets the key; NULL if none does. It lives as long as ctx. */
 void *ctx_value(struct ctx *ctx, const struct ctx_key *key);
 
@@ -138,8 +138,8 @@ int ctx_wait(struct ctx *ctx, uint64_t timeout_usec);
 
 /* -- Callbacks ----------------------------------------------------------------------------------------------------
  *
- * fn runs once, after ctx is done (at once if it is), on a thread that the library starts with the first callback;
- * never on the stack of whoever cancels, and with no lock held. Callbacks run one after the other in the order in
+ * fn runs once, after ctx is done (at once if it is), on a thread that the library starts with the first callback,
+ * or in the program's own loop (ctx_client_process()); never on the stack of whoever cancels, and with no lock held. Callbacks run one after the other in the order in
  * which their contexts became done, so that a long one delays the next. A callback that is registered keeps its
  * context alive, until it was stopped or is over. After a fork the child does not run the parent's. */
 struct ctx_after;
@@ -148,7 +148,7 @@ struct ctx_after;
 struct ctx_after *ctx_after_unref(struct ctx_after *after);
 /* errno: EINVAL, ENOMEM, and what pthread_create, eventfd or timerfd_create gave where it is the first one. */
 struct ctx_after *ctx_after_func(struct ctx *ctx, void (*fn)(void *userdata), void *userdata)
-        CTX_CONSTRUCTOR(ctx_after_unref);
+                CTX_CONSTRUCTOR(ctx_after_unref);
 /* 1: stopped, it will not run. 0: it has begun, or was stopped before. */
 int ctx_after_stop(struct ctx_after *after);
 /* And, if it has begun, waits until it is over; -EDEADLK from inside it. */
@@ -301,6 +301,46 @@ struct ctx_client *ctx_client_new(const char *address) CTX_CONSTRUCTOR(ctx_clien
  * any client, also of one that could not be made. Lives until the thread's next failure, or its end. */
 const char *ctx_client_error(struct ctx_client *client);
 
+/* -- In a loop of one's own ------------------------------------------------------------------------------------------
+ *
+ * For a program that is to have no thread but its own. The first of these calls takes what the library would do on its
+ * threads into the loop, for the whole process and for good, and must come before there is such a thread: before the
+ * first callback, the first ctx_done_fd() of a local context under a shared one, and the first wait for a lock or a
+ * channel under a shared one; -EBUSY: it is too late. There is one loop in a process; all clients have the same descriptor.
+ *
+ * From then on these happen on the thread that is in ctx_client_process(), and not before it is called: callbacks; and
+ * the news that a shared context is done, for the descriptors of local contexts below it, and for threads that wait for
+ * a lock or a channel under it. So the loop's own thread must not wait for these without a limit: nobody would tell it.
+ * All else, ctx_err(), ctx_wait() and the calls on
+ * descriptors among it, needs no loop.
+ *
+ * -ECHILD: a client from before a fork. A child of a fork has no loop, until it takes its own client into one. */
+
+/* An epoll descriptor that is readable when ctx_client_process() has something to do. Borrowed, the process's until it
+ * ends: poll it, or add it to another epoll set; never change or close it. -EMFILE, -ENFILE, -ENOMEM. */
+int ctx_client_get_fd(struct ctx_client *client);
+/* What to poll it for: POLLIN. */
+int ctx_client_get_events(struct ctx_client *client);
+/* When to call ctx_client_process() although the descriptor is not readable. 1: at that time, in microseconds of
+ * CLOCK_MONOTONIC (not CLOCK_BOOTTIME: it is for the timers of loops). 0: UINT64_MAX, never; deadlines make the
+ * descriptor readable, so that there is a time only where the kernel did not take one. Ask before each poll. */
+int ctx_client_get_timeout(struct ctx_client *client, uint64_t *ret_monotonic_usec);
+/* Runs what is due, without waiting: 1. 0: there was nothing. -EBUSY: from inside a callback, or while another thread
+ * is in it. Callbacks run in it; they may give up the client. It may ask the daemon (of a context without a page). */
+int ctx_client_process(struct ctx_client *client);
+
+struct sd_event; /* systemd's; sd_event * is a pointer to it */
+
+/* Does all of this in an sd-event loop (NULL: the thread's default one), as one of its sources, of that priority (0:
+ * SD_EVENT_PRIORITY_NORMAL). Until it is detached it holds a reference on the client, and on the loop. Both calls on
+ * the loop's thread. -EBUSY also: one client is attached already. Or what sd_event_add_io() gave. */
+int ctx_client_attach_event(struct ctx_client *client, struct sd_event *event, int64_t priority);
+/* 1: detached; the program goes on with ctx_client_process(), or attaches again: no thread takes over. 0: it was not
+ * attached. Also from inside a callback. */
+int ctx_client_detach_event(struct ctx_client *client);
+
+/* -- To make and find them ------------------------------------------------------------------------------------------- */
+
 /* How a context is made. Start from CTX_CREATE_OPTIONS, which sets the size, and every field to what NULL means:
  *     struct ctx_create_options options = CTX_CREATE_OPTIONS;
  *     options.timeout_usec = 5000000;
@@ -308,21 +348,22 @@ const char *ctx_client_error(struct ctx_client *client);
  * knows more than the library gets -E2BIG. */
 struct ctx_create_options {
         size_t size;
-        uint32_t flags;             /* CTX_CREATE_... */
-        uint32_t mode;              /* who may, as for a file; CTX_MODE_INHERIT: the parent's */
-        uint64_t timeout_usec;      /* deadline from now; UINT64_MAX: none; 0: at once */
-        uint64_t deadline_usec;     /* CLOCK_BOOTTIME; UINT64_MAX: none. The earlier one counts */
-        const char *cause_message;  /* cause when that deadline passes; NULL: the default */
-        int cause_error;            /* an errno value above 0, or 0: ETIMEDOUT */
-        int owner_pidfd;            /* whose exit cancels it; -1: the calling process's, or with CTX_CREATE_UNBOUND
+        uint32_t flags;            /* CTX_CREATE_... */
+        uint32_t mode;             /* who may, as for a file; CTX_MODE_INHERIT: the parent's */
+        uint64_t timeout_usec;     /* deadline from now; UINT64_MAX: none; 0: at once */
+        uint64_t deadline_usec;    /* CLOCK_BOOTTIME; UINT64_MAX: none. The earlier one counts */
+        const char *cause_message; /* cause when that deadline passes; NULL: the default */
+        int cause_error;           /* an errno value above 0, or 0: ETIMEDOUT */
+        int owner_pidfd; /* whose exit cancels it; -1: the calling process's, or with CTX_CREATE_UNBOUND
                                      * nobody's */
-        const char *const *values;  /* "org.example.key=value", NULL at the end; or NULL */
-        const char *description;    /* for people; or NULL */
-        uint64_t grace_usec;        /* after how long a blocked member is reported; 0: as configured; UINT64_MAX: never */
+        const char *const *values; /* "org.example.key=value", NULL at the end; or NULL */
+        const char *description;   /* for people; or NULL */
+        uint64_t grace_usec; /* after how long a blocked member is reported; 0: as configured; UINT64_MAX: never */
 };
 
 #define CTX_CREATE_PARENTS (UINT32_C(1) << 0) /* make missing ancestors */
-#define CTX_CREATE_OPEN (UINT32_C(1) << 1)    /* an active context of that path will do; it is then not changed */
+#define CTX_CREATE_OPEN \
+        (UINT32_C(1) << 1) /* an active context of that path will do; it is then not changed */
 #define CTX_CREATE_UNBOUND (UINT32_C(1) << 2) /* it outlives this process */
 #define CTX_MODE_INHERIT UINT32_MAX
 /* clang-format off */
@@ -333,7 +374,7 @@ struct ctx_create_options {
 /* Makes a context. A path that ends in '/' gets a free label. It lives until it is cancelled, released, past its
  * deadline, or this process is gone. options may be NULL. */
 struct ctx *ctx_create(struct ctx_client *client, const char *path, const struct ctx_create_options *options)
-        CTX_CONSTRUCTOR(ctx_unref);
+                CTX_CONSTRUCTOR(ctx_unref);
 /* The context of that path, or path#id, also one that is done already. "/" gives the background. */
 struct ctx *ctx_open(struct ctx_client *client, const char *path) CTX_MUST_CHECK;
 /* What this process works for: the context that it is a member of, else the one that $CTXD_CONTEXT names (not in a
@@ -380,7 +421,7 @@ struct ctx_spawn_options {
         uint64_t kill_after_usec; /* SIGKILL, so long after the cancel; UINT64_MAX: never; CTX_KILL_AFTER_DEFAULT: as
                                    * configured, or never without a signal */
         char *const *env;         /* NULL: this process's */
-        const char *directory;    /* NULL: this process's */
+        const char *directory; /* NULL: this process's */
 };
 
 #define CTX_SIGNAL_DEFAULT (-1)
@@ -402,7 +443,7 @@ struct ctx_task *ctx_task_unref(struct ctx_task *task);
  * without FD_CLOEXEC goes along. errno: ECANCELED or ETIMEDOUT where ctx is done; what exec gave (ENOENT, EACCES);
  * and as above. options may be NULL. */
 struct ctx_task *ctx_spawn(struct ctx *ctx, char *const argv[], const struct ctx_spawn_options *options)
-        CTX_CONSTRUCTOR(ctx_task_unref);
+                CTX_CONSTRUCTOR(ctx_task_unref);
 /* Waits until it ends, and reaps it; the status is as waitpid(2) gives it. May be called again, from any thread.
  * -ECHILD: somebody else has reaped it. */
 int ctx_task_wait(struct ctx_task *task, int *ret_status);
@@ -450,7 +491,8 @@ static inline struct ctx *ctx_entered_(struct ctx *ctx)
 #define CTX_SCOPE(context) CTX_SCOPE_1_(context, __LINE__)
 #define CTX_SCOPE_1_(context, line) CTX_SCOPE_2_(context, line)
 #define CTX_SCOPE_2_(context, line) \
-        CTX_CLEANUP(ctx_leavep_) __attribute__((__unused__)) struct ctx *ctx_scope_##line##_ = ctx_entered_(context)
+        CTX_CLEANUP(ctx_leavep_)    \
+        __attribute__((__unused__)) struct ctx *ctx_scope_##line##_ = ctx_entered_(context)
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

@@ -11,7 +11,8 @@
 #include "lib/after.h"
 
 /* The one thread that runs callbacks. It is started by the first of them, sleeps on an eventfd (callbacks are
- * queued) and a timerfd (the earliest deadline of a context with a callback), and stays.
+ * queued) and a timerfd (the earliest deadline of a context with a callback), and stays. A program with a
+ * loop of its own does that there, without the thread (loop.c).
  *
  * A walk queues with a compare-and-swap, under locks that this file never takes. The heap of deadlines has a
  * lock of its own, under which nothing else is locked. */
@@ -32,7 +33,8 @@ static struct ctx_after *_Atomic queue; /* the last one first */
 static _Atomic bool started;
 static int wake_fd = -1, timer_fd = -1, epoll_fd = -1;
 static uint64_t armed_usec = CTX_NEVER;
-static bool timer_lost; /* the kernel did not take the next deadline: look at it again soon */
+/* When to look at the deadlines again, on CLOCK_MONOTONIC, because the kernel did not take the next one. */
+static uint64_t retry_usec = CTX_NEVER;
 static bool taken_over;
 
 static void put(size_t i, struct entry entry)
@@ -129,6 +131,14 @@ void helper_disarm(struct helper_timer *timer)
         pthread_mutex_unlock(&lock);
 }
 
+static uint64_t soon(void)
+{
+        struct timespec ts;
+
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000 + RETRY_MSEC * 1000;
+}
+
 /* One that is due, held; NULL: none. */
 static struct helper_timer *take_due(void)
 {
@@ -144,7 +154,7 @@ static struct helper_timer *take_due(void)
         }
         if (!timer) {
                 armed_usec = CTX_NEVER;
-                timer_lost = arm_timer() < 0;
+                retry_usec = arm_timer() < 0 ? soon() : CTX_NEVER;
         }
         pthread_mutex_unlock(&lock);
         return timer;
@@ -165,10 +175,11 @@ void helper_wake(void)
         eventfd_write(wake_fd, 1);
 }
 
-static void run_queue(void)
+static bool run_queue(void)
 {
         struct ctx_after *after = atomic_exchange_explicit(&queue, NULL, memory_order_acquire),
                          *in_order = NULL;
+        bool any = after;
 
         while (after) {
                 struct ctx_after *next = after->queued;
@@ -182,14 +193,19 @@ static void run_queue(void)
                 in_order = after->queued;
                 after_run(after);
         }
+        return any;
 }
 
-static void fire_due(void)
+static bool fire_due(void)
 {
         struct helper_timer *timer;
+        bool any = false;
 
-        while ((timer = take_due()))
+        while ((timer = take_due())) {
                 timer->fire(timer);
+                any = true;
+        }
+        return any;
 }
 
 static void drain(int fd)
@@ -200,16 +216,29 @@ static void drain(int fd)
                 ;
 }
 
-void helper_dispatch(int timeout)
+uint64_t helper_retry_usec(void)
 {
-        struct epoll_event events[2];
+        uint64_t usec;
 
-        if (epoll_wait(epoll_fd, events, 2, timer_lost && timeout != 0 ? RETRY_MSEC : timeout) > 0) {
+        pthread_mutex_lock(&lock);
+        usec = retry_usec;
+        pthread_mutex_unlock(&lock);
+        return usec;
+}
+
+bool helper_dispatch(int timeout)
+{
+        struct epoll_event events[3];
+        bool fired;
+
+        if (timeout != 0 && helper_retry_usec() != CTX_NEVER)
+                timeout = RETRY_MSEC;
+        if (epoll_wait(epoll_fd, events, 3, timeout) > 0) {
                 drain(wake_fd);
                 drain(timer_fd);
         }
-        fire_due();
-        run_queue();
+        fired = fire_due();
+        return run_queue() || fired;
 }
 
 static void *helper_thread(void *unused)
@@ -293,13 +322,16 @@ int helper_start(void)
         return r;
 }
 
-int helper_take_over(void)
+int helper_take_over(int other)
 {
+        struct epoll_event event = {.events = EPOLLIN};
         int r = 0;
 
         pthread_mutex_lock(&lock);
         if (!atomic_load_explicit(&started, memory_order_relaxed)) {
                 r = open_fds();
+                if (r == 0 && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, other, &event) < 0)
+                        r = -errno;
                 if (r == 0) {
                         taken_over = true;
                         atomic_store_explicit(&started, true, memory_order_release);
@@ -331,7 +363,7 @@ static void after_fork_in_child(void)
         n_heap = 0;
         atomic_store(&queue, NULL);
         close_helper();
-        armed_usec = CTX_NEVER;
+        armed_usec = retry_usec = CTX_NEVER;
         taken_over = false;
         atomic_store(&started, false);
         pthread_mutex_unlock(&lock);

@@ -6,9 +6,10 @@
 /* The thread that runs callbacks, and the timers that end contexts which have some. */
 
 struct helper_timer {
-        uint32_t index;                             /* in the heap, plus 1; 0: not there. Under the helper's lock */
-        bool (*hold)(struct helper_timer *timer);   /* under that lock: takes what fire() needs, or false: skip it */
-        void (*fire)(struct helper_timer *timer);   /* with no lock held, once */
+        uint32_t index; /* in the heap, plus 1; 0: not there. Under the helper's lock */
+        bool (*hold)(struct
+                        helper_timer *timer); /* under that lock: takes what fire() needs, or false: skip it */
+        void (*fire)(struct helper_timer *timer); /* with no lock held, once */
 };
 
 /* Starts the thread if there is none. 0 or why not. */
@@ -21,7 +22,10 @@ void helper_push(struct ctx_after *after);
 void helper_wake(void);
 
 /* For a program with a loop of its own: no thread is started, and this descriptor is readable (it is an epoll
- * descriptor, which can be polled or nested) when helper_dispatch(0) has something to do. -EBUSY: there is a thread. */
-int helper_take_over(void);
-/* Waits as epoll_wait does, and runs what is due, callbacks included. */
-void helper_dispatch(int timeout);
+ * descriptor, which can be polled or nested) when helper_dispatch(0) has something to do, or when `other` is
+ * readable, one that the caller serves. -EBUSY: there is a thread. */
+int helper_take_over(int other);
+/* When to dispatch although the descriptor says nothing, on CLOCK_MONOTONIC; CTX_NEVER: not needed. */
+uint64_t helper_retry_usec(void);
+/* Waits as epoll_wait does, and runs what is due, callbacks included. Was there anything? */
+bool helper_dispatch(int timeout);

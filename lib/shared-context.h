@@ -99,3 +99,8 @@ struct thread_map *thread_map_free(struct thread_map *map);
 /* shared-watch.c */
 int watch_start(struct shared *shared);
 void watch_stop(struct shared *shared);
+/* For a program with a loop of its own: no thread is started, and the descriptor returned is readable when
+ * watch_dispatch() has something to do, which says whether it did. -EBUSY: there is a thread. */
+int watch_take_over(void);
+void watch_give_back(void);
+bool watch_dispatch(void);

@@ -9,7 +9,8 @@
 
 /* Tells the local descendants of a shared context that it is done, where somebody waits for that by a
  * descriptor or a callback: one thread, started when it is first needed, that sleeps on an epoll set of done
- * handles. Callbacks have a thread of their own (helper.c), so that this one never queues behind them.
+ * handles. Callbacks have a thread of their own (helper.c), so that this one never queues behind them. A
+ * program with a loop of its own serves the set there, and no thread is started (loop.c).
  *
  * A handle leaves the set under the lock, and events are taken out of the set under the lock, so that an
  * event never names a handle that is gone. */
@@ -18,8 +19,18 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int epoll_fd = -1;
+static size_t n_watched; /* handles in the set */
+static bool has_thread, taken_over;
 
 LIST_HEAD(watcher_list, shared);
+
+/* The handle is in the set; the lock is held. */
+static void leave(struct handle *h)
+{
+        epoll_ctl(epoll_fd, EPOLL_CTL_DEL, h->fd, NULL);
+        h->watch_generation = 0;
+        n_watched--;
+}
 
 /* Moves those who watch a handle to fired, each with a reference. The lock is held. */
 static void take(struct handle *h, struct watcher_list *fired)
@@ -33,11 +44,10 @@ static void take(struct handle *h, struct watcher_list *fired)
                 if (ctx_ref_if_alive(&shared->ctx.wide.ctx))
                         LIST_INSERT_HEAD(fired, shared, watchers);
         }
-        epoll_ctl(epoll_fd, EPOLL_CTL_DEL, h->fd, NULL);
-        h->watch_generation = 0;
+        leave(h);
 }
 
-static void dispatch(int fd)
+bool watch_dispatch(void)
 {
         struct watcher_list fired = LIST_HEAD_INITIALIZER(fired);
         struct epoll_event events[EVENTS_AT_ONCE];
@@ -45,7 +55,7 @@ static void dispatch(int fd)
         int n;
 
         pthread_mutex_lock(&lock);
-        n = epoll_wait(fd, events, EVENTS_AT_ONCE, 0);
+        n = epoll_wait(epoll_fd, events, EVENTS_AT_ONCE, 0);
         for (int i = 0; i < n; i++)
                 take(events[i].data.ptr, &fired);
         pthread_mutex_unlock(&lock);
@@ -55,6 +65,7 @@ static void dispatch(int fd)
                 shared_finish(shared);
                 ctx_unref(&shared->ctx.wide.ctx);
         }
+        return n > 0;
 }
 
 static void *watch_thread(void *userdata)
@@ -64,38 +75,56 @@ static void *watch_thread(void *userdata)
 
         for (;;)
                 if (poll(&pollfd, 1, -1) > 0)
-                        dispatch(fd);
+                        watch_dispatch();
         return NULL;
 }
 
-/* The lock is held. */
+/* The lock is held, in all of these. */
+static int open_set(void)
+{
+        if (epoll_fd < 0)
+                epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+        return epoll_fd < 0 ? -errno : 0;
+}
+
+static void close_set(void)
+{
+        if (epoll_fd >= 0)
+                close(epoll_fd);
+        epoll_fd = -1;
+}
+
 static int start_thread(void)
 {
         pthread_t thread;
         sigset_t all, old;
-        int fd, r;
+        int r;
 
-        if (epoll_fd >= 0)
-                return 0;
-        fd = epoll_create1(EPOLL_CLOEXEC);
-        if (fd < 0)
-                return -errno;
         /* The program's signals are the program's threads'. */
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &old);
-        r = pthread_create(&thread, NULL, watch_thread, (void *) (intptr_t) fd);
+        r = pthread_create(&thread, NULL, watch_thread, (void *) (intptr_t) epoll_fd);
         pthread_sigmask(SIG_SETMASK, &old, NULL);
-        if (r != 0) {
-                close(fd);
+        if (r != 0)
                 return -r;
-        }
         pthread_setname_np(thread, "ctx-watch");
         pthread_detach(thread);
-        epoll_fd = fd;
+        has_thread = true;
         return 0;
 }
 
-/* The lock is held. */
+/* Sees that somebody looks at the set. */
+static int serve(void)
+{
+        int r = open_set();
+
+        if (r == 0 && !has_thread && !taken_over)
+                r = start_thread();
+        if (r < 0 && n_watched == 0)
+                close_set();
+        return r;
+}
+
 static int add(struct shared *shared, struct handle *h)
 {
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = h};
@@ -103,13 +132,14 @@ static int add(struct shared *shared, struct handle *h)
 
         if (shared->watch != WATCH_NONE && shared->watch_generation == fork_generation)
                 return 0;
-        r = start_thread();
+        r = serve();
         if (r < 0)
                 return r;
         if (h->watch_generation != fork_generation + 1) {
                 if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, h->fd, &event) < 0)
                         return -errno;
                 h->watch_generation = fork_generation + 1;
+                n_watched++;
         }
         if (shared->watch != WATCH_LISTED)
                 LIST_INSERT_HEAD(&h->watchers, shared, watchers);
@@ -140,11 +170,35 @@ void watch_stop(struct shared *shared)
         pthread_mutex_lock(&lock);
         if (shared->watch == WATCH_LISTED) {
                 LIST_REMOVE(shared, watchers);
-                if (LIST_EMPTY(&h->watchers) && h->watch_generation == fork_generation + 1) {
-                        epoll_ctl(epoll_fd, EPOLL_CTL_DEL, h->fd, NULL);
-                        h->watch_generation = 0;
-                }
+                if (LIST_EMPTY(&h->watchers) && h->watch_generation == fork_generation + 1)
+                        leave(h);
         }
+        pthread_mutex_unlock(&lock);
+}
+
+int watch_take_over(void)
+{
+        int r;
+
+        pthread_mutex_lock(&lock);
+        r = has_thread ? -EBUSY : open_set();
+        if (r == 0) {
+                taken_over = true;
+                r = epoll_fd;
+        }
+        pthread_mutex_unlock(&lock);
+        return r;
+}
+
+void watch_give_back(void)
+{
+        pthread_mutex_lock(&lock);
+        taken_over = false;
+        /* If that fails, the next one who watches tries again. */
+        if (n_watched > 0)
+                serve();
+        else
+                close_set();
         pthread_mutex_unlock(&lock);
 }
 
@@ -162,9 +216,9 @@ static void after_fork_in_parent(void)
  * it comes to that. */
 static void after_fork_in_child(void)
 {
-        if (epoll_fd >= 0)
-                close(epoll_fd);
-        epoll_fd = -1;
+        close_set();
+        n_watched = 0;
+        has_thread = taken_over = false;
         pthread_mutex_unlock(&lock);
 }
 
