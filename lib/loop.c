@@ -126,7 +126,7 @@ static int add_sources(struct ctx_client *client, sd_event *event, int fd, int64
 
         r = sd_event_add_io(event, &io_source, fd, POLLIN, on_io, client);
         if (r >= 0)
-                r = sd_event_add_time(event, &time_source, CLOCK_MONOTONIC, CTX_NEVER, 0, on_time, client);
+                r = sd_event_add_time(event, &time_source, CLOCK_MONOTONIC, CTX_NEVER, 1, on_time, client);
         if (r >= 0)
                 r = sd_event_source_set_enabled(time_source, SD_EVENT_OFF);
         if (r >= 0)
