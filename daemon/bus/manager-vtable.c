@@ -6,28 +6,16 @@
 #include "daemon/bus/vtables.h"
 
 /* A member without a path, and one whose first argument is a path, or a prefix of paths. */
-#define METHOD(name)                                                                     \
+#define METHOD_WITH(init, name)                                                          \
         static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
         {                                                                                \
                 struct request q;                                                        \
-                int r = request_init(&q, m, error);                                      \
+                int r = init(&q, m, error);                                              \
                 return r < 0 ? r : verb_##name(&q);                                      \
         }
-#define METHOD_ON_PATH(name)                                                             \
-        static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
-        {                                                                                \
-                struct request q;                                                        \
-                int r = request_init_path(&q, m, error);                                 \
-                return r < 0 ? r : verb_##name(&q);                                      \
-        }
-
-#define METHOD_ON_PREFIX(name)                                                           \
-        static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
-        {                                                                                \
-                struct request q;                                                        \
-                int r = request_init_prefix(&q, m, error);                               \
-                return r < 0 ? r : verb_##name(&q);                                      \
-        }
+#define METHOD(name) METHOD_WITH(request_init, name)
+#define METHOD_ON_PATH(name) METHOD_WITH(request_init_path, name)
+#define METHOD_ON_PREFIX(name) METHOD_WITH(request_init_prefix, name)
 
 METHOD(create)
 METHOD(current)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <stdarg.h>
 
 #include "daemon/bus/error.h"
 #include "daemon/bus/request.h"
+#include "daemon/util/cleanup.h"
 #include "daemon/util/clock.h"
 
 int request_init(struct request *q, sd_bus_message *m, sd_bus_error *error)
@@ -73,7 +75,7 @@ static int refuse(struct request *q, enum refusal reason, const char *detail, in
         return error_refused(q->error, &refused, r);
 }
 
-int request_want_write(struct request *q)
+static int want_write(struct request *q)
 {
         if (context_may_write(q->service->tree, q->context, &q->peer->caller))
                 return 0;
@@ -87,7 +89,30 @@ int request_want_cancelable(struct request *q)
         return refuse(q, REFUSED_NOT_CANCELABLE, NULL, -EPERM);
 }
 
+int request_want_change(struct request *q)
+{
+        int r = request_want_cancelable(q);
+
+        return r < 0 ? r : want_write(q);
+}
+
 uint32_t request_commit(struct request *q)
 {
         return effects_drain(q->service->effects);
+}
+
+int request_reply(struct request *q, const char *types, ...)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        va_list ap;
+        int r;
+
+        r = sd_bus_message_new_method_return(q->message, &reply);
+        if (r >= 0) {
+                va_start(ap, types);
+                r = sd_bus_message_appendv(reply, types, ap);
+                va_end(ap);
+        }
+        request_commit(q);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }

@@ -24,10 +24,10 @@ int request_init_context(struct request *q, sd_bus_message *m, struct context *c
 
 /* Of what a verb on q->context shows beside it: what lies below a readable context may be hidden all the same. */
 bool request_may_read(const struct request *q, const struct context *c);
-/* 0, or the AccessDenied that the caller is to be told. */
-int request_want_write(struct request *q);
 /* 0, or NotCancelable: for what makes no sense on the background. */
 int request_want_cancelable(struct request *q);
+/* And the AccessDenied of who may not write: for what changes the context. */
+int request_want_change(struct request *q);
 
 /* Attaching, which Create does as well: how the members of this attach end, if the caller may signal the process of
  * pidfd; whether it may take a member out of a context; and what a refusal of membership_attach() is called. */
@@ -39,6 +39,9 @@ int request_attach_error(struct request *q, const struct refused *refused, int r
 
 /* Carries out the effects; as the last step before a reply. */
 uint32_t request_commit(struct request *q);
+/* The reply and the commit, where the reply takes copies of what the commit may let go of: descriptors that are
+ * borrowed, texts of a context that may be forgotten. */
+int request_reply(struct request *q, const char *types, ...);
 
 /* The verbs: the message stands after the path. Each replies, or returns what sd-bus is to answer. */
 int verb_create(struct request *q); /* Create(s path, a{sv}) */

@@ -3,31 +3,11 @@
 /* What a client gets to hold (descriptors), and members, whom the context holds. */
 
 #include <errno.h>
-#include <stdarg.h>
 
 #include "daemon/bus/error.h"
 #include "daemon/bus/options.h"
 #include "daemon/bus/request.h"
 #include "daemon/util/cleanup.h"
-
-/* For a borrowed descriptor: the reply takes its copy before the commit, which may let go of what was lent. */
-static int reply_and_commit(struct request *q, const char *types, ...)
-{
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        va_list ap;
-        int r;
-
-        r = sd_bus_message_new_method_return(q->message, &reply);
-        if (r >= 0) {
-                va_start(ap, types);
-                r = sd_bus_message_appendv(reply, types, ap);
-                va_end(ap);
-        }
-        request_commit(q);
-        if (r < 0)
-                return r;
-        return sd_bus_send(NULL, reply, NULL);
-}
 
 /* -EMFILE and -EDQUOT of what makes a descriptor. */
 static int handle_error(struct request *q, const struct refused *refused, int r)
@@ -54,7 +34,7 @@ static int give_handle(struct request *q, enum handle_kind kind)
         r = handle_get(q->service->effects, process, q->context, kind, &fd, &refused);
         if (r < 0)
                 return handle_error(q, &refused, r);
-        return reply_and_commit(q, "h", fd);
+        return request_reply(q, "h", fd);
 }
 
 int verb_done(struct request *q)
@@ -89,17 +69,14 @@ int verb_lifeline(struct request *q)
         struct refused refused = {};
         int r;
 
-        r = request_want_cancelable(q);
-        if (r < 0)
-                return r;
         /* Closing it cancels: that is for those who may cancel. */
-        r = request_want_write(q);
+        r = request_want_change(q);
         if (r < 0)
                 return r;
         r = lifeline_get(q->service->effects, q->peer->caller.uid, q->context, &fd, &refused);
         if (r < 0)
                 return handle_error(q, &refused, r);
-        return reply_and_commit(q, "h", fd);
+        return request_reply(q, "h", fd);
 }
 
 int verb_threads(struct request *q)
@@ -108,11 +85,8 @@ int verb_threads(struct request *q)
         struct process *process;
         int page, kick, r;
 
-        r = request_want_cancelable(q);
-        if (r < 0)
-                return r;
         /* A thread that enters it is a member, as one that is attached. */
-        r = request_want_write(q);
+        r = request_want_change(q);
         if (r < 0)
                 return r;
         r = peer_process(q->peer, &process);
@@ -121,7 +95,7 @@ int verb_threads(struct request *q)
         r = thread_page_get(q->service->effects, process, q->context, &page, &kick, &refused);
         if (r < 0)
                 return handle_error(q, &refused, r);
-        return reply_and_commit(q, "hh", page, kick);
+        return request_reply(q, "hh", page, kick);
 }
 
 int verb_page(struct request *q)
@@ -144,7 +118,7 @@ int verb_page(struct request *q)
         r = page_get(q->service->effects, q->context, &fd, &offset, &word);
         if (r < 0)
                 return r;
-        return reply_and_commit(q, "htt", fd, offset, word);
+        return request_reply(q, "htt", fd, offset, word);
 }
 
 int request_attach_policy(
@@ -210,10 +184,7 @@ int verb_attach(struct request *q)
         r = options_read_attach(q->message, &options, q->error);
         if (r < 0)
                 return r;
-        r = request_want_cancelable(q);
-        if (r < 0)
-                return r;
-        r = request_want_write(q);
+        r = request_want_change(q);
         if (r < 0)
                 return r;
         r = request_attach_policy(q, pidfd, &options, &policy);

@@ -161,10 +161,7 @@ static int cancel(struct request *q, int error, const char *message)
         struct cause *cause;
         int r;
 
-        r = request_want_cancelable(q);
-        if (r < 0)
-                return r;
-        r = request_want_write(q);
+        r = request_want_change(q);
         if (r < 0)
                 return r;
         if (strlen(message) > CTXD_REASON_MAX)
@@ -224,10 +221,7 @@ int verb_release(struct request *q)
         struct refused refused = {};
         int r;
 
-        r = request_want_cancelable(q);
-        if (r < 0)
-                return r;
-        r = request_want_write(q);
+        r = request_want_change(q);
         if (r < 0)
                 return r;
         r = tree_release(q->service->tree, now_boottime_usec(), q->context, &q->peer->caller, &refused);

@@ -38,15 +38,7 @@ int verb_err(struct request *q)
 
         if (context_is_done(c))
                 cause = context_cause(c, &error);
-        /* Strings are copied before the commit, which may forget the context. */
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        int r = sd_bus_message_new_method_return(q->message, &reply);
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "siis", context_err(c), context_err_code(c), error, cause);
-        request_commit(q);
-        if (r < 0)
-                return r;
-        return sd_bus_send(NULL, reply, NULL);
+        return request_reply(q, "siis", context_err(c), context_err_code(c), error, cause);
 }
 
 int append_values(sd_bus_message *m, const struct context *c)
