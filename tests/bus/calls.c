@@ -289,3 +289,29 @@ unsigned count_listed(sd_bus *b, const char *prefix)
         each_listed(b, prefix, NULL, &n);
         return n;
 }
+
+/* How many entries the answer's array has. */
+unsigned length_of(sd_bus_message *m, const char *type)
+{
+        unsigned n = 0;
+
+        ck_assert_int_ge(sd_bus_message_enter_container(m, 'a', type), 0);
+        while (sd_bus_message_at_end(m, false) == 0) {
+                ck_assert_int_ge(sd_bus_message_skip(m, type), 0);
+                n++;
+        }
+        return n;
+}
+
+void expect_no_members(sd_bus *b, const char *path, pid_t pid)
+{
+        _cleanup_message_ sd_bus_message *processes = CALL(b, "Processes", "sbu", path, 1, 0),
+                                         *preview = CALL(b, "Preview", "su", path, 0);
+        uint32_t contexts, members;
+
+        ck_assert_uint_eq(length_of(processes, "(utus)"), 0);
+        READ(preview, "uu", &contexts, &members);
+        ck_assert_uint_eq(members, 0);
+        ck_assert_uint_eq(length_of(preview, "(uusst)"), 0);
+        FAILS(b, CTXD_ERROR_NO_SUCH_PROCESS, "Process", "su", path, pid);
+}

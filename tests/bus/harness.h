@@ -126,6 +126,9 @@ char *property_string(sd_bus *b, const char *path, const char *name);
 /* All that List says, and the Manager's counts: equal if nothing has changed. The caller frees. */
 char *snapshot(sd_bus *b);
 unsigned count_listed(sd_bus *b, const char *prefix);
+unsigned length_of(sd_bus_message *m, const char *type); /* the entries of the array that comes next */
+/* Nothing of that member is shown to b under path. */
+void expect_no_members(sd_bus *b, const char *path, pid_t pid);
 
 /* Runs fn in another process, which makes connections of its own; its asserts are the test's. */
 pid_t spawn(void (*fn)(void *userdata), void *userdata);
@@ -139,6 +142,9 @@ int open_pidfd(pid_t pid);
 
 uint64_t now_usec(void); /* CLOCK_BOOTTIME */
 
+#define ALICE 1001
+#define BOB 1002
+
 #define WIDE_SEC 30 /* for what has to happen, however busy the machine is */
 
 Suite *suite_laws(void);
@@ -150,5 +156,11 @@ Suite *suite_query(void);
 Suite *suite_signals(void);
 Suite *suite_refusals(void);
 Suite *suite_objects(void);
-Suite *suite_hostile(void);
+Suite *suite_values(void);
+Suite *suite_garbage(void);
+Suite *suite_crowd(void);
+Suite *suite_lazy(void);
+Suite *suite_quotas(void);
 Suite *suite_uids(void);
+Suite *suite_modes(void);
+Suite *suite_quotas_of_uids(void);

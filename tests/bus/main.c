@@ -20,10 +20,12 @@ int main(int argc, char *argv[])
                         puts("1..0 # SKIP no mount namespace, in which dbus-daemon would know the users");
                         return 0;
                 }
-                return run_suites((Suite *[]){suite_uids()}, 1);
+                Suite *several[] = {suite_uids(), suite_modes(), suite_quotas_of_uids()};
+                return run_suites(several, ELEMENTSOF(several));
         }
 
         Suite *suites[] = {suite_laws(), suite_deadlines(), suite_making(), suite_handles(), suite_members(),
-                        suite_query(), suite_signals(), suite_objects(), suite_refusals(), suite_hostile()};
+                        suite_query(), suite_signals(), suite_objects(), suite_refusals(), suite_values(),
+                        suite_quotas(), suite_garbage(), suite_lazy(), suite_crowd()};
         return run_suites(suites, ELEMENTSOF(suites));
 }

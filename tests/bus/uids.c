@@ -1,20 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Callers of several uids: what one makes does not exist for another (law 36), and whose first labels are. */
+/* Callers of several uids: what one makes does not exist for another (law 36). */
 
-#include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "harness.h"
-
-#define ALICE 1001
-#define BOB 1002
 
 /* What alice has made, by its full path, and something else that is nowhere: bob must not see a difference.
  */
@@ -29,32 +21,6 @@ static void alice_makes(void *userdata)
         OK(b, "Create", "sa{sv}", "~/secret/child", 0);
         EXPECT_ACTIVE(b, secret);
         ck_assert_uint_eq(count_listed(b, "/"), 3);
-}
-
-/* How many entries the answer's array has. */
-static unsigned length_of(sd_bus_message *m, const char *type)
-{
-        unsigned n = 0;
-
-        ck_assert_int_ge(sd_bus_message_enter_container(m, 'a', type), 0);
-        while (sd_bus_message_at_end(m, false) == 0) {
-                ck_assert_int_ge(sd_bus_message_skip(m, type), 0);
-                n++;
-        }
-        return n;
-}
-
-static void expect_no_members(sd_bus *b, const char *path, pid_t pid)
-{
-        _cleanup_message_ sd_bus_message *processes = CALL(b, "Processes", "sbu", path, 1, 0),
-                                         *preview = CALL(b, "Preview", "su", path, 0);
-        uint32_t contexts, members;
-
-        ck_assert_uint_eq(length_of(processes, "(utus)"), 0);
-        READ(preview, "uu", &contexts, &members);
-        ck_assert_uint_eq(members, 0);
-        ck_assert_uint_eq(length_of(preview, "(uusst)"), 0);
-        FAILS(b, CTXD_ERROR_NO_SUCH_PROCESS, "Process", "su", path, pid);
 }
 
 /* The same refusal for both, to the letter but for the name. */
@@ -344,253 +310,12 @@ START_TEST(the_end_of_a_hidden_parent_is_told_below)
         for (int i = 0; i < 4; i++)
                 close(pipes[i]);
 }
-END_TEST
-
-static void first_labels_of_users(void *userdata)
-{
-        _cleanup_bus_ sd_bus *b = connect_bus();
-        _cleanup_message_ sd_bus_message *m = NULL;
-
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "web", 0);
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "/", 0);
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "web/x", 1, "parents", "b", 1);
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "user-1002/x", 0);
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "user-0", 0);
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "user-01001", 0);
-        REFUSED_ON(b, "/org/ctxd1/context", CTXD_ERROR_ACCESS_DENIED, "Derive", "sa{sv}", "web", 0);
-        m = CALL(b, "Create", "sa{sv}", "~/x", 0);
-        EXPECT_ACTIVE(b, "user-1001/x");
-        OK(b, "Create", "sa{sv}", "user-1001/y", 0);
-        OK(b, "Create", "sa{sv}", "~/", 0);
-        OK(b, "Release", "s", "~");
-        OK(b, "Create", "sa{sv}", "~", 0);
-}
-
-static void first_labels_of_system_users(void *userdata)
-{
-        _cleanup_bus_ sd_bus *b = connect_bus();
-
-        create(b, "daemons-own");
-        ck_assert(cancel(b, "daemons-own", ""));
-        OK(b, "Release", "s", "daemons-own");
-}
-
-START_TEST(first_labels)
-{
-        run_as(ALICE, first_labels_of_users, NULL);
-        run_as(999, first_labels_of_system_users, NULL);
-}
-END_TEST
-
-static void bob_reads_only(void *userdata)
-{
-        const pid_t *hidden = userdata;
-        _cleanup_bus_ sd_bus *b = connect_bus();
-        int self = open_pidfd(getpid());
-
-        EXPECT_ACTIVE(b, "public");
-        close(done_handle(b, "public"));
-        OK(b, "Undone", "s", "public");
-        OK(b, "Values", "s", "public");
-        OK(b, "List", "ssu", "public", "", 0);
-        ck_assert_uint_eq(count_listed(b, "/"), 1);
-        ck_assert_uint_eq(property_u64(b, "public", "DeadlineUSec"), UINT64_MAX);
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Cancel", "ss", "public", "");
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "CancelCause", "sis", "public", 1, "");
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Release", "s", "public");
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Extend", "st", "public", UINT64_C(1));
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "public/x", 0);
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Attach", "sha{sv}", "public", self, 0);
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Page", "s", "public");
-        REFUSED_ON(b, "/org/ctxd1/context/public", CTXD_ERROR_ACCESS_DENIED, "Derive", "sa{sv}", "x", 0);
-        REFUSED_ON(b, "/org/ctxd1/context/public", CTXD_ERROR_ACCESS_DENIED, "Cancel", "s", "");
-        /* What lies below a readable one may be hidden all the same. */
-        FAILS(b, CTXD_ERROR_NO_SUCH_CONTEXT, "Err", "s", "public/hidden");
-        expect_no_members(b, "public", *hidden);
-        close(self);
-}
-
-static void bob_writes(void *userdata)
-{
-        _cleanup_bus_ sd_bus *b = connect_bus();
-
-        create(b, "shared/bobs");
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Extend", "st", "shared",
-                        UINT64_C(1)); /* law 14: the owner only */
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Page", "s", "shared");
-        ck_assert(cancel(b, "shared", "bob may"));
-}
-
-START_TEST(modes)
-{
-        pid_t hidden;
-        int pidfd;
-
-        OK(bus, "Create", "sa{sv}", "public", 1, "mode", "u", 0744);
-        OK(bus, "Create", "sa{sv}", "public/hidden", 1, "mode", "u", 0700);
-        OK(bus, "Create", "sa{sv}", "shared", 1, "mode", "u", 0766);
-        OK(bus, "Create", "sa{sv}", "blind", 1, "mode", "u", 0722);
-        cancel(bus, "blind", "");
-        OK(bus, "Release", "s", "blind");
-        OK(bus, "Release", "s", "shared");
-        hidden = sleeper(&pidfd);
-        OK(bus, "Attach", "sha{sv}", "public/hidden", pidfd, 0);
-        run_as(BOB, bob_reads_only, &hidden);
-        end_process(hidden);
-        close(pidfd);
-        OK(bus, "Create", "sa{sv}", "shared", 1, "mode", "u", 0766);
-        run_as(BOB, bob_writes, NULL);
-        ck_assert_int_eq(code_of(bus, "shared"), ECANCELED);
-}
-END_TEST
-
-static void in_the_group(void *userdata)
-{
-        _cleanup_bus_ sd_bus *b = NULL;
-
-        ck_assert_int_eq(setgroups(1, (gid_t[]){5000}), 0);
-        ck_assert_int_eq(setresgid(BOB, BOB, BOB), 0);
-        ck_assert_int_eq(setresuid(BOB, BOB, BOB), 0);
-        b = connect_bus();
-        EXPECT_ACTIVE(b, "team");
-        ck_assert(cancel(b, "team", "one of us"));
-        /* A group that the caller is not in cannot be given to what it makes. */
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "~/x", 1, "group", "u", 5001);
-        OK(b, "Create", "sa{sv}", "~/x", 1, "group", "u", 5000);
-}
-
-static void not_in_the_group(void *userdata)
-{
-        _cleanup_bus_ sd_bus *b = connect_bus();
-
-        FAILS(b, CTXD_ERROR_NO_SUCH_CONTEXT, "Err", "s", "team");
-}
-
-static void alices_group(void *userdata)
-{
-        _cleanup_bus_ sd_bus *b = connect_bus();
-        uint32_t gid;
-
-        OK(b, "Create", "sa{sv}", "~/ours", 1, "mode", "u", 0770);
-        ck_assert_int_ge(sd_bus_get_property_trivial(b, CTXD_BUS_NAME, "/org/ctxd1/context/user_2d1001/ours",
-                                         CTXD_CONTEXT_INTERFACE, "OwnerGID", NULL, 'u', &gid),
-                        0);
-        ck_assert_uint_eq(gid, ALICE);
-}
-
-static void not_alices_group(void *userdata)
-{
-        _cleanup_bus_ sd_bus *b = connect_bus();
-
-        REFUSED(b, CTXD_ERROR_NO_SUCH_CONTEXT, "Err", "s", "user-1001/ours");
-        REFUSED(b, CTXD_ERROR_NO_SUCH_CONTEXT, "Cancel", "ss", "user-1001/ours", "");
-}
-
-START_TEST(groups)
-{
-        run_as(ALICE, alices_group, NULL);
-        run_as(BOB, not_alices_group, NULL);
-        OK(bus, "Create", "sa{sv}", "team", 2, "mode", "u", 0760, "group", "u", 5000);
-        run_as(BOB, not_in_the_group, NULL);
-        wait_for(spawn(in_the_group, NULL));
-        ck_assert_int_eq(code_of(bus, "team"), ECANCELED);
-}
-END_TEST
-
-static void attach_others(void *userdata)
-{
-        const int *pidfd = userdata;
-        _cleanup_bus_ sd_bus *b = connect_bus();
-
-        create(b, "~/job");
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Attach", "sha{sv}", "~/job", *pidfd, 1, "signal", "i", SIGKILL);
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Attach", "sha{sv}", "~/job", *pidfd, 0);
-        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "~/job2", 1, "attach", "h", *pidfd);
-        cancel(b, "~/job", "");
-}
-
-START_TEST(a_process_of_another_cannot_be_attached)
-{
-        int pidfd;
-        pid_t pid = sleeper(&pidfd); /* root's */
-
-        run_as(ALICE, attach_others, &pidfd);
-        ck_assert_int_eq(kill(pid, 0), 0);
-        end_process(pid);
-        close(pidfd);
-}
-END_TEST
-
-/* A page's descriptor that has come into other hands, with a way to open the file anew. */
-static void reopen(void *userdata)
-{
-        const int *fd = userdata;
-        char path[64];
-
-        snprintf(path, sizeof path, "/proc/self/fd/%d", *fd);
-        ck_assert_int_lt(open(path, O_RDWR), 0);
-        ck_assert_int_lt(open(path, O_WRONLY), 0);
-        ck_assert_int_lt(truncate(path, 0), 0);
-        ck_assert_ptr_eq(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0), MAP_FAILED);
-        ck_assert_ptr_ne(mmap(NULL, 4096, PROT_READ, MAP_SHARED, *fd, 0), MAP_FAILED);
-}
-
-START_TEST(law36_the_page_is_for_reading)
-{
-        _cleanup_message_ sd_bus_message *m = NULL;
-        uint64_t offset, word;
-        int fd;
-
-        create(bus, "p");
-        m = CALL(bus, "Page", "s", "p");
-        READ(m, "htt", &fd, &offset, &word);
-        run_as(ALICE, reopen, &fd);
-}
-END_TEST
-
-/* A quota is each user's own. */
-static void fill_quota(void *userdata)
-{
-        _cleanup_bus_ sd_bus *b = connect_bus();
-        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-
-        for (;;)
-                if (sd_bus_call_method(b, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Create",
-                                    &error, NULL, "sa{sv}", "~/", 0) < 0)
-                        break;
-        ck_assert_str_eq(error.name, CTXD_ERROR_LIMITS_EXCEEDED);
-}
-
-static void has_room(void *userdata)
-{
-        _cleanup_bus_ sd_bus *b = connect_bus();
-
-        for (int i = 0; i < 40; i++)
-                OK(b, "Create", "sa{sv}", "~/", 0);
-        close(done_handle(b, "~"));
-}
-
-static void start_small(void)
-{
-        world_start("MaxContextsPerUser=50\nRetainSec=1s\n", NULL);
-}
-
-START_TEST(one_users_full_quota_is_nobody_elses)
-{
-        run_as(ALICE, fill_quota, NULL);
-        run_as(BOB, has_room, NULL);
-        create(bus, "roots");
-}
-END_TEST
 
 Suite *suite_uids(void)
 {
         Suite *s = suite_create("uids");
 
         ADD_TESTS(s, "uids", start_retaining, law36_what_one_makes_is_not_there_for_another,
-                        law36_signals_are_not_heard, the_end_of_a_hidden_parent_is_told_below, first_labels,
-                        modes, groups, a_process_of_another_cannot_be_attached,
-                        law36_the_page_is_for_reading);
-        ADD_TESTS(s, "quotas", start_small, one_users_full_quota_is_nobody_elses);
+                        law36_signals_are_not_heard, the_end_of_a_hidden_parent_is_told_below);
         return s;
 }

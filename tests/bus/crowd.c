@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Clients that come in crowds, or all at once. */
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "harness.h"
+#include "raw.h"
+
+START_TEST(a_thousand_connections)
+{
+        for (int i = 0; i < 1000; i++) {
+                int fd = connect_socket();
+
+                ck_assert_int_ge(fd, 0);
+                if (i % 3 == 1)
+                        raw_write(fd, "\0AUTH EXTERNAL ", 15); /* hangs up in the middle */
+                if (i % 3 == 2)
+                        raw_write(fd, "\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\nl\1\0\1", 33);
+                close(fd);
+        }
+        create(bus, "a");
+        ck_assert(cancel(bus, "a", ""));
+}
+END_TEST
+
+START_TEST(a_thousand_connections_at_once)
+{
+        static int fds[1000];
+
+        create(bus, "a");
+        for (int i = 0; i < 1000; i++) {
+                fds[i] = i % 2 ? raw_connect() : connect_socket();
+                ck_assert_int_ge(fds[i], 0);
+        }
+        ck_assert(cancel(bus, "a", ""));
+        for (int i = 0; i < 1000; i++)
+                close(fds[i]);
+        ck_assert_int_eq(code_of(bus, "a"), ECANCELED);
+}
+END_TEST
+
+static void start_few_connections(void)
+{
+        world_start("MaxConnectionsPerUser=20\nRetainSec=1s\n", NULL);
+}
+
+START_TEST(connections_have_a_limit)
+{
+        int fds[40];
+        unsigned n = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
+                fds[i] = raw_connect();
+                n += fds[i] >= 0;
+        }
+        ck_assert_uint_eq(n, 19); /* and ours */
+        create(bus, "a");         /* which is as good as ever */
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+                if (fds[i] >= 0)
+                        close(fds[i]);
+        for (int i = 0; i < WIDE_SEC * 50 && (fds[0] = raw_connect()) < 0; i++)
+                usleep(20000);
+        ck_assert_int_ge(fds[0], 0);
+        close(fds[0]);
+}
+END_TEST
+
+static void connect_often(void *userdata)
+{
+        for (int i = 0; i < 100; i++) {
+                _cleanup_bus_ sd_bus *b = connect_bus();
+
+                if (i % 2)
+                        create(b, "~/");
+                else
+                        sd_bus_call_method_async(b, NULL, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE,
+                                        "Err", NULL, NULL, "s", "/");
+        }
+}
+
+START_TEST(connections_that_come_and_go)
+{
+        pid_t pids[4];
+
+        OK(bus, "Create", "sa{sv}", "~", 1, "open", "b", 1);
+        for (size_t i = 0; i < ELEMENTSOF(pids); i++)
+                pids[i] = spawn(connect_often, NULL);
+        for (size_t i = 0; i < ELEMENTSOF(pids); i++)
+                wait_for(pids[i]);
+        ck_assert_uint_eq(count_listed(bus, "~"), 201);
+}
+END_TEST
+
+/* More calls before the first answer than are set aside for a sender that is not known yet; in order. */
+struct answers {
+        unsigned good, bad;
+        int last;
+};
+
+static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct answers *a = userdata;
+
+        if (sd_bus_message_is_method_error(m, NULL))
+                a->bad++;
+        else
+                a->good++;
+        return 0;
+}
+
+START_TEST(a_burst_before_the_first_answer)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        struct answers a = {};
+        char path[32];
+
+        create(bus, "burst");
+        for (int i = 0; i < 200; i++) {
+                snprintf(path, sizeof path, i % 2 ? "burst/%d/below" : "burst/%d", i / 2);
+                ck_assert_int_ge(sd_bus_call_method_async(b, NULL, CTXD_BUS_NAME, CTXD_OBJECT,
+                                                 CTXD_MANAGER_INTERFACE, "Create", on_answer, &a, "sa{sv}",
+                                                 path, 0),
+                                0);
+        }
+        for (int i = 0; a.good + a.bad < 200; i++) {
+                int r = sd_bus_process(b, NULL);
+
+                ck_assert_int_ge(r, 0);
+                ck_assert_int_lt(i, 100000);
+                if (r == 0)
+                        sd_bus_wait(b, 1000000);
+        }
+        /* Each child was asked for after its parent: out of order it would have been refused. */
+        ck_assert_uint_eq(a.bad, 0);
+        ck_assert_uint_eq(count_listed(bus, "burst"), 201);
+}
+END_TEST
+
+Suite *suite_crowd(void)
+{
+        Suite *s = suite_create("crowd");
+
+        ADD_TESTS(s, "crowd", start_retaining, connections_that_come_and_go, a_burst_before_the_first_answer);
+        if (world.transport != TRANSPORT_DIRECT)
+                return s;
+        ADD_TESTS(s, "crowd", start_retaining, a_thousand_connections, a_thousand_connections_at_once);
+        ADD_TESTS(s, "few", start_few_connections, connections_have_a_limit);
+        return s;
+}

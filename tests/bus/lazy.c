@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Clients that do not read, read late, or write in pieces: they wait for nobody but themselves. */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "harness.h"
+#include "raw.h"
+
+#define MANAGER CTXD_OBJECT, CTXD_MANAGER_INTERFACE
+
+/* Signals pile up for a client that subscribed and reads no more. Others are served, and in the end it is
+ * dropped. */
+START_TEST(a_subscriber_that_never_reads)
+{
+        unsigned before = settled_fds();
+        char name[128];
+        struct raw m;
+        int fd = raw_connect(), type, n = 0;
+
+        raw_begin(&m, 1, MANAGER, "Subscribe", "s");
+        raw_text(&m, "/");
+        raw_end(&m);
+        raw_write(fd, m.bytes, m.n);
+        ck_assert_int_eq(raw_read(fd, name), 2);
+
+        create(bus, "flood");
+        for (int i = 0; i < 20000; i++) {
+                _cleanup_message_ sd_bus_message *reply = CALL(bus, "Create", "sa{sv}", "flood/", 0);
+        }
+        expect_fds(before); /* its connection has been closed */
+        ck_assert(cancel(bus, "flood", "still here"));
+        while ((type = raw_read(fd, name)) == 4)
+                n++;
+        ck_assert_int_eq(type, 0);
+        ck_assert_int_gt(n, 100);
+        ck_assert_int_lt(n, 5000); /* what the socket held */
+        close(fd);
+}
+END_TEST
+
+/* It asks for the longest answer there is, again and again, and takes none: what waits for it is bounded, and
+ * when it reads at last, all of it comes. */
+START_TEST(a_caller_that_never_reads)
+{
+        const struct timeval soon = {.tv_sec = 1};
+        int fd = raw_connect(), sent = 0;
+        char name[128];
+        struct raw m;
+
+        create(bus, "many");
+        for (int i = 0; i < 2000; i++) {
+                _cleanup_message_ sd_bus_message *reply = CALL(bus, "Create", "sa{sv}", "many/", 0);
+        }
+        ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof soon), 0);
+        raw_begin(&m, 1, MANAGER, "List", "ssu");
+        raw_text(&m, "/");
+        raw_text(&m, "");
+        raw_u32(&m, 0);
+        raw_end(&m);
+        for (; sent < 5000; sent++) /* for as long as somebody reads */
+                if (send(fd, m.bytes, m.n, MSG_NOSIGNAL) != (ssize_t) m.n)
+                        break;
+        ck_assert_int_lt(sent, 5000);
+        ck_assert(cancel(bus, "many", "still here"));
+        for (; sent > 0; sent--)
+                ck_assert_int_eq(raw_read(fd, name), 2);
+        close(fd);
+}
+END_TEST
+
+/* More calls than are read ahead, from a client that reads the answers late: none is lost. */
+START_TEST(a_caller_that_reads_late)
+{
+        int fd = raw_connect(), n = 0;
+        char name[128];
+        struct raw m;
+
+        create(bus, "a");
+        raw_begin(&m, 1, MANAGER, "Err", "s");
+        raw_text(&m, "a");
+        raw_end(&m);
+        for (; n < 500; n++)
+                raw_write(fd, m.bytes, m.n);
+        for (; n > 0; n--)
+                ck_assert_int_eq(raw_read(fd, name), 2);
+        close(fd);
+}
+END_TEST
+
+/* Two messages in one write, one in many, and a call that wants no answer. */
+START_TEST(messages_in_pieces)
+{
+        struct raw m, two;
+        char name[128];
+        int fd = raw_connect();
+
+        create(bus, "a");
+        raw_begin(&m, 1, MANAGER, "Err", "s");
+        raw_text(&m, "a");
+        raw_end(&m);
+        for (size_t i = 0; i < m.n; i++)
+                raw_write(fd, m.bytes + i, 1);
+        ck_assert_int_eq(raw_read(fd, name), 2);
+        raw_begin(&two, 2, MANAGER, "Current", "");
+        raw_end(&two);
+        raw_align(&m, 8);
+        memcpy(m.bytes + m.n, two.bytes, two.n);
+        /* A message ends with its body: no padding between. */
+        raw_begin(&m, 1, MANAGER, "Current", "");
+        raw_end(&m);
+        memcpy(m.bytes + m.n, two.bytes, two.n);
+        raw_write(fd, m.bytes, m.n + two.n);
+        ck_assert_int_eq(raw_read(fd, name), 2);
+        ck_assert_int_eq(raw_read(fd, name), 2);
+
+        raw_begin(&m, 3, MANAGER, "Cancel", "ss");
+        raw_text(&m, "a");
+        raw_text(&m, "");
+        raw_end(&m);
+        m.bytes[2] = 1; /* no reply expected */
+        raw_write(fd, m.bytes, m.n);
+        raw_begin(&m, 4, MANAGER, "Current", "");
+        raw_end(&m);
+        raw_write(fd, m.bytes, m.n);
+        ck_assert_int_eq(raw_read(fd, name), 2); /* of Current */
+        ck_assert_int_eq(code_of(bus, "a"), ECANCELED);
+        close(fd);
+}
+END_TEST
+
+/* Without Hello, as an sd-bus peer would come that knows it is a direct connection. */
+START_TEST(a_peer_without_hello)
+{
+        sd_bus *b;
+
+        ck_assert_int_ge(sd_bus_new(&b), 0);
+        ck_assert_int_ge(sd_bus_set_address(b, world.address), 0);
+        ck_assert_int_ge(sd_bus_negotiate_fds(b, 1), 0);
+        ck_assert_int_ge(sd_bus_start(b), 0);
+        create(b, "a");
+        int fd = done_handle(b, "a");
+        cancel(b, "a", "");
+        ck_assert(is_readable(fd));
+        close(fd);
+        call_fails(HERE, false, b, SD_BUS_ERROR_ACCESS_DENIED, "/org/freedesktop/DBus",
+                        "org.freedesktop.DBus", "RequestName", "su", "org.ctxd1", 0);
+        call_fails(HERE, false, b, SD_BUS_ERROR_NAME_HAS_NO_OWNER, "/org/freedesktop/DBus",
+                        "org.freedesktop.DBus", "GetNameOwner", "s", "org.example.nobody");
+        sd_bus_flush_close_unref(b);
+}
+END_TEST
+
+/* On a broker's bus, too, though it is the broker that has the queue. */
+static int count_signal(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        ++*(unsigned *) userdata;
+        return 0;
+}
+
+START_TEST(a_lazy_subscriber_on_any_bus)
+{
+        _cleanup_bus_ sd_bus *lazy = connect_bus();
+        unsigned n = 0;
+
+        OK(lazy, "Subscribe", "s", "/");
+        create(bus, "flood");
+        for (int i = 0; i < 2000; i++) {
+                _cleanup_message_ sd_bus_message *reply = CALL(bus, "Create", "sa{sv}", "flood/", 0);
+        }
+        ck_assert(cancel(bus, "flood", "still here"));
+        ck_assert_int_ge(sd_bus_add_filter(lazy, NULL, count_signal, &n), 0);
+        OK(lazy, "Err", "s", "flood");
+        while (sd_bus_process(lazy, NULL) > 0)
+                ;
+        ck_assert_uint_ge(n, 2002);
+}
+END_TEST
+
+Suite *suite_lazy(void)
+{
+        Suite *s = suite_create("lazy");
+
+        ADD_TESTS(s, "lazy", start_retaining, a_lazy_subscriber_on_any_bus);
+        if (world.transport == TRANSPORT_DIRECT)
+                ADD_TESTS(s, "lazy", start_retaining, a_subscriber_that_never_reads,
+                                a_caller_that_never_reads, a_caller_that_reads_late, messages_in_pieces,
+                                a_peer_without_hello);
+        return s;
+}
