@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,18 +14,25 @@
 #include "daemon/util/log.h"
 
 /* Done and drained handles. One eventfd of each kind for each process and context, as a semaphore that is
- * written with the most that it can hold: every read gives 1 and leaves it readable (law 27). Our copy is
- * closed once that was done.
+ * written with the most that it can hold: every read gives 1 and leaves it readable (law 27). What is left of
+ * a handle that was written, our copy of it above all, goes away between later events, so that neither who
+ * waits nor who is to have a reply waits for that.
  *
  * The client shares the file description. It can make the counter full and the description blocking, and a
- * write of ours would then sleep for as long as it pleases. So while handles are written a timer ticks, whose
- * signal ends a write that sleeps (a write that does not sleep is never interrupted by it). A counter that
- * was not 0 is a handle that is readable already, so nothing is owed to it; but the rest of that uid's
- * handles are then written one at a time between other events, so that each delay is met by one who has
- * nobody else to blame. */
+ * write of ours would then sleep for as long as it pleases. So while handles are written a timer is set,
+ * whose signal ends a write that sleeps (a write that does not sleep is never interrupted by it). A counter
+ * that was not 0 is a handle that is readable already, so nothing is owed to it; but for a while the rest of
+ * that uid's handles are then written one at a time between other events, so that each delay is met by one
+ * who has nobody else to blame.
+ *
+ * A timer that is due sooner than the kernel's own next tick makes it program the clock, which costs more than
+ * all the rest of a cancel; so as long as nobody is hostile the first tick of the guard is far off. */
 
 #define GUARD_SIGNAL (SIGRTMIN + 5)
-#define GUARD_NSEC 1000000 /* a blocked write costs this much, up to one tick of the timer */
+#define GUARD_FIRST_NSEC 20000000 /* a blocked write costs this much where nobody expects one, */
+#define GUARD_NSEC 1000000        /* and up to this much where one was met of late */
+#define HOSTILE_USEC 60000000
+#define TIDY_AT_ONCE 256 /* then others are served */
 
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
@@ -34,15 +42,15 @@ static void guard_tick(int signal_number) {}
 
 static void guard_set(struct effects *e, bool on)
 {
-        const struct itimerspec tick = {{0, GUARD_NSEC}, {0, GUARD_NSEC}}, none = {};
+        struct itimerspec tick = {};
 
         if (e->handles.armed == on)
                 return;
-        if (on)
-                (void) pthread_sigmask(SIG_UNBLOCK, &e->handles.guard_signal, &e->handles.old_mask);
-        (void) timer_settime(e->handles.guard, 0, on ? &tick : &none, NULL);
-        if (!on)
-                (void) pthread_sigmask(SIG_SETMASK, &e->handles.old_mask, NULL);
+        if (on) {
+                tick.it_interval.tv_nsec = GUARD_NSEC;
+                tick.it_value.tv_nsec = e->handles.n_hostile > 0 ? GUARD_NSEC : GUARD_FIRST_NSEC;
+        }
+        (void) timer_settime(e->handles.guard, 0, &tick, NULL);
         e->handles.armed = on;
 }
 
@@ -61,22 +69,36 @@ static int handle_write(int fd)
         return 0;
 }
 
-static bool uid_is_hostile(const struct effects *e, uid_t uid)
+static bool uid_is_hostile(struct effects *e, uid_t uid)
 {
-        unsigned n = e->handles.n_hostile < HOSTILE_MAX ? e->handles.n_hostile : HOSTILE_MAX;
+        struct handles *s = &e->handles;
+        uint64_t now;
 
-        for (unsigned i = 0; i < n; i++)
-                if (e->handles.hostile[i] == uid)
+        if (s->n_hostile == 0)
+                return false;
+        now = now_boottime_usec();
+        for (unsigned i = 0; i < s->n_hostile;) {
+                if (s->hostile[i].until_usec <= now)
+                        s->hostile[i] = s->hostile[--s->n_hostile];
+                else if (s->hostile[i].uid == uid)
                         return true;
+                else
+                        i++;
+        }
         return false;
 }
 
 static void uid_set_hostile(struct effects *e, const struct process *p)
 {
-        e->handles.n_interrupted++;
+        struct handles *s = &e->handles;
+        unsigned i;
+
+        s->n_interrupted++;
         if (uid_is_hostile(e, p->uid))
                 return;
-        e->handles.hostile[e->handles.n_hostile++ % HOSTILE_MAX] = p->uid;
+        i = s->n_hostile < HOSTILE_MAX ? s->n_hostile++ : s->n_interrupted % HOSTILE_MAX;
+        s->hostile[i].uid = p->uid;
+        s->hostile[i].until_usec = now_boottime_usec() + HOSTILE_USEC;
         log_debug("Process %d of uid %u made a write to its done handle block", (int) p->identity.pid,
                         (unsigned) p->uid);
 }
@@ -87,15 +109,45 @@ static void handle_free(struct effects *e, struct handle *h)
 
         LIST_REMOVE(h, by_context);
         LIST_REMOVE(h, by_process);
-        if (h->is_deferred)
-                LIST_REMOVE(h, deferred);
+        if (h->is_queued)
+                LIST_REMOVE(h, queued);
         HASH_DEL(e->handles.table, h);
         close(h->fd);
         charge_deinit(&h->charge);
-        process_unwatch(h->key.process);
         process_unref(h->key.process);
         free(h);
         tree_handle_removed(e->tree, now_boottime_usec(), c);
+}
+
+/* What is left of a handle that needs no write any more. */
+static void handle_spend(struct effects *e, struct handle *h)
+{
+        charge_deinit(&h->charge);
+        if (h->is_queued)
+                LIST_REMOVE(h, queued);
+        h->is_queued = true;
+        LIST_INSERT_HEAD(&e->handles.written, h, queued);
+        (void) sd_event_source_set_enabled(e->handles.tidy_source, SD_EVENT_ON);
+}
+
+static void tidy(struct effects *e, unsigned n)
+{
+        struct handle *h;
+
+        while (n-- > 0 && (h = LIST_FIRST(&e->handles.written)))
+                handle_free(e, h);
+}
+
+static int tidy_run(sd_event_source *source, void *userdata)
+{
+        struct effects *e = userdata;
+
+        tidy(e, TIDY_AT_ONCE);
+        if (LIST_EMPTY(&e->handles.written)) {
+                (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
+                effects_event(e); /* nothing but time may hold their contexts now */
+        }
+        return 0;
 }
 
 static int deferred_run(sd_event_source *source, void *userdata)
@@ -115,10 +167,8 @@ static int deferred_run(sd_event_source *source, void *userdata)
                 }
                 handle_free(e, h);
         }
-        if (LIST_EMPTY(&e->handles.deferred)) {
-                e->handles.n_hostile = 0;
+        if (LIST_EMPTY(&e->handles.deferred))
                 (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
-        }
         effects_event(e);
         return 0;
 }
@@ -128,21 +178,31 @@ int handles_init(struct effects *e)
         struct handles *s = &e->handles;
         struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = GUARD_SIGNAL};
         struct sigaction action = {.sa_handler = guard_tick}; /* no SA_RESTART: that is the point */
+        sigset_t guard_signal;
         int r;
 
         LIST_INIT(&s->deferred);
-        sigemptyset(&s->guard_signal);
-        sigaddset(&s->guard_signal, GUARD_SIGNAL);
+        LIST_INIT(&s->written);
+        sigemptyset(&guard_signal);
+        sigaddset(&guard_signal, GUARD_SIGNAL);
         event.sigev_notify_thread_id = (pid_t) syscall(SYS_gettid);
         if (sigaction(GUARD_SIGNAL, &action, NULL) < 0 ||
                         timer_create(CLOCK_MONOTONIC, &event, &s->guard) < 0)
                 return -errno;
         s->has_guard = true;
+        r = -pthread_sigmask(SIG_UNBLOCK, &guard_signal, NULL);
+        if (r < 0)
+                return r;
         r = sd_event_add_defer(e->event, &s->deferred_source, deferred_run, e);
         if (r < 0)
                 return r;
         (void) sd_event_source_set_description(s->deferred_source, "deferred-handles");
-        return sd_event_source_set_enabled(s->deferred_source, SD_EVENT_OFF);
+        (void) sd_event_source_set_enabled(s->deferred_source, SD_EVENT_OFF);
+        r = sd_event_add_defer(e->event, &s->tidy_source, tidy_run, e);
+        if (r < 0)
+                return r;
+        (void) sd_event_source_set_description(s->tidy_source, "tidy-handles");
+        return sd_event_source_set_enabled(s->tidy_source, SD_EVENT_OFF);
 }
 
 void handles_deinit(struct effects *e)
@@ -153,6 +213,7 @@ void handles_deinit(struct effects *e)
                 handle_free(e, h);
         handles_close_spent(e);
         sd_event_source_disable_unref(e->handles.deferred_source);
+        sd_event_source_disable_unref(e->handles.tidy_source);
         if (e->handles.has_guard) {
                 guard_set(e, false);
                 timer_delete(e->handles.guard);
@@ -161,30 +222,27 @@ void handles_deinit(struct effects *e)
 
 void handles_signal(struct effects *e, struct context *c, enum handle_kind kind)
 {
-        struct handle *h, *next;
+        struct handle *h;
 
-        for (h = LIST_FIRST(&c->handles); h; h = next) {
-                next = LIST_NEXT(h, by_context);
-                if (h->key.kind != kind || h->is_deferred)
+        LIST_FOREACH (h, &c->handles, by_context) {
+                if (h->key.kind != kind || h->is_queued)
                         continue;
                 if (e->handles.n_hostile > 0 && uid_is_hostile(e, h->key.process->uid)) {
-                        h->is_deferred = true;
-                        LIST_INSERT_HEAD(&e->handles.deferred, h, deferred);
+                        h->is_queued = true;
+                        LIST_INSERT_HEAD(&e->handles.deferred, h, queued);
                         (void) sd_event_source_set_enabled(e->handles.deferred_source, SD_EVENT_ON);
                         continue;
                 }
                 guard_set(e, true);
                 if (handle_write(h->fd) < 0)
                         uid_set_hostile(e, h->key.process);
-                handle_free(e, h);
+                handle_spend(e, h);
         }
 }
 
 void handles_disarm(struct effects *e)
 {
         guard_set(e, false);
-        if (LIST_EMPTY(&e->handles.deferred))
-                e->handles.n_hostile = 0;
 }
 
 void handles_close_spent(struct effects *e)
@@ -208,6 +266,18 @@ static bool is_signalled(const struct context *c, enum handle_kind kind)
         return kind == HANDLE_DONE ? context_is_done(c) : c->drained_usec != 0;
 }
 
+/* Where none is left, those that were only to be closed are. */
+static int eventfd_new(struct effects *e)
+{
+        int fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
+
+        if (fd < 0 && errno == EMFILE && !LIST_EMPTY(&e->handles.written)) {
+                tidy(e, UINT_MAX);
+                fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
+        }
+        return fd < 0 ? -errno : fd;
+}
+
 /* The context is done: the descriptor is all there is to it. */
 static int handle_get_spent(struct effects *e, int *ret_fd)
 {
@@ -215,9 +285,9 @@ static int handle_get_spent(struct effects *e, int *ret_fd)
 
         if (e->handles.n_spent == SPENT_MAX)
                 return -EAGAIN; /* more than any one request asks for; the drain to come closes them */
-        fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
+        fd = eventfd_new(e);
         if (fd < 0)
-                return -errno;
+                return fd;
         (void) handle_write(fd); /* nobody else has it yet */
         e->handles.spent[e->handles.n_spent++] = fd;
         effects_again(e);
@@ -254,11 +324,9 @@ int handle_get(struct effects *e, struct process *p, struct context *c, enum han
                 r = -ENOMEM;
                 goto fail;
         }
-        h->fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
-        if (h->fd < 0) {
-                r = -errno;
+        r = h->fd = eventfd_new(e);
+        if (r < 0)
                 goto fail;
-        }
         r = process_watch(p);
         if (r < 0)
                 goto fail;
@@ -267,7 +335,6 @@ int handle_get(struct effects *e, struct process *p, struct context *c, enum han
         h->key.kind = kind;
         HASH_ADD(hh, e->handles.table, key, sizeof h->key, h);
         if (!h->hh.tbl) {
-                process_unwatch(p);
                 r = -ENOMEM;
                 goto fail;
         }

@@ -16,11 +16,10 @@
 #include "daemon/effect/probe-link.h"
 
 /* A process that somebody here has to do with: known by pid and start time, held by a pidfd. Its exit is
- * watched only while something hangs on it. */
+ * watched from when something hangs on it for the first time. */
 struct process {
         struct effects *effects;
         unsigned n_ref;
-        unsigned n_watch;
         struct {
                 pid_t pid;
                 uint64_t start_ticks;
@@ -47,8 +46,8 @@ struct handle {
         int fd;
         struct charge charge;
         LIST_ENTRY(handle) by_context, by_process;
-        bool is_deferred;
-        LIST_ENTRY(handle) deferred;
+        bool is_queued; /* in one of the two lists of struct handles */
+        LIST_ENTRY(handle) queued;
         UT_hash_handle hh;
 };
 
@@ -58,14 +57,17 @@ struct handle {
 struct handles {
         struct handle *table;
         LIST_HEAD(, handle) deferred; /* of uids that have made a write block: one at a time */
-        sd_event_source *deferred_source;
-        uid_t hostile[HOSTILE_MAX];
+        LIST_HEAD(, handle) written;  /* to be let go of when there is time */
+        sd_event_source *deferred_source, *tidy_source;
+        struct {
+                uid_t uid;
+                uint64_t until_usec;
+        } hostile[HOSTILE_MAX];
         unsigned n_hostile;
         int spent[SPENT_MAX]; /* born signalled, to be closed once they were sent */
         unsigned n_spent;
         timer_t guard;
         bool has_guard, armed;
-        sigset_t guard_signal, old_mask;
         unsigned n_interrupted;
 };
 
@@ -97,7 +99,6 @@ static inline void process_unrefp(struct process **p)
         process_unref(*p);
 }
 int process_watch(struct process *p);
-void process_unwatch(struct process *p);
 int process_acquire_start(struct effects *e, pid_t pid, uint64_t start_ticks, struct process **ret);
 
 /* handle.c */

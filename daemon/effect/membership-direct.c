@@ -24,7 +24,6 @@ void attached_drop(struct attached *a)
         LIST_REMOVE(a, by_slot);
         a->process->attached = NULL;
         charge_deinit(&a->charge);
-        process_unwatch(a->process);
         process_unref(a->process);
         free(a);
 }

@@ -34,7 +34,6 @@ void owner_unbind(struct context *c)
                 return;
         LIST_REMOVE(c, owned);
         c->owner = NULL;
-        process_unwatch(p);
         process_unref(p);
 }
 

@@ -191,12 +191,5 @@ int process_watch(struct process *p)
                         return r;
                 (void) sd_event_source_set_description(p->exit_source, "process-exit");
         }
-        p->n_watch++;
         return 0;
-}
-
-void process_unwatch(struct process *p)
-{
-        if (--p->n_watch == 0)
-                p->exit_source = sd_event_source_disable_unref(p->exit_source);
 }

@@ -65,7 +65,6 @@ static void threads_free(struct threads *t)
         closep(&t->page);
         closep(&t->kick);
         charge_deinit(&t->charge);
-        process_unwatch(t->process);
         process_unref(t->process);
         free(t);
 }
