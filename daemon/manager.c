@@ -5,13 +5,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <systemd/sd-daemon.h>
 
 #include "daemon/manager.h"
 #include "daemon/util/cleanup.h"
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
+
+#define SOCKET_NAME "bus" /* FileDescriptorName= of ctxd.socket */
 
 static void warn_config(void *userdata, const char *file, unsigned line, const char *message)
 {
@@ -113,20 +117,64 @@ static int socket_path(const struct manager *m, char *buffer, size_t size)
         return n > 0 && (size_t) n < size ? 0 : -ENAMETOOLONG;
 }
 
+/* Takes the socket that systemd listens at for us, before there is a child that could inherit it. */
+static void take_given(struct manager *m)
+{
+        char **names = NULL;
+        int n = sd_listen_fds_with_names(1, &names);
+
+        m->given = -1;
+        if (n < 0)
+                log_warning("What systemd has handed over cannot be told: %s", strerror(-n));
+        for (int i = 0; i < n; i++) {
+                int fd = SD_LISTEN_FDS_START + i;
+
+                if (m->given < 0 && strcmp(names[i], SOCKET_NAME) == 0 &&
+                                sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) > 0) {
+                        m->given = fd;
+                } else {
+                        log_warning("Descriptor %d (%s) was handed over, and is not wanted", fd, names[i]);
+                        close(fd);
+                }
+                free(names[i]);
+        }
+        free(names);
+}
+
+static int path_of_socket(int fd, char *buffer, size_t size)
+{
+        struct sockaddr_un address = {};
+        socklen_t length = sizeof address - 1; /* its path may lack the NUL */
+
+        if (getsockname(fd, (struct sockaddr *) &address, &length) < 0)
+                return -errno;
+        snprintf(buffer, size, "%s", address.sun_path);
+        return 0;
+}
+
+/* At systemd's socket, which stays while we are away, so that nobody is refused meanwhile; or at one of our own. */
+static int listen_directly(struct manager *m, char *path, size_t size)
+{
+        bool given = m->given >= 0;
+        int r = given ? path_of_socket(m->given, path, size) : socket_path(m, path, size);
+
+        if (r < 0)
+                return r;
+        r = given ? service_take_socket(&m->service, TAKE_FD(m->given)) : service_listen(&m->service, path);
+        if (r < 0)
+                log_error("%s cannot be listened at: %s", path,
+                                r == -EADDRINUSE ? "another ctxd is there" : strerror(-r));
+        return r;
+}
+
 static int serve(struct manager *m)
 {
         char path[512];
         int r;
 
-        r = socket_path(m, path, sizeof path);
+        r = listen_directly(m, path, sizeof path);
         if (r < 0)
                 return r;
-        r = service_listen(&m->service, path);
-        if (r < 0) {
-                log_error("%s cannot be listened at: %s", path,
-                                r == -EADDRINUSE ? "another ctxd is there" : strerror(-r));
-                return r;
-        }
         if (m->mode != MANAGER_EMBEDDED) {
                 r = service_own_name(&m->service, m->mode == MANAGER_USER);
                 if (r < 0) {
@@ -146,6 +194,7 @@ int manager_start(struct manager *m)
         sigset_t signals;
         int r;
 
+        take_given(m);
         r = read_config(m, &m->config);
         if (r < 0) {
                 log_error("The configuration %s cannot be read: %s", m->config_file ? m->config_file : "",
@@ -206,8 +255,9 @@ static void end_all(struct manager *m)
 {
         struct context *c, *next;
 
+        effects_stopping(m->effects);
         for (c = LIST_FIRST(&m->tree->background->children); c; c = next) {
-                struct cause *cause = cause_new(0, "ctxd was stopped", geteuid(), getpid(), "ctxd");
+                struct cause *cause = cause_new(0, CTXD_CAUSE_STOPPED, geteuid(), getpid(), "ctxd");
                 struct refused refused;
                 uint32_t n;
 
@@ -225,6 +275,7 @@ void manager_stop(struct manager *m)
                 end_all(m);
                 service_deinit(&m->service);
         }
+        closep(&m->given);
         m->effects = effects_free(m->effects);
         m->tree = tree_free(m->tree);
         m->event = sd_event_unref(m->event);

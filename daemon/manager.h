@@ -18,6 +18,7 @@ struct manager {
         const char *config_file;   /* or NULL */
         const char *probe_program; /* or NULL */
 
+        int given; /* the socket that systemd has handed over, until it is served; -1: none */
         struct config config;
         sd_event *event;
         struct tree *tree;

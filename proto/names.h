@@ -22,6 +22,8 @@
 /* Go's texts: what Err() says, and the cause where none was given. */
 #define CTXD_ERR_CANCELED "context canceled"
 #define CTXD_ERR_DEADLINE "context deadline exceeded"
+/* The cause of what ended with the daemon. */
+#define CTXD_CAUSE_STOPPED "ctxd was stopped"
 
 /* Where the service listens, and what tells a program of its daemon and its context. */
 #define CTXD_SYSTEM_SOCKET "/run/ctxd/bus"

@@ -55,6 +55,7 @@ int verb_done(struct request *q);
 int verb_undone(struct request *q);
 int verb_drained(struct request *q);
 int verb_lifeline(struct request *q);
+int verb_alive(struct request *q);
 int verb_page(struct request *q);
 int verb_threads(struct request *q);
 int verb_attach(struct request *q);

@@ -92,6 +92,22 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t revent
         return 0;
 }
 
+int service_take_socket(struct service *s, int listen_fd)
+{
+        _cleanup_close_ int fd = listen_fd;
+        int flags = fcntl(fd, F_GETFL), r;
+
+        /* Who was first in its queue may have gone by the time that it is accepted. */
+        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+                return -errno;
+        s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        r = sd_event_add_io(s->event, &s->listen_source, fd, EPOLLIN, on_connection, s);
+        if (r < 0)
+                return r;
+        s->listen_fd = TAKE_FD(fd);
+        return 0;
+}
+
 int service_listen(struct service *s, const char *path)
 {
         union {
@@ -99,7 +115,6 @@ int service_listen(struct service *s, const char *path)
                 struct sockaddr_un un;
         } a = {.un.sun_family = AF_UNIX};
         _cleanup_close_ int fd = -1;
-        int r;
 
         if (strlen(path) >= sizeof a.un.sun_path)
                 return -ENAMETOOLONG;
@@ -117,15 +132,8 @@ int service_listen(struct service *s, const char *path)
         unlink(path);
         if (bind(fd, &a.address, sizeof a.un) < 0 || chmod(path, 0666) < 0 || listen(fd, SOMAXCONN) < 0)
                 return -errno;
-        s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         s->socket_path = strdup(path);
-        if (!s->socket_path)
-                return -ENOMEM;
-        r = sd_event_add_io(s->event, &s->listen_source, fd, EPOLLIN, on_connection, s);
-        if (r < 0)
-                return r;
-        s->listen_fd = TAKE_FD(fd);
-        return 0;
+        return s->socket_path ? service_take_socket(s, TAKE_FD(fd)) : -ENOMEM;
 }
 
 int service_own_name(struct service *s, bool user)

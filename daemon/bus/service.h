@@ -43,6 +43,8 @@ void service_deinit(struct service *s);
 
 /* Listens for direct connections at path; anybody may connect, what they may do is the tree's policy. */
 int service_listen(struct service *s, const char *path);
+/* The same with a socket that listens already; takes it. Its name is another's, and stays. */
+int service_take_socket(struct service *s, int listen_fd);
 
 /* Takes org.ctxd1 on the system bus, or on the session bus. */
 int service_own_name(struct service *s, bool user);

@@ -98,6 +98,18 @@ int verb_threads(struct request *q)
         return request_reply(q, "hh", page, kick);
 }
 
+int verb_alive(struct request *q)
+{
+        struct refused refused = {};
+        uint64_t epoch;
+        int fd, r;
+
+        r = effects_alive(q->service->effects, &fd, &epoch);
+        if (r < 0)
+                return handle_error(q, &refused, r);
+        return request_reply(q, "ht", fd, epoch);
+}
+
 int verb_page(struct request *q)
 {
         const struct caller *caller = &q->peer->caller;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include "daemon/effect/internal.h"
+#include "daemon/util/cleanup.h"
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
 
@@ -34,7 +36,7 @@ static void mark(struct effects *e)
 
         STAILQ_FOREACH (c, &e->tree->effects, effects)
                 if (c->pending & (EFFECT_DONE | EFFECT_MOVED))
-                        page_update(c);
+                        page_update(e, c);
 }
 
 static void signal_handles(struct effects *e)
@@ -165,6 +167,7 @@ int effects_new(struct effects **ret, sd_event *event, struct tree *tree, const 
         e->userdata = userdata;
         membership_init(e);
         probe_link_init(e);
+        e->alive = e->alive_end = -1;
         while (e->epoch == 0)
                 if (getrandom(&e->epoch, sizeof e->epoch, 0) < 0) {
                         r = -errno;
@@ -202,6 +205,26 @@ static void let_go(struct effects *e)
         }
 }
 
+void effects_stopping(struct effects *e)
+{
+        e->stopping = true;
+}
+
+int effects_alive(struct effects *e, int *ret_fd, uint64_t *ret_epoch)
+{
+        int fds[2];
+
+        if (e->alive < 0) {
+                if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+                        return -errno;
+                e->alive = fds[0];
+                e->alive_end = fds[1];
+        }
+        *ret_fd = e->alive;
+        *ret_epoch = e->epoch;
+        return 0;
+}
+
 struct effects *effects_free(struct effects *e)
 {
         if (!e)
@@ -214,6 +237,8 @@ struct effects *effects_free(struct effects *e)
         handles_deinit(e);
         membership_deinit(e);
         pages_deinit(e);
+        closep(&e->alive);
+        closep(&e->alive_end);
         sd_event_source_disable_unref(e->timer);
         sd_event_source_disable_unref(e->defer);
         sd_event_unref(e->event);

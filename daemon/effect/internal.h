@@ -79,7 +79,9 @@ struct effects {
         sd_event_source *timer;
         sd_event_source *defer; /* one more drain, soon */
         uint64_t epoch;
+        int alive, alive_end; /* a pipe: what others hold, and what ends with us */
         bool draining;
+        bool stopping;
 
         struct process *processes;
         struct handles handles;
@@ -126,7 +128,7 @@ void threads_drop_process(struct effects *e, struct process *p);
 void threads_deinit(struct effects *e);
 
 /* page.c */
-void page_update(struct context *c);
+void page_update(struct effects *e, struct context *c);
 void page_drop(struct effects *e, struct context *c);
 void pages_deinit(struct effects *e);
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "daemon/effect/internal.h"
+#include "daemon/effect/keeper.h"
 #include "daemon/util/cleanup.h"
 #include "proto/state-page.h"
 
@@ -24,6 +25,7 @@
  * own. */
 
 #define PAGE_SIZE_BYTES (64 * 1024)
+#define KEEPER_OFFSET offsetof(struct state_page_header, keeper)
 #define PAGE_SLOTS ((PAGE_SIZE_BYTES - sizeof(struct state_page_header)) / sizeof(struct state_slot))
 
 struct page_slot {
@@ -70,7 +72,8 @@ static int page_new(struct effects *e, struct page_set *set, struct page **ret)
         _cleanup_close_ int fd = -1, readable = -1;
         char path[64];
         struct page *p;
-        void *map;
+        uint8_t *map;
+        int r;
 
         fd = memfd_create("ctxd-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (fd < 0)
@@ -88,10 +91,8 @@ static int page_new(struct effects *e, struct page_set *set, struct page **ret)
         p = calloc(1, sizeof *p);
         if (!p)
                 return -ENOMEM;
-        map = mmap(NULL, PAGE_SIZE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        if (map == MAP_FAILED) {
-                int r = -errno;
-
+        r = keeper_map(fd, PAGE_SIZE_BYTES, KEEPER_OFFSET, &map);
+        if (r < 0) {
                 free(p);
                 return r;
         }
@@ -104,6 +105,7 @@ static int page_new(struct effects *e, struct page_set *set, struct page **ret)
                         .version = STATE_PAGE_VERSION,
                         .n_slots = PAGE_SLOTS,
                         .epoch = e->epoch,
+                        .keeper = page_header(p)->keeper,
         };
         TAILQ_INSERT_HEAD(&set->pages, p, pages);
         *ret = p;
@@ -115,7 +117,7 @@ static void page_free(struct page *p)
         /* Whoever still has it mapped reads done in every slot, and that nobody writes here any more. */
         __atomic_store_n(&page_header(p)->epoch, 0, __ATOMIC_RELEASE);
         TAILQ_REMOVE(&p->set->pages, p, pages);
-        munmap(p->map, PAGE_SIZE_BYTES);
+        keeper_unmap(p->map, PAGE_SIZE_BYTES, KEEPER_OFFSET);
         close(p->fd);
         free(p);
 }
@@ -167,11 +169,11 @@ static struct page_slot *slot_take(struct page *p)
         return s;
 }
 
-static uint64_t state_of(const struct context *c)
+static uint64_t state_of(const struct effects *e, const struct context *c)
 {
         switch ((enum context_state) c->state) {
         case CONTEXT_CANCELED:
-                return STATE_WORD_CANCELED;
+                return e->stopping ? STATE_WORD_STOPPED : STATE_WORD_CANCELED;
         case CONTEXT_DEADLINE_EXCEEDED:
                 return STATE_WORD_DEADLINE_EXCEEDED;
         case CONTEXT_ACTIVE:
@@ -206,7 +208,7 @@ int page_get(struct effects *e, struct context *c, int *ret_fd, uint64_t *ret_of
                 shared = slot_shared(s);
                 generation = (shared->word >> 2) + 1;
                 __atomic_store_n(&shared->deadline_usec, c->deadline_usec, __ATOMIC_RELEASE);
-                __atomic_store_n(&shared->word, generation << 2 | state_of(c), __ATOMIC_RELEASE);
+                __atomic_store_n(&shared->word, generation << 2 | state_of(e, c), __ATOMIC_RELEASE);
                 c->page_slot = s;
         }
         shared = slot_shared(s);
@@ -216,7 +218,7 @@ int page_get(struct effects *e, struct context *c, int *ret_fd, uint64_t *ret_of
         return 0;
 }
 
-void page_update(struct context *c)
+void page_update(struct effects *e, struct context *c)
 {
         struct page_slot *s = c->page_slot;
         struct state_slot *shared;
@@ -226,7 +228,7 @@ void page_update(struct context *c)
         shared = slot_shared(s);
         if (shared->deadline_usec != c->deadline_usec)
                 __atomic_store_n(&shared->deadline_usec, c->deadline_usec, __ATOMIC_RELEASE);
-        __atomic_store_n(&shared->word, (shared->word & ~(uint64_t) STATE_WORD_MASK) | state_of(c),
+        __atomic_store_n(&shared->word, (shared->word & ~(uint64_t) STATE_WORD_MASK) | state_of(e, c),
                         __ATOMIC_RELEASE);
 }
 
@@ -255,7 +257,7 @@ void page_drop(struct effects *e, struct context *c)
         page_set_collect(e, set);
 }
 
-/* The daemon leaves for good: what is still active stays so, but the epoch says that nobody is behind it. */
+/* The daemon leaves for good: what is still active stays so, but the header says that nobody is behind it. */
 void pages_deinit(struct effects *e)
 {
         struct page_set *set, *next_set;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -8,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/effect/keeper.h"
 #include "daemon/util/clock.h"
 #include "proto/state-page.h"
 #include "tests/effect/world.h"
@@ -226,9 +228,77 @@ START_TEST(the_end_of_the_daemon_is_in_the_epoch)
         struct view v = look(make("a"));
 
         ck_assert_uint_ne(header(&v)->epoch, 0);
+        ck_assert_uint_eq(header(&v)->keeper, (uint32_t) gettid());
         world.effects = effects_free(world.effects);
         ck_assert_uint_eq(header(&v)->epoch, 0);
+        ck_assert_uint_eq(header(&v)->keeper, STATE_KEEPER_DIED);
         unlook(&v);
+}
+END_TEST
+
+#define KEPT 5
+
+/* As a daemon that is killed: of its pages some are gone again by then, the first, one in the middle, the last. */
+static void keep(const int *fds, unsigned gone, int out)
+{
+        uint8_t *maps[KEPT];
+
+        for (unsigned i = 0; i < KEPT; i++)
+                if (keeper_map(fds[i], 4096, 40, &maps[i]) < 0)
+                        _exit(1);
+        for (unsigned i = 0; i < KEPT; i++)
+                if (gone & 1u << i)
+                        keeper_unmap(maps[i], 4096, 40);
+        (void) !write(out, "r", 1);
+        for (;;)
+                pause();
+}
+
+START_TEST(the_kernel_says_that_the_daemon_was_killed)
+{
+        static const unsigned gone[] = {0, 1, 1u << 2, 1u << (KEPT - 1), 1 | 1u << 2 | 1u << 3};
+        uint32_t *words[KEPT];
+        int fds[KEPT], ready[2];
+        char byte;
+        pid_t pid;
+
+        ck_assert_int_eq(pipe(ready), 0);
+        for (unsigned i = 0; i < KEPT; i++) {
+                fds[i] = memfd_create("keeper", MFD_CLOEXEC);
+                ck_assert_int_eq(ftruncate(fds[i], 4096), 0);
+                words[i] = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fds[i], 0);
+                ck_assert_ptr_ne(words[i], MAP_FAILED);
+        }
+        pid = fork();
+        if (pid == 0)
+                keep(fds, gone[_i], ready[1]);
+        ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+        for (unsigned i = 0; i < KEPT; i++)
+                ck_assert_uint_eq(words[i][10], gone[_i] & 1u << i ? STATE_KEEPER_DIED : (uint32_t) pid);
+        kill(pid, SIGKILL);
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        for (unsigned i = 0; i < KEPT; i++) {
+                ck_assert_uint_eq(words[i][10], STATE_KEEPER_DIED);
+                munmap(words[i], 4096);
+                close(fds[i]);
+        }
+        close(ready[0]);
+        close(ready[1]);
+}
+END_TEST
+
+START_TEST(a_daemon_that_leaves_says_so_in_the_word)
+{
+        struct context *before = make("a"), *at_the_end = make("b");
+        struct view va = look(before), vb = look(at_the_end);
+
+        cancel(before);
+        effects_stopping(world.effects);
+        cancel(at_the_end);
+        ck_assert_uint_eq(slot(&va)->word, va.word | STATE_WORD_CANCELED);
+        ck_assert_uint_eq(slot(&vb)->word, vb.word | STATE_WORD_STOPPED);
+        unlook(&va);
+        unlook(&vb);
 }
 END_TEST
 
@@ -298,6 +368,8 @@ int main(void)
         tcase_add_test(c, one_set_for_each_uid);
         tcase_add_test(c, more_than_a_page);
         tcase_add_test(c, the_end_of_the_daemon_is_in_the_epoch);
+        tcase_add_loop_test(c, the_kernel_says_that_the_daemon_was_killed, 0, 5);
+        tcase_add_test(c, a_daemon_that_leaves_says_so_in_the_word);
         tcase_add_test(c, a_stranger_can_only_read);
         suite_add_tcase(s, c);
         return run_suite(s);
