@@ -257,7 +257,7 @@ static void keep(const int *fds, unsigned gone, int out)
 START_TEST(the_kernel_says_that_the_daemon_was_killed)
 {
         static const unsigned gone[] = {0, 1, 1u << 2, 1u << (KEPT - 1), 1 | 1u << 2 | 1u << 3};
-        uint32_t *words[KEPT];
+        uint32_t *seen[KEPT];
         int fds[KEPT], ready[2];
         char byte;
         pid_t pid;
@@ -266,20 +266,20 @@ START_TEST(the_kernel_says_that_the_daemon_was_killed)
         for (unsigned i = 0; i < KEPT; i++) {
                 fds[i] = memfd_create("keeper", MFD_CLOEXEC);
                 ck_assert_int_eq(ftruncate(fds[i], 4096), 0);
-                words[i] = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fds[i], 0);
-                ck_assert_ptr_ne(words[i], MAP_FAILED);
+                seen[i] = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fds[i], 0);
+                ck_assert_ptr_ne(seen[i], MAP_FAILED);
         }
         pid = fork();
         if (pid == 0)
                 keep(fds, gone[_i], ready[1]);
         ck_assert_int_eq(read(ready[0], &byte, 1), 1);
         for (unsigned i = 0; i < KEPT; i++)
-                ck_assert_uint_eq(words[i][10], gone[_i] & 1u << i ? STATE_KEEPER_DIED : (uint32_t) pid);
+                ck_assert_uint_eq(seen[i][10], gone[_i] & 1u << i ? STATE_KEEPER_DIED : (uint32_t) pid);
         kill(pid, SIGKILL);
         ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
         for (unsigned i = 0; i < KEPT; i++) {
-                ck_assert_uint_eq(words[i][10], STATE_KEEPER_DIED);
-                munmap(words[i], 4096);
+                ck_assert_uint_eq(seen[i][10], STATE_KEEPER_DIED);
+                munmap(seen[i], 4096);
                 close(fds[i]);
         }
         close(ready[0]);
