@@ -170,9 +170,12 @@ int tree_extend(struct tree *t, uint64_t now_usec, const struct caller *caller, 
         if (context_is_background(c))
                 return refuse_context(ret_refused, REFUSED_NOT_CANCELABLE, "it has no deadline", c);
         if (!context_may_read(t, c, caller))
-                return refuse_context(ret_refused, REFUSED_NO_SUCH, NULL, c);
+                return refused_without(ret_refused, PRIVILEGE_MANAGE,
+                                refuse_context(ret_refused, REFUSED_NO_SUCH, NULL, c));
         if (caller->uid != c->uid && !caller_is_privileged(t, caller))
-                return refuse_context(ret_refused, REFUSED_ACCESS, "only its owner may move a deadline", c);
+                return refused_without(ret_refused, PRIVILEGE_MANAGE,
+                                refuse_context(ret_refused, REFUSED_ACCESS,
+                                                "only its owner may move a deadline", c));
         if (context_is_done(c))
                 return refuse_context(ret_refused, REFUSED_DONE, NULL, c);
         if (deadline_usec > c->parent->deadline_usec)

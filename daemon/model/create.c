@@ -14,7 +14,9 @@
 
 /* What is to be made: the labels below base. All but the last are ancestors that nobody asked for by name. */
 struct plan {
-        struct context *base;      /* the deepest that is there */
+        struct context *base; /* the deepest that is there */
+        const struct context *
+                        visible; /* the deepest of the path's, the last label aside, that the caller may read */
         struct context *existing;  /* the one that was asked for, if it is there; base is its parent then */
         const char *first_missing; /* in the path; NULL: the label is to be made up */
         size_t labels;             /* of the whole path, with the one that is made up */
@@ -30,7 +32,7 @@ struct made {
 static void plan_path(const struct tree *t, const struct caller *caller, const struct reference *ref,
                 struct plan *ret)
 {
-        struct plan plan = {.base = t->background};
+        struct plan plan = {.base = t->background, .visible = t->background};
         bool root = strcmp(ref->path, "/") == 0;
 
         for (const char *p = root ? "" : ref->path; *p; p += *p == '/') {
@@ -39,8 +41,12 @@ static void plan_path(const struct tree *t, const struct caller *caller, const s
                 bool last = p[n] == '\0' && !ref->generate;
 
                 plan.labels++;
-                if (plan.hidden == 0 && plan.n_new == 0 && !context_may_read(t, plan.base, caller))
-                        plan.hidden = (size_t) (p - 1 - ref->path);
+                if (plan.hidden == 0 && plan.n_new == 0) {
+                        if (context_may_read(t, plan.base, caller))
+                                plan.visible = plan.base;
+                        else
+                                plan.hidden = (size_t) (p - 1 - ref->path);
+                }
                 if (child && last) {
                         plan.existing = child;
                 } else if (child) {
@@ -54,15 +60,17 @@ static void plan_path(const struct tree *t, const struct caller *caller, const s
         if (ref->generate) {
                 plan.labels++;
                 plan.n_new++;
-                if (plan.hidden == 0 && !context_may_read(t, plan.base, caller))
+                if (plan.hidden == 0 && plan.n_new == 1 && !context_may_read(t, plan.base, caller))
                         plan.hidden = strlen(ref->path);
+                else if (plan.hidden == 0 && plan.n_new == 1)
+                        plan.visible = plan.base;
         }
         *ret = plan;
 }
 
 /* A first label (NULL: made up): who may make it, and is it there by itself, as everybody's own tree is? The
  * same is said whether it exists or not. */
-static int first_label_check(const struct tree *t, const struct caller *caller, const char *label,
+static int first_label_check(const struct tree *t, const struct caller *caller, const char *label, bool alone,
                 bool *ret_own_tree, struct refused *ret_refused)
 {
         size_t n = label ? strcspn(label, "/") : 0;
@@ -71,16 +79,21 @@ static int first_label_check(const struct tree *t, const struct caller *caller, 
         *ret_own_tree = false;
         if (n > 0 && label_is_user(label, n, &uid)) {
                 if (uid != caller->uid && !caller_is_privileged(t, caller))
-                        return refuse_path(
-                                        ret_refused, REFUSED_ACCESS, "it is another user's tree", label, n);
+                        return refused_without(ret_refused, PRIVILEGE_MANAGE,
+                                        refuse_path(ret_refused, REFUSED_ACCESS, "it is another user's tree",
+                                                        label, n));
                 *ret_own_tree = true;
                 return 0;
         }
-        if (caller->uid < CONTEXT_SYSTEM_UIDS || caller_is_privileged(t, caller))
+        if (caller->uid < CONTEXT_SYSTEM_UIDS || caller_is_privileged(t, caller) ||
+                        (caller->privileges & PRIVILEGE_FIRST_LABEL))
                 return 0;
-        return refuse_path(ret_refused, REFUSED_ACCESS,
-                        "first labels belong to root and system users; your own tree is ~ (user-UID)",
-                        label ? label : "", n);
+        /* Below one it takes more, since it may be there, and somebody's. */
+        return refused_without(ret_refused, alone ? PRIVILEGE_FIRST_LABEL : PRIVILEGE_MANAGE,
+                        refuse_path(ret_refused, REFUSED_ACCESS,
+                                        "first labels belong to root and system users; your own tree is ~ "
+                                        "(user-UID)",
+                                        label ? label : "", n));
 }
 
 static int plan_check(const struct tree *t, const struct caller *caller, const struct reference *ref,
@@ -104,18 +117,20 @@ static int plan_check(const struct tree *t, const struct caller *caller, const s
                                                    : NULL,
                                 e);
         }
-        if (!context_may_read(t, plan->base, caller))
-                return refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", ref->path,
-                                plan->hidden);
-        if (context_is_background(plan->base)) {
-                r = first_label_check(t, caller, strcmp(ref->path, "/") == 0 ? NULL : ref->path, ret_own_tree,
-                                ret_refused);
+        /* Whether what comes next is hidden or missing: the same is said of both. */
+        if (context_is_background(plan->visible)) {
+                r = first_label_check(t, caller, strcmp(ref->path, "/") == 0 ? NULL : ref->path,
+                                plan->labels == 1, ret_own_tree, ret_refused);
                 if (r < 0)
                         return r;
-        } else if (!context_may_write(t, plan->base, caller)) {
-                return refuse_context(
-                                ret_refused, REFUSED_ACCESS, "its parent may not be written to", plan->base);
+        } else if (!context_may_write(t, plan->visible, caller)) {
+                return refused_without(ret_refused, PRIVILEGE_MANAGE,
+                                refuse_context(ret_refused, REFUSED_ACCESS,
+                                                "its parent may not be written to", plan->visible));
         }
+        if (plan->hidden > 0)
+                return refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", ref->path,
+                                plan->hidden);
         if (o->has_gid && !caller_is_privileged(t, caller) && !caller_has_gid(caller, o->gid))
                 return refuse(ret_refused, REFUSED_ACCESS, "the caller is not in that group");
         if (e)

@@ -41,7 +41,7 @@ static struct context *find_released(const struct tree *t, uint64_t id, const ch
 
 bool caller_is_privileged(const struct tree *t, const struct caller *caller)
 {
-        return caller->uid == 0 || caller->uid == t->daemon_uid || caller->privileged;
+        return caller->uid == 0 || caller->uid == t->daemon_uid || (caller->privileges & PRIVILEGE_MANAGE);
 }
 
 bool label_is_user(const char *label, size_t length, uid_t *ret_uid)
@@ -80,7 +80,7 @@ bool caller_has_gid(const struct caller *caller, gid_t gid)
 
 static bool may(const struct tree *t, const struct context *c, const struct caller *caller, unsigned bit)
 {
-        if (caller_is_privileged(t, caller))
+        if (caller_is_privileged(t, caller) || (bit == 4 && (caller->privileges & PRIVILEGE_READ)))
                 return true;
         if (caller->uid == c->uid)
                 return c->mode & (bit << 6);
@@ -101,19 +101,37 @@ int tree_authorise(const struct tree *t, const struct context *c, const struct c
                 struct refused *ret_refused)
 {
         if (!context_may_read(t, c, caller))
-                return refuse_context(ret_refused, REFUSED_NO_SUCH, NULL, c);
+                return refused_without(ret_refused, PRIVILEGE_MANAGE,
+                                refuse_context(ret_refused, REFUSED_NO_SUCH, NULL, c));
         if (!context_may_write(t, c, caller))
-                return refuse_context(ret_refused, REFUSED_ACCESS, NULL, c);
+                return refused_without(ret_refused, PRIVILEGE_MANAGE,
+                                refuse_context(ret_refused, REFUSED_ACCESS, NULL, c));
         return 0;
+}
+
+/* The privilege that would tell what is missing from what is hidden, below the deepest context of a path that the
+ * caller may read. */
+static unsigned privilege_below(const struct tree *t, const struct context *visible, const char *path,
+                const struct caller *caller)
+{
+        uid_t uid;
+
+        if (caller_is_privileged(t, caller) || (caller->privileges & PRIVILEGE_READ))
+                return 0;
+        if (!context_is_background(visible))
+                return context_may_write(t, visible, caller) ? 0 : PRIVILEGE_READ;
+        return label_is_user(path, strcspn(path, "/"), &uid) && uid == caller->uid ? 0 : PRIVILEGE_READ;
 }
 
 int tree_find(struct tree *t, const struct caller *caller, const char *text, struct context **ret,
                 struct refused *ret_refused)
 {
         struct context *c = t->background;
+        const struct context *visible = c;
         size_t shown = 0; /* up to where the path is there for this caller */
         struct reference ref;
         const char *why;
+        int r;
 
         if (reference_parse(text, caller->uid, false, &ref, &why) < 0)
                 return refuse(ret_refused, REFUSED_NAME, why);
@@ -127,6 +145,8 @@ int tree_find(struct tree *t, const struct caller *caller, const char *text, str
 
                 if (shown == 0 && !context_may_read(t, c, caller))
                         shown = (size_t) (p - 1 - ref.path);
+                else if (shown == 0)
+                        visible = c;
                 c = find_child(t, c, p, n);
                 p += n;
                 if (shown == 0 && !c)
@@ -140,7 +160,9 @@ int tree_find(struct tree *t, const struct caller *caller, const char *text, str
         }
         /* What is missing and what may not be read look the same: the first part that is not there. */
         if (ref.id != 0)
-                return refuse_path(ret_refused, REFUSED_NO_SUCH, NULL, text, strlen(text));
-        return refuse_path(
-                        ret_refused, REFUSED_NO_SUCH, NULL, ref.path, shown > 0 ? shown : strlen(ref.path));
+                r = refuse_path(ret_refused, REFUSED_NO_SUCH, NULL, text, strlen(text));
+        else
+                r = refuse_path(ret_refused, REFUSED_NO_SUCH, NULL, ref.path,
+                                shown > 0 ? shown : strlen(ref.path));
+        return refused_without(ret_refused, privilege_below(t, visible, ref.path, caller), r);
 }

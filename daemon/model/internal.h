@@ -18,6 +18,9 @@ int refuse_path(struct refused *ret, enum refusal reason, const char *detail, co
                 size_t length);
 int refuse_limit(struct refused *ret, const char *limit, const char *key, uint64_t used, uint64_t allowed);
 
+/* Notes the privilege with which it might not have been refused; returns r. */
+int refused_without(struct refused *ret, unsigned privilege, int r);
+
 bool caller_is_privileged(const struct tree *t, const struct caller *caller);
 bool caller_has_gid(const struct caller *caller, gid_t gid);
 /* "user-1000" -> 1000; false: another label. */

@@ -32,6 +32,7 @@ int refuse_path(struct refused *ret, enum refusal reason, const char *detail, co
                 ret->path[length] = '\0';
                 ret->limit = ret->limit_key = NULL;
                 ret->used = ret->allowed = 0;
+                ret->privilege = 0;
         }
         return -refusal_errno[reason];
 }
@@ -42,6 +43,13 @@ int refuse_context(struct refused *ret, enum refusal reason, const char *detail,
 
         context_path(c, path);
         return refuse_path(ret, reason, detail, path, strlen(path));
+}
+
+int refused_without(struct refused *ret, unsigned privilege, int r)
+{
+        if (ret)
+                ret->privilege = privilege;
+        return r;
 }
 
 int refuse_limit(struct refused *ret, const char *limit, const char *key, uint64_t used, uint64_t allowed)

@@ -39,6 +39,13 @@ struct tree {
         STAILQ_HEAD(, context) forgotten; /* unlinked, to be freed by tree_collect() */
 };
 
+/* What polkit may grant a caller beyond what the modes of contexts say: for one call. */
+enum privilege {
+        PRIVILEGE_READ = 1 << 0,        /* any context */
+        PRIVILEGE_MANAGE = 1 << 1,      /* all that root may, the others included */
+        PRIVILEGE_FIRST_LABEL = 1 << 2, /* to make one, as a system user may */
+};
+
 struct caller {
         uid_t uid;
         pid_t pid;
@@ -46,7 +53,7 @@ struct caller {
         const gid_t *gids; /* NULL: only what gid says */
         size_t n_gids;
         gid_t gid;
-        bool privileged; /* polkit has said that it may do what root may */
+        unsigned privileges; /* enum privilege */
 };
 
 struct create_options {
@@ -84,6 +91,10 @@ struct refused {
         const char *limit;               /* resource_name() */
         const char *limit_key;
         uint64_t used, allowed;
+        /* enum privilege: with which it might not have been refused; 0: with none. Says nothing of what the caller
+         * may not read: for a context that is missing it is the same as for one that is hidden. What is missing
+         * where the caller may write is missed by its own doing, and no privilege is named. */
+        unsigned privilege;
 };
 
 int tree_new(struct tree **ret);

@@ -107,6 +107,7 @@ const char *resource_name(enum resource resource)
                         [RESOURCE_HANDLES] = "handles",
                         [RESOURCE_MEMBERS] = "members",
                         [RESOURCE_CONNECTIONS] = "connections",
+                        [RESOURCE_QUESTIONS] = "questions to polkit",
                         [RESOURCE_BYTES] = "bytes",
         };
 

@@ -15,7 +15,8 @@ enum resource {
         RESOURCE_HANDLES,
         RESOURCE_MEMBERS, /* attaches */
         RESOURCE_CONNECTIONS,
-        RESOURCE_BYTES, /* of values, causes and descriptions */
+        RESOURCE_QUESTIONS, /* calls that wait for polkit */
+        RESOURCE_BYTES,     /* of values, causes and descriptions */
         RESOURCES,
 };
 

@@ -309,7 +309,7 @@ START_TEST(law_36_first_labels)
 {
         static const struct caller service = {.uid = 33, .gid = 33}, last_system = {.uid = 999},
                                    first_user = {.uid = 1000};
-        static const struct caller asked = {.uid = 1000, .privileged = true};
+        static const struct caller asked = {.uid = 1000, .privileges = PRIVILEGE_FIRST_LABEL};
         struct context *c = NULL;
 
         ck_assert_int_eq(create_as(&service, "web", &plain, &c), 1);
@@ -377,17 +377,112 @@ START_TEST(law_36_what_may_not_be_read_does_not_exist)
         ck_assert_ptr_null(find_as(&bob, text));
         ck_assert_str_eq(refused.path, text);
         ck_assert_ptr_eq(find_as(&bob, "user-1000/a/read"), d);
-        ck_assert_int_eq(create_as(&bob, "user-1000/a/b", &plain, &e), -ENOENT);
+        ck_assert_int_eq(create_as(&bob, "user-1000/a/b", &plain, &e), -EACCES);
         strcpy(missing, refused.path);
-        ck_assert_int_eq(create_as(&bob, "user-1000/a/nothing", &plain, &e), -ENOENT);
+        ck_assert_int_eq(create_as(&bob, "user-1000/a/nothing", &plain, &e), -EACCES);
         ck_assert_str_eq(refused.path, missing);
-        ck_assert_int_eq(create_as(&bob, "user-1000/a/", &plain, &e), -ENOENT);
+        ck_assert_int_eq(create_as(&bob, "user-1000/a/", &plain, &e), -EACCES);
         ck_assert_int_eq(create_as(&bob, "user-1000/a/read/x", &plain, &e), -EACCES);
         ck_assert_int_eq(tree_authorise(t, d, &bob, &refused), -EACCES);
         ck_assert_int_eq(tree_authorise(t, c, &bob, &refused), -ENOENT);
         ck_assert_int_eq(tree_authorise(t, c, &alice, &refused), 0);
         ck_assert_int_eq(tree_release(t, now, d, &bob, &refused), -EACCES);
         assert_active(d);
+}
+END_TEST
+
+/* Nor can it be told from what is missing by how a Create is refused, or by what might have been asked for. */
+START_TEST(law_36_hidden_and_missing_are_refused_alike)
+{
+        static const struct {
+                const char *hidden, *missing;
+                unsigned to_find, to_create;
+        } pairs[] = {
+                        {"web", "not", PRIVILEGE_READ, PRIVILEGE_FIRST_LABEL},
+                        {"web/x", "not/x", PRIVILEGE_READ, PRIVILEGE_MANAGE},
+                        {"web/x/y", "not/x/y", PRIVILEGE_READ, PRIVILEGE_MANAGE},
+                        {"user-1000", "user-1001", PRIVILEGE_READ, PRIVILEGE_MANAGE},
+                        {"user-1000/a", "user-1001/a", PRIVILEGE_READ, PRIVILEGE_MANAGE},
+                        {"open/web", "open/not", PRIVILEGE_READ, PRIVILEGE_MANAGE},
+                        {"open/web/x", "open/not/x", PRIVILEGE_READ, PRIVILEGE_MANAGE},
+                        {"open/web/x#5", "open/not/x#5", PRIVILEGE_READ, 0},
+                        {"user-2000/web/x", "user-2000/not/x", 0, 0},
+                        {"user-2000/web#3", "user-2000/not#3", 0, 0},
+        };
+        struct create_options open = plain, strict = plain;
+        struct context *c;
+
+        strict.parents = false;
+        open.mode = 0744;
+        ck_assert_int_eq(create_as(&root, "web", &plain, &c), 1);
+        ck_assert_int_eq(create_as(&root, "web/x", &plain, &c), 1);
+        ck_assert_int_eq(create_as(&root, "open", &open, &c), 1);
+        open.mode = 0700;
+        ck_assert_int_eq(create_as(&root, "open/web", &open, &c), 1);
+        ck_assert_int_eq(create_as(&root, "open/web/x", &open, &c), 1);
+        ck_assert_int_eq(create_as(&alice, "~/a", &plain, &c), 1);
+        ck_assert_int_eq(create_as(&bob, "~", &plain, &c), 1);
+        ck_assert_int_eq(create_as(&root, "user-2000/web", &plain, &c), 1); /* root's, in bob's tree */
+        for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+                struct refused r[2] = {};
+
+                ck_assert_ptr_null(find_as(&bob, pairs[i].hidden));
+                r[0] = refused;
+                ck_assert_ptr_null(find_as(&bob, pairs[i].missing));
+                r[1] = refused;
+                for (int j = 0; j < 2; j++) {
+                        ck_assert_int_eq(r[j].reason, REFUSED_NO_SUCH);
+                        ck_assert_uint_eq(r[j].privilege, pairs[i].to_find);
+                }
+                ck_assert_uint_eq(strlen(r[0].path) - strlen(r[1].path),
+                                strlen(pairs[i].hidden) - strlen(pairs[i].missing));
+                if (strchr(pairs[i].hidden, '#'))
+                        continue;
+                ck_assert_int_lt(create_as(&bob, pairs[i].hidden, &strict, &c), 0);
+                r[0] = refused;
+                ck_assert_int_lt(create_as(&bob, pairs[i].missing, &strict, &c), 0);
+                r[1] = refused;
+                ck_assert_int_eq(r[0].reason, r[1].reason);
+                ck_assert_ptr_eq(r[0].detail, r[1].detail);
+                for (int j = 0; j < 2; j++)
+                        ck_assert_uint_eq(r[j].privilege, pairs[i].to_create);
+        }
+}
+END_TEST
+
+START_TEST(law_36_privileges)
+{
+        struct caller reader = bob, manager = bob, maker = bob;
+        struct context *c, *d, *e;
+
+        reader.privileges = PRIVILEGE_READ;
+        manager.privileges = PRIVILEGE_MANAGE;
+        maker.privileges = PRIVILEGE_FIRST_LABEL;
+        ck_assert_int_eq(create_as(&alice, "~/a", &plain, &c), 1);
+
+        ck_assert_ptr_eq(find_as(&reader, "user-1000/a"), c);
+        ck_assert(context_may_read(t, c, &reader) && !context_may_write(t, c, &reader));
+        ck_assert_ptr_null(find_as(&reader, "user-1000/b"));
+        ck_assert_uint_eq(refused.privilege, 0);
+        ck_assert_int_eq(create_as(&reader, "user-1000/a/x", &plain, &d), -EACCES);
+        ck_assert_uint_eq(refused.privilege, PRIVILEGE_MANAGE);
+        ck_assert_int_eq(tree_extend(t, now, &reader, c, now + 1, &refused), -EACCES);
+        ck_assert_uint_eq(refused.privilege, PRIVILEGE_MANAGE);
+        ck_assert_int_eq(create_as(&reader, "web", &plain, &d), -EACCES);
+
+        ck_assert_ptr_null(find_as(&maker, "user-1000/a"));
+        ck_assert_int_eq(create_as(&maker, "user-1000/x", &plain, &d), -EACCES);
+        ck_assert_int_eq(create_as(&maker, "user-1001", &plain, &d), -EACCES);
+        ck_assert_int_eq(create_as(&maker, "web", &plain, &d), 1);
+        ck_assert_uint_eq(d->uid, 2000);
+
+        ck_assert(context_may_read(t, c, &manager) && context_may_write(t, c, &manager));
+        ck_assert_ptr_eq(find_as(&manager, "user-1000/a"), c);
+        ck_assert_ptr_null(find_as(&manager, "user-1000/b"));
+        ck_assert_uint_eq(refused.privilege, 0);
+        ck_assert_int_eq(create_as(&manager, "user-1000/a/x", &plain, &e), 1);
+        ck_assert_int_eq(create_as(&manager, "first", &plain, &e), 1);
+        ck_assert_int_eq(tree_extend(t, now, &manager, c, now + 1000000, &refused), 0);
 }
 END_TEST
 
@@ -445,6 +540,8 @@ int main(void)
                         law_35_a_refused_cancel_changes_nothing,
                         law_36_first_labels,
                         law_36_own_tree,
+                        law_36_hidden_and_missing_are_refused_alike,
+                        law_36_privileges,
                         law_36_what_may_not_be_read_does_not_exist,
                         law_36_modes_are_a_files,
                         NULL,
