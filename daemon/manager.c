@@ -47,6 +47,7 @@ static void apply_config(struct manager *m)
         users->limit[RESOURCE_HANDLES] = c->max_handles_per_user;
         users->limit[RESOURCE_MEMBERS] = c->max_members_per_user;
         users->limit[RESOURCE_CONNECTIONS] = c->max_connections_per_user;
+        users->limit[RESOURCE_QUESTIONS] = SERVICE_QUESTIONS_MAX;
         users->limit[RESOURCE_BYTES] = c->max_bytes_per_user;
         m->tree->max_value_bytes = c->max_value_bytes;
         m->service.kill_after_usec = c->kill_after_usec;

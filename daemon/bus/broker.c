@@ -6,6 +6,7 @@
 
 #include "daemon/bus/broker.h"
 #include "daemon/bus/error.h"
+#include "daemon/bus/polkit.h"
 #include "daemon/bus/vtables.h"
 #include "daemon/util/cleanup.h"
 #include "daemon/util/clock.h"
@@ -50,6 +51,8 @@ static struct sender *sender_free(struct sender *s)
         while (!STAILQ_EMPTY(&s->waiting))
                 waiting_drop(s, STAILQ_FIRST(&s->waiting));
         sd_bus_slot_unref(s->asking);
+        if (s->broker->endpoint.service->polkit)
+                polkit_peer_gone(s->broker->endpoint.service->polkit, s->peer);
         HASH_DELETE(hh, s->broker->senders, s);
         peer_free(s->peer);
         free(s);
@@ -238,6 +241,13 @@ static int sender_new(struct broker *b, const char *name, struct sender **ret)
         return 0;
 }
 
+static int go_on(struct broker *b, struct sender *s, sd_bus_message *m)
+{
+        struct polkit *polkit = b->endpoint.service->polkit;
+
+        return polkit ? polkit_filter(polkit, s->peer, m) : 0;
+}
+
 /* Before any object is looked at. Returns 1 where the message has been taken care of. */
 static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
@@ -262,10 +272,10 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
         }
         first = STAILQ_FIRST(&s->waiting);
         if (!first)
-                return 0;
+                return go_on(b, s, m);
         if (first->message == m) {
                 waiting_drop(s, first);
-                return 0;
+                return go_on(b, s, m);
         }
         /* It arrived while earlier ones were set aside, and was read before they were given back. */
         r = set_aside(s, m, true);
@@ -278,7 +288,11 @@ static int on_name_gone(sd_bus_message *m, void *userdata, sd_bus_error *error)
         const char *name, *new_owner;
         struct sender *s;
 
-        if (sd_bus_message_read(m, "sss", &name, NULL, &new_owner) < 0 || new_owner[0] != '\0')
+        if (sd_bus_message_read(m, "sss", &name, NULL, &new_owner) < 0)
+                return 0;
+        if (b->endpoint.service->polkit)
+                polkit_name_changed(b->endpoint.service->polkit, name, new_owner);
+        if (new_owner[0] != '\0')
                 return 0;
         s = sender_find(b, name);
         if (s)
@@ -306,6 +320,7 @@ static void broker_disconnect(struct broker *b)
 {
         while (b->senders)
                 sender_free(b->senders);
+        b->endpoint.service->polkit = polkit_free(b->endpoint.service->polkit);
         if (b->endpoint.bus) {
                 sd_bus_detach_event(b->endpoint.bus);
                 sd_bus_close(b->endpoint.bus);
@@ -342,6 +357,7 @@ static int broker_connect(struct broker *b)
                                          "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
                                          "Disconnected", on_disconnected, b)) < 0 ||
                         (r = endpoint_add_objects(&b->endpoint)) < 0 ||
+                        (!b->user && (r = polkit_new(&b->endpoint, &b->endpoint.service->polkit)) < 0) ||
                         (r = sd_bus_attach_event(bus, b->endpoint.service->event, SD_EVENT_PRIORITY_NORMAL)) <
                                         0 ||
                         (r = sd_bus_request_name(bus, CTXD_BUS_NAME, 0)) < 0)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/bus/polkit.h"
 #include "daemon/bus/request.h"
 #include "daemon/bus/vtables.h"
 #include "daemon/util/cleanup.h"
@@ -18,15 +19,20 @@ int context_find(sd_bus *bus, const char *path, const char *interface, void *use
 {
         struct endpoint *e = userdata;
         _cleanup_free_ char *name = NULL;
-        const struct peer *p = peer_current(bus);
+        sd_bus_message *m = sd_bus_get_current_message(bus);
+        struct polkit *polkit = e->service->polkit;
+        struct peer *p = peer_current(bus);
         struct refused refused;
+        struct caller caller;
         struct context *c;
 
         if (!p || path_from_object(path, &name) < 0)
                 return 0;
+        caller = p->caller;
+        caller.privileges = polkit_granted(polkit, m);
         tree_settle(e->service->tree, now_boottime_usec());
-        if (tree_find(e->service->tree, &p->caller, name, &c, &refused) < 0)
-                return 0;
+        if (tree_find(e->service->tree, &caller, name, &c, &refused) < 0)
+                return polkit_object_refused(polkit, p, m, error);
         *ret_found = c;
         return 1;
 }
@@ -69,7 +75,7 @@ int context_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***r
         {                                                                                \
                 struct request q;                                                        \
                 int r = request_init_context(&q, m, userdata, error);                    \
-                return r < 0 ? r : verb_##name(&q);                                      \
+                return request_end(&q, PRIVILEGE_MANAGE, r < 0 ? r : verb_##name(&q));   \
         }
 
 METHOD(cancel)

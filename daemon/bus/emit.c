@@ -185,9 +185,9 @@ static int read_prefix(struct request *q, struct reference *ret)
                 return error_malformed(q->error, r);
         if (text[0] == '\0')
                 text = "/";
-        r = reference_parse(text, q->peer->caller.uid, false, ret, &refused.detail);
+        r = reference_parse(text, q->caller.uid, false, ret, &refused.detail);
         if (r < 0)
-                return error_refused(q->error, &refused, r);
+                return request_refused(q, &refused, r);
         if (ret->id != 0)
                 return error_invalid_args(q->error, "A prefix is a path without an id");
         return 0;

@@ -69,6 +69,13 @@ int error_malformed(sd_bus_error *error, int r)
                         "them");
 }
 
+int error_interactive(sd_bus_error *error, bool direct)
+{
+        return sd_bus_error_set(error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED,
+                        direct ? "Authentication may be required for what is not yours: ask on the system bus"
+                               : "Interactive authentication is required for what is not yours");
+}
+
 int error_gone(sd_bus_error *error)
 {
         return sd_bus_error_set(

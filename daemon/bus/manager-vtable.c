@@ -5,42 +5,44 @@
 #include "daemon/bus/request.h"
 #include "daemon/bus/vtables.h"
 
-/* A member without a path, and one whose first argument is a path, or a prefix of paths. */
-#define METHOD_WITH(init, name)                                                          \
+/* A member without a path, and one whose first argument is a path, or a prefix of paths. What it takes to be let into
+ * another's context by polkit is the right to read it, or all of root's. */
+#define METHOD_WITH(init, name, privilege)                                               \
         static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
         {                                                                                \
                 struct request q;                                                        \
                 int r = init(&q, m, error);                                              \
-                return r < 0 ? r : verb_##name(&q);                                      \
+                return request_end(&q, privilege, r < 0 ? r : verb_##name(&q));          \
         }
-#define METHOD(name) METHOD_WITH(request_init, name)
-#define METHOD_ON_PATH(name) METHOD_WITH(request_init_path, name)
-#define METHOD_ON_PREFIX(name) METHOD_WITH(request_init_prefix, name)
+#define METHOD(name) METHOD_WITH(request_init, name, PRIVILEGE_MANAGE)
+#define METHOD_TO_READ(name) METHOD_WITH(request_init_path, name, PRIVILEGE_READ)
+#define METHOD_TO_READ_BELOW(name) METHOD_WITH(request_init_prefix, name, PRIVILEGE_READ)
+#define METHOD_TO_MANAGE(name) METHOD_WITH(request_init_path, name, PRIVILEGE_MANAGE)
 
 METHOD(alive)
 METHOD(create)
 METHOD(current)
 METHOD(subscribe)
 METHOD(unsubscribe)
-METHOD_ON_PATH(cancel)
-METHOD_ON_PATH(cancel_cause)
-METHOD_ON_PATH(extend)
-METHOD_ON_PATH(release)
-METHOD_ON_PATH(done)
-METHOD_ON_PATH(undone)
-METHOD_ON_PATH(drained)
-METHOD_ON_PATH(lifeline)
-METHOD_ON_PATH(threads)
-METHOD_ON_PATH(attach)
-METHOD_ON_PATH(processes)
-METHOD_ON_PATH(process)
-METHOD_ON_PATH(members)
-METHOD_ON_PATH(values)
-METHOD_ON_PATH(err)
-METHOD_ON_PREFIX(list)
-METHOD_ON_PATH(preview)
-METHOD_ON_PREFIX(leaks)
-METHOD_ON_PATH(page)
+METHOD_TO_MANAGE(cancel)
+METHOD_TO_MANAGE(cancel_cause)
+METHOD_TO_MANAGE(extend)
+METHOD_TO_MANAGE(release)
+METHOD_TO_READ(done)
+METHOD_TO_READ(undone)
+METHOD_TO_READ(drained)
+METHOD_TO_MANAGE(lifeline)
+METHOD_TO_MANAGE(threads)
+METHOD_TO_MANAGE(attach)
+METHOD_TO_READ(processes)
+METHOD_TO_READ(process)
+METHOD_TO_READ(members)
+METHOD_TO_READ(values)
+METHOD_TO_READ(err)
+METHOD_TO_READ_BELOW(list)
+METHOD_TO_READ(preview)
+METHOD_TO_READ_BELOW(leaks)
+METHOD_TO_READ(page)
 
 static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property,
                 sd_bus_message *reply, void *userdata, sd_bus_error *error)

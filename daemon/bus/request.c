@@ -3,23 +3,24 @@
 #include <stdarg.h>
 
 #include "daemon/bus/error.h"
+#include "daemon/bus/polkit.h"
 #include "daemon/bus/request.h"
 #include "daemon/util/cleanup.h"
 #include "daemon/util/clock.h"
+#include "proto/path.h"
 
 int request_init(struct request *q, sd_bus_message *m, sd_bus_error *error)
 {
         struct peer *p = peer_of_message(m);
 
+        *q = (struct request){.message = m, .error = error};
         if (!p)
                 return error_gone(error);
-        *q = (struct request){
-                        .service = p->endpoint->service,
-                        .endpoint = p->endpoint,
-                        .peer = p,
-                        .message = m,
-                        .error = error,
-        };
+        q->service = p->endpoint->service;
+        q->endpoint = p->endpoint;
+        q->peer = p;
+        q->caller = p->caller;
+        q->caller.privileges = polkit_granted(q->service->polkit, m);
         return 0;
 }
 
@@ -38,8 +39,8 @@ static int init_path(struct request *q, sd_bus_message *m, bool empty_is_all, sd
         if (empty_is_all && path[0] == '\0')
                 path = "/";
         tree_settle(q->service->tree, now_boottime_usec());
-        r = tree_find(q->service->tree, &q->peer->caller, path, &q->context, &refused);
-        return r < 0 ? error_refused(error, &refused, r) : 0;
+        r = tree_find(q->service->tree, &q->caller, path, &q->context, &refused);
+        return r < 0 ? request_refused(q, &refused, r) : 0;
 }
 
 int request_init_path(struct request *q, sd_bus_message *m, sd_bus_error *error)
@@ -64,20 +65,55 @@ int request_init_context(struct request *q, sd_bus_message *m, struct context *c
 
 bool request_may_read(const struct request *q, const struct context *c)
 {
-        return context_may_read(q->service->tree, c, &q->peer->caller);
+        return context_may_read(q->service->tree, c, &q->caller);
+}
+
+int request_refused(struct request *q, const struct refused *refused, int r)
+{
+        q->privilege = refused->privilege;
+        return error_refused(q->error, refused, r);
+}
+
+/* The context that the call names, for polkit's rules and for the person who is asked. */
+static int named_context(struct request *q, struct reference *ret)
+{
+        const char *text, *why;
+        int r;
+
+        if (q->context) {
+                context_path(q->context, ret->path);
+                return 0;
+        }
+        r = sd_bus_message_rewind(q->message, true);
+        if (r >= 0)
+                r = sd_bus_message_read(q->message, "s", &text);
+        return r < 0 ? r : reference_parse(text, q->caller.uid, true, ret, &why);
+}
+
+int request_end(struct request *q, unsigned lacks, int r)
+{
+        struct polkit *polkit = r < 0 && q->privilege != 0 ? q->service->polkit : NULL;
+        struct reference named;
+
+        if (!polkit || named_context(q, &named) < 0)
+                return r;
+        return polkit_refused(polkit, q->peer, q->message,
+                        q->privilege == PRIVILEGE_READ ? lacks : q->privilege, named.path, q->error, r);
 }
 
 static int refuse(struct request *q, enum refusal reason, const char *detail, int r)
 {
         struct refused refused = {.reason = reason, .detail = detail};
 
+        if (reason == REFUSED_ACCESS)
+                refused.privilege = PRIVILEGE_MANAGE;
         context_reference(q->context, refused.path);
-        return error_refused(q->error, &refused, r);
+        return request_refused(q, &refused, r);
 }
 
 static int want_write(struct request *q)
 {
-        if (context_may_write(q->service->tree, q->context, &q->peer->caller))
+        if (context_may_write(q->service->tree, q->context, &q->caller))
                 return 0;
         return refuse(q, REFUSED_ACCESS, "you may read it, but not change it", -EACCES);
 }

@@ -10,9 +10,11 @@ struct request {
         struct service *service;
         struct endpoint *endpoint;
         struct peer *peer;
+        struct caller caller;    /* the peer, with what polkit has granted this call */
         struct context *context; /* NULL: the verb names none */
         sd_bus_message *message;
         sd_bus_error *error;
+        unsigned privilege; /* the one for the want of which it was refused; 0: none would have helped */
 };
 
 int request_init(struct request *q, sd_bus_message *m, sd_bus_error *error);
@@ -21,6 +23,13 @@ int request_init_path(struct request *q, sd_bus_message *m, sd_bus_error *error)
 /* The same for a prefix, where an empty one is everything. */
 int request_init_prefix(struct request *q, sd_bus_message *m, sd_bus_error *error);
 int request_init_context(struct request *q, sd_bus_message *m, struct context *c, sd_bus_error *error);
+
+/* What a method's handler returns for r, which the verb or the init did: where it was refused for the want of a
+ * privilege, polkit is asked, and the call is made once more when there is an answer. lacks: the privilege that it takes
+ * on a context that the caller may not even read. */
+int request_end(struct request *q, unsigned lacks, int r);
+/* A refusal by the model. */
+int request_refused(struct request *q, const struct refused *refused, int r);
 
 /* Of what a verb on q->context shows beside it: what lies below a readable context may be hidden all the same. */
 bool request_may_read(const struct request *q, const struct context *c);

@@ -15,6 +15,9 @@
 struct broker;
 struct connection;
 struct peer;
+struct polkit;
+
+#define SERVICE_QUESTIONS_MAX 16 /* calls of one uid that wait for polkit */
 
 struct service {
         sd_event *event;
@@ -22,6 +25,7 @@ struct service {
         struct effects *effects;
         uint64_t kill_after_usec; /* the default, where an attach with a signal names none */
 
+        struct polkit *polkit;               /* where the system's bus is; else nobody is asked */
         struct broker *broker;               /* the system's or the session's bus; NULL when embedded */
         LIST_HEAD(, connection) connections; /* direct ones */
         uint32_t n_connections;

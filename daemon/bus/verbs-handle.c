@@ -16,7 +16,7 @@ static int handle_error(struct request *q, const struct refused *refused, int r)
                 return sd_bus_error_set(q->error, CTXD_ERROR_LIMITS_EXCEEDED,
                                 "The daemon has no descriptor left; LimitNOFILE= of its unit raises the "
                                 "limit");
-        return r == -EDQUOT || r == -EALREADY ? error_refused(q->error, refused, r) : r;
+        return r == -EDQUOT || r == -EALREADY ? request_refused(q, refused, r) : r;
 }
 
 static int give_handle(struct request *q, enum handle_kind kind)
@@ -73,7 +73,7 @@ int verb_lifeline(struct request *q)
         r = request_want_change(q);
         if (r < 0)
                 return r;
-        r = lifeline_get(q->service->effects, q->peer->caller.uid, q->context, &fd, &refused);
+        r = lifeline_get(q->service->effects, q->caller.uid, q->context, &fd, &refused);
         if (r < 0)
                 return handle_error(q, &refused, r);
         return request_reply(q, "h", fd);
@@ -112,7 +112,7 @@ int verb_alive(struct request *q)
 
 int verb_page(struct request *q)
 {
-        const struct caller *caller = &q->peer->caller;
+        const struct caller *caller = &q->caller;
         uint64_t offset, word;
         int fd, r;
 
@@ -125,7 +125,7 @@ int verb_page(struct request *q)
                                 .detail = "the state page is for its owner alone; use Done and Err"};
 
                 context_reference(q->context, refused.path);
-                return error_refused(q->error, &refused, -EACCES);
+                return request_refused(q, &refused, -EACCES);
         }
         r = page_get(q->service->effects, q->context, &fd, &offset, &word);
         if (r < 0)
@@ -139,7 +139,7 @@ int request_attach_policy(
         struct process *process;
         uid_t uids[3];
         char comm[16];
-        uid_t uid = q->peer->caller.uid;
+        uid_t uid = q->caller.uid;
         int r;
 
         r = process_acquire(q->service->effects, pidfd, &process);
@@ -169,6 +169,7 @@ bool request_may_leave(void *request, const struct context *from)
 {
         const struct request *q = request;
 
+        /* What polkit was asked about is another context, the one that is to be entered. */
         return context_may_write(q->service->tree, from, &q->peer->caller);
 }
 
@@ -177,7 +178,7 @@ int request_attach_error(struct request *q, const struct refused *refused, int r
         if (r == -ESRCH)
                 return error_no_such_process(q->error, "The process to attach has exited already");
         if (r == -EALREADY || r == -EACCES || r == -EDQUOT)
-                return error_refused(q->error, refused, r);
+                return request_refused(q, refused, r);
         if (r == -EINVAL)
                 return error_invalid_args(q->error, "That descriptor is no pidfd of a process");
         return r;

@@ -75,9 +75,9 @@ static int create(struct request *q, const char *path, struct create_request *re
                         deadline < req->options.deadline_usec)
                 req->options.deadline_usec = deadline;
 
-        made = tree_create(s->tree, now, &q->peer->caller, path, &req->options, &c, &refused);
+        made = tree_create(s->tree, now, &q->caller, path, &req->options, &c, &refused);
         if (made < 0)
-                return error_refused(q->error, &refused, made);
+                return request_refused(q, &refused, made);
         /* The attach comes last: what has a member cannot be taken back. */
         if (parties.owner && made > 0) {
                 r = owner_bind(s->effects, c, parties.owner);
@@ -141,7 +141,7 @@ int verb_derive(struct request *q)
                 struct refused refused = {.reason = REFUSED_NAME,
                                 .detail = "a label is 1 to 128 of A-Z a-z 0-9 _ . : @ -, and not . or .."};
 
-                return error_refused(q->error, &refused, -EINVAL);
+                return request_refused(q, &refused, -EINVAL);
         }
         if (context_is_background(q->context))
                 path[0] = '\0';
@@ -173,7 +173,7 @@ static int cancel(struct request *q, int error, const char *message)
                 return -ENOMEM;
         r = tree_cancel(q->service->tree, now_boottime_usec(), q->context, cause, &contexts, &refused);
         if (r < 0)
-                return error_refused(q->error, &refused, r);
+                return request_refused(q, &refused, r);
         /* The context is there until the end of the drain, whatever RetainSec= says. */
         members = effects_drain_counting(q->service->effects, q->context);
         return sd_bus_reply_method_return(q->message, "buu", r, contexts, members);
@@ -208,10 +208,9 @@ int verb_extend(struct request *q)
         r = request_want_cancelable(q);
         if (r < 0)
                 return r;
-        r = tree_extend(q->service->tree, now_boottime_usec(), &q->peer->caller, q->context, deadline,
-                        &refused);
+        r = tree_extend(q->service->tree, now_boottime_usec(), &q->caller, q->context, deadline, &refused);
         if (r < 0)
-                return error_refused(q->error, &refused, r);
+                return request_refused(q, &refused, r);
         request_commit(q);
         return sd_bus_reply_method_return(q->message, NULL);
 }
@@ -224,9 +223,9 @@ int verb_release(struct request *q)
         r = request_want_change(q);
         if (r < 0)
                 return r;
-        r = tree_release(q->service->tree, now_boottime_usec(), q->context, &q->peer->caller, &refused);
+        r = tree_release(q->service->tree, now_boottime_usec(), q->context, &q->caller, &refused);
         if (r < 0)
-                return error_refused(q->error, &refused, r);
+                return request_refused(q, &refused, r);
         request_commit(q);
         return sd_bus_reply_method_return(q->message, NULL);
 }

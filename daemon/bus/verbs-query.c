@@ -70,7 +70,7 @@ int verb_values(struct request *q)
         return sd_bus_send(NULL, reply, NULL);
 }
 
-/* Where the page after this one begins: behind the context "after", which may be gone if it came with its id,
+/* Where the page after this one begins (and nothing to ask polkit about): behind the context "after", which may be gone if it came with its id,
  * since siblings stand newest first. */
 static int list_resume(struct request *q, const char *after, const struct context **ret)
 {
@@ -82,7 +82,7 @@ static int list_resume(struct request *q, const char *after, const struct contex
         char *slash;
         int r;
 
-        r = tree_find(t, &q->peer->caller, after, &c, &refused);
+        r = tree_find(t, &q->caller, after, &c, &refused);
         if (r >= 0) { /* where it was released it still has its place */
                 if (!context_is_below(c, q->context))
                         return error_invalid_args(q->error, "%s is not in the list that is asked for", after);
@@ -90,14 +90,14 @@ static int list_resume(struct request *q, const char *after, const struct contex
                 return 0;
         }
         if (refused.reason != REFUSED_NO_SUCH ||
-                        reference_parse(after, q->peer->caller.uid, false, &reference, &why) < 0 ||
+                        reference_parse(after, q->caller.uid, false, &reference, &why) < 0 ||
                         reference.id == 0)
                 return error_refused(q->error, &refused, r);
 
         slash = strrchr(reference.path, '/');
         if (slash)
                 *slash = '\0';
-        r = tree_find(t, &q->peer->caller, slash ? reference.path : "/", &c, &refused);
+        r = tree_find(t, &q->caller, slash ? reference.path : "/", &c, &refused);
         if (r < 0)
                 return error_refused(q->error, &refused, r);
         if (!context_is_below(c, q->context))
@@ -260,7 +260,7 @@ int verb_members(struct request *q)
  * read, and nobody is shown the tasks of what they may not. */
 int verb_preview(struct request *q)
 {
-        bool may_cancel = context_may_write(q->service->tree, q->context, &q->peer->caller);
+        bool may_cancel = context_may_write(q->service->tree, q->context, &q->caller);
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_free_ struct member_task *tasks = NULL;
         uint32_t limit, contexts = 0;
