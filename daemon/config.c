@@ -32,6 +32,7 @@ void config_defaults(struct config *ret)
                         .max_handles_per_user = 65536,
                         .max_members_per_user = 65536,
                         .max_connections_per_user = 4096,
+                        .max_subscriptions_per_user = 1024,
                         .max_bytes_per_user = 64 << 20,
                         .max_value_bytes = 64 << 10,
         };
@@ -67,6 +68,7 @@ static const struct key keys[] = {
                 NUMBER("MaxHandlesPerUser", max_handles_per_user),
                 NUMBER("MaxMembersPerUser", max_members_per_user),
                 NUMBER("MaxConnectionsPerUser", max_connections_per_user),
+                NUMBER("MaxSubscriptionsPerUser", max_subscriptions_per_user),
                 BYTES("MaxBytesPerUser", max_bytes_per_user),
                 BYTES("MaxValueBytes", max_value_bytes),
 };

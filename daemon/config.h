@@ -16,6 +16,7 @@ struct config {
         uint64_t max_handles_per_user;
         uint64_t max_members_per_user;
         uint64_t max_connections_per_user;
+        uint64_t max_subscriptions_per_user;
         uint64_t max_bytes_per_user; /* of values, causes and descriptions */
         uint64_t max_value_bytes;    /* keys and values of one context */
 };

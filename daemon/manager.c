@@ -35,6 +35,19 @@ static int read_config(const struct manager *m, struct config *ret)
         return config_load(m->config_file, warn_config, NULL, ret);
 }
 
+/* Those of the table that clients may make us open; the rest is for ourselves. */
+#define DESCRIPTORS_OF_OURS 128
+
+static uint64_t descriptors_for_users(void)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+                return UINT64_MAX;
+        return limit.rlim_cur > 2 * DESCRIPTORS_OF_OURS ? limit.rlim_cur - DESCRIPTORS_OF_OURS
+                                                        : limit.rlim_cur / 2;
+}
+
 static void apply_config(struct manager *m)
 {
         const struct config *c = &m->config;
@@ -42,13 +55,15 @@ static void apply_config(struct manager *m)
 
         m->tree->retain_usec = c->retain_usec;
         m->tree->default_grace_usec = c->leak_grace_usec;
-        users->total_contexts_limit = c->max_contexts;
+        users->contexts.limit = c->max_contexts;
         users->limit[RESOURCE_CONTEXTS] = c->max_contexts_per_user;
         users->limit[RESOURCE_HANDLES] = c->max_handles_per_user;
         users->limit[RESOURCE_MEMBERS] = c->max_members_per_user;
         users->limit[RESOURCE_CONNECTIONS] = c->max_connections_per_user;
         users->limit[RESOURCE_QUESTIONS] = SERVICE_QUESTIONS_MAX;
+        users->limit[RESOURCE_SUBSCRIPTIONS] = c->max_subscriptions_per_user;
         users->limit[RESOURCE_BYTES] = c->max_bytes_per_user;
+        users->descriptors.limit = descriptors_for_users();
         m->tree->max_value_bytes = c->max_value_bytes;
         m->service.kill_after_usec = c->kill_after_usec;
         effects_configure(m->effects, c->leak_grace_usec);

@@ -68,40 +68,54 @@ int path_check(const char *path, const char **ret_why)
         }
 }
 
-static int parse_id(const char *text, uint64_t *ret)
+/* The id at the beginning of the text; where it ends goes into *ret_rest. */
+static int parse_id(const char *text, uint64_t *ret, const char **ret_rest)
 {
+        const char *p = text;
         uint64_t id = 0;
 
-        if (text[0] < '1' || text[0] > '9') /* ids start at 1 and are written without leading zeros */
+        if (*p < '1' || *p > '9') /* ids start at 1 and are written without leading zeros */
                 return -EINVAL;
-        for (const char *p = text; *p; p++) {
-                if (*p < '0' || *p > '9' || __builtin_mul_overflow(id, 10, &id) ||
+        for (; *p >= '0' && *p <= '9'; p++)
+                if (__builtin_mul_overflow(id, 10, &id) ||
                                 __builtin_add_overflow(id, (uint64_t) (*p - '0'), &id))
                         return -EINVAL;
-        }
         *ret = id;
+        *ret_rest = p;
         return 0;
 }
 
-int reference_parse(
-                const char *text, uid_t uid, bool allow_generate, struct reference *ret, const char **ret_why)
+/* What follows the '#': an id, and, where a context is to be made, what it is called below that one. */
+static int parse_pin(const char *text, bool to_make, struct reference *ref, const char **ret_rest,
+                const char **ret_why)
+{
+        if (parse_id(text, &ref->id, ret_rest) < 0 || (**ret_rest != '\0' && !(to_make && **ret_rest == '/')))
+                return refuse(ret_why, "what follows the # is not an id: a decimal number, 1 or more");
+        if (to_make && **ret_rest == '\0')
+                return refuse(ret_why, "a context that is to be made has no id yet");
+        return 0;
+}
+
+int reference_parse(const char *text, uid_t uid, bool to_make, struct reference *ret, const char **ret_why)
 {
         struct reference ref = {};
-        const char *hash = strchr(text, '#');
-        size_t length = hash ? (size_t) (hash - text) : strlen(text);
+        const char *hash = strchr(text, '#'), *rest = "";
+        size_t length = hash ? (size_t) (hash - text) : strlen(text), rest_length;
         int r, n;
 
-        if (hash && parse_id(hash + 1, &ref.id) < 0)
-                return refuse(ret_why, "what follows the # is not an id: a decimal number, 1 or more");
-        if (length > CTXD_PATH_MAX)
+        if (hash) {
+                r = parse_pin(hash + 1, to_make, &ref, &rest, ret_why);
+                if (r < 0)
+                        return r;
+        }
+        rest_length = strlen(rest);
+        if (length > CTXD_PATH_MAX || rest_length > CTXD_PATH_MAX)
                 return refuse(ret_why, "it is longer than 1024 bytes");
 
         if (length == 1 && text[0] == '/') {
-                if (allow_generate && !hash) {
-                        ref.generate = true;
-                } else if (hash) {
+                if (hash)
                         return refuse(ret_why, "the background has no id");
-                }
+                ref.generate = to_make;
                 strcpy(ref.path, "/");
                 *ret = ref;
                 return 0;
@@ -110,9 +124,10 @@ int reference_parse(
                 text++;
                 length--;
         }
-        if (allow_generate && length > 1 && text[length - 1] == '/') {
-                if (hash)
-                        return refuse(ret_why, "an id and a label to be made up exclude each other");
+        if (rest_length > 0 && rest[rest_length - 1] == '/') {
+                ref.generate = true;
+                rest_length--;
+        } else if (to_make && !hash && length > 1 && text[length - 1] == '/') {
                 ref.generate = true;
                 length--;
         }
@@ -121,8 +136,11 @@ int reference_parse(
                                 (int) length - 1, text + 1);
         else
                 n = snprintf(ref.path, sizeof ref.path, "%.*s", (int) length, text);
-        if (n < 0 || (size_t) n >= sizeof ref.path)
+        if (n < 0 || (size_t) n + rest_length >= sizeof ref.path)
                 return refuse(ret_why, "it is longer than 1024 bytes");
+        if (hash)
+                ref.pinned = (size_t) n;
+        memcpy(ref.path + n, rest, rest_length);
 
         if (strcmp(ref.path, "/") == 0) /* slashes alone, two or more */
                 return check_label("", 0, ret_why);

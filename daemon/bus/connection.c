@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "daemon/bus/connection.h"
+#include "daemon/bus/error.h"
 #include "daemon/bus/vtables.h"
 #include "daemon/util/cleanup.h"
 #include "daemon/util/log.h"
@@ -191,13 +192,19 @@ static int peer_identify(struct peer *p, int fd)
         return 0;
 }
 
-static int refuse_over_quota(struct connection *c)
+static int connection_charge(struct connection *c)
 {
-        const struct user *u = c->user;
+        struct tree *t = c->endpoint.service->tree;
+        struct refused refused;
+        int r;
 
-        log_debug("Uid %u has %" PRIu64 " connections: one more is refused", u->uid,
-                        u->used[RESOURCE_CONNECTIONS]);
-        return -EDQUOT;
+        c->user = user_ref(&t->users, c->peer->caller.uid);
+        if (!c->user)
+                return -ENOMEM;
+        r = tree_charge(t, &c->charge, c->user, RESOURCE_CONNECTIONS, 1, &refused);
+        if (r == -EDQUOT)
+                error_log_refusal(&refused);
+        return r;
 }
 
 static int bound_send_buffer(int fd)
@@ -226,10 +233,7 @@ int connection_accept(struct service *s, int fd)
         r = c->peer ? peer_identify(c->peer, fd) : -ENOMEM;
         if (r < 0)
                 goto fail;
-        c->user = user_ref(&s->tree->users, c->peer->caller.uid);
-        r = c->user ? charge_init(&c->charge, &s->tree->users, c->user, RESOURCE_CONNECTIONS, 1) : -ENOMEM;
-        if (r == -EDQUOT)
-                r = refuse_over_quota(c);
+        r = connection_charge(c);
         if (r < 0)
                 goto fail;
 

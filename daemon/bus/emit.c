@@ -193,11 +193,49 @@ static int read_prefix(struct request *q, struct reference *ret)
         return 0;
 }
 
+void subscription_free(struct subscription *s)
+{
+        LIST_REMOVE(s, all);
+        LIST_REMOVE(s, of_peer);
+        s->peer->n_subscriptions--;
+        charge_deinit(&s->charge);
+        free(s);
+}
+
+static int subscription_new(struct request *q, const char *prefix)
+{
+        struct tree *t = q->service->tree;
+        struct refused refused = {};
+        struct peer *p = q->peer;
+        struct subscription *s;
+        struct user *user;
+        int r;
+
+        s = calloc(1, sizeof *s + strlen(prefix) + 1);
+        if (!s)
+                return -ENOMEM;
+        user = user_ref(&t->users, p->caller.uid);
+        r = user ? tree_charge(t, &s->charge, user, RESOURCE_SUBSCRIPTIONS, 1, &refused) : -ENOMEM;
+        user_unref(&t->users, user);
+        if (r < 0) {
+                free(s);
+                return r == -EDQUOT ? error_refused(q->error, &refused, r) : r;
+        }
+        s->peer = p;
+        strcpy(s->prefix, prefix);
+        if (LIST_EMPTY(&p->subscriptions))
+                LIST_INSERT_HEAD(&q->service->subscriptions, s, all);
+        else
+                LIST_INSERT_AFTER(LIST_FIRST(&p->subscriptions), s, all);
+        LIST_INSERT_HEAD(&p->subscriptions, s, of_peer);
+        p->n_subscriptions++;
+        return 0;
+}
+
 int verb_subscribe(struct request *q)
 {
         struct peer *p = q->peer;
         struct reference prefix;
-        struct subscription *s;
         int r;
 
         r = read_prefix(q, &prefix);
@@ -209,17 +247,9 @@ int verb_subscribe(struct request *q)
                                         "The limit on subscriptions is reached: %u of %d in use by this "
                                         "connection",
                                         p->n_subscriptions, PEER_SUBSCRIPTIONS_MAX);
-                s = malloc(sizeof *s + strlen(prefix.path) + 1);
-                if (!s)
-                        return -ENOMEM;
-                s->peer = p;
-                strcpy(s->prefix, prefix.path);
-                if (LIST_EMPTY(&p->subscriptions))
-                        LIST_INSERT_HEAD(&q->service->subscriptions, s, all);
-                else
-                        LIST_INSERT_AFTER(LIST_FIRST(&p->subscriptions), s, all);
-                LIST_INSERT_HEAD(&p->subscriptions, s, of_peer);
-                p->n_subscriptions++;
+                r = subscription_new(q, prefix.path);
+                if (r < 0)
+                        return r;
         }
         return sd_bus_reply_method_return(q->message, NULL);
 }
@@ -236,9 +266,6 @@ int verb_unsubscribe(struct request *q)
         s = find_subscription(q->peer, prefix.path);
         if (!s)
                 return error_invalid_args(q->error, "This connection has no subscription to %s", prefix.path);
-        LIST_REMOVE(s, all);
-        LIST_REMOVE(s, of_peer);
-        q->peer->n_subscriptions--;
-        free(s);
+        subscription_free(s);
         return sd_bus_reply_method_return(q->message, NULL);
 }

@@ -3,12 +3,55 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "daemon/bus/error.h"
+#include "daemon/util/clock.h"
+#include "daemon/util/log.h"
+
+#define LOG_INTERVAL_USEC (60 * UINT64_C(1000000))
+#define LOG_BURST 20
+
+/* "; KEY= in ctxd.conf raises it", as the end of a sentence. */
+static const char *raised_by(const struct refused *f, char *buffer, size_t size)
+{
+        if (!f->limit_key)
+                return "";
+        snprintf(buffer, size, "; %s= %s raises it", f->limit_key,
+                        strncmp(f->limit_key, "Max", 3) == 0 ? "in ctxd.conf" : "of the daemon's unit");
+        return buffer;
+}
+
+/* The first refusal of a kind for each uid is logged, for whoever has to raise the limit. Those that come after it
+ * are only answered, and many uids at once do not flood the log either. */
+static void log_refusal(const struct refused *f)
+{
+        static uint64_t since_usec;
+        static unsigned n;
+        uint64_t now = now_boottime_usec();
+        char raised[96];
+
+        if (n == 0 || now - since_usec > LOG_INTERVAL_USEC) {
+                if (n > LOG_BURST)
+                        log_warning("%u more uids reached a limit", n - LOG_BURST);
+                since_usec = now;
+                n = 0;
+        }
+        if (n++ < LOG_BURST)
+                log_warning("Uid %u reached the limit on %s: %" PRIu64 " of %" PRIu64 " in use%s", f->uid,
+                                f->limit, f->used, f->allowed, raised_by(f, raised, sizeof raised));
+}
+
+void error_log_refusal(const struct refused *f)
+{
+        if (f->first)
+                log_refusal(f);
+}
 
 int error_refused(sd_bus_error *error, const struct refused *f, int r)
 {
         const char *detail = f->detail ? f->detail : "";
+        char raised[96];
 
         if (r >= 0)
                 return r;
@@ -40,11 +83,11 @@ int error_refused(sd_bus_error *error, const struct refused *f, int r)
                 return sd_bus_error_setf(error, CTXD_ERROR_ACCESS_DENIED,
                                 "Access to context %s is denied%s%s", f->path, f->detail ? ": " : "", detail);
         case REFUSED_LIMIT:
+                error_log_refusal(f);
                 return sd_bus_error_setf(error, CTXD_ERROR_LIMITS_EXCEEDED,
-                                "The limit on %s is reached: %" PRIu64 " of %" PRIu64 " in use%s%s%s",
-                                f->limit ? f->limit : detail, f->used, f->allowed, f->limit_key ? "; " : "",
-                                f->limit_key ? f->limit_key : "",
-                                f->limit_key ? "= in ctxd.conf raises it" : "");
+                                "The limit on %s is reached: %" PRIu64 " of %" PRIu64 " in use%s",
+                                f->limit ? f->limit : detail, f->used, f->allowed,
+                                raised_by(f, raised, sizeof raised));
         }
         return sd_bus_error_set_errno(error, r);
 }

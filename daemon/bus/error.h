@@ -9,6 +9,8 @@
  * can, what to do. All return what a method handler returns for its caller to be told. */
 
 int error_refused(sd_bus_error *error, const struct refused *refused, int r);
+/* What error_refused() logs of a limit, where there is nobody to answer. */
+void error_log_refusal(const struct refused *refused);
 int error_invalid_args(sd_bus_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* From sd_bus_message_read() and its kin. */
 int error_malformed(sd_bus_error *error, int r);

@@ -31,13 +31,8 @@ struct peer *peer_free(struct peer *p)
 {
         if (!p)
                 return NULL;
-        while (!LIST_EMPTY(&p->subscriptions)) {
-                struct subscription *s = LIST_FIRST(&p->subscriptions);
-
-                LIST_REMOVE(s, all);
-                LIST_REMOVE(s, of_peer);
-                free(s);
-        }
+        while (!LIST_EMPTY(&p->subscriptions))
+                subscription_free(LIST_FIRST(&p->subscriptions));
         process_unref(p->process);
         closep(&p->pidfd);
         free(p->gids);

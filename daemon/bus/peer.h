@@ -10,10 +10,13 @@ struct endpoint;
 
 struct subscription {
         struct peer *peer;
+        struct charge charge;
         LIST_ENTRY(subscription) all; /* of the service */
         LIST_ENTRY(subscription) of_peer;
         char prefix[]; /* a path; "/" is everything */
 };
+
+void subscription_free(struct subscription *s);
 
 struct peer {
         struct endpoint *endpoint;

@@ -22,6 +22,7 @@ struct plan {
         size_t labels;             /* of the whole path, with the one that is made up */
         size_t n_new;
         size_t hidden; /* where the first part of the path ends that the caller may not read; 0: none */
+        bool off;      /* the id that was given is not of the one that has that part of the path */
 };
 
 struct made {
@@ -56,6 +57,8 @@ static void plan_path(const struct tree *t, const struct caller *caller, const s
                                 plan.first_missing = p;
                 }
                 p += n;
+                if (ref->id != 0 && (size_t) (p - ref->path) == ref->pinned)
+                        plan.off = !child || child->id != ref->id || !context_may_read(t, child, caller);
         }
         if (ref->generate) {
                 plan.labels++;
@@ -109,6 +112,12 @@ static int plan_check(const struct tree *t, const struct caller *caller, const s
         *ret_own_tree = false;
         if (plan->labels > CTXD_LABELS_MAX)
                 return refuse(ret_refused, REFUSED_NAME, "it has more than 64 labels");
+        if (plan->off) {
+                char pinned[CTXD_PATH_ID_MAX + 1];
+                int n = snprintf(pinned, sizeof pinned, "%.*s#%" PRIu64, (int) ref->pinned, ref->path, ref->id);
+
+                return refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", pinned, (size_t) n);
+        }
         if (e && context_may_read(t, e, caller)) {
                 if (o->open && !context_is_done(e))
                         return 0;
@@ -154,30 +163,20 @@ static int quota_check(struct tree *t, const struct made *made, struct refused *
         struct users *users = &t->users;
         struct user *user = last->user;
         bool two = first->user != user; /* root makes something in a user's tree, which is that user's */
-        uint64_t bytes = context_bytes(last), used = user->used[RESOURCE_BYTES],
-                 limit = users->limit[RESOURCE_BYTES];
-        uint64_t n = made->n - two, total = users->total_contexts + made->n, short_of = 0;
+        uint64_t bytes = context_bytes(last), n = made->n - two, held = user->used[RESOURCE_CONTEXTS] + n;
+        uint64_t limit = users->limit[RESOURCE_CONTEXTS], total = users->contexts.used + made->n,
+                 all = pool_limit(&users->contexts, held), short_own, short_of;
 
-        if (bytes > 0 && (bytes > limit || used > limit - bytes))
-                return refuse_limit(ret_refused, resource_name(RESOURCE_BYTES), resource_key(RESOURCE_BYTES),
-                                used, limit);
-        limit = users->limit[RESOURCE_CONTEXTS];
-        used = first->user->used[RESOURCE_CONTEXTS];
-        if (two && used >= limit)
-                return refuse_limit(ret_refused, resource_name(RESOURCE_CONTEXTS),
-                                resource_key(RESOURCE_CONTEXTS), used, limit);
-        used = user->used[RESOURCE_CONTEXTS];
-        if (used + n > limit)
-                short_of = used + n - limit;
-        if (total > users->total_contexts_limit && total - users->total_contexts_limit > short_of)
-                short_of = total - users->total_contexts_limit;
-        if (short_of == 0 || make_room(t, user, short_of))
+        if (bytes > 0 && user_is_at_limit(user, RESOURCE_BYTES, bytes))
+                return refuse_quota(ret_refused, user, RESOURCE_BYTES);
+        if (two && user_is_at_limit(first->user, RESOURCE_CONTEXTS, 1))
+                return refuse_quota(ret_refused, first->user, RESOURCE_CONTEXTS);
+        short_own = held > limit ? held - limit : 0;
+        short_of = total > all ? total - all : 0;
+        if (make_room(t, user, short_own, short_of))
                 return 0;
-        if (used + n > limit)
-                return refuse_limit(ret_refused, resource_name(RESOURCE_CONTEXTS),
-                                resource_key(RESOURCE_CONTEXTS), used, limit);
-        return refuse_limit(ret_refused, "contexts of all users", "MaxContexts", users->total_contexts,
-                        users->total_contexts_limit);
+        return short_own > 0 ? refuse_quota(ret_refused, user, RESOURCE_CONTEXTS)
+                             : refuse_pool(ret_refused, user, RESOURCE_CONTEXTS);
 }
 
 /* The parent stays while room is made, also where it waits only for its last child to go. */
@@ -330,8 +329,6 @@ int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, 
 
         if (reference_parse(text, caller->uid, true, &ref, &why) < 0)
                 return refuse(ret_refused, REFUSED_NAME, why);
-        if (ref.id != 0)
-                return refuse(ret_refused, REFUSED_NAME, "a context that is to be made has no id yet");
         r = options_check(t, options, ret_refused);
         if (r < 0)
                 return r;

@@ -17,6 +17,9 @@ int refuse_context(struct refused *ret, enum refusal reason, const char *detail,
 int refuse_path(struct refused *ret, enum refusal reason, const char *detail, const char *path,
                 size_t length);
 int refuse_limit(struct refused *ret, const char *limit, const char *key, uint64_t used, uint64_t allowed);
+/* For what is charged to a user: of the user's own limit, or of what all share. */
+int refuse_quota(struct refused *ret, struct user *user, enum resource resource);
+int refuse_pool(struct refused *ret, struct user *user, enum resource resource);
 
 /* Notes the privilege with which it might not have been refused; returns r. */
 int refused_without(struct refused *ret, unsigned privilege, int r);
@@ -55,8 +58,9 @@ void forget(struct tree *t, struct context *c);
 void forget_quietly(struct tree *t, struct context *c); /* without the effect, and it alone */
 /* Forgets up to a bounded number of contexts whose retention is over; returns how many. */
 int forget_overdue(struct tree *t, uint64_t now_usec);
-/* Forgets n released ones of the user, or none: then false. */
-bool make_room(struct tree *t, struct user *user, uint64_t n);
+/* Forgets at least n_own released ones of the user, and as many more, the user's first, as n of all users: or none,
+ * then false. */
+bool make_room(struct tree *t, struct user *user, uint64_t n_own, uint64_t n);
 
 /* What tree_create() was asked for is in order: values, cause, description, mode. */
 int options_check(const struct tree *t, const struct create_options *o, struct refused *ret_refused);

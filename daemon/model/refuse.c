@@ -33,6 +33,8 @@ int refuse_path(struct refused *ret, enum refusal reason, const char *detail, co
                 ret->limit = ret->limit_key = NULL;
                 ret->used = ret->allowed = 0;
                 ret->privilege = 0;
+                ret->uid = (uid_t) -1;
+                ret->first = false;
         }
         return -refusal_errno[reason];
 }
@@ -65,13 +67,43 @@ int refuse_limit(struct refused *ret, const char *limit, const char *key, uint64
         return r;
 }
 
+static void note_refusal(struct refused *ret, struct user *user, enum resource resource)
+{
+        if (!ret)
+                return;
+        ret->uid = user->uid;
+        ret->first = !user->refusal_logged[resource];
+        user->refusal_logged[resource] = true;
+}
+
+int refuse_quota(struct refused *ret, struct user *user, enum resource resource)
+{
+        int r = refuse_limit(ret, resource_name(resource), resource_key(resource), user->used[resource],
+                        user->users->limit[resource]);
+
+        note_refusal(ret, user, resource);
+        return r;
+}
+
+int refuse_pool(struct refused *ret, struct user *user, enum resource resource)
+{
+        bool contexts = resource == RESOURCE_CONTEXTS;
+        const struct pool *pool = contexts ? &user->users->contexts : &user->users->descriptors;
+        uint64_t allowed = pool_limit(pool, user->used[contexts ? resource : RESOURCE_DESCRIPTORS] + 1);
+        int r = refuse_limit(ret, contexts ? "contexts of all users" : "descriptors of all users",
+                        contexts ? "MaxContexts" : resource_key(RESOURCE_DESCRIPTORS), pool->used, allowed);
+
+        note_refusal(ret, user, resource);
+        return r;
+}
+
 int tree_charge(struct tree *t, struct charge *charge, struct user *user, enum resource resource,
                 uint64_t amount, struct refused *ret_refused)
 {
         int r = charge_init(charge, &t->users, user, resource, amount);
 
-        if (r == -EDQUOT)
-                return refuse_limit(ret_refused, resource_name(resource), resource_key(resource),
-                                user->used[resource], t->users.limit[resource]);
-        return r;
+        if (r != -EDQUOT)
+                return r;
+        return user_is_at_limit(user, resource, amount) ? refuse_quota(ret_refused, user, resource)
+                                                        : refuse_pool(ret_refused, user, resource);
 }

@@ -113,20 +113,24 @@ int forget_overdue(struct tree *t, uint64_t now_usec)
         return n;
 }
 
-bool make_room(struct tree *t, struct user *user, uint64_t n)
+/* The released ones that can go, up to n. */
+static uint64_t count_released(const struct user *user, uint64_t n)
 {
-        struct context *c, *next;
-        uint64_t found = 0;
+        const struct context *c;
         int look = MAKE_ROOM_LOOK;
+        uint64_t found = 0;
 
-        /* First count, so that a refused call has changed nothing. */
         TAILQ_FOREACH (c, &user->released, retirement) {
                 if (found == n || (!LIST_EMPTY(&c->children) && look-- == 0))
                         break;
                 found += LIST_EMPTY(&c->children);
         }
-        if (found < n)
-                return false;
+        return found;
+}
+
+static void forget_released(struct tree *t, struct user *user, uint64_t n)
+{
+        struct context *c, *next;
 
         user->n_ref++; /* may go with its last context */
         for (c = TAILQ_FIRST(&user->released); n > 0; c = next) {
@@ -137,5 +141,49 @@ bool make_room(struct tree *t, struct user *user, uint64_t n)
                 }
         }
         user_unref(user->users, user);
+}
+
+/* What the others have released, where all together hold too much. */
+static uint64_t count_others(const struct tree *t, const struct user *user, uint64_t n)
+{
+        uint64_t found = 0;
+
+        for (const struct user *u = t->users.by_uid; u && found < n; u = u->hh.next)
+                if (u != user)
+                        found += count_released(u, n - found);
+        return found;
+}
+
+static void forget_others(struct tree *t, const struct user *user, uint64_t n)
+{
+        struct user *u = t->users.by_uid, *next;
+
+        /* With its last context a user goes, and so may the next one: its context may have waited for that one. */
+        u->n_ref++;
+        for (; u; u = next) {
+                uint64_t found = u == user ? 0 : count_released(u, n);
+
+                next = u->hh.next;
+                if (next)
+                        next->n_ref++;
+                forget_released(t, u, found);
+                n -= found;
+                user_unref(&t->users, u);
+        }
+}
+
+bool make_room(struct tree *t, struct user *user, uint64_t n_own, uint64_t n)
+{
+        uint64_t own, others;
+
+        /* First count, so that a refused call has changed nothing. */
+        own = count_released(user, n > n_own ? n : n_own);
+        if (own < n_own)
+                return false;
+        others = n > own ? count_others(t, user, n - own) : 0;
+        if (own + others < n)
+                return false;
+        forget_released(t, user, own);
+        forget_others(t, user, others);
         return true;
 }

@@ -28,7 +28,7 @@ int tree_new(struct tree **ret)
         t->daemon_uid = 0;
         for (int i = 0; i < RESOURCES; i++)
                 t->users.limit[i] = UINT64_MAX;
-        t->users.total_contexts_limit = UINT64_MAX;
+        t->users.contexts.limit = t->users.descriptors.limit = UINT64_MAX;
 
         t->background = calloc(1, sizeof *t->background + 1);
         if (!t->background || getrandom(key, sizeof key, 0) != sizeof key ||

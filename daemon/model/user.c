@@ -48,15 +48,46 @@ struct user *user_unref(struct users *users, struct user *user)
         return NULL;
 }
 
+uint64_t pool_limit(const struct pool *pool, uint64_t held)
+{
+        uint64_t reserve = pool->limit / 8;
+
+        return held <= reserve ? pool->limit : pool->limit - reserve;
+}
+
+static bool pool_takes(const struct pool *pool, uint64_t held, uint64_t amount)
+{
+        uint64_t used;
+
+        return !__builtin_add_overflow(pool->used, amount, &used) && used <= pool_limit(pool, held + amount);
+}
+
+/* Descriptors of ours that each one costs. */
+static const uint64_t descriptors_of[RESOURCES] = {
+                [RESOURCE_HANDLES] = 1,
+                [RESOURCE_CONNECTIONS] = 3, /* its socket, and two of its process */
+                [RESOURCE_DESCRIPTORS] = 1,
+};
+
+bool user_is_at_limit(const struct user *user, enum resource resource, uint64_t amount)
+{
+        uint64_t used;
+
+        return __builtin_add_overflow(user->used[resource], amount, &used) ||
+               used > user->users->limit[resource];
+}
+
 int user_charge(struct user *user, enum resource resource, uint64_t amount)
 {
         const struct users *users = user->users;
-        uint64_t used;
+        uint64_t descriptors = descriptors_of[resource];
 
-        if (__builtin_add_overflow(user->used[resource], amount, &used) || used > users->limit[resource])
+        if (user_is_at_limit(user, resource, amount))
                 return -EDQUOT;
-        if (resource == RESOURCE_CONTEXTS && (__builtin_add_overflow(users->total_contexts, amount, &used) ||
-                                                             used > users->total_contexts_limit))
+        if (resource == RESOURCE_CONTEXTS && !pool_takes(&users->contexts, user->used[resource], amount))
+                return -EDQUOT;
+        if (descriptors > 0 && !pool_takes(&users->descriptors, user->used[RESOURCE_DESCRIPTORS],
+                                               amount * descriptors))
                 return -EDQUOT;
         user_charge_always(user, resource, amount);
         return 0;
@@ -64,19 +95,34 @@ int user_charge(struct user *user, enum resource resource, uint64_t amount)
 
 void user_charge_always(struct user *user, enum resource resource, uint64_t amount)
 {
-        user->used[resource] += amount;
+        uint64_t descriptors = amount * descriptors_of[resource];
+
+        if (resource != RESOURCE_DESCRIPTORS)
+                user->used[resource] += amount;
         if (resource == RESOURCE_CONTEXTS)
-                user->users->total_contexts += amount;
+                user->users->contexts.used += amount;
+        user->used[RESOURCE_DESCRIPTORS] += descriptors;
+        user->users->descriptors.used += descriptors;
+}
+
+static void below_half(struct user *user, enum resource resource)
+{
+        if (user->used[resource] <= user->users->limit[resource] / 2)
+                user->refusal_logged[resource] = false; /* the next refusal is another story */
 }
 
 void user_discharge(struct user *user, enum resource resource, uint64_t amount)
 {
-        assert(user->used[resource] >= amount);
-        user->used[resource] -= amount;
+        uint64_t descriptors = amount * descriptors_of[resource];
+
+        assert(user->used[resource] >= amount && user->used[RESOURCE_DESCRIPTORS] >= descriptors);
+        if (resource != RESOURCE_DESCRIPTORS)
+                user->used[resource] -= amount;
         if (resource == RESOURCE_CONTEXTS)
-                user->users->total_contexts -= amount;
-        if (user->used[resource] <= user->users->limit[resource] / 2)
-                user->refusal_logged[resource] = false; /* the next refusal is another story */
+                user->users->contexts.used -= amount;
+        user->used[RESOURCE_DESCRIPTORS] -= descriptors;
+        user->users->descriptors.used -= descriptors;
+        below_half(user, resource);
 }
 
 int charge_init(struct charge *charge, struct users *users, struct user *user, enum resource resource,
@@ -109,6 +155,8 @@ const char *resource_name(enum resource resource)
                         [RESOURCE_CONNECTIONS] = "connections",
                         [RESOURCE_QUESTIONS] = "questions to polkit",
                         [RESOURCE_BYTES] = "bytes",
+                        [RESOURCE_SUBSCRIPTIONS] = "subscriptions",
+                        [RESOURCE_DESCRIPTORS] = "descriptors",
         };
 
         return names[resource];
@@ -122,6 +170,8 @@ const char *resource_key(enum resource resource)
                         [RESOURCE_MEMBERS] = "MaxMembersPerUser",
                         [RESOURCE_CONNECTIONS] = "MaxConnectionsPerUser",
                         [RESOURCE_BYTES] = "MaxBytesPerUser",
+                        [RESOURCE_SUBSCRIPTIONS] = "MaxSubscriptionsPerUser",
+                        [RESOURCE_DESCRIPTORS] = "LimitNOFILE",
         };
 
         return keys[resource];

@@ -17,6 +17,8 @@ enum resource {
         RESOURCE_CONNECTIONS,
         RESOURCE_QUESTIONS, /* calls that wait for polkit */
         RESOURCE_BYTES,     /* of values, causes and descriptions */
+        RESOURCE_SUBSCRIPTIONS,
+        RESOURCE_DESCRIPTORS, /* of the daemon's table: a handle is one, a connection three, by themselves */
         RESOURCES,
 };
 
@@ -29,7 +31,7 @@ struct user {
         uid_t uid;
         uint32_t n_ref;
         uint64_t used[RESOURCES];
-        bool refusal_logged[RESOURCES];
+        bool refusal_logged[RESOURCES]; /* one line in the log is enough until it is below half again */
         /* Contexts charged to it that nothing but time holds, oldest first: those that have their path, and
          * released ones, which make room when it is needed. */
         struct retirement retired, released;
@@ -37,11 +39,17 @@ struct user {
         UT_hash_handle hh;
 };
 
+/* What all uids share. Its last eighth is for those who hold less than an eighth of it: a few that have taken all
+ * they may leave something for the next one. */
+struct pool {
+        uint64_t used, limit;
+};
+
 struct users {
         struct user *by_uid;
         uint32_t n;
         uint64_t limit[RESOURCES]; /* for each uid; 0 (root) has the same */
-        uint64_t total_contexts, total_contexts_limit;
+        struct pool contexts, descriptors;
 };
 
 struct charge {
@@ -53,6 +61,9 @@ struct charge {
 /* A reference, made on first use; NULL without memory. */
 struct user *user_ref(struct users *users, uid_t uid);
 struct user *user_unref(struct users *users, struct user *user);
+
+/* How much of the pool may be in use for one who will then hold that much of it. */
+uint64_t pool_limit(const struct pool *pool, uint64_t held);
 
 /* 0, or -EDQUOT (a limit) and nothing is charged. The charge holds a reference on the user. tree_charge()
  * does the same and fills in what the caller is told. */
@@ -66,6 +77,9 @@ void charge_deinit(struct charge *charge);
 int user_charge(struct user *user, enum resource resource, uint64_t amount);
 void user_charge_always(struct user *user, enum resource resource, uint64_t amount);
 void user_discharge(struct user *user, enum resource resource, uint64_t amount);
+
+/* Would that much more be refused because of the user's own limit, or of what all share? */
+bool user_is_at_limit(const struct user *user, enum resource resource, uint64_t amount);
 
 /* For the error: "contexts", and the key of the configuration that raises it, "MaxContextsPerUser". */
 const char *resource_name(enum resource resource);

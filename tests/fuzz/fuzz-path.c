@@ -74,7 +74,7 @@ static void try_object(const char *text)
         REQUIRE(strcmp(path, again) == 0);
 }
 
-static void try_reference(const char *text, uid_t uid, bool allow_generate)
+static void try_reference(const char *text, uid_t uid, bool to_make)
 {
         struct reference ref, again, untouched;
         char full[CTXD_PATH_ID_MAX + 1];
@@ -82,14 +82,18 @@ static void try_reference(const char *text, uid_t uid, bool allow_generate)
 
         memset(&ref, 0x5a, sizeof ref);
         untouched = ref;
-        if (reference_parse(text, uid, allow_generate, &ref, &why) < 0) {
+        if (reference_parse(text, uid, to_make, &ref, &why) < 0) {
                 REQUIRE(why && why[0]);
                 REQUIRE(memcmp(&ref, &untouched, sizeof ref) == 0);
                 return;
         }
         REQUIRE(memchr(ref.path, '\0', sizeof ref.path));
         REQUIRE(is_path(ref.path));
-        REQUIRE(!ref.generate || (allow_generate && ref.id == 0));
+        REQUIRE(!ref.generate || to_make);
+        REQUIRE((ref.pinned != 0) == (ref.id != 0) && ref.pinned <= strlen(ref.path));
+        REQUIRE(ref.id == 0 || ref.path[ref.pinned] == '/' || ref.path[ref.pinned] == '\0');
+        /* What is to be made has no id, what is there needs nothing behind it. */
+        REQUIRE(ref.id == 0 || to_make == (ref.generate || ref.path[ref.pinned] == '/'));
         REQUIRE((ref.id != 0) == (strchr(text, '#') != NULL));
         REQUIRE(ref.id == 0 || strcmp(ref.path, "/") != 0);
         if (text[0] == '~')

@@ -115,6 +115,50 @@ START_TEST(law_34_made_up_labels_are_new)
 }
 END_TEST
 
+START_TEST(law_34_an_id_pins_the_parent)
+{
+        struct context *p = make("p"), *q = make("p/q"), *c = NULL;
+        char text[CTXD_PATH_ID_MAX + 32], old[CTXD_PATH_ID_MAX + 32];
+
+        snprintf(text, sizeof text, "p#%" PRIu64 "/x", p->id);
+        ck_assert_int_eq(create_as(&root, text, &plain, &c), 1);
+        ck_assert_ptr_eq(c->parent, p);
+        ck_assert_ptr_eq(find("p/x"), c);
+        ck_assert_int_eq(create_as(&root, text, &plain, &c), -EEXIST);
+        snprintf(text, sizeof text, "p#%" PRIu64 "/q/y/z", p->id);
+        ck_assert_int_eq(create_as(&root, text, &plain, &c), 1);
+        ck_assert_ptr_eq(c->parent->parent, q);
+        snprintf(old, sizeof old, "p/q#%" PRIu64 "/", q->id);
+        ck_assert_int_eq(create_as(&root, old, &plain, &c), 1);
+        ck_assert_ptr_eq(c->parent, q);
+        snprintf(text, sizeof text, "p/q#%" PRIu64 "/w", q->id);
+
+        /* Another's id, nobody's, and one that is not hers to see: the same refusal. */
+        ck_assert_int_eq(create_as(&alice, text, &plain, &c), -ENOENT);
+        ck_assert_int_eq(refused.reason, REFUSED_NO_SUCH);
+        ck_assert_int_eq(strncmp(refused.path, text, strlen(text) - 2), 0);
+        ck_assert_int_eq(create_as(&alice, "p/q#999/w", &plain, &c), -ENOENT);
+        ck_assert_str_eq(refused.path, "p/q#999");
+        ck_assert_int_eq(create_as(&root, "p/q#999/w", &plain, &c), -ENOENT);
+        ck_assert_str_eq(refused.path, "p/q#999");
+        ck_assert_int_eq(create_as(&root, "p/none#1/w", &plain, &c), -ENOENT);
+        ck_assert_int_eq(create_as(&root, "none#1/w", &plain, &c), -ENOENT);
+        ck_assert_ptr_null(find("p/none"));
+        ck_assert_ptr_null(find("none"));
+
+        /* A newcomer of the same name is not meant. */
+        tree_release(t, now, q, &root, &refused);
+        make("p/q");
+        ck_assert_int_eq(create_as(&root, text, &plain, &c), -ENOENT);
+        ck_assert_ptr_null(find("p/q/w"));
+        /* One that is done gives birth to what is done. */
+        cancel(p);
+        snprintf(text, sizeof text, "p#%" PRIu64 "/late", p->id);
+        ck_assert_int_eq(create_as(&root, text, &plain, &c), 1);
+        assert_done(c, CONTEXT_CANCELED, p, ECANCELED, CTXD_ERR_CANCELED);
+}
+END_TEST
+
 START_TEST(law_34_open_and_parents)
 {
         struct create_options strict = plain, open = plain;
@@ -189,7 +233,7 @@ START_TEST(law_35_a_full_quota_changes_nothing)
         struct context *c = NULL, *kept;
 
         t->users.limit[RESOURCE_CONTEXTS] = 4;
-        t->users.total_contexts_limit = 6;
+        t->users.contexts.limit = 6;
         make("a/b");
         drain();
         o.description = "something";
@@ -206,8 +250,41 @@ START_TEST(law_35_a_full_quota_changes_nothing)
         ck_assert_str_eq(refused.limit_key, "MaxContexts");
         ck_assert_uint_eq(refused.used, 6);
         ck_assert_uint_eq(refused.allowed, 6);
-        ck_assert_uint_eq(t->users.total_contexts, 6);
+        ck_assert_uint_eq(t->users.contexts.used, 6);
         ck_assert_uint_eq(kept->user->used[RESOURCE_BYTES], 9);
+}
+END_TEST
+
+START_TEST(law_35_a_few_cannot_take_all)
+{
+        struct caller carol = {.uid = 5002, .gid = 5002};
+        struct context *c, *hers[2];
+        uint64_t ids[2];
+
+        t->users.limit[RESOURCE_CONTEXTS] = 14;
+        t->users.contexts.limit = 24; /* of which 3 are for those who hold no more */
+        for (int i = 0; i < 13; i++)
+                ck_assert_int_eq(create_as(&alice, "~/", &plain, &hers[i & 1]), 1);
+        for (int i = 0; i < 6; i++)
+                ck_assert_int_eq(create_as(&bob, "~/", &plain, &c), 1);
+        ck_assert_int_eq(create_as(&bob, "~/", &plain, &c), -EDQUOT);
+        ck_assert_str_eq(refused.limit, "contexts of all users");
+        ck_assert_uint_eq(refused.used, 21);
+        ck_assert_uint_eq(refused.allowed, 21);
+        ck_assert_int_eq(create_as(&carol, "~/a/b", &plain, &c), 1);
+        ck_assert_int_eq(create_as(&carol, "~/c", &plain, &c), -EDQUOT);
+        /* What others have released goes for it, oldest first. */
+        for (int i = 0; i < 2; i++) {
+                ids[i] = hers[i]->id;
+                ck_assert_int_eq(tree_release(t, now, hers[i], &alice, &refused), 0);
+        }
+        ck_assert_int_eq(create_as(&carol, "~/x/y/z", &plain, &c), -EDQUOT); /* three, where two can go */
+        ck_assert_uint_eq(t->users.contexts.used, 24);
+        ck_assert_int_eq(create_as(&root, "r", &plain, &c), 1);
+        ck_assert_ptr_null(find_id("user-1000/13", ids[0]));
+        ck_assert_ptr_eq(find_id("user-1000/12", ids[1]), hers[1]);
+        ck_assert_uint_eq(t->users.contexts.used, 24);
+        tree_check(t);
 }
 END_TEST
 
@@ -530,9 +607,11 @@ int main(void)
                         law_34_a_released_one_does_not_take_children,
                         law_34_ids_are_never_used_twice,
                         law_34_made_up_labels_are_new,
+                        law_34_an_id_pins_the_parent,
                         law_34_open_and_parents,
                         law_35_a_refused_create_changes_nothing,
                         law_35_a_full_quota_changes_nothing,
+                        law_35_a_few_cannot_take_all,
                         law_35_a_refused_call_does_not_make_room,
                         law_35_room_is_made_oldest_first_and_of_the_same_user,
                         law_35_making_room_spares_the_parent,

@@ -187,6 +187,45 @@ START_TEST(reference_ids)
 }
 END_TEST
 
+START_TEST(reference_pins)
+{
+        struct reference ref;
+
+        assert_reference("a#7/b", true, "a/b", 7, false);
+        assert_reference("/a/b#7/c/d", true, "a/b/c/d", 7, false);
+        assert_reference("a#7/", true, "a", 7, true);
+        assert_reference("a#7/b/", true, "a/b", 7, true);
+        assert_reference("~#7/b", true, "user-1000/b", 7, false);
+        ck_assert_int_eq(reference_parse("~/a#7/b", 1000, true, &ref, NULL), 0);
+        ck_assert_uint_eq(ref.pinned, strlen("user-1000/a"));
+        ck_assert_int_eq(reference_parse("a#7/", 1000, true, &ref, NULL), 0);
+        ck_assert_uint_eq(ref.pinned, 1);
+        ck_assert_int_eq(reference_parse("a#7", 1000, false, &ref, NULL), 0);
+        ck_assert_uint_eq(ref.pinned, 1);
+        ck_assert_int_eq(reference_parse("a/b", 1000, true, &ref, NULL), 0);
+        ck_assert_uint_eq(ref.pinned, 0);
+        assert_no_reference("a#7", true); /* a new one has none */
+        assert_no_reference("a/b#7", true);
+        assert_no_reference("a#7/b", false);
+        assert_no_reference("a#7/", false);
+        assert_no_reference("a#7//", true);
+        assert_no_reference("a#7//b", true);
+        assert_no_reference("a/#7/b", true);
+        assert_no_reference("a#7/b#8", true);
+        assert_no_reference("a#7/b#8/c", true);
+        assert_no_reference("a#7/..", true);
+        assert_no_reference("a#7/~", true);
+        assert_no_reference("a#0/b", true);
+        assert_no_reference("a#/b", true);
+        assert_no_reference("a#7b/c", true);
+        assert_no_reference("a#18446744073709551616/b", true);
+        assert_no_reference("#7/b", true);
+        assert_no_reference("/#7/b", true);
+        assert_no_reference("/#7/", true);
+        assert_no_reference("//#7/b", true);
+}
+END_TEST
+
 START_TEST(reference_uids)
 {
         struct reference ref;
@@ -201,6 +240,7 @@ END_TEST
 START_TEST(reference_lengths)
 {
         char text[2 * CTXD_PATH_MAX], label[CTXD_LABEL_MAX + 1];
+        struct reference ref;
 
         repeat(label, "a", CTXD_LABEL_MAX - 1);
         text[0] = '\0';
@@ -214,6 +254,12 @@ START_TEST(reference_lengths)
         assert_reference(text, false, text, 0, false);
         strcat(text, "b");
         assert_no_reference(text, false);
+        /* An id in the middle does not count, what follows it does. */
+        strcpy(text + CTXD_PATH_MAX - 2, "#1/a");
+        ck_assert_int_eq(reference_parse(text, 1000, true, &ref, NULL), 0);
+        ck_assert_uint_eq(strlen(ref.path), CTXD_PATH_MAX);
+        strcat(text, "b");
+        assert_no_reference(text, true);
         /* ~ is longer than it looks */
         text[0] = '~';
         text[1] = '/';
@@ -221,12 +267,8 @@ START_TEST(reference_lengths)
         ck_assert_uint_eq(strlen(text), CTXD_PATH_MAX - 7);
         assert_no_reference(text, false);
         text[CTXD_PATH_MAX - 8] = '\0';
-        {
-                struct reference ref;
-
-                ck_assert_int_eq(reference_parse(text, 1000, false, &ref, NULL), 0);
-                ck_assert_uint_eq(strlen(ref.path), CTXD_PATH_MAX);
-        }
+        ck_assert_int_eq(reference_parse(text, 1000, false, &ref, NULL), 0);
+        ck_assert_uint_eq(strlen(ref.path), CTXD_PATH_MAX);
 }
 END_TEST
 
@@ -329,6 +371,7 @@ int main(void)
                         path_limits,
                         reference_forms,
                         reference_ids,
+                        reference_pins,
                         reference_uids,
                         reference_lengths,
                         objects_and_back,

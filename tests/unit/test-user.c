@@ -7,7 +7,7 @@
 
 static struct users limited(uint64_t limit)
 {
-        struct users users = {.total_contexts_limit = UINT64_MAX};
+        struct users users = {.contexts.limit = UINT64_MAX, .descriptors.limit = UINT64_MAX};
 
         for (int i = 0; i < RESOURCES; i++)
                 users.limit[i] = limit;
@@ -80,20 +80,52 @@ END_TEST
 
 START_TEST(all_users_together)
 {
-        struct users users = limited(10);
-        struct user *a = user_ref(&users, 1), *b = user_ref(&users, 2);
+        struct users users = limited(30);
+        struct user *a = user_ref(&users, 1), *b = user_ref(&users, 2), *c = user_ref(&users, 3);
 
-        users.total_contexts_limit = 12;
-        ck_assert_int_eq(user_charge(a, RESOURCE_CONTEXTS, 8), 0);
-        ck_assert_int_eq(user_charge(b, RESOURCE_CONTEXTS, 5), -EDQUOT);
-        ck_assert_int_eq(user_charge(b, RESOURCE_CONTEXTS, 4), 0);
-        ck_assert_uint_eq(users.total_contexts, 12);
+        users.contexts.limit = 32;
+        ck_assert_int_eq(user_charge(a, RESOURCE_CONTEXTS, 20), 0);
+        ck_assert_int_eq(user_charge(b, RESOURCE_CONTEXTS, 9), -EDQUOT); /* the last 4 are for others */
+        ck_assert_int_eq(user_charge(b, RESOURCE_CONTEXTS, 8), 0);
+        ck_assert_uint_eq(users.contexts.used, 28);
         ck_assert_int_eq(user_charge(a, RESOURCE_CONTEXTS, 1), -EDQUOT);
-        ck_assert_int_eq(user_charge(a, RESOURCE_HANDLES, 10), 0); /* of contexts alone */
-        user_discharge(a, RESOURCE_CONTEXTS, 8);
-        user_discharge(b, RESOURCE_CONTEXTS, 4);
-        user_discharge(a, RESOURCE_HANDLES, 10);
-        ck_assert_uint_eq(users.total_contexts, 0);
+        ck_assert_int_eq(user_charge(c, RESOURCE_CONTEXTS, 5), -EDQUOT);
+        ck_assert_int_eq(user_charge(c, RESOURCE_CONTEXTS, 4), 0);
+        ck_assert_int_eq(user_charge(a, RESOURCE_MEMBERS, 10), 0); /* of contexts alone */
+        user_discharge(a, RESOURCE_CONTEXTS, 20);
+        user_discharge(b, RESOURCE_CONTEXTS, 8);
+        user_discharge(c, RESOURCE_CONTEXTS, 4);
+        user_discharge(a, RESOURCE_MEMBERS, 10);
+        ck_assert_uint_eq(users.contexts.used, 0);
+        user_unref(&users, a);
+        user_unref(&users, b);
+        user_unref(&users, c);
+}
+END_TEST
+
+START_TEST(descriptors_are_shared)
+{
+        struct users users = limited(1000);
+        struct user *a = user_ref(&users, 1), *b = user_ref(&users, 2);
+        struct charge handles = {}, connection = {}, own = {}, other = {};
+
+        users.limit[RESOURCE_DESCRIPTORS] = UINT64_MAX;
+        users.descriptors.limit = 80;
+        ck_assert_int_eq(charge_init(&handles, &users, a, RESOURCE_HANDLES, 66), 0);
+        ck_assert_int_eq(charge_init(&connection, &users, a, RESOURCE_CONNECTIONS, 1), 0);
+        ck_assert_int_eq(charge_init(&own, &users, a, RESOURCE_DESCRIPTORS, 1), 0);
+        ck_assert_uint_eq(users.descriptors.used, 70);
+        ck_assert_uint_eq(a->used[RESOURCE_DESCRIPTORS], 70);
+        ck_assert_int_eq(charge_init(&other, &users, a, RESOURCE_HANDLES, 1), -EDQUOT);
+        ck_assert(!user_is_at_limit(a, RESOURCE_HANDLES, 1));
+        ck_assert_int_eq(charge_init(&other, &users, b, RESOURCE_CONNECTIONS, 3), 0);
+        ck_assert_uint_eq(users.descriptors.used, 79);
+        charge_deinit(&handles);
+        charge_deinit(&connection);
+        charge_deinit(&own);
+        charge_deinit(&other);
+        ck_assert_uint_eq(users.descriptors.used, 0);
+        ck_assert_uint_eq(a->used[RESOURCE_DESCRIPTORS] + b->used[RESOURCE_DESCRIPTORS], 0);
         user_unref(&users, a);
         user_unref(&users, b);
 }
@@ -119,7 +151,8 @@ START_TEST(resources_have_names)
 {
         for (int i = 0; i < RESOURCES; i++) {
                 ck_assert_ptr_nonnull(resource_name((enum resource) i));
-                ck_assert_int_eq(strncmp(resource_key((enum resource) i), "Max", 3), 0);
+                if (i != RESOURCE_DESCRIPTORS)
+                        ck_assert_int_eq(strncmp(resource_key((enum resource) i), "Max", 3), 0);
         }
 }
 END_TEST
@@ -139,6 +172,10 @@ START_TEST(a_tree_says_which_limit)
         ck_assert_str_eq(refused.limit, "handles");
         ck_assert_str_eq(refused.limit_key, "MaxHandlesPerUser");
         ck_assert_uint_eq(refused.allowed, 3);
+        ck_assert_uint_eq(refused.uid, 5);
+        ck_assert(refused.first); /* worth a line, and the next one is not */
+        ck_assert_int_eq(tree_charge(t, &charge, user, RESOURCE_HANDLES, 4, &refused), -EDQUOT);
+        ck_assert(!refused.first);
         ck_assert_int_eq(tree_charge(t, &charge, user, RESOURCE_HANDLES, 4, NULL), -EDQUOT);
         ck_assert_int_eq(tree_charge(t, &charge, user, RESOURCE_HANDLES, 3, &refused), 0);
         charge_deinit(&charge);
@@ -155,6 +192,7 @@ int main(void)
                         charges_up_to_the_limit,
                         what_may_not_be_refused_goes_over,
                         all_users_together,
+                        descriptors_are_shared,
                         a_refusal_is_worth_a_new_line_later,
                         resources_have_names,
                         a_tree_says_which_limit,
