@@ -240,8 +240,10 @@ static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
 
 static void client_run(void)
 {
-        for (unsigned i = 0; i < 4; i++) {
-                world_run();
+        uint64_t end_usec = now_boottime_usec() + WORLD_PATIENCE_USEC;
+
+        for (unsigned i = 0; i < 4 || (asked != answered && now_boottime_usec() < end_usec); i++) {
+                world_run_until(i < 4 ? 0 : 1000);
                 for (unsigned k = 0; k < 1000 && sd_bus_process(client, NULL) > 0; k++)
                         ;
         }

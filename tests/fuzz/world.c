@@ -78,11 +78,16 @@ int world_connect(uid_t uid)
         return fds[1];
 }
 
-void world_run(void)
+void world_run_until(uint64_t usec)
 {
         /* Bounded: a connection that is never read may want to be written to for ever. */
-        for (unsigned i = 0; i < 200 && sd_event_run(world.event, 0) > 0; i++)
+        for (unsigned i = 0; i < 200 && sd_event_run(world.event, usec) > 0; i++)
                 ;
+}
+
+void world_run(void)
+{
+        world_run_until(0);
 }
 
 static void __attribute__((noreturn)) victim_wait(const char *name, pid_t parent)

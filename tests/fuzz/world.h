@@ -29,6 +29,10 @@ void world_stop(void);
 int world_connect(uid_t uid);
 /* Runs the daemon until nothing is left to be done at once. */
 void world_run(void);
+/* The same, but waits for so long for something to come: a timer that is due may be late. */
+void world_run_until(uint64_t usec);
+/* For what has to come. */
+#define WORLD_PATIENCE_USEC UINT64_C(20000000)
 
 /* Processes that wait to be signalled; anew if they have gone. One has a child, one an odd name, one another
  * uid. */
