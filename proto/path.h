@@ -31,8 +31,7 @@ struct reference {
 /* Reads a path or path#id as given by uid. A leading '/' before the first label is accepted and dropped, as people
  * write it. Returns 0, or -EINVAL with *ret_why set. With to_make it is the name of one that is to be made, which may
  * end in '/', and needs something after an id. */
-int reference_parse(
-                const char *text, uid_t uid, bool to_make, struct reference *ret, const char **ret_why);
+int reference_parse(const char *text, uid_t uid, bool to_make, struct reference *ret, const char **ret_why);
 
 /* The D-Bus object of a context: CTXD_CONTEXT_OBJECT, then each label as sd_bus_path_encode() does. "/" is
  * CTXD_CONTEXT_OBJECT itself. Returns 0 or -ENOMEM; the caller frees. */

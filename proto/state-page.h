@@ -37,7 +37,7 @@ struct state_page_header {
         uint64_t magic;
         uint32_t version;
         uint32_t n_slots;
-        uint64_t epoch; /* of the daemon that serves it; 0 once it has left for good */
+        uint64_t epoch;  /* of the daemon that serves it; 0 once it has left for good */
         uint32_t keeper; /* thread id of who keeps it, a robust futex; 0: it cannot tell */
         uint32_t reserved32;
         uint64_t reserved[4];

@@ -207,8 +207,8 @@ const sd_bus_vtable manager_vtable[] = {
                                 SD_BUS_RESULT("a(sta{sv})", leaks, "b", truncated), method_leaks, U),
                 SD_BUS_METHOD_WITH_ARGS("Page", SD_BUS_ARGS("s", path),
                                 SD_BUS_RESULT("h", page, "t", offset, "t", word), method_page, U),
-                SD_BUS_METHOD_WITH_ARGS("Alive", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", alive, "t", epoch), method_alive,
-                                U),
+                SD_BUS_METHOD_WITH_ARGS("Alive", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", alive, "t", epoch),
+                                method_alive, U),
                 SD_BUS_METHOD_WITH_ARGS(
                                 "Subscribe", SD_BUS_ARGS("s", prefix), SD_BUS_NO_RESULT, method_subscribe, U),
                 SD_BUS_METHOD_WITH_ARGS("Unsubscribe", SD_BUS_ARGS("s", prefix), SD_BUS_NO_RESULT,

@@ -114,7 +114,8 @@ static int plan_check(const struct tree *t, const struct caller *caller, const s
                 return refuse(ret_refused, REFUSED_NAME, "it has more than 64 labels");
         if (plan->off) {
                 char pinned[CTXD_PATH_ID_MAX + 1];
-                int n = snprintf(pinned, sizeof pinned, "%.*s#%" PRIu64, (int) ref->pinned, ref->path, ref->id);
+                int n = snprintf(pinned, sizeof pinned, "%.*s#%" PRIu64, (int) ref->pinned, ref->path,
+                                ref->id);
 
                 return refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", pinned, (size_t) n);
         }

@@ -95,7 +95,7 @@ struct refused {
          * may not read: for a context that is missing it is the same as for one that is hidden. What is missing
          * where the caller may write is missed by its own doing, and no privilege is named. */
         unsigned privilege;
-        uid_t uid;  /* whose limit it is */
+        uid_t uid; /* whose limit it is */
         bool first; /* this one refuses that uid something for the first time (in a while): worth a line in the log */
 };
 

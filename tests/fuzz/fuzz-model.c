@@ -24,7 +24,11 @@ static const struct caller *pick_caller(struct input *in)
                         {.uid = 1000, .pid = 2, .comm = "first", .gid = 1000},
                         {.uid = 1001, .pid = 3, .comm = "second", .gid = 7, .gids = groups, .n_gids = 2},
                         {.uid = 33, .pid = 4, .comm = "system", .gid = 33},
-                        {.uid = 1002, .pid = 5, .comm = "trusted", .gid = 1002, .privileges = PRIVILEGE_MANAGE},
+                        {.uid = 1002,
+                                        .pid = 5,
+                                        .comm = "trusted",
+                                        .gid = 1002,
+                                        .privileges = PRIVILEGE_MANAGE},
         };
 
         return &callers[input_choice(in, sizeof callers / sizeof callers[0])];
