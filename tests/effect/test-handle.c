@@ -187,6 +187,11 @@ static bool any_handle(void *userdata)
         return any;
 }
 
+static bool is_unreadable(void *userdata)
+{
+        return !is_readable(*(int *) userdata);
+}
+
 #define HOSTILE_HANDLES 100
 
 START_TEST(a_full_blocking_handle_does_not_hang_us)
@@ -195,7 +200,6 @@ START_TEST(a_full_blocking_handle_does_not_hang_us)
         struct context *root = make("a"), *c[HOSTILE_HANDLES], *good;
         int fds[HOSTILE_HANDLES], good_fd;
         unsigned n_left = 0;
-        uint64_t before, took;
         char path[32];
 
         for (unsigned i = 0; i < HOSTILE_HANDLES; i++) {
@@ -210,10 +214,7 @@ START_TEST(a_full_blocking_handle_does_not_hang_us)
         }
         good_fd = dup(get(p, good));
 
-        before = now_boottime_usec();
         cancel(root);
-        took = now_boottime_usec() - before;
-        ck_assert_uint_lt(took, 5000000);
         /* One write that had to be interrupted, however many such handles there are. */
         for (unsigned i = 0; i < HOSTILE_HANDLES; i++)
                 n_left += !LIST_EMPTY(&c[i]->handles);
@@ -221,8 +222,7 @@ START_TEST(a_full_blocking_handle_does_not_hang_us)
         for (unsigned i = 0; i < HOSTILE_HANDLES; i++)
                 ck_assert(is_readable(fds[i]));
         /* The rest of that uid's is written between other events. */
-        while (!is_readable(good_fd))
-                ck_assert_int_gt(sd_event_run(world.event, 5000000), 0);
+        run_while(is_unreadable, &good_fd);
         run_while(any_handle, NULL);
         for (unsigned i = 0; i < HOSTILE_HANDLES; i++)
                 close(fds[i]);
@@ -234,8 +234,7 @@ START_TEST(a_full_blocking_handle_does_not_hang_us)
         good_fd = dup(get(p, good));
         cancel(good);
         ck_assert(!is_readable(good_fd));
-        while (!is_readable(good_fd))
-                ck_assert_int_gt(sd_event_run(world.event, 5000000), 0);
+        run_while(is_unreadable, &good_fd);
         close(good_fd);
         process_unref(p);
 }

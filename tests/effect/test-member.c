@@ -276,10 +276,14 @@ END_TEST
 START_TEST(a_cancel_counts_its_own)
 {
         struct child *a = child_start(child_sleep), *b = child_start(child_sleep);
-        struct context *late = make_with_deadline("late", now_boottime_usec() + 1000), *c = make("c");
+        struct context *late = make("late"), *c = make("c");
+        struct refused refused = {};
 
         attach(late, a, &quiet);
         attach(c, b, &quiet);
+        ck_assert_int_eq(tree_extend(world.tree, now_boottime_usec(), &(struct caller){}, late,
+                                         now_boottime_usec() + 1000, &refused),
+                        0);
         while (now_boottime_usec() <= late->deadline_usec) {
         }
         ck_assert_uint_eq(cancel(c), 1);

@@ -32,7 +32,7 @@ void cancel_only(struct context *c); /* leaves the drain to the test */
 /* Runs the loop until *value is at least wanted; fails the test after a long while. */
 void run_until(const unsigned *value, unsigned wanted);
 void run_while(bool (*pending)(void *userdata), void *userdata);
-void run_for(uint64_t usec); /* for what must not happen: proves little, costs little */
+void run_for(uint64_t usec); /* for what must not happen; what is there by now is seen to */
 
 /* Children of the test. Each says that it is ready before child_start() returns, and is killed and reaped at
  * the end of the test. */

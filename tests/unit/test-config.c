@@ -267,7 +267,7 @@ int main(void)
         tcase_add_test(c, timespans);
         suite_add_tcase(s, c);
         runner = srunner_create(s);
-        srunner_set_tap(runner, "/dev/stdout");
+        srunner_set_tap(runner, "-");
         srunner_run_all(runner, CK_SILENT);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);

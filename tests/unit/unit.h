@@ -17,7 +17,7 @@ static inline int run_tests(const char *name, const TTest *const *tests)
                 tcase_add_test(tcase, *tests);
         suite_add_tcase(suite, tcase);
         runner = srunner_create(suite);
-        srunner_set_tap(runner, "/dev/stdout");
+        srunner_set_tap(runner, "-");
         srunner_run_all(runner, CK_SILENT);
         failed = srunner_ntests_failed(runner);
         srunner_free(runner);
