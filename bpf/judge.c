@@ -33,6 +33,7 @@ int thread_clock_feed(struct thread_clock *clock, const struct sample *sample, u
         if (first) {
                 clock->first_usec = end;
                 clock->first_runtime = sample->runtime_nsec;
+                clock->first_switches = switches;
         }
         if (sample_activity(sample) != ACTIVITY_SLEEPS) {
                 clock->asleep_usec = 0;
@@ -49,6 +50,7 @@ void thread_clock_restart(struct thread_clock *clock, const struct sample *sampl
 {
         clock->first_usec = now;
         clock->first_runtime = sample->runtime_nsec;
+        clock->first_switches = sample->nvcsw + sample->nivcsw;
         if (clock->asleep_usec > 0)
                 clock->asleep_usec = now;
         clock->baseline = false;
@@ -72,6 +74,9 @@ bool thread_clock_ignoring(const struct thread_clock *clock, const struct sample
 
         if (clock->first_usec == 0 || grace == UINT64_MAX || elapsed == 0 || now < done + grace ||
                         sample_activity(sample) == ACTIVITY_HELD)
+                return false;
+        if (sample->runtime_nsec == clock->first_runtime &&
+                        sample->nvcsw + sample->nivcsw == clock->first_switches)
                 return false;
         percent = (unsigned int) (ran * 100 / elapsed);
         *ret_percent = percent;

@@ -14,7 +14,7 @@
  * vforked child. Such a time does not count either; its clock starts anew.
  *
  * Ignoring: it has been there for a grace and runs for a good part of it, or has been waking up for two
- * graces. */
+ * graces. One that has not had a turn on a CPU since it was first seen has had no chance to leave. */
 
 enum activity {
         ACTIVITY_RUNS,
@@ -25,6 +25,7 @@ enum activity {
 struct thread_clock {
         uint64_t first_usec;    /* when it was first seen in its done context; CLOCK_BOOTTIME, all of them */
         uint64_t first_runtime; /* nsec on the CPU by then */
+        uint64_t first_switches;
         uint64_t asleep_usec;   /* since when its sleep is known to be unbroken; 0: it does not sleep */
         uint64_t switches;
         bool baseline; /* the sleep was already there at the first sample */

@@ -2,7 +2,8 @@
 
 /* The sweeps: when, and what follows from them. A sample is worth nothing if the machine was suspended since
  * the one before, and a verdict must wait where the probe itself was late: a thread that was to wake may not
- * have had its turn either. Nothing is looked at while nothing is watched. */
+ * have had its turn either. It does not wait for ever, though: there are machines that are always late.
+ * Nothing is looked at while nothing is watched. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 #define INTERVAL_IDLE_USEC UINT64_C(5000000)
 #define LATE_USEC UINT64_C(100000)
 #define LATE_WAIT_USEC UINT64_C(1000000)
+#define LATE_MAX 5
 #define SUSPEND_USEC INT64_C(20000)
 
 static uint64_t min_usec(uint64_t a, uint64_t b)
@@ -33,12 +35,26 @@ static uint64_t max_usec(uint64_t a, uint64_t b)
         return a > b ? a : b;
 }
 
-static int64_t suspended_usec(void)
+static int64_t now_monotonic_usec(void)
 {
         struct timespec ts;
 
         clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (int64_t) now_boottime_usec() - (ts.tv_sec * 1000000 + ts.tv_nsec / 1000);
+        return ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+/* Of two clocks that are read one after the other: once more where others ran in between. */
+static int64_t suspended_usec(void)
+{
+        int64_t before, boottime = 0;
+
+        for (int i = 0; i < 5; i++) {
+                before = now_monotonic_usec();
+                boottime = (int64_t) now_boottime_usec();
+                if (now_monotonic_usec() - before < SUSPEND_USEC / 2)
+                        break;
+        }
+        return boottime - before;
 }
 
 /* A sweep */
@@ -276,7 +292,9 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
         s->suspended_usec = offset;
         s->number++;
         s->n_samples = 0;
-        if (begin > s->planned_usec + LATE_USEC)
+        if (begin <= s->planned_usec + LATE_USEC)
+                s->n_late = 0;
+        else if (s->n_late++ < LATE_MAX)
                 s->not_before_usec = begin + LATE_WAIT_USEC;
 
         r = backend_sweep(probe->backend, &probe->watches, on_sample, s);

@@ -133,6 +133,24 @@ START_TEST(ignoring)
 }
 END_TEST
 
+/* It was woken, and waits for a CPU that others have: it had no chance to leave. */
+START_TEST(starved)
+{
+        struct thread_clock clock = {};
+        struct sample s = {.state = 0, .nvcsw = 1, .runtime_nsec = 5000};
+        unsigned int percent = 0;
+
+        thread_clock_feed(&clock, &s, DONE + 50 * MS, DONE + 50 * MS);
+        ck_assert(!thread_clock_ignoring(&clock, &s, DONE + 10 * GRACE, DONE, GRACE, &percent));
+        s.nivcsw++; /* it has had a turn, and is still there */
+        ck_assert(thread_clock_ignoring(&clock, &s, DONE + 10 * GRACE, DONE, GRACE, &percent));
+        thread_clock_restart(&clock, &s, DONE + GRACE);
+        ck_assert(!thread_clock_ignoring(&clock, &s, DONE + 10 * GRACE, DONE, GRACE, &percent));
+        s.runtime_nsec++;
+        ck_assert(thread_clock_ignoring(&clock, &s, DONE + 10 * GRACE, DONE, GRACE, &percent));
+}
+END_TEST
+
 int main(void)
 {
         Suite *suite = suite_create("judge");
@@ -146,6 +164,7 @@ int main(void)
         tcase_add_test(tc, moving_restarts);
         tcase_add_test(tc, suspend_restarts);
         tcase_add_test(tc, ignoring);
+        tcase_add_test(tc, starved);
         suite_add_tcase(suite, tc);
         runner = srunner_create(suite);
         srunner_run_all(runner, CK_NORMAL);
