@@ -57,7 +57,7 @@ void wait_for_state(pid_t pid, pid_t tid, const char *letters)
         char path[64], text[512];
 
         snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-        for (int i = 0; i < 5000; i++) {
+        for (int i = 0; i < 30000; i++) {
                 int fd = open(path, O_RDONLY | O_CLOEXEC);
                 ssize_t n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
                 const char *end;
@@ -121,7 +121,7 @@ static void receive_hello(struct harness *h)
         struct pollfd p = {.fd = h->socket, .events = POLLIN};
         struct cmsghdr *c;
 
-        ck_assert_int_eq(poll(&p, 1, 30000), 1);
+        ck_assert_int_eq(poll(&p, 1, PATIENCE_USEC / 1000), 1);
         ck_assert_int_eq(recvmsg(h->socket, &message, MSG_CMSG_CLOEXEC), sizeof(h->hello));
         ck_assert_uint_eq(h->hello.header.type, PROBE_HELLO);
         c = CMSG_FIRSTHDR(&message);
@@ -398,6 +398,14 @@ bool harness_is_member(struct harness *h, pid_t tid, uint32_t slot)
 int32_t harness_live(struct harness *h, uint32_t slot)
 {
         return __atomic_load_n(&h->slots[slot].live, __ATOMIC_SEQ_CST);
+}
+
+void wait_for_live(struct harness *h, uint32_t slot, int32_t n)
+{
+        for (uint64_t until = now_boottime_usec() + PATIENCE_USEC;
+                        harness_live(h, slot) != n && now_boottime_usec() < until;)
+                sleep_usec(5000);
+        ck_assert_msg(harness_live(h, slot) == n, "live of slot %u is %d, not %d", slot, harness_live(h, slot), n);
 }
 
 int32_t harness_listed(struct harness *h, uint32_t slot)

@@ -90,3 +90,8 @@ void reap(pid_t pid);
 void sleep_usec(uint64_t usec);
 /* Waits until the task sleeps in the kernel (state S or D, or T, t). */
 void wait_for_state(pid_t pid, pid_t tid, const char *letters);
+/* Waits until live is n. */
+void wait_for_live(struct harness *h, uint32_t slot, int32_t n);
+
+/* For what must happen, however busy the machine is. */
+#define PATIENCE_USEC UINT64_C(60000000)

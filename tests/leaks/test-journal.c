@@ -23,7 +23,6 @@
 #include "proto/message-ids.h"
 #include "tests/leaks/harness.h"
 
-#define PATIENCE_USEC UINT64_C(20000000)
 #define GRACE_USEC UINT64_C(300000)
 #define RUN_SYSTEMD "/run/systemd"
 

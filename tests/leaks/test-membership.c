@@ -7,6 +7,7 @@
 #include <linux/sched.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -19,8 +20,6 @@
 #include <unistd.h>
 
 #include "tests/leaks/harness.h"
-
-#define PATIENCE_USEC UINT64_C(20000000)
 
 static struct harness h;
 
@@ -89,9 +88,12 @@ static pid_t clone_with(uint64_t flags)
         return (pid_t) syscall(SYS_clone3, &args, sizeof(args));
 }
 
+static sem_t has_told;
+
 static void *tell_thread(void *arg)
 {
         tell((pid_t) syscall(SYS_gettid));
+        sem_post(&has_told);
         return pause_thread(arg);
 }
 
@@ -134,8 +136,10 @@ static void make_all_ways(void *arg)
                 _exit(0);
         }
         waitpid(pid, NULL, 0);
+        sem_init(&has_told, 0, 0);
         pthread_create(&thread, NULL, tell_thread, NULL);
-        sleep_usec(200000); /* the thread tells its own number, which has to come before the next */
+        while (sem_wait(&has_told) < 0) /* it tells its own number, which has to come before the next */
+                ;
         pid = clone_with(CLONE_NEWPID);
         if (pid == 0)
                 pause_for_ever(NULL);
@@ -201,10 +205,12 @@ START_TEST(exec_by_thread)
         ck_assert(harness_is_member(&h, tid, slot));
         ck_assert_int_eq(harness_live(&h, slot), 2);
         go();
-        for (int i = 0; i < 500 && harness_live(&h, slot) != 1; i++)
+        wait_for_live(&h, slot, 1);
+        /* The old leader has gone by then, but its number is only handed over after that. */
+        for (int i = 0; i < 6000 && !harness_is_member(&h, pid, slot); i++)
                 sleep_usec(10000);
-        ck_assert_int_eq(harness_live(&h, slot), 1);
         ck_assert(harness_is_member(&h, pid, slot));
+        ck_assert_int_eq(harness_live(&h, slot), 1);
         harness_cancel(&h, slot, UINT64_MAX);
         reap(pid);
         ck_assert(harness_drained(&h, slot, PATIENCE_USEC));
@@ -304,6 +310,7 @@ static void exit_leader(void *arg)
         pthread_t thread;
 
         pthread_create(&thread, NULL, pause_thread, NULL);
+        tell(getpid());
         await_go();
         syscall(SYS_exit, 0);
 }
@@ -315,12 +322,9 @@ START_TEST(zombies_do_not_count)
 
         pipes();
         pid = spawn(exit_leader, NULL);
-        wait_for_state(pid, pid, "S");
+        told();
         ck_assert(harness_attach(&h, pid, slot));
-        for (int i = 0; i < 500 && harness_live(&h, slot) != 2; i++) {
-                harness_adopt(&h);
-                sleep_usec(1000);
-        }
+        ck_assert_int_eq(harness_live(&h, slot), 2);
         go();
         wait_for_state(pid, pid, "Z");
         harness_adopt(&h);

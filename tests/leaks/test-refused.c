@@ -15,7 +15,6 @@
 
 #include "tests/leaks/harness.h"
 
-#define PATIENCE_USEC UINT64_C(20000000)
 #define GRACE_USEC UINT64_C(300000)
 
 /* A program that is executed by root gets what the bounding set leaves. */

@@ -18,7 +18,6 @@
 
 #include "tests/leaks/harness.h"
 
-#define PATIENCE_USEC UINT64_C(20000000)
 #define GRACE_USEC UINT64_C(300000)
 
 static int to_child[2], to_test[2];
@@ -118,12 +117,12 @@ static int accept_probe(int listener, enum probe_backend backend, struct probe_h
         struct pollfd p = {.fd = listener, .events = POLLIN};
         int fd;
 
-        ck_assert_int_eq(poll(&p, 1, 30000), 1);
+        ck_assert_int_eq(poll(&p, 1, PATIENCE_USEC / 1000), 1);
         fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         ck_assert_int_ge(fd, 0);
         ck_assert_int_eq(send(fd, &welcome, sizeof(welcome), MSG_NOSIGNAL), sizeof(welcome));
         p.fd = fd;
-        ck_assert_int_eq(poll(&p, 1, 30000), 1);
+        ck_assert_int_eq(poll(&p, 1, PATIENCE_USEC / 1000), 1);
         ck_assert_int_eq(recv(fd, ret, sizeof(*ret), 0), sizeof(*ret));
         ck_assert_uint_eq(ret->header.type, PROBE_HELLO);
         return fd;
