@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <ini_configobj.h>
 #include <ini_valueobj.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -15,8 +16,6 @@
 #include "daemon/util/cleanup.h"
 #include "daemon/util/utf8.h"
 
-#define CONFIG_FILE CTXD_SYSCONFDIR "/ctxd/ctxd.conf"
-#define CONFIG_DROPINS CTXD_SYSCONFDIR "/ctxd/ctxd.conf.d"
 #define CONFIG_SECTION "Daemon"
 #define CONFIG_FILE_MAX (1024 * 1024)
 
@@ -265,13 +264,18 @@ static void read_dropins(struct reader *r, const char *directory)
         struct dirent **entries;
         int n = scandir(directory, &entries, is_dropin, alphasort);
 
+        if (n < 0 && errno != ENOENT) {
+                r->file = directory;
+                warn(r, 0, "The directory cannot be read: %s", strerror(errno));
+        }
         for (int i = 0; i < n; i++) {
-                char path[4096];
+                char path[PATH_MAX];
                 int k;
 
-                snprintf(path, sizeof path, "%s/%s", directory, entries[i]->d_name);
+                k = snprintf(path, sizeof path, "%s/%s", directory, entries[i]->d_name);
                 free(entries[i]);
-                k = read_file(r, path);
+                r->file = path;
+                k = (size_t) k < sizeof path ? read_file(r, path) : -ENAMETOOLONG;
                 if (k < 0)
                         warn(r, 0, "The file cannot be read: %s", strerror(-k));
         }
@@ -286,14 +290,29 @@ int config_load(const char *file, config_warn warning, void *userdata, struct co
         int k;
 
         config_defaults(&config);
-        k = read_file(&r, file ? file : CONFIG_FILE);
-        if (file && k < 0)
+        k = read_file(&r, file);
+        if (k < 0)
                 return k;
-        if (!file) {
-                if (k < 0 && k != -ENOENT)
-                        warn(&r, 0, "The file cannot be read: %s", strerror(-k));
-                read_dropins(&r, CONFIG_DROPINS);
-        }
+        *ret = config;
+        return 0;
+}
+
+int config_load_directory(const char *directory, config_warn warning, void *userdata, struct config *ret)
+{
+        struct config config;
+        struct reader r = {.config = &config, .warn = warning, .userdata = userdata};
+        char path[PATH_MAX];
+        int k;
+
+        if ((size_t) snprintf(path, sizeof path, "%s/ctxd.conf.d", directory) >= sizeof path)
+                return -ENAMETOOLONG;
+        path[strlen(path) - strlen(".d")] = '\0';
+        config_defaults(&config);
+        k = read_file(&r, path);
+        if (k < 0 && k != -ENOENT)
+                warn(&r, 0, "The file cannot be read: %s", strerror(-k));
+        strcat(path, ".d");
+        read_dropins(&r, path);
         *ret = config;
         return 0;
 }

@@ -25,6 +25,9 @@ typedef void (*config_warn)(void *userdata, const char *file, unsigned line, con
 
 void config_defaults(struct config *ret);
 
-/* Reads /etc/ctxd/ctxd.conf and its drop-ins, or file alone. What is wrong in them is told to warn and keeps its
- * default; a named file that cannot be read is an error. */
+/* Reads that file. What is wrong in it is told to warn and keeps its default; one that cannot be read is an error. */
 int config_load(const char *file, config_warn warn, void *userdata, struct config *ret);
+
+/* Reads ctxd.conf in that directory, and then each NAME.conf in its ctxd.conf.d in the order of the names: the last one
+ * that says something counts. None has to be there, and one that cannot be read is told to warn. */
+int config_load_directory(const char *directory, config_warn warn, void *userdata, struct config *ret);

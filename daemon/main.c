@@ -22,7 +22,7 @@ static void help(void)
              "     --version              Show the version\n"
              "     --user                 Serve a user's own trees, on the session bus\n"
              "     --embedded=DIR         Serve at DIR/bus alone, without a bus and without systemd\n"
-             "     --config=FILE          Read FILE instead of /etc/ctxd/ctxd.conf\n"
+             "     --config=FILE          Read FILE, and no other configuration\n"
              "     --probe-program=FILE   The ctxd-probe that --user and --embedded start\n"
              "\n"
              "See ctxd(8) and org.ctxd1(5).");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,14 +26,39 @@ static void warn_config(void *userdata, const char *file, unsigned line, const c
                 log_warning("%s: %s", file, message);
 }
 
-/* Only the service reads /etc: an embedded or a user's daemon reads the file it is given, or nothing. */
+/* Where the configuration lies if no file was named: not at all for an embedded daemon, which is nobody's but the
+ * caller's. */
+static int config_directory(const struct manager *m, char *buffer, size_t size)
+{
+        const char *base = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+        int n;
+
+        if (m->mode == MANAGER_SYSTEM)
+                n = snprintf(buffer, size, "%s", CTXD_SYSCONFDIR "/ctxd");
+        else if (m->mode == MANAGER_USER && base && base[0] == '/')
+                n = snprintf(buffer, size, "%s/ctxd", base);
+        else if (m->mode == MANAGER_USER && home && home[0] == '/')
+                n = snprintf(buffer, size, "%s/.config/ctxd", home);
+        else
+                return -ENOENT;
+        return n > 0 && (size_t) n < size ? 0 : -ENAMETOOLONG;
+}
+
 static int read_config(const struct manager *m, struct config *ret)
 {
-        if (!m->config_file && m->mode != MANAGER_SYSTEM) {
+        char directory[PATH_MAX];
+        int r;
+
+        if (m->config_file)
+                return config_load(m->config_file, warn_config, NULL, ret);
+        r = config_directory(m, directory, sizeof directory);
+        if (r >= 0)
+                r = config_load_directory(directory, warn_config, NULL, ret);
+        if (r == -ENOENT) {
                 config_defaults(ret);
-                return 0;
+                r = 0;
         }
-        return config_load(m->config_file, warn_config, NULL, ret);
+        return r;
 }
 
 /* Those of the table that clients may make us open; the rest is for ourselves. */

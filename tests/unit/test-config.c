@@ -246,6 +246,113 @@ START_TEST(timespans)
 }
 END_TEST
 
+/* What is commented out in the file that is installed shows the default: it changes nothing when it is let in. */
+START_TEST(shipped_file_shows_the_defaults)
+{
+        struct config c, defaults;
+        char text[16384], *end = text;
+        FILE *f = fopen(SHIPPED_FILE, "r");
+        char line[512];
+        unsigned n = 0;
+
+        ck_assert_ptr_nonnull(f);
+        while (fgets(line, sizeof line, f)) {
+                bool assigns = line[0] == '#' && line[1] >= 'A' && line[1] <= 'Z' && strchr(line, '=');
+
+                n += assigns;
+                ck_assert(end + strlen(line) < text + sizeof text);
+                end = stpcpy(end, line + assigns);
+        }
+        fclose(f);
+        config_defaults(&defaults);
+        c = load_text(text);
+        ck_assert_str_eq(said, "");
+        ck_assert_uint_gt(n, 0);
+        ck_assert_uint_eq(c.leak_grace_usec, defaults.leak_grace_usec);
+        ck_assert_uint_eq(c.retain_usec, defaults.retain_usec);
+        ck_assert_uint_eq(c.kill_after_usec, defaults.kill_after_usec);
+        ck_assert_int_eq(c.probe, defaults.probe);
+        ck_assert_uint_eq(c.max_contexts, defaults.max_contexts);
+        ck_assert_uint_eq(c.max_contexts_per_user, defaults.max_contexts_per_user);
+        ck_assert_uint_eq(c.max_handles_per_user, defaults.max_handles_per_user);
+        ck_assert_uint_eq(c.max_members_per_user, defaults.max_members_per_user);
+        ck_assert_uint_eq(c.max_connections_per_user, defaults.max_connections_per_user);
+        ck_assert_uint_eq(c.max_subscriptions_per_user, defaults.max_subscriptions_per_user);
+        ck_assert_uint_eq(c.max_bytes_per_user, defaults.max_bytes_per_user);
+        ck_assert_uint_eq(c.max_value_bytes, defaults.max_value_bytes);
+}
+END_TEST
+
+static void on_any_warn(void *userdata, const char *file, unsigned line, const char *message)
+{
+        snprintf(said + strlen(said), sizeof said - strlen(said), "%s:%u:%s\n", strrchr(file, '/') + 1, line,
+                        message);
+}
+
+static void put(const char *directory, const char *name, const char *text)
+{
+        char file[256];
+        FILE *f;
+
+        snprintf(file, sizeof file, "%s/%s", directory, name);
+        f = fopen(file, "w");
+        ck_assert(f && fputs(text, f) >= 0);
+        fclose(f);
+}
+
+START_TEST(dropins_change_what_was_said)
+{
+        static const char *const names[] = {"ctxd.conf", "ctxd.conf.d/20-b.conf", "ctxd.conf.d/10-a.conf",
+                        "ctxd.conf.d/30.conf~", "ctxd.conf.d/.40.conf", "ctxd.conf.d/.conf"};
+        char directory[] = "/tmp/ctxd-test-config-XXXXXX", dropins[64], file[128];
+        struct config c, defaults;
+
+        config_defaults(&defaults);
+        ck_assert(mkdtemp(directory));
+        said[0] = '\0';
+        ck_assert_int_eq(config_load_directory(directory, on_any_warn, NULL, &c), 0);
+        ck_assert_uint_eq(c.max_contexts, defaults.max_contexts);
+        ck_assert_str_eq(said, "");
+
+        snprintf(dropins, sizeof dropins, "%s/ctxd.conf.d", directory);
+        ck_assert_int_eq(mkdir(dropins, 0755), 0);
+        put(directory, names[0], "[Daemon]\nMaxContexts=1\nRetainSec=1s\nLeakGraceSec=1s\n");
+        put(directory, names[1], "[Daemon]\nMaxContexts=20\nNoSuchKey=1\n");
+        put(directory, names[2], "[Daemon]\nMaxContexts=10\nRetainSec=10s\n");
+        for (size_t i = 3; i < 6; i++)
+                put(directory, names[i], "[Daemon]\nLeakGraceSec=9s\n");
+        ck_assert_int_eq(config_load_directory(directory, on_any_warn, NULL, &c), 0);
+        ck_assert_uint_eq(c.max_contexts, 20);
+        ck_assert_uint_eq(c.retain_usec, 10000000);
+        ck_assert_uint_eq(c.leak_grace_usec, 1000000);
+        ck_assert_str_eq(said, "20-b.conf:3:There is no key NoSuchKey: it is ignored\n");
+
+        /* One that cannot be read does not cost the others. */
+        said[0] = '\0';
+        snprintf(file, sizeof file, "%s/15.conf", dropins);
+        ck_assert_int_eq(mkdir(file, 0755), 0);
+        ck_assert_int_eq(config_load_directory(directory, on_any_warn, NULL, &c), 0);
+        ck_assert_uint_eq(c.max_contexts, 20);
+        ck_assert(strncmp(said, "15.conf:0:The file cannot be read", 33) == 0);
+        ck_assert_int_eq(rmdir(file), 0);
+
+        for (size_t i = 0; i < 6; i++) {
+                snprintf(file, sizeof file, "%s/%s", directory, names[i]);
+                ck_assert_int_eq(unlink(file), 0);
+        }
+        ck_assert_int_eq(rmdir(dropins), 0);
+
+        /* Nor does a directory that is none. */
+        said[0] = '\0';
+        put(directory, "ctxd.conf.d", "");
+        ck_assert_int_eq(config_load_directory(directory, on_any_warn, NULL, &c), 0);
+        ck_assert_uint_eq(c.max_contexts, defaults.max_contexts);
+        ck_assert(strncmp(said, "ctxd.conf.d:0:The directory cannot be read", 42) == 0);
+        ck_assert_int_eq(unlink(dropins), 0);
+        ck_assert_int_eq(rmdir(directory), 0);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("config");
@@ -260,6 +367,8 @@ int main(void)
         tcase_add_test(c, unknown_key_warns_with_its_line);
         tcase_add_test(c, bad_value_keeps_the_default);
         tcase_add_test(c, other_section_and_garbage_warn);
+        tcase_add_test(c, shipped_file_shows_the_defaults);
+        tcase_add_test(c, dropins_change_what_was_said);
         tcase_add_test(c, odd_files);
         tcase_add_test(c, hostile_bytes);
         tcase_add_test(c, stray_bytes_cost_their_line_alone);
