@@ -26,7 +26,7 @@ struct thread_clock {
         uint64_t first_usec;    /* when it was first seen in its done context; CLOCK_BOOTTIME, all of them */
         uint64_t first_runtime; /* nsec on the CPU by then */
         uint64_t first_switches;
-        uint64_t asleep_usec;   /* since when its sleep is known to be unbroken; 0: it does not sleep */
+        uint64_t asleep_usec; /* since when its sleep is known to be unbroken; 0: it does not sleep */
         uint64_t switches;
         bool baseline; /* the sleep was already there at the first sample */
 };

@@ -331,7 +331,7 @@ START_TEST(what_cleans_up_is_let_be_until_the_kill)
 
         attach(a, c, &policy);
         ck_assert_uint_eq(cancel(a), 1);
-        run_for(300000); /* passes for the one that is born */
+        run_for(300000);                                  /* passes for the one that is born */
         if (now_boottime_usec() - a->done_usec < 1500000) /* else the kill may have been the first */
                 ck_assert_int_eq(child_say(c), 'C');
         run_while(is_busy, a);

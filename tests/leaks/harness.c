@@ -405,7 +405,8 @@ void wait_for_live(struct harness *h, uint32_t slot, int32_t n)
         for (uint64_t until = now_boottime_usec() + PATIENCE_USEC;
                         harness_live(h, slot) != n && now_boottime_usec() < until;)
                 sleep_usec(5000);
-        ck_assert_msg(harness_live(h, slot) == n, "live of slot %u is %d, not %d", slot, harness_live(h, slot), n);
+        ck_assert_msg(harness_live(h, slot) == n, "live of slot %u is %d, not %d", slot,
+                        harness_live(h, slot), n);
 }
 
 int32_t harness_listed(struct harness *h, uint32_t slot)
