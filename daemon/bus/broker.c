@@ -168,30 +168,65 @@ static int read_credentials(sd_bus_message *m, struct peer *p)
         return r;
 }
 
-static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error)
+static void sender_is_known(struct sender *s)
 {
-        struct sender *s = userdata;
         struct waiting *w;
-        int r;
 
-        s->asking = sd_bus_slot_unref(s->asking);
-        r = sd_bus_message_is_method_error(m, NULL) ? -ENXIO : read_credentials(m, s->peer);
-        if (r < 0) {
-                STAILQ_FOREACH (w, &s->waiting, list)
-                        sd_bus_reply_method_errorf(w->message, CTXD_ERROR_NO_SUCH_PROCESS,
-                                        "The bus does not say who you are: %s", strerror(-r));
-                sender_free(s);
-                return 0;
-        }
         peer_read_comm(s->peer);
         find_first_group(s->peer);
         s->known = true;
         STAILQ_FOREACH (w, &s->waiting, list) {
-                r = sd_bus_enqueue_for_read(s->broker->endpoint.bus, w->message);
+                int r = sd_bus_enqueue_for_read(s->broker->endpoint.bus, w->message);
+
                 if (r < 0)
                         sd_bus_reply_method_errno(w->message, r, NULL);
                 w->requeued = true;
         }
+}
+
+static void sender_is_nobody(struct sender *s, int r)
+{
+        struct waiting *w;
+
+        STAILQ_FOREACH (w, &s->waiting, list)
+                sd_bus_reply_method_errorf(w->message, CTXD_ERROR_NO_SUCH_PROCESS,
+                                "The bus does not say who you are: %s", strerror(-r));
+        sender_free(s);
+}
+
+/* It had its name when we held the process of its pid already. */
+static int on_still_there(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct sender *s = userdata;
+
+        s->asking = sd_bus_slot_unref(s->asking);
+        if (sd_bus_message_is_method_error(m, NULL))
+                sender_is_nobody(s, -ENXIO);
+        else
+                sender_is_known(s);
+        return 0;
+}
+
+static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct sender *s = userdata;
+        int r;
+
+        s->asking = sd_bus_slot_unref(s->asking);
+        r = sd_bus_message_is_method_error(m, NULL) ? -ENXIO : read_credentials(m, s->peer);
+        if (r >= 0 && s->peer->pidfd < 0) {
+                /* A broker that knows no pidfd: what was the sender's pid when it connected may be another's now. */
+                peer_find_process(s->peer);
+                r = sd_bus_call_method_async(s->broker->endpoint.bus, &s->asking, "org.freedesktop.DBus",
+                                "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetNameOwner",
+                                on_still_there, s, "s", s->peer->name);
+                if (r >= 0)
+                        return 0;
+        }
+        if (r < 0)
+                sender_is_nobody(s, r);
+        else
+                sender_is_known(s);
         return 0;
 }
 

@@ -4,34 +4,47 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <linux/sockios.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "daemon/bus/connection.h"
 #include "daemon/bus/error.h"
+#include "daemon/bus/receive.h"
 #include "daemon/bus/vtables.h"
 #include "daemon/util/cleanup.h"
+#include "daemon/util/clock.h"
 #include "daemon/util/log.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
 
-#define MESSAGES_AT_ONCE 64 /* then others are served */
-/* What a client leaves unread is ours to keep. So its calls are not read while more than a few replies wait for it
- * (a List is a megabyte), and it is dropped where signals, which nobody can hold back, pile up. The connections of
- * one uid share what may pile up. */
-#define MESSAGES_AHEAD 16
+/* Then others are served, whichever comes first. */
+#define MESSAGES_AT_ONCE 64
+#define SLICE_USEC 1000
+/* What a client leaves unread is ours to keep. So its calls are not read while a reply waits for it (a List is a
+ * megabyte), and it is dropped where signals, which nobody can hold back, pile up. The connections of one uid share
+ * what may pile up. */
 #define MESSAGES_UNREAD 8192
 #define MESSAGES_UNREAD_OF_USER 32768
 #define MESSAGES_UNREAD_MIN 64
-#define SEND_BUFFER (256 * 1024) /* sd-bus would have 8 MiB */
+/* What the kernel keeps of it is ours as well, so a uid with a crowd of connections gets less for each. sd-bus would
+ * have 8 MiB. */
+#define SEND_BUFFER (256 * 1024)
+#define SEND_BUFFER_OF_CROWD (32 * 1024)
+#define CROWD 256
+#define AUTHENTICATION_USEC 10000000
+#define FLIGHT_FREE 8 /* descriptors that may be on their way without a look at whether they arrived */
 
 struct connection {
         struct endpoint endpoint; /* first: the vtables' userdata */
         struct peer *peer;
         struct user *user;
-        struct charge charge;
+        struct charge charge, incoming, incoming_fds, stalled, flight;
+        struct receiver receiver;
+        uint64_t authenticate_until; /* 0: it has */
         sd_event_source *io, *timer;
         LIST_ENTRY(connection) connections;
 };
@@ -53,6 +66,10 @@ struct connection *connection_free(struct connection *c)
         }
         peer_free(c->peer);
         charge_deinit(&c->charge);
+        charge_deinit(&c->incoming);
+        charge_deinit(&c->incoming_fds);
+        charge_deinit(&c->stalled);
+        charge_deinit(&c->flight);
         user_unref(&c->endpoint.service->tree->users, c->user);
         LIST_REMOVE(c, connections);
         c->endpoint.service->n_connections--;
@@ -94,7 +111,7 @@ static int connection_watch(struct connection *c)
         uint64_t until;
         int events, r;
 
-        if (unread(c) > MESSAGES_AHEAD) {
+        if (unread(c) > 0) {
                 if (c->timer && (r = sd_event_source_set_enabled(c->timer, SD_EVENT_OFF)) < 0)
                         return r;
                 return sd_event_source_set_io_events(c->io, EPOLLOUT);
@@ -109,18 +126,62 @@ static int connection_watch(struct connection *c)
         r = sd_bus_get_timeout(bus, &until);
         if (r < 0)
                 return r;
-        if (r == 0 || until == UINT64_MAX)
+        if (r == 0)
+                until = UINT64_MAX;
+        if (c->authenticate_until > 0 && c->authenticate_until < until)
+                until = c->authenticate_until;
+        if (until == UINT64_MAX)
                 return c->timer ? sd_event_source_set_enabled(c->timer, SD_EVENT_OFF) : 0;
         return wake_at(c, until);
 }
 
+static uint64_t now_monotonic_usec(void)
+{
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t) t.tv_sec * 1000000 + (uint64_t) t.tv_nsec / 1000;
+}
+
+/* What it has kept us waiting for: the end of its authentication, the rest of a message, the reading of a reply. */
+static int connection_account(struct connection *c, bool called)
+{
+        struct refused refused;
+        bool stalled = unread(c) > 0 && (called || c->stalled.amount > 0);
+        int r = 0;
+
+        if (c->authenticate_until > 0) {
+                if (sd_bus_is_ready(c->endpoint.bus) > 0)
+                        c->authenticate_until = 0;
+                else if (now_monotonic_usec() >= c->authenticate_until)
+                        return -ETIMEDOUT;
+        }
+        if (c->incoming.amount != c->receiver.bytes)
+                r = tree_charge_resize(&c->incoming, c->receiver.bytes, &refused);
+        if (r >= 0 && c->incoming_fds.amount != c->receiver.fds)
+                r = tree_charge_resize(&c->incoming_fds, c->receiver.fds, &refused);
+        if (r >= 0 && c->stalled.amount != stalled)
+                r = tree_charge_resize(&c->stalled, stalled, &refused);
+        if (r == -EDQUOT)
+                error_log_refusal(&refused);
+        return r;
+}
+
 static void connection_process(struct connection *c)
 {
+        uint64_t until = now_monotonic_usec() + SLICE_USEC;
         sd_bus *bus = c->endpoint.bus;
+        bool called = false;
         int r = 1;
 
-        for (int i = 0; i < MESSAGES_AT_ONCE && r > 0 && (i == 0 || unread(c) <= MESSAGES_AHEAD); i++)
+        receive_begin(&c->receiver);
+        for (int i = 0; i < MESSAGES_AT_ONCE && r > 0; i++) {
+                if (i > 0 && (unread(c) > 0 || now_monotonic_usec() > until))
+                        break;
                 r = sd_bus_process(bus, NULL);
+                called = called || r > 0;
+        }
+        receive_end();
         if (r >= 0 && sd_bus_is_open(bus) <= 0)
                 r = -ECONNRESET;
         if (r >= 0 && leaves_too_much_unread(c)) {
@@ -128,6 +189,8 @@ static void connection_process(struct connection *c)
                                 c->peer->caller.uid, c->peer->caller.pid);
                 r = -ENOBUFS;
         }
+        if (r >= 0)
+                r = connection_account(c, called);
         if (r >= 0)
                 r = connection_watch(c);
         if (r < 0)
@@ -158,6 +221,39 @@ static void connection_sent(struct endpoint *e)
                                 0); /* its socket is full and may never be ready again, so nothing else would */
 }
 
+/* Has it read all that was sent? */
+static bool has_read_all(const struct connection *c)
+{
+        int waiting;
+
+        return unread(c) == 0 && ioctl(c->receiver.fd, SIOCOUTQ, &waiting) >= 0 && waiting == 0;
+}
+
+/* The kernel counts the descriptors that wait in sockets for somebody to read them, all of ours together, and refuses
+ * everybody the next one where they are as many as our table may hold. So nobody leaves many unread. Nothing tells
+ * when they are read: it is looked at when there are several, and everywhere before one is refused. */
+static int connection_send_fds(struct endpoint *e, unsigned n, struct refused *ret_refused)
+{
+        struct connection *c = (struct connection *) e, *other;
+
+        if (c->flight.amount + n > FLIGHT_FREE && has_read_all(c))
+                charge_resize(&c->flight, 0);
+        if (user_is_at_limit(c->user, RESOURCE_FLIGHT, n))
+                LIST_FOREACH (other, &e->service->connections, connections)
+                        if (other->user == c->user && other->flight.amount > 0 && has_read_all(other))
+                                charge_resize(&other->flight, 0);
+        return tree_charge_resize(&c->flight, c->flight.amount + n, ret_refused);
+}
+
+/* Of each message, before anybody looks at it. */
+static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct connection *c = userdata;
+
+        receive_whole(&c->receiver);
+        return 0;
+}
+
 static int peer_identify(struct peer *p, int fd)
 {
         struct ucred cred;
@@ -171,8 +267,11 @@ static int peer_identify(struct peer *p, int fd)
         p->caller.pid = cred.pid;
 
         length = sizeof p->pidfd;
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &p->pidfd, &length) < 0)
-                p->pidfd = -1; /* before Linux 6.5, or gone */
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &p->pidfd, &length) < 0) {
+                p->pidfd = -1; /* gone, or before Linux 6.5 */
+                if (errno == ENOPROTOOPT)
+                        peer_find_process(p);
+        }
 
         length = 64 * sizeof *gids;
         for (;;) {
@@ -204,12 +303,20 @@ static int connection_charge(struct connection *c)
         r = tree_charge(t, &c->charge, c->user, RESOURCE_CONNECTIONS, 1, &refused);
         if (r == -EDQUOT)
                 error_log_refusal(&refused);
+        if (r >= 0)
+                r = charge_init(&c->incoming, &t->users, c->user, RESOURCE_INCOMING, 0);
+        if (r >= 0)
+                r = charge_init(&c->incoming_fds, &t->users, c->user, RESOURCE_DESCRIPTORS, 0);
+        if (r >= 0)
+                r = charge_init(&c->stalled, &t->users, c->user, RESOURCE_STALLED, 0);
+        if (r >= 0)
+                r = charge_init(&c->flight, &t->users, c->user, RESOURCE_FLIGHT, 0);
         return r;
 }
 
-static int bound_send_buffer(int fd)
+static int bound_send_buffer(const struct connection *c, int fd)
 {
-        const int size = SEND_BUFFER;
+        const int size = c->user->used[RESOURCE_CONNECTIONS] > CROWD ? SEND_BUFFER_OF_CROWD : SEND_BUFFER;
 
         return setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) < 0 ? -errno : 0;
 }
@@ -224,7 +331,12 @@ int connection_accept(struct service *s, int fd)
         c = calloc(1, sizeof *c);
         if (!c)
                 return -ENOMEM;
-        c->endpoint = (struct endpoint){.service = s, .peer_of = connection_peer, .sent = connection_sent};
+        c->endpoint = (struct endpoint){.service = s,
+                        .peer_of = connection_peer,
+                        .sent = connection_sent,
+                        .send_fds = connection_send_fds};
+        c->receiver.fd = fd;
+        c->authenticate_until = now_monotonic_usec() + AUTHENTICATION_USEC;
         LIST_INSERT_HEAD(&s->connections, c, connections);
         s->n_connections++;
 
@@ -245,7 +357,8 @@ int connection_accept(struct service *s, int fd)
                         (r = sd_bus_set_server(c->endpoint.bus, 1, id)) < 0 ||
                         (r = sd_bus_negotiate_fds(c->endpoint.bus, 1)) < 0 ||
                         (r = sd_bus_set_sender(c->endpoint.bus, ":1.0")) < 0 ||
-                        (r = sd_bus_start(c->endpoint.bus)) < 0 || (r = bound_send_buffer(fd)) < 0 ||
+                        (r = sd_bus_start(c->endpoint.bus)) < 0 || (r = bound_send_buffer(c, fd)) < 0 ||
+                        (r = sd_bus_add_filter(c->endpoint.bus, NULL, on_message, c)) < 0 ||
                         (r = endpoint_add_objects(&c->endpoint)) < 0 ||
                         (r = sd_bus_add_object_vtable(c->endpoint.bus, NULL, "/org/freedesktop/DBus",
                                          "org.freedesktop.DBus", driver_vtable, &c->endpoint)) < 0 ||

@@ -121,8 +121,9 @@ int error_interactive(sd_bus_error *error, bool direct)
 
 int error_gone(sd_bus_error *error)
 {
-        return sd_bus_error_set(
-                        error, CTXD_ERROR_NO_SUCH_PROCESS, "The calling process is gone, or was never seen");
+        return sd_bus_error_set(error, CTXD_ERROR_NO_SUCH_PROCESS,
+                        "The calling process is gone, or in a pid namespace that the daemon does not see "
+                        "into");
 }
 
 int error_no_such_process(sd_bus_error *error, const char *what)

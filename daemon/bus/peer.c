@@ -58,20 +58,30 @@ void peer_read_comm(struct peer *p)
         fclose(f);
 }
 
+void peer_find_process(struct peer *p)
+{
+        struct process *process;
+        uid_t uids[3];
+        char comm[16];
+
+        if (p->process || p->caller.pid <= 0 ||
+                        process_acquire_pid(p->endpoint->service->effects, p->caller.pid, &process) < 0)
+                return;
+        /* It may have been another's by then. */
+        if (process_read(process, uids, comm) >= 0 &&
+                        (uids[0] == p->caller.uid || uids[1] == p->caller.uid || uids[2] == p->caller.uid))
+                p->process = process;
+        else
+                process_unref(process);
+}
+
 int peer_process(struct peer *p, struct process **ret)
 {
         int r = 0;
 
-        if (!p->process) {
-                struct effects *e = p->endpoint->service->effects;
-
-                if (p->pidfd >= 0)
-                        r = process_acquire(e, p->pidfd, &p->process);
-                else if (p->caller.pid > 0)
-                        r = process_acquire_pid(e, p->caller.pid, &p->process);
-                else
-                        r = -ESRCH; /* it lives in a pid namespace that we do not see into */
-        }
+        if (!p->process)
+                r = p->pidfd < 0 ? -ESRCH /* gone, or in a pid namespace that we do not see into */
+                                 : process_acquire(p->endpoint->service->effects, p->pidfd, &p->process);
         if (r < 0)
                 return r;
         *ret = p->process;

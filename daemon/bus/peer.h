@@ -22,8 +22,8 @@ struct peer {
         struct endpoint *endpoint;
         struct caller caller; /* what the model asks about */
         gid_t *gids;
-        int pidfd;               /* from the kernel or the broker; -1: ask by pid */
-        struct process *process; /* made on first use */
+        int pidfd;               /* from the kernel or the broker; or -1 */
+        struct process *process; /* made on first use, where there is a pidfd */
         LIST_HEAD(, subscription) subscriptions;
         uint32_t n_subscriptions;
         char *name; /* unique name: where signals go */
@@ -38,6 +38,8 @@ struct endpoint {
         sd_bus *bus;
         struct peer *(*peer_of)(struct endpoint *e, sd_bus_message *m); /* NULL: not known (any more) */
         void (*sent)(struct endpoint *e); /* something was queued outside of a request */
+        /* So many descriptors are about to be sent: 0, or -EDQUOT with refused. NULL: no need to ask. */
+        int (*send_fds)(struct endpoint *e, unsigned n, struct refused *ret_refused);
 };
 
 struct peer *peer_new(struct endpoint *e, const char *name);
@@ -45,6 +47,10 @@ struct peer *peer_free(struct peer *p);
 
 /* Reads the command of the peer's process into p->caller.comm; best effort. */
 void peer_read_comm(struct peer *p);
+
+/* Where neither kernel nor broker gave a pidfd: holds the process of its pid, now, while it is there, so that another
+ * one which gets that number later is not taken for it. */
+void peer_find_process(struct peer *p);
 
 /* The peer's process, borrowed; 0 or -ESRCH when it has gone. */
 int peer_process(struct peer *p, struct process **ret);

@@ -15,6 +15,7 @@
 #include "daemon/bus/service.h"
 #include "daemon/bus/vtables.h"
 #include "daemon/util/cleanup.h"
+#include "daemon/util/clock.h"
 #include "daemon/util/log.h"
 
 int endpoint_add_objects(struct endpoint *e)
@@ -52,6 +53,7 @@ void service_deinit(struct service *s)
                 connection_free(LIST_FIRST(&s->connections));
         s->broker = broker_free(s->broker);
         s->listen_source = sd_event_source_disable_unref(s->listen_source);
+        s->pause_source = sd_event_source_disable_unref(s->pause_source);
         if (s->socket_path)
                 unlink(s->socket_path);
         free(s->socket_path);
@@ -60,16 +62,52 @@ void service_deinit(struct service *s)
         s->event = sd_event_unref(s->event);
 }
 
-/* With no descriptor left a connection cannot be taken, and one that stays in the queue wakes the loop for ever. So
- * one descriptor is held in reserve, and given up for as long as it takes to turn the caller away. */
+#define PAUSE_USEC 100000
+#define WARN_INTERVAL_USEC (60 * UINT64_C(1000000))
+
+static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct service *s = userdata;
+
+        s->pause_source = sd_event_source_unref(s->pause_source);
+        (void) sd_event_source_set_enabled(s->listen_source, SD_EVENT_ON);
+        return 0;
+}
+
+/* A connection that cannot be taken stays in the queue, and would wake the loop for ever. */
+static void pause_listening(struct service *s)
+{
+        if (!s->pause_source && sd_event_add_time_relative(s->event, &s->pause_source, CLOCK_MONOTONIC,
+                                                PAUSE_USEC, 0, on_pause_over, s) < 0)
+                return;
+        (void) sd_event_source_set_enabled(s->listen_source, SD_EVENT_OFF);
+}
+
+/* So one descriptor is held in reserve, and given up for as long as it takes to turn the caller away. */
 static void turn_away(struct service *s)
 {
         int fd;
 
+        if (s->reserve_fd < 0)
+                s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (s->reserve_fd < 0) {
+                pause_listening(s);
+                return;
+        }
         closep(&s->reserve_fd);
         fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC);
         closep(&fd);
         s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void warn_of_full_table(struct service *s)
+{
+        uint64_t now = now_boottime_usec();
+
+        if (s->warned_usec > 0 && now - s->warned_usec < WARN_INTERVAL_USEC)
+                return;
+        s->warned_usec = now;
+        log_warning("No descriptor is left for a new connection; LimitNOFILE= raises the limit");
 }
 
 static int on_connection(sd_event_source *source, int listen_fd, uint32_t revents, void *userdata)
@@ -80,9 +118,10 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t revent
         fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
                 if (errno == EMFILE || errno == ENFILE) {
-                        log_warning("No descriptor is left for a new connection; LimitNOFILE= raises the "
-                                    "limit");
+                        warn_of_full_table(s);
                         turn_away(s);
+                } else if (errno == ENOMEM || errno == ENOBUFS) {
+                        pause_listening(s);
                 }
                 return 0; /* the client's fault, or its going away: nobody else's business */
         }

@@ -18,6 +18,8 @@ struct peer;
 struct polkit;
 
 #define SERVICE_QUESTIONS_MAX 16 /* calls of one uid that wait for polkit */
+#define SERVICE_INCOMING_MAX (32 << 20) /* bytes of messages of one uid that are not whole yet */
+#define SERVICE_STALLED_MAX 256 /* connections of one uid that have left a reply unread, of up to some MiB */
 
 struct service {
         sd_event *event;
@@ -32,7 +34,8 @@ struct service {
         uint64_t last_connection;
         int listen_fd;
         int reserve_fd; /* given up to turn a caller away when no other is left */
-        sd_event_source *listen_source;
+        sd_event_source *listen_source, *pause_source;
+        uint64_t warned_usec; /* of a full table */
         char server_id[33];
         char *socket_path;
 

@@ -19,6 +19,39 @@ static int handle_error(struct request *q, const struct refused *refused, int r)
         return r == -EDQUOT || r == -EALREADY ? request_refused(q, refused, r) : r;
 }
 
+static int find_process(struct request *q, struct process **ret)
+{
+        int r = peer_process(q->peer, ret);
+
+        if (r == -EMFILE || r == -ENFILE)
+                return handle_error(q, NULL, r);
+        return r < 0 ? error_gone(q->error) : 0;
+}
+
+/* So many descriptors go with the reply. Before they are made. */
+static int want_to_send(struct request *q, unsigned n)
+{
+        struct refused refused = {};
+        int r = q->endpoint->send_fds ? q->endpoint->send_fds(q->endpoint, n, &refused) : 0;
+
+        return r < 0 ? request_refused(q, &refused, r) : 0;
+}
+
+/* What comes by a connection comes from whoever holds its socket. The process that has connected may have execed a
+ * setuid program since, and must not be made to work for another uid. */
+static int want_own_process(struct request *q, const struct process *process)
+{
+        uid_t uids[3], uid = q->caller.uid;
+        char comm[16];
+
+        if (process_read(process, uids, comm) < 0)
+                return error_gone(q->error);
+        if (uid != 0 && (uids[0] != uid || uids[1] != uid || uids[2] != uid))
+                return sd_bus_error_set(q->error, CTXD_ERROR_ACCESS_DENIED,
+                                "The process that has connected is another user's by now");
+        return 0;
+}
+
 static int give_handle(struct request *q, enum handle_kind kind)
 {
         struct refused refused = {};
@@ -28,10 +61,13 @@ static int give_handle(struct request *q, enum handle_kind kind)
         r = request_want_cancelable(q);
         if (r < 0)
                 return r;
-        r = peer_process(q->peer, &process);
+        r = find_process(q, &process);
         if (r < 0)
-                return error_gone(q->error);
-        r = handle_get(q->service->effects, process, q->context, kind, &fd, &refused);
+                return r;
+        r = want_to_send(q, 1);
+        if (r < 0)
+                return r;
+        r = handle_get(q->service->effects, process, q->caller.uid, q->context, kind, &fd, &refused);
         if (r < 0)
                 return handle_error(q, &refused, r);
         return request_reply(q, "h", fd);
@@ -52,9 +88,9 @@ int verb_undone(struct request *q)
         struct process *process;
         int r;
 
-        r = peer_process(q->peer, &process);
+        r = find_process(q, &process);
         if (r < 0)
-                return error_gone(q->error);
+                return r;
         r = handle_drop(q->service->effects, process, q->context, HANDLE_DONE);
         /* A handle that was signalled is not kept, so there may be nothing to give up. */
         if (r < 0 && r != -ENOENT)
@@ -73,6 +109,9 @@ int verb_lifeline(struct request *q)
         r = request_want_change(q);
         if (r < 0)
                 return r;
+        r = want_to_send(q, 1);
+        if (r < 0)
+                return r;
         r = lifeline_get(q->service->effects, q->caller.uid, q->context, &fd, &refused);
         if (r < 0)
                 return handle_error(q, &refused, r);
@@ -89,9 +128,14 @@ int verb_threads(struct request *q)
         r = request_want_change(q);
         if (r < 0)
                 return r;
-        r = peer_process(q->peer, &process);
+        r = find_process(q, &process);
         if (r < 0)
-                return error_gone(q->error);
+                return r;
+        r = want_own_process(q, process);
+        if (r >= 0)
+                r = want_to_send(q, 2);
+        if (r < 0)
+                return r;
         r = thread_page_get(q->service->effects, process, q->context, &page, &kick, &refused);
         if (r < 0)
                 return handle_error(q, &refused, r);
@@ -104,6 +148,9 @@ int verb_alive(struct request *q)
         uint64_t epoch;
         int fd, r;
 
+        r = want_to_send(q, 1);
+        if (r < 0)
+                return r;
         r = effects_alive(q->service->effects, &fd, &epoch);
         if (r < 0)
                 return handle_error(q, &refused, r);
@@ -127,6 +174,9 @@ int verb_page(struct request *q)
                 context_reference(q->context, refused.path);
                 return request_refused(q, &refused, -EACCES);
         }
+        r = want_to_send(q, 1);
+        if (r < 0)
+                return r;
         r = page_get(q->service->effects, q->context, &fd, &offset, &word);
         if (r < 0)
                 return r;
@@ -235,7 +285,9 @@ int verb_process(struct request *q)
                 r = process_acquire_member(q->service->effects, &members[i], &process);
                 if (r < 0)
                         break;
-                r = sd_bus_reply_method_return(q->message, "h", process_pidfd(process));
+                r = want_to_send(q, 1);
+                if (r >= 0)
+                        r = sd_bus_reply_method_return(q->message, "h", process_pidfd(process));
                 process_unref(process);
                 return r;
         }

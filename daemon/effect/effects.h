@@ -68,7 +68,7 @@ int process_pidfd(const struct process *p); /* borrowed */
 int process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm);
 
 /* Handles: one eventfd of each kind for each process and context; asking again gives the same. Borrowed;
- * valid until the next drain. Born signalled where the context is done, or drained. -EDQUOT with refused;
+ * valid until the next drain; charged to uid. Born signalled where the context is done, or drained. -EDQUOT with refused;
  * -EMFILE. Once a handle was signalled, nothing is kept of it: dropping it is a success, and asking again
  * gives another. */
 enum handle_kind {
@@ -76,8 +76,8 @@ enum handle_kind {
         HANDLE_DRAINED,
 };
 
-int handle_get(struct effects *e, struct process *p, struct context *c, enum handle_kind kind, int *ret_fd,
-                struct refused *ret_refused);
+int handle_get(struct effects *e, struct process *p, uid_t uid, struct context *c, enum handle_kind kind,
+                int *ret_fd, struct refused *ret_refused);
 int handle_drop(struct effects *e, struct process *p, struct context *c, enum handle_kind kind); /* -ENOENT */
 
 /* The write end of a pipe, a new descriptor that the caller closes: when the last copy of all that were given

@@ -88,19 +88,20 @@ static bool uid_is_hostile(struct effects *e, uid_t uid)
         return false;
 }
 
-static void uid_set_hostile(struct effects *e, const struct process *p)
+static void uid_set_hostile(struct effects *e, const struct handle *h)
 {
         struct handles *s = &e->handles;
+        uid_t uid = h->charge.user->uid;
         unsigned i;
 
         s->n_interrupted++;
-        if (uid_is_hostile(e, p->uid))
+        if (uid_is_hostile(e, uid))
                 return;
         i = s->n_hostile < HOSTILE_MAX ? s->n_hostile++ : s->n_interrupted % HOSTILE_MAX;
-        s->hostile[i].uid = p->uid;
+        s->hostile[i].uid = uid;
         s->hostile[i].until_usec = now_boottime_usec() + HOSTILE_USEC;
-        log_debug("Process %d of uid %u made a write to its done handle block", (int) p->identity.pid,
-                        (unsigned) p->uid);
+        log_debug("Process %d of uid %u made a write to its done handle block",
+                        (int) h->key.process->identity.pid, (unsigned) uid);
 }
 
 static void handle_free(struct effects *e, struct handle *h)
@@ -162,7 +163,7 @@ static int deferred_run(sd_event_source *source, void *userdata)
                 if (poll(&p, 1, 0) == 0) {
                         guard_set(e, true);
                         if (handle_write(h->fd) < 0)
-                                uid_set_hostile(e, h->key.process);
+                                uid_set_hostile(e, h);
                         guard_set(e, false);
                 }
                 handle_free(e, h);
@@ -227,7 +228,7 @@ void handles_signal(struct effects *e, struct context *c, enum handle_kind kind)
         LIST_FOREACH (h, &c->handles, by_context) {
                 if (h->key.kind != kind || h->is_queued)
                         continue;
-                if (e->handles.n_hostile > 0 && uid_is_hostile(e, h->key.process->uid)) {
+                if (e->handles.n_hostile > 0 && uid_is_hostile(e, h->charge.user->uid)) {
                         h->is_queued = true;
                         LIST_INSERT_HEAD(&e->handles.deferred, h, queued);
                         (void) sd_event_source_set_enabled(e->handles.deferred_source, SD_EVENT_ON);
@@ -235,7 +236,7 @@ void handles_signal(struct effects *e, struct context *c, enum handle_kind kind)
                 }
                 guard_set(e, true);
                 if (handle_write(h->fd) < 0)
-                        uid_set_hostile(e, h->key.process);
+                        uid_set_hostile(e, h);
                 handle_spend(e, h);
         }
 }
@@ -295,8 +296,8 @@ static int handle_get_spent(struct effects *e, int *ret_fd)
         return 0;
 }
 
-int handle_get(struct effects *e, struct process *p, struct context *c, enum handle_kind kind, int *ret_fd,
-                struct refused *ret_refused)
+int handle_get(struct effects *e, struct process *p, uid_t uid, struct context *c, enum handle_kind kind,
+                int *ret_fd, struct refused *ret_refused)
 {
         struct charge charge = {};
         struct handle *h;
@@ -311,7 +312,7 @@ int handle_get(struct effects *e, struct process *p, struct context *c, enum han
                 return 0;
         }
 
-        user = user_ref(&e->tree->users, p->uid);
+        user = user_ref(&e->tree->users, uid);
         if (!user)
                 return -ENOMEM;
         r = tree_charge(e->tree, &charge, user, RESOURCE_HANDLES, 1, ret_refused);

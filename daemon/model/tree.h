@@ -174,6 +174,8 @@ void tree_handle_removed(struct tree *t, uint64_t now_usec, struct context *c);
 int tree_charge(struct tree *t, struct charge *charge, struct user *user, enum resource resource,
                 uint64_t amount, struct refused *ret_refused);
 
+int tree_charge_resize(struct charge *charge, uint64_t amount, struct refused *ret_refused);
+
 /* Walks a subtree, parents before children, without recursion: start with c = root; NULL at the end. Children are
  * in the order of their making, newest first. */
 struct context *context_next(const struct context *c, const struct context *root);

@@ -137,6 +137,20 @@ int charge_init(struct charge *charge, struct users *users, struct user *user, e
         return 0;
 }
 
+int charge_resize(struct charge *charge, uint64_t amount)
+{
+        if (amount > charge->amount) {
+                int r = user_charge(charge->user, charge->resource, amount - charge->amount);
+
+                if (r < 0)
+                        return r;
+        } else {
+                user_discharge(charge->user, charge->resource, charge->amount - amount);
+        }
+        charge->amount = amount;
+        return 0;
+}
+
 void charge_deinit(struct charge *charge)
 {
         if (!charge->user)
@@ -156,6 +170,9 @@ const char *resource_name(enum resource resource)
                         [RESOURCE_QUESTIONS] = "questions to polkit",
                         [RESOURCE_BYTES] = "bytes",
                         [RESOURCE_SUBSCRIPTIONS] = "subscriptions",
+                        [RESOURCE_INCOMING] = "bytes of unfinished messages",
+                        [RESOURCE_STALLED] = "connections that do not read",
+                        [RESOURCE_FLIGHT] = "descriptors that were not received yet",
                         [RESOURCE_DESCRIPTORS] = "descriptors",
         };
 
@@ -171,6 +188,7 @@ const char *resource_key(enum resource resource)
                         [RESOURCE_CONNECTIONS] = "MaxConnectionsPerUser",
                         [RESOURCE_BYTES] = "MaxBytesPerUser",
                         [RESOURCE_SUBSCRIPTIONS] = "MaxSubscriptionsPerUser",
+                        [RESOURCE_FLIGHT] = "LimitNOFILE",
                         [RESOURCE_DESCRIPTORS] = "LimitNOFILE",
         };
 

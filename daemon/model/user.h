@@ -18,6 +18,9 @@ enum resource {
         RESOURCE_QUESTIONS, /* calls that wait for polkit */
         RESOURCE_BYTES,     /* of values, causes and descriptions */
         RESOURCE_SUBSCRIPTIONS,
+        RESOURCE_INCOMING,    /* bytes of messages that are not whole yet */
+        RESOURCE_STALLED,     /* connections with replies that nobody reads */
+        RESOURCE_FLIGHT,      /* descriptors in replies that were not read yet */
         RESOURCE_DESCRIPTORS, /* of the daemon's table: a handle is one, a connection three, by themselves */
         RESOURCES,
 };
@@ -70,6 +73,7 @@ uint64_t pool_limit(const struct pool *pool, uint64_t held);
 int charge_init(struct charge *charge, struct users *users, struct user *user, enum resource resource,
                 uint64_t amount);
 void charge_deinit(struct charge *charge);
+int charge_resize(struct charge *charge, uint64_t amount); /* of one that was taken: 0, or -EDQUOT and as before */
 
 /* The same without a struct charge, for objects that there are a million of, and which keep the amount
  * themselves. user_charge_always() is for what may not be refused, such as the reason of a cancel: the user
@@ -81,6 +85,6 @@ void user_discharge(struct user *user, enum resource resource, uint64_t amount);
 /* Would that much more be refused because of the user's own limit, or of what all share? */
 bool user_is_at_limit(const struct user *user, enum resource resource, uint64_t amount);
 
-/* For the error: "contexts", and the key of the configuration that raises it, "MaxContextsPerUser". */
+/* For the error: "contexts", and the key of the configuration that raises it, "MaxContextsPerUser", or NULL. */
 const char *resource_name(enum resource resource);
 const char *resource_key(enum resource resource);

@@ -315,3 +315,23 @@ void expect_no_members(sd_bus *b, const char *path, pid_t pid)
         ck_assert_uint_eq(length_of(preview, "(uusst)"), 0);
         FAILS(b, CTXD_ERROR_NO_SUCH_PROCESS, "Process", "su", path, pid);
 }
+
+void work(sd_bus *b, unsigned n)
+{
+        static unsigned serial;
+
+        for (unsigned i = 0; i < n; i++) {
+                char path[64];
+                int fd;
+
+                snprintf(path, sizeof path, "~/work-%d-%u", (int) getpid(), ++serial);
+                OK(b, "Create", "sa{sv}", path, 0);
+                fd = done_handle(b, path);
+                ck_assert(!is_readable(fd));
+                ck_assert(cancel(b, path, "work"));
+                ck_assert(is_readable(fd));
+                ck_assert_int_eq(code_of(b, path), ECANCELED);
+                OK(b, "Release", "s", path);
+                close(fd);
+        }
+}

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -98,8 +99,14 @@ static void exec_daemon(const char *config, const char *probe)
                 snprintf(probe_argument, sizeof probe_argument, "--probe-program=%s", probe);
                 arguments[n++] = probe_argument;
         }
+        if (world.keep_log) {
+                snprintf(text, sizeof text, "%s/log", world.dir);
+                dup2(open(text, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), STDERR_FILENO);
+        }
         for (int fd = 3; fd < 100; fd++) /* check's */
                 close(fd);
+        if (world.table > 0 && setrlimit(RLIMIT_NOFILE, &(struct rlimit){world.table, world.table}) < 0)
+                _exit(126);
         setenv("XDG_RUNTIME_DIR", world.dir, 1);
         setenv("DBUS_SESSION_BUS_ADDRESS", world.address, 1);
         snprintf(text, sizeof text, "%s/notify", world.dir);
@@ -231,7 +238,8 @@ void world_stop(void)
         }
         world.daemon = 0;
         bus_stop();
-        keeps_pages = false;
+        keeps_pages = world.keep_log = false;
+        world.table = 0;
         remove_dir(world.dir);
 }
 
@@ -249,6 +257,21 @@ unsigned daemon_fds(void)
                 n++;
         closedir(d);
         return n - 2;
+}
+
+char *daemon_log(void)
+{
+        _cleanup_free_ char *text = NULL;
+        char path[96];
+        size_t size = 0;
+        FILE *f;
+
+        snprintf(path, sizeof path, "%s/log", world.dir);
+        f = fopen(path, "re");
+        ck_assert_ptr_nonnull(f);
+        ck_assert_int_ge(getdelim(&text, &size, '\0', f), 0);
+        fclose(f);
+        return TAKE_PTR(text);
 }
 
 static void describe_fds(void)

@@ -31,6 +31,9 @@ struct world {
         sd_bus *controller; /* of a dbus-broker */
         pid_t daemon;
         unsigned fds; /* that it has open when it is idle */
+        /* Set before world_start(), for that daemon alone. */
+        unsigned table; /* how many descriptors it may open; 0: as many as we */
+        bool keep_log;  /* daemon_log() */
 };
 
 extern struct world world;
@@ -53,6 +56,7 @@ extern sd_bus *bus;
 void test_setup(void);
 void test_teardown(void);
 void release_all(void);
+char *daemon_log(void); /* all that it has said; the caller frees */
 unsigned daemon_fds(void);
 unsigned settled_fds(void); /* once the daemon has come to rest */
 void expect_fds(unsigned expected);
@@ -140,6 +144,9 @@ pid_t sleeper(int *ret_pidfd);
 void end_process(pid_t pid);
 int open_pidfd(pid_t pid);
 
+/* What everybody else does meanwhile: creates, takes handles, cancels, n times over. */
+void work(sd_bus *b, unsigned n);
+
 uint64_t now_usec(void); /* CLOCK_BOOTTIME */
 
 #define ALICE 1001
@@ -163,4 +170,5 @@ Suite *suite_lazy(void);
 Suite *suite_quotas(void);
 Suite *suite_uids(void);
 Suite *suite_modes(void);
+Suite *suite_descriptors(void);
 Suite *suite_quotas_of_uids(void);

@@ -108,6 +108,37 @@ void raw_write(int fd, const void *bytes, size_t n)
         }
 }
 
+bool raw_send(int fd, const void *bytes, size_t n, const int *fds, size_t n_fds)
+{
+        char control[CMSG_SPACE(253 * sizeof(int))] = {};
+        struct iovec iov = {.iov_base = (void *) bytes, .iov_len = n};
+        struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+        struct cmsghdr *c;
+
+        if (n_fds > 0) {
+                m.msg_control = control;
+                m.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+                c = CMSG_FIRSTHDR(&m);
+                c->cmsg_level = SOL_SOCKET;
+                c->cmsg_type = SCM_RIGHTS;
+                c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+                memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+        }
+        return sendmsg(fd, &m, MSG_NOSIGNAL) == (ssize_t) n;
+}
+
+bool raw_is_closed(int fd)
+{
+        const struct timeval wide = {.tv_sec = WIDE_SEC};
+        char bytes[4096];
+        ssize_t n;
+
+        ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wide, sizeof wide), 0);
+        while ((n = recv(fd, bytes, sizeof bytes, 0)) > 0)
+                ;
+        return n == 0 || errno == ECONNRESET;
+}
+
 static bool read_all(int fd, void *bytes, size_t n)
 {
         for (size_t done = 0; done < n;) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,8 @@ void raw_end(struct raw *m);
 /* A connection that has authenticated; -1 where it was turned away. */
 int raw_connect(void);
 void raw_write(int fd, const void *bytes, size_t n);
+bool raw_send(int fd, const void *bytes, size_t n, const int *fds, size_t n_fds); /* false: it has hung up */
+bool raw_is_closed(int fd); /* by the other side, within a wide bound; what comes before it is lost */
 
 /* Reads one message: its type (2: reply, 3: error, 4: signal), 0 at the end of the connection. The error's
  * name goes into name. */

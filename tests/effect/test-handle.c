@@ -24,7 +24,7 @@ static int get(struct process *p, struct context *c)
         struct refused refused = {};
         int fd;
 
-        ck_assert_int_eq(handle_get(world.effects, p, c, HANDLE_DONE, &fd, &refused), 0);
+        ck_assert_int_eq(handle_get(world.effects, p, 0, c, HANDLE_DONE, &fd, &refused), 0);
         return fd;
 }
 
@@ -141,7 +141,7 @@ START_TEST(quota)
 
         world.tree->users.limit[RESOURCE_HANDLES] = 1;
         (void) get(p, a);
-        ck_assert_int_eq(handle_get(world.effects, p, b, HANDLE_DONE, &fd, &refused), -EDQUOT);
+        ck_assert_int_eq(handle_get(world.effects, p, 0, b, HANDLE_DONE, &fd, &refused), -EDQUOT);
         ck_assert_int_eq(refused.reason, REFUSED_LIMIT);
         ck_assert_uint_eq(refused.used, 1);
         ck_assert_uint_eq(refused.allowed, 1);

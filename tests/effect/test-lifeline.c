@@ -109,7 +109,7 @@ static int drained_handle(struct context *c)
         int fd;
 
         ck_assert_int_eq(process_acquire_pid(world.effects, getpid(), &p), 0);
-        ck_assert_int_eq(handle_get(world.effects, p, c, HANDLE_DRAINED, &fd, &refused), 0);
+        ck_assert_int_eq(handle_get(world.effects, p, 0, c, HANDLE_DRAINED, &fd, &refused), 0);
         fd = dup(fd);
         process_unref(p);
         return fd;

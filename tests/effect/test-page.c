@@ -139,9 +139,9 @@ START_TEST(law_6_word_before_handle)
                 for (unsigned k = 0; k < 300; k++) { /* so that it takes a while */
                         snprintf(path, sizeof path, "a%u/%u", i, k);
                         c = make(path);
-                        ck_assert_int_eq(handle_get(world.effects, p, c, HANDLE_DONE, &fd, &refused), 0);
+                        ck_assert_int_eq(handle_get(world.effects, p, 0, c, HANDLE_DONE, &fd, &refused), 0);
                 }
-                ck_assert_int_eq(handle_get(world.effects, p, root, HANDLE_DONE, &fd, &refused), 0);
+                ck_assert_int_eq(handle_get(world.effects, p, 0, root, HANDLE_DONE, &fd, &refused), 0);
                 effects_drain(world.effects);
                 watched_fd = dup(fd);
                 watched = look(root);
