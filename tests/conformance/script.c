@@ -86,7 +86,7 @@ static void settle(void)
                 for (int n = 0; callbacks[i].stopped < 0 && ctx_err(callbacks[i].ctx) < 0 &&
                                 callbacks[i].runs == 0;
                                 n++) {
-                        if (n > 100000)
+                        if (n > 3000000)
                                 abort();
                         usleep(20);
                 }

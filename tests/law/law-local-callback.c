@@ -14,7 +14,7 @@ struct record {
 
 static void wait_for(_Atomic int *value, int wanted)
 {
-        for (int i = 0; i < 20000 && atomic_load(value) != wanted; i++)
+        for (int i = 0; i < 120000 && atomic_load(value) != wanted; i++)
                 usleep(500);
         ck_assert_int_eq(atomic_load(value), wanted);
 }

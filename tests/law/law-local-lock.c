@@ -136,7 +136,7 @@ START_TEST(law_26_no_signal_is_lost)
                 ctx_cond_signal(&l.cond);
         }
         /* All of them are taken, with nobody to help by a broadcast. */
-        for (int i = 0; i < 20000 && atomic_load(&l.taken) < ROUNDS; i++)
+        for (int i = 0; i < 120000 && atomic_load(&l.taken) < ROUNDS; i++)
                 usleep(500);
         ck_assert_uint_eq(l.taken, ROUNDS);
         ck_assert_int_eq(ctx_mutex_lock(ctx_background(), &l.mutex), 0);
@@ -437,12 +437,17 @@ END_TEST
 START_TEST(law_26_no_child_is_lost)
 {
         unsigned ended = 0;
+        int go[2];
+        char byte;
 
+        ck_assert_int_eq(pipe(go), 0);
         for (unsigned i = 0; i < 40; i++) {
                 int status = -1;
                 pid_t pid = fork(), r;
 
                 if (pid == 0) {
+                        if (i == 0) /* does not go before a wait for it was ended */
+                                (void) !read(go[0], &byte, 1);
                         usleep(i * 50);
                         _exit((int) i);
                 }
@@ -452,7 +457,8 @@ START_TEST(law_26_no_child_is_lost)
                         r = ctx_waitpid(ctx, pid, &status);
                         if (r != -ETIMEDOUT)
                                 break;
-                        ended++;
+                        if (ended++ == 0)
+                                ck_assert_int_eq(write(go[1], "g", 1), 1);
                 }
                 ck_assert_int_eq(r, pid);
                 ck_assert(WIFEXITED(status));
@@ -460,6 +466,8 @@ START_TEST(law_26_no_child_is_lost)
                 ck_assert_int_eq(ctx_waitpid(ctx_background(), pid, NULL), -ECHILD);
         }
         ck_assert_uint_gt(ended, 0);
+        close(go[0]);
+        close(go[1]);
 }
 END_TEST
 

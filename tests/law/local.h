@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -26,6 +27,33 @@ static inline uint64_t boottime_usec(void)
 
         clock_gettime(CLOCK_BOOTTIME, &ts);
         return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+}
+
+static inline void sleep_until(uint64_t usec)
+{
+        for (uint64_t now = boottime_usec(); now < usec; now = boottime_usec())
+                usleep((useconds_t) (usec - now));
+}
+
+/* For tests that have to get something done before a deadline: with more and more time, until a machine that may be
+ * slow has managed it. */
+#define WITH_MORE_TIME(margin) for (uint64_t margin = 20000; margin < UINT64_C(100000000); margin *= 4)
+
+/* A thread of this process is asleep in the kernel: it has come to where it waits. */
+static inline bool sleeps(pid_t tid)
+{
+        char path[64], text[512] = "";
+        const char *end;
+        FILE *f;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int) tid);
+        f = fopen(path, "re");
+        if (f) {
+                (void) !fread(text, 1, sizeof(text) - 1, f);
+                fclose(f);
+        }
+        end = strrchr(text, ')');
+        return end && end[1] == ' ' && end[2] == 'S';
 }
 
 static inline bool is_readable(int fd)

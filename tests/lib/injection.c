@@ -206,7 +206,7 @@ static void try_callback(void)
         if (second)
                 ctx_wait(timed, UINT64_MAX);
         ctx_cancel(ctx);
-        for (int i = 0; i < 5000 && runs < !!after + !!second; i++)
+        for (int i = 0; i < 60000 && runs < !!after + !!second; i++)
                 usleep(1000);
         if (runs != !!after + !!second)
                 abort();
@@ -312,9 +312,9 @@ static int one(void (*try)(void), long at, long *ret_calls)
 
         atomic_store(&fail_at, at);
         atomic_store(&on, true);
-        alarm(30);
+        alarm(300);
         try();
-        for (int i = 0; i < 2000 && atomic_load(&allocated) != 0; i++)
+        for (int i = 0; i < 60000 && atomic_load(&allocated) != 0; i++)
                 usleep(1000);
         atomic_store(&on, false);
         *ret_calls = atomic_load(&calls);

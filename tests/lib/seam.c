@@ -168,8 +168,11 @@ START_TEST(a_merge_of_several_shared_ones)
 }
 END_TEST
 
+static _Atomic pid_t waiter;
+
 static void *wait_below(void *userdata)
 {
+        atomic_store(&waiter, gettid());
         return (void *) (intptr_t) ctx_wait(userdata, UINT64_MAX);
 }
 
@@ -187,7 +190,8 @@ START_TEST(the_news_reach_all_below)
         ck_assert_int_gt(fake->watched, 0);
         ck_assert_int_eq(ctx_mutex_trylock(&mutex), 0);
         ck_assert_int_eq(pthread_create(&thread, NULL, wait_below, below), 0);
-        usleep(1000);
+        while (!sleeps(atomic_load(&waiter))) /* one that comes later sees for itself */
+                usleep(1000);
         /* Somebody in the middle has looked in the meantime, and did not walk. */
         atomic_store(&fake->word, fake->shared.given | STATE_WORD_CANCELED);
         ck_assert_int_eq(ctx_err(middle), -ECANCELED);
@@ -212,7 +216,7 @@ START_TEST(a_lock_that_was_held_at_fork)
         if (pid == 0) {
                 struct ctx *child = ctx_with_cancel(parent);
 
-                alarm(20);
+                alarm(120);
                 _exit(ctx_cancel(parent) == 1 && ctx_err(child) == -ECANCELED && !ctx_unref(child) ? 0 : 1);
         }
         ck_assert_int_eq(waitpid(pid, &status, 0), pid);

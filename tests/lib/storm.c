@@ -193,7 +193,7 @@ int main(int argc, char **argv)
                 ctx_cancel(slots[i].ctx);
                 ctx_unref(slots[i].ctx);
         }
-        for (int i = 0; i < 1000 && (destroyed < values || ran + stopped < registered); i++)
+        for (int i = 0; i < 6000 && (destroyed < values || ran + stopped < registered); i++)
                 usleep(10000);
         printf("%lu values, %lu destroyed; %lu callbacks, %lu ran, %lu stopped\n", values, destroyed,
                         registered, ran, stopped);

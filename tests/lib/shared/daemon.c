@@ -55,7 +55,7 @@ static void launch(struct daemon *daemon)
                 _exit(127);
         }
         for (int i = 0; !answers(socket); i++) {
-                if (i == 1000 || waitpid(daemon->pid, NULL, WNOHANG) != 0) {
+                if (i == 6000 || waitpid(daemon->pid, NULL, WNOHANG) != 0) {
                         fprintf(stderr, "%s did not come up; see %s\n", program, output);
                         exit(1);
                 }
@@ -147,6 +147,65 @@ unsigned count_fds(pid_t pid)
                 n++;
         closedir(dir);
         return n;
+}
+
+static char task_state(pid_t pid, pid_t tid)
+{
+        char path[96], text[512] = "";
+        const char *end;
+        FILE *f;
+
+        snprintf(path, sizeof path, "/proc/%d/task/%d/stat", pid, tid);
+        f = fopen(path, "re");
+        if (f) {
+                (void) !fread(text, 1, sizeof text - 1, f);
+                fclose(f);
+        }
+        end = strrchr(text, ')');
+        return end && end[1] == ' ' ? end[2] : 'X';
+}
+
+static bool others_sleep(pid_t pid, pid_t self)
+{
+        bool all = true;
+        char path[64];
+        const struct dirent *entry;
+        DIR *dir;
+
+        snprintf(path, sizeof path, "/proc/%d/task", pid);
+        dir = opendir(path);
+        ck_assert_ptr_nonnull(dir);
+        while ((entry = readdir(dir))) {
+                pid_t tid = atoi(entry->d_name);
+
+                if (tid > 0 && tid != self)
+                        all = all && task_state(pid, tid) == 'S';
+        }
+        closedir(dir);
+        return all;
+}
+
+unsigned settled_fds(pid_t pid)
+{
+        unsigned fds = count_fds(pid);
+
+        for (unsigned i = 0, same = 0; i < 6000 && same < 10; i++) {
+                unsigned now;
+
+                usleep(10000);
+                now = count_fds(pid);
+                same = now == fds && others_sleep(pid, 0) ? same + 1 : 0;
+                fds = now;
+        }
+        return fds;
+}
+
+void wait_for_other_threads(void)
+{
+        for (unsigned i = 0, same = 0; i < 6000 && same < 10; i++) {
+                usleep(10000);
+                same = others_sleep(getpid(), gettid()) ? same + 1 : 0;
+        }
 }
 
 pid_t run_child(int (*fn)(void *userdata), void *userdata)

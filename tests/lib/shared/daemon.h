@@ -42,6 +42,10 @@ struct ctx *make(struct ctx_client *client, const char *path);
 uint64_t boottime_usec(void);
 bool is_readable(int fd);
 unsigned count_fds(pid_t pid);
+/* The daemon's, once it has come to rest: what was closed elsewhere, it may not have heard of yet. */
+unsigned settled_fds(pid_t pid);
+/* Waits until all other threads of this process sleep, for a while on end. */
+void wait_for_other_threads(void);
 
 /* Runs fn in a forked process; its return value is the exit status, an assertion's failure is 255. */
 pid_t run_child(int (*fn)(void *userdata), void *userdata);

@@ -423,17 +423,17 @@ END_TEST
 START_TEST(one_handle_for_a_process)
 {
         struct ctx_client *client = new_client(), *second = new_client();
-        unsigned here = count_fds(getpid()), there = count_fds(the_daemon.pid), with_one;
+        unsigned here = count_fds(getpid()), there = settled_fds(the_daemon.pid), with_one;
         const char *path = fresh_path();
         struct ctx *a = make(client, path), *b = ctx_open(client, path), *c = ctx_open(second, path);
         int fd = ctx_done_fd(a);
 
         ck_assert_int_ge(fd, 0);
-        with_one = count_fds(the_daemon.pid);
+        with_one = settled_fds(the_daemon.pid);
         ck_assert_int_eq(ctx_done_fd(b), fd);
         ck_assert_int_eq(ctx_done_fd(c), fd);
         ck_assert_int_eq(ctx_done_fd(a), fd);
-        ck_assert_uint_eq(count_fds(the_daemon.pid), with_one);
+        ck_assert_uint_eq(settled_fds(the_daemon.pid), with_one);
         ck_assert_uint_eq(count_fds(getpid()), here + 1);
         /* Each gives its own up; the last one tells the daemon. */
         ctx_unref(a);
@@ -446,10 +446,10 @@ START_TEST(one_handle_for_a_process)
 
         a = make(client, fresh_path());
         ck_assert_int_ge(ctx_done_fd(a), 0);
-        with_one = count_fds(the_daemon.pid);
+        with_one = settled_fds(the_daemon.pid);
         ctx_unref(a);
-        ck_assert_uint_lt(count_fds(the_daemon.pid), with_one);
-        ck_assert_uint_le(count_fds(the_daemon.pid), there + 2); /* a page, a pidfd of ours */
+        ck_assert_uint_lt(settled_fds(the_daemon.pid), with_one);
+        ck_assert_uint_le(settled_fds(the_daemon.pid), there + 2); /* a page, a pidfd of ours */
         ctx_client_unref(second);
         ctx_client_unref(client);
 }

@@ -267,7 +267,7 @@ START_TEST(a_forgotten_one_has_drained)
         client = new_client();
         ctx = make(client, "a");
         ck_assert_int_eq(ctx_cancel_wait(ctx, LONG_USEC), 1);
-        for (int i = 0; i < 1000; i++) {
+        for (int i = 0; i < 3000; i++) {
                 struct ctx *same = ctx_open(client, ctx_path(ctx));
 
                 if (!same)

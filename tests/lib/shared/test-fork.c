@@ -209,7 +209,7 @@ START_TEST(descriptor_of_a_local_child_in_both)
         pollfd.fd = ctx_done_fd(local); /* the parent watches before the fork */
         /* Until its thread is at rest: a sanitizer's allocator, unlike libc's, does not survive a fork in the middle
          * of what another thread does. */
-        usleep(100000);
+        wait_for_other_threads();
         pid = run_child(watch_again, &i);
         hear(i.done[0]);
         ck_assert_int_eq(ctx_cancel(i.ctx), 1);

@@ -304,8 +304,9 @@ START_TEST(shared_cancel_ends_a_locals_child_once)
         ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
         options.fds[1] = fds[1];
         task = start(local,
-                        "trap 'n=x$n' TERM; echo; i=0; while [ $i -lt 20 ]; do sleep 0.05; i=$((i+1)); done; "
-                        "echo \"<$n>\"",
+                        /* From the first signal on there is a while for a second one. */
+                        "trap 'n=x$n' TERM; echo; i=0; while [ -z \"$n\" ]; do sleep 0.05; done; "
+                        "while [ $i -lt 20 ]; do sleep 0.05; i=$((i+1)); done; echo \"<$n>\"",
                         &options);
         close(fds[1]);
         ck_assert_int_eq(read(fds[0], line, 1), 1);
