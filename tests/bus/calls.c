@@ -38,8 +38,11 @@ int connect_socket(void)
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         ck_assert_int_ge(fd, 0);
-        snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", world.dir,
-                        world.transport == TRANSPORT_DIRECT ? "d/bus" : "ctxd/bus");
+        if (world.system)
+                strcpy(address.sun_path, CTXD_SYSTEM_SOCKET);
+        else
+                snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", world.dir,
+                                world.transport == TRANSPORT_DIRECT ? "d/bus" : "ctxd/bus");
         if (connect(fd, (struct sockaddr *) &address, sizeof address) < 0) {
                 int r = -errno;
 

@@ -80,7 +80,8 @@ static int listen_for_ready(void)
 
         snprintf(address.sun_path, sizeof address.sun_path, "%s/notify", world.dir);
         unlink(address.sun_path);
-        if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof address) < 0)
+        if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof address) < 0 ||
+                        chmod(address.sun_path, 0666) < 0)
                 give_up("notification socket", errno);
         return fd;
 }
@@ -90,11 +91,15 @@ static void exec_daemon(const char *config, const char *probe)
         const char *program = getenv("CTXD") ?: "ctxd";
         char config_argument[128], directory[96], probe_argument[512], text[192];
         const char *arguments[8] = {program, config_argument};
+        pid_t parent = getppid();
         size_t n = 2;
 
         snprintf(config_argument, sizeof config_argument, "--config=%s", config);
         snprintf(directory, sizeof directory, "--embedded=%s/d", world.dir);
-        arguments[n++] = world.transport == TRANSPORT_DIRECT ? directory : "--user";
+        if (world.transport == TRANSPORT_DIRECT)
+                arguments[n++] = directory;
+        else if (!world.system)
+                arguments[n++] = "--user";
         if (probe) {
                 snprintf(probe_argument, sizeof probe_argument, "--probe-program=%s", probe);
                 arguments[n++] = probe_argument;
@@ -108,10 +113,18 @@ static void exec_daemon(const char *config, const char *probe)
         if (world.table > 0 && setrlimit(RLIMIT_NOFILE, &(struct rlimit){world.table, world.table}) < 0)
                 _exit(126);
         setenv("XDG_RUNTIME_DIR", world.dir, 1);
-        setenv("DBUS_SESSION_BUS_ADDRESS", world.address, 1);
+        setenv(world.system ? "DBUS_SYSTEM_BUS_ADDRESS" : "DBUS_SESSION_BUS_ADDRESS", world.address, 1);
         snprintf(text, sizeof text, "%s/notify", world.dir);
         setenv("NOTIFY_SOCKET", text, 1);
         unsetenv("WATCHDOG_USEC");
+        if (world.system) { /* as its unit has it, but for the capability: no root */
+                if (setgroups(0, NULL) < 0 || setresgid(DAEMON, DAEMON, DAEMON) < 0 ||
+                                setresuid(DAEMON, DAEMON, DAEMON) < 0)
+                        _exit(1);
+                prctl(PR_SET_PDEATHSIG, SIGKILL); /* which the change of uid has taken away */
+                if (getppid() != parent)
+                        _exit(1);
+        }
         execvp(program, (char **) arguments);
         _exit(127);
 }
@@ -237,6 +250,8 @@ void world_stop(void)
                 exit(1);
         }
         world.daemon = 0;
+        if (world.polkitd > 0)
+                polkitd_stop();
         bus_stop();
         keeps_pages = world.keep_log = false;
         world.table = 0;

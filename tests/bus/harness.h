@@ -29,6 +29,8 @@ struct world {
         char bus_path[108];
         pid_t bus_pid;
         sd_bus *controller; /* of a dbus-broker */
+        bool system;        /* the bus is the system's: the daemon is the system's, too, and asks polkit */
+        pid_t polkitd, polkitds_keeper;
         pid_t daemon;
         unsigned fds; /* that it has open when it is idle */
         /* Set before world_start(), for that daemon alone. */
@@ -48,6 +50,7 @@ void world_start(const char *config, const char *probe);
 void world_stop(void);
 void bus_start(void);
 void bus_stop(void);
+void bus_await_owner(const char *name);
 bool bus_can_name_users(void); /* for a dbus-daemon that several uids use */
 
 /* For checked fixtures: connects `bus`; and when the test is over, releases all contexts and waits until the
@@ -152,6 +155,19 @@ uint64_t now_usec(void); /* CLOCK_BOOTTIME */
 #define ALICE 1001
 #define BOB 1002
 
+/* A polkit of the test's own, in a mount namespace where it finds our actions, our rules and our users, and nothing of
+ * this machine's. False, with the reason on standard output, where that cannot be. What the rules say: */
+bool polkit_enter(void);
+void start_polkit(void);         /* and a bus, and a daemon */
+void start_without_polkit(void); /* the same, where none is installed */
+void polkitd_start(void);
+void polkitd_stop(void);
+#define CAROL 1003 /* alice: yes; bob: no; carol: once somebody has authenticated */
+#define DAVE 1004  /* may read, and no more */
+#define ERIN 1005  /* may make first labels, and no more */
+#define FRANK 1006 /* may cancel what is called jobs/... */
+#define DAEMON 990
+
 #define WIDE_SEC 30 /* for what has to happen, however busy the machine is */
 
 Suite *suite_laws(void);
@@ -168,6 +184,10 @@ Suite *suite_garbage(void);
 Suite *suite_crowd(void);
 Suite *suite_lazy(void);
 Suite *suite_quotas(void);
+Suite *suite_polkit(void);
+Suite *suite_polkit_actions(void);
+Suite *suite_polkit_waits(void);
+Suite *suite_polkit_agent(void);
 Suite *suite_uids(void);
 Suite *suite_modes(void);
 Suite *suite_descriptors(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* test-bus TRANSPORT [uids]: the tests of ctxd on that bus; with "uids" those that need root, to be somebody
- * else. */
+/* test-bus TRANSPORT [uids|polkit]: the tests of ctxd on that bus; with "uids" those that need root, to be somebody
+ * else; with "polkit" those of a daemon that asks polkit. */
 
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +22,14 @@ int main(int argc, char *argv[])
                 }
                 Suite *several[] = {suite_uids(), suite_modes(), suite_quotas_of_uids(), suite_descriptors()};
                 return run_suites(several, ELEMENTSOF(several));
+        }
+
+        if (argc > 2 && strcmp(argv[2], "polkit") == 0) {
+                if (!polkit_enter())
+                        return 0;
+                Suite *of_polkit[] = {suite_polkit(), suite_polkit_actions(), suite_polkit_waits(),
+                                suite_polkit_agent()};
+                return run_suites(of_polkit, ELEMENTSOF(of_polkit));
         }
 
         Suite *suites[] = {suite_laws(), suite_deadlines(), suite_making(), suite_handles(), suite_members(),

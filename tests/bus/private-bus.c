@@ -201,6 +201,24 @@ void bus_start(void)
         snprintf(world.address, sizeof world.address, "unix:path=%s", world.bus_path);
 }
 
+void bus_await_owner(const char *name)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+
+        for (int i = 0; i < WIDE_SEC * 100; i++) {
+                _cleanup_message_ sd_bus_message *m = NULL;
+                int owned;
+
+                if (sd_bus_call_method(b, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                    "org.freedesktop.DBus", "NameHasOwner", NULL, &m, "s", name) >= 0 &&
+                                sd_bus_message_read(m, "b", &owned) > 0 && owned)
+                        return;
+                usleep(10000);
+        }
+        errno = ETIMEDOUT;
+        give_up(name);
+}
+
 void bus_stop(void)
 {
         if (world.bus_pid <= 0)
