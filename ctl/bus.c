@@ -6,7 +6,10 @@
 #include <string.h>
 
 #include "daemon/util/cleanup.h"
+#include "ctl/ask-again.h"
 #include "ctl/bus.h"
+
+#define DIRECT_ADDRESS "unix:path=" CTXD_SYSTEM_SOCKET
 
 static int open_address(const char *address, sd_bus **ret)
 {
@@ -61,8 +64,10 @@ int bus_connect(struct ctl *ctl)
                         address = NULL;
         } else if (address) {
                 r = open_address(address, &ctl->bus);
+                ctl->direct = strcmp(address, DIRECT_ADDRESS) == 0;
         } else {
-                r = open_address("unix:path=" CTXD_SYSTEM_SOCKET, &ctl->bus);
+                r = open_address(DIRECT_ADDRESS, &ctl->bus);
+                ctl->direct = r >= 0;
                 if (r < 0) {
                         name = "the system bus, nor at " CTXD_SYSTEM_SOCKET;
                         r = sd_bus_open_system(&ctl->bus);
@@ -82,6 +87,7 @@ int bus_connect(struct ctl *ctl)
 
 void bus_disconnect(struct ctl *ctl)
 {
+        ask_again_done(ctl);
         ctl->bus = sd_bus_flush_close_unref(ctl->bus);
         free(ctl->reached);
         ctl->reached = NULL;
@@ -134,7 +140,12 @@ int bus_message(struct ctl *ctl, sd_bus_message **ret, const char *member)
 
 int bus_send(struct ctl *ctl, sd_bus_message *m, sd_bus_message **ret_reply, sd_bus_error *ret_error)
 {
-        return sd_bus_call(ctl->bus, m, 0, ret_error, ret_reply);
+        int r = sd_bus_call(ctl->bus, m, 0, ret_error, ret_reply);
+
+        if (r < 0 && !ctl->user &&
+                        sd_bus_error_has_name(ret_error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED))
+                r = ask_again(ctl, m, ret_reply, ret_error);
+        return r;
 }
 
 int bus_call(struct ctl *ctl, sd_bus_message **ret_reply, const char *member, const char *types, ...)
@@ -166,8 +177,14 @@ int bus_call(struct ctl *ctl, sd_bus_message **ret_reply, const char *member, co
 int bus_properties(struct ctl *ctl, const char *object, const char *interface, sd_bus_message **ret_reply,
                 sd_bus_error *ret_error)
 {
-        return sd_bus_call_method(ctl->bus, CTXD_BUS_NAME, object, "org.freedesktop.DBus.Properties",
-                        "GetAll", ret_error, ret_reply, "s", interface);
+        _cleanup_message_ sd_bus_message *m = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_call(
+                        ctl->bus, &m, CTXD_BUS_NAME, object, "org.freedesktop.DBus.Properties", "GetAll");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "s", interface);
+        return r < 0 ? r : bus_send(ctl, m, ret_reply, ret_error);
 }
 
 int append_option(sd_bus_message *m, const char *name, const char *type, ...)

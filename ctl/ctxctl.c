@@ -91,6 +91,7 @@ void complain(const char *format, ...)
         "  -j                      --json=pretty on a terminal, --json=short elsewhere\n"          \
         "     --no-pager           Do not pipe output into a pager\n"                              \
         "     --no-legend          Do not print headers and footers\n"                             \
+        "     --no-ask-password    Do not ask for a password where polkit wants one\n"             \
         "     --address=ADDRESS    D-Bus address of the daemon, such as unix:path=/run/ctxd/bus\n" \
         "     --user               The daemon of the session bus\n"
 
@@ -132,7 +133,7 @@ static const struct verb *find_verb(const char *name)
 
 int main(int argc, char *argv[])
 {
-        struct ctl ctl = {.legend = true, .pager = true};
+        struct ctl ctl = {.legend = true, .pager = true, .ask_password = true};
         int o, status;
 
         setlocale(LC_ALL, "");

@@ -38,6 +38,7 @@ struct ctl {
         bool user;
         bool legend;
         bool pager;
+        bool ask_password;
         enum json_mode json;
         bool missing_is_fine; /* a context that has gone meanwhile is no news: EXIT_NO_SUCH_CONTEXT, silently
                                */
@@ -45,6 +46,9 @@ struct ctl {
         sd_bus *bus;
         char *reached; /* the address in use where a child has to be told of it, or NULL: it finds the daemon
                           as we did */
+        bool direct;   /* it is the system's daemon, without its bus */
+        sd_bus *system_bus; /* for what is to be asked again; NULL: nothing yet */
+        pid_t agent;        /* polkit's, on this terminal; 0: none */
 };
 
 struct verb {

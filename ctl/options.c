@@ -13,6 +13,7 @@ enum {
         COMMON_JSON,
         COMMON_NO_PAGER,
         COMMON_NO_LEGEND,
+        COMMON_NO_ASK_PASSWORD,
         COMMON_ADDRESS,
         COMMON_USER,
 };
@@ -23,6 +24,7 @@ static const struct option common[] = {
                 {"json", required_argument, NULL, COMMON_JSON},
                 {"no-pager", no_argument, NULL, COMMON_NO_PAGER},
                 {"no-legend", no_argument, NULL, COMMON_NO_LEGEND},
+                {"no-ask-password", no_argument, NULL, COMMON_NO_ASK_PASSWORD},
                 {"address", required_argument, NULL, COMMON_ADDRESS},
                 {"user", no_argument, NULL, COMMON_USER},
 };
@@ -88,6 +90,9 @@ static int next(struct ctl *ctl, int argc, char *argv[], bool leading, const str
                         break;
                 case COMMON_NO_LEGEND:
                         ctl->legend = false;
+                        break;
+                case COMMON_NO_ASK_PASSWORD:
+                        ctl->ask_password = false;
                         break;
                 case COMMON_ADDRESS:
                         ctl->address = optarg;

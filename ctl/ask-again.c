@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/util/cleanup.h"
+#include "ctl/ask-again.h"
+#include "ctl/bus.h"
+#include "ctl/pager.h"
+
+#define AGENT "pkttyagent"
+
+static _Noreturn void exec_agent(pid_t parent, int notify)
+{
+        char text[16];
+
+        /* It goes with us, however we go, and puts the terminal in order when it is told to. */
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        if (getppid() != parent)
+                _exit(0);
+        fcntl(notify, F_SETFD, 0);
+        snprintf(text, sizeof text, "%d", notify);
+        /* --fallback: an agent that the session has goes first. */
+        execlp(AGENT, AGENT, "--notify-fd", text, "--fallback", (char *) NULL);
+        _exit(127);
+}
+
+/* Registered, when this returns, or not to be had. */
+static void start_agent(struct ctl *ctl)
+{
+        pid_t parent = getpid();
+        struct pollfd ready;
+        int fds[2];
+
+        if (ctl->agent != 0 || geteuid() == 0 || !isatty(STDIN_FILENO))
+                return;
+        pager_pause();
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return;
+        ctl->agent = fork();
+        if (ctl->agent == 0)
+                exec_agent(parent, fds[1]);
+        close(fds[1]);
+        ready = (struct pollfd){.fd = fds[0]}; /* it closes its end, or exits */
+        while (ctl->agent > 0 && poll(&ready, 1, -1) < 0 && errno == EINTR)
+                ;
+        close(fds[0]);
+}
+
+static int call(sd_bus *bus, sd_bus_message *m, bool interactive, sd_bus_message **ret_reply,
+                sd_bus_error *error)
+{
+        _cleanup_message_ sd_bus_message *copy = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_call(bus, &copy, sd_bus_message_get_destination(m),
+                        sd_bus_message_get_path(m), sd_bus_message_get_interface(m),
+                        sd_bus_message_get_member(m));
+        if (r >= 0)
+                r = sd_bus_message_rewind(m, true);
+        if (r >= 0)
+                r = sd_bus_message_copy(copy, m, true);
+        if (r >= 0)
+                r = sd_bus_message_set_allow_interactive_authorization(copy, interactive);
+        if (r < 0)
+                return r;
+        sd_bus_error_free(error);
+        return sd_bus_call(bus, copy, interactive ? UINT64_MAX : 0, error, ret_reply);
+}
+
+int ask_again(struct ctl *ctl, sd_bus_message *m, sd_bus_message **ret_reply, sd_bus_error *error)
+{
+        sd_bus *bus = ctl->bus;
+        int r = -EACCES;
+
+        if (ctl->direct) {
+                if (!ctl->system_bus && sd_bus_open_system(&ctl->system_bus) < 0)
+                        return r;
+                bus = ctl->system_bus;
+                r = call(bus, m, false, ret_reply, error);
+                if (r >= 0 || !sd_bus_error_has_name(error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED))
+                        return r;
+        }
+        if (!ctl->ask_password)
+                return r;
+        start_agent(ctl);
+        return call(bus, m, true, ret_reply, error);
+}
+
+void ask_again_done(struct ctl *ctl)
+{
+        ctl->system_bus = sd_bus_flush_close_unref(ctl->system_bus);
+        if (ctl->agent > 0) {
+                kill(ctl->agent, SIGTERM);
+                kill(ctl->agent, SIGCONT);
+                while (waitpid(ctl->agent, NULL, 0) < 0 && errno == EINTR)
+                        ;
+        }
+        ctl->agent = 0;
+}
