@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/ask-again.h"
 #include "lib/client.h"
 
 /* Calls, and what became of them. */
@@ -98,6 +99,8 @@ int client_send(struct ctx_client *client, sd_bus_message *m, sd_bus_message **r
         sd_bus_error error = SD_BUS_ERROR_NULL;
         int r = sd_bus_call(client->bus, m, 0, &error, ret_reply);
 
+        if (r < 0)
+                r = client_ask_again(client, m, &error, ret_reply, r);
         if (r < 0) {
                 r = to_errno(&error, r);
                 client_failed(client, r, error.message);
