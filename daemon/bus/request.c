@@ -87,7 +87,10 @@ static int named_context(struct request *q, struct reference *ret)
         r = sd_bus_message_rewind(q->message, true);
         if (r >= 0)
                 r = sd_bus_message_read(q->message, "s", &text);
-        return r < 0 ? r : reference_parse(text, q->caller.uid, true, ret, &why);
+        if (r < 0)
+                return r;
+        r = reference_parse(text, q->caller.uid, false, ret, &why);
+        return r < 0 ? reference_parse(text, q->caller.uid, true, ret, &why) : r; /* Create's */
 }
 
 int request_end(struct request *q, unsigned lacks, int r)

@@ -117,7 +117,10 @@ static int plan_check(const struct tree *t, const struct caller *caller, const s
                 int n = snprintf(pinned, sizeof pinned, "%.*s#%" PRIu64, (int) ref->pinned, ref->path,
                                 ref->id);
 
-                return refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", pinned, (size_t) n);
+                return refused_without(ret_refused,
+                                privilege_below(t, plan->visible, ref->path, caller) ? PRIVILEGE_MANAGE : 0,
+                                refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", pinned,
+                                                (size_t) n));
         }
         if (e && context_may_read(t, e, caller)) {
                 if (o->open && !context_is_done(e))

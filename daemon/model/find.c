@@ -109,9 +109,7 @@ int tree_authorise(const struct tree *t, const struct context *c, const struct c
         return 0;
 }
 
-/* The privilege that would tell what is missing from what is hidden, below the deepest context of a path that the
- * caller may read. */
-static unsigned privilege_below(const struct tree *t, const struct context *visible, const char *path,
+unsigned privilege_below(const struct tree *t, const struct context *visible, const char *path,
                 const struct caller *caller)
 {
         uid_t uid;

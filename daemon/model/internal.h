@@ -24,6 +24,11 @@ int refuse_pool(struct refused *ret, struct user *user, enum resource resource);
 /* Notes the privilege with which it might not have been refused; returns r. */
 int refused_without(struct refused *ret, unsigned privilege, int r);
 
+/* The privilege that would tell what is missing from what is hidden, below the deepest context of a path that the
+ * caller may read; 0: none, since the place is the caller's own, or it has that privilege. */
+unsigned privilege_below(const struct tree *t, const struct context *visible, const char *path,
+                const struct caller *caller);
+
 bool caller_is_privileged(const struct tree *t, const struct caller *caller);
 bool caller_has_gid(const struct caller *caller, gid_t gid);
 /* "user-1000" -> 1000; false: another label. */

@@ -162,6 +162,8 @@ void start_polkit(void);         /* and a bus, and a daemon */
 void start_without_polkit(void); /* the same, where none is installed */
 void polkitd_start(void);
 void polkitd_stop(void);
+void polkit_thinks(void); /* until it answers */
+void polkit_answers(void);
 #define CAROL 1003 /* alice: yes; bob: no; carol: once somebody has authenticated */
 #define DAVE 1004  /* may read, and no more */
 #define ERIN 1005  /* may make first labels, and no more */
@@ -188,6 +190,7 @@ Suite *suite_polkit(void);
 Suite *suite_polkit_actions(void);
 Suite *suite_polkit_waits(void);
 Suite *suite_polkit_agent(void);
+Suite *suite_polkit_clients(void);
 Suite *suite_uids(void);
 Suite *suite_modes(void);
 Suite *suite_descriptors(void);

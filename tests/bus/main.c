@@ -28,7 +28,7 @@ int main(int argc, char *argv[])
                 if (!polkit_enter())
                         return 0;
                 Suite *of_polkit[] = {suite_polkit(), suite_polkit_actions(), suite_polkit_waits(),
-                                suite_polkit_agent()};
+                                suite_polkit_agent(), suite_polkit_clients()};
                 return run_suites(of_polkit, ELEMENTSOF(of_polkit));
         }
 

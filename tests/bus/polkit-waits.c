@@ -4,10 +4,8 @@
  * stopped, so that it thinks for as long as a test wants. Calls that allow interaction may take minutes, others some
  * seconds. */
 
-#include <dirent.h>
 #include <errno.h>
 #include <grp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,45 +13,6 @@
 #include "harness.h"
 
 #define QUESTIONS_MAX 16 /* of one uid */
-
-static bool all_stopped(void)
-{
-        char path[64], line[512];
-        bool stopped = true;
-        struct dirent *e;
-        DIR *d;
-
-        snprintf(path, sizeof path, "/proc/%d/task", world.polkitd);
-        d = opendir(path);
-        ck_assert_ptr_nonnull(d);
-        while ((e = readdir(d))) {
-                char stat[96 + sizeof e->d_name], *end;
-                FILE *f;
-
-                snprintf(stat, sizeof stat, "%s/%s/stat", path, e->d_name);
-                f = e->d_name[0] == '.' ? NULL : fopen(stat, "re");
-                if (!f)
-                        continue;
-                end = fgets(line, sizeof line, f) ? strrchr(line, ')') : NULL;
-                stopped = stopped && end && end[2] == 'T';
-                fclose(f);
-        }
-        closedir(d);
-        return stopped;
-}
-
-static void polkit_thinks(void)
-{
-        kill(world.polkitd, SIGSTOP);
-        for (int i = 0; i < WIDE_SEC * 100 && !all_stopped(); i++)
-                usleep(10000);
-        ck_assert(all_stopped());
-}
-
-static void polkit_answers(void)
-{
-        kill(world.polkitd, SIGCONT);
-}
 
 /* A connection of that user; it is the credentials of the moment that count. */
 static sd_bus *connect_as(uid_t uid)

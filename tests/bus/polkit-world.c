@@ -3,6 +3,7 @@
 /* polkitd looks for actions, rules and users in fixed places. So the test moves into a mount namespace, where these
  * places are its own and /run is empty: nothing of the machine is read or touched. */
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -197,6 +198,45 @@ void polkitd_stop(void)
         kill(world.polkitds_keeper, SIGTERM);
         waitpid(world.polkitds_keeper, NULL, 0);
         world.polkitd = world.polkitds_keeper = 0;
+}
+
+static bool all_stopped(void)
+{
+        char path[64], line[512];
+        bool stopped = true;
+        struct dirent *e;
+        DIR *d;
+
+        snprintf(path, sizeof path, "/proc/%d/task", world.polkitd);
+        d = opendir(path);
+        ck_assert_ptr_nonnull(d);
+        while ((e = readdir(d))) {
+                char stat[96 + sizeof e->d_name], *end;
+                FILE *f;
+
+                snprintf(stat, sizeof stat, "%s/%s/stat", path, e->d_name);
+                f = e->d_name[0] == '.' ? NULL : fopen(stat, "re");
+                if (!f)
+                        continue;
+                end = fgets(line, sizeof line, f) ? strrchr(line, ')') : NULL;
+                stopped = stopped && end && end[2] == 'T';
+                fclose(f);
+        }
+        closedir(d);
+        return stopped;
+}
+
+void polkit_thinks(void)
+{
+        kill(world.polkitd, SIGSTOP);
+        for (int i = 0; i < WIDE_SEC * 100 && !all_stopped(); i++)
+                usleep(10000);
+        ck_assert(all_stopped());
+}
+
+void polkit_answers(void)
+{
+        kill(world.polkitd, SIGCONT);
 }
 
 void start_without_polkit(void)

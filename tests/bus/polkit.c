@@ -58,6 +58,7 @@ static const struct attempt {
 /* What attempts are made with. */
 struct about {
         const char *path;
+        uint64_t id;  /* 0: named by the path alone */
         pid_t member; /* of it, if it is there */
         size_t i;
         bool direct;
@@ -71,13 +72,17 @@ static bool on_manager(const struct attempt *a)
 
 static void append_arguments(sd_bus_message *m, const struct attempt *a, const struct about *about)
 {
-        char child[64];
+        char path[64], child[64];
         int self;
 
-        snprintf(child, sizeof child, "%s/child", about->path);
+        if (about->id != 0)
+                snprintf(path, sizeof path, "%s#%ju", about->path, (uintmax_t) about->id);
+        else
+                snprintf(path, sizeof path, "%s", about->path);
+        snprintf(child, sizeof child, "%.50s/child", path);
         if (on_manager(a))
-                ck_assert_int_ge(sd_bus_message_append(m, "s",
-                                                 strcmp(a->member, "Create") == 0 ? child : about->path),
+                ck_assert_int_ge(sd_bus_message_append(
+                                                 m, "s", strcmp(a->member, "Create") == 0 ? child : path),
                                 0);
         if (strcmp(a->member, "Create") == 0)
                 ck_assert_int_ge(sd_bus_message_append(m, "a{sv}", 0), 0);
@@ -170,15 +175,15 @@ static void expect_changed(const struct attempt *a, const char *path)
                 EXPECT_ACTIVE(bus, path);
 }
 
-static void alice_may(const char *path, unsigned mode)
+static void alice_may(const char *path, unsigned mode, bool by_id)
 {
         for (size_t i = 0; i < ELEMENTSOF(attempts); i++) {
                 pid_t member = make(path, mode);
                 bool refused = attempts[i].kind == OWNERS;
 
                 run_as(ALICE, attempt_it,
-                                &(struct about){path, member, i, false,
-                                                refused ? CTXD_ERROR_ACCESS_DENIED : ""});
+                                &(struct about){path, by_id ? property_u64(bus, path, "Id") : 0, member, i,
+                                                false, refused ? CTXD_ERROR_ACCESS_DENIED : ""});
                 expect_changed(&attempts[i], path);
                 end_process(member);
                 release_all();
@@ -187,8 +192,9 @@ static void alice_may(const char *path, unsigned mode)
 
 START_TEST(whom_polkit_allows_may_all)
 {
-        alice_may("secret", 0700);
-        alice_may("public", 0744);
+        alice_may("secret", 0700, false);
+        alice_may("secret", 0700, true);
+        alice_may("public", 0744, false);
 }
 END_TEST
 
@@ -199,7 +205,7 @@ static void nobody_may(uid_t uid, const char *path, pid_t member, bool direct,
         for (size_t i = 0; i < ELEMENTSOF(attempts); i++) {
                 _cleanup_free_ char *before = snapshot(bus), *after = NULL;
 
-                run_as(uid, attempt_it, &(struct about){path, member, i, direct, expected(&attempts[i])});
+                run_as(uid, attempt_it, &(struct about){path, 0, member, i, direct, expected(&attempts[i])});
                 after = snapshot(bus);
                 ck_assert_str_eq(before, after);
         }
@@ -303,7 +309,7 @@ START_TEST(reading_is_an_action_of_its_own)
                 const struct attempt *a = &attempts[i];
 
                 run_as(DAVE, attempt_it,
-                                &(struct about){"secret", member, i, false,
+                                &(struct about){"secret", 0, member, i, false,
                                                 a->kind == OWNERS ? CTXD_ERROR_ACCESS_DENIED
                                                                   : reading_only(a)});
         }

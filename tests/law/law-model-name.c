@@ -482,7 +482,7 @@ START_TEST(law_36_hidden_and_missing_are_refused_alike)
                         {"user-1000/a", "user-1001/a", PRIVILEGE_READ, PRIVILEGE_MANAGE},
                         {"open/web", "open/not", PRIVILEGE_READ, PRIVILEGE_MANAGE},
                         {"open/web/x", "open/not/x", PRIVILEGE_READ, PRIVILEGE_MANAGE},
-                        {"open/web/x#5", "open/not/x#5", PRIVILEGE_READ, 0},
+                        {"open/web/x#5", "open/not/x#5", PRIVILEGE_READ, PRIVILEGE_MANAGE},
                         {"user-2000/web/x", "user-2000/not/x", 0, 0},
                         {"user-2000/web#3", "user-2000/not#3", 0, 0},
         };
@@ -513,8 +513,16 @@ START_TEST(law_36_hidden_and_missing_are_refused_alike)
                 }
                 ck_assert_uint_eq(strlen(r[0].path) - strlen(r[1].path),
                                 strlen(pairs[i].hidden) - strlen(pairs[i].missing));
-                if (strchr(pairs[i].hidden, '#'))
+                if (strchr(pairs[i].hidden, '#')) { /* which is then a parent's */
+                        for (int j = 0; j < 2; j++) {
+                                char text[64];
+
+                                sprintf(text, "%s/new", j ? pairs[i].missing : pairs[i].hidden);
+                                ck_assert_int_eq(create_as(&bob, text, &plain, &c), -ENOENT);
+                                ck_assert_uint_eq(refused.privilege, pairs[i].to_create);
+                        }
                         continue;
+                }
                 ck_assert_int_lt(create_as(&bob, pairs[i].hidden, &strict, &c), 0);
                 r[0] = refused;
                 ck_assert_int_lt(create_as(&bob, pairs[i].missing, &strict, &c), 0);
