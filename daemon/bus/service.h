@@ -17,7 +17,7 @@ struct connection;
 struct peer;
 struct polkit;
 
-#define SERVICE_QUESTIONS_MAX 16 /* calls of one uid that wait for polkit */
+#define SERVICE_QUESTIONS_MAX 16        /* calls of one uid that wait for polkit */
 #define SERVICE_INCOMING_MAX (32 << 20) /* bytes of messages of one uid that are not whole yet */
 #define SERVICE_STALLED_MAX 256 /* connections of one uid that have left a reply unread, of up to some MiB */
 
