@@ -19,17 +19,22 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' TERM INT HUP
 
+serves() {
+        "$CTXCTL_PROGRAM" status >/dev/null 2>&1 || ! kill -0 "$daemon" 2>/dev/null
+}
+
+# Its probe is there, or it is known why not: the daemon itself only waits for a while.
+probed() {
+        output=$("$CTXCTL_PROGRAM" --json=short status 2>/dev/null) && ! matches "$output" 'has not answered yet'
+}
+
 # start_daemon [CONFIGURATION]
 start_daemon() {
         printf '[Daemon]\n%s\n' "${1-}" >"$dir/ctxd.conf"
         "$CTXD_PROGRAM" --embedded="$dir" --config="$dir/ctxd.conf" >"$dir/log" 2>&1 &
         daemon=$!
         export CTXD_ADDRESS=unix:path=$dir/bus
-        for _ in $(seq 500); do
-                "$CTXCTL_PROGRAM" status >/dev/null 2>&1 && return
-                kill -0 "$daemon" 2>/dev/null || break
-                sleep 0.02
-        done
+        until_true 60 serves && kill -0 "$daemon" && until_true 60 probed && return
         echo "Bail out! ctxd did not come up"
         sed 's/^/# /' "$dir/log"
         exit 1
@@ -86,7 +91,7 @@ d = json.loads(sys.argv[1])
 sys.exit(0 if eval(sys.argv[2]) else 1)' "$output" "$1"
 }
 
-# until_true SECONDS COMMAND...
+# until_true SECONDS COMMAND...: no test takes that long but where it fails
 until_true() {
         local end=$((SECONDS + $1))
         shift
@@ -94,6 +99,16 @@ until_true() {
                 [ $SECONDS -lt $end ] || return 1
                 sleep 0.05
         done
+}
+
+# becomes PID NAME: waits until the process has executed its program; before that it still is this shell.
+becomes() {
+        until_true 60 grep -q -x -e "$2" "/proc/$1/comm"
+}
+
+# gone PID: a zombie has gone, too, though whoever adopted it may not collect it
+gone() {
+        ! grep -q -E '^State:[[:space:]]+[^ZX]' "/proc/$1/status" 2>/dev/null
 }
 
 finish() {
