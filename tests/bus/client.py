@@ -27,7 +27,7 @@ print("made", path)
 handle = manager.Done(path).take()
 assert not select.select([handle], [], [], 0)[0]
 manager.Cancel(f"{path}#{id}", "by python")
-GLib.timeout_add_seconds(30, loop.quit)
+GLib.timeout_add_seconds(60, loop.quit)
 loop.run()
 if select.select([handle], [], [], 0)[0]:
         print("handle readable")

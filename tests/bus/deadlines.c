@@ -29,16 +29,18 @@ END_TEST
 
 START_TEST(law10_a_deadlines_cause_counts_where_it_is_the_earlier)
 {
-        uint64_t now = now_usec(), soon = now + 300000;
+        uint64_t now = now_usec();
 
-        OK(bus, "Create", "sa{sv}", "p", 2, "deadline-usec", "t", soon, "cause", "(is)", EBUSY,
+        OK(bus, "Create", "sa{sv}", "p", 2, "deadline-usec", "t", now + HOUR, "cause", "(is)", EBUSY,
                         "the parent's");
-        OK(bus, "Create", "sa{sv}", "p/later", 2, "deadline-usec", "t", now + HOUR, "cause", "(is)", EIO,
+        OK(bus, "Create", "sa{sv}", "p/later", 2, "deadline-usec", "t", now + 2 * HOUR, "cause", "(is)", EIO,
                         "its own");
         OK(bus, "Create", "sa{sv}", "p/past", 2, "timeout-usec", "t", UINT64_C(0), "cause", "(is)", EDOM,
                         "the child's");
         EXPECT_ERR(bus, "p/past", CTXD_ERR_DEADLINE, ETIMEDOUT, EDOM, "the child's");
         int fd = done_handle(bus, "p/later");
+        /* Only now, so that all of them are there before it passes, however long that takes. */
+        OK(bus, "Extend", "st", "p", now_usec() + 100000);
         ck_assert(becomes_readable(fd));
         close(fd);
         EXPECT_ERR(bus, "p", CTXD_ERR_DEADLINE, ETIMEDOUT, EBUSY, "the parent's");

@@ -170,7 +170,7 @@ void polkit_answers(void);
 #define FRANK 1006 /* may cancel what is called jobs/... */
 #define DAEMON 990
 
-#define WIDE_SEC 30 /* for what has to happen, however busy the machine is */
+#define WIDE_SEC 60 /* for what has to happen, however busy the machine is */
 
 Suite *suite_laws(void);
 Suite *suite_deadlines(void);
