@@ -2,7 +2,7 @@
 
 /* Signals. They are not broadcast, since a bus policy cannot filter by content: each goes to those who subscribed to
  * a prefix of the path and may read the context. One ContextDone for the root of a cancel stands for all below it,
- * so a subscription below that root hears of it, too. */
+ * so a subscription below that root hears of it, too; who may not read the root hears of what they may read below. */
 
 #include <errno.h>
 #include <string.h>
@@ -86,21 +86,9 @@ static int send_news(const struct news *news, const char *path, struct peer *p)
         return r;
 }
 
-/* Who may not read the root of a cancel is told of what they subscribed to below it, if they may read that. */
-static void tell_below(
-                struct service *s, const struct news *news, const char *path, const struct subscription *sub)
-{
-        struct news below = *news;
-        struct refused refused = {};
-
-        if (!news->below || !path_has_prefix(sub->prefix, path) ||
-                        tree_find(s->tree, &sub->peer->caller, sub->prefix, &below.context, &refused) < 0 ||
-                        !context_is_done(below.context) || context_origin(below.context) != news->context)
-                return;
-        (void) send_news(&below, sub->prefix, sub->peer);
-}
-
-static void tell(struct service *s, const struct news *news)
+/* Once to each peer, whose subscriptions stand side by side, for which hears() says yes. */
+static void tell_those(struct service *s, const struct news *news,
+                bool (*hears)(const struct service *s, const struct news *news, const struct peer *p))
 {
         struct subscription *sub, *next;
         char path[CTXD_PATH_MAX + 1];
@@ -113,21 +101,75 @@ static void tell(struct service *s, const struct news *news)
                 int r;
 
                 next = LIST_NEXT(sub, all);
-                /* A peer's subscriptions stand side by side: it is told once. */
-                if (sub->peer == told)
+                if (sub->peer == told ||
+                                (!path_has_prefix(path, sub->prefix) &&
+                                                !(news->below && path_has_prefix(sub->prefix, path))))
                         continue;
-                if (!path_has_prefix(path, sub->prefix) &&
-                                !(news->below && path_has_prefix(sub->prefix, path)))
+                if (!hears(s, news, sub->peer))
                         continue;
-                if (!context_may_read(s->tree, news->context, &sub->peer->caller)) {
-                        tell_below(s, news, path, sub);
-                        continue;
-                }
                 told = sub->peer;
                 r = send_news(news, path, sub->peer);
                 if (r < 0)
                         log_debug("A signal to %s was lost: %s", sub->peer->name, strerror(-r));
         }
+}
+
+static bool may_read(const struct service *s, const struct news *news, const struct peer *p)
+{
+        return context_may_read(s->tree, news->context, &p->caller);
+}
+
+static void tell(struct service *s, const struct news *news)
+{
+        tell_those(s, news, may_read);
+}
+
+/* Who may not read the root of a cancel is told of what they may read below it: of the topmost ones, each of which
+ * stands for all below it. */
+static bool may_read_no_higher(const struct service *s, const struct news *news, const struct peer *p)
+{
+        const struct context *origin = context_origin(news->context);
+
+        if (!may_read(s, news, p))
+                return false;
+        for (const struct context *c = news->context; c != origin;) {
+                c = c->parent;
+                if (context_may_read(s->tree, c, &p->caller))
+                        return false;
+        }
+        return true;
+}
+
+/* Looks of that kind for one cancel, so that a subtree of a million different owners and modes holds nobody up. */
+#define LOOKS_BELOW_MAX 100000
+
+/* How many may not read the root: mostly none, and then nobody has to be looked for below it. */
+static void blind_count(struct service *s, const struct context *origin)
+{
+        const struct subscription *sub;
+
+        s->below.origin_id = origin->id;
+        s->below.looks = s->below.n_blind = s->below.n_subscriptions = 0;
+        LIST_FOREACH (sub, &s->subscriptions, all) {
+                s->below.n_subscriptions++;
+                s->below.n_blind += !context_may_read(s->tree, origin, &sub->peer->caller);
+        }
+}
+
+static void on_done_below(void *userdata, struct context *c)
+{
+        const struct context *origin = context_origin(c);
+        struct service *s = userdata;
+
+        if (LIST_EMPTY(&s->subscriptions))
+                return;
+        if (s->below.origin_id != origin->id)
+                blind_count(s, origin);
+        if (s->below.n_blind == 0 || s->below.looks > LOOKS_BELOW_MAX)
+                return;
+        s->below.looks += s->below.n_subscriptions;
+        tell_those(s, &(struct news){.member = "ContextDone", .context = c, .below = true},
+                        may_read_no_higher);
 }
 
 static void on_new(void *userdata, struct context *c)
@@ -137,6 +179,7 @@ static void on_new(void *userdata, struct context *c)
 
 static void on_done(void *userdata, struct context *c)
 {
+        ((struct service *) userdata)->below.origin_id = 0;
         tell(userdata, &(struct news){.member = "ContextDone", .context = c, .below = true});
 }
 
@@ -158,6 +201,7 @@ static void on_leak_resolved(void *userdata, struct context *c, const struct lea
 const struct effects_sink service_sink = {
                 .context_new = on_new,
                 .context_done = on_done,
+                .context_done_below = on_done_below,
                 .context_removed = on_removed,
                 .leak_found = on_leak_found,
                 .leak_resolved = on_leak_resolved,

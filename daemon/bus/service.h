@@ -40,6 +40,11 @@ struct service {
         char *socket_path;
 
         LIST_HEAD(, subscription) subscriptions;
+        struct {
+                uint64_t origin_id; /* whose end is being told */
+                uint64_t looks;
+                uint32_t n_subscriptions, n_blind;
+        } below;
 };
 
 /* The sink of struct effects: what it has to say becomes signals to those who subscribed. */

@@ -227,7 +227,10 @@ int request_attach_error(struct request *q, const struct refused *refused, int r
 {
         if (r == -ESRCH)
                 return error_no_such_process(q->error, "The process to attach has exited already");
-        if (r == -EALREADY || r == -EACCES || r == -EDQUOT)
+        if (r == -EACCES) /* which one is perhaps none of the caller's business */
+                return sd_bus_error_set(q->error, CTXD_ERROR_ACCESS_DENIED,
+                                "The process is a member of another context, which you may not take it from");
+        if (r == -EALREADY || r == -EDQUOT)
                 return request_refused(q, refused, r);
         if (r == -EINVAL)
                 return error_invalid_args(q->error, "That descriptor is no pidfd of a process");

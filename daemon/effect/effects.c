@@ -78,6 +78,13 @@ static void emit(void (*cb)(void *userdata, struct context *c), struct effects *
                 cb(e->userdata, c);
 }
 
+static bool is_shown_to_others(const struct context *c)
+{
+        const struct context *p = c->parent;
+
+        return c->mode != p->mode || c->uid != p->uid || c->gid != p->gid;
+}
+
 static void finish(struct effects *e, struct context *c, unsigned effects)
 {
         /* Not before its members were looked at, which is when most contexts turn out to be drained. */
@@ -87,6 +94,8 @@ static void finish(struct effects *e, struct context *c, unsigned effects)
                 emit(e->sink->context_new, e, c);
         if (effects & EFFECT_ROOT)
                 emit(e->sink->context_done, e, c);
+        else if ((effects & EFFECT_DONE) && is_shown_to_others(c))
+                emit(e->sink->context_done_below, e, c);
         if (!(effects & EFFECT_REMOVED))
                 return;
         if (!(effects & EFFECT_SILENT))

@@ -19,6 +19,8 @@ struct effects_sink {
         void (*context_new)(void *userdata, struct context *c);
         void (*context_done)(
                         void *userdata, struct context *c); /* the root of a cancel stands for all below */
+        /* One below that root which others may read than its parent. */
+        void (*context_done_below)(void *userdata, struct context *c);
         void (*context_removed)(void *userdata, struct context *c);
         void (*leak_found)(void *userdata, struct context *c, const struct leak *leak);
         void (*leak_resolved)(void *userdata, struct context *c, const struct leak *leak);

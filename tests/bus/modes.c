@@ -162,6 +162,58 @@ START_TEST(groups)
 }
 END_TEST
 
+/* Bob's own process works for somebody who does not say for what: it cannot leave, and is not told either. */
+static void bob_cannot_leave(void *userdata)
+{
+        const int *pipes = userdata;
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        int self = open_pidfd(getpid());
+        char byte;
+
+        create(b, "~/own");
+        ck_assert_int_eq(write(pipes[1], "", 1), 1);
+        ck_assert_int_eq(read(pipes[2], &byte, 1), 1);
+        ck_assert_int_lt(sd_bus_call_method(b, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Attach",
+                                         &error, NULL, "sha{sv}", "~/own", self, 0),
+                        0);
+        ck_assert_str_eq(error.name, CTXD_ERROR_ACCESS_DENIED);
+        ck_assert_ptr_null(strstr(error.message, "hidden"));
+        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "~/other", 1, "attach", "h", self);
+        _cleanup_message_ sd_bus_message *m = CALL(b, "Current", NULL);
+        const char *path;
+        READ(m, "s", &path);
+        ck_assert_str_eq(path, "/");
+        close(self);
+}
+
+static void be_bob(void *userdata)
+{
+        ck_assert_int_eq(setresgid(BOB, BOB, BOB), 0);
+        ck_assert_int_eq(setresuid(BOB, BOB, BOB), 0);
+        bob_cannot_leave(userdata);
+}
+
+START_TEST(what_one_is_a_member_of_may_be_hidden)
+{
+        int pipes[4], pidfd;
+        pid_t bob;
+        char byte;
+
+        ck_assert(pipe(pipes) == 0 && pipe(pipes + 2) == 0);
+        create(bus, "hidden-work");
+        bob = spawn(be_bob, pipes);
+        ck_assert_int_eq(read(pipes[0], &byte, 1), 1);
+        pidfd = open_pidfd(bob);
+        OK(bus, "Attach", "sha{sv}", "hidden-work", pidfd, 0);
+        ck_assert_int_eq(write(pipes[3], "", 1), 1);
+        wait_for(bob);
+        close(pidfd);
+        for (int i = 0; i < 4; i++)
+                close(pipes[i]);
+}
+END_TEST
+
 static void attach_others(void *userdata)
 {
         const int *pidfd = userdata;
@@ -218,6 +270,7 @@ Suite *suite_modes(void)
         Suite *s = suite_create("modes");
 
         ADD_TESTS(s, "modes", start_retaining, first_labels, modes, groups,
-                        a_process_of_another_cannot_be_attached, law36_the_page_is_for_reading);
+                        what_one_is_a_member_of_may_be_hidden, a_process_of_another_cannot_be_attached,
+                        law36_the_page_is_for_reading);
         return s;
 }

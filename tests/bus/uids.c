@@ -276,7 +276,7 @@ static void bob_hears_of_his_own(void *userdata)
         ck_assert_int_ge(sd_bus_add_filter(b, NULL, note_signal, text), 0);
         OK(b, "Subscribe", "s", "private/open");
         OK(b, "Subscribe", "s", "private/done-before");
-        OK(b, "Subscribe", "s", "private/hidden");
+        OK(b, "Subscribe", "s", "private/hidden/none");
         ck_assert_int_eq(write(pipes[1], "", 1), 1);
         ck_assert_int_eq(read(pipes[2], &byte, 1), 1);
         OK(b, "Err", "s", "/");
@@ -290,7 +290,34 @@ static void be_bob_who_hears(void *userdata)
         run_as(BOB, bob_hears_of_his_own, userdata);
 }
 
-START_TEST(the_end_of_a_hidden_parent_is_told_below)
+/* The same from above: of the topmost ones that he may read, and of nothing else. */
+static void bob_hears_from_above(void *userdata)
+{
+        const int *pipes = userdata;
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        char text[1024] = "", byte;
+
+        ck_assert_int_ge(sd_bus_add_filter(b, NULL, note_signal, text), 0);
+        OK(b, "Subscribe", "s", "/");
+        OK(b, "Subscribe", "s", "private");
+        OK(b, "Subscribe", "s", "private/hidden/deep/below/nowhere");
+        ck_assert_int_eq(write(pipes[1], "", 1), 1);
+        ck_assert_int_eq(read(pipes[2], &byte, 1), 1);
+        OK(b, "Err", "s", "/");
+        while (sd_bus_process(b, NULL) > 0)
+                ;
+        ck_assert_ptr_nonnull(strstr(text, "ContextDone private/open context canceled\n"));
+        ck_assert_ptr_nonnull(strstr(text, "ContextDone private/hidden/deep context canceled\n"));
+        ck_assert_uint_eq(strlen(text), strlen("ContextDone private/open context canceled\n"
+                                               "ContextDone private/hidden/deep context canceled\n"));
+}
+
+static void be_bob_above(void *userdata)
+{
+        run_as(BOB, bob_hears_from_above, userdata);
+}
+
+static void end_hidden_parent(void (*bob_hears)(void *userdata))
 {
         int pipes[4];
         pid_t bob;
@@ -301,8 +328,12 @@ START_TEST(the_end_of_a_hidden_parent_is_told_below)
         create(bus, "private/hidden");
         OK(bus, "Create", "sa{sv}", "private/open", 1, "mode", "u", 0744);
         OK(bus, "Create", "sa{sv}", "private/done-before", 1, "mode", "u", 0744);
+        OK(bus, "Create", "sa{sv}", "private/hidden/deep", 1, "mode", "u", 0744);
+        create(bus, "private/hidden/deep/below");
+        OK(bus, "Create", "sa{sv}", "private/open/shut", 1, "mode", "u", 0740);
+        OK(bus, "Create", "sa{sv}", "private/open/shut/ajar", 1, "mode", "u", 0744);
         cancel(bus, "private/done-before", "");
-        bob = spawn(be_bob_who_hears, pipes);
+        bob = spawn(bob_hears, pipes);
         ck_assert_int_eq(read(pipes[0], &byte, 1), 1);
         cancel(bus, "private", "");
         ck_assert_int_eq(write(pipes[3], "", 1), 1);
@@ -311,11 +342,24 @@ START_TEST(the_end_of_a_hidden_parent_is_told_below)
                 close(pipes[i]);
 }
 
+START_TEST(the_end_of_a_hidden_parent_is_told_below)
+{
+        end_hidden_parent(be_bob_who_hears);
+}
+END_TEST
+
+START_TEST(the_end_of_a_hidden_parent_is_told_above)
+{
+        end_hidden_parent(be_bob_above);
+}
+END_TEST
+
 Suite *suite_uids(void)
 {
         Suite *s = suite_create("uids");
 
         ADD_TESTS(s, "uids", start_retaining, law36_what_one_makes_is_not_there_for_another,
-                        law36_signals_are_not_heard, the_end_of_a_hidden_parent_is_told_below);
+                        law36_signals_are_not_heard, the_end_of_a_hidden_parent_is_told_below,
+                        the_end_of_a_hidden_parent_is_told_above);
         return s;
 }
