@@ -8,9 +8,13 @@ struct receiver {
         int fd;
         uint64_t bytes;
         uint32_t fds;
+        uint64_t turn; /* bytes since receive_begin() */
 };
 
-#define RECEIVE_FDS_MAX 16 /* in one message; what dbus-daemon allows on the system bus, and more than any call takes */
+#define RECEIVE_FDS_MAX \
+        16 /* in one message; what dbus-daemon allows on the system bus, and more than any call takes */
+
+#define RECEIVE_TURN (256 * 1024) /* then others are served */
 
 /* In between, what is received from r->fd is counted there; more descriptors than one message may bring end that
  * connection. */

@@ -120,12 +120,14 @@ uint32_t effects_drain_counting(struct effects *e, const struct context *origin)
                 unsigned effects;
 
                 mark(e);
+                threads_look_again(e);
                 signal_handles(e);
                 n += end_members(e, origin);
                 while ((c = effect_take(e->tree, &effects)))
                         finish(e, c, effects);
                 handles_disarm(e);
         }
+        threads_look_again(e);
         tree_collect(e->tree);
         arm(e);
         e->draining = false;

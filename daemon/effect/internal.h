@@ -84,6 +84,9 @@ struct effects {
         bool stopping;
 
         struct process *processes;
+        struct kicks *kicks;             /* by uid */
+        LIST_HEAD(, threads) pages_read; /* in this drain */
+        uint64_t look_serial;
         struct handles handles;
         struct lifeline *lifelines;
         struct page_set *pages;
@@ -116,13 +119,15 @@ void handles_drop_process(struct effects *e, struct process *p);
 void lifeline_drop(struct effects *e, struct context *c);
 void lifelines_deinit(struct effects *e);
 
-/* thread-page.c */
+/* thread-page.c, thread-look.c */
 struct member_slot;
 uint32_t threads_look(
                 struct effects *e, struct member_slot *slot); /* reads the pages again: how many are in it */
 int threads_each(struct effects *e, struct member_slot *slot,
                 int (*cb)(void *userdata, struct process *p, uint32_t tid, uint64_t since_usec),
                 void *userdata);
+/* What was read of the pages is old now: of each drain, after the state words were written. */
+void threads_look_again(struct effects *e);
 void threads_drop_slot(struct member_slot *slot);
 void threads_drop_process(struct effects *e, struct process *p);
 void threads_deinit(struct effects *e);

@@ -12,39 +12,16 @@
 #include <unistd.h>
 
 #include "daemon/effect/internal.h"
+#include "daemon/effect/thread-page.h"
 #include "daemon/util/cleanup.h"
 #include "proto/thread-page.h"
 
-/* Threads that are members one by one, as their process says in its thread page (proto/thread-page.h).
- *
- * What it says is believed as far as it goes: a tid counts if it is a thread of that very process, and a context if
- * the process has named it before, by a call that asked whether it may. So a process can only lie about itself, and
- * then keeps what it could have kept by telling the truth: a done context undrained, and a name in a report.
- *
- * The page is read when a context that it may speak of becomes done, and when the process kicks; never otherwise. */
-
-#define KICK_INTERVAL_USEC 50000
-#define KICK_BURST 5
-
-struct threads {
-        struct effects *effects;
-        struct process *process; /* a reference */
-        int page, kick;
-        sd_event_source *source;
-        struct charge charge;
-        LIST_HEAD(, thread_entrance) entrances;
-};
-
-/* A process has named a context. */
-struct thread_entrance {
-        struct threads *threads;
-        struct member_slot *slot;
-        struct charge charge;
-        LIST_ENTRY(thread_entrance) by_slot, by_process;
-};
+/* Threads that are members one by one, as their process says in its thread page (proto/thread-page.h): making the
+ * page, and naming what they may enter. thread-look.c reads it. */
 
 static struct thread_entrance *entrance_free(struct thread_entrance *t)
 {
+        t->slot->n_threads -= t->n;
         LIST_REMOVE(t, by_slot);
         LIST_REMOVE(t, by_process);
         charge_deinit(&t->charge);
@@ -61,6 +38,8 @@ void threads_drop_slot(struct member_slot *slot)
 static void threads_free(struct threads *t)
 {
         t->process->threads = NULL;
+        kicks_leave(t);
+        threads_unsee(t);
         sd_event_source_disable_unref(t->source);
         closep(&t->page);
         closep(&t->kick);
@@ -97,90 +76,6 @@ void threads_deinit(struct effects *e)
                 }
 }
 
-static bool is_thread_of(pid_t pid, uint32_t tid)
-{
-        char path[64];
-
-        snprintf(path, sizeof path, "/proc/%d/task/%u", (int) pid, tid);
-        return access(path, F_OK) == 0;
-}
-
-/* A member of the context by its process is counted there. */
-static bool is_member_anyway(struct effects *e, const struct thread_entrance *t)
-{
-        return e->membership.backend->look_up(e, t->threads->process) == t->slot;
-}
-
-int threads_each(struct effects *e, struct member_slot *slot,
-                int (*cb)(void *userdata, struct process *p, uint32_t tid, uint64_t since_usec),
-                void *userdata)
-{
-        struct thread_entrance *t;
-        struct thread_page *page;
-        int r = 0;
-
-        if (LIST_EMPTY(&slot->entrances))
-                return 0;
-        page = malloc(sizeof *page);
-        if (!page)
-                return -ENOMEM;
-        LIST_FOREACH (t, &slot->entrances, by_slot) {
-                struct process *p = t->threads->process;
-
-                if (is_member_anyway(e, t) || pread(t->threads->page, page, sizeof *page, 0) != sizeof *page)
-                        continue;
-                for (size_t i = 0; i < THREAD_PAGE_ENTRIES && r >= 0; i++) {
-                        const struct thread_entry *entry = &page->entries[i];
-
-                        if (entry->context_id == slot->context_id && entry->tid != 0 &&
-                                        is_thread_of(p->identity.pid, entry->tid))
-                                r = cb(userdata, p, entry->tid, entry->since_usec);
-                }
-                if (r < 0)
-                        break;
-        }
-        free(page);
-        return r;
-}
-
-static int count(void *userdata, struct process *p, uint32_t tid, uint64_t since_usec)
-{
-        (*(uint32_t *) userdata)++;
-        return 0;
-}
-
-uint32_t threads_look(struct effects *e, struct member_slot *slot)
-{
-        uint32_t n = 0;
-
-        if (threads_each(e, slot, count, &n) >= 0)
-                slot->n_threads = n; /* else as many as before */
-        return slot->n_threads;
-}
-
-static int on_kick(sd_event_source *source, int fd, uint32_t revents, void *userdata)
-{
-        struct threads *t = userdata;
-        struct effects *e = t->effects;
-        struct thread_entrance *entrance;
-        uint64_t value;
-        struct iovec iov = {&value, sizeof value};
-
-        /* The process shares the description: it can take O_NONBLOCK away, and the count before us. */
-        (void) preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
-        LIST_FOREACH (entrance, &t->entrances, by_process) {
-                struct member_slot *slot = entrance->slot;
-
-                if (!slot->context || !context_is_done(slot->context) || !slot->context->busy)
-                        continue;
-                if (threads_look(e, slot) == 0)
-                        membership_look(e, slot);
-                probe_link_threads(e, slot);
-        }
-        effects_event(e);
-        return 0;
-}
-
 static int page_new(int *ret)
 {
         const struct thread_page_header header = {.magic = THREAD_PAGE_MAGIC,
@@ -208,6 +103,7 @@ static int threads_new(struct effects *e, struct process *p, struct refused *ret
         t->effects = e;
         t->page = t->kick = -1;
         LIST_INIT(&t->entrances);
+        t->process = p;
         user = user_ref(&e->tree->users, p->uid);
         r = user ? tree_charge(e->tree, &t->charge, user, RESOURCE_HANDLES, 1, ret_refused) : -ENOMEM;
         user_unref(&e->tree->users, user);
@@ -215,14 +111,12 @@ static int threads_new(struct effects *e, struct process *p, struct refused *ret
                 r = page_new(&t->page);
         if (r >= 0) {
                 t->kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-                r = t->kick < 0 ? -errno
-                                : sd_event_add_io(e->event, &t->source, t->kick, EPOLLIN, on_kick, t);
+                r = t->kick < 0 ? -errno : kicks_join(t);
         }
-        if (r >= 0)
-                r = sd_event_source_set_ratelimit(t->source, KICK_INTERVAL_USEC, KICK_BURST);
         if (r >= 0)
                 r = process_watch(p);
         if (r < 0) {
+                kicks_leave(t);
                 sd_event_source_disable_unref(t->source);
                 closep(&t->page);
                 closep(&t->kick);
@@ -230,7 +124,7 @@ static int threads_new(struct effects *e, struct process *p, struct refused *ret
                 free(t);
                 return r;
         }
-        t->process = process_ref(p);
+        process_ref(p);
         p->threads = t;
         return 0;
 }
@@ -260,6 +154,7 @@ static int entrance_new(struct effects *e, struct threads *t, struct context *c,
         }
         entrance->threads = t;
         entrance->slot = slot;
+        entrance->is_new = true;
         LIST_INSERT_HEAD(&slot->entrances, entrance, by_slot);
         LIST_INSERT_HEAD(&t->entrances, entrance, by_process);
         return 0;

@@ -184,6 +184,7 @@ Suite *suite_objects(void);
 Suite *suite_values(void);
 Suite *suite_garbage(void);
 Suite *suite_crowd(void);
+Suite *suite_hostile(void);
 Suite *suite_lazy(void);
 Suite *suite_quotas(void);
 Suite *suite_polkit(void);
