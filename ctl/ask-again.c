@@ -16,7 +16,7 @@
 
 #define AGENT "pkttyagent"
 
-static _Noreturn void exec_agent(pid_t parent, int notify)
+static _Noreturn void exec_agent(pid_t parent, int notify, bool fallback)
 {
         char text[16];
 
@@ -26,26 +26,34 @@ static _Noreturn void exec_agent(pid_t parent, int notify)
                 _exit(0);
         fcntl(notify, F_SETFD, 0);
         snprintf(text, sizeof text, "%d", notify);
-        /* --fallback: an agent that the session has goes first. */
-        execlp(AGENT, AGENT, "--notify-fd", text, "--fallback", (char *) NULL);
+        execlp(AGENT, AGENT, "--notify-fd", text, fallback ? "--fallback" : NULL, (char *) NULL);
         _exit(127);
 }
 
+static void end_agent(struct ctl *ctl)
+{
+        if (ctl->agent > 0) {
+                kill(ctl->agent, SIGTERM);
+                kill(ctl->agent, SIGCONT);
+                while (waitpid(ctl->agent, NULL, 0) < 0 && errno == EINTR)
+                        ;
+        }
+        ctl->agent = 0;
+}
+
 /* Registered, when this returns, or not to be had. */
-static void start_agent(struct ctl *ctl)
+static void start_agent(struct ctl *ctl, bool fallback)
 {
         pid_t parent = getpid();
         struct pollfd ready;
         int fds[2];
 
-        if (ctl->agent != 0 || geteuid() == 0 || !isatty(STDIN_FILENO))
-                return;
         pager_pause();
         if (pipe2(fds, O_CLOEXEC) < 0)
                 return;
         ctl->agent = fork();
         if (ctl->agent == 0)
-                exec_agent(parent, fds[1]);
+                exec_agent(parent, fds[1], fallback);
         close(fds[1]);
         ready = (struct pollfd){.fd = fds[0]}; /* it closes its end, or exits */
         while (ctl->agent > 0 && poll(&ready, 1, -1) < 0 && errno == EINTR)
@@ -74,9 +82,17 @@ static int call(sd_bus *bus, sd_bus_message *m, bool interactive, sd_bus_message
         return sd_bus_call(bus, copy, interactive ? UINT64_MAX : 0, error, ret_reply);
 }
 
+static bool wants_authentication(const sd_bus_error *error)
+{
+        return sd_bus_error_has_name(error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED);
+}
+
+/* On a terminal polkit's agent for terminals is there. The session's own goes first; but where there is no session,
+ * polkit does not find an agent that stands back for it, so then it is started as one that does not. */
 int ask_again(struct ctl *ctl, sd_bus_message *m, sd_bus_message **ret_reply, sd_bus_error *error)
 {
         sd_bus *bus = ctl->bus;
+        bool on_terminal;
         int r = -EACCES;
 
         if (ctl->direct) {
@@ -84,23 +100,25 @@ int ask_again(struct ctl *ctl, sd_bus_message *m, sd_bus_message **ret_reply, sd
                         return r;
                 bus = ctl->system_bus;
                 r = call(bus, m, false, ret_reply, error);
-                if (r >= 0 || !sd_bus_error_has_name(error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED))
+                if (r >= 0 || !wants_authentication(error))
                         return r;
         }
         if (!ctl->ask_password)
                 return r;
-        start_agent(ctl);
-        return call(bus, m, true, ret_reply, error);
+        on_terminal = ctl->agent == 0 && geteuid() != 0 && isatty(STDIN_FILENO);
+        if (on_terminal)
+                start_agent(ctl, true);
+        r = call(bus, m, true, ret_reply, error);
+        if (r < 0 && on_terminal && wants_authentication(error)) {
+                end_agent(ctl);
+                start_agent(ctl, false);
+                r = call(bus, m, true, ret_reply, error);
+        }
+        return r;
 }
 
 void ask_again_done(struct ctl *ctl)
 {
         ctl->system_bus = sd_bus_flush_close_unref(ctl->system_bus);
-        if (ctl->agent > 0) {
-                kill(ctl->agent, SIGTERM);
-                kill(ctl->agent, SIGCONT);
-                while (waitpid(ctl->agent, NULL, 0) < 0 && errno == EINTR)
-                        ;
-        }
-        ctl->agent = 0;
+        end_agent(ctl);
 }

@@ -283,7 +283,8 @@ int ctx_group_wait(struct ctx_group *group);
  * A call that asks the daemon returns -errno: -ENOENT no such context (or you may not read it), -EACCES you may not,
  * -EEXIST, -EALREADY it is done already, -EINVAL a bad name, key or argument, -EDQUOT a limit is reached, -ESRCH no
  * such process; and what the connection gave: -ECONNREFUSED, -ECONNRESET, -ENOTCONN, -EHOSTUNREACH, -ETIMEDOUT after
- * 25 s without an answer. ctx_client_error() has the daemon's sentence.
+ * 25 s without an answer. ctx_client_error() has the daemon's sentence. What is another user's polkit may allow: then
+ * the call is made again over the system bus, and takes as long as whoever is asked for a password.
  *
  * After a fork without exec the child may read the contexts that it has, wait where the parent had asked for the
  * descriptor, derive local ones and unreference all; whatever needs the inherited connection gives -ECHILD. It may
