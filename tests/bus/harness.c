@@ -7,8 +7,11 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +89,24 @@ static int listen_for_ready(void)
         return fd;
 }
 
+/* getsockopt(SO_PEERPIDFD) fails as if it were not known. */
+static void hide_peer_pidfds(void)
+{
+        struct sock_filter filter[] = {
+                        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getsockopt, 0, 3),
+                        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 77, 0, 1),
+                        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOPROTOOPT),
+                        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        const struct sock_fprog program = {.len = ELEMENTSOF(filter), .filter = filter};
+
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+                        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+                _exit(125);
+}
+
 static void exec_daemon(const char *config, const char *probe)
 {
         const char *program = getenv("CTXD") ?: "ctxd";
@@ -125,6 +146,8 @@ static void exec_daemon(const char *config, const char *probe)
                 if (getppid() != parent)
                         _exit(1);
         }
+        if (world.no_pidfd)
+                hide_peer_pidfds();
         execvp(program, (char **) arguments);
         _exit(127);
 }
@@ -274,7 +297,7 @@ void world_stop(void)
         if (world.polkitd > 0)
                 polkitd_stop();
         bus_stop();
-        keeps_pages = world.keep_log = false;
+        keeps_pages = world.keep_log = world.no_pidfd = false;
         world.table = 0;
         remove_dir(world.dir);
 }

@@ -36,6 +36,7 @@ struct world {
         /* Set before world_start(), for that daemon alone. */
         unsigned table; /* how many descriptors it may open; 0: as many as we */
         bool keep_log;  /* daemon_log() */
+        bool no_pidfd;  /* as before Linux 6.5, a socket does not give its peer's */
 };
 
 extern struct world world;
@@ -193,6 +194,7 @@ Suite *suite_polkit_waits(void);
 Suite *suite_polkit_agent(void);
 Suite *suite_polkit_clients(void);
 Suite *suite_uids(void);
+Suite *suite_identity(void);
 Suite *suite_modes(void);
 Suite *suite_descriptors(void);
 Suite *suite_quotas_of_uids(void);

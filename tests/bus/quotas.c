@@ -2,6 +2,7 @@
 
 /* How much each uid may make the daemon keep, and that it is nobody else's loss. */
 
+#include <stdio.h>
 #include <string.h>
 
 #include "harness.h"
@@ -82,9 +83,124 @@ START_TEST(one_users_full_quota_is_nobody_elses)
 }
 END_TEST
 
+static void start_small_all(void)
+{
+        world.keep_log = true;
+        world_start("MaxContextsPerUser=10\nMaxHandlesPerUser=4\nMaxMembersPerUser=4\nMaxBytesPerUser=1K\n"
+                    "MaxSubscriptionsPerUser=3\nMaxConnectionsPerUser=8\nRetainSec=1s\n",
+                        NULL);
+}
+
+/* The refusal says which limit, how much is used, how much may be, and what raises it; nothing has changed. */
+static void expect_limit(sd_bus *b, const char *what, const char *figures, const char *key,
+                const char *member, const char *types, ...)
+{
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_free_ char *before = snapshot(b), *after = NULL;
+        _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
+        va_list ap;
+
+        ck_assert_int_ge(sd_bus_message_new_method_call(
+                                         b, &m, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, member),
+                        0);
+        va_start(ap, types);
+        ck_assert_int_ge(sd_bus_message_appendv(m, types, ap), 0);
+        va_end(ap);
+        reply = send_call(b, m, &error);
+        ck_assert_msg(!reply, "%s was not refused", member);
+        ck_assert_str_eq(error.name, CTXD_ERROR_LIMITS_EXCEEDED);
+        ck_assert_msg(strstr(error.message, what) && strstr(error.message, figures) &&
+                                        strstr(error.message, key),
+                        "%s: %s", member, error.message);
+        after = snapshot(b);
+        ck_assert_str_eq(before, after);
+}
+
+/* How often the log says that this limit was reached. */
+static unsigned logged(const char *what)
+{
+        _cleanup_free_ char *log = daemon_log();
+        char line[96];
+        unsigned n = 0;
+
+        snprintf(line, sizeof line, "reached the limit on %s:", what);
+        for (const char *p = log; (p = strstr(p, line)); p++)
+                n++;
+        return n;
+}
+
+START_TEST(each_limit_says_which)
+{
+        char text[900];
+        pid_t pids[3];
+        int pidfds[3];
+
+        memset(text, 'x', sizeof text);
+        text[sizeof text - 1] = '\0';
+        create(bus, "q");
+        OK(bus, "Create", "sa{sv}", "q/1", 1, "description", "s", text);
+        expect_limit(bus, "bytes", "of 1024", "MaxBytesPerUser", "Create", "sa{sv}", "q/2", 1, "description",
+                        "s", text);
+        expect_limit(bus, "bytes", "of 1024", "MaxBytesPerUser", "Create", "sa{sv}", "q/2", 1, "values",
+                        "a{ss}", 1, "org.example.x", text);
+        OK(bus, "Subscribe", "s", "a");
+        OK(bus, "Subscribe", "s", "b");
+        OK(bus, "Subscribe", "s", "c");
+        OK(bus, "Subscribe", "s", "c"); /* has it */
+        expect_limit(bus, "subscriptions", "3 of 3", "MaxSubscriptionsPerUser", "Subscribe", "s", "d");
+        OK(bus, "Unsubscribe", "s", "b");
+        OK(bus, "Subscribe", "s", "d");
+        OK(bus, "Unsubscribe", "s", "a");
+        OK(bus, "Unsubscribe", "s", "c");
+        OK(bus, "Unsubscribe", "s", "d");
+        for (int i = 0; i < 3; i++)
+                pids[i] = sleeper(&pidfds[i]);
+        create(bus, "q/m1");
+        create(bus, "q/m2");
+        create(bus, "q/m3");
+        OK(bus, "Attach", "sha{sv}", "q/m1", pidfds[0], 0);
+        OK(bus, "Attach", "sha{sv}", "q/m2", pidfds[1], 0);
+        expect_limit(bus, "members", "of 4", "MaxMembersPerUser", "Attach", "sha{sv}", "q/m3", pidfds[2], 0);
+        for (int i = 0; i < 3; i++) {
+                end_process(pids[i]);
+                close(pidfds[i]);
+        }
+}
+END_TEST
+
+/* A client that runs into its limit again and again is one line in the log, until it was well below it. */
+START_TEST(the_first_refusal_is_logged)
+{
+        char path[16];
+        int fds[4];
+
+        for (int round = 1; round <= 2; round++) {
+                for (int i = 0; i < 4; i++) {
+                        snprintf(path, sizeof path, "l%d-%d", round, i);
+                        create(bus, path);
+                        fds[i] = done_handle(bus, path);
+                }
+                create(bus, "over");
+                for (int i = 0; i < 5; i++)
+                        REFUSED(bus, CTXD_ERROR_LIMITS_EXCEEDED, "Done", "s", "over");
+                ck_assert_uint_eq(logged("handles"), (unsigned) round);
+                for (int i = 0; i < 4; i++) {
+                        snprintf(path, sizeof path, "l%d-%d", round, i);
+                        OK(bus, "Release", "s", path);
+                        close(fds[i]);
+                }
+                OK(bus, "Release", "s", "over");
+                close(done_handle(bus, (create(bus, "again"), "again")));
+                OK(bus, "Release", "s", "again");
+        }
+}
+END_TEST
+
 Suite *suite_quotas(void)
 {
         Suite *s = suite_create("quotas");
+
+        ADD_TESTS(s, "limits", start_small_all, each_limit_says_which, the_first_refusal_is_logged);
 
         ADD_TESTS(s, "quotas", start_small_handles, quotas_say_which);
         return s;
