@@ -138,20 +138,6 @@ int client_call(struct ctx_client *client, sd_bus_message **ret_reply, const cha
         return r;
 }
 
-int client_call_simple(struct ctx_client *client, const char *member, const char *types, ...)
-{
-        va_list ap;
-        int r = client_begin(client);
-
-        if (r < 0)
-                return r;
-        va_start(ap, types);
-        r = callv(client, NULL, member, types, ap);
-        va_end(ap);
-        client_end(client);
-        return r < 0 ? r : 0;
-}
-
 int append_option(sd_bus_message *m, const char *name, const char *type, ...)
 {
         va_list ap;

@@ -1,125 +1,54 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <poll.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/shared-context.h"
 #include "lib/page.h"
-
-#define DIRECT_ADDRESS "unix:path=" CTXD_SYSTEM_SOCKET
-
-static int open_bus(const char *address, sd_bus **ret)
-{
-        sd_bus *bus = NULL;
-        int r;
-
-        if (!address) {
-                r = sd_bus_open_system(&bus);
-        } else {
-                r = sd_bus_new(&bus);
-                if (r >= 0)
-                        r = sd_bus_set_address(bus, address);
-                /* The direct socket answers Hello as a broker does, so an address may name either. */
-                if (r >= 0)
-                        r = sd_bus_set_bus_client(bus, 1);
-                if (r >= 0)
-                        r = sd_bus_start(bus);
-        }
-        if (r < 0) {
-                sd_bus_unref(bus);
-                return r;
-        }
-        *ret = bus;
-        return 0;
-}
-
-static int ping(sd_bus *bus, sd_bus_error *error)
-{
-        return sd_bus_call_method(bus, CTXD_BUS_NAME, CTXD_OBJECT, "org.freedesktop.DBus.Peer", "Ping", error,
-                        NULL, NULL);
-}
-
-/* Connects, and sees that a daemon answers. */
-static int reach(struct ctx_client *client)
-{
-        sd_bus_error error = SD_BUS_ERROR_NULL;
-        char text[512];
-        sd_bus *bus;
-        int r;
-
-        r = open_bus(client->address, &bus);
-        if (r < 0) {
-                snprintf(text, sizeof text, "Cannot reach ctxd at %s: %s",
-                                client->address ? client->address : "the system bus", strerrordesc_np(-r));
-                return client_failed(client, r, text);
-        }
-        r = ping(bus, &error);
-        if (r < 0) {
-                client_failed(client, r, error.message);
-                sd_bus_error_free(&error);
-                sd_bus_close(bus);
-                sd_bus_unref(bus);
-                return r;
-        }
-        client->bus = bus;
-        return 0;
-}
-
-/* Where to: as told, else the direct socket if somebody is there, else the system bus (address NULL). */
-static int find(struct ctx_client *client, const char *address)
-{
-        bool given = address;
-        int r;
-
-        if (!address)
-                address = secure_getenv(CTXD_ENV_ADDRESS);
-        given = address;
-        client->address = strdup(address ? address : DIRECT_ADDRESS);
-        if (!client->address)
-                return -ENOMEM;
-        if (given) {
-                client->reached = strdup(address);
-                if (!client->reached)
-                        return -ENOMEM;
-        }
-        r = reach(client);
-        if (r >= 0 || given)
-                return r;
-        free(client->address);
-        client->address = NULL;
-        return reach(client);
-}
+#include "lib/reach.h"
+#include "lib/shared-context.h"
 
 static void destroy(struct ctx_client *client)
 {
-        if (client->bus && !client_is_inherited(client))
-                sd_bus_flush_close_unref(client->bus);
-        else
+        int fd = atomic_load_explicit(&client->alive_fd, memory_order_acquire);
+
+        watch_forget_client(client);
+        if (client_is_inherited(client))
                 sd_bus_unref(client->bus); /* closes our copies of its descriptors, sends nothing */
+        else
+                sd_bus_flush_close_unref(client->bus);
+        client_drop_attempt(client);
+        if (fd >= 0)
+                close(fd);
         page_free_all(client->pages);
-        thread_map_free(client->threads);
+        thread_map_free_all(atomic_load_explicit(&client->threads, memory_order_acquire));
+        thread_map_free_all(client->old_threads);
+        pthread_mutex_destroy(&client->contexts_lock);
         pthread_mutex_destroy(&client->lock);
-        free(client->address);
-        free(client->reached);
+        free(client->given);
         free(client);
 }
 
 struct ctx_client *ctx_client_new(const char *address)
 {
         struct ctx_client *client = calloc(1, sizeof *client);
-        int r;
+        int r = 0;
 
         if (!client)
                 return NULL;
         client->refs = 1;
         client->pid = getpid();
         client->fork_generation = fork_generation;
+        client->alive_fd = -1;
+        TAILQ_INIT(&client->contexts);
         pthread_mutex_init(&client->lock, NULL);
-        r = find(client, address);
+        pthread_mutex_init(&client->contexts_lock, NULL);
+        address = reach_given(address);
+        if (address && !(client->given = strdup(address)))
+                r = -ENOMEM;
+        if (r >= 0)
+                r = client_connect(client);
         if (r < 0) {
                 client_failed(NULL, r, r == -ENOMEM ? NULL : ctx_client_error(client));
                 destroy(client);
@@ -135,6 +64,18 @@ struct ctx_client *client_ref(struct ctx_client *client)
         return client;
 }
 
+bool client_ref_if_alive(struct ctx_client *client)
+{
+        uint32_t refs = atomic_load_explicit(&client->refs, memory_order_relaxed);
+
+        do {
+                if (refs == 0)
+                        return false;
+        } while (!atomic_compare_exchange_weak_explicit(
+                        &client->refs, &refs, refs + 1, memory_order_relaxed, memory_order_relaxed));
+        return true;
+}
+
 struct ctx_client *ctx_client_unref(struct ctx_client *client)
 {
         if (client && atomic_fetch_sub_explicit(&client->refs, 1, memory_order_acq_rel) == 1)
@@ -147,36 +88,81 @@ bool client_is_inherited(const struct ctx_client *client)
         return client->pid != getpid();
 }
 
-/* A daemon that was restarted has closed its end; what is sent there is lost. */
-static bool is_alive(sd_bus *bus)
+/* Over a bus the daemon may be gone while the connection is not. What is sent to a closed one is lost. The lock is
+ * held. */
+static bool is_connected(struct ctx_client *client)
 {
-        struct pollfd pollfd = {.fd = sd_bus_get_fd(bus), .events = POLLRDHUP};
+        struct pollfd fds[2] = {{.events = POLLRDHUP}};
 
-        return sd_bus_is_open(bus) > 0 && poll(&pollfd, 1, 0) == 0;
+        if (!client->bus || sd_bus_is_open(client->bus) <= 0)
+                return false;
+        fds[0].fd = sd_bus_get_fd(client->bus);
+        fds[1].fd = atomic_load_explicit(&client->alive_fd, memory_order_relaxed);
+        return poll(fds, 2, 0) == 0;
 }
 
-int client_begin(struct ctx_client *client)
+/* The lock is taken. */
+static int check(struct ctx_client *client)
 {
-        int r = 0;
-
         if (client_is_inherited(client))
                 return client_failed(client, -ECHILD,
                                 "This connection belongs to the process that made it, before a fork");
         pthread_mutex_lock(&client->lock);
-        if (client->bus && !is_alive(client->bus)) {
+        if (client->bus && !is_connected(client)) {
                 sd_bus_close(client->bus);
                 client->bus = sd_bus_unref(client->bus);
         }
-        if (!client->bus)
-                r = reach(client);
-        if (r < 0) {
-                pthread_mutex_unlock(&client->lock);
-                return r;
-        }
         return 0;
+}
+
+int client_begin(struct ctx_client *client)
+{
+        for (;;) {
+                bool is_another;
+                int r = check(client);
+
+                if (r < 0 || client->bus)
+                        return r;
+                r = client_connect(client);
+                is_another = client->is_another;
+                client->is_another = false;
+                if (r >= 0 && !is_another)
+                        return 0;
+                pthread_mutex_unlock(&client->lock);
+                if (r < 0) /* no socket: ENOENT is what the daemon says of a context */
+                        return r == -ENOENT ? -ENOTCONN : r;
+                client_decide(client);
+        }
+}
+
+int client_begin_connected(struct ctx_client *client)
+{
+        int r = check(client);
+
+        if (r < 0 || client->bus)
+                return r;
+        pthread_mutex_unlock(&client->lock);
+        return -ENOTCONN;
 }
 
 void client_end(struct ctx_client *client)
 {
         pthread_mutex_unlock(&client->lock);
+}
+
+const char *ctx_client_address(struct ctx_client *client)
+{
+        static __thread char address[256] __attribute__((tls_model("initial-exec")));
+        const char *current;
+
+        if (!client || client_is_inherited(client))
+                return NULL;
+        pthread_mutex_lock(&client->lock);
+        if (!client->bus || sd_bus_get_address(client->bus, &current) < 0)
+                current = client->given;
+        *address = '\0';
+        if (current)
+                strncat(address, current, sizeof address - 1);
+        pthread_mutex_unlock(&client->lock);
+        return *address ? address : NULL;
 }

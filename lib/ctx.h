@@ -154,13 +154,24 @@ struct ctx_merge {
 struct ctx_shared;
 
 struct ctx_shared_ops {
-        /* The slot's word is no longer `given` (or there is no slot: word == NULL): 0 if active all the same, else
-         * enum state_word. Must not block on the network for a word of the same generation. */
+        /* The slot's word is no longer `given`, or nobody keeps the page (or there is no slot: word == NULL): 0 if
+         * active all the same, else enum state_word. Must not block on the network for a word of the same
+         * generation. */
         int (*settle)(struct ctx_shared *shared, uint64_t word);
         /* 1 with error and text (which live as long as shared), for a context that is done; may ask the daemon. */
         int (*cause)(struct ctx_shared *shared, int *ret_error, const char **ret_message);
         /* A borrowed descriptor, readable once it is done. */
         int (*done_fd)(struct ctx_shared *shared);
+        /* Before a sleep that the end of this context is to end. True: somebody keeps it, done_fd() is what to poll, and
+         * *ret_fd, a descriptor that hangs up once that is over (-1: none). False: nobody does just now, so that
+         * there is nothing to poll, and a step was made to find somebody again. In both cases look again after
+         * *ret_usec at the latest. May be NULL. */
+        bool (*guard)(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec);
+        /* done_fd() could not be asked for: is that because nobody is there who could answer? With guard. */
+        bool (*is_alone)(struct ctx_shared *shared);
+        /* Somebody sleeps on its descriptor alone, and the library sees to it that it is told if the daemon is gone.
+         * Idempotent. May be NULL. */
+        int (*attend)(struct ctx_shared *shared);
         /* Sees to it that ctx_finish() is called by the library once it is done. Idempotent. */
         int (*watch)(struct ctx_shared *shared);
         /* message may be NULL. As ctx_cancel_cause(); returns after the daemon has; may call ctx_finish(). */
@@ -183,6 +194,7 @@ struct ctx_shared {
                         *word; /* the mapped slot, never unmapped while this lives; NULL: settle() is asked */
         const _Atomic uint64_t *deadline_usec;
         uint64_t given; /* the word in the active state */
+        const _Atomic uint32_t *keeper; /* of the slot's page: STATE_KEEPER_DIED says that nobody writes there; never NULL */
 };
 
 void shared_ctx_init(struct ctx_shared *shared, const struct ctx_shared_ops *ops);
@@ -231,6 +243,15 @@ static inline uint64_t now_nsec(void)
 
         clock_gettime(CLOCK_BOOTTIME, &ts);
         return (uint64_t) ts.tv_sec * UINT64_C(1000000000) + (uint64_t) ts.tv_nsec;
+}
+
+/* For how long the library waits for a daemon: a suspend does not count. */
+static inline uint64_t monotonic_usec(void)
+{
+        struct timespec ts;
+
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * UINT64_C(1000000) + (uint64_t) ts.tv_nsec / 1000;
 }
 
 /* Rounded down: what is past by this clock is past. */

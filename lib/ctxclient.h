@@ -290,14 +290,19 @@ int ctx_group_wait(struct ctx_group *group);
  * descriptor, derive local ones and unreference all; whatever needs the inherited connection gives -ECHILD. It may
  * make a client of its own. A handle that it inherited is the parent's: it ends with the parent. */
 
-/* A connection to the daemon; one for a program is enough. If the daemon is restarted the next call connects again. */
+/* A connection to the daemon; one for a program is enough. */
 struct ctx_client;
+
+/* How long a daemon may be away before what it kept reads done. */
+#define CTX_DAEMON_GRACE_USEC UINT64_C(10000000)
 
 /* One reference less. Contexts hold their own, so that the order does not matter. Takes NULL, returns NULL. */
 struct ctx_client *ctx_client_unref(struct ctx_client *client);
 /* address: a D-Bus address, such as unix:path=/run/ctxd/bus. NULL: $CTXD_ADDRESS (not in a setuid program), else
  * /run/ctxd/bus, else the system bus. Connects, and waits until the daemon answers. */
 struct ctx_client *ctx_client_new(const char *address) CTX_CONSTRUCTOR(ctx_client_unref);
+/* Where the daemon was reached: a D-Bus address. Lives until this thread's next call of it; NULL: nowhere, just now. */
+const char *ctx_client_address(struct ctx_client *client);
 /* What went wrong in the last call of this thread that failed, as the daemon said it; "" if none did. With NULL: of
  * any client, also of one that could not be made. Lives until the thread's next failure, or its end. */
 const char *ctx_client_error(struct ctx_client *client);

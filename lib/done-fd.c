@@ -156,8 +156,10 @@ int ctx_done_fd(struct ctx *ctx)
                 return -EOPNOTSUPP;
 
         shared = ctx_shared_done(ctx);
-        if (shared && &shared->wide.ctx == ctx->source)
-                return shared->ops->done_fd(shared);
+        if (shared && &shared->wide.ctx == ctx->source) {
+                r = shared->ops->attend ? shared->ops->attend(shared) : 0;
+                return r < 0 ? r : shared->ops->done_fd(shared);
+        }
         if (shared) {
                 r = shared->ops->watch(shared);
                 if (r < 0)

@@ -22,6 +22,11 @@ static uint32_t latch(struct ctx *source, uint32_t state, struct cause *cause)
         return state;
 }
 
+static inline bool is_kept(const struct ctx_shared *shared)
+{
+        return !(atomic_load_explicit(shared->keeper, memory_order_relaxed) & STATE_KEEPER_DIED);
+}
+
 uint32_t shared_peek(struct ctx_shared *shared)
 {
         uint64_t word, deadline;
@@ -34,6 +39,8 @@ uint32_t shared_peek(struct ctx_shared *shared)
         deadline = atomic_load_explicit(shared->deadline_usec, memory_order_relaxed);
         if (__builtin_expect(deadline != CTX_NEVER, 0) && now_usec() >= deadline)
                 return STATE_WORD_DEADLINE_EXCEEDED;
+        if (__builtin_expect(!is_kept(shared), 0))
+                return (uint32_t) shared->ops->settle(shared, word) & CTX_STATE;
         return STATE_WORD_ACTIVE;
 }
 
@@ -66,7 +73,7 @@ static inline bool slot_is_quiet(const struct ctx *source)
                         (const struct ctx_shared *) ((const struct ctx_wide *) source)->done;
 
         return shared->word && atomic_load_explicit(shared->word, memory_order_acquire) == shared->given &&
-               atomic_load_explicit(shared->deadline_usec, memory_order_relaxed) == CTX_NEVER;
+               atomic_load_explicit(shared->deadline_usec, memory_order_relaxed) == CTX_NEVER && is_kept(shared);
 }
 
 int ctx_err(struct ctx *ctx)

@@ -62,6 +62,8 @@ int ctx_client_get_timeout(struct ctx_client *client, uint64_t *ret_monotonic_us
         if (r < 0)
                 return r;
         usec = helper_retry_usec();
+        if (watch_next_usec() < usec)
+                usec = watch_next_usec();
         if (ret_monotonic_usec)
                 *ret_monotonic_usec = usec;
         return usec != CTX_NEVER;

@@ -11,6 +11,8 @@
  * shared context above, this stands for them: it has no slot of its own, and asks each of theirs. It stands
  * in no tree, and nobody but the merge and what is below it knows it. */
 
+#define LOOK_AGAIN_USEC UINT64_C(1000000) /* where one descriptor does not stand for all */
+
 struct any {
         struct ctx_shared shared;
         pthread_mutex_t lock;
@@ -93,6 +95,42 @@ static int any_done_fd(struct ctx_shared *shared)
         return fd;
 }
 
+/* Usually they are one daemon's, which one descriptor stands for. */
+static bool any_guard(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec)
+{
+        struct any *any = (struct any *) shared;
+        bool is_kept = true;
+
+        *ret_fd = -1;
+        *ret_usec = CTX_NEVER;
+        for (size_t i = 0; i < any->n; i++) {
+                uint64_t usec = CTX_NEVER;
+                int fd = -1;
+
+                if (any->parts[i]->ops->guard && !any->parts[i]->ops->guard(any->parts[i], &fd, &usec))
+                        is_kept = false;
+                if (i > 0 && fd >= 0 && fd != *ret_fd)
+                        usec = usec < LOOK_AGAIN_USEC ? usec : LOOK_AGAIN_USEC;
+                else if (fd >= 0)
+                        *ret_fd = fd;
+                if (usec < *ret_usec)
+                        *ret_usec = usec;
+        }
+        if (!is_kept)
+                *ret_fd = -1;
+        return is_kept;
+}
+
+static bool any_is_alone(struct ctx_shared *shared)
+{
+        struct any *any = (struct any *) shared;
+
+        for (size_t i = 0; i < any->n; i++)
+                if (any->parts[i]->ops->is_alone && any->parts[i]->ops->is_alone(any->parts[i]))
+                        return true;
+        return false;
+}
+
 /* The merge stands in the tree of each, by its place or an arm, so that whoever finishes one comes upon it.
  */
 static int any_watch(struct ctx_shared *shared)
@@ -138,6 +176,8 @@ static const struct ctx_shared_ops any_ops = {
                 .settle = any_settle,
                 .cause = any_cause,
                 .done_fd = any_done_fd,
+                .guard = any_guard,
+                .is_alone = any_is_alone,
                 .watch = any_watch,
                 .deadline = any_deadline,
                 .free = any_free,

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "lib/ctx.h"
 #include "lib/page.h"
 
 struct page {
@@ -12,7 +14,14 @@ struct page {
         ino_t ino;
         size_t size;
         const void *map;
+        /* Since when nobody keeps it for the daemon of that epoch: another one that took it over may end as well. */
+        _Atomic uint64_t orphaned_usec, orphaned_epoch;
 };
+
+static const struct state_page_header *header_of(const struct page *page)
+{
+        return page->map;
+}
 
 static struct page *find(struct page *pages, const struct stat *st)
 {
@@ -51,7 +60,8 @@ static int map(int fd, const struct stat *st, struct page **ret)
         return 0;
 }
 
-int page_slot(struct page **pages, int fd, uint64_t offset, const struct state_slot **ret_slot)
+int page_slot(struct page **pages, int fd, uint64_t offset, const struct state_slot **ret_slot,
+                struct page **ret_page)
 {
         struct page *page;
         struct stat st;
@@ -71,7 +81,34 @@ int page_slot(struct page **pages, int fd, uint64_t offset, const struct state_s
                         offset >= page->size || page->size - offset < sizeof(struct state_slot))
                 return -EBADMSG;
         *ret_slot = (const struct state_slot *) ((const char *) page->map + offset);
+        *ret_page = page;
         return 0;
+}
+
+const _Atomic uint32_t *page_keeper(const struct page *page)
+{
+        return (const _Atomic uint32_t *) &header_of(page)->keeper;
+}
+
+bool page_is_kept(const struct page *page)
+{
+        return !(atomic_load_explicit(page_keeper(page), memory_order_acquire) & STATE_KEEPER_DIED);
+}
+
+uint64_t page_epoch(const struct page *page)
+{
+        return __atomic_load_n(&header_of(page)->epoch, __ATOMIC_ACQUIRE);
+}
+
+uint64_t page_orphaned_usec(struct page *page)
+{
+        uint64_t now = monotonic_usec(), epoch = page_epoch(page);
+
+        if (atomic_load_explicit(&page->orphaned_epoch, memory_order_acquire) != epoch) {
+                atomic_store_explicit(&page->orphaned_usec, now, memory_order_relaxed);
+                atomic_store_explicit(&page->orphaned_epoch, epoch, memory_order_release);
+        }
+        return now - atomic_load_explicit(&page->orphaned_usec, memory_order_relaxed);
 }
 
 struct page *page_free_all(struct page *pages)

@@ -27,14 +27,34 @@ int park_begin(struct ctx *ctx)
 {
         struct ctx_shared *shared = ctx_shared_done(ctx);
         uint32_t state = ctx_state(ctx->source);
+        uint64_t usec;
+        int fd, r;
 
         if (state)
                 return state_to_errno(state);
-        return shared ? shared->ops->watch(shared) : 0;
+        if (!shared || (shared->ops->guard && !shared->ops->guard(shared, &fd, &usec)))
+                return 0;
+        r = shared->ops->watch(shared);
+        /* Without a daemon that could be asked it is tried again: park(). */
+        return r < 0 && shared->ops->is_alone && shared->ops->is_alone(shared) ? 0 : r;
+}
+
+#define WATCH_AGAIN_USEC 50000
+
+/* How long to sleep at the most: for ever if the library tells when it is done. */
+static uint64_t look_usec(struct ctx_shared *shared)
+{
+        uint64_t usec;
+        int fd;
+
+        if (shared->ops->guard && !shared->ops->guard(shared, &fd, &usec))
+                return usec;
+        return shared->ops->watch(shared) < 0 ? WATCH_AGAIN_USEC : CTX_NEVER;
 }
 
 int park(struct ctx *ctx, _Atomic uint32_t *word, uint32_t value)
 {
+        struct ctx_shared *shared = ctx_shared_done(ctx);
         struct ctx *source = ctx->source;
         struct futex_waitv waiters[2] = {};
         uint64_t left = CTX_NEVER;
@@ -53,8 +73,14 @@ int park(struct ctx *ctx, _Atomic uint32_t *word, uint32_t value)
                 left = ctx_remaining(source);
                 if (left > FUTEX_WAIT_MAX_USEC)
                         left = FUTEX_WAIT_MAX_USEC;
-                ts = monotonic_after(left);
         }
+        if (shared) {
+                uint64_t usec = look_usec(shared);
+
+                left = usec < left ? usec : left;
+        }
+        if (left != CTX_NEVER)
+                ts = monotonic_after(left);
 
         waiters[0] = (struct futex_waitv){
                         .val = value,

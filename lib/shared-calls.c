@@ -47,10 +47,16 @@ int ctx_extend(struct ctx *ctx, uint64_t boottime_usec)
 
         if (r < 0)
                 return r;
-        r = client_call_simple(shared->client, "Extend", "st", shared->reference, boottime_usec);
-        if (r >= 0 && !shared->ctx.word)
+        r = shared_begin(shared);
+        if (r < 0)
+                return r;
+        r = client_call(shared->client, NULL, "Extend", "st", shared->reference, boottime_usec);
+        client_end(shared->client);
+        if (r < 0)
+                return r;
+        if (!shared->ctx.word)
                 atomic_store_explicit(&shared->own_deadline_usec, boottime_usec, memory_order_relaxed);
-        return r;
+        return 0;
 }
 
 int ctx_release(struct ctx *ctx)
@@ -60,7 +66,11 @@ int ctx_release(struct ctx *ctx)
 
         if (r < 0)
                 return r;
-        r = client_call_simple(shared->client, "Release", "s", shared->reference);
+        r = shared_begin(shared);
+        if (r < 0)
+                return r;
+        r = client_call(shared->client, NULL, "Release", "s", shared->reference);
+        client_end(shared->client);
         if (r < 0)
                 return r;
         shared_finish(shared);
@@ -103,7 +113,7 @@ int shared_attach(struct shared *shared, int pidfd, const struct ctx_spawn_optio
         sd_bus_message *m = NULL;
         int r;
 
-        r = client_begin(shared->client);
+        r = shared_begin(shared);
         if (r < 0)
                 return r;
         r = client_message(shared->client, &m, "Attach");

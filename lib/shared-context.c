@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "lib/page.h"
@@ -44,36 +45,148 @@ static int read_verdict(sd_bus_message *m, struct verdict **ret)
         return 0;
 }
 
+/* The end of what nobody keeps any more. */
+static const struct verdict stopped = {
+                .state = STATE_WORD_CANCELED, .error = ECANCELED, .cause = CTXD_CAUSE_STOPPED};
+
+static const struct verdict *known_verdict(const struct shared *shared)
+{
+        return atomic_load_explicit(&shared->verdict, memory_order_acquire);
+}
+
+/* The first one stays. Takes the verdict. */
+static void set_verdict(struct shared *shared, const struct verdict *verdict)
+{
+        const struct verdict *none = NULL;
+
+        if (!atomic_compare_exchange_strong_explicit(&shared->verdict, &none, verdict, memory_order_acq_rel,
+                            memory_order_relaxed) &&
+                        verdict != &stopped)
+                free((void *) verdict);
+}
+
+int shared_begin(struct shared *shared)
+{
+        int r = client_begin(shared->client);
+
+        if (r < 0 || !shared_is_lost(shared))
+                return r;
+        client_end(shared->client);
+        return client_failed(shared->client, -ENOENT, "The daemon that knew this context was stopped");
+}
+
+int shared_ask(struct shared *shared)
+{
+        sd_bus_message *reply = NULL;
+        struct verdict *verdict;
+        int r = 0;
+
+        if (known_verdict(shared))
+                return 1;
+        r = client_begin(shared->client);
+        if (r < 0)
+                return r;
+        /* Two threads may have come here: the client's lock lets one ask, the other finds the answer. */
+        if (!known_verdict(shared)) {
+                r = client_call(shared->client, &reply, "Err", "s", shared->reference);
+                if (r >= 0)
+                        r = read_verdict(reply, &verdict);
+                if (r >= 0)
+                        set_verdict(shared, verdict);
+                sd_bus_message_unref(reply);
+        }
+        client_end(shared->client);
+        return r == -EAGAIN ? 0 : r < 0 ? r : 1;
+}
+
 const struct verdict *shared_verdict(struct shared *shared)
 {
-        struct verdict *verdict = atomic_load_explicit(&shared->verdict, memory_order_acquire);
-        sd_bus_message *reply = NULL;
+        (void) shared_ask(shared);
+        return known_verdict(shared);
+}
 
-        if (verdict || client_begin(shared->client) < 0)
-                return verdict;
-        /* Two threads may have come here: the client's lock lets one ask, the other finds the answer. */
-        verdict = atomic_load_explicit(&shared->verdict, memory_order_acquire);
-        if (!verdict && client_call(shared->client, &reply, "Err", "s", shared->reference) >= 0 &&
-                        read_verdict(reply, &verdict) >= 0)
-                atomic_store_explicit(&shared->verdict, verdict, memory_order_release);
-        sd_bus_message_unref(reply);
-        client_end(shared->client);
-        return verdict;
+/* Whoever sleeps on a descriptor is told by nobody else. In a child of a fork they are the parent's. */
+static uint32_t lose(struct shared *shared)
+{
+        set_verdict(shared, &stopped);
+        handle_fire(shared);
+        if (shared->drained_fd >= 0 && !client_is_inherited(shared->client))
+                eventfd_write(shared->drained_fd, UINT64_MAX - 1);
+        return known_verdict(shared)->state;
+}
+
+bool shared_is_lost(const struct shared *shared)
+{
+        return known_verdict(shared) == &stopped;
+}
+
+void shared_is_unknown(struct shared *shared)
+{
+        if (atomic_load_explicit(&shared->epoch, memory_order_acquire) !=
+                        atomic_load_explicit(&shared->client->epoch, memory_order_acquire))
+                lose(shared);
+}
+
+/* Its page was kept by one daemon, and is no longer. */
+static bool page_is_lost(const struct shared *shared)
+{
+        uint64_t theirs = page_epoch(shared->page);
+        uint64_t ours = atomic_load_explicit(&shared->client->epoch, memory_order_acquire);
+
+        if (page_is_kept(shared->page))
+                return false;
+        /* If we talk to another daemon, and it is there, it does not keep the page. */
+        return theirs == 0 || (ours != 0 && ours != theirs && !client_is_away(shared->client)) ||
+               page_orphaned_usec(shared->page) >= CTX_DAEMON_GRACE_USEC;
+}
+
+/* Without a page it is lost with the daemon. */
+static bool client_is_lost(struct ctx_client *client)
+{
+        return client_is_away(client) &&
+               monotonic_usec() - atomic_load_explicit(&client->away_since_usec, memory_order_acquire) >=
+                               CTX_DAEMON_GRACE_USEC;
+}
+
+void shared_decide(struct shared *shared)
+{
+        uint64_t epoch = atomic_load_explicit(&shared->client->epoch, memory_order_acquire);
+        int r = 0;
+
+        if (!shared->page) {
+                r = shared_ask(shared);
+                if (r == -ENOENT)
+                        shared_is_unknown(shared);
+                else if (r > 0)
+                        handle_fire(shared);
+        } else if (page_epoch(shared->page) != epoch) {
+                return; /* that daemon has gone, too */
+        }
+        if (r < 0)
+                return;
+        atomic_store_explicit(&shared->epoch, epoch, memory_order_release);
+        handle_confirm(shared, epoch);
+        threads_forget(shared);
 }
 
 /* A context without a page (it is another uid's) is as its handle says. */
 static uint32_t settle_by_handle(struct shared *shared)
 {
-        const struct verdict *verdict = atomic_load_explicit(&shared->verdict, memory_order_acquire);
+        const struct verdict *verdict = known_verdict(shared);
         struct pollfd pollfd = {.events = POLLIN};
 
         if (verdict)
                 return verdict->state;
         pollfd.fd = handle_fd(shared);
         if (pollfd.fd >= 0 && poll(&pollfd, 1, 0) > 0) {
+                /* A daemon that was stopped writes the handle, and answers no more. */
+                if (client_is_away(shared->client))
+                        return lose(shared);
                 verdict = shared_verdict(shared);
                 return verdict ? verdict->state : STATE_WORD_CANCELED;
         }
+        if (client_is_lost(shared->client))
+                return lose(shared);
         if (atomic_load_explicit(&shared->own_deadline_usec, memory_order_relaxed) <= now_usec())
                 return STATE_WORD_DEADLINE_EXCEEDED;
         return STATE_WORD_ACTIVE;
@@ -86,6 +199,16 @@ static int shared_settle(struct ctx_shared *base, uint64_t word)
 
         if (!base->word)
                 return (int) settle_by_handle(shared);
+        if (word == base->given) {
+                verdict = known_verdict(shared);
+                if (verdict)
+                        return (int) verdict->state;
+                return page_is_lost(shared) ? (int) lose(shared) : STATE_WORD_ACTIVE;
+        }
+        if (word == (base->given | STATE_WORD_STOPPED)) {
+                set_verdict(shared, &stopped);
+                return STATE_WORD_CANCELED;
+        }
         if (word / (STATE_WORD_MASK + 1) == base->given / (STATE_WORD_MASK + 1))
                 return (int) (word & STATE_WORD_MASK);
         /* The slot is somebody else's now, so ours was done and forgotten. How is known if the daemon still
@@ -115,6 +238,50 @@ static int shared_done_fd(struct ctx_shared *base)
         return handle_fd((struct shared *) base);
 }
 
+#define LOOK_AGAIN_USEC UINT64_C(5000000) /* where nothing tells that the daemon is gone */
+
+static bool shared_guard(struct ctx_shared *base, int *ret_fd, uint64_t *ret_usec)
+{
+        struct shared *shared = (struct shared *) base;
+        struct ctx_client *client = shared->client;
+        bool is_kept = shared->page && page_is_kept(shared->page) &&
+                       atomic_load_explicit(base->keeper, memory_order_relaxed) != 0;
+
+        /* A page that is kept by the daemon that we know is the cheaper witness. */
+        if (!(is_kept && page_epoch(shared->page) ==
+                                            atomic_load_explicit(&client->epoch, memory_order_acquire)) &&
+                        client_is_away(client)) {
+                uint64_t usec = client_return(client);
+
+                if (client_is_away(client)) {
+                        *ret_fd = -1;
+                        *ret_usec = usec < LOOK_AGAIN_USEC ? usec : LOOK_AGAIN_USEC;
+                        return is_kept;
+                }
+        }
+        *ret_fd = atomic_load_explicit(&client->alive_fd, memory_order_acquire);
+        *ret_usec = *ret_fd < 0 ? LOOK_AGAIN_USEC : CTX_NEVER;
+        return true;
+}
+
+/* A daemon that is killed has closed its connections a little before it has closed everything. */
+#define GOING_MSEC 200
+
+static bool shared_is_alone(struct ctx_shared *base)
+{
+        struct shared *shared = (struct shared *) base;
+        struct pollfd pollfd = {.fd = atomic_load_explicit(&shared->client->alive_fd, memory_order_acquire)};
+
+        if (shared->page && !page_is_kept(shared->page))
+                return true;
+        return pollfd.fd >= 0 && poll(&pollfd, 1, GOING_MSEC) > 0;
+}
+
+static int shared_attend(struct ctx_shared *base)
+{
+        return watch_attend((struct shared *) base);
+}
+
 static int shared_watch(struct ctx_shared *base)
 {
         return watch_start((struct shared *) base);
@@ -138,7 +305,7 @@ static int call_cancel(struct shared *shared, int error, const char *message, in
         sd_bus_message *reply = NULL;
         int r;
 
-        r = client_begin(shared->client);
+        r = shared_begin(shared);
         if (r < 0)
                 return r;
         if (error == 0)
@@ -163,6 +330,8 @@ static int shared_cancel(struct ctx_shared *base, int error, const char *message
         int first = 0, r;
 
         r = call_cancel(shared, error, message, &first);
+        if (r == -ENOENT)
+                shared_is_unknown(shared);
         /* Only done contexts are forgotten, and an id is never used again. */
         if (r == -ENOENT && ctx_state(&base->wide.ctx))
                 r = 0;
@@ -184,7 +353,8 @@ static const char *shared_value_op(struct ctx_shared *base, const char *key)
 
 static void destroy(struct shared *shared)
 {
-        free(atomic_load_explicit(&shared->verdict, memory_order_acquire));
+        if (!shared_is_lost(shared))
+                free((void *) known_verdict(shared));
         values_free(atomic_load_explicit(&shared->values, memory_order_acquire));
         if (shared->drained_fd >= 0)
                 close(shared->drained_fd);
@@ -197,6 +367,7 @@ static void shared_free(struct ctx_shared *base)
 {
         struct shared *shared = (struct shared *) base;
 
+        client_remove_context(shared->client, shared);
         watch_stop(shared);
         handle_release(shared);
         destroy(shared);
@@ -206,6 +377,9 @@ static const struct ctx_shared_ops ops = {
                 .settle = shared_settle,
                 .cause = shared_cause,
                 .done_fd = shared_done_fd,
+                .guard = shared_guard,
+                .is_alone = shared_is_alone,
+                .attend = shared_attend,
                 .watch = shared_watch,
                 .cancel = shared_cancel,
                 .path = shared_path,
@@ -219,6 +393,7 @@ static const struct ctx_shared_ops ops = {
 static int ask_page(struct shared *shared)
 {
         const struct state_slot *slot = NULL;
+        struct page *page = NULL;
         sd_bus_message *reply = NULL;
         uint64_t offset, word;
         int fd, r;
@@ -227,7 +402,7 @@ static int ask_page(struct shared *shared)
         if (r >= 0)
                 r = sd_bus_message_read(reply, "htt", &fd, &offset, &word);
         if (r >= 0)
-                r = page_slot(&shared->client->pages, fd, offset, &slot);
+                r = page_slot(&shared->client->pages, fd, offset, &slot, &page);
         sd_bus_message_unref(reply);
         if (r == -EACCES)
                 return 0;
@@ -237,6 +412,8 @@ static int ask_page(struct shared *shared)
         shared->ctx.word = (const _Atomic uint64_t *) &slot->word;
         shared->ctx.deadline_usec = (const _Atomic uint64_t *) &slot->deadline_usec;
         shared->ctx.given = word & ~(uint64_t) STATE_WORD_MASK;
+        shared->ctx.keeper = page_keeper(page);
+        shared->page = page;
         return 0;
 }
 
@@ -258,12 +435,14 @@ int shared_new(struct ctx_client *client, const char *reference, uint64_t id, ui
         r = shared->reference ? client_begin(client) : -ENOMEM;
         if (r >= 0) {
                 r = ask_page(shared);
+                shared->epoch = atomic_load_explicit(&client->epoch, memory_order_relaxed);
                 client_end(client);
         }
         if (r < 0) {
                 destroy(shared);
                 return r;
         }
+        client_add_context(client, shared);
         *ret = shared;
         return 0;
 }

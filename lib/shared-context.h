@@ -16,14 +16,17 @@ struct values;
 struct shared {
         struct ctx_shared ctx; /* first */
         struct ctx_client *client;
+        TAILQ_ENTRY(shared) of_client;
         char *reference; /* path#id: never somebody else of the same name */
         uint64_t id;
+        struct page *page; /* or NULL: another uid's */
+        _Atomic uint64_t epoch; /* of the daemon that was seen to know it last */
         _Atomic uint64_t own_deadline_usec; /* where there is no page to read it from */
 
         /* Each is written once, under a lock, and then read without it: also in a forked child, whose copy of
          * the lock may be held for ever. */
         struct handle *_Atomic handle;
-        struct verdict *_Atomic verdict;
+        const struct verdict *_Atomic verdict;
         struct values *_Atomic values;
         _Atomic int drained_fd; /* -1: not asked for yet */
 
@@ -41,7 +44,7 @@ struct shared {
 
 /* The done handle of a context, in this process. */
 struct handle {
-        const char *address; /* of the daemon, "" for the system bus; with id the key */
+        _Atomic uint64_t epoch; /* of the daemon; with id the key */
         uint64_t id;
         int fd;
         _Atomic unsigned refs;
@@ -75,6 +78,17 @@ int shared_writable(struct ctx *ctx, struct shared **ret);
 int shared_new(struct ctx_client *client, const char *reference, uint64_t id, uint64_t deadline_usec,
                 struct shared **ret);
 
+/* client_begin() for a call about it. -ENOENT: it is lost, and of another daemon's contexts it may be the namesake. */
+int shared_begin(struct shared *shared);
+/* Err, if it is not known yet. 1: done; 0: active; -errno. */
+int shared_ask(struct shared *shared);
+/* Another daemon answers than before, and by what is here it is active: it knows it, or it is lost. */
+void shared_decide(struct shared *shared);
+/* The daemon has said that there is no such context. If it is another one than before, it is lost. */
+void shared_is_unknown(struct shared *shared);
+/* Nobody will tell when it is done: so it is. */
+bool shared_is_lost(const struct shared *shared);
+
 /* The daemon has said that it is done: the local descendants are, too. */
 void shared_finish(struct shared *shared);
 
@@ -88,19 +102,35 @@ void values_free(struct values *values);
 /* shared-handle.c: the done handle, one for each process and context, however many objects stand for it here.
  * A borrowed descriptor, or -errno. */
 int handle_fd(struct shared *shared);
+/* Makes it readable, where there is one, and the daemon cannot. */
+void handle_fire(struct shared *shared);
+/* A daemon of another epoch knows the context. */
+void handle_confirm(struct shared *shared, uint64_t epoch);
 /* Gives it up; the last one in this process tells the daemon. */
 void handle_release(struct shared *shared);
 
 /* shared-threads.c: ctx_enter() and ctx_leave(), of the innermost shared context of a thread */
 void threads_enter(struct ctx_shared *shared);
 void threads_leave(struct ctx_shared *shared);
-struct thread_map *thread_map_free(struct thread_map *map);
+void thread_map_free_all(struct thread_map *map);
+/* Another daemon: it has another page (under the client's lock), and has to be told of each context anew. */
+void threads_start_over(struct ctx_client *client);
+void threads_forget(struct shared *shared);
 
 /* shared-watch.c */
 int watch_start(struct shared *shared);
+/* Sees that it is told at its descriptors if the daemon is gone. */
+int watch_attend(struct shared *shared);
 void watch_stop(struct shared *shared);
 /* For a program with a loop of its own: no thread is started, and the descriptor returned is readable when
  * watch_dispatch() has something to do, which says whether it did. -EBUSY: there is a thread. */
 int watch_take_over(void);
 void watch_give_back(void);
 bool watch_dispatch(void);
+/* When to dispatch although the descriptor is not readable, on CLOCK_MONOTONIC; CTX_NEVER. */
+uint64_t watch_next_usec(void);
+
+/* Of a client: while its alive_fd is being changed, and when it goes. */
+void watch_pause_client(struct ctx_client *client);
+void watch_resume_client(struct ctx_client *client);
+void watch_forget_client(struct ctx_client *client);

@@ -11,6 +11,7 @@
 
 /* While it waits it asks again so often: a daemon that is gone writes no handle any more. */
 #define ASK_AGAIN_USEC 5000000
+#define NO_DAEMON_USEC 250000
 
 /* A descriptor of the caller's own that the daemon gives for the context, or -errno. */
 static int ask_fd(struct shared *shared, const char *member)
@@ -18,7 +19,7 @@ static int ask_fd(struct shared *shared, const char *member)
         sd_bus_message *reply = NULL;
         int fd, r;
 
-        r = client_begin(shared->client);
+        r = shared_begin(shared);
         if (r < 0)
                 return r;
         r = client_call(shared->client, &reply, member, "s", shared->reference);
@@ -48,13 +49,16 @@ int ctx_lifeline_fd(struct ctx *ctx)
 int ctx_drained_fd(struct ctx *ctx)
 {
         struct shared *shared = shared_itself(ctx);
-        int fd, none = -1;
+        int fd, none = -1, r;
 
         if (!shared)
                 return -EINVAL;
         fd = atomic_load_explicit(&shared->drained_fd, memory_order_acquire);
         if (fd >= 0)
                 return fd;
+        r = watch_attend(shared);
+        if (r < 0)
+                return r;
         fd = ask_fd(shared, "Drained");
         if (fd < 0)
                 return fd;
@@ -84,23 +88,44 @@ static int poll_until(int fd, uint64_t until_usec)
         }
 }
 
+/* The daemon could not be asked: it may come back. */
+static bool is_away(struct shared *shared, int r, uint64_t *since_usec)
+{
+        uint64_t now = monotonic_usec();
+
+        if (r == -ENOENT || r == -ECHILD || r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -EDQUOT ||
+                        shared_is_lost(shared))
+                return false;
+        if (*since_usec == 0)
+                *since_usec = now;
+        return now - *since_usec < CTX_DAEMON_GRACE_USEC;
+}
+
 static int wait_drained(struct shared *shared, uint64_t until_usec)
 {
+        uint64_t away_since_usec = 0;
         int fd = -1, r;
 
         for (;;) {
                 int next = ask_fd(shared, "Drained");
-                uint64_t now = now_usec(), again = now + ASK_AGAIN_USEC;
+                uint64_t now = now_usec(), again;
 
-                if (next < 0) {
-                        /* A context is forgotten when it has drained, no earlier; but one that we held a
-                         * handle of, which was not written, was lost. */
-                        r = next == -ENOENT && (fd < 0 || poll_until(fd, 0) == 1) ? 0 : next;
+                if (next >= 0) {
+                        if (fd >= 0)
+                                close(fd);
+                        fd = next;
+                        away_since_usec = 0;
+                        again = now + ASK_AGAIN_USEC;
+                } else if (is_away(shared, next, &away_since_usec)) {
+                        again = now + NO_DAEMON_USEC;
+                } else {
+                        /* A context is forgotten when it has drained, no earlier; but one that we held a handle
+                         * of, which was not written, was lost. */
+                        r = next == -ENOENT && !shared_is_lost(shared) && (fd < 0 || poll_until(fd, 0) == 1)
+                                            ? 0
+                                            : next;
                         break;
                 }
-                if (fd >= 0)
-                        close(fd);
-                fd = next;
                 r = poll_until(fd, again < until_usec ? again : until_usec);
                 if (r == 0 && now_usec() < until_usec)
                         continue;

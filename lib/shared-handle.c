@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "lib/shared-context.h"
@@ -16,9 +17,10 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static LIST_HEAD(, handle) buckets[256];
 
-static const char *address_of(const struct shared *shared)
+/* An id belongs to the daemon that gave it: one that has lost its contexts may count from the start. */
+static uint64_t epoch_of(const struct shared *shared)
 {
-        return shared->client->address ? shared->client->address : "";
+        return atomic_load_explicit(&shared->epoch, memory_order_acquire);
 }
 
 static struct handle *find(const struct shared *shared)
@@ -26,19 +28,19 @@ static struct handle *find(const struct shared *shared)
         struct handle *h;
 
         LIST_FOREACH (h, &buckets[shared->id % 256], handles)
-                if (h->id == shared->id && strcmp(h->address, address_of(shared)) == 0)
+                if (h->id == shared->id &&
+                                atomic_load_explicit(&h->epoch, memory_order_relaxed) == epoch_of(shared))
                         return h;
         return NULL;
 }
 
 static struct handle *handle_new(const struct shared *shared)
 {
-        const char *address = address_of(shared);
-        struct handle *h = calloc(1, sizeof *h + strlen(address) + 1);
+        struct handle *h = calloc(1, sizeof *h);
 
         if (!h)
                 return NULL;
-        h->address = strcpy((char *) (h + 1), address);
+        h->epoch = epoch_of(shared);
         h->id = shared->id;
         h->fd = -1;
         h->refs = 1;
@@ -50,7 +52,7 @@ static int ask_done(struct shared *shared)
         sd_bus_message *reply = NULL;
         int fd, r;
 
-        r = client_begin(shared->client);
+        r = shared_begin(shared);
         if (r < 0)
                 return r;
         r = client_call(shared->client, &reply, "Done", "s", shared->reference);
@@ -69,6 +71,23 @@ static int ask_done(struct shared *shared)
         return r;
 }
 
+/* For one that is done by what is known here: no daemon has to be there. */
+static int make_readable(void)
+{
+        int fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
+
+        if (fd < 0)
+                return -errno;
+        eventfd_write(fd, UINT64_MAX - 1);
+        return fd;
+}
+
+static bool is_done(const struct shared *shared)
+{
+        return atomic_load_explicit(&shared->ctx.wide.ctx.nest.word, memory_order_acquire) & CTX_STATE ||
+               atomic_load_explicit(&shared->verdict, memory_order_acquire);
+}
+
 /* The lock is held, and let go of meanwhile. */
 static int make(struct shared *shared, struct handle **ret)
 {
@@ -81,7 +100,11 @@ static int make(struct shared *shared, struct handle **ret)
         LIST_INSERT_HEAD(&buckets[h->id % 256], h, handles);
         pthread_mutex_unlock(&lock);
 
-        r = ask_done(shared);
+        r = is_done(shared) ? make_readable() : ask_done(shared);
+        if (r == -ENOENT)
+                shared_is_unknown(shared);
+        if (r < 0 && is_done(shared)) /* lost while it was asked for */
+                r = make_readable();
 
         pthread_mutex_lock(&lock);
         h->busy = false;
@@ -140,10 +163,34 @@ int handle_fd(struct shared *shared)
         return r < 0 ? r : h->fd;
 }
 
-/* The daemon keeps no handle that it has written to. */
-static bool is_kept(const struct shared *shared)
+void handle_fire(struct shared *shared)
 {
-        return !(atomic_load_explicit(&shared->ctx.wide.ctx.nest.word, memory_order_acquire) & CTX_STATE);
+        struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+
+        /* It may be full already, of the daemon's write or ours. */
+        if (h && !client_is_inherited(shared->client))
+                eventfd_write(h->fd, UINT64_MAX - 1);
+}
+
+void handle_confirm(struct shared *shared, uint64_t epoch)
+{
+        struct handle *h;
+
+        pthread_mutex_lock(&lock);
+        h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+        if (h)
+                atomic_store_explicit(&h->epoch, epoch, memory_order_relaxed);
+        pthread_mutex_unlock(&lock);
+}
+
+/* To a daemon that is not there nothing is given back, and none is started for that. */
+static void say_undone(struct shared *shared)
+{
+        if (client_begin_connected(shared->client) < 0)
+                return;
+        if (atomic_load_explicit(&shared->client->epoch, memory_order_relaxed) == epoch_of(shared))
+                client_call(shared->client, NULL, "Undone", "s", shared->reference);
+        client_end(shared->client);
 }
 
 void handle_release(struct shared *shared)
@@ -169,8 +216,8 @@ void handle_release(struct shared *shared)
         pthread_mutex_unlock(&lock);
 
         close(h->fd);
-        if (is_kept(shared))
-                client_call_simple(shared->client, "Undone", "s", shared->reference);
+        if (!is_done(shared)) /* the daemon keeps no handle that it has written to */
+                say_undone(shared);
 
         pthread_mutex_lock(&lock);
         LIST_REMOVE(h, handles);

@@ -21,6 +21,7 @@ struct thread_map {
         unsigned fork_generation; /* of the process that has it mapped */
         struct thread_page *page;
         int kick;
+        struct thread_map *next; /* an older one */
 };
 
 enum {
@@ -38,10 +39,8 @@ static __thread struct {
         bool held;
 } place __attribute__((tls_model("initial-exec")));
 
-struct thread_map *thread_map_free(struct thread_map *map)
+static struct thread_map *thread_map_free(struct thread_map *map)
 {
-        if (!map)
-                return NULL;
         if (map->fork_generation == fork_generation)
                 munmap(map->page, sizeof *map->page);
         close(map->kick);
@@ -49,10 +48,36 @@ struct thread_map *thread_map_free(struct thread_map *map)
         return NULL;
 }
 
+void thread_map_free_all(struct thread_map *map)
+{
+        while (map) {
+                struct thread_map *next = map->next;
+
+                thread_map_free(map);
+                map = next;
+        }
+}
+
+/* Another thread may be at it just now, so it stays; nobody reads it any more. */
+void threads_start_over(struct ctx_client *client)
+{
+        struct thread_map *map = atomic_exchange_explicit(&client->threads, NULL, memory_order_acq_rel);
+
+        if (!map)
+                return;
+        map->next = client->old_threads;
+        client->old_threads = map;
+}
+
+void threads_forget(struct shared *shared)
+{
+        atomic_store_explicit(&shared->entrance, ENTRANCE_UNKNOWN, memory_order_release);
+}
+
 static int map_new(int page_fd, int kick_fd, struct thread_map **ret)
 {
         static _Atomic uint64_t last_serial;
-        struct thread_map *map = malloc(sizeof *map);
+        struct thread_map *map = calloc(1, sizeof *map);
         void *p;
 
         if (!map)
@@ -90,7 +115,7 @@ static int ask(struct shared *shared)
         struct thread_map *map;
         int page, kick, r;
 
-        r = client_begin(client);
+        r = shared_begin(shared);
         if (r < 0)
                 return r;
         r = client_call(client, &reply, "Threads", "s", shared->reference);

@@ -82,7 +82,7 @@ const char *shared_value(struct shared *shared, const char *key)
         int r = 0;
 
         if (!values) {
-                r = client_begin(shared->client);
+                r = shared_begin(shared);
                 if (r >= 0) {
                         values = atomic_load_explicit(&shared->values, memory_order_acquire);
                         if (!values && (r = ask(shared, &values)) >= 0)

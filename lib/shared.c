@@ -3,6 +3,8 @@
 
 /* What a shared context has of a context; the rest is its client's. */
 
+static const _Atomic uint32_t kept; /* for who has no page */
+
 void shared_ctx_init(struct ctx_shared *shared, const struct ctx_shared_ops *ops)
 {
         *shared = (struct ctx_shared){
@@ -18,5 +20,6 @@ void shared_ctx_init(struct ctx_shared *shared, const struct ctx_shared_ops *ops
                         .wide.shared = &shared->wide.ctx,
                         .wide.done = &shared->wide.ctx,
                         .ops = ops,
+                        .keeper = &kept,
         };
 }

@@ -159,7 +159,7 @@ static int spawn(struct ctx_task *task, char *const argv[], const struct ctx_spa
         if (task->shared) {
                 r = assignment(CTXD_ENV_CONTEXT, task->shared->reference, &context);
                 if (r >= 0)
-                        r = assignment(CTXD_ENV_ADDRESS, task->shared->client->reached, &address);
+                        r = assignment(CTXD_ENV_ADDRESS, task->shared->client->given, &address);
         }
         start.env = r >= 0 ? child_env(options->env, context, address) : NULL;
         r = start.env ? start_child(task, &start) : -ENOMEM;

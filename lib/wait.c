@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <poll.h>
 
-#include "lib/ctx.h"
+#include "lib/io.h"
 
 /* To wait for a context, and for nothing else: on its word, without a descriptor. Under a shared one, whose
  * end is announced by a descriptor, on that one and the local one together. */
@@ -19,33 +19,30 @@ static uint64_t until(uint64_t end_usec, uint64_t deadline_usec)
         return end_usec > now ? end_usec - now : 0;
 }
 
-static int wait_shared(struct ctx *source, struct ctx_shared *shared, uint64_t end_usec)
+static int wait_shared(struct ctx *source, uint64_t end_usec)
 {
-        struct pollfd fds[2] = {{.events = POLLIN}, {.fd = -1, .events = POLLIN}};
-        struct timespec ts;
-        uint64_t left;
-
-        fds[0].fd = shared->ops->done_fd(shared);
-        if (fds[0].fd < 0)
-                return fds[0].fd;
-        if (&shared->wide.ctx != source) {
-                fds[1].fd = local_done_fd(source);
-                if (fds[1].fd < 0)
-                        return fds[1].fd;
-        }
         for (;;) {
                 uint32_t state = ctx_state(source);
+                struct pollfd fds[IO_DONE_FDS];
+                uint64_t left, look_usec;
+                struct timespec ts;
+                int n;
 
                 if (state)
                         return state_to_errno(state);
+                n = io_done_fds(source, fds, &look_usec);
+                if (n < 0)
+                        return n;
                 left = until(end_usec, ctx_deadline_usec(source));
                 if (left == 0 && end_usec <= now_usec())
                         return 0;
                 if (left > FUTEX_WAIT_MAX_USEC && left != CTX_NEVER)
                         left = FUTEX_WAIT_MAX_USEC;
+                if (look_usec < left)
+                        left = look_usec;
                 ts = (struct timespec){.tv_sec = (time_t) (left / 1000000),
                                 .tv_nsec = (long) (left % 1000000) * 1000};
-                if (ppoll(fds, 2, left == CTX_NEVER ? NULL : &ts, NULL) < 0 && errno != EINTR)
+                if (ppoll(fds, (nfds_t) n, left == CTX_NEVER ? NULL : &ts, NULL) < 0 && errno != EINTR)
                         return -errno;
         }
 }
@@ -68,7 +65,7 @@ int ctx_wait(struct ctx *ctx, uint64_t timeout_usec)
 
         shared = ctx_shared_done(source);
         if (shared)
-                return wait_shared(source, shared, end_usec);
+                return wait_shared(source, end_usec);
         for (;;) {
                 uint64_t left;
 

@@ -33,6 +33,20 @@ static void write_configuration(const struct daemon *daemon, const char *text)
                 abort();
 }
 
+static void hand_over(int fd)
+{
+        char pid[16];
+
+        snprintf(pid, sizeof pid, "%d", getpid());
+        setenv("LISTEN_PID", pid, 1);
+        setenv("LISTEN_FDS", "1", 1);
+        setenv("LISTEN_FDNAMES", "bus", 1);
+        if (fd == 3)
+                fcntl(3, F_SETFD, 0);
+        else
+                dup2(fd, 3);
+}
+
 static void launch(struct daemon *daemon)
 {
         char socket[100], embedded[128], config[128], output[128];
@@ -51,6 +65,8 @@ static void launch(struct daemon *daemon)
                 prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that is killed leaves nobody behind */
                 dup2(fd, STDOUT_FILENO);
                 dup2(fd, STDERR_FILENO);
+                if (daemon->given > 0)
+                        hand_over(daemon->given);
                 execl(program, program, embedded, config, NULL);
                 _exit(127);
         }
@@ -75,11 +91,21 @@ void daemon_start(struct daemon *daemon, const char *configuration)
         setenv("CTXD_ADDRESS", daemon->address, 1);
 }
 
-void daemon_restart(struct daemon *daemon)
+void daemon_kill(struct daemon *daemon)
 {
         kill(daemon->pid, SIGKILL);
         waitpid(daemon->pid, NULL, 0);
+}
+
+void daemon_again(struct daemon *daemon)
+{
         launch(daemon);
+}
+
+void daemon_restart(struct daemon *daemon)
+{
+        daemon_kill(daemon);
+        daemon_again(daemon);
 }
 
 void daemon_stop(struct daemon *daemon)

@@ -21,6 +21,7 @@ struct daemon {
         char directory[32];
         char address[128];
         pid_t pid;
+        int given; /* a listening socket that it is started with, as systemd does; 0: none */
 };
 
 /* $CTXD_PROGRAM with a configuration (NULL: none). Exits with 77 where it cannot be started. Sets
@@ -29,6 +30,8 @@ void daemon_start(struct daemon *daemon, const char *configuration);
 void daemon_stop(struct daemon *daemon);
 /* SIGKILL, and a new one at the same address. */
 void daemon_restart(struct daemon *daemon);
+void daemon_kill(struct daemon *daemon);
+void daemon_again(struct daemon *daemon);
 
 /* The one of the whole file. */
 extern struct daemon the_daemon;

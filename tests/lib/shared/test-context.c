@@ -423,11 +423,20 @@ END_TEST
 START_TEST(one_handle_for_a_process)
 {
         struct ctx_client *client = new_client(), *second = new_client();
-        unsigned here = count_fds(getpid()), there = settled_fds(the_daemon.pid), with_one;
-        const char *path = fresh_path();
-        struct ctx *a = make(client, path), *b = ctx_open(client, path), *c = ctx_open(second, path);
-        int fd = ctx_done_fd(a);
+        struct ctx *first = make(client, fresh_path()), *a, *b, *c;
+        unsigned here, there, with_one;
+        const char *path;
+        int fd;
 
+        ck_assert_int_ge(ctx_done_fd(first), 0); /* the library's own descriptor */
+        ctx_unref(first);
+        here = count_fds(getpid());
+        there = settled_fds(the_daemon.pid);
+        path = fresh_path();
+        a = make(client, path);
+        b = ctx_open(client, path);
+        c = ctx_open(second, path);
+        fd = ctx_done_fd(a);
         ck_assert_int_ge(fd, 0);
         with_one = settled_fds(the_daemon.pid);
         ck_assert_int_eq(ctx_done_fd(b), fd);
