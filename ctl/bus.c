@@ -8,74 +8,28 @@
 #include "daemon/util/cleanup.h"
 #include "ctl/ask-again.h"
 #include "ctl/bus.h"
+#include "lib/reach.h"
 
 #define DIRECT_ADDRESS "unix:path=" CTXD_SYSTEM_SOCKET
 
-static int open_address(const char *address, sd_bus **ret)
-{
-        _cleanup_(sd_bus_unrefp) sd_bus *bus = NULL;
-        int r;
-
-        r = sd_bus_new(&bus);
-        if (r < 0)
-                return r;
-        r = sd_bus_set_address(bus, address);
-        if (r < 0)
-                return r;
-        /* The direct socket answers Hello as a broker does, so that an address may name either. */
-        r = sd_bus_set_bus_client(bus, 1);
-        if (r < 0)
-                return r;
-        r = sd_bus_start(bus);
-        if (r < 0)
-                return r;
-        *ret = TAKE_PTR(bus);
-        return 0;
-}
-
-/* Directly if we may, as for the system's daemon. */
-static int open_user(sd_bus **ret)
-{
-        const char *directory = secure_getenv("XDG_RUNTIME_DIR");
-        char address[256];
-
-        if (directory &&
-                        snprintf(address, sizeof address, "unix:path=%s/ctxd/bus", directory) <
-                                        (int) sizeof address &&
-                        open_address(address, ret) >= 0)
-                return 0;
-        return sd_bus_open_user(ret);
-}
-
 int bus_connect(struct ctl *ctl)
 {
-        const char *address = ctl->address, *name = address;
+        const char *given = ctl->address ? ctl->address : ctl->user ? NULL : reach_given(NULL);
+        const char *address = given, *found;
+        char why[512];
         int r;
 
         if (ctl->bus)
                 return 0;
-        if (!address && !ctl->user)
-                address = name = secure_getenv(CTXD_ENV_ADDRESS);
-
-        if (ctl->user && !address) {
-                name = "the session bus";
-                r = open_user(&ctl->bus);
-                if (r >= 0 && sd_bus_get_address(ctl->bus, &address) < 0)
-                        address = NULL;
-        } else if (address) {
-                r = open_address(address, &ctl->bus);
-                ctl->direct = strcmp(address, DIRECT_ADDRESS) == 0;
-        } else {
-                r = open_address(DIRECT_ADDRESS, &ctl->bus);
-                ctl->direct = r >= 0;
-                if (r < 0) {
-                        name = "the system bus, nor at " CTXD_SYSTEM_SOCKET;
-                        r = sd_bus_open_system(&ctl->bus);
-                }
-        }
+        r = reach(given, ctl->user, &ctl->bus, NULL, why, sizeof why);
         if (r < 0) {
-                complain("cannot reach ctxd at %s: %s", name, strerror(-r));
+                complain("cannot reach ctxd %s", why);
                 return r == -EACCES || r == -EPERM ? EXIT_NOT_ALLOWED : EXIT_FAILED;
+        }
+        if (sd_bus_get_address(ctl->bus, &found) >= 0) {
+                ctl->direct = strcmp(found, DIRECT_ADDRESS) == 0;
+                if (ctl->user && !given)
+                        address = found;
         }
         if (address) {
                 ctl->reached = strdup(address);

@@ -244,6 +244,15 @@ static int status_of(struct ctl *ctl, const char *path, json_object *array)
         return r;
 }
 
+/* Where it was reached, of the places where it is looked for. */
+static void add_address(struct ctl *ctl, json_object *p)
+{
+        const char *address;
+
+        if (sd_bus_get_address(ctl->bus, &address) >= 0)
+                json_object_object_add(p, "Address", json_object_new_string(address));
+}
+
 static void print_service(json_object *p)
 {
         const char *backend = text_of(p, "ProbeBackend"), *reason = text_of(p, "ProbeReason");
@@ -252,6 +261,8 @@ static void print_service(json_object *p)
 
         printf("%s%s%s ctxd %s\n", color_on(COLOR_GREEN), glyph(GLYPH_DOT), color_off(),
                         text_of(p, "Version"));
+        print_label("Address");
+        puts(text_of(p, "Address"));
         print_label("Contexts");
         printf("%" PRIu64 "\n", number_of(p, "Contexts"));
         print_label("Members");
@@ -272,6 +283,7 @@ static int status_of_service(struct ctl *ctl)
 
         if (r > 0)
                 return r;
+        add_address(ctl, p);
         if (ctl->json != JSON_OFF)
                 return json_print(ctl, p);
         print_service(p);

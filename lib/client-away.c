@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -87,14 +88,16 @@ static void take_daemon(struct ctx_client *client, sd_bus *bus, sd_bus_message *
 int client_connect(struct ctx_client *client)
 {
         sd_bus_message *answer = NULL;
-        char text[512];
+        char why[512], text[sizeof why + 32];
         sd_bus *bus;
         int r;
 
         client_drop_attempt(client);
-        r = reach(client->given, false, &bus, &answer, text, sizeof text);
-        if (r < 0)
+        r = reach(client->given, false, &bus, &answer, why, sizeof why);
+        if (r < 0) {
+                snprintf(text, sizeof text, "Cannot reach ctxd %s", why);
                 return client_failed(client, r, text);
+        }
         take_daemon(client, bus, answer);
         sd_bus_message_unref(answer);
         return 0;

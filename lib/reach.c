@@ -110,9 +110,9 @@ int reach(const char *given, bool user, sd_bus **ret, sd_bus_message **ret_answe
 {
         struct reach_place places[REACH_PLACES_MAX];
         size_t n = reach_places(given, user, places);
-        int r = -ENXIO, length;
+        int r = -ENXIO, length = 0;
 
-        length = snprintf(ret_text, size, "Cannot reach ctxd");
+        *ret_text = '\0';
         for (size_t i = 0; i < n; i++) {
                 sd_bus_error error = SD_BUS_ERROR_NULL;
                 sd_bus_message *answer = NULL;
@@ -123,7 +123,7 @@ int reach(const char *given, bool user, sd_bus **ret, sd_bus_message **ret_answe
                 sd_bus_message_unref(answer);
                 if (r < 0 && length >= 0 && (size_t) length < size)
                         length += snprintf(ret_text + length, size - (size_t) length, "%s %s: %s",
-                                        i == 0 ? " at" : "; nor at", reach_name(places + i),
+                                        i == 0 ? "at" : "; nor at", reach_name(places + i),
                                         error.message ? error.message : strerrordesc_np(-r));
                 sd_bus_error_free(&error);
                 if (r >= 0)
