@@ -36,11 +36,11 @@ struct ctx_client {
         struct thread_map *old_threads;     /* those of daemons before */
 
         /* The daemon that answered last, and whether it is still there (client-away.c). */
-        _Atomic uint64_t epoch;           /* which one; 0: it did not say */
-        _Atomic int alive_fd;             /* hangs up when it is gone; always the same number; -1: it gave none */
+        _Atomic uint64_t epoch; /* which one; 0: it did not say */
+        _Atomic int alive_fd;   /* hangs up when it is gone; always the same number; -1: it gave none */
         _Atomic uint64_t away_since_usec; /* CLOCK_MONOTONIC; 0: nobody has seen that it is gone */
-        bool is_another;                  /* under the lock: not the one of before, its contexts are to be decided */
-        struct return_attempt {           /* under the lock: a connection that is being made, without waiting */
+        bool is_another;        /* under the lock: not the one of before, its contexts are to be decided */
+        struct return_attempt { /* under the lock: a connection that is being made, without waiting */
                 sd_bus *bus;
                 sd_bus_message *answer;
                 bool answered, failed;

@@ -194,7 +194,8 @@ struct ctx_shared {
                         *word; /* the mapped slot, never unmapped while this lives; NULL: settle() is asked */
         const _Atomic uint64_t *deadline_usec;
         uint64_t given; /* the word in the active state */
-        const _Atomic uint32_t *keeper; /* of the slot's page: STATE_KEEPER_DIED says that nobody writes there; never NULL */
+        const _Atomic uint32_t *
+                        keeper; /* of the slot's page: STATE_KEEPER_DIED says that nobody writes there; never NULL */
 };
 
 void shared_ctx_init(struct ctx_shared *shared, const struct ctx_shared_ops *ops);

@@ -129,7 +129,8 @@ uint64_t ctx_remaining(struct ctx *ctx);
 
 /* A descriptor, made on first use, that is readable from the moment that the context is done. It is borrowed, and
  * lives as long as ctx does: poll it for POLLIN; never read, write or close it. When it is readable ctx_err() is not
- * 0. -EOPNOTSUPP, which poll() skips, where the context can never be done; -EMFILE, -ENFILE, -ENOMEM. */
+ * 0. -EOPNOTSUPP, which poll() skips, where the context can never be done; -EMFILE, -ENFILE, -ENOMEM. For a shared
+ * context the library has a thread, which makes it readable should the daemon be gone. */
 int ctx_done_fd(struct ctx *ctx);
 /* Waits until it is done, at most timeout_usec (UINT64_MAX: for ever; 0: looks). 0: time is up; else as ctx_err().
  * Signals do not end it. -EDEADLK: it would wait for ever for a context that is never done. Where the end is by
@@ -286,6 +287,13 @@ int ctx_group_wait(struct ctx_group *group);
  * 25 s without an answer. ctx_client_error() has the daemon's sentence. What is another user's polkit may allow: then
  * the call is made again over the system bus, and takes as long as whoever is asked for a password.
  *
+ * If the daemon goes away (CTX_DAEMON_GRACE_USEC): a stop in good order ends all contexts, with the cause "ctxd was
+ * stopped". After a crash they stay as they were; each call that asks the daemon connects again, and so does, without
+ * any call, whoever waits, the library's thread, or the program's loop. A daemon that comes back and knows a context goes
+ * on with it, as if nothing had been. If it does not know it, or there is none for CTX_DAEMON_GRACE_USEC, the context is
+ * lost: done, -ECANCELED, with the cause "ctxd was stopped"; all that wait for it are woken, also for its descriptor of
+ * ctx_drained_fd(), though nobody knows who is left; and calls that would ask the daemon about it give -ENOENT.
+ *
  * After a fork without exec the child may read the contexts that it has, wait where the parent had asked for the
  * descriptor, derive local ones and unreference all; whatever needs the inherited connection gives -ECHILD. It may
  * make a client of its own. A handle that it inherited is the parent's: it ends with the parent. */
@@ -293,13 +301,15 @@ int ctx_group_wait(struct ctx_group *group);
 /* A connection to the daemon; one for a program is enough. */
 struct ctx_client;
 
-/* How long a daemon may be away before what it kept reads done. */
+/* How long a daemon that crashed may be away before what it kept reads done; 10 s, not counting a suspend. */
 #define CTX_DAEMON_GRACE_USEC UINT64_C(10000000)
 
 /* One reference less. Contexts hold their own, so that the order does not matter. Takes NULL, returns NULL. */
 struct ctx_client *ctx_client_unref(struct ctx_client *client);
 /* address: a D-Bus address, such as unix:path=/run/ctxd/bus. NULL: $CTXD_ADDRESS (not in a setuid program), else
- * /run/ctxd/bus, else the system bus. Connects, and waits until the daemon answers. */
+ * /run/ctxd/bus, else, where that is not there, refuses, or does not answer, the system bus, which starts ctxd. Connects,
+ * and waits until the daemon answers; ctx_client_error(NULL) says for each place why it did not. errno: the last one's,
+ * ENOENT (no socket), ECONNREFUSED, EACCES, EHOSTUNREACH (the bus knows of no ctxd) and others of connect(2). */
 struct ctx_client *ctx_client_new(const char *address) CTX_CONSTRUCTOR(ctx_client_unref);
 /* Where the daemon was reached: a D-Bus address. Lives until this thread's next call of it; NULL: nowhere, just now. */
 const char *ctx_client_address(struct ctx_client *client);
@@ -312,11 +322,11 @@ const char *ctx_client_error(struct ctx_client *client);
  * For a program that is to have no thread but its own. The first of these calls takes what the library would do on its
  * threads into the loop, for the whole process and for good, and must come before there is such a thread: before the
  * first callback, the first ctx_done_fd() of a local context under a shared one, and the first wait for a lock or a
- * channel under a shared one; -EBUSY: it is too late. There is one loop in a process; all clients have the same descriptor.
+ * channel under a shared one; -EBUSY: it is too late. (The thread that ctx_done_fd() of a shared context itself has started ends then.) There is one loop in a process; all clients have the same descriptor.
  *
- * From then on these happen on the thread that is in ctx_client_process(), and not before it is called: callbacks; and
+ * From then on these happen on the thread that is in ctx_client_process(), and not before it is called: callbacks;
  * the news that a shared context is done, for the descriptors of local contexts below it, and for threads that wait for
- * a lock or a channel under it. So the loop's own thread must not wait for these without a limit: nobody would tell it.
+ * a lock or a channel under it; and the search for a daemon that is gone, with its outcome for all descriptors. So the loop's own thread must not wait for these without a limit: nobody would tell it.
  * All else, ctx_err(), ctx_wait() and the calls on
  * descriptors among it, needs no loop.
  *
@@ -329,7 +339,8 @@ int ctx_client_get_fd(struct ctx_client *client);
 int ctx_client_get_events(struct ctx_client *client);
 /* When to call ctx_client_process() although the descriptor is not readable. 1: at that time, in microseconds of
  * CLOCK_MONOTONIC (not CLOCK_BOOTTIME: it is for the timers of loops). 0: UINT64_MAX, never; deadlines make the
- * descriptor readable, so that there is a time only where the kernel did not take one. Ask before each poll. */
+ * descriptor readable, so that there is a time only where the kernel did not take one, and while the daemon is looked
+ * for. Ask before each poll. */
 int ctx_client_get_timeout(struct ctx_client *client, uint64_t *ret_monotonic_usec);
 /* Runs what is due, without waiting: 1. 0: there was nothing. -EBUSY: from inside a callback, or while another thread
  * is in it. Callbacks run in it; they may give up the client. It may ask the daemon (of a context without a page). */
@@ -408,7 +419,7 @@ int ctx_release(struct ctx *ctx);
 int ctx_drained_fd(struct ctx *ctx);
 /* ctx_cancel(), and waits until nobody is left, at most timeout_usec (UINT64_MAX: for ever; 0: looks). As ctx_cancel(),
  * 1 or 0, once all have left. -ETIMEDOUT: somebody has not left, and ctx is done all the same; so it is if another error
- * came while it waited. Signals do not end it. Who is a member itself waits for itself. */
+ * came while it waited: -ENOENT, the daemon that knew who is left is gone. Signals do not end it. Who is a member itself waits for itself. */
 int ctx_cancel_wait(struct ctx *ctx, uint64_t timeout_usec) CTX_MUST_CHECK;
 /* A new descriptor, which is the caller's to close and to hand on: to a child that inherits it (it is close-on-exec as
  * it comes), or over a socket. When the last copy of all that were given out for this context is closed, however its

@@ -73,7 +73,8 @@ static inline bool slot_is_quiet(const struct ctx *source)
                         (const struct ctx_shared *) ((const struct ctx_wide *) source)->done;
 
         return shared->word && atomic_load_explicit(shared->word, memory_order_acquire) == shared->given &&
-               atomic_load_explicit(shared->deadline_usec, memory_order_relaxed) == CTX_NEVER && is_kept(shared);
+               atomic_load_explicit(shared->deadline_usec, memory_order_relaxed) == CTX_NEVER &&
+               is_kept(shared);
 }
 
 int ctx_err(struct ctx *ctx)

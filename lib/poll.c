@@ -48,7 +48,8 @@ int io_done_fds(struct ctx *ctx, struct pollfd fds[IO_DONE_FDS], uint64_t *ret_u
 
 static struct timespec timespec_of(uint64_t usec)
 {
-        return (struct timespec){.tv_sec = (time_t) (usec / 1000000), .tv_nsec = (long) (usec % 1000000) * 1000};
+        return (struct timespec){
+                        .tv_sec = (time_t) (usec / 1000000), .tv_nsec = (long) (usec % 1000000) * 1000};
 }
 
 static uint64_t time_left(uint64_t until_usec)

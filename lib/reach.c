@@ -24,8 +24,8 @@ size_t reach_places(const char *given, bool user, struct reach_place places[REAC
         *place = (struct reach_place){.user = user};
         if (!user)
                 snprintf(place++->address, sizeof place->address, "unix:path=%s", CTXD_SYSTEM_SOCKET);
-        else if (directory && snprintf(place->address, sizeof place->address, "unix:path=%s/ctxd/bus", directory) <
-                                              (int) sizeof place->address)
+        else if (directory && snprintf(place->address, sizeof place->address, "unix:path=%s/ctxd/bus",
+                                              directory) < (int) sizeof place->address)
                 place++;
         *place++ = (struct reach_place){.user = user};
         return (size_t) (place - places);
@@ -75,7 +75,8 @@ int reach_open(const struct reach_place *place, sd_bus **ret)
 
 int reach_question(sd_bus *bus, sd_bus_message **ret)
 {
-        return sd_bus_message_new_method_call(bus, ret, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Alive");
+        return sd_bus_message_new_method_call(
+                        bus, ret, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Alive");
 }
 
 bool reach_is_answer(const sd_bus_error *error)
@@ -84,7 +85,8 @@ bool reach_is_answer(const sd_bus_error *error)
                sd_bus_error_has_name(error, CTXD_ERROR_LIMITS_EXCEEDED);
 }
 
-static int try(const struct reach_place *place, sd_bus **ret, sd_bus_message **ret_answer, sd_bus_error *error)
+static int try(const struct reach_place *place, sd_bus **ret, sd_bus_message **ret_answer,
+                sd_bus_error *error)
 {
         sd_bus_message *question = NULL;
         sd_bus *bus;
@@ -106,7 +108,8 @@ static int try(const struct reach_place *place, sd_bus **ret, sd_bus_message **r
         return 0;
 }
 
-int reach(const char *given, bool user, sd_bus **ret, sd_bus_message **ret_answer, char *ret_text, size_t size)
+int reach(const char *given, bool user, sd_bus **ret, sd_bus_message **ret_answer, char *ret_text,
+                size_t size)
 {
         struct reach_place places[REACH_PLACES_MAX];
         size_t n = reach_places(given, user, places);

@@ -33,4 +33,5 @@ int reach_question(sd_bus *bus, sd_bus_message **ret);
 /* All of it: tries one place after the other until a daemon answers. ret_answer may be NULL; the answer is NULL where
  * the daemon is too old to say more than that it is there. On failure -errno of the last one, and ret_text has the
  * whole story, after "cannot reach ctxd". */
-int reach(const char *given, bool user, sd_bus **ret, sd_bus_message **ret_answer, char *ret_text, size_t size);
+int reach(const char *given, bool user, sd_bus **ret, sd_bus_message **ret_answer, char *ret_text,
+                size_t size);

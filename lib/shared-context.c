@@ -59,8 +59,8 @@ static void set_verdict(struct shared *shared, const struct verdict *verdict)
 {
         const struct verdict *none = NULL;
 
-        if (!atomic_compare_exchange_strong_explicit(&shared->verdict, &none, verdict, memory_order_acq_rel,
-                            memory_order_relaxed) &&
+        if (!atomic_compare_exchange_strong_explicit(
+                            &shared->verdict, &none, verdict, memory_order_acq_rel, memory_order_relaxed) &&
                         verdict != &stopped)
                 free((void *) verdict);
 }

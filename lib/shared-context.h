@@ -19,8 +19,8 @@ struct shared {
         TAILQ_ENTRY(shared) of_client;
         char *reference; /* path#id: never somebody else of the same name */
         uint64_t id;
-        struct page *page; /* or NULL: another uid's */
-        _Atomic uint64_t epoch; /* of the daemon that was seen to know it last */
+        struct page *page;                  /* or NULL: another uid's */
+        _Atomic uint64_t epoch;             /* of the daemon that was seen to know it last */
         _Atomic uint64_t own_deadline_usec; /* where there is no page to read it from */
 
         /* Each is written once, under a lock, and then read without it: also in a forked child, whose copy of

@@ -34,7 +34,8 @@ static _Atomic bool quits; /* the thread is to end */
 
 LIST_HEAD(watcher_list, shared);
 
-#define CLIENT_MARK UINT64_C(1) /* in the data of an event: a client, not a handle; alone: what wakes the thread to its end */
+#define CLIENT_MARK \
+        UINT64_C(1) /* in the data of an event: a client, not a handle; alone: what wakes the thread to its end */
 
 /* The handle is in the set; the lock is held. */
 static void leave(struct handle *h)
@@ -233,7 +234,6 @@ static int start_thread(void)
 {
         sigset_t all, old;
         int r;
-
 
         /* The program's signals are the program's threads'. */
         sigfillset(&all);

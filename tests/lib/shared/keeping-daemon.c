@@ -42,7 +42,8 @@ static int reply_err(sd_bus_message *m)
         kept->state->n_asked++;
         if (*word() == GIVEN)
                 return sd_bus_reply_method_return(m, "siis", "", 0, 0, "");
-        return sd_bus_reply_method_return(m, "siis", CTXD_ERR_CANCELED, ECANCELED, ECANCELED, kept->state->cause);
+        return sd_bus_reply_method_return(
+                        m, "siis", CTXD_ERR_CANCELED, ECANCELED, ECANCELED, kept->state->cause);
 }
 
 static int cancel(sd_bus_message *m)
@@ -86,10 +87,10 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
         sd_bus *bus;
         sd_id128_t id;
 
-        if (sd_id128_randomize(&id) < 0 || sd_bus_new(&bus) < 0 || sd_bus_set_fd(bus, connection, connection) < 0 ||
-                        sd_bus_set_server(bus, 1, id) < 0 || sd_bus_negotiate_fds(bus, 1) < 0 ||
-                        sd_bus_set_sender(bus, ":1.0") < 0 || sd_bus_start(bus) < 0 ||
-                        sd_bus_add_filter(bus, NULL, on_message, NULL) < 0 ||
+        if (sd_id128_randomize(&id) < 0 || sd_bus_new(&bus) < 0 ||
+                        sd_bus_set_fd(bus, connection, connection) < 0 || sd_bus_set_server(bus, 1, id) < 0 ||
+                        sd_bus_negotiate_fds(bus, 1) < 0 || sd_bus_set_sender(bus, ":1.0") < 0 ||
+                        sd_bus_start(bus) < 0 || sd_bus_add_filter(bus, NULL, on_message, NULL) < 0 ||
                         sd_bus_attach_event(bus, event, 0) < 0)
                 abort();
         return 0;

@@ -152,8 +152,8 @@ static void gather(struct company *c, struct ctx *ctx, struct ctx *other)
 /* Since then the daemon is gone, or will be. A machine that was too slow has nothing to show. */
 static void nobody_was_told(struct company *c, uint64_t since_usec)
 {
-        bool told = is_readable(c->done_fd) || is_readable(c->local_fd) || is_readable(c->drained_fd) || c->called ||
-                    ctx_err(c->ctx) || ctx_err(c->local);
+        bool told = is_readable(c->done_fd) || is_readable(c->local_fd) || is_readable(c->drained_fd) ||
+                    c->called || ctx_err(c->ctx) || ctx_err(c->local);
 
         ck_assert(!told || boottime_usec() - since_usec > CTX_DAEMON_GRACE_USEC * 9 / 10);
 }
@@ -669,7 +669,8 @@ START_TEST(looking_for_it_costs_little)
         usleep(3000000);
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
         /* A busy thread would have used as much as there was. */
-        ck_assert_int_lt((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000, 1000);
+        ck_assert_int_lt((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000,
+                        1000);
         daemon_again(&daemon);
         all_were_told(&company);
         for (int i = 0; i < 5; i++) {

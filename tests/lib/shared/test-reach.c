@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "tests/lib/shared/daemon.h"
+
+/* Where the library looks for its daemon, and what it says where there is none. The order of the real places, and the
+ * real bus, are tests/e2e's. */
+
+#define SYSTEM_SOCKET "/run/ctxd/bus"
+
+static void is_reached_at(struct ctx_client *client, const char *address)
+{
+        ck_assert_msg(client, "%s", ctx_client_error(NULL));
+        ck_assert_str_eq(ctx_client_address(client), address);
+        ctx_client_unref(client);
+}
+
+/* errno (0: any), and the sentence. */
+static void is_not_reached(struct ctx_client *client, int error, const char *const *sayings)
+{
+        ck_assert_ptr_null(client);
+        ck_assert_int_eq(error ? errno : 0, error);
+        for (; *sayings; sayings++)
+                ck_assert_msg(strstr(ctx_client_error(NULL), *sayings), "\"%s\" is not in \"%s\"", *sayings,
+                                ctx_client_error(NULL));
+}
+
+START_TEST(what_is_named_is_where)
+{
+        struct daemon other = {};
+
+        daemon_start(&other, NULL); /* sets $CTXD_ADDRESS */
+        is_reached_at(ctx_client_new(NULL), other.address);
+        is_reached_at(ctx_client_new(the_daemon.address), the_daemon.address);
+        daemon_stop(&other);
+        is_not_reached(ctx_client_new(NULL), ENOENT,
+                        (const char *[]){"Cannot reach ctxd at ", other.address, "No such file", NULL});
+        is_not_reached(ctx_client_new("nonsense"), 0,
+                        (const char *[]){"Cannot reach ctxd at nonsense", NULL});
+        ck_assert_ptr_null(ctx_client_address(NULL));
+}
+END_TEST
+
+/* A socket that nobody listens at, and one that is not for us. */
+START_TEST(a_socket_that_refuses)
+{
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        char directory[] = "/tmp/ctxd-test-lib-XXXXXX", at[128];
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        ck_assert_ptr_nonnull(mkdtemp(directory));
+        snprintf(address.sun_path, sizeof address.sun_path, "%s/bus", directory);
+        snprintf(at, sizeof at, "unix:path=%s", address.sun_path);
+        ck_assert_int_eq(bind(fd, (struct sockaddr *) &address, sizeof address), 0);
+        is_not_reached(ctx_client_new(at), ECONNREFUSED, (const char *[]){at, "Connection refused", NULL});
+        if (getuid() == 0) {
+                pid_t pid;
+
+                ck_assert_int_eq(listen(fd, 1), 0);
+                ck_assert_int_eq(chmod(directory, 0755), 0);
+                ck_assert_int_eq(chmod(address.sun_path, 0600), 0);
+                pid = fork();
+                if (pid == 0) {
+                        if (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0)
+                                _exit(1);
+                        is_not_reached(ctx_client_new(at), EACCES,
+                                        (const char *[]){at, "Permission denied", NULL});
+                        _exit(0);
+                }
+                ck_assert_int_eq(wait_child(pid), 0);
+        }
+        close(fd);
+        unlink(address.sun_path);
+        rmdir(directory);
+}
+END_TEST
+
+/* Without a name: the system's socket, then the system's bus, which a variable can name. */
+START_TEST(from_the_socket_to_the_bus)
+{
+        struct daemon bus = {};
+
+        if (access(SYSTEM_SOCKET, F_OK) == 0)
+                return; /* this machine has a ctxd of its own, which is not to be bothered */
+        daemon_start(&bus, NULL);
+        ck_assert_int_eq(unsetenv("CTXD_ADDRESS"), 0);
+        ck_assert_int_eq(setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.address, 1), 0);
+        is_reached_at(ctx_client_new(NULL), bus.address);
+        daemon_stop(&bus);
+        is_not_reached(ctx_client_new(NULL), ENOENT,
+                        (const char *[]){"at unix:path=" SYSTEM_SOCKET ": No such file",
+                                        "; nor at the system bus: ", NULL});
+}
+END_TEST
+
+/* A client that has found the one looks for both again. */
+START_TEST(again_after_it_was_lost)
+{
+        struct ctx_client *client;
+        struct daemon bus = {};
+        struct ctx *ctx;
+
+        if (access(SYSTEM_SOCKET, F_OK) == 0)
+                return;
+        daemon_start(&bus, NULL);
+        ck_assert_int_eq(unsetenv("CTXD_ADDRESS"), 0);
+        ck_assert_int_eq(setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.address, 1), 0);
+        client = ctx_client_new(NULL);
+        ck_assert_msg(client, "%s", ctx_client_error(NULL));
+        ctx = make(client, "a");
+        daemon_kill(&bus);
+        ck_assert_ptr_null(ctx_create(client, "b", NULL));
+        ck_assert_int_eq(errno, ECONNREFUSED);
+        ck_assert_ptr_nonnull(strstr(ctx_client_error(client), "; nor at the system bus: "));
+        ck_assert_ptr_null(ctx_client_address(client));
+        daemon_again(&bus);
+        ck_assert_int_eq(ctx_wait(ctx, UINT64_MAX), -ECANCELED);
+        ck_assert_str_eq(ctx_client_address(client), bus.address);
+        ctx_unref(ctx);
+        ctx_client_unref(client);
+        daemon_stop(&bus);
+}
+END_TEST
+
+static int in_a_child(void *userdata)
+{
+        return ctx_client_address(userdata) ? 1 : 0;
+}
+
+START_TEST(a_child_has_no_connection)
+{
+        struct ctx_client *client = new_client();
+
+        ck_assert_int_eq(wait_child(run_child(in_a_child, client)), 0);
+        is_reached_at(client, the_daemon.address);
+}
+END_TEST
+
+int main(void)
+{
+        const TTest *const tests[] = {
+                        what_is_named_is_where,
+                        a_socket_that_refuses,
+                        from_the_socket_to_the_bus,
+                        again_after_it_was_lost,
+                        a_child_has_no_connection,
+                        NULL,
+        };
+
+        return run_tests("shared-reach", tests);
+}
