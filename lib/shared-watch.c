@@ -111,14 +111,14 @@ void watch_resume_client(struct ctx_client *client)
         pthread_mutex_unlock(&lock);
 }
 
+/* Nobody else knows it any more, but through the list. */
 void watch_forget_client(struct ctx_client *client)
 {
+        if (client->watch_generation != fork_generation + 1)
+                return;
         pthread_mutex_lock(&lock);
-        if (client->watch_generation == fork_generation + 1) {
-                unwatch_client(client);
-                LIST_REMOVE(client, watched);
-                client->watch_generation = 0;
-        }
+        unwatch_client(client);
+        LIST_REMOVE(client, watched);
         pthread_mutex_unlock(&lock);
 }
 
