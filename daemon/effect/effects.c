@@ -69,6 +69,8 @@ static uint32_t end_members(struct effects *e, const struct context *origin)
         }
         if (e->membership.passes_wanted)
                 signals_run(e);
+        if (e->membership.kills_wanted)
+                signals_soon(e);
         return n;
 }
 
@@ -176,9 +178,11 @@ int effects_new(struct effects **ret, sd_event *event, struct tree *tree, const 
         e->tree = tree;
         e->sink = sink;
         e->userdata = userdata;
-        membership_init(e);
         probe_link_init(e);
         e->alive = e->alive_end = -1;
+        r = membership_init(e);
+        if (r < 0)
+                goto fail;
         while (e->epoch == 0)
                 if (getrandom(&e->epoch, sizeof e->epoch, 0) < 0) {
                         r = -errno;

@@ -122,7 +122,7 @@ struct member_task {
 
 /* Makes the process of pidfd, with its threads and what it forks meanwhile, members of c. One that is a
  * member of another context moves only to a descendant of it, or where may_leave says yes of the one it is
- * in. -EALREADY: c is done; -EACCES: may not leave; -EDQUOT; all with refused. -ESRCH: it has gone; -EINVAL:
+ * in; where it does not, the stronger of the two policies is the one that counts. -EALREADY: c is done; -EACCES: may not leave; -EDQUOT; all with refused. -ESRCH: it has gone; -EINVAL:
  * no pidfd of a process. */
 int membership_attach(struct effects *e, struct context *c, int pidfd, const struct policy *policy,
                 bool (*may_leave)(void *userdata, const struct context *from), void *userdata,
@@ -138,7 +138,8 @@ int process_acquire_member(struct effects *e, const struct member_process *membe
 uint32_t membership_count(struct effects *e, const struct context *c, bool recursive);
 /* The context that this process (its leader) is a member of, or NULL. */
 struct context *membership_of(struct effects *e, struct process *p);
-const char *membership_backend(const struct effects *e); /* "bpf", "direct" */
+/* "bpf"; "cgroup": some members are known by a control group of their own; "direct" */
+const char *membership_backend(const struct effects *e);
 
 /* The thread page of a process (proto/thread-page.h) and its kick, made on first use; c is one of the contexts that its
  * threads may enter from now on. Borrowed. -EALREADY: c is done; -EDQUOT, both with refused; -EMFILE. */

@@ -32,6 +32,7 @@ struct process {
         LIST_HEAD(, handle) handles;
         LIST_HEAD(, context) owned;
         struct attached *attached; /* membership, backend direct */
+        bool moving;               /* in the list of membership-move.c */
         struct threads *threads;   /* its thread page */
         UT_hash_handle hh;
 };

@@ -310,12 +310,13 @@ static int bpf_attach(struct effects *e, struct member_slot *slot, struct proces
         return r;
 }
 
-static struct member_slot *bpf_look_up(struct effects *e, struct process *p)
+static struct member_slot *bpf_look_up(struct effects *e, struct process *p, uint32_t *ret_policy)
 {
         struct membership_value value;
 
         if (bpf_map_look_up(e->membership.bpf->fds[PROBE_FD_MEMBERS], &p->pidfd, &value) < 0)
                 return NULL;
+        *ret_policy = value.policy;
         return membership_slot_number(e, value.slot, value.context_id);
 }
 

@@ -28,6 +28,8 @@ struct moves {
 
 static int moves_add(struct moves *m, struct member_slot *slot, struct process *p, uint32_t policy)
 {
+        if (p->moving)
+                return 0;
         if (m->n == m->allocated) {
                 size_t n = m->allocated > 0 ? m->allocated * 2 : 64;
                 struct moving *list = reallocarray(m->list, n, sizeof *list);
@@ -38,12 +40,8 @@ static int moves_add(struct moves *m, struct member_slot *slot, struct process *
                 m->allocated = n;
         }
         m->list[m->n++] = (struct moving){slot, process_ref(p), policy};
+        p->moving = true;
         return 0;
-}
-
-static int moves_add_attached(void *userdata, struct member_slot *slot, struct process *p, uint32_t policy)
-{
-        return moves_add(userdata, slot, p, policy);
 }
 
 static int moves_add_child(void *userdata, pid_t pid)
@@ -70,8 +68,10 @@ static int moves_add_record(void *userdata, const struct member_record *record)
 
 static void moves_done(struct moves *m)
 {
-        for (size_t i = 0; i < m->n; i++)
+        for (size_t i = 0; i < m->n; i++) {
+                m->list[i].process->moving = false;
                 process_unref(m->list[i].process);
+        }
         free(m->list);
 }
 
@@ -95,10 +95,7 @@ int membership_use_bpf(struct effects *e, const int fds[PROBE_FDS])
         r = bpf_membership_new(e, fds, &new_);
         if (r < 0)
                 return r;
-        if (old)
-                r = membership_bpf.each(e, moves_add_record, &moves);
-        else
-                r = direct_each_attached(e, moves_add_attached, &moves);
+        r = e->membership.backend->each(e, moves_add_record, &moves);
         if (r < 0) {
                 bpf_membership_free(new_);
                 return r;
@@ -125,9 +122,9 @@ int membership_use_bpf(struct effects *e, const int fds[PROBE_FDS])
                 if (!old)
                         (void) proc_each_child(m.process->identity.pid, moves_add_child, &moves);
         }
-        for (size_t i = 0; i < moves.n; i++)
-                if (moves.list[i].process->attached)
-                        attached_free(e, moves.list[i].process->attached);
+        HASH_ITER (hh, e->membership.by_id, slot, next)
+                while (!LIST_EMPTY(&slot->attached))
+                        attached_drop(LIST_FIRST(&slot->attached));
         bpf_membership_free(old);
         slots_look(e);
         return 0;

@@ -10,15 +10,15 @@
 /* The contexts that have members, and what is asked about them. A context gets a slot when something is
  * attached to it for the first time, and gives it back when it is forgotten and nobody is counted in it.
  *
- * ctxd starts with the direct backend. What was attached before the probe has said HELLO is attached again,
+ * ctxd starts with the direct backend, which looks at control groups as well. What was attached before the probe has said HELLO is attached again,
  * through BPF, at that moment; until then its children are known as well as the direct backend knows them. */
 
-void membership_init(struct effects *e)
+int membership_init(struct effects *e)
 {
         e->membership.backend = &membership_direct;
         LIST_INIT(&e->membership.leaky);
         e->membership.n_numbers = 1;
-        signals_init(e);
+        return signals_init(e);
 }
 
 static void slot_free(struct effects *e, struct member_slot *slot);
@@ -209,14 +209,33 @@ static int refuse(struct refused *refused, enum refusal reason, const struct con
         return r;
 }
 
+/* What a member is attached with again by somebody who may not take it out of where it is: not with less than before.
+ * What another user has asked for stays whole: a signal of one user is never sent with the rights of another. */
+static struct policy stronger(const struct policy *old, const struct policy *wanted)
+{
+        struct policy result = *wanted;
+
+        if (old->signal == 0 && old->kill_after_usec == CTXD_USEC_INFINITY)
+                return result;
+        if (old->uid != wanted->uid)
+                return *old;
+        if (old->signal != 0)
+                result.signal = old->signal;
+        if (old->kill_after_usec < result.kill_after_usec)
+                result.kill_after_usec = old->kill_after_usec;
+        return result;
+}
+
 int membership_attach(struct effects *e, struct context *c, int pidfd, const struct policy *policy,
                 bool (*may_leave)(void *userdata, const struct context *from), void *userdata,
                 struct refused *ret_refused)
 {
         _cleanup_(process_unrefp) struct process *p = NULL;
+        struct policy kept = *policy;
         struct member_slot *from, *slot;
-        bool is_new;
+        uint32_t from_policy;
         int index, r;
+        bool is_new;
 
         if (context_is_background(c))
                 return refuse(ret_refused, REFUSED_NOT_CANCELABLE, c, -EPERM);
@@ -226,12 +245,15 @@ int membership_attach(struct effects *e, struct context *c, int pidfd, const str
         if (r < 0)
                 return r;
 
-        from = e->membership.backend->look_up(e, p);
-        if (from && from->context && !context_is_below(c, from->context) &&
-                        !(may_leave && may_leave(userdata, from->context)))
-                return refuse(ret_refused, REFUSED_ACCESS, from->context, -EACCES);
+        from = e->membership.backend->look_up(e, p, &from_policy);
+        if (from && from->context && !(may_leave && may_leave(userdata, from->context))) {
+                if (!context_is_below(c, from->context))
+                        return refuse(ret_refused, REFUSED_ACCESS, from->context, -EACCES);
+                if (from_policy < from->context->n_policies)
+                        kept = stronger(&from->context->policies[from_policy], policy);
+        }
 
-        index = tree_policy(e->tree, c, policy, ret_refused);
+        index = tree_policy(e->tree, c, &kept, ret_refused);
         if (index < 0)
                 return index;
         slot = slot_of(e, c);
@@ -279,7 +301,7 @@ void membership_kill_due(struct effects *e, struct context *c)
         struct member_slot *slot = slot_of(e, c);
 
         if (slot && c->busy)
-                slot->kill = e->membership.passes_wanted = true;
+                slot->kill = e->membership.kills_wanted = true;
 }
 
 void membership_look(struct effects *e, struct member_slot *slot)
@@ -310,7 +332,7 @@ void membership_forget(struct effects *e, struct context *c)
 void membership_process_exited(struct effects *e, struct process *p)
 {
         if (p->attached)
-                attached_free(e, p->attached);
+                attached_exited(e, p->attached);
 }
 
 uint32_t membership_count(struct effects *e, const struct context *c, bool recursive)
@@ -330,12 +352,13 @@ uint32_t membership_count(struct effects *e, const struct context *c, bool recur
 
 struct context *membership_of(struct effects *e, struct process *p)
 {
-        struct member_slot *slot = e->membership.backend->look_up(e, p);
+        uint32_t policy;
+        struct member_slot *slot = e->membership.backend->look_up(e, p, &policy);
 
         return slot ? slot->context : NULL;
 }
 
 const char *membership_backend(const struct effects *e)
 {
-        return e->membership.backend->name;
+        return e->membership.cgroups ? "cgroup" : e->membership.backend->name;
 }

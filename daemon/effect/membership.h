@@ -13,11 +13,13 @@
 
 /* Who is a member of what. membership.c knows the contexts that have members, each under a number (its slot);
  * a backend knows the tasks: the kernel's, by the maps that the probe has made (membership-bpf.c), or, where
- * that is refused, ctxd's own, by pidfd (membership-direct.c). */
+ * that is refused, ctxd's own, by pidfd (membership-direct.c) and by control group (membership-cgroup.c). */
 
 struct announcement;
 struct attached;
 struct bpf_membership;
+struct own_cgroup;
+struct signal_pass;
 struct signalled;
 
 /* A context that has, or had, members. Lives from its first attach until the context is forgotten. */
@@ -49,6 +51,7 @@ struct member_record {
         uint32_t pid, tid, ppid;
         uid_t uids[3]; /* real, effective, saved */
         uint64_t start_nsec, leader_start_nsec;
+        uint64_t pending; /* signals that its parent was about to be given when it was born, where that is known */
         const char *comm;
 };
 
@@ -62,7 +65,8 @@ struct membership_backend {
                         struct effects *e, struct member_slot *slot); /* false: somebody is still counted */
         int (*attach)(struct effects *e, struct member_slot *slot, struct process *p, uint32_t policy,
                         struct refused *ret_refused);
-        struct member_slot *(*look_up)(struct effects *e, struct process *p);
+        struct member_slot *(*look_up)(
+                        struct effects *e, struct process *p, uint32_t *ret_policy); /* or NULL */
         void (*set_done)(struct effects *e, struct member_slot *slot);
         uint32_t (*live)(struct effects *e, struct member_slot *slot);  /* 0: the last one has left */
         uint32_t (*count)(struct effects *e, struct member_slot *slot); /* how many are to leave */
@@ -84,15 +88,17 @@ struct membership {
         uint32_t n_stale; /* slots without context */
 
         struct signalled *signalled; /* by pid */
-        sd_event_source *pass;       /* another pass of signals, in a moment */
-        bool passes_wanted, failing;
-        int reserve[3];
+        struct signal_pass *pass;    /* signals.c */
+        bool passes_wanted, kills_wanted;
+        bool restless; /* somebody was seen, and was gone when it was looked at */
 
         struct bpf_membership *bpf;
+        struct attached *attached; /* backend direct: those that have not exited, by pid */
+        struct own_cgroup *cgroups;
 };
 
 /* membership.c */
-void membership_init(struct effects *e);
+int membership_init(struct effects *e);
 void membership_deinit(struct effects *e);
 struct member_slot *membership_slot(const struct effects *e, uint64_t context_id);
 struct member_slot *membership_slot_number(const struct effects *e, uint32_t number, uint64_t context_id);
@@ -114,11 +120,17 @@ int membership_use_bpf(
 void attached_free(
                 struct effects *e, struct attached *a); /* it has exited, or was moved: looks at the slot */
 void attached_drop(struct attached *a);
-/* Of the attached processes themselves, at most n of them */
-size_t direct_pids(const struct member_slot *slot, uint32_t *pids, size_t n);
-int direct_each_attached(struct effects *e,
-                int (*cb)(void *userdata, struct member_slot *slot, struct process *p, uint32_t policy),
-                void *userdata);
+void attached_exited(struct effects *e, struct attached *a);
+void attached_looked_at(struct effects *e, struct attached *a); /* whether its cgroup has emptied */
+/* Of the attached processes, and of those in their groups, at most n */
+size_t direct_pids(struct effects *e, struct member_slot *slot, uint32_t *pids, size_t n);
+
+/* membership-cgroup.c: the control group of an attached process, where it has one of its own */
+struct own_cgroup *own_cgroup_new(struct effects *e, struct attached *a, struct process *p); /* NULL: none */
+struct own_cgroup *own_cgroup_free(struct own_cgroup *g);
+bool own_cgroup_populated(const struct own_cgroup *g);
+int own_cgroup_each(const struct own_cgroup *g, int (*cb)(void *userdata, pid_t pid), void *userdata);
+struct attached *own_cgroup_owner(struct effects *e, pid_t pid); /* of the one that pid is in, or NULL */
 
 /* membership-bpf.c */
 int bpf_membership_new(struct effects *e, const int fds[PROBE_FDS], struct bpf_membership **ret);
@@ -127,8 +139,10 @@ const int *bpf_membership_fds(const struct bpf_membership *b);
 void bpf_membership_check(struct effects *e); /* whatever the hooks could not do */
 
 /* signals.c */
-void signals_init(struct effects *e);
+int signals_init(struct effects *e);
 void signals_deinit(struct effects *e);
-void signals_run(struct effects *e);   /* passes until nobody new is found */
-void signals_later(struct effects *e); /* a pass in a moment */
+void signals_run(struct
+                effects *e); /* everybody who is a member now, before it returns; newborns then or soon after */
+void signals_soon(struct effects *e);  /* the same, piece by piece, between other events */
+void signals_later(struct effects *e); /* in a moment */
 void signals_forget(struct effects *e, struct member_slot *slot);

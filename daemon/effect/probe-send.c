@@ -113,7 +113,7 @@ static int send_watch(struct effects *e, uint64_t context_id)
                 snprintf(w.by_comm, sizeof w.by_comm, "%s", by->comm);
         }
         if (w.slot == 0)
-                w.n_pids = (uint32_t) direct_pids(slot, w.pids, ELEMENTSOF(w.pids));
+                w.n_pids = (uint32_t) direct_pids(e, slot, w.pids, ELEMENTSOF(w.pids));
         context_path(c, w.path);
         snprintf(w.cause, sizeof w.cause, "%s", context_cause(c, &w.error));
         return send_record(e, &w, sizeof w, NULL, 0);

@@ -58,8 +58,8 @@ int proc_stat_parse(const char *text, struct proc_stat *ret)
         if (!open_ || !close_ || close_ < open_)
                 return -EBADMSG;
         if (sscanf(close_ + 1,
-                            " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-                            &state, &ppid, &start) != 3)
+                            " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %u %*d %llu",
+                            &state, &ppid, &s.n_threads, &start) != 4)
                 return -EBADMSG;
         n = (size_t) (close_ - open_ - 1);
         if (n >= sizeof s.comm)

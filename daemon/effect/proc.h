@@ -13,6 +13,7 @@
 struct proc_stat {
         char state;
         pid_t ppid;
+        unsigned n_threads;   /* a zombie with more than one lives on in others than its leader */
         uint64_t start_ticks; /* since boot, as this time namespace sees it */
         char comm[PROC_COMM_SIZE];
 };
@@ -20,6 +21,12 @@ struct proc_stat {
 /* 0, -ESRCH where there is no such process, or another negative errno. */
 int proc_stat_read(pid_t pid, struct proc_stat *ret);
 int proc_stat_parse(const char *text, struct proc_stat *ret); /* -EBADMSG */
+
+/* It may not have been reaped yet. */
+static inline bool proc_is_dead(const struct proc_stat *stat)
+{
+        return (stat->state == 'Z' && stat->n_threads <= 1) || stat->state == 'X';
+}
 
 /* Real, effective, saved; and its process, where pid is a thread's. */
 int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid);

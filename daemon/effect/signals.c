@@ -1,224 +1,115 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "daemon/effect/internal.h"
-#include "daemon/effect/proc.h"
+#include "daemon/effect/signals.h"
 #include "daemon/util/cleanup.h"
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
+#include "daemon/util/realtime.h"
 
-/* Signals to the members of done contexts (law 32), in passes over all members, until a pass finds nobody
- * new.
+/* Signals to the members of done contexts, in passes over all members, until a pass finds nobody new: who forks
+ * while a pass runs leaves children to the next one.
  *
- * Each process gets its signal once. A child that was born while a pass ran is found by the next one; but a
- * child whose parent had been signalled before it was born, and could do something about that, is part of the
- * parent's cleaning up: it is left alone, and only killed when the time for that has come. (A fork that was
- * under way when its parent got the signal cannot be told from one that cleans up. It matters only where the
- * parent catches the signal: one that does not is dead, and its children are nobody's cleaning up.)
- *
- * Before every signal a pidfd is opened, and through it the start time is seen to be the member's, and all of
- * its uids to be those of the one who attached it, so that no program that has changed its uid is ever
- * signalled with the daemon's rights. */
+ * A cancel makes a whole pass before it is answered. All others are made in pieces, between other events, so that
+ * nobody else is late for a crowd that has to be killed. A crowd that forks as fast as it is killed is a race, which
+ * is won by not letting it run: after a few passes that found newcomers the pieces become longer, at the lowest
+ * real-time priority, where that is allowed. */
 
-#define PASSES_AT_ONCE 8
+#define RUN_USEC 5000 /* passes of a cancel after the first one: no longer */
+#define PIECE_USEC 2000
+#define STORM_USEC 50000 /* piece in a storm */
+#define STORM_PASSES 4   /* in a row with newcomers */
+#define PASSES_AT_ONCE 16
 #define PASS_LATER_USEC 20000
 
-struct signalled {
-        uint32_t pid;
-        uint64_t start_nsec; /* of its process */
-        uint64_t when_nsec;  /* a child that was born later is not signalled; UINT64_MAX: each one is */
-        bool killed;
-        uint64_t pass; /* that has seen it last */
-        LIST_ENTRY(signalled) by_slot;
-        UT_hash_handle hh;
-};
-
-struct pass {
-        struct effects *effects;
+struct signal_pass {
+        struct target *targets;
+        size_t n, allocated, next; /* next: to be looked at */
         uint64_t number;
-        uint64_t now_usec;
-        unsigned n_new;
+        bool underway;
+        bool found;          /* somebody new, or may have missed one */
+        unsigned n_restless; /* passes in a row that have */
+        bool failing;
+        sd_event_source *source;
+        int reserve[3];
 };
-
-static uint64_t now_nsec(void)
-{
-        struct timespec ts;
-
-        clock_gettime(CLOCK_BOOTTIME, &ts);
-        return (uint64_t) ts.tv_sec * 1000000000 + (uint64_t) ts.tv_nsec;
-}
-
-static void signalled_free(struct effects *e, struct signalled *s)
-{
-        LIST_REMOVE(s, by_slot);
-        HASH_DEL(e->membership.signalled, s);
-        free(s);
-}
-
-static struct signalled *signalled_find(struct effects *e, uint32_t pid)
-{
-        struct signalled *s;
-
-        HASH_FIND(hh, e->membership.signalled, &pid, sizeof pid, s);
-        return s;
-}
-
-static struct signalled *signalled_new(struct effects *e, const struct member_record *record)
-{
-        struct signalled *s = calloc(1, sizeof *s);
-
-        if (!s)
-                return NULL;
-        s->pid = record->pid;
-        s->start_nsec = record->leader_start_nsec;
-        s->when_nsec = UINT64_MAX;
-        HASH_ADD(hh, e->membership.signalled, pid, sizeof s->pid, s);
-        if (!s->hh.tbl) {
-                free(s);
-                return NULL;
-        }
-        LIST_INSERT_HEAD(&record->slot->signalled, s, by_slot);
-        return s;
-}
-
-/* *ret_when_nsec: since when its children are its cleaning up, UINT64_MAX if it can do none. */
-static int send_checked(const struct member_record *record, const struct policy *policy, int signal_number,
-                uint64_t *ret_when_nsec)
-{
-        uint64_t when_nsec = UINT64_MAX;
-        _cleanup_close_ int pidfd = -1;
-        struct proc_stat stat;
-        uid_t uids[3];
-        int r;
-
-        pidfd = pidfd_open_process((pid_t) record->pid);
-        if (pidfd < 0)
-                return pidfd;
-        r = proc_stat_read((pid_t) record->pid, &stat);
-        if (r < 0)
-                return r;
-        if (stat.start_ticks != proc_nsec_to_ticks(record->leader_start_nsec))
-                return -ESRCH;
-        r = proc_status_read((pid_t) record->pid, uids, NULL);
-        if (r < 0)
-                return r;
-        if (policy->uid != 0 && (uids[0] != policy->uid || uids[1] != policy->uid || uids[2] != policy->uid))
-                return -EPERM;
-        if (signal_number != SIGKILL && proc_handles_signal((pid_t) record->pid, signal_number))
-                when_nsec = now_nsec(); /* before it can run, which may be before we go on */
-        r = pidfd_signal(pidfd, signal_number);
-        if (r < 0)
-                return r;
-        *ret_when_nsec = when_nsec;
-        /* A stopped one would only notice once somebody lets it run on. */
-        if (stat.state == 'T' && signal_number != SIGKILL && signal_number != SIGCONT &&
-                        signal_number != SIGSTOP)
-                (void) pidfd_signal(pidfd, SIGCONT);
-        return 0;
-}
-
-static bool kill_is_due(const struct context *c, const struct policy *policy, uint64_t now_usec)
-{
-        return policy->kill_after_usec != CTXD_USEC_INFINITY && now_usec >= c->done_usec &&
-               now_usec - c->done_usec >= policy->kill_after_usec;
-}
-
-static int visit(void *userdata, const struct member_record *record)
-{
-        struct pass *pass = userdata;
-        struct effects *e = pass->effects;
-        struct context *c = record->slot->context;
-        const struct policy *policy;
-        struct signalled *s, *parent;
-        bool is_new = false, is_cleanup = false, is_kill;
-        uint64_t when_nsec;
-        int r, signal_number;
-
-        if (!c || !(record->slot->signal || record->slot->kill) || record->policy >= c->n_policies)
-                return 0;
-        policy = &c->policies[record->policy];
-        is_kill = record->slot->kill && kill_is_due(c, policy, pass->now_usec);
-
-        s = signalled_find(e, record->pid);
-        if (s && s->start_nsec != record->leader_start_nsec) {
-                signalled_free(e, s); /* that one has gone, and its pid is another's */
-                s = NULL;
-        }
-        if (!s) {
-                parent = signalled_find(e, record->ppid);
-                is_cleanup = parent && parent->when_nsec < record->leader_start_nsec;
-                s = signalled_new(e, record);
-                if (!s)
-                        return -ENOMEM;
-                if (is_cleanup)
-                        s->when_nsec = 0;
-                is_new = true;
-                pass->n_new++;
-        }
-        s->pass = pass->number;
-
-        if (is_kill && !s->killed) {
-                s->killed = true;
-                pass->n_new += !is_new;
-                signal_number = SIGKILL;
-        } else if (is_new && !is_cleanup && policy->signal > 0)
-                signal_number = policy->signal;
-        else
-                return 0;
-
-        r = send_checked(record, policy, signal_number, &when_nsec);
-        if (r == 0 && signal_number != SIGKILL)
-                s->when_nsec = when_nsec;
-        else if (r < 0 && r != -ESRCH)
-                log_debug("Process %u (%s) gets no signal %d: %s", record->pid, record->comm, signal_number,
-                                strerror(-r));
-        return 0;
-}
-
-/* One that no complete pass finds has exited. */
-static void forget_gone(struct effects *e, uint64_t pass_number)
-{
-        struct signalled *s, *next;
-
-        HASH_ITER (hh, e->membership.signalled, s, next)
-                if (s->pass != pass_number)
-                        signalled_free(e, s);
-}
 
 /* A pass needs a few descriptors, and clients must not be able to take the last ones. */
-static void reserve_give(struct membership *m)
+static void reserve_give(struct signal_pass *p)
 {
-        for (size_t i = 0; i < ELEMENTSOF(m->reserve); i++) {
-                if (m->reserve[i] >= 0)
-                        close(m->reserve[i]);
-                m->reserve[i] = -1;
+        for (size_t i = 0; i < ELEMENTSOF(p->reserve); i++) {
+                if (p->reserve[i] >= 0)
+                        close(p->reserve[i]);
+                p->reserve[i] = -1;
         }
 }
 
-static void reserve_take(struct membership *m)
+static void reserve_take(struct signal_pass *p)
 {
-        for (size_t i = 0; i < ELEMENTSOF(m->reserve); i++)
-                if (m->reserve[i] < 0)
-                        m->reserve[i] = eventfd(0, EFD_CLOEXEC);
+        for (size_t i = 0; i < ELEMENTSOF(p->reserve); i++)
+                if (p->reserve[i] < 0)
+                        p->reserve[i] = eventfd(0, EFD_CLOEXEC);
 }
 
-void signals_init(struct effects *e)
+int signals_init(struct effects *e)
 {
-        for (size_t i = 0; i < ELEMENTSOF(e->membership.reserve); i++)
-                e->membership.reserve[i] = -1;
-        reserve_take(&e->membership);
+        struct signal_pass *p = calloc(1, sizeof *p);
+
+        if (!p)
+                return -ENOMEM;
+        for (size_t i = 0; i < ELEMENTSOF(p->reserve); i++)
+                p->reserve[i] = -1;
+        reserve_take(p);
+        e->membership.pass = p;
+        return 0;
 }
 
 void signals_deinit(struct effects *e)
 {
-        reserve_give(&e->membership);
-        e->membership.pass = sd_event_source_disable_unref(e->membership.pass);
+        struct signal_pass *p = e->membership.pass;
+
+        if (!p)
+                return;
+        reserve_give(p);
+        sd_event_source_disable_unref(p->source);
+        free(p->targets);
+        free(p);
+        e->membership.pass = NULL;
+}
+
+static int collect(void *userdata, const struct member_record *record)
+{
+        struct effects *e = userdata;
+        struct signal_pass *p = e->membership.pass;
+        struct target *t;
+
+        if (!record->slot->context || !(record->slot->signal || record->slot->kill))
+                return 0;
+        if (p->n == p->allocated) {
+                size_t n = p->allocated > 0 ? p->allocated * 2 : 64;
+
+                t = reallocarray(p->targets, n, sizeof *t);
+                if (!t)
+                        return -ENOMEM;
+                p->targets = t;
+                p->allocated = n;
+        }
+        t = &p->targets[p->n++];
+        *t = (struct target){
+                        .context_id = record->slot->context_id,
+                        .slot = record->slot->number,
+                        .policy = record->policy,
+                        .pid = record->pid,
+                        .ppid = record->ppid,
+                        .start_nsec = record->leader_start_nsec,
+                        .pending = record->pending,
+        };
+        memcpy(t->comm, record->comm, strnlen(record->comm, sizeof t->comm - 1));
+        return 0;
 }
 
 /* Whom to look for; from here on the kernel tells of the next one that is born. */
@@ -235,72 +126,147 @@ static bool prepare(struct effects *e)
         return any;
 }
 
-static bool run_passes(struct effects *e)
+/* Lists who is there. 0: there is nobody to look for. */
+static int begin(struct effects *e)
 {
-        static uint64_t last_pass;
+        struct signal_pass *p = e->membership.pass;
+        static uint64_t last_number;
+        int r;
 
-        for (unsigned i = 0; i < PASSES_AT_ONCE; i++) {
-                struct pass pass = {.effects = e, .number = ++last_pass, .now_usec = now_boottime_usec()};
-                int r;
-
-                if (!prepare(e))
-                        return true;
-                r = e->membership.backend->each(e, visit, &pass);
-                if (r < 0) {
-                        if (!e->membership.failing)
-                                log_warning("Cannot look through the members: %s", strerror(-r));
-                        e->membership.failing = true;
-                        return false;
-                }
-                e->membership.failing = false;
-                forget_gone(e, pass.number);
-                if (pass.n_new == 0)
-                        return true;
+        p->n = p->next = 0;
+        p->number = ++last_number;
+        p->found = p->underway = false;
+        e->membership.restless = false;
+        if (!prepare(e))
+                return 0;
+        r = e->membership.backend->each(e, collect, e);
+        if (r < 0) {
+                if (!p->failing)
+                        log_warning("Cannot look through the members: %s", strerror(-r));
+                p->failing = true;
+                return r;
         }
-        return false;
+        p->failing = false;
+        p->found = e->membership.restless;
+        p->underway = true;
+        return 1;
 }
 
-void signals_run(struct effects *e)
+/* 1: to the end of the pass; 0: the time is up. */
+static int go(struct effects *e, uint64_t until_usec)
 {
-        e->membership.passes_wanted = false;
-        reserve_give(&e->membership);
-        if (!run_passes(e))
-                signals_later(e);
-        reserve_take(&e->membership);
+        struct signal_pass *p = e->membership.pass;
+        uint64_t now_usec = now_boottime_usec();
+        int r;
+
+        for (; p->next < p->n; p->next++) {
+                if (p->next % 8 == 7) {
+                        now_usec = now_boottime_usec();
+                        if (now_usec >= until_usec)
+                                return 0;
+                }
+                r = signals_give(e, &p->targets[p->next], p->number, now_usec);
+                if (r != 0)
+                        p->found = true;
+                if (r < 0)
+                        return r;
+        }
+        p->underway = false;
+        signals_forget_gone(e, p->number);
+        p->n_restless = p->found ? p->n_restless + 1 : 0;
+        if (p->n_restless == 0) {
+                free(p->targets); /* a crowd is rare */
+                p->targets = NULL;
+                p->n = p->allocated = p->next = 0;
+        }
+        return 1;
 }
 
-static int pass_run(sd_event_source *source, uint64_t usec, void *userdata)
-{
-        struct effects *e = userdata;
+static int on_time(sd_event_source *source, uint64_t usec, void *userdata);
 
-        signals_run(e);
-        effects_event(e);
-        return 0;
+static void schedule(struct effects *e, uint64_t delay_usec)
+{
+        struct signal_pass *p = e->membership.pass;
+        uint64_t now_usec, due_usec;
+        int enabled;
+
+        if (!p->source) {
+                if (sd_event_add_time_relative(
+                                    e->event, &p->source, CLOCK_MONOTONIC, delay_usec, 1, on_time, e) >= 0)
+                        (void) sd_event_source_set_description(p->source, "signals");
+                return;
+        }
+        if (sd_event_now(e->event, CLOCK_MONOTONIC, &now_usec) < 0)
+                return;
+        if (sd_event_source_get_enabled(p->source, &enabled) >= 0 && enabled != SD_EVENT_OFF &&
+                        sd_event_source_get_time(p->source, &due_usec) >= 0 &&
+                        due_usec <= now_usec + delay_usec)
+                return; /* sooner anyway */
+        (void) sd_event_source_set_time(p->source, now_usec + delay_usec);
+        (void) sd_event_source_set_enabled(p->source, SD_EVENT_ONESHOT);
 }
 
 void signals_later(struct effects *e)
 {
-        struct membership *m = &e->membership;
-        uint64_t when;
-
-        if (m->pass) {
-                int enabled;
-
-                if (sd_event_source_get_enabled(m->pass, &enabled) >= 0 && enabled != SD_EVENT_OFF)
-                        return;
-                if (sd_event_now(e->event, CLOCK_MONOTONIC, &when) < 0)
-                        return;
-                (void) sd_event_source_set_time(m->pass, when + PASS_LATER_USEC);
-                (void) sd_event_source_set_enabled(m->pass, SD_EVENT_ONESHOT);
-                return;
-        }
-        if (sd_event_add_time_relative(
-                            e->event, &m->pass, CLOCK_MONOTONIC, PASS_LATER_USEC, 1000, pass_run, e) >= 0)
-                (void) sd_event_source_set_description(m->pass, "signals");
+        schedule(e, PASS_LATER_USEC);
 }
 
-void signals_forget(struct effects *e, struct member_slot *slot)
+void signals_soon(struct effects *e)
 {
-        while (!LIST_EMPTY(&slot->signalled))
-                signalled_free(e, LIST_FIRST(&slot->signalled));
+        e->membership.kills_wanted = false;
+        schedule(e, 0);
+}
+
+/* After a piece: how soon the next one. */
+static void go_on(struct effects *e, int r)
+{
+        struct signal_pass *p = e->membership.pass;
+
+        if (r < 0)
+                schedule(e, PASS_LATER_USEC);
+        else if (p->underway)
+                schedule(e, 0);
+        else if (p->n_restless > 0)
+                schedule(e, p->n_restless % PASSES_AT_ONCE == 0 ? PASS_LATER_USEC : 0);
+}
+
+void signals_run(struct effects *e)
+{
+        uint64_t end_usec = now_boottime_usec() + RUN_USEC;
+        int r;
+
+        e->membership.passes_wanted = false;
+        reserve_give(e->membership.pass);
+        do {
+                r = begin(e);
+                if (r > 0)
+                        r = go(e, UINT64_MAX);
+        } while (r > 0 && e->membership.pass->n_restless > 0 && now_boottime_usec() < end_usec);
+        reserve_take(e->membership.pass);
+        go_on(e, r);
+}
+
+static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct effects *e = userdata;
+        struct signal_pass *p = e->membership.pass;
+        struct realtime before = {-1};
+        bool storm = p->n_restless >= STORM_PASSES;
+        uint64_t until_usec = now_boottime_usec() + (storm ? STORM_USEC : PIECE_USEC);
+        int r = 1;
+
+        reserve_give(p);
+        if (storm)
+                before = realtime_begin();
+        do {
+                if (!p->underway)
+                        r = begin(e);
+                if (r > 0)
+                        r = go(e, until_usec);
+        } while (storm && r > 0 && p->n_restless > 0 && now_boottime_usec() < until_usec);
+        realtime_end(before);
+        reserve_take(p);
+        go_on(e, r);
+        effects_event(e);
+        return 0;
 }

@@ -52,7 +52,9 @@ static bool is_thread_of(pid_t pid, uint32_t tid)
 /* A member of the context by its process is counted there. */
 static bool is_member_anyway(struct effects *e, const struct thread_entrance *t)
 {
-        return e->membership.backend->look_up(e, t->threads->process) == t->slot;
+        uint32_t policy;
+
+        return e->membership.backend->look_up(e, t->threads->process, &policy) == t->slot;
 }
 
 static int by_context(const void *left, const void *right)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,62 +56,6 @@ static bool is_busy(void *userdata)
         return ((struct context *) userdata)->busy;
 }
 
-/* Forks one for each 'f' it is told, a daemon for 'd', a thread for 't'. Each of them answers, and counts
- * SIGTERM. */
-static void *thread_body(void *userdata)
-{
-        child_ready(*(int *) userdata);
-        for (;;)
-                pause();
-        return NULL;
-}
-
-static void body_breeder(int in, int out)
-{
-        struct sigaction ignore = {.sa_handler = SIG_IGN, .sa_flags = SA_RESTART};
-        pthread_t thread;
-        char byte;
-
-        sigaction(SIGTERM, &ignore, NULL); /* until it has something to count */
-        child_ready(out);
-        for (;;) {
-                if (read(in, &byte, 1) != 1)
-                        _exit(0);
-                switch (byte) {
-                case 'f':
-                        if (fork() == 0)
-                                child_count(in, out);
-                        break;
-                case 'd':
-                        if (fork() == 0) {
-                                setsid();
-                                if (fork() == 0)
-                                        child_count(in, out);
-                                _exit(0);
-                        }
-                        (void) wait(NULL);
-                        break;
-                case 't':
-                        if (pthread_create(&thread, NULL, thread_body, &out) != 0)
-                                _exit(1);
-                        break;
-                case 'c':
-                        child_count(in, out);
-                        break;
-                default:
-                        _exit(0);
-                }
-        }
-}
-
-static void breed(struct child *c, const char *what)
-{
-        for (; *what; what++) {
-                child_tell(c, *what);
-                ck_assert_int_eq(child_say(c), '!');
-        }
-}
-
 static void expect(struct child *c, char byte, unsigned n)
 {
         for (unsigned i = 0; i < n; i++)
@@ -123,7 +66,7 @@ static void expect(struct child *c, char byte, unsigned n)
 
 START_TEST(law_30_what_is_born_is_a_member)
 {
-        struct child *c = child_start(body_breeder), *stranger = child_start(child_count);
+        struct child *c = child_start(child_breed), *stranger = child_start(child_count);
         struct context *root = make("r"), *a = make("r/a");
         struct member_process *list;
         struct member_task *tasks;
@@ -168,7 +111,7 @@ END_TEST
 
 START_TEST(law_31_drained_with_the_last_one)
 {
-        struct child *c = child_start(body_breeder);
+        struct child *c = child_start(child_breed);
         struct context *root = make("r"), *a = make("r/a");
         struct member_process *list;
         size_t n;
@@ -195,7 +138,7 @@ END_TEST
 START_TEST(killed_after)
 {
         static const struct policy policy = {.signal = SIGTERM, .kill_after_usec = 50000};
-        struct child *c = child_start(body_breeder);
+        struct child *c = child_start(child_breed);
         struct context *a = make("a");
         uint64_t done;
 
@@ -357,7 +300,7 @@ END_TEST
 
 START_TEST(moves)
 {
-        struct child *c = child_start(body_breeder);
+        struct child *c = child_start(child_breed);
         struct context *a = make("a"), *below = make("a/b"), *other = make("c");
         struct process *p;
 
@@ -416,7 +359,7 @@ START_TEST(slots_are_given_back)
 
         world.tree->retain_usec = 0;
         for (unsigned i = 0; i < 30; i++) {
-                struct child *c = child_start(body_breeder);
+                struct child *c = child_start(child_breed);
                 struct context *a;
                 char path[16];
 
@@ -443,7 +386,7 @@ START_TEST(who_was_attached_before_the_probe_came)
         struct context *a, *done;
 
         world_start();
-        c = child_start(body_breeder);
+        c = child_start(child_breed);
         lone = child_start(child_count);
         a = make("a");
         done = make("d");
@@ -489,7 +432,7 @@ static bool probe_is(void *userdata)
 
 START_TEST(the_probe_dies_and_comes_back)
 {
-        struct child *c = child_start(body_breeder), *later = child_start(child_sleep);
+        struct child *c = child_start(child_breed), *later = child_start(child_sleep);
         struct context *a = make("a"), *b = make("b"), *over = make("over");
         pid_t probe = 0, next = 0;
 
@@ -541,7 +484,7 @@ static int look_at(void *userdata, struct context *c, const struct leak *leak)
 
 START_TEST(a_leak_is_reported_and_resolved)
 {
-        struct child *c = child_start(body_breeder); /* blocks in a read */
+        struct child *c = child_start(child_breed); /* blocks in a read */
         struct wanted wanted = {.context = make("a"), .pid = c->pid};
 
         wanted.context->grace_usec = 200000;

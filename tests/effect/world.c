@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -230,6 +231,58 @@ void child_count(int in, int out)
         count_out = out;
         sigaction(SIGTERM, &action, NULL);
         child_sleep(in, out);
+}
+
+static void *thread_body(void *userdata)
+{
+        child_ready(*(int *) userdata);
+        for (;;)
+                pause();
+        return NULL;
+}
+
+static void fork_counter(int in, int out, bool daemon)
+{
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                if (!daemon)
+                        child_count(in, out);
+                setsid();
+                if (fork() == 0)
+                        child_count(in, out);
+                _exit(0);
+        }
+        if (daemon)
+                (void) waitpid(pid, NULL, 0);
+}
+
+void child_breed(int in, int out)
+{
+        struct sigaction ignore = {.sa_handler = SIG_IGN, .sa_flags = SA_RESTART};
+        pthread_t thread;
+        char byte;
+
+        sigaction(SIGTERM, &ignore, NULL); /* until it has something to count */
+        child_ready(out);
+        for (;;) {
+                if (read(in, &byte, 1) != 1)
+                        _exit(0);
+                if (byte == 'f' || byte == 'd')
+                        fork_counter(in, out, byte == 'd');
+                else if (byte == 'c')
+                        child_count(in, out);
+                else if (byte != 't' || pthread_create(&thread, NULL, thread_body, &out) != 0)
+                        _exit(1);
+        }
+}
+
+void breed(struct child *c, const char *what)
+{
+        for (; *what; what++) {
+                child_tell(c, *what);
+                ck_assert_int_eq(child_say(c), '!');
+        }
 }
 
 char child_say(struct child *c)

@@ -46,11 +46,15 @@ struct child {
 struct child *child_start(void (*body)(int in, int out));
 void child_sleep(int in, int out); /* until it is killed */
 void child_count(int in, int out); /* writes 'T' for each SIGTERM, and goes on */
+/* Forks one for each 'f' it is told, a daemon for 'd', a thread for 't', which live on; with 'c' it counts SIGTERM as
+ * they do, which it has ignored before. Each of them answers. */
+void child_breed(int in, int out);
 void child_ready(int out);
 char child_say(struct child *c);    /* the next byte from it; 0: nothing for a long while, or the end */
 bool child_silent(struct child *c); /* it has said nothing (more) */
 void child_tell(struct child *c, char byte);
-int child_wait(struct child *c); /* runs the loop until it has exited; its wait status */
+void breed(struct child *c, const char *what); /* tells it each, and has its answer */
+int child_wait(struct child *c);               /* runs the loop until it has exited; its wait status */
 void child_reap_all(void);
 
 bool is_readable(int fd);
