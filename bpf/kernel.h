@@ -69,8 +69,17 @@ struct pid {
         struct upid numbers[1];
 };
 
+typedef struct {
+        unsigned long sig[1]; /* of 64 bits, where a long has as many */
+} sigset_t;
+
+struct sigpending {
+        sigset_t signal;
+};
+
 struct signal_struct {
         struct core_state *core_state;
+        struct sigpending shared_pending;
 };
 
 struct sched_entity {
@@ -103,6 +112,8 @@ struct task_struct {
         const struct cred *real_cred;
         char comm[16];
         struct signal_struct *signal;
+        sigset_t blocked;
+        struct sigpending pending;
 };
 
 struct path;

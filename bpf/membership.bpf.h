@@ -167,7 +167,8 @@ static __always_inline void consider(
         *best = *value;
 }
 
-static __always_inline bool take_in(struct task_struct *task, const struct membership_value *source)
+static __always_inline bool take_in(
+                struct task_struct *task, const struct membership_value *source, __u64 pending)
 {
         struct membership_value value = {
                         .context_id = source->context_id,
@@ -176,6 +177,7 @@ static __always_inline bool take_in(struct task_struct *task, const struct membe
                         .counted = MEMBER_NEW,
                         .since_nsec = source->since_nsec,
                         .given_nsec = UINT64_MAX,
+                        .pending = pending,
         };
         struct membership_value *own;
 
@@ -187,6 +189,15 @@ static __always_inline bool take_in(struct task_struct *task, const struct membe
         own->given_nsec = bpf_ktime_get_boot_ns();
         value_count(own);
         return true;
+}
+
+/* Of the forking thread: what it will be given as soon as it is back from the fork. */
+static __always_inline __u64 signals_pending(struct task_struct *task)
+{
+        __u64 set = BPF_CORE_READ(task, pending.signal.sig[0]) |
+                    BPF_CORE_READ(task, signal, shared_pending.signal.sig[0]);
+
+        return set & ~(__u64) BPF_CORE_READ(task, blocked.sig[0]);
 }
 
 SEC("tp_btf/sched_process_fork")
@@ -204,7 +215,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
         if (best.since_nsec == 0)
                 return 0;
 
-        if (take_in(child, &best)) {
+        if (take_in(child, &best, signals_pending(parent))) {
                 COUNT(inherited);
         } else {
                 struct missed_child m = {.start_boottime = child->start_boottime, .value = best};
@@ -250,7 +261,7 @@ static __always_inline void adopt_found(
                         goto finish;
                 }
         }
-        if (take_in(task, best))
+        if (take_in(task, best, 0))
                 COUNT(adopted);
         else
                 COUNT(adopt_failed);

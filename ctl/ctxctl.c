@@ -30,7 +30,9 @@
         "                          SIGKILL later\n"                                                        \
         "     --kill-after=TIME    SIGKILL to what is left, so long after the cancel; infinity: never\n"   \
         "     --grace=TIME         After how long a blocked member is reported; infinity: never\n"         \
-        "     --value=KEY=VALUE    Value; may be given more than once\n"
+        "     --value=KEY=VALUE    Value; may be given more than once\n"                                   \
+        "     --scope              In a systemd scope of its own, which nothing that it starts gets\n"     \
+        "                          out of\n"
 
 #define HELP_CANCEL                                                                                 \
         "     --error=ERROR        Error number of the cause: a number, or a name such as EPIPE\n"  \

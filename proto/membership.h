@@ -49,6 +49,8 @@ struct membership_value {
         __u32 reserved;
         __u64 since_nsec; /* CLOCK_BOOTTIME of the request that this value comes from, inherited with it */
         __u64 given_nsec; /* when this task got it, UINT64_MAX for an instant; ignored in requests */
+        __u64 pending; /* signals that its parent had not been given yet, and would be, when the fork hook saw it be
+                             born; bit 0 is signal 1. 0 in requests, and where another than the hook has made it */
 };
 
 /* The slots array, BPF_F_MMAPABLE: the programs write live, ctxd writes the rest through its mapping, with

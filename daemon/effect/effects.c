@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "daemon/effect/internal.h"
+#include "daemon/effect/proc.h"
 #include "daemon/util/cleanup.h"
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
@@ -263,8 +264,15 @@ struct effects *effects_free(struct effects *e)
 
 int effects_start(struct effects *e, const struct effects_options *options)
 {
-        int r = probe_link_start(e, options);
+        struct proc_stat stat;
+        int r;
 
+        /* Identities and uids come from there. */
+        if (proc_stat_read(1, &stat) < 0)
+                log_warning("Other users' processes are hidden from us in /proc (hidepid=): they can neither "
+                            "be attached "
+                            "nor signalled. See ctxd(8)");
+        r = probe_link_start(e, options);
         if (r < 0)
                 return r;
         /* A probe of our own is there in a moment: better to begin with what it gives than to move over to

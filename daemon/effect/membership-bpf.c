@@ -331,6 +331,7 @@ static int each_one(struct effects *e, const struct membership_task *t, member_c
                         .uids = {t->ruid, t->uid, t->suid},
                         .start_nsec = t->start_nsec,
                         .leader_start_nsec = t->leader_start_nsec,
+                        .pending = t->value.pending,
                         .comm = t->comm,
         };
 

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#include "daemon/effect/cgroup.h"
+#include "daemon/util/cgroup.h"
 #include "daemon/effect/internal.h"
 #include "daemon/effect/proc.h"
 #include "daemon/util/cleanup.h"

@@ -105,7 +105,6 @@ static int attached_new(struct effects *e, struct member_slot *slot, struct proc
         a->pid = p->identity.pid;
         HASH_ADD_INT(e->membership.attached, pid, a);
         if (!a->hh.tbl) {
-                process_unwatch(p);
                 r = -ENOMEM;
                 goto fail;
         }

@@ -15,14 +15,16 @@
  * while a pass runs leaves children to the next one.
  *
  * A cancel makes a whole pass before it is answered. All others are made in pieces, between other events, so that
- * nobody else is late for a crowd that has to be killed. A crowd that forks as fast as it is killed is a race, which
- * is won by not letting it run: after a few passes that found newcomers the pieces become longer, at the lowest
- * real-time priority, where that is allowed. */
+ * nobody else is late for a crowd that has to be killed. But a crowd that forks is a race, which is lost by who waits
+ * for his turn among them: in the time of one the others make up for all that were killed. So a storm is ended in one
+ * go, at the lowest real-time priority where that is allowed: newcomers are the children of those who are left, and
+ * get fewer with every pass. */
 
 #define RUN_USEC 5000 /* passes of a cancel after the first one: no longer */
 #define PIECE_USEC 2000
-#define STORM_USEC 50000 /* piece in a storm */
-#define STORM_PASSES 4   /* in a row with newcomers */
+#define STORM_USEC 200000
+#define STORM_CROWD 32 /* more than these are to be killed: they might fork */
+#define STORM_PASSES 3 /* so many have found newcomers in a row: they do */
 #define PASSES_AT_ONCE 16
 #define PASS_LATER_USEC 20000
 
@@ -232,6 +234,7 @@ static void go_on(struct effects *e, int r)
 
 void signals_run(struct effects *e)
 {
+        struct realtime before = realtime_begin();
         uint64_t end_usec = now_boottime_usec() + RUN_USEC;
         int r;
 
@@ -242,6 +245,7 @@ void signals_run(struct effects *e)
                 if (r > 0)
                         r = go(e, UINT64_MAX);
         } while (r > 0 && e->membership.pass->n_restless > 0 && now_boottime_usec() < end_usec);
+        realtime_end(before);
         reserve_take(e->membership.pass);
         go_on(e, r);
 }
@@ -250,17 +254,17 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 {
         struct effects *e = userdata;
         struct signal_pass *p = e->membership.pass;
-        struct realtime before = {-1};
-        bool storm = p->n_restless >= STORM_PASSES;
-        uint64_t until_usec = now_boottime_usec() + (storm ? STORM_USEC : PIECE_USEC);
+        struct realtime before = realtime_begin();
+        uint64_t now_usec = now_boottime_usec(), until_usec;
+        bool storm;
         int r = 1;
 
         reserve_give(p);
-        if (storm)
-                before = realtime_begin();
         do {
                 if (!p->underway)
                         r = begin(e);
+                storm = p->n > STORM_CROWD || p->n_restless >= STORM_PASSES;
+                until_usec = now_usec + (storm ? STORM_USEC : PIECE_USEC);
                 if (r > 0)
                         r = go(e, until_usec);
         } while (storm && r > 0 && p->n_restless > 0 && now_boottime_usec() < until_usec);

@@ -18,27 +18,6 @@ static const struct policy quiet = {.signal = 0, .kill_after_usec = CTXD_USEC_IN
 static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
 static const struct policy kill_at_once = {.signal = SIGTERM, .kill_after_usec = 0};
 
-static void start_probe(void)
-{
-        struct effects_options options = {.probe = PROBE_MODE_BPF, .probe_program = getenv("CTXD_PROBE")};
-
-        ck_assert_int_ge(effects_start(world.effects, &options), 0);
-}
-
-static bool has_no_answer(void *userdata)
-{
-        return strcmp(probe_reason(userdata), "the probe has not answered yet") == 0;
-}
-
-static void world_start_bpf(void)
-{
-        world_start();
-        start_probe();
-        run_while(has_no_answer, world.effects); /* effects_start() waits for a while alone */
-        ck_assert_msg(strcmp(membership_backend(world.effects), "bpf") == 0, "%s",
-                        probe_reason(world.effects));
-}
-
 static int attach_by(struct context *c, struct child *child, const struct policy *policy)
 {
         struct refused refused = {};
@@ -395,8 +374,7 @@ START_TEST(who_was_attached_before_the_probe_came)
         attach(done, lone, &quiet);
         cancel(done);
         breed(c, "ft");
-        start_probe();
-        run_while(has_no_answer, world.effects);
+        probe_start();
         ck_assert_str_eq(membership_backend(world.effects), "bpf");
         ck_assert_uint_ge(world.n_backends, 1);
         ck_assert_uint_eq(membership_count(world.effects, a, false), 3);
@@ -501,36 +479,11 @@ START_TEST(a_leak_is_reported_and_resolved)
 }
 END_TEST
 
-/* Why there can be no BPF here, or NULL. */
-static const char *missing(void)
-{
-        struct effects_options options = {.probe = PROBE_MODE_BPF, .probe_program = getenv("CTXD_PROBE")};
-        static const struct effects_sink sink = {};
-        static char reason[512] = "out of memory";
-        struct effects *e = NULL;
-        struct tree *t = NULL;
-        sd_event *event = NULL;
-
-        if (!options.probe_program)
-                return "CTXD_PROBE does not name a ctxd-probe";
-        if (sd_event_new(&event) >= 0 && tree_new(&t) >= 0 && effects_new(&e, event, t, &sink, NULL) >= 0 &&
-                        effects_start(e, &options) >= 0) {
-                for (unsigned i = 0; i < 600 && has_no_answer(e); i++)
-                        (void) sd_event_run(event, 100000);
-                snprintf(reason, sizeof reason, "%s",
-                                strcmp(membership_backend(e), "bpf") == 0 ? "" : probe_reason(e));
-        }
-        effects_free(e);
-        tree_free(t);
-        sd_event_unref(event);
-        return reason[0] ? reason : NULL;
-}
-
 int main(void)
 {
         Suite *s = suite_create("bpf");
         TCase *c = tcase_create("bpf"), *raw = tcase_create("raw");
-        const char *reason = missing();
+        const char *reason = bpf_missing();
 
         if (reason) {
                 printf("1..0 # SKIP %s\n", reason);

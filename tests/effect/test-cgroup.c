@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <glob.h>
-#include <mntent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/util/clock.h"
+#include "tests/effect/group.h"
 #include "tests/effect/world.h"
 
 /* Members that are known by a control group of their own: real groups, made and removed by each test, and no probe. */
@@ -20,62 +18,10 @@ static const struct policy quiet = {.signal = 0, .kill_after_usec = CTXD_USEC_IN
 static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
 static const struct policy kill_soon = {.signal = SIGTERM, .kill_after_usec = 50000};
 
-static char hierarchy[256];
-static char name[64]; /* what all groups of this run begin with */
-static char groups[4][400];
-static unsigned n_groups;
-
-static const char *find_hierarchy(void)
-{
-        FILE *f = setmntent("/proc/self/mounts", "re");
-        struct mntent *m;
-
-        while (f && (m = getmntent(f)))
-                if (strcmp(m->mnt_type, "cgroup2") == 0) {
-                        snprintf(hierarchy, sizeof hierarchy, "%s", m->mnt_dir);
-                        break;
-                }
-        if (f)
-                endmntent(f);
-        return hierarchy[0] ? hierarchy : NULL;
-}
-
-/* In another one, or in the root. */
-static const char *group_new(const char *parent)
-{
-        char *path = groups[n_groups];
-
-        ck_assert_int_lt(snprintf(path, sizeof groups[0], "%s/%s-%u", parent ? parent : hierarchy, name,
-                                         n_groups),
-                        (int) sizeof groups[0]);
-        ck_assert_int_eq(mkdir(path, 0755), 0);
-        n_groups++;
-        return path;
-}
-
-static void enter(const char *group, pid_t pid)
-{
-        char path[420];
-        FILE *f;
-
-        snprintf(path, sizeof path, "%s/cgroup.procs", group);
-        f = fopen(path, "we");
-        ck_assert_ptr_nonnull(f);
-        fprintf(f, "%d\n", (int) pid);
-        ck_assert_int_eq(fclose(f), 0);
-}
-
 static void stop(void)
 {
         world_stop();
-        /* A group is busy for an instant after its last process was reaped. */
-        while (n_groups > 0) {
-                while (rmdir(groups[n_groups - 1]) < 0) {
-                        ck_assert_int_eq(errno, EBUSY);
-                        usleep(1000);
-                }
-                n_groups--;
-        }
+        group_remove_all();
 }
 
 static int attach_by(struct context *c, struct child *child, const struct policy *policy)
@@ -116,7 +62,7 @@ START_TEST(law_30_all_in_the_group_are_members)
         size_t n;
 
         ck_assert_str_eq(membership_backend(world.effects), "direct");
-        enter(group, child->pid);
+        group_enter(group, child->pid);
         attach(c, child, &term);
         ck_assert_str_eq(membership_backend(world.effects), "cgroup");
         breed(child, "fddt");
@@ -129,7 +75,7 @@ START_TEST(law_30_all_in_the_group_are_members)
                 ck_assert_ptr_eq(membership_of(world.effects, p), c);
                 process_unref(p);
                 if (list[i].pid != (uint32_t) child->pid)
-                        enter(below, (pid_t) list[i].pid);
+                        group_enter(below, (pid_t) list[i].pid);
         }
         ck_assert_uint_eq(membership_count(world.effects, c, false), 4);
         breed(child, "c");
@@ -149,7 +95,7 @@ START_TEST(law_31_drained_when_the_group_has_emptied)
         struct member_process list[4];
         struct context *c = make("a");
 
-        enter(group_new(NULL), child->pid);
+        group_enter(group_new(NULL), child->pid);
         attach(c, child, &quiet);
         breed(child, "dd");
         ck_assert_uint_eq(cancel(c), 3);
@@ -174,7 +120,7 @@ START_TEST(law_32_killed_after)
         struct child *child = child_start(child_breed);
         struct context *c = make("a");
 
-        enter(group_new(NULL), child->pid);
+        group_enter(group_new(NULL), child->pid);
         attach(c, child, &kill_soon);
         breed(child, "fdd");
         breed(child, "c");
@@ -191,8 +137,8 @@ START_TEST(a_group_with_others_in_it_is_not_its_own)
         const char *group = group_new(NULL), *below = group_new(group);
         struct context *c = make("a"), *d = make("d");
 
-        enter(group, child->pid);
-        enter(below, other->pid);
+        group_enter(group, child->pid);
+        group_enter(below, other->pid);
         attach(c, child, &term);
         ck_assert_str_eq(membership_backend(world.effects), "direct");
         attach(d, other, &quiet); /* which has one */
@@ -216,7 +162,7 @@ START_TEST(law_30_nobody_in_it_leaves)
         struct process *p;
         size_t n;
 
-        enter(group, child->pid);
+        group_enter(group, child->pid);
         attach(a, child, &quiet);
         breed(child, "df");
         n = processes(a, list, 4);
@@ -233,7 +179,7 @@ START_TEST(law_30_nobody_in_it_leaves)
                 if (list[i].pid == (uint32_t) child->pid)
                         continue;
                 ck_assert_int_eq(process_acquire_member(world.effects, &list[i], &p), 0);
-                enter(other, (pid_t) list[i].pid);
+                group_enter(other, (pid_t) list[i].pid);
                 if (membership_of(world.effects, p)) { /* not the daemon, whom nobody knows there */
                         ck_assert_int_eq(membership_attach(world.effects, elsewhere, process_pidfd(p), &quiet,
                                                          NULL, NULL, &refused),
@@ -243,7 +189,7 @@ START_TEST(law_30_nobody_in_it_leaves)
                                         0);
                         ck_assert_uint_eq(membership_count(world.effects, below, false), 1);
                 }
-                enter(group, (pid_t) list[i].pid);
+                group_enter(group, (pid_t) list[i].pid);
                 process_unref(p);
         }
         ck_assert_uint_eq(membership_count(world.effects, below, false), 1); /* wherever it is */
@@ -257,10 +203,10 @@ START_TEST(who_is_moved_out_is_known_as_before)
         struct child *child = child_start(child_breed);
         struct context *c = make("a");
 
-        enter(group_new(NULL), child->pid);
+        group_enter(group_new(NULL), child->pid);
         attach(c, child, &term);
         breed(child, "f");
-        enter(hierarchy, child->pid);
+        group_enter(NULL, child->pid);
         breed(child, "f");
         ck_assert_uint_eq(membership_count(world.effects, c, false), 3); /* itself, one here, one there */
         breed(child, "c");
@@ -285,7 +231,7 @@ START_TEST(law_32_only_whom_the_one_who_attached_might_signal)
         struct child *changed = child_start(body_setuid);
         struct context *c = make("a");
 
-        enter(group_new(NULL), changed->pid);
+        group_enter(group_new(NULL), changed->pid);
         attach(c, changed, &by_user);
         breed(changed, "fd");
         breed(changed, "c");
@@ -338,7 +284,7 @@ START_TEST(law_32_a_process_whose_leader_has_exited_is_killed)
         int status;
 
         if (_i == 1)
-                enter(group_new(NULL), child->pid);
+                group_enter(group_new(NULL), child->pid);
         attach(c, child, &kill_soon);
         child_tell(child, 'g');
         ck_assert_int_eq(child_say(child), '!');
@@ -379,7 +325,7 @@ START_TEST(law_32_relays_are_ended)
         struct child *child = child_start(body_relay);
         struct context *c = make("a");
 
-        enter(group_new(NULL), child->pid);
+        group_enter(group_new(NULL), child->pid);
         attach(c, child, &kill_soon);
         breed(child, "x");
         (void) child_wait(child);
@@ -390,44 +336,15 @@ START_TEST(law_32_relays_are_ended)
 }
 END_TEST
 
-/* By a test that has failed in the middle: its children are gone, or are about to go. */
-static void remove_left(void)
-{
-        char pattern[400];
-        glob_t found;
-
-        for (unsigned i = 0; i < 100; i++) {
-                snprintf(pattern, sizeof pattern, "%s/%s-*", hierarchy, name);
-                if (glob(pattern, 0, NULL, &found) != 0)
-                        return;
-                for (size_t k = 0; k < found.gl_pathc; k++) {
-                        glob_t below;
-
-                        snprintf(pattern, sizeof pattern, "%s/%s-*", found.gl_pathv[k], name);
-                        if (glob(pattern, 0, NULL, &below) == 0) {
-                                for (size_t m = 0; m < below.gl_pathc; m++)
-                                        (void) rmdir(below.gl_pathv[m]);
-                                globfree(&below);
-                        }
-                        (void) rmdir(found.gl_pathv[k]);
-                }
-                globfree(&found);
-                usleep(10000);
-        }
-}
-
 int main(void)
 {
         Suite *s = suite_create("cgroup");
         TCase *c = tcase_create("cgroup");
-        char path[400];
+        const char *reason = group_missing();
         int r;
 
-        snprintf(name, sizeof name, "ctxd-test-%d", (int) getpid());
-        snprintf(path, sizeof path, "%s/%s", find_hierarchy() ? hierarchy : "/nowhere", name);
-        if (mkdir(path, 0755) < 0 || rmdir(path) < 0) {
-                printf("1..0 # SKIP %s: %s\n", hierarchy[0] ? "cannot make a group" : "no cgroup2 is mounted",
-                                strerror(errno));
+        if (reason) {
+                printf("1..0 # SKIP %s\n", reason);
                 return EXIT_SUCCESS;
         }
         tcase_add_checked_fixture(c, world_start, stop);
@@ -443,6 +360,6 @@ int main(void)
         tcase_add_test(c, law_32_relays_are_ended);
         suite_add_tcase(s, c);
         r = run_suite(s);
-        remove_left();
+        group_remove_left();
         return r;
 }

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -350,6 +351,51 @@ bool is_readable(int fd)
         struct pollfd p = {.fd = fd, .events = POLLIN};
 
         return poll(&p, 1, 0) == 1 && (p.revents & POLLIN);
+}
+
+static bool has_no_answer(void *userdata)
+{
+        return strcmp(probe_reason(userdata), "the probe has not answered yet") == 0;
+}
+
+void probe_start(void)
+{
+        struct effects_options options = {.probe = PROBE_MODE_BPF, .probe_program = getenv("CTXD_PROBE")};
+
+        ck_assert_int_ge(effects_start(world.effects, &options), 0);
+        run_while(has_no_answer, world.effects); /* effects_start() waits for a while alone */
+}
+
+void world_start_bpf(void)
+{
+        world_start();
+        probe_start();
+        ck_assert_msg(strcmp(membership_backend(world.effects), "bpf") == 0, "%s",
+                        probe_reason(world.effects));
+}
+
+const char *bpf_missing(void)
+{
+        struct effects_options options = {.probe = PROBE_MODE_BPF, .probe_program = getenv("CTXD_PROBE")};
+        static const struct effects_sink none = {};
+        static char reason[512] = "out of memory";
+        struct effects *e = NULL;
+        struct tree *t = NULL;
+        sd_event *event = NULL;
+
+        if (!options.probe_program)
+                return "CTXD_PROBE does not name a ctxd-probe";
+        if (sd_event_new(&event) >= 0 && tree_new(&t) >= 0 && effects_new(&e, event, t, &none, NULL) >= 0 &&
+                        effects_start(e, &options) >= 0) {
+                for (unsigned i = 0; i < 600 && has_no_answer(e); i++)
+                        (void) sd_event_run(event, 100000);
+                snprintf(reason, sizeof reason, "%s",
+                                strcmp(membership_backend(e), "bpf") == 0 ? "" : probe_reason(e));
+        }
+        effects_free(e);
+        tree_free(t);
+        sd_event_unref(event);
+        return reason[0] ? reason : NULL;
 }
 
 int run_suite(Suite *s)

@@ -22,6 +22,8 @@ extern struct world world;
 
 void world_start(void); /* fixtures */
 void world_stop(void);
+void world_start_bpf(void); /* with the real ctxd-probe ($CTXD_PROBE) */
+void probe_start(void);     /* of a world that has begun without */
 
 struct context *make(const char *path);
 struct context *make_for(uid_t uid, const char *path);
@@ -58,5 +60,8 @@ int child_wait(struct child *c);               /* runs the loop until it has exi
 void child_reap_all(void);
 
 bool is_readable(int fd);
+
+/* In main(): why there can be no BPF here, with $CTXD_PROBE as the probe; or NULL. */
+const char *bpf_missing(void);
 
 int run_suite(Suite *s);

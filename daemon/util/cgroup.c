@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "daemon/effect/cgroup.h"
+#include "daemon/util/cgroup.h"
 #include "daemon/util/cleanup.h"
 
 static void fclosep(FILE **f)
