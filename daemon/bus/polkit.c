@@ -17,7 +17,7 @@
 #define ALLOW_USER_INTERACTION 1u
 
 /* Rules are quick; people take their time. */
-#define TIMEOUT_USEC (10 * UINT64_C(1000000))
+#define TIMEOUT_USEC (20 * UINT64_C(1000000))
 #define TIMEOUT_INTERACTIVE_USEC (300 * UINT64_C(1000000))
 
 #define MESSAGE_MAX (256 * 1024) /* well above a Create with all the values that it may have by default */

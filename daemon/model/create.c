@@ -99,6 +99,16 @@ static int first_label_check(const struct tree *t, const struct caller *caller, 
                                         label ? label : "", n));
 }
 
+/* A parent that is hidden, or missing. */
+static int no_parent(const struct tree *t, const struct caller *caller, const struct plan *plan,
+                const struct reference *ref, const char *path, size_t length, struct refused *ret_refused)
+{
+        unsigned privilege = privilege_below(t, plan->visible, ref->path, caller) ? PRIVILEGE_MANAGE : 0;
+
+        return refused_without(ret_refused, privilege,
+                        refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", path, length));
+}
+
 static int plan_check(const struct tree *t, const struct caller *caller, const struct reference *ref,
                 const struct create_options *o, const struct plan *plan, bool *ret_own_tree,
                 struct refused *ret_refused)
@@ -117,10 +127,7 @@ static int plan_check(const struct tree *t, const struct caller *caller, const s
                 int n = snprintf(pinned, sizeof pinned, "%.*s#%" PRIu64, (int) ref->pinned, ref->path,
                                 ref->id);
 
-                return refused_without(ret_refused,
-                                privilege_below(t, plan->visible, ref->path, caller) ? PRIVILEGE_MANAGE : 0,
-                                refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", pinned,
-                                                (size_t) n));
+                return no_parent(t, caller, plan, ref, pinned, (size_t) n, ret_refused);
         }
         if (e && context_may_read(t, e, caller)) {
                 if (o->open && !context_is_done(e))
@@ -142,8 +149,7 @@ static int plan_check(const struct tree *t, const struct caller *caller, const s
                                                 "its parent may not be written to", plan->visible));
         }
         if (plan->hidden > 0)
-                return refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", ref->path,
-                                plan->hidden);
+                return no_parent(t, caller, plan, ref, ref->path, plan->hidden, ret_refused);
         if (o->has_gid && !caller_is_privileged(t, caller) && !caller_has_gid(caller, o->gid))
                 return refuse(ret_refused, REFUSED_ACCESS, "the caller is not in that group");
         if (e)
@@ -154,8 +160,8 @@ static int plan_check(const struct tree *t, const struct caller *caller, const s
                 p += *p == '/';
         }
         if (missing > 1 && !o->parents)
-                return refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", ref->path,
-                                (size_t) (p - ref->path) + strcspn(p, "/"));
+                return no_parent(t, caller, plan, ref, ref->path, (size_t) (p - ref->path) + strcspn(p, "/"),
+                                ret_refused);
         return 0;
 }
 

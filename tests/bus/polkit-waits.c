@@ -66,7 +66,8 @@ static void sync_with_daemon(sd_bus *b)
 
 static void await(sd_bus *b, const struct pending *p, const char *error)
 {
-        uint64_t end = now_usec() + WIDE_SEC * UINT64_C(1000000);
+        uint64_t end = now_usec() +
+                       3 * WIDE_SEC * UINT64_C(1000000); /* also where polkit's time has to be up */
 
         while (!p->answered && now_usec() < end) {
                 int r = sd_bus_process(b, NULL);
@@ -273,6 +274,57 @@ START_TEST(a_large_message_is_not_kept)
 }
 END_TEST
 
+/* An option of an Attach that is not read before polkit has been asked: so many bytes, or empty texts, in variants in
+ * variants. */
+static const char *answer_to_junk(sd_bus *b, const char *type, size_t n)
+{
+        _cleanup_message_ sd_bus_message *m = NULL;
+        static const uint8_t bytes[300000];
+        static char name[128];
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+        int self = open_pidfd(getpid());
+
+        ck_assert_int_ge(sd_bus_message_new_method_call(
+                                         b, &m, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Attach"),
+                        0);
+        ck_assert_int_ge(sd_bus_message_append(m, "sh", "secret", self), 0);
+        ck_assert_int_ge(sd_bus_message_open_container(m, 'a', "{sv}"), 0);
+        ck_assert_int_ge(sd_bus_message_open_container(m, 'e', "sv"), 0);
+        ck_assert_int_ge(sd_bus_message_append(m, "s", "junk"), 0);
+        for (int i = 0; i < 20; i++)
+                ck_assert_int_ge(sd_bus_message_open_container(m, 'v', i < 19 ? "v" : type), 0);
+        if (strcmp(type, "ay") == 0) {
+                ck_assert_int_ge(sd_bus_message_append_array(m, 'y', bytes, n), 0);
+        } else {
+                ck_assert_int_ge(sd_bus_message_open_container(m, 'a', "(s)"), 0);
+                for (size_t i = 0; i < n; i++)
+                        ck_assert_int_ge(sd_bus_message_append(m, "(s)", ""), 0);
+                ck_assert_int_ge(sd_bus_message_close_container(m), 0);
+        }
+        for (int i = 0; i < 20 + 2; i++)
+                ck_assert_int_ge(sd_bus_message_close_container(m), 0);
+        ck_assert_ptr_null(send_call(b, m, &error));
+        snprintf(name, sizeof name, "%s", error.name);
+        sd_bus_error_free(&error);
+        close(self);
+        return name;
+}
+
+START_TEST(whatever_its_form)
+{
+        _cleanup_bus_ sd_bus *alice = connect_as(ALICE);
+
+        create(bus, "secret");
+        ck_assert_str_eq(answer_to_junk(alice, "ay", 0), SD_BUS_ERROR_INVALID_ARGS);
+        ck_assert_str_eq(answer_to_junk(alice, "ay", 200000), SD_BUS_ERROR_INVALID_ARGS);
+        ck_assert_str_eq(answer_to_junk(alice, "ay", 300000), CTXD_ERROR_LIMITS_EXCEEDED);
+        ck_assert_str_eq(answer_to_junk(alice, "a(s)", 0), SD_BUS_ERROR_INVALID_ARGS);
+        ck_assert_str_eq(answer_to_junk(alice, "a(s)", 10000), SD_BUS_ERROR_INVALID_ARGS);
+        ck_assert_str_eq(answer_to_junk(alice, "a(s)", 20000), CTXD_ERROR_LIMITS_EXCEEDED);
+        EXPECT_ACTIVE(bus, "secret");
+}
+END_TEST
+
 START_TEST(polkit_comes_and_goes)
 {
         _cleanup_bus_ sd_bus *alice = connect_as(ALICE);
@@ -302,7 +354,7 @@ Suite *suite_polkit_waits(void)
         ADD_TESTS(s, "polkit that thinks", start_polkit, others_are_served_while_polkit_thinks,
                         nobody_is_asked_about_ones_own, a_uid_has_so_many_questions,
                         a_caller_that_goes_takes_its_questions_along, the_answer_finds_what_is_there_then,
-                        a_polkit_that_does_not_answer, a_large_message_is_not_kept);
+                        a_polkit_that_does_not_answer, a_large_message_is_not_kept, whatever_its_form);
         ADD_TESTS(s, "polkit that comes", start_without_polkit, polkit_comes_and_goes);
         return s;
 }

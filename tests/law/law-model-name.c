@@ -535,6 +535,27 @@ START_TEST(law_36_hidden_and_missing_are_refused_alike)
 }
 END_TEST
 
+/* Who may make first labels is refused what lies below one that is hidden as below one that is missing. */
+START_TEST(law_36_hidden_and_missing_are_alike_for_system_users)
+{
+        static const struct caller service = {.uid = 33, .gid = 33};
+        static const char *const pairs[][2] = {{"web/x", "not/x"}, {"web/", "not/"}, {"web/x/y", "not/x/y"}};
+        struct create_options strict = plain;
+        struct context *c;
+
+        strict.parents = false;
+        ck_assert_int_eq(create_as(&root, "web", &plain, &c), 1);
+        for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+                for (int j = 0; j < 2; j++) {
+                        ck_assert_int_eq(create_as(&service, pairs[i][j], &strict, &c), -ENOENT);
+                        ck_assert_str_eq(refused.path, j ? "not" : "web");
+                        ck_assert_uint_eq(refused.privilege, PRIVILEGE_MANAGE);
+                }
+        ck_assert_int_eq(create_as(&service, "user-33/x/y", &strict, &c), -ENOENT);
+        ck_assert_uint_eq(refused.privilege, 0);
+}
+END_TEST
+
 START_TEST(law_36_privileges)
 {
         struct caller reader = bob, manager = bob, maker = bob;
@@ -628,6 +649,7 @@ int main(void)
                         law_36_first_labels,
                         law_36_own_tree,
                         law_36_hidden_and_missing_are_refused_alike,
+                        law_36_hidden_and_missing_are_alike_for_system_users,
                         law_36_privileges,
                         law_36_what_may_not_be_read_does_not_exist,
                         law_36_modes_are_a_files,
