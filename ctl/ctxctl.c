@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <limits.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -11,6 +12,8 @@
 #include "ctl/bus.h"
 #include "ctl/ctxctl.h"
 #include "ctl/pager.h"
+
+#define WORD_MAX 32
 
 #define HELP_CREATE                                                                                     \
         "  -p --parents            Make missing ancestors\n"                                            \
@@ -133,6 +136,50 @@ static const struct verb *find_verb(const char *name)
         return NULL;
 }
 
+/* How many letters have to be added, left out, replaced or swapped to make one of the other; short words. */
+static unsigned distance(const char *a, const char *b)
+{
+        size_t n = strlen(a), m = strlen(b);
+        unsigned rows[WORD_MAX + 1][WORD_MAX + 1];
+
+        if (n > WORD_MAX || m > WORD_MAX)
+                return UINT_MAX;
+        for (size_t i = 0; i <= n; i++)
+                for (size_t k = 0; k <= m; k++) {
+                        unsigned best = i == 0 ? (unsigned) k : (unsigned) i;
+
+                        if (i > 0 && k > 0) {
+                                best = rows[i - 1][k - 1] + (a[i - 1] != b[k - 1]);
+                                best = rows[i - 1][k] + 1 < best ? rows[i - 1][k] + 1 : best;
+                                best = rows[i][k - 1] + 1 < best ? rows[i][k - 1] + 1 : best;
+                        }
+                        if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1])
+                                best = rows[i - 2][k - 2] + 1 < best ? rows[i - 2][k - 2] + 1 : best;
+                        rows[i][k] = best;
+                }
+        return rows[n][m];
+}
+
+static void unknown_verb(const char *name)
+{
+        const struct verb *nearest = NULL;
+        unsigned least = 3; /* what is farther off was meant to be something else */
+
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
+                unsigned d = strncmp(verbs[i].name, name, strlen(name)) == 0 ? 0
+                                                                             : distance(name, verbs[i].name);
+
+                if (*name && d < least && d < strlen(verbs[i].name) / 2 + 1) {
+                        nearest = &verbs[i];
+                        least = d;
+                }
+        }
+        if (nearest)
+                complain("there is no command '%s'; did you mean '%s'?", name, nearest->name);
+        else
+                complain("there is no command '%s'; see ctxctl --help", name);
+}
+
 int main(int argc, char *argv[])
 {
         struct ctl ctl = {.legend = true, .pager = true, .ask_password = true};
@@ -144,12 +191,12 @@ int main(int argc, char *argv[])
         if (o == OPTION_EXIT)
                 return status;
         if (optind >= argc) {
-                print_help();
+                complain("what is to be done? See ctxctl --help");
                 return EXIT_USAGE;
         }
         ctl.verb = find_verb(argv[optind]);
         if (!ctl.verb) {
-                complain("there is no command '%s'; see ctxctl --help", argv[optind]);
+                unknown_verb(argv[optind]);
                 return EXIT_USAGE;
         }
         argc -= optind;

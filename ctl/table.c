@@ -8,6 +8,8 @@
 
 #include "ctl/table.h"
 
+#define NARROWEST 12 /* columns that are no wider are not cut */
+
 struct cell {
         char *text;
         enum color color;
@@ -114,7 +116,7 @@ static void print_cut(const char *text, size_t room)
         free(copy);
 }
 
-static void print_cell(const struct table *t, size_t i, size_t width, size_t room)
+static void print_cell(const struct table *t, size_t i, size_t width)
 {
         const struct cell *cell = t->cells + i;
         size_t column = i % t->n_columns, own = text_width(cell->text);
@@ -124,10 +126,7 @@ static void print_cell(const struct table *t, size_t i, size_t width, size_t roo
         if (right)
                 printf("%*s", gap, "");
         fputs(color_on(cell->color), stdout);
-        if (last)
-                print_cut(cell->text, room);
-        else
-                fputs(cell->text, stdout);
+        print_cut(cell->text, width);
         if (!right && !last)
                 printf("%*s", gap, "");
         if (cell->color != COLOR_NONE)
@@ -135,9 +134,27 @@ static void print_cell(const struct table *t, size_t i, size_t width, size_t roo
         fputs(last ? "\n" : " ", stdout);
 }
 
+/* Takes from the widest column until all fit, but not from numbers, and leaves enough of each to know it by. */
+static void fit(const struct table *t, size_t *widths, size_t room)
+{
+        for (;;) {
+                size_t used = t->n_columns - 1, widest = SIZE_MAX;
+
+                for (size_t i = 0; i < t->n_columns; i++) {
+                        used += widths[i];
+                        if (t->header[i][0] != '-' && widths[i] > NARROWEST &&
+                                        (widest == SIZE_MAX || widths[i] >= widths[widest]))
+                                widest = i;
+                }
+                if (used <= room || widest == SIZE_MAX)
+                        return;
+                widths[widest] -= 1;
+        }
+}
+
 int table_print(const struct table *t, bool legend)
 {
-        size_t *widths, used = 0;
+        size_t *widths, columns = terminal_columns();
 
         if (t->error < 0)
                 return t->error;
@@ -150,16 +167,10 @@ int table_print(const struct table *t, bool legend)
                 if (width > widths[i % t->n_columns])
                         widths[i % t->n_columns] = width;
         }
-        for (size_t i = 0; i + 1 < t->n_columns; i++)
-                used += widths[i] + 1;
-        for (size_t i = legend ? 0 : t->n_columns; i < t->n_cells; i++) {
-                size_t columns = terminal_columns();
-
-                print_cell(t, i, widths[i % t->n_columns],
-                                columns == SIZE_MAX ? SIZE_MAX
-                                : columns > used    ? columns - used
-                                                    : 0);
-        }
+        if (columns != SIZE_MAX)
+                fit(t, widths, columns);
+        for (size_t i = legend ? 0 : t->n_columns; i < t->n_cells; i++)
+                print_cell(t, i, widths[i % t->n_columns]);
         free(widths);
         return 0;
 }

@@ -7,7 +7,7 @@
 #include "ctl/ctxctl.h"
 #include "ctl/terminal.h"
 
-/* Aligned columns with a header; the last column is cut to the terminal's width. */
+/* Aligned columns with a header; the widest are cut where the terminal is narrow. */
 
 struct table;
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/util/cleanup.h"
@@ -13,6 +14,17 @@
 #include "ctl/table.h"
 
 static const char *const header[] = {"CONTEXT", "-ID", "STATE", "DEADLINE", "CREATED", "CAUSE", NULL};
+
+/* By name, each context before what is below it. */
+static int compare(const void *a, const void *b)
+{
+        const unsigned char *p = (const unsigned char *) ((const struct listed *) a)->path;
+        const unsigned char *q = (const unsigned char *) ((const struct listed *) b)->path;
+
+        for (; *p && *p == *q; p++, q++)
+                ;
+        return (*p == '/' ? 1 : *p) - (*q == '/' ? 1 : *q);
+}
 
 static int print_json(struct ctl *ctl, const struct listing *listing)
 {
@@ -37,8 +49,10 @@ static int print_table(struct ctl *ctl, const struct listing *listing)
                 table_add(table, c->path);
                 table_addf(table, "%" PRIu64, c->id);
                 table_add_colored(table, c->state, state_color(c->state));
-                table_add(table, c->deadline_usec == UINT64_MAX ? NULL
-                                                                : format_relative(text, c->deadline_usec));
+                /* One that is done has no time left. */
+                table_add(table, c->deadline_usec == UINT64_MAX || strcmp(c->state, "active") != 0
+                                                 ? NULL
+                                                 : format_relative(text, c->deadline_usec));
                 table_add(table, format_relative(text, c->created_usec));
                 table_add(table, c->cause);
         }
@@ -61,6 +75,8 @@ int verb_list(struct ctl *ctl, int argc, char *argv[])
         r = contexts_list(ctl, optind < argc ? argv[optind] : "/", &listing);
         if (r > 0)
                 return r;
+        if (listing.n > 0)
+                qsort(listing.items, listing.n, sizeof *listing.items, compare);
         r = ctl->json == JSON_OFF ? print_table(ctl, &listing) : print_json(ctl, &listing);
         listing_deinit(&listing);
         return r;

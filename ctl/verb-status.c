@@ -128,7 +128,10 @@ static void print_context(json_object *p, const struct running *running, size_t 
                 print_time("Created", number_of(p, "CreatedUSec"));
         if (!active && n == 0 && json_object_object_get(p, "QuiesceUSec") && quiesce != UINT64_MAX) {
                 print_label("Drained");
-                printf("%s after it was done\n", format_timespan(user, quiesce));
+                if (quiesce == 0)
+                        puts("at once");
+                else
+                        printf("%s after it was done\n", format_timespan(user, quiesce));
         }
         print_label("Id");
         printf("%" PRIu64 "\n", number_of(p, "Id"));

@@ -92,7 +92,8 @@ static void apply_config(struct manager *m)
         users->limit[RESOURCE_INCOMING] = SERVICE_INCOMING_MAX;
         users->limit[RESOURCE_STALLED] = SERVICE_STALLED_MAX;
         users->descriptors.limit = descriptors_for_users();
-        users->limit[RESOURCE_FLIGHT] = users->descriptors.limit / 16; /* the kernel counts those of all of ours */
+        users->limit[RESOURCE_FLIGHT] =
+                        users->descriptors.limit / 16; /* the kernel counts those of all of ours */
         m->tree->max_value_bytes = c->max_value_bytes;
         m->service.kill_after_usec = c->kill_after_usec;
         effects_configure(m->effects, c->leak_grace_usec);

@@ -73,7 +73,8 @@ uint64_t pool_limit(const struct pool *pool, uint64_t held);
 int charge_init(struct charge *charge, struct users *users, struct user *user, enum resource resource,
                 uint64_t amount);
 void charge_deinit(struct charge *charge);
-int charge_resize(struct charge *charge, uint64_t amount); /* of one that was taken: 0, or -EDQUOT and as before */
+int charge_resize(struct charge *charge,
+                uint64_t amount); /* of one that was taken: 0, or -EDQUOT and as before */
 
 /* The same without a struct charge, for objects that there are a million of, and which keep the amount
  * themselves. user_charge_always() is for what may not be refused, such as the reason of a cancel: the user
