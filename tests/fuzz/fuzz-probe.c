@@ -173,10 +173,10 @@ static void reconnect(struct probe *probe)
                 return;
         if (probe->link.retry)
                 (void) sd_event_source_set_time(probe->link.retry, 0);
-        do {
+        run(probe);
+        while ((daemon_fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) < 0 &&
+                        now_boottime_usec() < end_usec)
                 (void) sd_event_run(probe->event, 10000);
-                daemon_fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        } while (daemon_fd < 0 && now_boottime_usec() < end_usec);
         REQUIRE(daemon_fd >= 0);
 }
 
