@@ -6,8 +6,9 @@
 
 #include "daemon/model/internal.h"
 
-/* How contexts become done: by a cancel, a deadline, a release. Nothing here allocates once it has begun,
- * nothing recurses, and a subtree costs as much as it has active contexts. */
+/* How contexts become done: by a cancel, a deadline, a release. Nothing here allocates for each context,
+ * nothing recurses, and a subtree costs as much as it has active contexts. How it goes through them is
+ * ending.c. */
 
 void arm_kill(struct tree *t, struct context *c, uint64_t from_usec)
 {
@@ -48,24 +49,6 @@ void become_done(struct tree *t, uint64_t now_usec, struct context *c, enum cont
         effect_add(t, c, effects);
 }
 
-uint32_t mark_done(struct tree *t, uint64_t now_usec, struct context *root, enum context_state state)
-{
-        uint32_t n = 0;
-
-        assert(!context_is_background(root) && !context_is_done(root));
-        for (struct context *c = root; c;) {
-                if (context_is_done(c)) { /* and so is all below it */
-                        c = context_next_skip(c, root);
-                        continue;
-                }
-                become_done(t, now_usec, c, state, c == root ? 0 : c->parent->origin_up + 1U);
-                n++;
-                c = context_next(c, root);
-        }
-        effect_add(t, root, EFFECT_ROOT);
-        return n;
-}
-
 void set_cause(struct context *c, struct cause *cause)
 {
         if (c->cause)
@@ -79,10 +62,11 @@ void set_cause(struct context *c, struct cause *cause)
 int tree_cancel(struct tree *t, uint64_t now_usec, struct context *c, struct cause *cause,
                 uint32_t *ret_contexts, struct refused *ret_refused)
 {
-        uint32_t n;
+        uint32_t n, budget = t->slice;
         int r;
 
         tree_settle(t, now_usec);
+        tree_reach(t, c);
         if (context_is_background(c))
                 r = refuse_context(ret_refused, REFUSED_NOT_CANCELABLE, NULL, c);
         else if (cause && strlen(cause->message) > CTXD_REASON_MAX)
@@ -96,19 +80,34 @@ int tree_cancel(struct tree *t, uint64_t now_usec, struct context *c, struct cau
                 return r;
         }
         set_cause(c, cause);
-        n = mark_done(t, now_usec, c, CONTEXT_CANCELED);
+        n = mark_done(t, now_usec, c, CONTEXT_CANCELED, &budget);
         if (ret_contexts)
                 *ret_contexts = n;
         return 1;
 }
 
+void let_go(struct tree *t, struct context *c)
+{
+        bool queued = c->retired == RETIRED_QUEUED;
+
+        if (queued)
+                unretire(t, c);
+        index_remove(&t->by_name, c);
+        c->released = true;
+        index_insert(&t->by_id, c);
+        if (queued)
+                retire(t, t->now_usec, c);
+}
+
 int tree_release(struct tree *t, uint64_t now_usec, struct context *root, const struct caller *caller,
                 struct refused *ret_refused)
 {
+        uint32_t budget = t->slice;
         struct cause *cause;
         int r;
 
         tree_settle(t, now_usec);
+        tree_reach(t, root);
         if (context_is_background(root))
                 return refuse_context(ret_refused, REFUSED_NOT_CANCELABLE, NULL, root);
         if (caller) {
@@ -124,26 +123,12 @@ int tree_release(struct tree *t, uint64_t now_usec, struct context *root, const 
                 if (!cause)
                         return -ENOMEM;
                 set_cause(root, cause);
-                mark_done(t, now_usec, root, CONTEXT_CANCELED);
+                mark_done(t, now_usec, root, CONTEXT_CANCELED, &budget);
         }
 
-        /* All below it is done. Whoever has no path cannot be a parent of one that has. */
-        for (struct context *c = root; c;) {
-                bool queued = c->retired == RETIRED_QUEUED;
-
-                if (c->released) {
-                        c = context_next_skip(c, root);
-                        continue;
-                }
-                if (queued)
-                        unretire(t, c);
-                index_remove(&t->by_name, c);
-                c->released = true;
-                index_insert(&t->by_id, c);
-                if (queued)
-                        retire(t, now_usec, c);
-                c = context_next(c, root);
-        }
+        /* Whoever has no path cannot be a parent of one that has. */
+        let_go(t, root);
+        release_below(t, root, &budget);
         return 0;
 }
 
@@ -167,6 +152,7 @@ int tree_extend(struct tree *t, uint64_t now_usec, const struct caller *caller, 
                 uint64_t deadline_usec, struct refused *ret_refused)
 {
         tree_settle(t, now_usec);
+        tree_reach(t, c);
         if (context_is_background(c))
                 return refuse_context(ret_refused, REFUSED_NOT_CANCELABLE, "it has no deadline", c);
         if (!context_may_read(t, c, caller))

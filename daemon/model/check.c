@@ -26,12 +26,13 @@ static bool index_has(const struct index *index, uint64_t hash, const struct con
         return p;
 }
 
-static void check_done(const struct context *c)
+static void check_done(const struct tree *t, const struct context *c)
 {
         const struct context *origin = context_origin(c);
 
         CHECK(c, origin && context_is_below(c, origin) && !context_is_background(origin));
         CHECK(c, origin->origin_up == 0 && origin->state == c->state);
+        CHECK(c, !c->half_ended || !TAILQ_EMPTY(&t->endings));
         for (const struct context *p = c; p != origin; p = p->parent)
                 CHECK(c, p->parent->state == c->state && p->origin_up == p->parent->origin_up + 1);
         CHECK(c, (c->n_busy_below == 0) <= (c->drained_usec != 0 || c->done_usec == 0));
@@ -41,12 +42,23 @@ static void check_done(const struct context *c)
         CHECK(c, c->retired != RETIRED_OVERDUE || !LIST_EMPTY(&c->children));
 }
 
+/* Active below what is done: only where an ending is still to come. */
+static bool is_coming(const struct tree *t, const struct context *c, bool release)
+{
+        const struct ending *e;
+
+        TAILQ_FOREACH (e, &t->endings, endings)
+                if (e->is_release == release && c != e->root && context_is_below(c, e->root))
+                        return true;
+        return false;
+}
+
 static void check_active(const struct tree *t, const struct context *c)
 {
         uint64_t own = c->wake_usec, parents = c->parent->deadline_usec;
 
-        CHECK(c, !context_is_done(c->parent));
-        CHECK(c, c->retired == RETIRED_NOT && !c->released);
+        CHECK(c, !context_is_done(c->parent) || is_coming(t, c, false));
+        CHECK(c, c->retired == RETIRED_NOT && !c->released && !c->half_ended);
         CHECK(c, c->done_usec == 0 && c->drained_usec == 0);
         CHECK(c, c->deadline_usec == (own < parents ? own : parents));
         CHECK(c, c->own_deadline == (own < parents));
@@ -69,13 +81,13 @@ static void check_context(const struct tree *t, const struct context *c)
         CHECK(c, c->n_children == children && c->n_busy_below == busy);
         CHECK(c, c->heap_index == 0 || t->wakes.entries[c->heap_index].object == c);
         CHECK(c, c->heap_index == 0 || c->heap_reserved);
-        CHECK(c, !c->parent->released || c->released);
+        CHECK(c, !c->parent->released || c->released || is_coming(t, c, true));
         if (c->released)
                 CHECK(c, index_has(&t->by_id, index_hash_id(&t->by_id, c->id), c));
         else
                 CHECK(c, find_child(t, c->parent, c->label, strlen(c->label)) == c);
         if (context_is_done(c))
-                check_done(c);
+                check_done(t, c);
         else
                 check_active(t, c);
 }

@@ -345,6 +345,7 @@ int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, 
 
         tree_settle(t, now_usec);
         plan_path(t, caller, &ref, &plan);
+        tree_reach(t, plan.existing ? plan.existing : plan.base);
         r = plan_check(t, caller, &ref, options, &plan, &own_tree, ret_refused);
         if (r < 0)
                 return r;

@@ -29,6 +29,42 @@ struct context *find_child(
         return NULL;
 }
 
+static struct context *find_below(const struct tree *t, struct context *c, const char *path)
+{
+        while (c && *path) {
+                size_t n = strcspn(path, "/");
+
+                c = find_child(t, c, path, n);
+                path += n;
+                path += *path == '/';
+        }
+        return c;
+}
+
+/* Below what is being released some still have their names: those below the ancestors of where it goes on. */
+static struct context *find_being_released(const struct tree *t, uint64_t id, const char *path)
+{
+        char buffer[CTXD_PATH_MAX + 1];
+        const struct ending *e;
+
+        TAILQ_FOREACH (e, &t->endings, endings) {
+                size_t n = strlen(context_path(e->root, buffer));
+
+                if (!e->is_release || strncmp(path, buffer, n) != 0 || path[n] != '/')
+                        continue;
+                for (struct context *a = e->next->parent; a; a = a == e->root ? NULL : a->parent) {
+                        struct context *c = NULL;
+
+                        n = strlen(context_path(a, buffer));
+                        if (strncmp(path, buffer, n) == 0 && path[n] == '/')
+                                c = find_below(t, a, path + n + 1);
+                        if (c && c->id == id)
+                                return c;
+                }
+        }
+        return NULL;
+}
+
 static struct context *find_released(const struct tree *t, uint64_t id, const char *path)
 {
         struct context *c = index_bucket(&t->by_id, index_hash_id(&t->by_id, id));
@@ -36,7 +72,9 @@ static struct context *find_released(const struct tree *t, uint64_t id, const ch
 
         while (c && c->id != id)
                 c = c->next_in_bucket;
-        return c && strcmp(context_path(c, buffer), path) == 0 ? c : NULL;
+        if (c && strcmp(context_path(c, buffer), path) == 0)
+                return c;
+        return find_being_released(t, id, path);
 }
 
 bool caller_is_privileged(const struct tree *t, const struct caller *caller)
@@ -152,6 +190,8 @@ int tree_find(struct tree *t, const struct caller *caller, const char *text, str
         }
         if (ref.id != 0 && (!c || c->id != ref.id))
                 c = find_released(t, ref.id, ref.path);
+        if (c)
+                tree_reach(t, c);
         if (c && context_may_read(t, c, caller)) {
                 *ret = c;
                 return 0;

@@ -45,8 +45,20 @@ void effect_add(struct tree *t, struct context *c, unsigned effects);
 /* Room in the heap for the context's times: before it gets any. 0 or -ENOMEM. */
 int wake_reserve(struct tree *t, struct context *c);
 
-/* c, which is active and not the background, and all below it that is active; returns how many. */
-uint32_t mark_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state);
+/* c, which is active and not the background, and all below it that is active; returns how many. What the budget does
+ * not allow for comes later. */
+uint32_t mark_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state,
+                uint32_t *budget);
+/* What is below root, which was let go of: the same. */
+void release_below(struct tree *t, struct context *root, uint32_t *budget);
+/* Frees its path; it is found by its id from now on. */
+void let_go(struct tree *t, struct context *c);
+/* c, which has no children, is about to be unlinked. */
+void endings_step_over(struct tree *t, struct context *c);
+void endings_deinit(struct tree *t);
+/* tree_reach(), and how many became done by it. */
+uint32_t reach(struct tree *t, struct context *c, uint32_t *budget);
+int settle_some(struct tree *t, uint64_t now_usec, uint32_t *budget);
 /* Its own state at its birth or end: what mark_done() does for each. */
 void become_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state,
                 unsigned origin_up);
@@ -62,7 +74,7 @@ void unretire(struct tree *t, struct context *c);
 void forget(struct tree *t, struct context *c);
 void forget_quietly(struct tree *t, struct context *c); /* without the effect, and it alone */
 /* Forgets up to a bounded number of contexts whose retention is over; returns how many. */
-int forget_overdue(struct tree *t, uint64_t now_usec);
+int forget_overdue(struct tree *t, uint64_t now_usec, uint32_t budget);
 /* Forgets at least n_own released ones of the user, and as many more, the user's first, as n of all users: or none,
  * then false. */
 bool make_room(struct tree *t, struct user *user, uint64_t n_own, uint64_t n);

@@ -13,6 +13,7 @@ int tree_policy(struct tree *t, struct context *c, const struct policy *policy, 
         if (context_is_background(c))
                 return refuse_context(
                                 ret_refused, REFUSED_NOT_CANCELABLE, "nothing runs under the background", c);
+        tree_reach(t, c);
         if (context_is_done(c))
                 return refuse_context(ret_refused, REFUSED_DONE, NULL, c);
         for (unsigned i = 0; i < c->n_policies; i++) {
@@ -40,6 +41,7 @@ void tree_attached(struct tree *t, struct context *c, uint32_t slot)
         c->slot = slot;
         if (c->busy || c->forgotten || context_is_background(c))
                 return;
+        tree_reach(t, c);
         unretire(t, c);
         c->busy = true;
         for (struct context *p = c; p; p = p->parent)
@@ -52,6 +54,7 @@ void tree_left(struct tree *t, uint64_t now_usec, struct context *c)
 {
         if (!c->busy)
                 return;
+        tree_reach(t, c);
         c->busy = false;
         if (context_is_done(c))
                 heap_remove(&t->wakes, c); /* nobody is left to be killed */

@@ -68,6 +68,7 @@ void forget_quietly(struct tree *t, struct context *c)
 {
         assert(LIST_EMPTY(&c->children) && !context_is_held(c) && !c->forgotten);
 
+        endings_step_over(t, c);
         unretire(t, c);
         index_remove(c->released ? &t->by_id : &t->by_name, c);
         heap_remove(&t->wakes, c);
@@ -92,17 +93,18 @@ void forget(struct tree *t, struct context *c)
         }
 }
 
-int forget_overdue(struct tree *t, uint64_t now_usec)
+int forget_overdue(struct tree *t, uint64_t now_usec, uint32_t budget)
 {
         struct user *user;
         int n = 0;
 
-        for (; n < FORGET_SLICE && (user = heap_first(&t->retiring)); n++) {
+        for (; n < FORGET_SLICE && budget > 0 && (user = heap_first(&t->retiring)); n++) {
                 struct context *a = TAILQ_FIRST(&user->retired), *b = TAILQ_FIRST(&user->released);
                 struct context *c = !b || (a && a->retire_usec < b->retire_usec) ? a : b;
 
                 if (usec_add(c->retire_usec, t->retain_usec) > now_usec)
                         break;
+                budget -= budget != UINT32_MAX;
                 if (LIST_EMPTY(&c->children)) {
                         forget(t, c);
                 } else {

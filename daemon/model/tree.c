@@ -10,6 +10,7 @@
 
 #define RETAIN_USEC (30 * UINT64_C(1000000))
 #define GRACE_USEC (5 * UINT64_C(1000000))
+#define IN_PASSING 16 /* what is overdue, and a verb does before it begins */
 
 int tree_new(struct tree **ret)
 {
@@ -20,6 +21,9 @@ int tree_new(struct tree **ret)
                 return -ENOMEM;
         STAILQ_INIT(&t->effects);
         STAILQ_INIT(&t->forgotten);
+        TAILQ_INIT(&t->endings);
+        TAILQ_INIT(&t->ended);
+        t->slice = UINT32_MAX;
         heap_init(&t->wakes, offsetof(struct context, heap_index));
         heap_init(&t->retiring, offsetof(struct user, heap_index));
         t->retain_usec = RETAIN_USEC;
@@ -52,6 +56,7 @@ struct tree *tree_free(struct tree *t)
 
         if (!t)
                 return NULL;
+        endings_deinit(t);
         while ((c = STAILQ_FIRST(&t->forgotten))) {
                 STAILQ_REMOVE_HEAD(&t->forgotten, forgetting);
                 context_free(c);
@@ -130,11 +135,16 @@ void effect_add(struct tree *t, struct context *c, unsigned effects)
 
 struct context *effect_take(struct tree *t, unsigned *ret_effects)
 {
-        struct context *c = STAILQ_FIRST(&t->effects);
+        return effect_take_from(&t->effects, ret_effects);
+}
+
+struct context *effect_take_from(struct effect_queue *queue, unsigned *ret_effects)
+{
+        struct context *c = STAILQ_FIRST(queue);
 
         if (!c)
                 return NULL;
-        STAILQ_REMOVE_HEAD(&t->effects, effects);
+        STAILQ_REMOVE_HEAD(queue, effects);
         *ret_effects = c->pending;
         c->pending = 0;
         return c;
@@ -151,21 +161,31 @@ int wake_reserve(struct tree *t, struct context *c)
         return 0;
 }
 
-int tree_settle(struct tree *t, uint64_t now_usec)
+int settle_some(struct tree *t, uint64_t now_usec, uint32_t *budget)
 {
         struct context *c;
         int n = 0;
 
-        while ((c = heap_first(&t->wakes)) && heap_first_key(&t->wakes) <= now_usec) {
+        if (now_usec > t->now_usec)
+                t->now_usec = now_usec;
+        while (*budget > 0 && (c = heap_first(&t->wakes)) && heap_first_key(&t->wakes) <= now_usec) {
                 if (context_is_done(c)) {
                         effect_add(t, c, EFFECT_KILL);
                         arm_kill(t, c, usec_add(now_usec, 1));
+                        *budget -= *budget != UINT32_MAX;
                         n++;
-                } else {
-                        n += (int) mark_done(t, now_usec, c, CONTEXT_DEADLINE_EXCEEDED);
+                } else { /* an ancestor's end may have come first */
+                        n += (int) reach(t, c, budget);
                 }
         }
-        return n + forget_overdue(t, now_usec);
+        return n + forget_overdue(t, now_usec, *budget);
+}
+
+int tree_settle(struct tree *t, uint64_t now_usec)
+{
+        uint32_t budget = t->slice < IN_PASSING || t->slice == UINT32_MAX ? t->slice : IN_PASSING;
+
+        return settle_some(t, now_usec, &budget);
 }
 
 uint64_t tree_next_usec(const struct tree *t)

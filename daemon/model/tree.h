@@ -18,6 +18,20 @@
 #define CONTEXT_MODE_INHERIT UINT32_MAX
 #define CONTEXT_SYSTEM_UIDS 1000 /* uids below it may make first labels */
 
+/* The end (or the release) of a subtree that is too large for one go. It goes on with tree_advance(). */
+struct ending {
+        uint64_t number; /* counted up */
+        struct context *root;
+        struct context *next; /* model: where it goes on; NULL: it has gone through all */
+        bool is_release;
+        bool is_mixed;     /* model: some of those below have another origin than root */
+        uint32_t contexts; /* that became done by it */
+        uint32_t members;  /* in those, as effect/ has counted them */
+        TAILQ_ENTRY(ending) endings;
+};
+
+TAILQ_HEAD(endings, ending);
+
 struct tree {
         struct context *background;
         struct index by_name; /* (parent, label): those that have their path */
@@ -37,6 +51,12 @@ struct tree {
         uint32_t n_reserved; /* contexts that have room in it */
         struct heap retiring; /* users by the time at which their first context is to be forgotten, less retain_usec */
         STAILQ_HEAD(, context) forgotten; /* unlinked, to be freed by tree_collect() */
+
+        uint32_t slice;    /* how many contexts are ended or forgotten in one go; UINT32_MAX: all there are */
+        uint64_t now_usec; /* what it was told last */
+        struct endings endings; /* under way */
+        struct endings ended;   /* over, as tree_take_ended() is to tell */
+        uint64_t last_ending;
 };
 
 /* What polkit may grant a caller beyond what the modes of contexts say: for one call. */
@@ -108,6 +128,8 @@ struct tree *tree_free(struct tree *t);
 /* The next effect: takes the first context from the queue, and gives what is to be done for it (enum effect), with
  * the bits cleared. NULL: all is done; then tree_collect(). */
 struct context *effect_take(struct tree *t, unsigned *ret_effects);
+/* The same from a queue that tree->effects was moved to: what is added meanwhile waits for the next one. */
+struct context *effect_take_from(struct effect_queue *queue, unsigned *ret_effects);
 
 /* Finds what text (path or path#id, ~ for the caller's) names. Contexts that the caller may not read are not there.
  * The background is found under "/". */
@@ -138,7 +160,7 @@ int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, 
  * owner, a page, no handles) the effects take away: EFFECT_REMOVED, with EFFECT_SILENT. */
 void tree_discard(struct tree *t, struct context *c);
 
-/* 1: this call did it, *ret_contexts became done; 0: it was done before. Takes over cause (may be NULL) on 1 and
+/* 1: this call did it, *ret_contexts became done (so far, where it goes on in slices); 0: it was done before. Takes over cause (may be NULL) on 1 and
  * frees it otherwise. */
 int tree_cancel(struct tree *t, uint64_t now_usec, struct context *c, struct cause *cause,
                 uint32_t *ret_contexts, struct refused *ret_refused);
@@ -150,8 +172,25 @@ int tree_extend(struct tree *t, uint64_t now_usec, const struct caller *caller, 
 int tree_release(struct tree *t, uint64_t now_usec, struct context *c, const struct caller *caller,
                 struct refused *ret_refused);
 
-/* Deadlines that have passed, kills that are due, contexts whose retention is over. Returns how many were changed. */
+/* Deadlines that have passed, kills that are due, contexts whose retention is over. Returns how many were changed. With
+ * slices, a few of them: the rest is tree_advance()'s, and those that a verb looks at are reached. */
 int tree_settle(struct tree *t, uint64_t now_usec);
+
+/* Large ends come in slices (ending.c). tree_advance() does the next one, of all that is under way or overdue; true:
+ * there is more. tree_find() and the verbs reach what they look at; who comes to a context by another way than a
+ * verb, and wants to say what state it is in, calls tree_reach() first. */
+bool tree_advance(struct tree *t, uint64_t now_usec);
+bool tree_is_behind(const struct tree *t, uint64_t now_usec);
+void tree_reach(struct tree *t, const struct context *c);
+/* The last ending that is still to come to c, or to something below it, by its number; 0: none. A Cancel of c, first
+ * or not, has done all it promises once tree_is_ended() says so of that number. */
+uint64_t tree_ending(const struct tree *t, const struct context *c);
+uint64_t tree_own_ending(const struct tree *t, const struct context *c); /* of which c is the root, or 0 */
+bool tree_is_ended(const struct tree *t, uint64_t number);               /* it, and all that are older */
+/* effect/ has counted so many members that have to leave c, which has become done. */
+void tree_count_members(struct tree *t, const struct context *c, uint32_t members);
+/* One that has gone through all: once its effects were drained. The caller frees it; its root may be gone. */
+struct ending *tree_take_ended(struct tree *t);
 
 /* When tree_settle() has something to do next; UINT64_MAX: never. */
 uint64_t tree_next_usec(const struct tree *t);

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/law/model.h"
+
+/* Ends that come in slices: what is looked at between them is as if there were none. */
+
+#define CHILDREN 100
+#define SLICE 7
+
+static struct context *top, *child[CHILDREN], *leaf[CHILDREN];
+
+static void make_tree(void)
+{
+        char path[32];
+
+        top = make("top");
+        for (int i = 0; i < CHILDREN; i++) {
+                snprintf(path, sizeof path, "top/%03d", i);
+                child[i] = make(path);
+                snprintf(path, sizeof path, "top/%03d/leaf", i);
+                leaf[i] = make(path);
+        }
+        drain();
+        t->slice = SLICE;
+}
+
+/* How many an ending says it has ended, once it is over. */
+static uint32_t finish(void)
+{
+        uint32_t contexts = 0;
+        struct ending *e;
+
+        for (int i = 0; tree_is_behind(t, now); i++) {
+                ck_assert_int_lt(i, 10 * CHILDREN);
+                (void) tree_advance(t, now);
+                tree_check(t);
+                drain();
+                while ((e = tree_take_ended(t))) {
+                        if (!e->is_release)
+                                contexts += e->contexts;
+                        free(e);
+                }
+        }
+        return contexts;
+}
+
+START_TEST(law_05_an_end_goes_on_until_all_is_done)
+{
+        uint64_t number;
+        uint32_t n;
+
+        make_tree();
+        ck_assert_int_eq(cancel_because(top, 5, "all", &n), 1);
+        ck_assert_uint_lt(n, 2 * SLICE);
+        number = tree_ending(t, top);
+        ck_assert_uint_gt(number, 0);
+        ck_assert_uint_eq(tree_ending(t, leaf[0]), number);
+        ck_assert(!tree_is_ended(t, number));
+        ck_assert(!context_is_done(leaf[0])); /* nobody has looked */
+        ck_assert_int_eq(cancel_because(top, 6, "again", NULL), 0);
+        ck_assert_uint_eq(finish(), 1 + 2 * CHILDREN);
+        ck_assert(tree_is_ended(t, number));
+        ck_assert_uint_eq(tree_ending(t, top), 0);
+        for (int i = 0; i < CHILDREN; i++) {
+                assert_done(child[i], CONTEXT_CANCELED, top, 5, "all");
+                assert_done(leaf[i], CONTEXT_CANCELED, top, 5, "all");
+                ck_assert_uint_eq(leaf[i]->done_usec, top->done_usec);
+        }
+}
+END_TEST
+
+START_TEST(law_08_what_is_looked_at_is_done)
+{
+        struct context *c;
+
+        make_tree();
+        ck_assert_int_eq(cancel_because(top, 5, "all", NULL), 1);
+        ck_assert(!context_is_done(leaf[0]));
+        ck_assert_ptr_eq(find("top/000/leaf"), leaf[0]);
+        assert_done(leaf[0], CONTEXT_CANCELED, top, 5, "all");
+        tree_check(t);
+        c = make("top/001/new");
+        assert_done(c, CONTEXT_CANCELED, top, 5, "all");
+        ck_assert_int_eq(cancel_because(child[2], 6, "too late", NULL), 0);
+        assert_done(child[2], CONTEXT_CANCELED, top, 5, "all");
+        ck_assert(!context_is_done(leaf[2]));
+        ck_assert_int_eq(tree_extend(t, now, &root, leaf[3], 5000, &refused), -EALREADY);
+        ck_assert_int_eq(tree_policy(t, leaf[4], &(struct policy){.kill_after_usec = UINT64_MAX}, &refused),
+                        -EALREADY);
+        /* What was done early is not counted twice, and what is below it is not left out. */
+        ck_assert_uint_eq(finish(), 1 + 2 * CHILDREN);
+        ck_assert(context_is_done(leaf[2]));
+}
+END_TEST
+
+START_TEST(law_12_a_deadline_that_had_passed_comes_first)
+{
+        struct context *before, *after;
+
+        top = make("top");
+        for (int i = 0; i < CHILDREN; i++) {
+                char path[32];
+
+                snprintf(path, sizeof path, "top/%03d", i);
+                child[i] = make_until(path, 2000);
+        }
+        before = make_until("top/000/before", 1999);
+        after = make_until("top/later", 3000);
+        drain();
+        t->slice = 1;
+        now = 2500;
+        ck_assert_int_eq(cancel_because(top, 5, "all", NULL), 1);
+        now = 3500;
+        ck_assert_ptr_eq(find("top/later"), after);
+        assert_done(after, CONTEXT_CANCELED, top, 5, "all");
+        (void) finish();
+        for (int i = 0; i < CHILDREN; i++)
+                assert_done(child[i], CONTEXT_DEADLINE_EXCEEDED, child[i], ETIMEDOUT,
+                                "context deadline exceeded");
+        assert_done(before, CONTEXT_DEADLINE_EXCEEDED, before, ETIMEDOUT, "context deadline exceeded");
+}
+END_TEST
+
+START_TEST(law_12_whoever_looks_sees_it)
+{
+        char path[32];
+
+        for (int i = 0; i < CHILDREN; i++) {
+                snprintf(path, sizeof path, "%03d", i);
+                child[i] = make_until(path, 2000);
+        }
+        drain();
+        t->slice = 1;
+        at(2000);
+        ck_assert_ptr_eq(find("099"), child[99]);
+        ck_assert_ptr_eq(find("000"), child[0]);
+        ck_assert(context_is_done(child[0]) && context_is_done(child[99]));
+        ck_assert_int_eq(cancel_because(child[50], 5, "too late", NULL), 0);
+        (void) finish();
+        for (int i = 0; i < CHILDREN; i++)
+                ck_assert_int_eq(child[i]->state, CONTEXT_DEADLINE_EXCEEDED);
+}
+END_TEST
+
+START_TEST(law_34_what_is_being_released_is_found_by_its_id)
+{
+        struct context *newcomer;
+        char text[64];
+
+        make_tree();
+        ck_assert_int_eq(cancel_because(top, 5, "all", NULL), 1);
+        ck_assert_int_eq(tree_release(t, now, top, &root, &refused), 0);
+        tree_check(t);
+        ck_assert_ptr_null(find("top/050/leaf"));
+        newcomer = make("top/050/leaf");
+        for (int i = 0; i < 2 * CHILDREN; i++) {
+                (void) tree_advance(t, now);
+                for (int k = 0; k < CHILDREN; k++) {
+                        snprintf(text, sizeof text, "top/%03d/leaf#%" PRIu64, k, leaf[k]->id);
+                        ck_assert_ptr_eq(find(text), leaf[k]);
+                        ck_assert(context_is_done(leaf[k]));
+                }
+                ck_assert_ptr_eq(find("top/050/leaf"), newcomer);
+        }
+        (void) finish();
+        ck_assert(leaf[50]->released);
+        assert_active(newcomer);
+}
+END_TEST
+
+/* Where an ending goes on may be forgotten before it comes there. */
+START_TEST(law_22_what_is_forgotten_is_stepped_over)
+{
+        make_tree();
+        t->retain_usec = 10;
+        ck_assert_int_eq(cancel_because(top, 5, "all", NULL), 1);
+        for (int i = CHILDREN - 1; i >= 0; i -= 2)
+                tree_reach(t, leaf[i]);
+        now += 100;
+        for (int i = 0; i < 50; i++)
+                at(now);
+        (void) finish();
+        ck_assert_uint_eq(t->n_contexts, 0);
+}
+END_TEST
+
+int main(void)
+{
+        const TTest *const tests[] = {
+                        law_05_an_end_goes_on_until_all_is_done,
+                        law_08_what_is_looked_at_is_done,
+                        law_12_a_deadline_that_had_passed_comes_first,
+                        law_12_whoever_looks_sees_it,
+                        law_34_what_is_being_released_is_found_by_its_id,
+                        law_22_what_is_forgotten_is_stepped_over,
+                        NULL,
+        };
+
+        return run_laws("law-model-slice", tests);
+}
