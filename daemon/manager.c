@@ -311,7 +311,7 @@ static void end_all(struct manager *m)
                 if (cause)
                         tree_cancel(m->tree, now_boottime_usec(), c, cause, &n, &refused);
         }
-        effects_drain(m->effects);
+        effects_finish(m->effects);
 }
 
 void manager_stop(struct manager *m)

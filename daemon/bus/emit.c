@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "daemon/bus/error.h"
-#include "daemon/bus/request.h"
+#include "daemon/bus/later.h"
 #include "daemon/util/cleanup.h"
 #include "proto/path.h"
 #include "daemon/util/log.h"
@@ -198,11 +198,17 @@ static void on_leak_resolved(void *userdata, struct context *c, const struct lea
         tell(userdata, &(struct news){.member = "LeakResolved", .context = c, .leak = leak});
 }
 
+static void on_ended(void *userdata, const struct ending *ending)
+{
+        later_ended(userdata, ending);
+}
+
 const struct effects_sink service_sink = {
                 .context_new = on_new,
                 .context_done = on_done,
                 .context_done_below = on_done_below,
                 .context_removed = on_removed,
+                .ended = on_ended,
                 .leak_found = on_leak_found,
                 .leak_resolved = on_leak_resolved,
 };

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "daemon/bus/peer.h"
+#include "daemon/bus/later.h"
 #include "daemon/util/cleanup.h"
 #include "daemon/util/utf8.h"
 
@@ -24,6 +24,7 @@ struct peer *peer_new(struct endpoint *e, const char *name)
         p->caller.uid = (uid_t) -1;
         p->caller.gid = (gid_t) -1;
         LIST_INIT(&p->subscriptions);
+        LIST_INIT(&p->laters);
         return p;
 }
 
@@ -33,6 +34,8 @@ struct peer *peer_free(struct peer *p)
                 return NULL;
         while (!LIST_EMPTY(&p->subscriptions))
                 subscription_free(LIST_FIRST(&p->subscriptions));
+        while (!LIST_EMPTY(&p->laters))
+                later_free(LIST_FIRST(&p->laters));
         process_unref(p->process);
         closep(&p->pidfd);
         free(p->gids);

@@ -26,6 +26,8 @@ struct peer {
         struct process *process; /* made on first use, where there is a pidfd */
         LIST_HEAD(, subscription) subscriptions;
         uint32_t n_subscriptions;
+        LIST_HEAD(, later) laters; /* calls whose reply comes later */
+        uint32_t n_laters;
         char *name; /* unique name: where signals go */
 };
 

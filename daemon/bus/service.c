@@ -39,6 +39,7 @@ int service_init(struct service *s, sd_event *event, struct tree *tree, struct e
         *s = (struct service){.tree = tree, .effects = effects, .listen_fd = -1, .reserve_fd = -1};
         LIST_INIT(&s->connections);
         LIST_INIT(&s->subscriptions);
+        LIST_INIT(&s->laters);
         r = sd_id128_randomize(&id);
         if (r < 0)
                 return r;

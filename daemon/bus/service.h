@@ -45,6 +45,7 @@ struct service {
                 uint64_t looks;
                 uint32_t n_subscriptions, n_blind;
         } below;
+        LIST_HEAD(, later) laters;
 };
 
 /* The sink of struct effects: what it has to say becomes signals to those who subscribed. */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/bus/error.h"
+#include "daemon/bus/later.h"
 #include "daemon/bus/options.h"
 #include "daemon/bus/request.h"
 #include "daemon/util/cleanup.h"
@@ -157,7 +158,7 @@ int verb_derive(struct request *q)
 static int cancel(struct request *q, int error, const char *message)
 {
         struct refused refused = {};
-        uint32_t contexts = 0, members;
+        uint32_t contexts = 0;
         struct cause *cause;
         int r;
 
@@ -168,15 +169,16 @@ static int cancel(struct request *q, int error, const char *message)
                 return error_invalid_args(q->error, "A reason has at most %d bytes", CTXD_REASON_MAX);
         if (error < 0)
                 return error_invalid_args(q->error, "An error is an errno value, 0 or more, not %d", error);
+        r = later_room(q);
+        if (r < 0)
+                return r;
         cause = cause_of(q->peer, error, message);
         if (!cause)
                 return -ENOMEM;
         r = tree_cancel(q->service->tree, now_boottime_usec(), q->context, cause, &contexts, &refused);
         if (r < 0)
                 return request_refused(q, &refused, r);
-        /* The context is there until the end of the drain, whatever RetainSec= says. */
-        members = effects_drain_counting(q->service->effects, q->context);
-        return sd_bus_reply_method_return(q->message, "buu", r, contexts, members);
+        return later_reply_cancel(q, r, contexts);
 }
 
 int verb_cancel(struct request *q)
@@ -223,9 +225,11 @@ int verb_release(struct request *q)
         r = request_want_change(q);
         if (r < 0)
                 return r;
+        r = later_room(q);
+        if (r < 0)
+                return r;
         r = tree_release(q->service->tree, now_boottime_usec(), q->context, &q->caller, &refused);
         if (r < 0)
                 return request_refused(q, &refused, r);
-        request_commit(q);
-        return sd_bus_reply_method_return(q->message, NULL);
+        return later_reply_release(q);
 }

@@ -145,6 +145,7 @@ int verb_list(struct request *q)
                         c = context_next_skip(c, q->context);
                         continue;
                 }
+                tree_reach(q->service->tree, c);
                 if (!context_is_background(c)) {
                         if (n == limit)
                                 break;
@@ -271,7 +272,10 @@ int verb_preview(struct request *q)
         if (r < 0)
                 return r;
         for (const struct context *c = q->context; c;) {
-                bool skip = context_is_done(c) || (!may_cancel && !request_may_read(q, c));
+                bool skip;
+
+                tree_reach(q->service->tree, c);
+                skip = context_is_done(c) || (!may_cancel && !request_may_read(q, c));
 
                 contexts += !skip && !context_is_background(c);
                 c = skip ? context_next_skip(c, q->context) : context_next(c, q->context);

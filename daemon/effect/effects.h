@@ -22,6 +22,8 @@ struct effects_sink {
         /* One below that root which others may read than its parent. */
         void (*context_done_below)(void *userdata, struct context *c);
         void (*context_removed)(void *userdata, struct context *c);
+        /* All that was told of a large end (or release) has been carried out; its root may be gone. */
+        void (*ended)(void *userdata, const struct ending *ending);
         void (*leak_found)(void *userdata, struct context *c, const struct leak *leak);
         void (*leak_resolved)(void *userdata, struct context *c, const struct leak *leak);
         void (*backends_changed)(void *userdata); /* ProbeBackend, ProbeReason, MembershipBackend */
@@ -56,6 +58,8 @@ uint32_t effects_drain(struct effects *e);
 /* The same, but counts only members of contexts whose end is origin's: what a Cancel answers, though a
  * deadline may have passed elsewhere in the same moment. */
 uint32_t effects_drain_counting(struct effects *e, const struct context *origin);
+/* Drains, and goes through all large ends that are under way without serving anybody between: at the very last. */
+void effects_finish(struct effects *e);
 
 /* Processes, by pid and start time, held by a pidfd. */
 /* The pidfd is duplicated. -ESRCH: it has exited, or is not in our pid namespace; -EINVAL: no pidfd, or a

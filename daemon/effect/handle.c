@@ -128,7 +128,7 @@ static void handle_spend(struct effects *e, struct handle *h)
                 LIST_REMOVE(h, queued);
         h->is_queued = true;
         LIST_INSERT_HEAD(&e->handles.written, h, queued);
-        (void) sd_event_source_set_enabled(e->handles.tidy_source, SD_EVENT_ON);
+        turn_again(&e->handles.tidy_turn);
 }
 
 static void tidy(struct effects *e, unsigned n)
@@ -144,10 +144,10 @@ static int tidy_run(sd_event_source *source, void *userdata)
         struct effects *e = userdata;
 
         tidy(e, TIDY_AT_ONCE);
-        if (LIST_EMPTY(&e->handles.written)) {
-                (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        if (LIST_EMPTY(&e->handles.written))
                 effects_event(e); /* nothing but time may hold their contexts now */
-        }
+        else
+                turn_again(&e->handles.tidy_turn);
         return 0;
 }
 
@@ -168,8 +168,8 @@ static int deferred_run(sd_event_source *source, void *userdata)
                 }
                 handle_free(e, h);
         }
-        if (LIST_EMPTY(&e->handles.deferred))
-                (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        if (!LIST_EMPTY(&e->handles.deferred))
+                turn_again(&e->handles.write_turn);
         effects_event(e);
         return 0;
 }
@@ -194,16 +194,10 @@ int handles_init(struct effects *e)
         r = -pthread_sigmask(SIG_UNBLOCK, &guard_signal, NULL);
         if (r < 0)
                 return r;
-        r = sd_event_add_defer(e->event, &s->deferred_source, deferred_run, e);
+        r = turn_init(&s->write_turn, e->event, "deferred-handles", deferred_run, e);
         if (r < 0)
                 return r;
-        (void) sd_event_source_set_description(s->deferred_source, "deferred-handles");
-        (void) sd_event_source_set_enabled(s->deferred_source, SD_EVENT_OFF);
-        r = sd_event_add_defer(e->event, &s->tidy_source, tidy_run, e);
-        if (r < 0)
-                return r;
-        (void) sd_event_source_set_description(s->tidy_source, "tidy-handles");
-        return sd_event_source_set_enabled(s->tidy_source, SD_EVENT_OFF);
+        return turn_init(&s->tidy_turn, e->event, "tidy-handles", tidy_run, e);
 }
 
 void handles_deinit(struct effects *e)
@@ -213,8 +207,8 @@ void handles_deinit(struct effects *e)
         HASH_ITER (hh, e->handles.table, h, next)
                 handle_free(e, h);
         handles_close_spent(e);
-        sd_event_source_disable_unref(e->handles.deferred_source);
-        sd_event_source_disable_unref(e->handles.tidy_source);
+        turn_deinit(&e->handles.write_turn);
+        turn_deinit(&e->handles.tidy_turn);
         if (e->handles.has_guard) {
                 guard_set(e, false);
                 timer_delete(e->handles.guard);
@@ -231,7 +225,7 @@ void handles_signal(struct effects *e, struct context *c, enum handle_kind kind)
                 if (e->handles.n_hostile > 0 && uid_is_hostile(e, h->charge.user->uid)) {
                         h->is_queued = true;
                         LIST_INSERT_HEAD(&e->handles.deferred, h, queued);
-                        (void) sd_event_source_set_enabled(e->handles.deferred_source, SD_EVENT_ON);
+                        turn_again(&e->handles.write_turn);
                         continue;
                 }
                 guard_set(e, true);

@@ -14,6 +14,7 @@
 #include "daemon/effect/effects.h"
 #include "daemon/effect/membership.h"
 #include "daemon/effect/probe-link.h"
+#include "daemon/util/turn.h"
 
 /* A process that somebody here has to do with: known by pid and start time, held by a pidfd. Its exit is
  * watched from when something hangs on it for the first time. */
@@ -59,7 +60,7 @@ struct handles {
         struct handle *table;
         LIST_HEAD(, handle) deferred; /* of uids that have made a write block: one at a time */
         LIST_HEAD(, handle) written;  /* to be let go of when there is time */
-        sd_event_source *deferred_source, *tidy_source;
+        struct turn write_turn, tidy_turn;
         struct {
                 uid_t uid;
                 uint64_t until_usec;
@@ -78,7 +79,7 @@ struct effects {
         const struct effects_sink *sink;
         void *userdata;
         sd_event_source *timer;
-        sd_event_source *defer; /* one more drain, soon */
+        struct turn drain_turn; /* one more drain, soon */
         uint64_t epoch;
         int alive, alive_end; /* a pipe: what others hold, and what ends with us */
         bool draining;

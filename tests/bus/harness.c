@@ -288,6 +288,7 @@ void world_stop(void)
 
         /* SIGTERM is how it is stopped: it has to end well, and sanitizers have their say. */
         kill(world.daemon, SIGTERM);
+        kill(world.daemon, SIGCONT); /* where a test that failed has left it stopped */
         if (waitpid(world.daemon, &status, 0) != world.daemon || !WIFEXITED(status) ||
                         WEXITSTATUS(status) != 0) {
                 fprintf(stderr, "harness: ctxd ended with status 0x%x\n", status);
@@ -380,6 +381,7 @@ void release_all(void)
 
 void test_setup(void)
 {
+        kill(world.daemon, SIGCONT);
         bus = connect_bus();
         release_all(); /* what a test that failed has left */
 }

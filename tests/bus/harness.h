@@ -173,6 +173,7 @@ void polkit_answers(void);
 
 #define WIDE_SEC 60 /* for what has to happen, however busy the machine is */
 
+Suite *suite_large(void);
 Suite *suite_laws(void);
 Suite *suite_deadlines(void);
 Suite *suite_making(void);
