@@ -33,8 +33,9 @@ int main(int argc, char *argv[])
                 return run_suites(of_polkit, ELEMENTSOF(of_polkit));
         }
 
-        Suite *suites[] = {suite_laws(), suite_large(), suite_deadlines(), suite_making(), suite_handles(), suite_members(),
-                        suite_query(), suite_signals(), suite_objects(), suite_refusals(), suite_values(),
-                        suite_quotas(), suite_garbage(), suite_lazy(), suite_crowd(), suite_hostile()};
+        Suite *suites[] = {suite_laws(), suite_large(), suite_deadlines(), suite_making(), suite_handles(),
+                        suite_members(), suite_query(), suite_signals(), suite_objects(), suite_refusals(),
+                        suite_values(), suite_quotas(), suite_garbage(), suite_lazy(), suite_crowd(),
+                        suite_hostile()};
         return run_suites(suites, ELEMENTSOF(suites));
 }

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <systemd/sd-bus.h>
+
+/* What the benchmarks share: a daemon of their own, peers, one core for all, and a table whose rows say what was
+ * to be reached. */
+
+#define DIE(what)                                                                              \
+        do {                                                                                   \
+                fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, what, strerror(errno)); \
+                exit(1);                                                                       \
+        } while (0)
+
+uint64_t now_nsec(void);
+void nap(uint64_t usec);
+void pin(void); /* to the core it is on; children inherit it */
+
+/* A directory that goes when the program ends, and processes that are ended then. */
+const char *bench_directory(void);
+pid_t bench_fork(void); /* fork(); the child is ended with us at the latest */
+void bench_end(pid_t pid);
+
+/* Starts CTXD --embedded in the directory; config: the [Daemon] section's lines, or NULL. Returns its address. */
+const char *start_daemon(const char *program, const char *config);
+pid_t daemon_pid(void);
+/* Starts dbus-daemon or dbus-broker, if it is there: its address, or NULL. */
+const char *start_bus(const char *kind);
+sd_bus *connect_to(const char *address, bool is_bus);
+
+/* A bare sd-bus server on a socket of its own, or on a bus under a name; setup adds objects. Returns its address. */
+const char *start_server(void (*setup)(sd_bus *bus));
+void start_server_on_bus(const char *address, const char *name, void (*setup)(sd_bus *bus));
+
+double median(double *values, size_t n);               /* sorts them */
+double percentile(double *values, size_t n, double p); /* of sorted ones */
+
+/* Rows. The target is a limit of ours / theirs, from above, or with more_is_better from below; 0: none. */
+void table(const char *title, const char *ours, const char *theirs);
+void row(const char *what, double ours, double theirs, double target, bool more_is_better);
+/* One with a limit of its own instead of a peer. */
+void row_limit(const char *what, double ours, double limit);
