@@ -68,6 +68,11 @@ static void plan_path(const struct tree *t, const struct caller *caller, const s
                 else if (plan.hidden == 0 && plan.n_new == 1)
                         plan.visible = plan.base;
         }
+        /* One that may be read is what counts, whatever is hidden above it. */
+        if (context_may_read(t, plan.base, caller)) {
+                plan.hidden = 0;
+                plan.visible = plan.base;
+        }
         *ret = plan;
 }
 

@@ -196,6 +196,7 @@ Suite *suite_polkit_agent(void);
 Suite *suite_polkit_clients(void);
 Suite *suite_uids(void);
 Suite *suite_identity(void);
+Suite *suite_matrix(void);
 Suite *suite_modes(void);
 Suite *suite_descriptors(void);
 Suite *suite_quotas_of_uids(void);

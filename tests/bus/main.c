@@ -20,8 +20,8 @@ int main(int argc, char *argv[])
                         puts("1..0 # SKIP no mount namespace, in which dbus-daemon would know the users");
                         return 0;
                 }
-                Suite *several[] = {suite_uids(), suite_identity(), suite_modes(), suite_quotas_of_uids(),
-                                suite_descriptors()};
+                Suite *several[] = {suite_uids(), suite_identity(), suite_matrix(), suite_modes(),
+                                suite_quotas_of_uids(), suite_descriptors()};
                 return run_suites(several, ELEMENTSOF(several));
         }
 

@@ -46,6 +46,7 @@ static bool name_users(void)
         if (!in || !out)
                 return false;
         fputs("ctxd-alice:x:1001:1001::/:/bin/false\nctxd-bob:x:1002:1002::/:/bin/false\n"
+              "ctxd-carol:x:1003:1003::/:/bin/false\n"
               "ctxd-system:x:999:999::/:/bin/false\n",
                         out);
         while (fgets(line, sizeof line, in))

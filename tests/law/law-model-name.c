@@ -469,6 +469,23 @@ START_TEST(law_36_what_may_not_be_read_does_not_exist)
 END_TEST
 
 /* Nor can it be told from what is missing by how a Create is refused, or by what might have been asked for. */
+START_TEST(law_36_what_is_hidden_above_takes_nothing_away)
+{
+        struct create_options shared = plain;
+        struct context *c = NULL, *d = NULL;
+
+        make("private");
+        shared.mode = 0766;
+        ck_assert_int_eq(create_as(&root, "private/shared", &shared, &c), 1);
+        ck_assert_ptr_null(find_as(&bob, "private"));
+        ck_assert_ptr_eq(find_as(&bob, "private/shared"), c);
+        ck_assert_int_eq(create_as(&bob, "private/shared/bobs", &plain, &d), 1);
+        ck_assert_ptr_eq(d->parent, c);
+        ck_assert_int_eq(create_as(&bob, "private/shared/", &plain, &d), 1);
+        ck_assert_int_lt(create_as(&bob, "private/other", &plain, &d), 0);
+}
+END_TEST
+
 START_TEST(law_36_hidden_and_missing_are_refused_alike)
 {
         static const struct {
@@ -648,6 +665,7 @@ int main(void)
                         law_35_a_refused_cancel_changes_nothing,
                         law_36_first_labels,
                         law_36_own_tree,
+                        law_36_what_is_hidden_above_takes_nothing_away,
                         law_36_hidden_and_missing_are_refused_alike,
                         law_36_hidden_and_missing_are_alike_for_system_users,
                         law_36_privileges,
