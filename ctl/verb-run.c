@@ -138,7 +138,7 @@ int verb_run(struct ctl *ctl, int argc, char *argv[])
                         .done = -1,
                         .signals = -1,
         };
-        const char *path;
+        const char *path = NULL;
         int r;
 
         run.create.bind_caller = true; /* if we are killed, nobody is left to end it */

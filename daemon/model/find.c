@@ -179,10 +179,10 @@ int tree_find(struct tree *t, const struct caller *caller, const char *text, str
         for (const char *p = ref.path; c && *p; p += *p == '/') {
                 size_t n = strcspn(p, "/");
 
-                if (shown == 0 && !context_may_read(t, c, caller))
-                        shown = (size_t) (p - 1 - ref.path);
-                else if (shown == 0)
+                if (context_may_read(t, c, caller))
                         visible = c;
+                else if (shown == 0)
+                        shown = (size_t) (p - 1 - ref.path);
                 c = find_child(t, c, p, n);
                 p += n;
                 if (shown == 0 && !c)

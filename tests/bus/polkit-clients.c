@@ -214,20 +214,22 @@ START_TEST(other_threads_go_on_while_polkit_thinks)
 }
 END_TEST
 
-static void alice_has_a_page(void *userdata)
+static void alice_warms_up(void *userdata)
 {
-        _cleanup_bus_ sd_bus *b = connect_bus();
+        struct ctx_client *client = connect_client();
+        struct ctx *ctx = ctx_create(client, "~", NULL);
 
-        create(b, "~/warm");
-        OK(b, "Page", "s", "~/warm");
-        OK(b, "Release", "s", "~");
+        ck_assert_msg(ctx, "%s", ctx_client_error(client));
+        ck_assert_int_eq(ctx_release(ctx), 0);
+        ctx_unref(ctx);
+        ctx_client_unref(client);
 }
 
-/* The library asks for state pages, which stay as long as the contexts. */
+/* What the daemon makes for the library's first call and keeps, such as a user's state page. */
 static void start_for_clients(void)
 {
         start_polkit();
-        run_as(ALICE, alice_has_a_page, NULL);
+        run_as(ALICE, alice_warms_up, NULL);
         world.fds = settled_fds();
 }
 

@@ -501,6 +501,7 @@ START_TEST(law_36_hidden_and_missing_are_refused_alike)
                         {"open/web/x", "open/not/x", PRIVILEGE_READ, PRIVILEGE_MANAGE},
                         {"open/web/x#5", "open/not/x#5", PRIVILEGE_READ, PRIVILEGE_MANAGE},
                         {"user-2000/web/x", "user-2000/not/x", 0, 0},
+                        {"open/web/bobs/web/x", "open/web/bobs/not/x", 0, 0},
                         {"user-2000/web#3", "user-2000/not#3", 0, 0},
         };
         struct create_options open = plain, strict = plain;
@@ -514,6 +515,10 @@ START_TEST(law_36_hidden_and_missing_are_refused_alike)
         open.mode = 0700;
         ck_assert_int_eq(create_as(&root, "open/web", &open, &c), 1);
         ck_assert_int_eq(create_as(&root, "open/web/x", &open, &c), 1);
+        open.mode = 0777; /* bob's for all purposes, though hidden in a way */
+        ck_assert_int_eq(create_as(&root, "open/web/bobs", &open, &c), 1);
+        open.mode = 0700;
+        ck_assert_int_eq(create_as(&root, "open/web/bobs/web", &open, &c), 1);
         ck_assert_int_eq(create_as(&alice, "~/a", &plain, &c), 1);
         ck_assert_int_eq(create_as(&bob, "~", &plain, &c), 1);
         ck_assert_int_eq(create_as(&root, "user-2000/web", &plain, &c), 1); /* root's, in bob's tree */
