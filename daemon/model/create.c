@@ -14,14 +14,13 @@
 
 /* What is to be made: the labels below base. All but the last are ancestors that nobody asked for by name. */
 struct plan {
-        struct context *base; /* the deepest that is there */
-        const struct context *
-                        visible; /* the deepest of the path's, the last label aside, that the caller may read */
+        struct context *base;          /* the deepest that is there */
+        const struct context *visible; /* the deepest on the way there that the caller may read */
         struct context *existing;  /* the one that was asked for, if it is there; base is its parent then */
         const char *first_missing; /* in the path; NULL: the label is to be made up */
         size_t labels;             /* of the whole path, with the one that is made up */
         size_t n_new;
-        size_t hidden; /* where the first part of the path ends that the caller may not read; 0: none */
+        size_t hidden; /* where the first part below that ends which the caller may not read; 0: none */
         bool off;      /* the id that was given is not of the one that has that part of the path */
 };
 
@@ -29,6 +28,17 @@ struct made {
         struct context *c[CTXD_LABELS_MAX];
         size_t n;
 };
+
+/* One that may be read is what counts, whatever is hidden above it. The base's path ends at end. */
+static void plan_look(struct plan *plan, const struct tree *t, const struct caller *caller, size_t end)
+{
+        if (context_may_read(t, plan->base, caller)) {
+                plan->visible = plan->base;
+                plan->hidden = 0;
+        } else if (plan->hidden == 0) {
+                plan->hidden = end;
+        }
+}
 
 static void plan_path(const struct tree *t, const struct caller *caller, const struct reference *ref,
                 struct plan *ret)
@@ -42,12 +52,8 @@ static void plan_path(const struct tree *t, const struct caller *caller, const s
                 bool last = p[n] == '\0' && !ref->generate;
 
                 plan.labels++;
-                if (plan.hidden == 0 && plan.n_new == 0) {
-                        if (context_may_read(t, plan.base, caller))
-                                plan.visible = plan.base;
-                        else
-                                plan.hidden = (size_t) (p - 1 - ref->path);
-                }
+                if (plan.n_new == 0)
+                        plan_look(&plan, t, caller, (size_t) (p - 1 - ref->path));
                 if (child && last) {
                         plan.existing = child;
                 } else if (child) {
@@ -62,16 +68,8 @@ static void plan_path(const struct tree *t, const struct caller *caller, const s
         }
         if (ref->generate) {
                 plan.labels++;
-                plan.n_new++;
-                if (plan.hidden == 0 && plan.n_new == 1 && !context_may_read(t, plan.base, caller))
-                        plan.hidden = strlen(ref->path);
-                else if (plan.hidden == 0 && plan.n_new == 1)
-                        plan.visible = plan.base;
-        }
-        /* One that may be read is what counts, whatever is hidden above it. */
-        if (context_may_read(t, plan.base, caller)) {
-                plan.hidden = 0;
-                plan.visible = plan.base;
+                if (plan.n_new++ == 0)
+                        plan_look(&plan, t, caller, strlen(ref->path));
         }
         *ret = plan;
 }
