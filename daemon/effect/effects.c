@@ -215,7 +215,7 @@ int effects_new(struct effects **ret, sd_event *event, struct tree *tree, const 
         e->sink = sink;
         e->userdata = userdata;
         probe_link_init(e);
-        e->alive = e->alive_end = -1;
+        e->alive[0] = e->alive[1] = -1;
         r = membership_init(e);
         if (r < 0)
                 goto fail;
@@ -224,6 +224,10 @@ int effects_new(struct effects **ret, sd_event *event, struct tree *tree, const 
                         r = -errno;
                         goto fail;
                 }
+        if (pipe2(e->alive, O_CLOEXEC | O_NONBLOCK) < 0) {
+                r = -errno;
+                goto fail;
+        }
         r = handles_init(e);
         if (r < 0)
                 goto fail;
@@ -259,19 +263,10 @@ void effects_stopping(struct effects *e)
         e->stopping = true;
 }
 
-int effects_alive(struct effects *e, int *ret_fd, uint64_t *ret_epoch)
+int effects_alive(struct effects *e, uint64_t *ret_epoch)
 {
-        int fds[2];
-
-        if (e->alive < 0) {
-                if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
-                        return -errno;
-                e->alive = fds[0];
-                e->alive_end = fds[1];
-        }
-        *ret_fd = e->alive;
         *ret_epoch = e->epoch;
-        return 0;
+        return e->alive[0];
 }
 
 struct effects *effects_free(struct effects *e)
@@ -286,8 +281,8 @@ struct effects *effects_free(struct effects *e)
         handles_deinit(e);
         membership_deinit(e);
         pages_deinit(e);
-        closep(&e->alive);
-        closep(&e->alive_end);
+        closep(&e->alive[0]);
+        closep(&e->alive[1]);
         sd_event_source_disable_unref(e->timer);
         turn_deinit(&e->drain_turn);
         sd_event_unref(e->event);

@@ -94,8 +94,8 @@ int lifeline_get(struct effects *e, uid_t uid, struct context *c, int *ret_fd, s
 /* From now on what is cancelled is cancelled because the daemon leaves. */
 void effects_stopping(struct effects *e);
 
-/* Who this daemon is, and a descriptor (borrowed) that hangs up when it is gone. -EMFILE. */
-int effects_alive(struct effects *e, int *ret_fd, uint64_t *ret_epoch);
+/* A descriptor (borrowed) that hangs up when this daemon is gone, and who it is. */
+int effects_alive(struct effects *e, uint64_t *ret_epoch);
 
 /* The state page's slot of a context, made on first use. The descriptor is read-only, borrowed. */
 int page_get(struct effects *e, struct context *c, int *ret_fd, uint64_t *ret_offset, uint64_t *ret_word);

@@ -81,7 +81,7 @@ struct effects {
         sd_event_source *timer;
         struct turn drain_turn; /* one more drain, soon */
         uint64_t epoch;
-        int alive, alive_end; /* a pipe: what others hold, and what ends with us */
+        int alive[2]; /* a pipe: what others hold, and what ends with us */
         bool draining;
         bool stopping;
 

@@ -26,6 +26,10 @@ path, id, object = manager.Create("py", {"values": dbus.Dictionary({"org.example
 print("made", path)
 handle = manager.Done(path).take()
 assert not select.select([handle], [], [], 0)[0]
+shown = manager.Introspect(dbus_interface="org.freedesktop.DBus.Introspectable")
+print("introspected" if '<method name="Cancel">' in shown else shown)
+print("property", bus.get_object("org.ctxd1", object).Get("org.ctxd1.Context", "State",
+                                                        dbus_interface="org.freedesktop.DBus.Properties"))
 manager.Cancel(f"{path}#{id}", "by python")
 GLib.timeout_add_seconds(60, loop.quit)
 loop.run()

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -337,6 +338,25 @@ START_TEST(the_page_cannot_be_written)
 }
 END_TEST
 
+/* For every uid, on every transport: tests/lib sees it hang up. */
+START_TEST(alive_as_long_as_it_serves)
+{
+        _cleanup_bus_ sd_bus *other = connect_bus();
+        _cleanup_message_ sd_bus_message *one = CALL(bus, "Alive", ""), *two = CALL(other, "Alive", "");
+        uint64_t epoch, same;
+        struct pollfd poll_one = {}, poll_two = {};
+
+        READ(one, "ht", &poll_one.fd, &epoch);
+        READ(two, "ht", &poll_two.fd, &same);
+        ck_assert_uint_ne(epoch, 0);
+        ck_assert_uint_eq(epoch, same);
+        ck_assert_int_eq(poll(&poll_one, 1, 0), 0);
+        ck_assert_int_eq(poll(&poll_two, 1, 0), 0);
+        ck_assert_int_eq(write(poll_one.fd, "x", 1), -1); /* nobody can say anything by it */
+        FAILS(bus, SD_BUS_ERROR_INVALID_ARGS, "Alive", "s", "argument");
+}
+END_TEST
+
 Suite *suite_handles(void)
 {
         Suite *s = suite_create("handles");
@@ -346,7 +366,7 @@ Suite *suite_handles(void)
                         law27_a_read_takes_the_signal_from_nobody, done_of_what_is_done_is_readable_at_once,
                         handles_on_the_object, a_process_that_exits_gives_its_handles_up,
                         a_full_blocking_handle_does_not_stop_the_daemon, the_page_says_what_err_says,
-                        the_page_cannot_be_written);
+                        the_page_cannot_be_written, alive_as_long_as_it_serves);
         ADD_TESTS(s, "forgotten", start_plain, a_slot_used_again_is_another_generation);
         return s;
 }

@@ -278,7 +278,21 @@ START_TEST(python_calls_and_hears)
                 return;
         _cleanup_free_ char *said =
                         output_of("/usr/bin/python3 '%s' %s 2>&1", getenv("PYTHON_CLIENT"), world.address);
-        ck_assert_str_eq(said, "made py\nheard ContextDone py context canceled by python\nhandle readable\n"
+        ck_assert_str_eq(said, "made py\nintrospected\nproperty active\nheard ContextDone py context "
+                               "canceled by python\nhandle readable\n"
+                               "refused org.ctxd1.Error.NoSuchContext\n");
+}
+END_TEST
+
+START_TEST(gio_calls_and_hears)
+{
+        if (!have("/usr/bin/python3 -c 'import gi'"))
+                return;
+        _cleanup_free_ char *said =
+                        output_of("/usr/bin/python3 '%s' %s 2>&1", getenv("GIO_CLIENT"), world.address);
+        ck_assert_str_eq(said, "unique name\nmade gio /org/ctxd1/context/gio\n"
+                               "introspected ['org.ctxd1.Context']\nproperty by Gio\n"
+                               "heard ContextDone gio context canceled\nreadable 1 1\n"
                                "refused org.ctxd1.Error.NoSuchContext\n");
 }
 END_TEST
@@ -293,6 +307,7 @@ Suite *suite_objects(void)
                 puts("# python3-dbus or python3-gi is not installed: its test does nothing");
         ADD_TESTS(s, "objects", start_retaining, introspection_is_what_the_xml_says, the_tree_of_objects,
                         properties_of_an_object, a_deadlines_end_was_nobodys, objects_that_are_not_there,
-                        busctl_shows_and_calls, gdbus_shows_and_calls, python_calls_and_hears);
+                        busctl_shows_and_calls, gdbus_shows_and_calls, gio_calls_and_hears,
+                        python_calls_and_hears);
         return s;
 }
