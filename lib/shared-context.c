@@ -65,6 +65,19 @@ static void set_verdict(struct shared *shared, const struct verdict *verdict)
                 free((void *) verdict);
 }
 
+bool shared_seems_done(const struct shared *shared)
+{
+        const struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+        const struct ctx_shared *base = &shared->ctx;
+
+        if (known_verdict(shared) ||
+                        atomic_load_explicit(&base->wide.ctx.nest.word, memory_order_acquire) & CTX_STATE)
+                return true;
+        if (base->word)
+                return atomic_load_explicit(base->word, memory_order_acquire) != base->given;
+        return h && poll(&(struct pollfd){.fd = h->fd, .events = POLLIN}, 1, 0) > 0;
+}
+
 int shared_begin(struct shared *shared)
 {
         int r = client_begin(shared->client);

@@ -80,6 +80,8 @@ int shared_new(struct ctx_client *client, const char *reference, uint64_t id, ui
 
 /* client_begin() for a call about it. -ENOENT: it is lost, and of another daemon's contexts it may be the namesake. */
 int shared_begin(struct shared *shared);
+/* By what can be seen without a call. */
+bool shared_seems_done(const struct shared *shared);
 /* Err, if it is not known yet. 1: done; 0: active; -errno. */
 int shared_ask(struct shared *shared);
 /* Another daemon answers than before, and by what is here it is active: it knows it, or it is lost. */

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/after.h"
 #include "lib/shared-context.h"
 #include "lib/spawn.h"
 
@@ -15,7 +16,8 @@
 
 /* A child process under a context. What it is a member of, the daemon ends; what else ends it, a local
  * context, is this library's to carry out: a callback signals it, and a second context, with a timeout, kills
- * it later. */
+ * it later. Both are the library's own callbacks, which wait for none of the program's: whoever ends the context
+ * signals. */
 
 struct ctx_task {
         pid_t pid;
@@ -30,7 +32,7 @@ struct ctx_task {
         int status;
 
         struct ctx_after *on_done;
-        struct ctx *overtime; /* made on the library's thread, by on_done */
+        struct ctx *overtime; /* made by on_done */
         struct ctx_after *on_overtime;
 };
 
@@ -48,14 +50,14 @@ static void end_task(void *userdata)
 {
         struct ctx_task *task = userdata;
 
-        if (task->shared && ctx_err(&task->shared->ctx.wide.ctx) != 0)
+        if (task->shared && shared_seems_done(task->shared))
                 return; /* the daemon does: a member gets its signal once */
         send_signal(task, task->signal);
         if (task->kill_after_usec == UINT64_MAX)
                 return;
         task->overtime = ctx_with_timeout(ctx_background(), task->kill_after_usec);
         if (task->overtime)
-                task->on_overtime = ctx_after_func(task->overtime, kill_task, task);
+                task->on_overtime = after_new(task->overtime, kill_task, task, true);
 }
 
 static struct ctx_task *task_free(struct ctx_task *task)
@@ -105,7 +107,7 @@ static int bind_task(struct ctx_task *task, const struct ctx_spawn_options *opti
                         ctx_never_done(task->ctx->source) ||
                         (task->signal == 0 && task->kill_after_usec == UINT64_MAX))
                 return 0;
-        task->on_done = ctx_after_func(task->ctx, end_task, task);
+        task->on_done = after_new(task->ctx, end_task, task, true);
         return task->on_done ? 0 : -errno;
 }
 
