@@ -200,6 +200,8 @@ static int append_basic(sd_bus_message *m, char type, struct input *in)
                 return sd_bus_message_append_basic(m, 'b', &(int){input_byte(in) & 1});
         default:
                 n = input_number(in);
+                if (type == 'u' && n >= 60 && n < 60 + VICTIMS) /* somebody's pid */
+                        n = (uint64_t) victims[n - 60].pid;
                 return sd_bus_message_append_basic(m, type, &n);
         }
 }

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/bus/message-size.h"
 #include "daemon/util/cleanup.h"
 #include "daemon/util/clock.h"
 #include "proto/path.h"
@@ -42,6 +43,9 @@ static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
         struct client *c = userdata;
 
         c->answered++;
+        /* An answer is a message like any other, with all that there may be in one. */
+        REQUIRE(message_is_up_to(m, SIZE_MAX - 4096) &&
+                        !message_is_up_to(m, 0) == (sd_bus_message_is_empty(m) == 0));
         if (getenv("CTXD_FUZZ_TRACE"))
                 (void) sd_bus_message_dump(m, stderr, SD_BUS_MESSAGE_DUMP_WITH_HEADER);
         if (e && sd_bus_is_open(c->bus) > 0 && is_bare(e)) {
