@@ -124,8 +124,8 @@ bool count_arguments(const struct ctl *ctl, int argc, int min, int max)
 
         if (n >= min && (max < 0 || n <= max))
                 return true;
-        complain("%s arguments; usage: ctxctl %s %s", n < min ? "too few" : "too many", ctl->verb->name,
-                        ctl->verb->usage);
+        complain("%s arguments; usage: ctxctl %s%s%s", n < min ? "too few" : "too many", ctl->verb->name,
+                        *ctl->verb->usage ? " " : "", ctl->verb->usage);
         return false;
 }
 

@@ -45,6 +45,7 @@ static void print_state(json_object *p)
 {
         const char *state = text_of(p, "State"), *cause = text_of(p, "Cause"),
                    *from = text_of(p, "CausePath");
+        int error = (int) number_of(p, "CauseError");
         bool active = strcmp(state, "active") == 0;
         char stamp[FORMAT_MAX], relative[FORMAT_MAX], own[CTXD_PATH_ID_MAX + 1];
         uint64_t since = number_of(p, active ? "CreatedUSec" : "DoneUSec");
@@ -56,6 +57,9 @@ static void print_state(json_object *p)
                 return;
         print_label("Cause");
         printf("%s", cause);
+        /* The numbers that a cancel and a deadline have of themselves say nothing more. */
+        if (error != ECANCELED && error != ETIMEDOUT && strerrorname_np(error))
+                printf(" (%s: %s)", strerrorname_np(error), strerrordesc_np(error));
         snprintf(own, sizeof own, "%s#%" PRIu64, text_of(p, "Path"), number_of(p, "Id"));
         if (*from && strcmp(from, own) != 0)
                 printf(" (of %s)", from);
