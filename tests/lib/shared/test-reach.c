@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -140,6 +141,65 @@ START_TEST(a_child_has_no_connection)
 }
 END_TEST
 
+/* What it prints, run by another user. */
+static void from_env(const char *program, char *line, size_t size)
+{
+        char command[256];
+        FILE *f;
+
+        snprintf(command, sizeof command, "setpriv --reuid=65534 --regid=65534 --clear-groups %s", program);
+        f = popen(command, "re");
+        ck_assert_ptr_nonnull(f);
+        ck_assert_ptr_nonnull(fgets(line, (int) size, f));
+        line[strcspn(line, "\n")] = '\0';
+        ck_assert_int_eq(pclose(f), 0);
+}
+
+static bool is_nosuid(const char *path)
+{
+        struct statvfs st;
+
+        return statvfs(path, &st) < 0 || st.f_flag & ST_NOSUID;
+}
+
+/* Whoever starts a setuid program does not say what it works for, nor whom it asks. */
+START_TEST(a_setuid_program_is_not_told)
+{
+        const char *program = getenv("FROM_ENV_PROGRAM");
+        char directory[] = "/tmp/ctxd-test-lib-XXXXXX", copy[64], command[512], line[1200];
+        struct ctx_client *client = new_client();
+        struct ctx_create_options options = CTX_CREATE_OPTIONS;
+        struct ctx *ctx;
+
+#ifdef __SANITIZE_ADDRESS__
+        program = NULL; /* its runtime does not take to it */
+#endif
+        if (getuid() != 0 || !program || is_nosuid("/tmp")) {
+                ctx_client_unref(client);
+                return;
+        }
+        options.mode = 0755;
+        ctx = ctx_create(client, fresh_path(), &options);
+        ck_assert_ptr_nonnull(ctx);
+        ck_assert_int_eq(chmod(the_daemon.directory, 0711), 0);
+        ck_assert_ptr_nonnull(mkdtemp(directory));
+        ck_assert_int_eq(chmod(directory, 0755), 0);
+        snprintf(copy, sizeof copy, "%s/from-env", directory);
+        snprintf(command, sizeof command, "cp %s %s && chmod 755 %s", program, copy, copy);
+        ck_assert_int_eq(system(command), 0);
+        setenv("CTXD_CONTEXT", ctx_path(ctx), 1);
+        from_env(copy, line, sizeof line);
+        ck_assert_str_eq(line, ctx_path(ctx));
+        ck_assert_int_eq(chmod(copy, 04755), 0);
+        from_env(copy, line, sizeof line);
+        ck_assert_str_eq(line, "background");
+        unlink(copy);
+        rmdir(directory);
+        ctx_unref(ctx);
+        ctx_client_unref(client);
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const tests[] = {
@@ -148,6 +208,7 @@ int main(void)
                         from_the_socket_to_the_bus,
                         again_after_it_was_lost,
                         a_child_has_no_connection,
+                        a_setuid_program_is_not_told,
                         NULL,
         };
 

@@ -234,6 +234,15 @@ START_TEST(a_call_finds_the_new_daemon)
         ck_assert(is_readable(ctx_done_fd(same)));
         ck_assert_int_eq(ctx_cancel(same), 0);
         ck_assert_int_eq(ctx_cancel_wait(same, 0), -ENOENT);
+        ck_assert_int_eq(ctx_extend(same, boottime_usec() + 1000000), -ENOENT);
+        ck_assert_int_eq(ctx_release(same), -ENOENT);
+        ck_assert_int_eq(ctx_lifeline_fd(same), -ENOENT);
+        ck_assert_int_eq(ctx_drained_fd(same), -ENOENT);
+        ck_assert_int_eq(ctx_attach(same, 0, NULL), -ENOENT);
+        ck_assert_ptr_null(ctx_value_string(same, "org.example.key"));
+        ck_assert_int_eq(errno, ENOENT);
+        ck_assert_str_ne(ctx_client_error(client), "");
+        ck_assert_int_eq(ctx_err(new), 0); /* which has its path and its number */
         ck_assert_int_eq(ctx_wait(ctx, UINT64_MAX), -ECANCELED);
         ctx_leave(ctx);
         ck_assert_int_eq(ctx_enter(new), 0); /* in a page of the new daemon */
@@ -321,6 +330,26 @@ static int who_waits(void *userdata)
         return 0;
 }
 
+/* It cannot even look for the daemon. */
+static int who_has_no_descriptor_left(void *userdata)
+{
+        struct stage *s = userdata;
+        struct ctx_client *client;
+        struct ctx *ctx;
+
+        close(s->go[1]);
+        client = new_client();
+        ctx = make(client, "full");
+        ck_assert_int_ge(ctx_done_fd(ctx), 0);
+        while (fcntl(0, F_DUPFD_CLOEXEC, 3) >= 0)
+                ;
+        wait_for_go(s);
+        ck_assert_int_eq(ctx_wait(ctx, UINT64_MAX), -ECANCELED);
+        is_lost(ctx);
+        ck_assert(becomes_readable(ctx_done_fd(ctx)));
+        return 0;
+}
+
 static int another_user(void *userdata)
 {
         struct stage *s = userdata;
@@ -354,12 +383,13 @@ static struct ctx *show(struct ctx_client *client)
 
 START_TEST(nobody_comes_back)
 {
-        int (*const children[])(void *) = {who_only_looks, who_inherited, who_waits, another_user};
+        int (*const children[])(void *) = {
+                        who_only_looks, who_inherited, who_waits, who_has_no_descriptor_left, another_user};
         size_t n = sizeof children / sizeof *children - (getuid() != 0);
         struct ctx_client *client;
         struct stage s = {};
         struct ctx *shown;
-        pid_t pids[4];
+        pid_t pids[5];
         char byte;
 
         daemon_start(&s.daemon, NULL);
