@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "lib/page.h"
@@ -12,65 +11,12 @@
 
 /* The operations of a shared context (lib/ctx.h). */
 
-static uint32_t state_of_code(int code)
-{
-        switch (code) {
-        case 0:
-                return STATE_WORD_ACTIVE;
-        case ETIMEDOUT:
-                return STATE_WORD_DEADLINE_EXCEEDED;
-        default:
-                return STATE_WORD_CANCELED;
-        }
-}
-
-static int read_verdict(sd_bus_message *m, struct verdict **ret)
-{
-        const char *err, *cause;
-        struct verdict *verdict;
-        int code, error, r;
-
-        r = sd_bus_message_read(m, "siis", &err, &code, &error, &cause);
-        if (r < 0)
-                return r;
-        if (code == 0)
-                return -EAGAIN;
-        verdict = malloc(sizeof *verdict + strlen(cause) + 1);
-        if (!verdict)
-                return -ENOMEM;
-        verdict->state = state_of_code(code);
-        verdict->error = error;
-        strcpy(verdict->cause, cause);
-        *ret = verdict;
-        return 0;
-}
-
-/* The end of what nobody keeps any more. */
-static const struct verdict stopped = {
-                .state = STATE_WORD_CANCELED, .error = ECANCELED, .cause = CTXD_CAUSE_STOPPED};
-
-static const struct verdict *known_verdict(const struct shared *shared)
-{
-        return atomic_load_explicit(&shared->verdict, memory_order_acquire);
-}
-
-/* The first one stays. Takes the verdict. */
-static void set_verdict(struct shared *shared, const struct verdict *verdict)
-{
-        const struct verdict *none = NULL;
-
-        if (!atomic_compare_exchange_strong_explicit(
-                            &shared->verdict, &none, verdict, memory_order_acq_rel, memory_order_relaxed) &&
-                        verdict != &stopped)
-                free((void *) verdict);
-}
-
 bool shared_seems_done(const struct shared *shared)
 {
         const struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
         const struct ctx_shared *base = &shared->ctx;
 
-        if (known_verdict(shared) ||
+        if (shared_known_verdict(shared) ||
                         atomic_load_explicit(&base->wide.ctx.nest.word, memory_order_acquire) & CTX_STATE)
                 return true;
         if (base->word)
@@ -88,118 +34,25 @@ int shared_begin(struct shared *shared)
         return client_failed(shared->client, -ENOENT, "The daemon that knew this context was stopped");
 }
 
-int shared_ask(struct shared *shared)
-{
-        sd_bus_message *reply = NULL;
-        struct verdict *verdict;
-        int r = 0;
-
-        if (known_verdict(shared))
-                return 1;
-        r = client_begin(shared->client);
-        if (r < 0)
-                return r;
-        /* Two threads may have come here: the client's lock lets one ask, the other finds the answer. */
-        if (!known_verdict(shared)) {
-                r = client_call(shared->client, &reply, "Err", "s", shared->reference);
-                if (r >= 0)
-                        r = read_verdict(reply, &verdict);
-                if (r >= 0)
-                        set_verdict(shared, verdict);
-                sd_bus_message_unref(reply);
-        }
-        client_end(shared->client);
-        return r == -EAGAIN ? 0 : r < 0 ? r : 1;
-}
-
-const struct verdict *shared_verdict(struct shared *shared)
-{
-        (void) shared_ask(shared);
-        return known_verdict(shared);
-}
-
-/* Whoever sleeps on a descriptor is told by nobody else. In a child of a fork they are the parent's. */
-static uint32_t lose(struct shared *shared)
-{
-        set_verdict(shared, &stopped);
-        handle_fire(shared);
-        if (shared->drained_fd >= 0 && !client_is_inherited(shared->client))
-                eventfd_write(shared->drained_fd, UINT64_MAX - 1);
-        return known_verdict(shared)->state;
-}
-
-bool shared_is_lost(const struct shared *shared)
-{
-        return known_verdict(shared) == &stopped;
-}
-
-void shared_is_unknown(struct shared *shared)
-{
-        if (atomic_load_explicit(&shared->epoch, memory_order_acquire) !=
-                        atomic_load_explicit(&shared->client->epoch, memory_order_acquire))
-                lose(shared);
-}
-
-/* Its page was kept by one daemon, and is no longer. */
-static bool page_is_lost(const struct shared *shared)
-{
-        uint64_t theirs = page_epoch(shared->page);
-        uint64_t ours = atomic_load_explicit(&shared->client->epoch, memory_order_acquire);
-
-        if (page_is_kept(shared->page))
-                return false;
-        /* If we talk to another daemon, and it is there, it does not keep the page. */
-        return theirs == 0 || (ours != 0 && ours != theirs && !client_is_away(shared->client)) ||
-               page_orphaned_usec(shared->page) >= CTX_DAEMON_GRACE_USEC;
-}
-
-/* Without a page it is lost with the daemon. */
-static bool client_is_lost(struct ctx_client *client)
-{
-        return client_is_away(client) &&
-               monotonic_usec() - atomic_load_explicit(&client->away_since_usec, memory_order_acquire) >=
-                               CTX_DAEMON_GRACE_USEC;
-}
-
-void shared_decide(struct shared *shared)
-{
-        uint64_t epoch = atomic_load_explicit(&shared->client->epoch, memory_order_acquire);
-        int r = 0;
-
-        if (!shared->page) {
-                r = shared_ask(shared);
-                if (r == -ENOENT)
-                        shared_is_unknown(shared);
-                else if (r > 0)
-                        handle_fire(shared);
-        } else if (page_epoch(shared->page) != epoch) {
-                return; /* that daemon has gone, too */
-        }
-        if (r < 0)
-                return;
-        atomic_store_explicit(&shared->epoch, epoch, memory_order_release);
-        handle_confirm(shared, epoch);
-        threads_forget(shared);
-}
-
 /* A context without a page (it is another uid's) is as its handle says. */
 static uint32_t settle_by_handle(struct shared *shared)
 {
-        const struct verdict *verdict = known_verdict(shared);
+        const struct verdict *verdict = shared_known_verdict(shared);
         struct pollfd pollfd = {.events = POLLIN};
 
         if (verdict)
                 return verdict->state;
-        pollfd.fd = handle_fd(shared);
+        /* Nobody is asked who is not there. */
+        pollfd.fd = client_is_away(shared->client) ? handle_known_fd(shared) : handle_fd(shared);
         if (pollfd.fd >= 0 && poll(&pollfd, 1, 0) > 0) {
                 /* A daemon that was stopped writes the handle, and answers no more. */
                 if (client_is_away(shared->client))
-                        return lose(shared);
+                        return shared_lose(shared);
                 verdict = shared_verdict(shared);
                 return verdict ? verdict->state : STATE_WORD_CANCELED;
         }
-        if (client_is_lost(shared->client))
-                return lose(shared);
+        if (shared_is_orphan(shared))
+                return shared_lose(shared);
         if (atomic_load_explicit(&shared->own_deadline_usec, memory_order_relaxed) <= now_usec())
                 return STATE_WORD_DEADLINE_EXCEEDED;
         return STATE_WORD_ACTIVE;
@@ -213,15 +66,13 @@ static int shared_settle(struct ctx_shared *base, uint64_t word)
         if (!base->word)
                 return (int) settle_by_handle(shared);
         if (word == base->given) {
-                verdict = known_verdict(shared);
+                verdict = shared_known_verdict(shared);
                 if (verdict)
                         return (int) verdict->state;
-                return page_is_lost(shared) ? (int) lose(shared) : STATE_WORD_ACTIVE;
+                return shared_is_orphan(shared) ? (int) shared_lose(shared) : STATE_WORD_ACTIVE;
         }
-        if (word == (base->given | STATE_WORD_STOPPED)) {
-                set_verdict(shared, &stopped);
-                return STATE_WORD_CANCELED;
-        }
+        if (word == (base->given | STATE_WORD_STOPPED))
+                return (int) shared_lose(shared);
         if (word / (STATE_WORD_MASK + 1) == base->given / (STATE_WORD_MASK + 1))
                 return (int) (word & STATE_WORD_MASK);
         /* The slot is somebody else's now, so ours was done and forgotten. How is known if the daemon still
@@ -367,7 +218,7 @@ static const char *shared_value_op(struct ctx_shared *base, const char *key)
 static void destroy(struct shared *shared)
 {
         if (!shared_is_lost(shared))
-                free((void *) known_verdict(shared));
+                free((void *) shared_known_verdict(shared));
         values_free(atomic_load_explicit(&shared->values, memory_order_acquire));
         if (shared->drained_fd >= 0)
                 close(shared->drained_fd);

@@ -88,8 +88,16 @@ int shared_ask(struct shared *shared);
 void shared_decide(struct shared *shared);
 /* The daemon has said that there is no such context. If it is another one than before, it is lost. */
 void shared_is_unknown(struct shared *shared);
-/* Nobody will tell when it is done: so it is. */
+/* It reads active, and nobody keeps it: for long enough, or because another daemon is there instead. */
+bool shared_is_orphan(const struct shared *shared);
+/* Nobody will tell when it is done: so it is, with CTXD_CAUSE_STOPPED, and whoever sleeps on a descriptor is told. Its
+ * state: it may have been done before. */
+uint32_t shared_lose(struct shared *shared);
 bool shared_is_lost(const struct shared *shared);
+static inline const struct verdict *shared_known_verdict(const struct shared *shared)
+{
+        return atomic_load_explicit(&shared->verdict, memory_order_acquire);
+}
 
 /* The daemon has said that it is done: the local descendants are, too. */
 void shared_finish(struct shared *shared);
@@ -104,6 +112,8 @@ void values_free(struct values *values);
 /* shared-handle.c: the done handle, one for each process and context, however many objects stand for it here.
  * A borrowed descriptor, or -errno. */
 int handle_fd(struct shared *shared);
+/* The same without asking; -1: there is none yet. */
+int handle_known_fd(const struct shared *shared);
 /* Makes it readable, where there is one, and the daemon cannot. */
 void handle_fire(struct shared *shared);
 /* A daemon of another epoch knows the context. */

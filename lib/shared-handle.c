@@ -148,6 +148,13 @@ static int get(struct shared *shared, struct handle **ret)
         return 0;
 }
 
+int handle_known_fd(const struct shared *shared)
+{
+        const struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+
+        return h ? h->fd : -1;
+}
+
 int handle_fd(struct shared *shared)
 {
         struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
