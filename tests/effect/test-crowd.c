@@ -17,9 +17,10 @@
 /* Crowds that fork while they are cancelled. Each is bounded: by the number of processes that a uid of its own may
  * have, and in time, should nobody end it. */
 
-#define CROWD_UID 61234
 #define CROWD_MAX 120
 #define CROWD_USEC UINT64_C(100000000)
+
+static uid_t crowd_uid; /* of this test alone: what runs beside it counts as well */
 
 static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
 
@@ -48,8 +49,8 @@ static void body_bomb(int in, int out)
         uint64_t end_usec = now_boottime_usec() + CROWD_USEC;
         char byte;
 
-        if (setrlimit(RLIMIT_NPROC, &limit) < 0 || setresgid(CROWD_UID, CROWD_UID, CROWD_UID) < 0 ||
-                        setresuid(CROWD_UID, CROWD_UID, CROWD_UID) < 0)
+        if (setrlimit(RLIMIT_NPROC, &limit) < 0 || setresgid(crowd_uid, crowd_uid, crowd_uid) < 0 ||
+                        setresuid(crowd_uid, crowd_uid, crowd_uid) < 0)
                 _exit(1);
         (void) signal(SIGTERM, SIG_IGN);
         (void) signal(SIGCHLD, SIG_IGN);
@@ -70,13 +71,15 @@ static bool is_small(void *userdata)
 
 static void end_a_bomb(bool in_a_group)
 {
-        struct child *bomb = child_start(body_bomb), *stranger = child_start(child_count);
+        struct child *bomb, *stranger = child_start(child_count);
         struct context *c = make("bomb"), *other = make("other");
 
+        crowd_uid = 61000 + (uid_t) getpid() % 4000;
+        bomb = child_start(body_bomb);
         attach(other, stranger, &term);
         if (in_a_group)
                 group_enter(group_new(NULL), bomb->pid);
-        attach(c, bomb, &(struct policy){.signal = SIGTERM, .kill_after_usec = 100000, .uid = CROWD_UID});
+        attach(c, bomb, &(struct policy){.signal = SIGTERM, .kill_after_usec = 100000, .uid = crowd_uid});
         child_tell(bomb, 'g');
         run_while(is_small, c);
         cancel(c);

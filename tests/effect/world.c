@@ -250,8 +250,12 @@ static void fork_counter(int in, int out, bool daemon)
                 if (!daemon)
                         child_count(in, out);
                 setsid();
-                if (fork() == 0)
+                pid = getpid();
+                if (fork() == 0) {
+                        while (getppid() == pid) /* it says that it is there once nobody is in between */
+                                usleep(1000);
                         child_count(in, out);
+                }
                 _exit(0);
         }
         if (daemon)
