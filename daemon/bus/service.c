@@ -117,6 +117,8 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t revent
         int fd, r;
 
         fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0 && errno == EMFILE && effects_give_back_descriptors(s->effects))
+                fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
                 if (errno == EMFILE || errno == ENFILE) {
                         warn_of_full_table(s);

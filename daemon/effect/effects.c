@@ -159,6 +159,7 @@ uint32_t effects_drain_counting(struct effects *e, const struct context *origin)
                 effects_again(e);
         else
                 arm(e);
+        handles_tidy(e);
         e->draining = false;
         return n;
 }
@@ -186,6 +187,11 @@ static int drain_again(sd_event_source *source, void *userdata)
 {
         effects_event(userdata);
         return 0;
+}
+
+bool effects_give_back_descriptors(struct effects *e)
+{
+        return handles_give_back(e);
 }
 
 void effects_finish(struct effects *e)

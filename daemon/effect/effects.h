@@ -58,6 +58,8 @@ uint32_t effects_drain(struct effects *e);
 /* The same, but counts only members of contexts whose end is origin's: what a Cancel answers, though a
  * deadline may have passed elsewhere in the same moment. */
 uint32_t effects_drain_counting(struct effects *e, const struct context *origin);
+/* Where no descriptor is left: closes those that were only kept until there was time. False: there were none. */
+bool effects_give_back_descriptors(struct effects *e);
 /* Drains, and goes through all large ends that are under way without serving anybody between: at the very last. */
 void effects_finish(struct effects *e);
 

@@ -32,7 +32,10 @@
 #define GUARD_FIRST_NSEC 20000000 /* a blocked write costs this much where nobody expects one, */
 #define GUARD_NSEC 1000000        /* and up to this much where one was met of late */
 #define HOSTILE_USEC 60000000
-#define TIDY_AT_ONCE 256 /* then others are served */
+/* What was written is let go of when those who were woken have had the time to run, on the same core, too; */
+#define TIDY_USEC 20000
+#define TIDY_AT_ONCE 256  /* then others are served; */
+#define WRITTEN_MAX 16384 /* and before that only where so many have come together */
 
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
@@ -112,6 +115,8 @@ static void handle_free(struct effects *e, struct handle *h)
         LIST_REMOVE(h, by_process);
         if (h->is_queued)
                 LIST_REMOVE(h, queued);
+        if (h->is_written)
+                e->handles.n_written--;
         HASH_DEL(e->handles.table, h);
         close(h->fd);
         charge_deinit(&h->charge);
@@ -126,9 +131,9 @@ static void handle_spend(struct effects *e, struct handle *h)
         charge_deinit(&h->charge);
         if (h->is_queued)
                 LIST_REMOVE(h, queued);
-        h->is_queued = true;
+        h->is_queued = h->is_written = true;
         LIST_INSERT_HEAD(&e->handles.written, h, queued);
-        turn_again(&e->handles.tidy_turn);
+        e->handles.n_written++;
 }
 
 static void tidy(struct effects *e, unsigned n)
@@ -144,11 +149,16 @@ static int tidy_run(sd_event_source *source, void *userdata)
         struct effects *e = userdata;
 
         tidy(e, TIDY_AT_ONCE);
-        if (LIST_EMPTY(&e->handles.written))
+        if (e->handles.n_written == 0)
                 effects_event(e); /* nothing but time may hold their contexts now */
         else
                 turn_again(&e->handles.tidy_turn);
         return 0;
+}
+
+static int tidy_time(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        return tidy_run(source, userdata);
 }
 
 static int deferred_run(sd_event_source *source, void *userdata)
@@ -197,7 +207,15 @@ int handles_init(struct effects *e)
         r = turn_init(&s->write_turn, e->event, "deferred-handles", deferred_run, e);
         if (r < 0)
                 return r;
-        return turn_init(&s->tidy_turn, e->event, "tidy-handles", tidy_run, e);
+        r = turn_init(&s->tidy_turn, e->event, "tidy-handles", tidy_run, e);
+        if (r < 0)
+                return r;
+        r = sd_event_add_time(
+                        e->event, &s->tidy_timer, CLOCK_MONOTONIC, UINT64_MAX, TIDY_USEC / 2, tidy_time, e);
+        if (r < 0)
+                return r;
+        (void) sd_event_source_set_description(s->tidy_timer, "tidy-handles-later");
+        return sd_event_source_set_enabled(s->tidy_timer, SD_EVENT_OFF);
 }
 
 void handles_deinit(struct effects *e)
@@ -209,6 +227,7 @@ void handles_deinit(struct effects *e)
         handles_close_spent(e);
         turn_deinit(&e->handles.write_turn);
         turn_deinit(&e->handles.tidy_turn);
+        sd_event_source_disable_unref(e->handles.tidy_timer);
         if (e->handles.has_guard) {
                 guard_set(e, false);
                 timer_delete(e->handles.guard);
@@ -240,6 +259,27 @@ void handles_disarm(struct effects *e)
         guard_set(e, false);
 }
 
+void handles_tidy(struct effects *e)
+{
+        struct handles *s = &e->handles;
+
+        if (s->n_written > WRITTEN_MAX) {
+                turn_again(&s->tidy_turn);
+        } else if (s->n_written > 0 && TAILQ_EMPTY(&e->tree->endings) &&
+                        sd_event_source_get_enabled(s->tidy_timer, NULL) == 0) {
+                (void) sd_event_source_set_time_relative(s->tidy_timer, TIDY_USEC);
+                (void) sd_event_source_set_enabled(s->tidy_timer, SD_EVENT_ONESHOT);
+        }
+}
+
+bool handles_give_back(struct effects *e)
+{
+        bool any = e->handles.n_written > 0;
+
+        tidy(e, UINT_MAX);
+        return any;
+}
+
 void handles_close_spent(struct effects *e)
 {
         while (e->handles.n_spent > 0)
@@ -266,10 +306,8 @@ static int eventfd_new(struct effects *e)
 {
         int fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
 
-        if (fd < 0 && errno == EMFILE && !LIST_EMPTY(&e->handles.written)) {
-                tidy(e, UINT_MAX);
+        if (fd < 0 && errno == EMFILE && handles_give_back(e))
                 fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
-        }
         return fd < 0 ? -errno : fd;
 }
 

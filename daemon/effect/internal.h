@@ -49,6 +49,7 @@ struct handle {
         struct charge charge;
         LIST_ENTRY(handle) by_context, by_process;
         bool is_queued; /* in one of the two lists of struct handles */
+        bool is_written;
         LIST_ENTRY(handle) queued;
         UT_hash_handle hh;
 };
@@ -60,7 +61,9 @@ struct handles {
         struct handle *table;
         LIST_HEAD(, handle) deferred; /* of uids that have made a write block: one at a time */
         LIST_HEAD(, handle) written;  /* to be let go of when there is time */
+        unsigned n_written;
         struct turn write_turn, tidy_turn;
+        sd_event_source *tidy_timer;
         struct {
                 uid_t uid;
                 uint64_t until_usec;
@@ -113,6 +116,9 @@ int handles_init(struct effects *e);
 void handles_deinit(struct effects *e);
 void handles_signal(struct effects *e, struct context *c, enum handle_kind kind);
 void handles_disarm(struct effects *e); /* after the last handles_signal() of a drain */
+void handles_tidy(struct effects *e);   /* soon: what was written is let go of */
+bool handles_give_back(
+                struct effects *e); /* now, since descriptors are short; false: there are none to give */
 void handles_close_spent(struct effects *e);
 void handles_drop_context(struct effects *e, struct context *c);
 void handles_drop_process(struct effects *e, struct process *p);
