@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -31,6 +32,19 @@ void nap(uint64_t usec)
         nanosleep(&(struct timespec){.tv_sec = (time_t) (usec / 1000000),
                                   .tv_nsec = (long) (usec % 1000000 * 1000)},
                         NULL);
+}
+
+void want_descriptors(unsigned n)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                DIE("getrlimit");
+        limit.rlim_cur = limit.rlim_max;
+        if (limit.rlim_max < n || setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+                fprintf(stderr, "%u descriptors are needed (ulimit -n)\n", n);
+                exit(1);
+        }
 }
 
 void pin(void)
@@ -127,7 +141,22 @@ static char *socket_address(const char *path)
         return address;
 }
 
-const char *start_daemon(const char *program, const char *config)
+static void await_name(const char *address, const char *name)
+{
+        sd_bus *bus = connect_to(address, true);
+
+        for (int i = 0; i < 3000; i++) {
+                if (sd_bus_call_method(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                    "org.freedesktop.DBus", "GetNameOwner", NULL, NULL, "s", name) >= 0) {
+                        sd_bus_flush_close_unref(bus);
+                        return;
+                }
+                nap(10000);
+        }
+        DIE(name);
+}
+
+const char *start_daemon(const char *program, const char *config, const char *bus)
 {
         char embedded[128], path[64], file[64], option[80];
         FILE *f;
@@ -142,11 +171,19 @@ const char *start_daemon(const char *program, const char *config)
         the_daemon = bench_fork();
         if (the_daemon == 0) {
                 dup2(open("/dev/null", O_RDWR | O_CLOEXEC), STDERR_FILENO); /* its greeting */
-                execl(program, program, embedded, option, NULL);
+                if (bus) {
+                        setenv("DBUS_SESSION_BUS_ADDRESS", bus, 1);
+                        setenv("XDG_RUNTIME_DIR", directory, 1);
+                }
+                execl(program, program, bus ? "--user" : embedded, option, NULL);
                 _exit(127);
         }
-        await_socket(path);
-        return socket_address(path);
+        if (!bus) {
+                await_socket(path);
+                return socket_address(path);
+        }
+        await_name(bus, "org.ctxd1");
+        return bus;
 }
 
 pid_t daemon_pid(void)
@@ -162,52 +199,84 @@ static bool is_there(const char *program)
         return system(command) == 0;
 }
 
-const char *start_bus(const char *kind)
+static void start_dbus_daemon(const char *path)
 {
-        char path[64], file[80], option[96];
-        bool broker = strcmp(kind, "dbus-broker") == 0;
+        char file[96], option[128];
         FILE *f;
 
-        if (!is_there(broker ? "dbus-broker-launch" : "dbus-daemon"))
-                return NULL;
-        snprintf(path, sizeof path, "%s/%s", bench_directory(), kind);
         snprintf(file, sizeof file, "%s.conf", path);
         snprintf(option, sizeof option, "--config-file=%s", file);
         f = fopen(file, "we");
         if (!f ||
                         fprintf(f,
-                                        "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus "
-                                        "Configuration 1.0//EN\" "
-                                        "\"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n"
-                                        "<busconfig><type>session</type><listen>unix:path=%s</"
-                                        "listen><auth>EXTERNAL</auth>"
-                                        "<policy context=\"default\"><allow send_destination=\"*\" "
-                                        "eavesdrop=\"true\"/>"
-                                        "<allow eavesdrop=\"true\"/><allow "
-                                        "own=\"*\"/></policy></busconfig>\n",
+                                        "<busconfig><type>session</type><listen>unix:path=%s</listen>"
+                                        "<auth>EXTERNAL</auth><policy context=\"default\"><allow user=\"*\"/>"
+                                        "<allow own=\"*\"/><allow send_destination=\"*\"/>"
+                                        "<allow receive_sender=\"*\"/></policy></busconfig>\n",
                                         path) < 0 ||
                         fclose(f) != 0)
                 DIE(file);
         if (bench_fork() == 0) {
-                dup2(open("/dev/null", O_RDWR | O_CLOEXEC), STDERR_FILENO);
-                if (!broker) {
-                        execlp("dbus-daemon", "dbus-daemon", option, "--nofork", NULL);
-                } else {
-                        struct sockaddr_un address = {.sun_family = AF_UNIX};
-                        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-                        char pid[16];
-
-                        strcpy(address.sun_path, path);
-                        if (bind(fd, (struct sockaddr *) &address, sizeof address) < 0 ||
-                                        listen(fd, 16) < 0 || dup2(fd, 3) < 0)
-                                _exit(1);
-                        snprintf(pid, sizeof pid, "%d", (int) getpid());
-                        setenv("LISTEN_FDS", "1", 1);
-                        setenv("LISTEN_PID", pid, 1);
-                        execlp("dbus-broker-launch", "dbus-broker-launch", option, "--scope=user", NULL);
-                }
+                execlp("dbus-daemon", "dbus-daemon", option, "--nofork", "--nopidfile", "--nosyslog", NULL);
                 _exit(127);
         }
+}
+
+/* "Everybody may connect, own, send and receive", in the types that dbus-broker takes a policy in. */
+#define BATCH "bta(btbs)a(btssssuutt)a(btssssuutt)"
+#define POLICY "(a(u(" BATCH "))a(buu(" BATCH "))a(ss)bs)"
+
+static void start_dbus_broker(const char *path)
+{
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        const uint64_t first = 1, any = UINT64_MAX, none = 0;
+        static sd_bus *controller; /* for as long as we run */
+        int pair[2], listener;
+        sd_bus_message *m;
+
+        strcpy(address.sun_path, path);
+        listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (bind(listener, (struct sockaddr *) &address, sizeof address) < 0 || listen(listener, 16) < 0 ||
+                        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+                DIE(path);
+        if (bench_fork() == 0) {
+                char fd[16];
+
+                fcntl(pair[1], F_SETFD, 0);
+                snprintf(fd, sizeof fd, "%d", pair[1]);
+                execlp("dbus-broker", "dbus-broker", "--controller", fd, "--machine-id",
+                                "0123456789abcdef0123456789abcdef", "--max-matches", "1000000",
+                                "--max-objects", "1000000", "--max-bytes", "1000000000", "--max-fds", "10000",
+                                NULL);
+                _exit(127);
+        }
+        close(pair[1]);
+        if (sd_bus_new(&controller) < 0 || sd_bus_set_fd(controller, pair[0], pair[0]) < 0 ||
+                        sd_bus_start(controller) < 0 ||
+                        sd_bus_message_new_method_call(controller, &m, NULL, "/org/bus1/DBus/Broker",
+                                        "org.bus1.DBus.Broker", "AddListener") < 0 ||
+                        sd_bus_message_append(m, "oh", "/org/bus1/DBus/Listener/0", listener) < 0 ||
+                        sd_bus_message_append(m, "v", POLICY, 1, UINT32_MAX, /* every uid */
+                                        true, first, 1, true, first, true, "", 1, true, first, "", "", "", "",
+                                        0, 0, none, any, 1, true, first, "", "", "", "", 0, 0, none, any, 0,
+                                        0, false, "session") < 0 ||
+                        sd_bus_call(controller, m, 0, NULL, NULL) < 0)
+                DIE("dbus-broker");
+        sd_bus_message_unref(m);
+        close(listener);
+}
+
+const char *start_bus(const char *kind)
+{
+        char path[64];
+
+        if (!is_there(kind))
+                return NULL;
+        snprintf(path, sizeof path, "%s/%s", bench_directory(), kind);
+        if (strcmp(kind, "dbus-broker") == 0)
+                start_dbus_broker(path);
+        else
+                start_dbus_daemon(path);
         await_socket(path);
         return socket_address(path);
 }

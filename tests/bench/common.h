@@ -22,6 +22,7 @@
 
 uint64_t now_nsec(void);
 void nap(uint64_t usec);
+void want_descriptors(unsigned n);
 void pin(void); /* to the core it is on; children inherit it */
 
 /* A directory that goes when the program ends, and processes that are ended then. */
@@ -29,8 +30,9 @@ const char *bench_directory(void);
 pid_t bench_fork(void); /* fork(); the child is ended with us at the latest */
 void bench_end(pid_t pid);
 
-/* Starts CTXD --embedded in the directory; config: the [Daemon] section's lines, or NULL. Returns its address. */
-const char *start_daemon(const char *program, const char *config);
+/* Starts ctxd --embedded in the directory, or, where an address of a bus is given, --user on that. config: the lines of
+ * its [Daemon] section. Returns its address. */
+const char *start_daemon(const char *program, const char *config, const char *bus);
 pid_t daemon_pid(void);
 /* Starts dbus-daemon or dbus-broker, if it is there: its address, or NULL. */
 const char *start_bus(const char *kind);
@@ -39,6 +41,25 @@ sd_bus *connect_to(const char *address, bool is_bus);
 /* A bare sd-bus server on a socket of its own, or on a bus under a name; setup adds objects. Returns its address. */
 const char *start_server(void (*setup)(sd_bus *bus));
 void start_server_on_bus(const char *address, const char *name, void (*setup)(sd_bus *bus));
+
+/* bare.c: the peer's object. */
+void bare_setup(sd_bus *bus);
+
+/* client.c: a connection, and the name that answers there (NULL: a direct one). */
+struct service {
+        sd_bus *bus;
+        const char *name;
+};
+
+sd_bus_message *bench_call(const struct service *s, const char *member, const char *path, const char *more);
+int bench_done(const struct service *s, const char *path);
+/* Create and Done, n times: how many a second. */
+double bench_pairs(const struct service *s, int n, int in_flight, bool with_done);
+/* A process that waits for contexts, and how long it takes from the call of Cancel until it is awake, us. */
+struct waiter;
+struct waiter *waiter_start(const char *address, const char *name, uid_t uid);
+void waiter_stop(struct waiter *w);
+double bench_wake(const struct service *s, struct waiter *w, const char *path);
 
 double median(double *values, size_t n);               /* sorts them */
 double percentile(double *values, size_t n, double p); /* of sorted ones */

@@ -284,6 +284,8 @@ static void bench_cancel(struct ctx_client *client, sd_bus *bus, size_t rounds)
                                 (double) times[p][rounds * 99 / 100] / 1000, p50[p] / p50[PEER_EVENTFD]);
                 if (p >= PEER_SDBUS)
                         printf(" %14.2f", p50[p] / p50[PEER_SDBUS]);
+                if (p == PEER_CTXD)
+                        printf("  <= 1.20 %s", p50[p] <= 1.2 * p50[PEER_SDBUS] ? "reached" : "MISSED");
                 putchar('\n');
                 free(times[p]);
         }

@@ -145,7 +145,7 @@ static size_t stop_pings(void)
 /* A daemon of its own for each, so that none finds memory that another has left. */
 static sd_bus *start(const char *program, pid_t *ret_pinging)
 {
-        address = start_daemon(program, "RetainSec=1s\nProbe=off");
+        address = start_daemon(program, "RetainSec=1s\nProbe=off", NULL);
         *ret_pinging = bench_fork();
         if (*ret_pinging == 0)
                 ping_for_ever();
