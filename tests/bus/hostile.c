@@ -63,6 +63,7 @@ static void ask_and_ask(void *userdata)
 {
         _cleanup_bus_ sd_bus *b = connect_bus();
 
+        EXPECT_ACTIVE(b, "unanswered"); /* of a sender that is not known yet only so many calls are kept */
         for (int i = 0; i < 2000; i++)
                 ask(b, "Create", "unanswered/", false);
         for (int i = 0; i < 2000; i++)

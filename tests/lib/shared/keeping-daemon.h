@@ -9,7 +9,7 @@
  * page, the done handle. What a restart keeps is then the library's business alone. */
 
 struct kept {
-        char directory[32], address[64];
+        char directory[32], address[128];
         int listen_fd, page_fd, done_fd;
         struct {
                 char cause[64];
