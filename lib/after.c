@@ -136,7 +136,7 @@ struct ctx_after *after_new(struct ctx *ctx, void (*fn)(void *userdata), void *u
         }
         shared = ctx_shared_done(source);
         if (!direct || source->deadline_usec != CTX_NEVER)
-                r = helper_start();
+                r = direct ? helper_start_timers() : helper_start();
         if (r >= 0 && shared)
                 r = shared->ops->watch(shared);
         /* The program's reference on ctx covers this until the callback is linked. */

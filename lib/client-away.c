@@ -12,12 +12,13 @@
 
 /* When the daemon is gone, and when one is there again.
  *
- * Each connection begins with the question Alive, whose answer is the daemon's epoch and a descriptor that hangs up with
- * it. From then on nobody asks; whoever sleeps has the descriptor among those that it polls, and whoever only looks finds
- * the end in the state page. A daemon that was stopped in good order has ended its contexts before. One that crashed has
- * not: until CTX_DAEMON_GRACE_USEC have passed they are as they were, and one that comes back is looked for, by every
- * call that needs it, and in steps that do not wait (client_return()) by those who sleep: a thread in ctx_wait(), the
- * library's own, the program's loop. When it is there again, with another epoch, it knows a context or it does not:
+ * Each connection begins with the question Alive, whose answer is the daemon's epoch and a descriptor that hangs up
+ * with it. From then on nobody asks; whoever sleeps has the descriptor among those that it polls, and whoever only
+ * looks finds the end in the state page. A daemon that was stopped in good order has ended its contexts before. One
+ * that crashed has not: until CTX_DAEMON_GRACE_USEC have passed they are as they were, and one that comes back is
+ * looked for, by every call that needs it, and in steps that do not wait (client_return()) by those who sleep: a
+ * thread in ctx_wait(), the library's own, the program's loop. When it is there again, with another epoch, it knows a
+ * context or it does not:
  *
  * - one with a page is known if that page is kept again, which costs nothing to see;
  * - of one without it is asked;

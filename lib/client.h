@@ -94,8 +94,8 @@ void client_drop_attempt(struct ctx_client *client);
 bool client_is_away(struct ctx_client *client);
 /* After another daemon than before has answered, with no lock held: each context is known to it, or lost. */
 void client_decide(struct ctx_client *client);
-/* It is away: a step on the way back, which does not wait. The time until the next one, in µs; CTX_NEVER: it is there, or
- * there was time enough for it to come back. */
+/* It is away: a step on the way back, which does not wait. The time until the next one, in µs; CTX_NEVER: it is there,
+ * or there was time enough for it to come back. */
 uint64_t client_return(struct ctx_client *client);
 /* Sees that whoever sleeps on a descriptor of a context that is done by now is told. How many are not done. */
 size_t client_sweep(struct ctx_client *client);

@@ -162,8 +162,8 @@ struct ctx_shared_ops {
         int (*cause)(struct ctx_shared *shared, int *ret_error, const char **ret_message);
         /* A borrowed descriptor, readable once it is done. */
         int (*done_fd)(struct ctx_shared *shared);
-        /* Before a sleep that the end of this context is to end. True: somebody keeps it, done_fd() is what to poll, and
-         * *ret_fd, a descriptor that hangs up once that is over (-1: none). False: nobody does just now, so that
+        /* Before a sleep that the end of this context is to end. True: somebody keeps it, done_fd() is what to poll,
+         * and *ret_fd, a descriptor that hangs up once that is over (-1: none). False: nobody does just now, so that
          * there is nothing to poll, and a step was made to find somebody again. In both cases look again after
          * *ret_usec at the latest. May be NULL. */
         bool (*guard)(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec);

@@ -139,10 +139,11 @@ int ctx_wait(struct ctx *ctx, uint64_t timeout_usec);
 
 /* -- Callbacks ----------------------------------------------------------------------------------------------------
  *
- * fn runs once, after ctx is done (at once if it is), on a thread that the library starts with the first callback,
- * or in the program's own loop (ctx_client_process()); never on the stack of whoever cancels, and with no lock held. Callbacks run one after the other in the order in
- * which their contexts became done, so that a long one delays the next. A callback that is registered keeps its
- * context alive, until it was stopped or is over. After a fork the child does not run the parent's. */
+ * fn runs once, after ctx is done (at once if it is), on a thread that the library starts with the first callback, or
+ * in the program's own loop (ctx_client_process()); never on the stack of whoever cancels, and with no lock held.
+ * Callbacks run one after the other in the order in which their contexts became done, so that a long one delays the
+ * next. A callback that is registered keeps its context alive, until it was stopped or is over. After a fork the child
+ * does not run the parent's. */
 struct ctx_after;
 
 /* Gives up the handle; the callback stays registered. Takes NULL, returns NULL. */
@@ -289,10 +290,11 @@ int ctx_group_wait(struct ctx_group *group);
  *
  * If the daemon goes away (CTX_DAEMON_GRACE_USEC): a stop in good order ends all contexts, with the cause "ctxd was
  * stopped". After a crash they stay as they were; each call that asks the daemon connects again, and so does, without
- * any call, whoever waits, the library's thread, or the program's loop. A daemon that comes back and knows a context goes
- * on with it, as if nothing had been. If it does not know it, or there is none for CTX_DAEMON_GRACE_USEC, the context is
- * lost: done, -ECANCELED, with the cause "ctxd was stopped"; all that wait for it are woken, also for its descriptor of
- * ctx_drained_fd(), though nobody knows who is left; and calls that would ask the daemon about it give -ENOENT.
+ * any call, whoever waits, the library's thread, or the program's loop. A daemon that comes back and knows a context
+ * goes on with it, as if nothing had been. If it does not know it, or there is none for CTX_DAEMON_GRACE_USEC, the
+ * context is lost: done, -ECANCELED, with the cause "ctxd was stopped"; all that wait for it are woken, also for its
+ * descriptor of ctx_drained_fd(), though nobody knows who is left; and calls that would ask the daemon about it give
+ * -ENOENT.
  *
  * After a fork without exec the child may read the contexts that it has, wait where the parent had asked for the
  * descriptor, derive local ones and unreference all; whatever needs the inherited connection gives -ECHILD. It may
@@ -307,9 +309,10 @@ struct ctx_client;
 /* One reference less. Contexts hold their own, so that the order does not matter. Takes NULL, returns NULL. */
 struct ctx_client *ctx_client_unref(struct ctx_client *client);
 /* address: a D-Bus address, such as unix:path=/run/ctxd/bus. NULL: $CTXD_ADDRESS (not in a setuid program), else
- * /run/ctxd/bus, else, where that is not there, refuses, or does not answer, the system bus, which starts ctxd. Connects,
- * and waits until the daemon answers; ctx_client_error(NULL) says for each place why it did not. errno: the last one's,
- * ENOENT (no socket), ECONNREFUSED, EACCES, EHOSTUNREACH (the bus knows of no ctxd) and others of connect(2). */
+ * /run/ctxd/bus, else, where that is not there, refuses, or does not answer, the system bus, which starts ctxd.
+ * Connects, and waits until the daemon answers; ctx_client_error(NULL) says for each place why it did not. errno: the
+ * last one's, ENOENT (no socket), ECONNREFUSED, EACCES, EHOSTUNREACH (the bus knows of no ctxd) and others of
+ * connect(2). */
 struct ctx_client *ctx_client_new(const char *address) CTX_CONSTRUCTOR(ctx_client_unref);
 /* Where the daemon was reached: a D-Bus address. Lives until this thread's next call of it; NULL: nowhere, just now. */
 const char *ctx_client_address(struct ctx_client *client);
@@ -322,13 +325,14 @@ const char *ctx_client_error(struct ctx_client *client);
  * For a program that is to have no thread but its own. The first of these calls takes what the library would do on its
  * threads into the loop, for the whole process and for good, and must come before there is such a thread: before the
  * first callback, the first ctx_done_fd() of a local context under a shared one, and the first wait for a lock or a
- * channel under a shared one; -EBUSY: it is too late. (The thread that ctx_done_fd() of a shared context itself has started ends then.) There is one loop in a process; all clients have the same descriptor.
+ * channel under a shared one; -EBUSY: it is too late. (The thread that ctx_done_fd() of a shared context itself has
+ * started ends then.) There is one loop in a process; all clients have the same descriptor.
  *
- * From then on these happen on the thread that is in ctx_client_process(), and not before it is called: callbacks;
- * the news that a shared context is done, for the descriptors of local contexts below it, and for threads that wait for
- * a lock or a channel under it; and the search for a daemon that is gone, with its outcome for all descriptors. So the loop's own thread must not wait for these without a limit: nobody would tell it.
- * All else, ctx_err(), ctx_wait() and the calls on
- * descriptors among it, needs no loop.
+ * From then on these happen on the thread that is in ctx_client_process(), and not before it is called: callbacks; the
+ * news that a shared context is done, for the descriptors of local contexts below it, and for threads that wait for a
+ * lock or a channel under it; and the search for a daemon that is gone, with its outcome for all descriptors. So the
+ * loop's own thread must not wait for these without a limit: nobody would tell it. All else, ctx_err(), ctx_wait() and
+ * the calls on descriptors among it, needs no loop.
  *
  * -ECHILD: a client from before a fork. A child of a fork has no loop, until it takes its own client into one. */
 
@@ -417,9 +421,10 @@ int ctx_release(struct ctx *ctx);
 /* A descriptor that is readable once ctx is done and no member is left, in it or below it: the work has stopped. Made
  * on first use, borrowed, lives as long as ctx does: poll it for POLLIN; never read, write or close it. */
 int ctx_drained_fd(struct ctx *ctx);
-/* ctx_cancel(), and waits until nobody is left, at most timeout_usec (UINT64_MAX: for ever; 0: looks). As ctx_cancel(),
- * 1 or 0, once all have left. -ETIMEDOUT: somebody has not left, and ctx is done all the same; so it is if another error
- * came while it waited: -ENOENT, the daemon that knew who is left is gone. Signals do not end it. Who is a member itself waits for itself. */
+/* ctx_cancel(), and waits until nobody is left, at most timeout_usec (UINT64_MAX: for ever; 0: looks). As
+ * ctx_cancel(), 1 or 0, once all have left. -ETIMEDOUT: somebody has not left, and ctx is done all the same; so it is
+ * if another error came while it waited: -ENOENT, the daemon that knew who is left is gone. Signals do not end it. Who
+ * is a member itself waits for itself. */
 int ctx_cancel_wait(struct ctx *ctx, uint64_t timeout_usec) CTX_MUST_CHECK;
 /* A new descriptor, which is the caller's to close and to hand on: to a child that inherits it (it is close-on-exec as
  * it comes), or over a socket. When the last copy of all that were given out for this context is closed, however its
@@ -456,9 +461,9 @@ struct ctx_task *ctx_task_unref(struct ctx_task *task);
 /* Starts a command (argv[0] is looked up in $PATH) under ctx, as a member of the nearest shared context from ctx up
  * before it execs; $CTXD_CONTEXT and $CTXD_ADDRESS tell it so. On cancel it, and all that it has forked, get the
  * signal. Where a local context between is cancelled, or there is no shared one, this library signals the process
- * itself, for as long as the task is not given up. Signal handlers are reset, and no descriptor but 0 to 2 and those
- * without FD_CLOEXEC goes along. errno: ECANCELED or ETIMEDOUT where ctx is done; what exec gave (ENOENT, EACCES);
- * and as above. options may be NULL. */
+ * itself, for as long as the task is not given up, and waits for no callback of the program's with that. Signal
+ * handlers are reset, and no descriptor but 0 to 2 and those without FD_CLOEXEC goes along. errno: ECANCELED or
+ * ETIMEDOUT where ctx is done; what exec gave (ENOENT, EACCES); and as above. options may be NULL. */
 struct ctx_task *ctx_spawn(struct ctx *ctx, char *const argv[], const struct ctx_spawn_options *options)
                 CTX_CONSTRUCTOR(ctx_task_unref);
 /* Waits until it ends, and reaps it; the status is as waitpid(2) gives it. May be called again, from any thread.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -10,12 +11,13 @@
 
 #include "lib/after.h"
 
-/* The one thread that runs callbacks. It is started by the first of them, sleeps on an eventfd (callbacks are
- * queued) and a timerfd (the earliest deadline of a context with a callback), and stays. A program with a
- * loop of its own does that there, without the thread (loop.c).
+/* The one thread that runs callbacks (and where a deadline is the library's own business, one more, which runs none).
+ * It is started by the first of them, sleeps on an eventfd (callbacks are queued) and a timerfd (the earliest deadline
+ * of a context with a callback), and stays. A program with a loop of its own does that there, without the thread
+ * (loop.c).
  *
- * A walk queues with a compare-and-swap, under locks that this file never takes. The heap of deadlines has a
- * lock of its own, under which nothing else is locked. */
+ * A walk queues with a compare-and-swap, under locks that this file never takes. The heap of deadlines has a lock of
+ * its own, under which nothing else is locked. */
 
 #define RETRY_MSEC 100
 
@@ -36,6 +38,7 @@ static uint64_t armed_usec = CTX_NEVER;
 /* When to look at the deadlines again, on CLOCK_MONOTONIC, because the kernel did not take the next one. */
 static uint64_t retry_usec = CTX_NEVER;
 static bool taken_over;
+static bool has_timers_thread;
 
 static void put(size_t i, struct entry entry)
 {
@@ -248,7 +251,20 @@ static void *helper_thread(void *unused)
         return NULL;
 }
 
-static int start_thread(void)
+/* The other thread does the same, and may be in a callback for long. */
+static void *timers_thread(void *userdata)
+{
+        struct pollfd pollfd = {.fd = (int) (intptr_t) userdata, .events = POLLIN};
+
+        for (;;) {
+                if (poll(&pollfd, 1, helper_retry_usec() == CTX_NEVER ? -1 : RETRY_MSEC) > 0)
+                        drain(pollfd.fd);
+                fire_due();
+        }
+        return NULL;
+}
+
+static int start_thread(void *(*fn)(void *), void *userdata, const char *name)
 {
         pthread_attr_t attr;
         sigset_t all, old;
@@ -262,11 +278,11 @@ static int start_thread(void)
         /* The program's signals are the program's threads'. */
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &old);
-        r = pthread_create(&thread, &attr, helper_thread, NULL);
+        r = pthread_create(&thread, &attr, fn, userdata);
         pthread_sigmask(SIG_SETMASK, &old, NULL);
         pthread_attr_destroy(&attr);
         if (r == 0)
-                pthread_setname_np(thread, "ctx-callbacks");
+                pthread_setname_np(thread, name);
         return -r;
 }
 
@@ -301,7 +317,7 @@ static int open_helper(void)
         int r = open_fds();
 
         if (r == 0)
-                r = start_thread();
+                r = start_thread(helper_thread, NULL, "ctx-callbacks");
         if (r < 0)
                 close_helper();
         return r;
@@ -318,6 +334,21 @@ int helper_start(void)
                 r = open_helper();
         if (r == 0)
                 atomic_store_explicit(&started, true, memory_order_release);
+        pthread_mutex_unlock(&lock);
+        return r;
+}
+
+int helper_start_timers(void)
+{
+        int r = helper_start();
+
+        if (r < 0)
+                return r;
+        pthread_mutex_lock(&lock);
+        if (!taken_over && !has_timers_thread) {
+                r = start_thread(timers_thread, (void *) (intptr_t) timer_fd, "ctx-timers");
+                has_timers_thread = r >= 0;
+        }
         pthread_mutex_unlock(&lock);
         return r;
 }
@@ -364,7 +395,7 @@ static void after_fork_in_child(void)
         atomic_store(&queue, NULL);
         close_helper();
         armed_usec = retry_usec = CTX_NEVER;
-        taken_over = false;
+        taken_over = has_timers_thread = false;
         atomic_store(&started, false);
         pthread_mutex_unlock(&lock);
 }

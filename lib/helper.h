@@ -14,6 +14,9 @@ struct helper_timer {
 
 /* Starts the thread if there is none. 0 or why not. */
 int helper_start(void);
+/* For a timer whose end is the library's own business, and must not wait for a callback of the program's: a second
+ * thread that serves timers alone. In a program's own loop there is none. 0 or why not. */
+int helper_start_timers(void);
 int helper_arm(struct helper_timer *timer, uint64_t deadline_usec);
 /* After it, hold() is not called any more. */
 void helper_disarm(struct helper_timer *timer);

@@ -8,17 +8,17 @@
 
 #include "lib/shared-context.h"
 
-/* Tells the local descendants of a shared context that it is done, where somebody waits for that by a
- * descriptor or a callback: one thread, started when it is first needed, that sleeps on an epoll set of done
- * handles. Callbacks have a thread of their own (helper.c), so that this one never queues behind them. A
- * program with a loop of its own serves the set there, and no thread is started (loop.c).
+/* Tells the local descendants of a shared context that it is done, where somebody waits for that by a descriptor or a
+ * callback: one thread, started when it is first needed, that sleeps on an epoll set of done handles. Callbacks have a
+ * thread of their own (helper.c), so that this one never queues behind them. A program with a loop of its own serves
+ * the set there, and no thread is started (loop.c).
  *
- * A handle leaves the set under the lock, and events are taken out of the set under the lock, so that an
- * event never names a handle that is gone.
+ * A handle leaves the set under the lock, and events are taken out of the set under the lock, so that an event never
+ * names a handle that is gone.
  *
- * Beside the handles it has in the set what hangs up when a daemon is gone: then nobody writes these handles, and until
- * it is back, or time is up, the set is looked at by time (client-away.c). That alone can be why there is a thread; then
- * it gives way to a program that takes the set into its loop. */
+ * Beside the handles it has in the set what hangs up when a daemon is gone: then nobody writes these handles, and
+ * until it is back, or time is up, the set is looked at by time (client-away.c). That alone can be why there is a
+ * thread; then it gives way to a program that takes the set into its loop. */
 
 #define EVENTS_AT_ONCE 64
 #define RETRY_USEC UINT64_C(1000000)

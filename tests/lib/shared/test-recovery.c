@@ -6,7 +6,8 @@
 #include "tests/lib/shared/daemon.h"
 #include "tests/lib/shared/keeping-daemon.h"
 
-/* A daemon that is killed, and comes back with its contexts: nobody is told anything, and all goes on with the new one. */
+/* A daemon that is killed, and comes back with its contexts: nobody is told anything, and all goes on with the new
+ * one. */
 
 /* What is said here holds for a daemon that comes back in time. Where this machine was too slow for that, there is
  * nothing to be seen. */

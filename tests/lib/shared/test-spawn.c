@@ -322,6 +322,83 @@ START_TEST(shared_cancel_ends_a_locals_child_once)
 }
 END_TEST
 
+struct busy {
+        int begun[2], end[2];
+};
+
+static void be_busy(void *userdata)
+{
+        struct busy *b = userdata;
+        char byte;
+
+        if (write(b->begun[1], "b", 1) == 1)
+                (void) !read(b->end[0], &byte, 1);
+}
+
+static int signal_that_ended(struct ctx_task *task)
+{
+        int status;
+
+        ck_assert_int_eq(ctx_task_wait(task, &status), 0);
+        ctx_task_unref(task);
+        return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+/* A callback of the program's that does not end. */
+START_TEST(a_busy_callback_delays_no_signal)
+{
+        char *const plain[] = {"sleep", "1000", NULL};
+        char *const deaf[] = {"sh", "-c", "trap '' TERM; echo; exec sleep 1000", NULL};
+        struct ctx *first = ctx_with_cancel(ctx_background()),
+                   *timed = ctx_with_timeout(ctx_background(), 300000);
+        struct ctx *ctx = ctx_with_cancel(ctx_background());
+        struct ctx_spawn_options options = CTX_SPAWN_OPTIONS;
+        struct ctx_task *one, *two = NULL, *three;
+        struct ctx_after *after;
+        struct busy b;
+        int out[2];
+        char byte;
+
+        ck_assert_int_eq(pipe2(b.begun, O_CLOEXEC), 0);
+        ck_assert_int_eq(pipe2(b.end, O_CLOEXEC), 0);
+        ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0);
+        after = ctx_after_func(first, be_busy, &b);
+        ck_assert_int_eq(ctx_cancel(first), 1);
+        ck_assert_int_eq(read(b.begun[0], &byte, 1), 1);
+
+        one = ctx_spawn(ctx, plain, NULL);
+        ck_assert_ptr_nonnull(one);
+        /* Its time may have passed before there is a child. */
+        for (uint64_t usec = 200000; !two; usec *= 2) {
+                ctx_unref(timed);
+                timed = ctx_with_timeout(ctx_background(), usec);
+                two = ctx_spawn(timed, plain, NULL);
+                ck_assert(two || errno == ETIMEDOUT);
+        }
+        options.kill_after_usec = 50000;
+        options.fds[1] = out[1];
+        three = ctx_spawn(ctx, deaf, &options);
+        ck_assert_ptr_nonnull(three);
+        ck_assert_int_eq(read(out[0], &byte, 1), 1); /* it is deaf by now */
+        ck_assert_int_eq(ctx_cancel(ctx), 1);
+        ck_assert_int_eq(signal_that_ended(one), SIGTERM);
+        ck_assert_int_eq(signal_that_ended(two), SIGTERM);
+        ck_assert_int_eq(signal_that_ended(three), SIGKILL);
+
+        ck_assert_int_eq(write(b.end[1], "e", 1), 1);
+        ck_assert_int_eq(ctx_after_stop_wait(after), 0);
+        ctx_after_unref(after);
+        for (int i = 0; i < 2; i++) {
+                close(b.begun[i]);
+                close(b.end[i]);
+                close(out[i]);
+        }
+        ctx_unref(first);
+        ctx_unref(timed);
+        ctx_unref(ctx);
+}
+END_TEST
+
 START_TEST(environment_and_directory)
 {
         char *const env[] = {"A=b", "CTXD_CONTEXT=forged", "PATH=/usr/bin:/bin", NULL};
@@ -387,6 +464,7 @@ int main(int argc, char *argv[])
                         done_context_starts_nothing,
                         local_cancel_ends_it,
                         shared_cancel_ends_a_locals_child_once,
+                        a_busy_callback_delays_no_signal,
                         environment_and_directory,
                         attach_a_running_one,
                         NULL,
