@@ -178,6 +178,8 @@ Suite *suite_laws(void);
 Suite *suite_deadlines(void);
 Suite *suite_making(void);
 Suite *suite_handles(void);
+Suite *suite_ends(void);
+Suite *suite_kin(void);
 Suite *suite_members(void);
 Suite *suite_query(void);
 Suite *suite_signals(void);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* test-bus TRANSPORT [uids|polkit]: the tests of ctxd on that bus; with "uids" those that need root, to be somebody
- * else; with "polkit" those of a daemon that asks polkit. */
+/* test-bus TRANSPORT [uids|polkit|kin]: the tests of ctxd on that bus; with "uids" those that need root, to be
+ * somebody else; with "polkit" those of a daemon that asks polkit; with "kin" those of members that the kernel
+ * knows, by the probe. */
 
 #include <stdio.h>
 #include <string.h>
@@ -33,9 +34,14 @@ int main(int argc, char *argv[])
                 return run_suites(of_polkit, ELEMENTSOF(of_polkit));
         }
 
-        Suite *suites[] = {suite_laws(), suite_large(), suite_deadlines(), suite_making(), suite_handles(),
-                        suite_members(), suite_query(), suite_signals(), suite_objects(), suite_refusals(),
-                        suite_values(), suite_quotas(), suite_garbage(), suite_lazy(), suite_crowd(),
-                        suite_hostile()};
+        if (argc > 2 && strcmp(argv[2], "kin") == 0) {
+                Suite *of_members[] = {suite_kin()};
+                return run_suites(of_members, ELEMENTSOF(of_members));
+        }
+
+        Suite *suites[] = {suite_laws(), suite_ends(), suite_large(), suite_deadlines(), suite_making(),
+                        suite_handles(), suite_members(), suite_query(), suite_signals(), suite_objects(),
+                        suite_refusals(), suite_values(), suite_quotas(), suite_garbage(), suite_lazy(),
+                        suite_crowd(), suite_hostile()};
         return run_suites(suites, ELEMENTSOF(suites));
 }
