@@ -45,6 +45,9 @@ struct harness {
 extern const char *harness_probe_path;
 
 /* Runs the suites in argv's tests; 77 where BPF is refused and wanted. */
+/* Leaves out what keeps members from being lost with preempt=full: to see that a test would find it. */
+extern bool harness_without_realtime;
+
 int harness_main(int argc, char **argv, bool needs_bpf, Suite *suite);
 
 /* Starts a probe. kept: descriptors of an earlier one, or NULL. before_exec: in the child, or NULL. */

@@ -6,7 +6,9 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -236,6 +238,98 @@ START_TEST(counts_survive_moves)
 }
 END_TEST
 
+/* All of it on one CPU, where a map operation that is preempted meets the fork hook. */
+struct births {
+        volatile int go, stop;
+        unsigned long n;
+};
+
+static void stay_on_one_cpu(void)
+{
+        cpu_set_t set;
+
+        CPU_ZERO(&set);
+        CPU_SET(0, &set);
+        (void) sched_setaffinity(0, sizeof set, &set);
+}
+
+static void bear(void *arg)
+{
+        struct births *b = arg;
+
+        stay_on_one_cpu();
+        while (!b->go)
+                sched_yield();
+        while (!b->stop) {
+                pid_t pid = vfork();
+
+                if (pid == 0)
+                        _exit(0);
+                if (pid > 0) {
+                        __atomic_add_fetch(&b->n, 1, __ATOMIC_SEQ_CST);
+                        waitpid(pid, NULL, 0);
+                }
+        }
+}
+
+/* How many were born to members, and became none, while members were looked at all the time. */
+static unsigned long lost_in_births(uint64_t usec, unsigned long wanted, unsigned long *ret_born)
+{
+        uint32_t slot = harness_context(&h);
+        struct births *b = mmap(NULL, sizeof *b, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        uint64_t inherited, until, at_least;
+        unsigned long lost;
+        pid_t pids[3];
+
+        ck_assert_ptr_ne(b, MAP_FAILED);
+        stay_on_one_cpu();
+        for (int i = 0; i < 3; i++)
+                pids[i] = spawn(bear, b);
+        for (int i = 0; i < 3; i++)
+                ck_assert(harness_attach(&h, pids[i], slot));
+        inherited = __atomic_load_n(&h.stats->inherited, __ATOMIC_SEQ_CST);
+        at_least = now_nsec() + usec * 1000;
+        until = now_nsec() + PATIENCE_USEC * 3000;
+        b->go = 1;
+        for (;;) {
+                uint64_t now = now_nsec();
+
+                (void) harness_is_member(&h, pids[0], slot);
+                free(harness_list(&h, &(size_t){0}));
+                lost = __atomic_load_n(&b->n, __ATOMIC_SEQ_CST);
+                lost -= __atomic_load_n(&h.stats->inherited, __ATOMIC_SEQ_CST) - inherited;
+                /* Those that are being born are in one count, and not yet in the other. */
+                if (now > until || (now > at_least && b->n > 1000 &&
+                                                   (wanted == 0 || (long) lost > (long) wanted)))
+                        break;
+        }
+        b->stop = 1;
+        for (int i = 0; i < 3; i++)
+                waitpid(pids[i], NULL, 0);
+        *ret_born = b->n;
+        lost = b->n - (unsigned long) (__atomic_load_n(&h.stats->inherited, __ATOMIC_SEQ_CST) - inherited);
+        munmap(b, sizeof *b);
+        return lost;
+}
+
+START_TEST(no_birth_is_missed)
+{
+        unsigned long born, lost = lost_in_births(STORM_USEC, 0, &born);
+
+        ck_assert_msg(lost == 0, "%lu of %lu were no members", lost, born);
+}
+END_TEST
+
+/* The control: without the cure, and where the kernel preempts, the test above finds the loss. */
+START_TEST(births_are_missed_without_realtime)
+{
+        unsigned long born, lost = lost_in_births(STORM_USEC, 10, &born);
+
+        printf("without a real-time priority %lu of %lu were no members\n", lost, born);
+        ck_assert_uint_gt(lost, 0);
+}
+END_TEST
+
 static void exit_soon(void *arg)
 {
         sleep_usec((uint64_t) (uintptr_t) arg);
@@ -265,6 +359,14 @@ int main(int argc, char **argv)
 
         tcase_add_checked_fixture(tc, setup, teardown);
         tcase_set_timeout(tc, 60);
+        if (argc > 2 && strcmp(argv[2], "--without-realtime") == 0) {
+                harness_without_realtime = true;
+                tcase_set_timeout(tc, 200);
+                tcase_add_test(tc, births_are_missed_without_realtime);
+                suite_add_tcase(suite, tc);
+                return harness_main(argc, argv, true, suite);
+        }
+        tcase_add_test(tc, no_birth_is_missed);
         tcase_add_test(tc, attach_loses_nothing);
         tcase_add_test(tc, counts_survive_a_storm);
         tcase_add_test(tc, counts_survive_moves);
