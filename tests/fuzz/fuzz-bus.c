@@ -71,7 +71,9 @@ static void run(void)
         uint64_t end_usec = now_boottime_usec() + WORLD_PATIENCE_USEC;
         bool waiting = true;
 
-        for (unsigned i = 0; i < 3 || (waiting && now_boottime_usec() < end_usec); i++) {
+        for (unsigned i = 0;
+                        i < 3 || (waiting && (i < WORLD_PATIENCE_ROUNDS || now_boottime_usec() < end_usec));
+                        i++) {
                 world_run_until(i < 3 ? 0 : 1000);
                 waiting = false;
                 for (unsigned k = 0; k < CLIENTS; k++) {

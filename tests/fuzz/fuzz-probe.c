@@ -21,6 +21,7 @@
 #include "tests/fuzz/input.h"
 
 #define PATIENCE_USEC UINT64_C(20000000)
+#define PATIENCE_ROUNDS 100
 #define STEPS_MAX 128
 
 union record {
@@ -174,9 +175,12 @@ static void reconnect(struct probe *probe)
         if (probe->link.retry)
                 (void) sd_event_source_set_time(probe->link.retry, 0);
         run(probe);
-        while ((daemon_fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) < 0 &&
-                        now_boottime_usec() < end_usec)
+        for (unsigned i = 0; i < PATIENCE_ROUNDS || now_boottime_usec() < end_usec; i++) {
+                daemon_fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+                if (daemon_fd >= 0)
+                        break;
                 (void) sd_event_run(probe->event, 10000);
+        }
         REQUIRE(daemon_fd >= 0);
 }
 

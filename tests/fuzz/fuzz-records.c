@@ -242,7 +242,9 @@ static void client_run(void)
 {
         uint64_t end_usec = now_boottime_usec() + WORLD_PATIENCE_USEC;
 
-        for (unsigned i = 0; i < 4 || (asked != answered && now_boottime_usec() < end_usec); i++) {
+        for (unsigned i = 0; i < 4 || (asked != answered && (i < WORLD_PATIENCE_ROUNDS ||
+                                                                            now_boottime_usec() < end_usec));
+                        i++) {
                 world_run_until(i < 4 ? 0 : 1000);
                 for (unsigned k = 0; k < 1000 && sd_bus_process(client, NULL) > 0; k++)
                         ;
