@@ -102,6 +102,8 @@ void raw_write(int fd, const void *bytes, size_t n)
         for (size_t done = 0; done < n;) {
                 ssize_t k = send(fd, (const char *) bytes + done, n - done, MSG_NOSIGNAL);
 
+                if (k < 0 && errno == EINTR)
+                        continue;
                 if (k < 0)
                         return; /* it may hang up on what we say: that is its answer */
                 done += (size_t) k;
@@ -134,8 +136,8 @@ bool raw_is_closed(int fd)
         ssize_t n;
 
         ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wide, sizeof wide), 0);
-        while ((n = recv(fd, bytes, sizeof bytes, 0)) > 0)
-                ;
+        while ((n = recv(fd, bytes, sizeof bytes, 0)) > 0 || (n < 0 && errno == EINTR))
+                ; /* a stop interrupts what has a time limit */
         return n == 0 || errno == ECONNRESET;
 }
 
@@ -144,6 +146,8 @@ static bool read_all(int fd, void *bytes, size_t n)
         for (size_t done = 0; done < n;) {
                 ssize_t k = recv(fd, (char *) bytes + done, n - done, 0);
 
+                if (k < 0 && errno == EINTR)
+                        continue;
                 ck_assert_msg(k >= 0 || errno == ECONNRESET, "no answer: %s", strerror(errno));
                 if (k <= 0)
                         return false;
