@@ -45,6 +45,9 @@ struct connection {
         struct charge charge, incoming, incoming_fds, stalled, flight;
         struct receiver receiver;
         uint64_t authenticate_until; /* 0: it has */
+        /* sd-bus was not asked for all that it has, which need not be in the socket any more; but that can be written
+         * to, and wakes us. */
+        bool more;
         sd_event_source *io, *timer;
         LIST_ENTRY(connection) connections;
 };
@@ -63,6 +66,7 @@ struct connection *connection_free(struct connection *c)
         if (c->endpoint.bus) {
                 sd_bus_close(c->endpoint.bus);
                 sd_bus_unref(c->endpoint.bus);
+                receive_close_lost(&c->receiver);
         }
         peer_free(c->peer);
         charge_deinit(&c->charge);
@@ -119,8 +123,8 @@ static int connection_watch(struct connection *c)
         events = sd_bus_get_events(bus);
         if (events < 0)
                 return events;
-        r = sd_event_source_set_io_events(
-                        c->io, (events & POLLIN ? EPOLLIN : 0u) | (events & POLLOUT ? EPOLLOUT : 0u));
+        r = sd_event_source_set_io_events(c->io,
+                        (events & POLLIN ? EPOLLIN : 0u) | (events & POLLOUT || c->more ? EPOLLOUT : 0u));
         if (r < 0)
                 return r;
         r = sd_bus_get_timeout(bus, &until);
@@ -178,17 +182,20 @@ static void connection_process(struct connection *c)
         for (int i = 0; i < MESSAGES_AT_ONCE && r > 0; i++) {
                 if (i > 0 && (unread(c) > 0 || now_monotonic_usec() > until))
                         break;
+                if (!c->receiver.ready && sd_bus_is_ready(bus) > 0)
+                        receive_ready(&c->receiver);
                 r = sd_bus_process(bus, NULL);
                 called = called || r > 0;
+                if (r >= 0 && (sd_bus_is_open(bus) <= 0 || receive_has_lost(&c->receiver)))
+                        r = -ECONNRESET;
         }
         receive_end();
-        if (r >= 0 && sd_bus_is_open(bus) <= 0)
-                r = -ECONNRESET;
         if (r >= 0 && leaves_too_much_unread(c)) {
                 log_warning("Uid %u (pid %d) does not read its replies: its connection is closed",
                                 c->peer->caller.uid, c->peer->caller.pid);
                 r = -ENOBUFS;
         }
+        c->more = r > 0;
         if (r >= 0)
                 r = connection_account(c, called);
         if (r >= 0)

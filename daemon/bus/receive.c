@@ -2,12 +2,17 @@
 
 /* sd-bus keeps what it has received until the message is whole, and asks nobody how much that may be: each byte of
  * half a message can bring 253 descriptors along, so that one client fills the daemon's table and shuts everybody
- * else out. It has no place to hook in, so the function that it receives by is ours: a program's own recvmsg() comes
- * before the C library's for the libraries that it is linked with. Only what is received for a direct connection, on
- * its turn, is looked at; and sd-bus never asks for more than the rest of one message at a time. */
+ * else out. It throws away what is whole and invalid, and forgets to close the descriptors that came with it. And it
+ * has no place to hook in: so the function that it receives by is ours. A program's own recvmsg() comes before the C
+ * library's for the libraries that it is linked with. Only what is received for a direct connection, on its turn, is
+ * looked at; and sd-bus never asks for more than the rest of one message at a time.
+ *
+ * To know where a message ends, one has to know where it began: behind the one before, or where nothing but the end
+ * of the authentication came before it. Elsewhere (the first one, sent in one piece with that end) no descriptors are
+ * taken. */
 
 #include <errno.h>
-#include <stdbool.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -28,62 +33,133 @@ void receive_end(void)
         receiving = NULL;
 }
 
-void receive_whole(struct receiver *r)
+static void next_message(struct receiver *r)
 {
-        r->bytes = 0;
+        r->bytes = r->size = 0;
         r->fds = 0;
+        r->aligned = true;
 }
 
-/* A socket can be made to linger when it is closed, which would be our time. */
-static void disarm(int fd)
+void receive_ready(struct receiver *r)
 {
-        const struct linger none = {};
+        bool nothing_more = r->n_begin == 1 && r->begin_matched == strlen("BEGIN\r\n");
 
-        (void) setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+        r->ready = true;
+        next_message(r);
+        r->aligned = nothing_more;
+}
+
+void receive_whole(struct receiver *r)
+{
+        next_message(r);
+}
+
+bool receive_has_lost(const struct receiver *r)
+{
+        return r->size > 0 && r->bytes >= r->size;
+}
+
+void receive_close_lost(const struct receiver *r)
+{
+        for (uint32_t i = 0; i < r->fds; i++)
+                if (fcntl(r->fd_list[i], F_GETFD) >= 0)
+                        close(r->fd_list[i]);
+}
+
+/* Looks for the end of the authentication, which is there once, at the end, or else messages have begun. */
+static void look_for_begin(struct receiver *r, const char *bytes, size_t n)
+{
+        static const char begin[] = "BEGIN\r\n";
+
+        for (size_t i = 0; i < n; i++) {
+                if (r->begin_matched == strlen(begin))
+                        r->begin_matched = 0;
+                if (bytes[i] != begin[r->begin_matched])
+                        r->begin_matched = 0;
+                if (bytes[i] == begin[r->begin_matched] && ++r->begin_matched == strlen(begin) &&
+                                r->n_begin < 2)
+                        r->n_begin++;
+        }
+}
+
+static uint64_t get_u32(const uint8_t *p, bool big)
+{
+        return big ? (uint32_t) p[0] << 24 | (uint32_t) p[1] << 16 | (uint32_t) p[2] << 8 | p[3]
+                   : (uint32_t) p[3] << 24 | (uint32_t) p[2] << 16 | (uint32_t) p[1] << 8 | p[0];
+}
+
+/* The sizes of the body and of the header's fields, which are padded to 8. */
+static void look_at_header(struct receiver *r, const void *bytes, size_t n)
+{
+        bool big;
+
+        if (r->bytes >= sizeof r->header)
+                return;
+        if (n > sizeof r->header - r->bytes)
+                n = sizeof r->header - r->bytes;
+        memcpy(r->header + r->bytes, bytes, n);
+        if (r->bytes + n < sizeof r->header)
+                return;
+        big = r->header[0] == 'B';
+        r->size = sizeof r->header + get_u32(r->header + 4, big) +
+                  ((get_u32(r->header + 12, big) + 7) & ~UINT64_C(7));
 }
 
 static bool take_fds(struct receiver *r, struct msghdr *m)
 {
+        bool taken = !(m->msg_flags & MSG_CTRUNC);
+
         for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+                const struct linger none = {};
                 size_t n;
 
                 if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
                         continue;
                 n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+                taken = taken && r->aligned && r->fds + n <= RECEIVE_FDS_MAX;
                 for (size_t i = 0; i < n; i++) {
                         int fd;
 
                         memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-                        disarm(fd);
-                        if (r->fds + n > RECEIVE_FDS_MAX)
+                        /* A socket can be made to linger when it is closed, which would be our time. */
+                        (void) setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+                        if (taken)
+                                r->fd_list[r->fds++] = fd;
+                        else
                                 close(fd);
                 }
-                if (r->fds + n > RECEIVE_FDS_MAX)
-                        return false;
-                r->fds += (uint32_t) n;
         }
-        return true;
+        return taken;
 }
 
 __attribute__((visibility("default"))) ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
+        struct receiver *r = receiving;
         ssize_t n;
 
-        if (!receiving || fd != receiving->fd)
+        if (!r || fd != r->fd)
                 return syscall(SYS_recvmsg, fd, message, flags);
+        if (receive_has_lost(r)) {
+                errno = ECONNRESET;
+                return -1;
+        }
         /* Who writes as fast as we read would never let go of us. */
-        if (receiving->turn >= RECEIVE_TURN) {
+        if (r->turn >= RECEIVE_TURN) {
                 errno = EAGAIN;
                 return -1;
         }
         n = syscall(SYS_recvmsg, fd, message, flags);
         if (n < 0)
                 return n;
-        receiving->bytes += (uint64_t) n;
-        receiving->turn += (uint64_t) n;
-        if (message->msg_controllen > 0 && !take_fds(receiving, message)) {
+        if (message->msg_controllen > 0 && !take_fds(r, message)) {
                 errno = ECONNRESET;
                 return -1;
         }
+        if (!r->ready)
+                look_for_begin(r, message->msg_iov[0].iov_base, (size_t) n);
+        else if (r->aligned)
+                look_at_header(r, message->msg_iov[0].iov_base, (size_t) n);
+        r->bytes += (uint64_t) n;
+        r->turn += (uint64_t) n;
         return n;
 }

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
 
 #include "harness.h"
 #include "raw.h"
@@ -64,6 +66,36 @@ START_TEST(connections_have_a_limit)
                 usleep(20000);
         ck_assert_int_ge(fds[0], 0);
         close(fds[0]);
+}
+END_TEST
+
+/* As many as one uid may have, and no more; who is there already works on. */
+START_TEST(ten_thousand_connections)
+{
+        struct rlimit limit;
+        unsigned n = 10000, taken = 0;
+        _cleanup_free_ int *fds = NULL;
+
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        limit.rlim_cur = limit.rlim_max;
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        if (limit.rlim_cur < n + 100)
+                n = (unsigned) limit.rlim_cur - 100;
+        fds = calloc(n, sizeof *fds);
+        ck_assert_ptr_nonnull(fds);
+        for (unsigned i = 0; i < n; i++) {
+                fds[i] = raw_connect();
+                taken += fds[i] >= 0;
+                if (i % 1000 == 0)
+                        work(bus, 2);
+        }
+        ck_assert_uint_gt(taken, 100);
+        ck_assert_uint_lt(taken, 4096); /* and ours */
+        work(bus, 20);
+        for (unsigned i = 0; i < n; i++)
+                if (fds[i] >= 0)
+                        close(fds[i]);
+        work(bus, 5);
 }
 END_TEST
 
@@ -145,7 +177,8 @@ Suite *suite_crowd(void)
         ADD_TESTS(s, "crowd", start_retaining, connections_that_come_and_go, a_burst_before_the_first_answer);
         if (world.transport != TRANSPORT_DIRECT)
                 return s;
-        ADD_TESTS(s, "crowd", start_retaining, a_thousand_connections, a_thousand_connections_at_once);
+        ADD_TESTS(s, "crowd", start_retaining, a_thousand_connections, a_thousand_connections_at_once,
+                        ten_thousand_connections);
         ADD_TESTS(s, "few", start_few_connections, connections_have_a_limit);
         return s;
 }

@@ -146,12 +146,68 @@ START_TEST(a_heap_of_handles_leaves_room)
 }
 END_TEST
 
+/* Descriptors on their way to who does not read them count for all of the daemon's, so they are few for each. */
+static void do_not_read(void *userdata)
+{
+        const struct hog *h = userdata;
+        unsigned refused = 0, sent = 0;
+        char name[128], path[32];
+        int fd = raw_connect(), type;
+        struct raw m;
+
+        for (; sent < 300; sent++) {
+                snprintf(path, sizeof path, "shared/%u", sent % 60);
+                raw_begin(&m, sent + 1, MANAGER, "Done", "s");
+                raw_text(&m, path);
+                raw_end(&m);
+                raw_write(fd, m.bytes, m.n);
+        }
+        hog_stays(h, sent);
+        /* Now all is read: the answers that had none say so, and the next one has one again. */
+        for (unsigned i = 0; i < sent; i++) {
+                type = raw_read(fd, name);
+                ck_assert(type == 2 || (type == 3 && strcmp(name, CTXD_ERROR_LIMITS_EXCEEDED) == 0));
+                refused += type == 3;
+        }
+        ck_assert_uint_gt(refused, 100);
+        ck_assert_uint_lt(refused, 290);
+        raw_write(fd, m.bytes, m.n);
+        ck_assert_int_eq(raw_read(fd, name), 2);
+        close(fd);
+}
+
+static void be_alice_who_does_not_read(void *userdata)
+{
+        run_as(ALICE, do_not_read, userdata);
+}
+
+START_TEST(descriptors_that_nobody_reads)
+{
+        char path[32];
+        struct hog h;
+        pid_t pid;
+
+        OK(bus, "Create", "sa{sv}", "shared", 1, "mode", "u", 0744);
+        for (int i = 0; i < 60; i++) {
+                snprintf(path, sizeof path, "shared/%d", i);
+                create(bus, path);
+        }
+        ck_assert(cancel(bus, "shared", "")); /* handles of what is done are not kept */
+        hog_init(&h);
+        pid = spawn(be_alice_who_does_not_read, &h);
+        (void) hog_has(&h);
+        run_as(BOB, works, NULL);
+        work(bus, 20);
+        hog_ends(&h, pid);
+}
+END_TEST
+
 Suite *suite_descriptors(void)
 {
         Suite *s = suite_create("descriptors");
 
         if (world.transport == TRANSPORT_DIRECT)
                 ADD_TESTS(s, "descriptors", start_small_table, a_crowd_of_connections_leaves_room,
-                                a_heap_of_handles_leaves_room);
+                                a_heap_of_handles_leaves_room, descriptors_that_nobody_reads);
         return s;
 }

@@ -71,6 +71,40 @@ START_TEST(a_caller_that_never_reads)
 }
 END_TEST
 
+/* One long answer for each of many connections, and none of them reads: so many are kept, and no more. */
+START_TEST(a_crowd_that_never_reads)
+{
+        int fds[300], closed = 0;
+        struct raw m;
+
+        create(bus, "many");
+        for (int i = 0; i < 10000; i++) {
+                _cleanup_message_ sd_bus_message *reply = CALL(bus, "Create", "sa{sv}", "many/", 0);
+        }
+        raw_begin(&m, 1, MANAGER, "List", "ssu");
+        raw_text(&m, "/");
+        raw_text(&m, "");
+        raw_u32(&m, 0);
+        raw_end(&m);
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
+                fds[i] = raw_connect();
+                ck_assert_int_ge(fds[i], 0);
+                raw_write(fds[i], m.bytes, m.n);
+        }
+        work(bus, 50);
+        /* Those that are left have what was asked for. */
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
+                char name[128];
+
+                closed += raw_read(fds[i], name) == 0;
+                close(fds[i]);
+        }
+        ck_assert_int_gt(closed, 0);
+        ck_assert_int_lt(closed, 100);
+        work(bus, 5);
+}
+END_TEST
+
 /* More calls than are read ahead, from a client that reads the answers late: none is lost. */
 START_TEST(a_caller_that_reads_late)
 {
@@ -186,7 +220,7 @@ Suite *suite_lazy(void)
         ADD_TESTS(s, "lazy", start_retaining, a_lazy_subscriber_on_any_bus);
         if (world.transport == TRANSPORT_DIRECT)
                 ADD_TESTS(s, "lazy", start_retaining, a_subscriber_that_never_reads,
-                                a_caller_that_never_reads, a_caller_that_reads_late, messages_in_pieces,
-                                a_peer_without_hello);
+                                a_caller_that_never_reads, a_crowd_that_never_reads, a_caller_that_reads_late,
+                                messages_in_pieces, a_peer_without_hello);
         return s;
 }

@@ -189,6 +189,11 @@ int raw_connect(void)
                 close(fd);
                 return -1;
         }
+        raw_write(fd, "NEGOTIATE_UNIX_FD\r\n", 19);
+        if (!read_line(fd, line, sizeof line) || strncmp(line, "AGREE_UNIX_FD", 13) != 0) {
+                close(fd);
+                return -1;
+        }
         raw_write(fd, "BEGIN\r\n", 7);
         return fd;
 }
