@@ -372,9 +372,9 @@ Suite *suite_hostile(void)
                         a_thread_page_of_garbage);
         if (world.transport != TRANSPORT_DIRECT)
                 return s;
-        ADD_TESTS(s, "forgetful", start_forgetful, descriptors_that_nobody_asked_for);
+        ADD_TESTS(s, "forgetful", start_forgetful, descriptors_that_nobody_asked_for,
+                        a_descriptor_that_lingers);
         ADD_TESTS(s, "hostile", start_plain, half_a_message_with_descriptors,
-                        half_a_message_of_many_megabytes, a_descriptor_that_lingers,
-                        authentication_that_does_not_end);
+                        half_a_message_of_many_megabytes, authentication_that_does_not_end);
         return s;
 }
