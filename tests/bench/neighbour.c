@@ -123,13 +123,17 @@ static void rows(const char *when, const double *took, const double *before, siz
 static void other(const char *program, size_t rounds)
 {
         struct service s = {};
-        cpu_set_t all;
+        cpu_set_t all, others;
         pid_t at_its_limit, calling;
         struct waiter *w;
         double *before, *took;
 
         sched_getaffinity(0, sizeof all, &all);
         pin();
+        others = all;
+        CPU_CLR(sched_getcpu(), &others);
+        if (CPU_COUNT(&others) == 0)
+                others = all;
         address = start_daemon(program,
                         "RetainSec=1s\nProbe=off\nMaxContextsPerUser=" NUMBER(
                                         CONTEXTS) "\nMaxHandlesPerUser=" NUMBER(HANDLES) "\nMaxConnectionsPer"
@@ -145,12 +149,12 @@ static void other(const char *program, size_t rounds)
 
         (void) measure(&s, w, rounds / 10 + 1);
         before = measure(&s, w, rounds);
-        at_its_limit = start_as(GREEDY, greedy, &all);
+        at_its_limit = start_as(GREEDY, greedy, &others);
         took = measure(&s, w, rounds);
         table("another uid's cancel to awake, us", "then", "before");
         rows("one uid has all it may have", took, before, rounds);
         free(took);
-        calling = start_as(GREEDY, go_on, &all);
+        calling = start_as(GREEDY, go_on, &others);
         took = measure(&s, w, rounds);
         rows("and asks for more without a pause", took, before, rounds);
         free(took);
