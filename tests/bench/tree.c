@@ -230,8 +230,10 @@ static void bench_deadlines(sd_bus *bus, size_t rounds)
                         fds[k] = (struct pollfd){.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3), .events = POLLIN};
                         sd_bus_message_unref(reply);
                 }
-                if (boottime_usec() >= at)
-                        DIE("too slow to have the deadlines in the future");
+                if (boottime_usec() >= at) {
+                        puts("The machine is too busy to make 100000 deadlines before they pass");
+                        return;
+                }
                 for (int k = 0; k < 11; k++) {
                         poll(&fds[k], 1, -1);
                         close(fds[k].fd);
