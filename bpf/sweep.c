@@ -35,23 +35,15 @@ static uint64_t max_usec(uint64_t a, uint64_t b)
         return a > b ? a : b;
 }
 
-static int64_t now_monotonic_usec(void)
-{
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
 /* Of two clocks that are read one after the other: once more where others ran in between. */
 static int64_t suspended_usec(void)
 {
         int64_t before, boottime = 0;
 
         for (int i = 0; i < 5; i++) {
-                before = now_monotonic_usec();
+                before = (int64_t) now_monotonic_usec();
                 boottime = (int64_t) now_boottime_usec();
-                if (now_monotonic_usec() - before < SUSPEND_USEC / 2)
+                if ((int64_t) now_monotonic_usec() - before < SUSPEND_USEC / 2)
                         break;
         }
         return boottime - before;

@@ -3,34 +3,23 @@
 #include <string.h>
 
 #include "lib/ask-again.h"
+#include "lib/reach.h"
 
 #define DIRECT_ADDRESS "unix:path=" CTXD_SYSTEM_SOCKET
 
 /* A connection for this one call, so that others can use the client's meanwhile. */
 static int open_bus(struct ctx_client *client, sd_bus **ret)
 {
+        struct reach_place place = {};
         const char *address;
-        sd_bus *bus = NULL;
         int r;
 
         r = sd_bus_get_address(client->bus, &address);
         if (r < 0)
                 return r;
-        if (strcmp(address, DIRECT_ADDRESS) == 0)
-                return sd_bus_open_system(ret);
-        r = sd_bus_new(&bus);
-        if (r >= 0)
-                r = sd_bus_set_address(bus, address);
-        if (r >= 0)
-                r = sd_bus_set_bus_client(bus, 1);
-        if (r >= 0)
-                r = sd_bus_start(bus);
-        if (r < 0) {
-                sd_bus_unref(bus);
-                return r;
-        }
-        *ret = bus;
-        return 0;
+        if (strcmp(address, DIRECT_ADDRESS) != 0)
+                place.given = address;
+        return reach_open(&place, ret);
 }
 
 static int copy(sd_bus *bus, sd_bus_message *m, sd_bus_message **ret)

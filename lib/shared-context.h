@@ -80,6 +80,8 @@ int shared_new(struct ctx_client *client, const char *reference, uint64_t id, ui
 
 /* client_begin() for a call about it. -ENOENT: it is lost, and of another daemon's contexts it may be the namesake. */
 int shared_begin(struct shared *shared);
+/* A descriptor of the caller's own that the daemon gives for the context, or -errno. */
+int shared_ask_fd(struct shared *shared, const char *member);
 /* By what can be seen without a call. */
 bool shared_seems_done(const struct shared *shared);
 /* Err, if it is not known yet. 1: done; 0: active; -errno. */

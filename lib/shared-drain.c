@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,37 +12,12 @@
 #define ASK_AGAIN_USEC 5000000
 #define NO_DAEMON_USEC 250000
 
-/* A descriptor of the caller's own that the daemon gives for the context, or -errno. */
-static int ask_fd(struct shared *shared, const char *member)
-{
-        sd_bus_message *reply = NULL;
-        int fd, r;
-
-        r = shared_begin(shared);
-        if (r < 0)
-                return r;
-        r = client_call(shared->client, &reply, member, "s", shared->reference);
-        if (r >= 0) {
-                r = sd_bus_message_read(reply, "h", &fd); /* the message owns it */
-                if (r >= 0) {
-                        r = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-                        if (r < 0)
-                                r = -errno;
-                }
-                if (r < 0)
-                        client_failed(shared->client, r, NULL);
-        }
-        sd_bus_message_unref(reply);
-        client_end(shared->client);
-        return r;
-}
-
 int ctx_lifeline_fd(struct ctx *ctx)
 {
         struct shared *shared;
         int r = shared_writable(ctx, &shared);
 
-        return r < 0 ? r : ask_fd(shared, "Lifeline");
+        return r < 0 ? r : shared_ask_fd(shared, "Lifeline");
 }
 
 int ctx_drained_fd(struct ctx *ctx)
@@ -59,7 +33,7 @@ int ctx_drained_fd(struct ctx *ctx)
         r = watch_attend(shared);
         if (r < 0)
                 return r;
-        fd = ask_fd(shared, "Drained");
+        fd = shared_ask_fd(shared, "Drained");
         if (fd < 0)
                 return fd;
         /* Another thread may have been faster, and lent its one out already. */
@@ -107,7 +81,7 @@ static int wait_drained(struct shared *shared, uint64_t until_usec)
         int fd = -1, r;
 
         for (;;) {
-                int next = ask_fd(shared, "Drained");
+                int next = shared_ask_fd(shared, "Drained");
                 uint64_t now = now_usec(), again;
 
                 if (next >= 0) {

@@ -47,7 +47,7 @@ static struct handle *handle_new(const struct shared *shared)
         return h;
 }
 
-static int ask_done(struct shared *shared)
+int shared_ask_fd(struct shared *shared, const char *member)
 {
         sd_bus_message *reply = NULL;
         int fd, r;
@@ -55,10 +55,10 @@ static int ask_done(struct shared *shared)
         r = shared_begin(shared);
         if (r < 0)
                 return r;
-        r = client_call(shared->client, &reply, "Done", "s", shared->reference);
+        r = client_call(shared->client, &reply, member, "s", shared->reference);
         if (r >= 0) {
-                r = sd_bus_message_read(reply, "h", &fd);
-                if (r >= 0) { /* the message owns it */
+                r = sd_bus_message_read(reply, "h", &fd); /* the message owns it */
+                if (r >= 0) {
                         r = fcntl(fd, F_DUPFD_CLOEXEC, 3);
                         if (r < 0)
                                 r = -errno;
@@ -100,7 +100,7 @@ static int make(struct shared *shared, struct handle **ret)
         LIST_INSERT_HEAD(&buckets[h->id % 256], h, handles);
         pthread_mutex_unlock(&lock);
 
-        r = is_done(shared) ? make_readable() : ask_done(shared);
+        r = is_done(shared) ? make_readable() : shared_ask_fd(shared, "Done");
         if (r == -ENOENT)
                 shared_is_unknown(shared);
         if (r < 0 && is_done(shared)) /* lost while it was asked for */

@@ -139,14 +139,6 @@ static int connection_watch(struct connection *c)
         return wake_at(c, until);
 }
 
-static uint64_t now_monotonic_usec(void)
-{
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t) t.tv_sec * 1000000 + (uint64_t) t.tv_nsec / 1000;
-}
-
 /* What it has kept us waiting for: the end of its authentication, the rest of a message, the reading of a reply. */
 static int connection_account(struct connection *c, bool called)
 {

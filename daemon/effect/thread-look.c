@@ -11,6 +11,7 @@
 
 #include "daemon/effect/thread-page.h"
 #include "daemon/util/cleanup.h"
+#include "daemon/util/clock.h"
 #include "proto/thread-page.h"
 
 /* What a thread page says is believed as far as it goes: a tid counts if it is a thread of that very process, and a
@@ -34,14 +35,6 @@ struct kicks {
         uint64_t free_usec; /* CLOCK_MONOTONIC: when the next look may be */
         UT_hash_handle hh;
 };
-
-static uint64_t monotonic_usec(void)
-{
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t) t.tv_sec * 1000000 + (uint64_t) t.tv_nsec / 1000;
-}
 
 static bool is_thread_of(pid_t pid, uint32_t tid)
 {
@@ -236,13 +229,13 @@ static void serve(struct kicks *k)
 {
         struct effects *e = k->effects;
         struct threads *t = TAILQ_FIRST(&k->waiting);
-        uint64_t begin = monotonic_usec(), end, pause;
+        uint64_t begin = now_monotonic_usec(), end, pause;
 
         TAILQ_REMOVE(&k->waiting, t, waiting);
         t->is_waiting = false;
         process_look(t);
         (void) sd_event_source_set_enabled(t->source, SD_EVENT_ON);
-        end = monotonic_usec();
+        end = now_monotonic_usec();
         pause = (end - begin) * (SHARE - 1);
         k->free_usec = end + (pause > PAUSE_MIN_USEC ? pause : PAUSE_MIN_USEC);
         arm(k);
@@ -273,7 +266,7 @@ static int on_kick(sd_event_source *source, int fd, uint32_t revents, void *user
         t->is_waiting = true;
         if (!first)
                 return 0;
-        if (monotonic_usec() >= k->free_usec)
+        if (now_monotonic_usec() >= k->free_usec)
                 serve(k);
         else
                 arm(k);

@@ -4,11 +4,22 @@
 #include <stdint.h>
 #include <time.h>
 
-/* CLOCK_BOOTTIME in µs: every point in time that ctxd speaks of. */
-static inline uint64_t now_boottime_usec(void)
+static inline uint64_t clock_usec(clockid_t clock)
 {
         struct timespec ts;
 
-        clock_gettime(CLOCK_BOOTTIME, &ts);
+        clock_gettime(clock, &ts);
         return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+}
+
+/* CLOCK_BOOTTIME in µs: every point in time that ctxd speaks of. */
+static inline uint64_t now_boottime_usec(void)
+{
+        return clock_usec(CLOCK_BOOTTIME);
+}
+
+/* CLOCK_MONOTONIC in µs: for time limits that nobody outside is told of. */
+static inline uint64_t now_monotonic_usec(void)
+{
+        return clock_usec(CLOCK_MONOTONIC);
 }

@@ -52,14 +52,22 @@ int connect_socket(void)
         return fd;
 }
 
-static sd_bus_message *vcall(sd_bus *b, const char *object, const char *interface, const char *member,
-                const char *types, va_list ap, sd_bus_error *ret_error)
+sd_bus_message *new_callv(sd_bus *b, const char *object, const char *interface, const char *member,
+                const char *types, va_list ap)
 {
-        _cleanup_message_ sd_bus_message *m = NULL;
+        sd_bus_message *m;
 
         ck_assert_int_ge(sd_bus_message_new_method_call(b, &m, CTXD_BUS_NAME, object, interface, member), 0);
         if (types)
                 ck_assert_int_ge(sd_bus_message_appendv(m, types, ap), 0);
+        return m;
+}
+
+static sd_bus_message *vcall(sd_bus *b, const char *object, const char *interface, const char *member,
+                const char *types, va_list ap, sd_bus_error *ret_error)
+{
+        _cleanup_message_ sd_bus_message *m = new_callv(b, object, interface, member, types, ap);
+
         return send_call(b, m, ret_error);
 }
 

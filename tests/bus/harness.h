@@ -8,6 +8,7 @@
  * it found. */
 
 #include <check.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -110,6 +111,9 @@ void call_fails(struct where w, bool nothing_changes, sd_bus *b, const char *err
 
 #define READ(m, ...) ck_assert_int_gt(sd_bus_message_read(m, __VA_ARGS__), 0)
 
+/* A call with its arguments (types NULL: none), to be sent and unreferenced. */
+sd_bus_message *new_callv(sd_bus *b, const char *object, const char *interface, const char *member,
+                const char *types, va_list ap);
 /* The answer to a message that was built by hand: NULL and *ret_error on a refusal. */
 sd_bus_message *send_call(sd_bus *b, sd_bus_message *m, sd_bus_error *ret_error);
 

@@ -102,6 +102,22 @@ static pid_t clone_with(uint64_t flags)
         return (pid_t) syscall(SYS_clone3, &args, sizeof args);
 }
 
+/* It says its pid; whoever started it is gone when this returns. */
+static void leave_daemon(int out)
+{
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                setsid();
+                pid = fork();
+                if (pid == 0)
+                        puppet_pause(-1, -1);
+                say_pid(out, pid);
+                _exit(0);
+        }
+        waitpid(pid, NULL, 0);
+}
+
 static const char *const ways[] = {"fork", "vfork and exec", "clone(CLONE_PARENT)", "double fork and setsid",
                 "a thread", "its child"};
 
@@ -129,16 +145,7 @@ static void make_kin(int in, int out)
         if (pid == 0)
                 puppet_pause(-1, -1);
         say_pid(out, pid);
-        pid = fork();
-        if (pid == 0) {
-                setsid();
-                pid = fork();
-                if (pid == 0)
-                        puppet_pause(-1, -1);
-                say_pid(out, pid);
-                _exit(0);
-        }
-        waitpid(pid, NULL, 0);
+        leave_daemon(out);
         if (pthread_create(&thread, NULL, thread_pause, &out) != 0)
                 _exit(1);
         (void) puppet_told(in);
@@ -240,19 +247,8 @@ END_TEST
 
 static void leave_one_behind(int in, int out)
 {
-        pid_t pid;
-
         (void) puppet_told(in);
-        pid = fork();
-        if (pid == 0) {
-                setsid();
-                pid = fork();
-                if (pid == 0)
-                        puppet_pause(-1, -1);
-                say_pid(out, pid);
-                _exit(0);
-        }
-        waitpid(pid, NULL, 0);
+        leave_daemon(out);
         puppet_pause(-1, -1);
 }
 

@@ -108,11 +108,8 @@ static void begin(sd_bus *b, char *answer, const char *member, const char *types
         va_list ap;
 
         answer[0] = '\0';
-        ck_assert_int_ge(sd_bus_message_new_method_call(
-                                         b, &m, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, member),
-                        0);
         va_start(ap, types);
-        ck_assert_int_ge(sd_bus_message_appendv(m, types, ap), 0);
+        m = new_callv(b, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, member, types, ap);
         va_end(ap);
         ck_assert_int_ge(sd_bus_message_set_allow_interactive_authorization(m, true), 0);
         ck_assert_int_ge(sd_bus_call_async(b, NULL, m, on_answer, answer, UINT64_MAX), 0);

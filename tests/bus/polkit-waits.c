@@ -46,11 +46,8 @@ static void begin(struct pending *p, sd_bus *b, bool interactive, const char *me
         va_list ap;
 
         *p = (struct pending){};
-        ck_assert_int_ge(sd_bus_message_new_method_call(
-                                         b, &m, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, member),
-                        0);
         va_start(ap, types);
-        ck_assert_int_ge(sd_bus_message_appendv(m, types, ap), 0);
+        m = new_callv(b, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, member, types, ap);
         va_end(ap);
         ck_assert_int_ge(sd_bus_message_set_allow_interactive_authorization(m, interactive), 0);
         ck_assert_int_ge(sd_bus_call_async(b, NULL, m, on_answer, p, UINT64_MAX), 0);

@@ -100,11 +100,8 @@ static void expect_limit(sd_bus *b, const char *what, const char *figures, const
         _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
         va_list ap;
 
-        ck_assert_int_ge(sd_bus_message_new_method_call(
-                                         b, &m, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, member),
-                        0);
         va_start(ap, types);
-        ck_assert_int_ge(sd_bus_message_appendv(m, types, ap), 0);
+        m = new_callv(b, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, member, types, ap);
         va_end(ap);
         reply = send_call(b, m, &error);
         ck_assert_msg(!reply, "%s was not refused", member);

@@ -175,6 +175,19 @@ unsigned count_fds(pid_t pid)
         return n;
 }
 
+unsigned count_threads(void)
+{
+        DIR *dir = opendir("/proc/self/task");
+        const struct dirent *entry;
+        unsigned n = 0;
+
+        ck_assert_ptr_nonnull(dir);
+        while ((entry = readdir(dir)))
+                n += entry->d_name[0] != '.';
+        closedir(dir);
+        return n;
+}
+
 static char task_state(pid_t pid, pid_t tid)
 {
         char path[96], text[512] = "";

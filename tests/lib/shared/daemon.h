@@ -45,6 +45,7 @@ struct ctx *make(struct ctx_client *client, const char *path);
 uint64_t boottime_usec(void);
 bool is_readable(int fd);
 unsigned count_fds(pid_t pid);
+unsigned count_threads(void); /* of this process */
 /* The daemon's, once it has come to rest: what was closed elsewhere, it may not have heard of yet. */
 unsigned settled_fds(pid_t pid);
 /* Waits until all other threads of this process sleep, for a while on end. */

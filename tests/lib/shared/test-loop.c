@@ -10,19 +10,6 @@
 
 #define LONG_MSEC 30000
 
-static unsigned count_threads(void)
-{
-        DIR *dir = opendir("/proc/self/task");
-        const struct dirent *entry;
-        unsigned n = 0;
-
-        ck_assert_ptr_nonnull(dir);
-        while ((entry = readdir(dir)))
-                n += entry->d_name[0] != '.';
-        closedir(dir);
-        return n;
-}
-
 struct seen {
         unsigned calls;
         pthread_t thread;

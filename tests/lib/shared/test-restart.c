@@ -34,19 +34,6 @@ static void is_lost(struct ctx *ctx)
         ck_assert_str_eq(message, STOPPED);
 }
 
-static unsigned count_threads(void)
-{
-        DIR *dir = opendir("/proc/self/task");
-        const struct dirent *entry;
-        unsigned n = 0;
-
-        ck_assert_ptr_nonnull(dir);
-        while ((entry = readdir(dir)))
-                n += entry->d_name[0] != '.';
-        closedir(dir);
-        return n;
-}
-
 /* -- Ways to wait. Each is the business of one thread, or of the library's. -------------------------------------- */
 
 struct waiter {
