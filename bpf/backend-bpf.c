@@ -20,8 +20,8 @@
 #include "bpf/backend.h"
 #include "bpf/syscall.h"
 #include "bpf/watch.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/realtime.h"
+#include "util/cleanup.h"
+#include "util/realtime.h"
 #include "proto/membership.h"
 
 #pragma GCC diagnostic push

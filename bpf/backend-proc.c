@@ -14,7 +14,7 @@
 
 #include "bpf/backend.h"
 #include "bpf/watch.h"
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 
 /* A letter of /proc/PID/stat as the kernel's __state, and what the judge reads from other fields. */
 static void set_state(struct sample *sample, char letter)

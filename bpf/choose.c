@@ -8,7 +8,7 @@
 #include "bpf/choose.h"
 #include "bpf/probe.h"
 #include "bpf/report.h"
-#include "daemon/util/log.h"
+#include "util/log.h"
 
 static bool allow_realtime(void)
 {

@@ -7,7 +7,7 @@
 #include "bpf/report.h"
 #include "bpf/syscall.h"
 #include "bpf/waits.h"
-#include "daemon/util/clock.h"
+#include "util/clock.h"
 
 /* The first repeat comes after some graces, each next one after four times as long. */
 #define REPEAT_GRACES 4

@@ -10,9 +10,9 @@
 
 #include "bpf/choose.h"
 #include "bpf/probe.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
-#include "daemon/util/log.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
 
 /* What ctxd may leave unread before it is taken for dead. */
 #define QUEUE_MAX 1024

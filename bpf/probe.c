@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 
 #include "bpf/probe.h"
-#include "daemon/util/log.h"
+#include "util/log.h"
 #include "proto/names.h"
 
 static int usage(FILE *to, int status)

@@ -13,8 +13,8 @@
 
 #include "bpf/probe.h"
 #include "bpf/report.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/log.h"
+#include "util/cleanup.h"
+#include "util/log.h"
 #include "proto/message-ids.h"
 #include "proto/names.h"
 #include "proto/state-page.h"

@@ -13,8 +13,8 @@
 #include "bpf/chain.h"
 #include "bpf/probe.h"
 #include "bpf/waits.h"
-#include "daemon/util/clock.h"
-#include "daemon/util/log.h"
+#include "util/clock.h"
+#include "util/log.h"
 
 #define BASELINE_USEC UINT64_C(50000)
 #define INTERVAL_MIN_USEC UINT64_C(50000)

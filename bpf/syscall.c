@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "bpf/syscall.h"
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 
 static const char *const names[] = {
 #include "bpf/syscall-names.h"

@@ -10,7 +10,7 @@
 #include "bpf/probe.h"
 #include "bpf/syscall.h"
 #include "bpf/waits.h"
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 
 #define CHAIN_MAX 8
 

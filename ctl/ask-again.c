@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "ctl/ask-again.h"
 #include "ctl/bus.h"
 #include "ctl/pager.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "ctl/ask-again.h"
 #include "ctl/bus.h"
 #include "lib/reach.h"

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/json.h"

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "ctl/bus.h"
 #include "ctl/ctxctl.h"
 #include "ctl/pager.h"

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
 #include "ctl/bus.h"
 #include "ctl/drain.h"
 #include "ctl/format.h"

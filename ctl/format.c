@@ -12,8 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
 #include "ctl/ctxctl.h"
 #include "ctl/format.h"
 #include "ctl/terminal.h"

@@ -3,8 +3,8 @@
 #include <poll.h>
 #include <time.h>
 
-#include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
 #include "ctl/handle.h"
 
 int handle_wait(struct ctl *ctl, int handle, uint64_t timeout_usec)

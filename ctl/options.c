@@ -3,7 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "ctl/ctxctl.h"
 
 /* Options may stand before the verb or after it; both places know the common ones. */

@@ -9,9 +9,9 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#include "daemon/util/cgroup.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
+#include "util/cgroup.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
 #include "ctl/bus.h"
 #include "ctl/scope.h"
 #include "proto/path.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/drain.h"

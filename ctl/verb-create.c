@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include <errno.h>
 
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "ctl/bus.h"
 #include "ctl/format.h"
 #include "ctl/json.h"

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "daemon/util/clock.h"
+#include "util/clock.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/format.h"

@@ -10,8 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
 #include "ctl/bus.h"
 #include "ctl/json.h"
 #include "ctl/leak.h"

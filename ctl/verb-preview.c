@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "ctl/bus.h"
 #include "ctl/format.h"
 #include "ctl/json.h"

@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/format.h"

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "ctl/bus.h"
 #include "ctl/json.h"
 #include "ctl/pager.h"

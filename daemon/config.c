@@ -13,8 +13,8 @@
 
 #include "daemon/config.h"
 #include "daemon/config-value.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/utf8.h"
+#include "util/cleanup.h"
+#include "util/utf8.h"
 
 #define CONFIG_SECTION "Daemon"
 #define CONFIG_FILE_MAX (1024 * 1024)

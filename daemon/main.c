@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "daemon/manager.h"
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 
 #define HEAP_SPARE (4 * 1024 * 1024)
 

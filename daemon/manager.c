@@ -12,9 +12,9 @@
 #include <systemd/sd-daemon.h>
 
 #include "daemon/manager.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
-#include "daemon/util/log.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
 
 #define SOCKET_NAME "bus" /* FileDescriptorName= of ctxd.socket */
 

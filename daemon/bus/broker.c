@@ -8,9 +8,9 @@
 #include "daemon/bus/error.h"
 #include "daemon/bus/polkit.h"
 #include "daemon/bus/vtables.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
-#include "daemon/util/log.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
 
 #define WAITING_MAX 256 /* messages of one sender while it is asked about */
 #define RECONNECT_USEC 1000000

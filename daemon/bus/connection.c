@@ -13,9 +13,9 @@
 #include "daemon/bus/error.h"
 #include "daemon/bus/receive.h"
 #include "daemon/bus/vtables.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
-#include "daemon/util/log.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77

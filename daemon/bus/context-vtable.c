@@ -10,9 +10,9 @@
 #include "daemon/bus/polkit.h"
 #include "daemon/bus/request.h"
 #include "daemon/bus/vtables.h"
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "proto/path.h"
-#include "daemon/util/clock.h"
+#include "util/clock.h"
 
 int context_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found,
                 sd_bus_error *error)

@@ -11,7 +11,7 @@
 #include "daemon/bus/error.h"
 #include "daemon/bus/peer.h"
 #include "daemon/bus/vtables.h"
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 
 #define DAEMON_NAME ":1.0"
 #define DRIVER_NAME "org.freedesktop.DBus"

@@ -9,9 +9,9 @@
 
 #include "daemon/bus/error.h"
 #include "daemon/bus/later.h"
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "proto/path.h"
-#include "daemon/util/log.h"
+#include "util/log.h"
 #include "proto/probe-record.h"
 
 /* "a" is below or the same as "prefix". */

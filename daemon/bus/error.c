@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "daemon/bus/error.h"
-#include "daemon/util/clock.h"
-#include "daemon/util/log.h"
+#include "util/clock.h"
+#include "util/log.h"
 
 #define LOG_INTERVAL_USEC (60 * UINT64_C(1000000))
 #define LOG_BURST 20

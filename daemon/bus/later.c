@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "daemon/bus/later.h"
-#include "daemon/util/log.h"
+#include "util/log.h"
 
 #define PEER_LATERS_MAX 64
 

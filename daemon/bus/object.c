@@ -2,8 +2,8 @@
 #include <string.h>
 
 #include "daemon/bus/object.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
 
 /* Of the members of a context's own object, those that only look. */
 static unsigned needed_for(const char *interface, const char *member)

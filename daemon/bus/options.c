@@ -5,7 +5,7 @@
 
 #include "daemon/bus/error.h"
 #include "daemon/bus/options.h"
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 
 /* Reads the variant that comes next if it holds what it should. */
 static int read_variant(

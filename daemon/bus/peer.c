@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "daemon/bus/later.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/utf8.h"
+#include "util/cleanup.h"
+#include "util/utf8.h"
 
 struct peer *peer_new(struct endpoint *e, const char *name)
 {

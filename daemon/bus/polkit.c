@@ -8,8 +8,8 @@
 #include "daemon/bus/message-size.h"
 #include "daemon/bus/object.h"
 #include "daemon/bus/polkit.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/log.h"
+#include "util/cleanup.h"
+#include "util/log.h"
 
 #define POLKIT_NAME "org.freedesktop.PolicyKit1"
 #define POLKIT_OBJECT "/org/freedesktop/PolicyKit1/Authority"

@@ -5,8 +5,8 @@
 #include "daemon/bus/error.h"
 #include "daemon/bus/polkit.h"
 #include "daemon/bus/request.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
 #include "proto/path.h"
 
 int request_init(struct request *q, sd_bus_message *m, sd_bus_error *error)

@@ -14,9 +14,9 @@
 #include "daemon/bus/peer.h"
 #include "daemon/bus/service.h"
 #include "daemon/bus/vtables.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
-#include "daemon/util/log.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
 
 int endpoint_add_objects(struct endpoint *e)
 {

@@ -5,7 +5,7 @@
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 
-#include "daemon/effect/effects.h"
+#include "daemon/world/effects.h"
 #include "daemon/model/tree.h"
 
 /* bus/ in one structure: what requests work on, and everybody who is connected. A request is decoded, authorised,

@@ -7,7 +7,7 @@
 #include "daemon/bus/error.h"
 #include "daemon/bus/options.h"
 #include "daemon/bus/request.h"
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 
 /* -EMFILE and -EDQUOT of what makes a descriptor. */
 static int handle_error(struct request *q, const struct refused *refused, int r)

@@ -10,9 +10,9 @@
 #include "daemon/bus/later.h"
 #include "daemon/bus/options.h"
 #include "daemon/bus/request.h"
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "proto/path.h"
-#include "daemon/util/clock.h"
+#include "util/clock.h"
 
 static struct cause *cause_of(const struct peer *p, int error, const char *message)
 {

@@ -7,7 +7,7 @@
 
 #include "daemon/bus/error.h"
 #include "daemon/bus/request.h"
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "proto/path.h"
 
 #define LIST_LIMIT_MAX 10000 /* and where the caller says 0 */

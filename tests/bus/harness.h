@@ -14,7 +14,7 @@
 #include <sys/types.h>
 #include <systemd/sd-bus.h>
 
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "proto/names.h"
 
 enum transport {

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "daemon/bus/vtables.h"
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "tests/fuzz/call.h"
 #include "tests/fuzz/world.h"
 

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "daemon/bus/message-size.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
 #include "proto/path.h"
 #include "tests/fuzz/call.h"
 #include "tests/fuzz/world.h"

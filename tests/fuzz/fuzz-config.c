@@ -10,7 +10,7 @@
 
 #include "daemon/config.h"
 #include "daemon/config-value.h"
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "tests/fuzz/input.h"
 
 static void on_warning(void *userdata, const char *file, unsigned line, const char *message)

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <systemd/sd-bus.h>
 
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "proto/path.h"
 #include "tests/fuzz/input.h"
 

@@ -16,8 +16,8 @@
 #include <systemd/sd-journal.h>
 
 #include "bpf/probe.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
 #include "tests/fuzz/input.h"
 
 #define PATIENCE_USEC UINT64_C(20000000)

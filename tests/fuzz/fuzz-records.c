@@ -10,9 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "daemon/effect/internal.h"
-#include "daemon/util/cleanup.h"
-#include "daemon/util/clock.h"
+#include "daemon/world/internal.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
 #include "proto/probe-record.h"
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/world.h"

@@ -10,8 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "daemon/effect/internal.h"
-#include "daemon/util/clock.h"
+#include "daemon/world/internal.h"
+#include "util/clock.h"
 #include "proto/thread-page.h"
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/world.h"

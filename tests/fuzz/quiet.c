@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "daemon/util/log.h"
+#include "util/log.h"
 
 /* In place of the daemon's: lines are written out, so that what is wrong with them is seen, but not shown. */
 void log_line(const char *level, const char *format, ...)

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "daemon/util/cleanup.h"
+#include "util/cleanup.h"
 #include "tests/fuzz/input.h"
 
 static char current[4096];

@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "daemon/util/clock.h"
+#include "util/clock.h"
 #include "proto/message-ids.h"
 #include "tests/leaks/harness.h"
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "daemon/config-value.h"
-#include "daemon/util/utf8.h"
+#include "util/utf8.h"
 
 static char path[] = "/tmp/ctxd-test-config-XXXXXX";
 static char said[8192];

@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "daemon/util/realtime.h"
+#include "util/realtime.h"
 #include "tests/unit/unit.h"
 
 #define NOT_ALLOWED 77

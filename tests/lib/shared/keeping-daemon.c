@@ -16,7 +16,7 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
-#include "daemon/effect/keeper.h"
+#include "daemon/world/keeper.h"
 #include "proto/names.h"
 #include "proto/state-page.h"
 #include "tests/lib/shared/keeping-daemon.h"

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <linux/bpf.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "daemon/world/bpf-call.h"
+#include "util/realtime.h"
+
+static int call(enum bpf_cmd command, union bpf_attr *attr)
+{
+        int r = (int) syscall(SYS_bpf, command, attr, sizeof *attr);
+
+        return r < 0 ? -errno : r;
+}
+
+static int element(enum bpf_cmd command, int map, const void *key, const void *value)
+{
+        struct realtime before;
+        union bpf_attr attr;
+        int r;
+
+        memset(&attr, 0, sizeof attr); /* the kernel refuses what it does not know, padding too */
+        attr.map_fd = (uint32_t) map;
+        attr.key = (uint64_t) (uintptr_t) key;
+        attr.value = (uint64_t) (uintptr_t) value;
+        attr.flags = BPF_ANY;
+        before = realtime_begin();
+        r = call(command, &attr);
+        realtime_end(before);
+        return r;
+}
+
+int bpf_map_look_up(int map, const void *key, void *ret_value)
+{
+        return element(BPF_MAP_LOOKUP_ELEM, map, key, ret_value);
+}
+
+int bpf_map_update(int map, const void *key, const void *value)
+{
+        return element(BPF_MAP_UPDATE_ELEM, map, key, value);
+}
+
+int bpf_map_delete(int map, const void *key)
+{
+        return element(BPF_MAP_DELETE_ELEM, map, key, NULL);
+}
+
+int bpf_iterate(int link)
+{
+        union bpf_attr attr;
+
+        memset(&attr, 0, sizeof attr);
+        attr.iter_create.link_fd = (uint32_t) link;
+        return call(BPF_ITER_CREATE, &attr);
+}
+
+ssize_t bpf_iterator_read(int iterator, void *buffer, size_t size)
+{
+        struct realtime before;
+        ssize_t n;
+
+        do {
+                before = realtime_begin();
+                n = read(iterator, buffer, size);
+                if (n < 0)
+                        n = -errno;
+                realtime_end(before);
+        } while (n == -EINTR || n == -EAGAIN);
+        return n;
+}
+
+int bpf_map_facts(int map, struct bpf_map_facts *ret)
+{
+        struct bpf_map_info info;
+        union bpf_attr attr;
+        int r;
+
+        memset(&info, 0, sizeof info);
+        memset(&attr, 0, sizeof attr);
+        attr.info.bpf_fd = (uint32_t) map;
+        attr.info.info_len = sizeof info;
+        attr.info.info = (uint64_t) (uintptr_t) &info;
+        r = call(BPF_OBJ_GET_INFO_BY_FD, &attr);
+        if (r < 0)
+                return r;
+        *ret = (struct bpf_map_facts){info.type, info.id, info.key_size, info.value_size, info.max_entries};
+        return 0;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "daemon/world/keeper.h"
+#include "proto/state-page.h"
+
+/* When a thread ends the kernel walks its list of robust futexes, and marks those that hold its id. A node of the list
+ * lies at a fixed distance from its word, and clients see the words: so it has a page of its own right before the
+ * mapping, and no address of ours is shown to anybody.
+ *
+ * The list is the C library's, for robust mutexes. There are none in this daemon; it is taken over. */
+
+#define NODE_SIZE 4096
+
+_Static_assert(STATE_KEEPER_DIED == FUTEX_OWNER_DIED, "the kernel sets it");
+
+struct node {
+        struct robust_list list; /* first */
+        struct node *prev;
+};
+
+static __thread struct robust_list_head robust;
+static __thread unsigned n_robust;
+
+static int take_list(size_t offset)
+{
+        if (robust.list.next)
+                return 0;
+        robust.list.next = &robust.list;
+        robust.futex_offset = (long) (NODE_SIZE + offset);
+        if (syscall(SYS_set_robust_list, &robust, sizeof robust) == 0)
+                return 0;
+        robust.list.next = NULL;
+        return -errno;
+}
+
+static void link_node(struct node *node)
+{
+        struct robust_list *next = robust.list.next;
+
+        node->prev = NULL;
+        node->list.next = next;
+        if (next != &robust.list)
+                ((struct node *) next)->prev = node;
+        robust.list.next = &node->list;
+        n_robust++;
+}
+
+static void unlink_node(struct node *node)
+{
+        if (node->list.next != &robust.list)
+                ((struct node *) node->list.next)->prev = node->prev;
+        if (node->prev)
+                node->prev->list.next = node->list.next;
+        else
+                robust.list.next = node->list.next;
+        n_robust--;
+}
+
+int keeper_map(int fd, size_t size, size_t offset, uint8_t **ret_map)
+{
+        uint8_t *whole, *map;
+
+        whole = mmap(NULL, NODE_SIZE + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (whole == MAP_FAILED)
+                return -errno;
+        map = mmap(whole + NODE_SIZE, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+        if (map == MAP_FAILED) {
+                int r = -errno;
+
+                munmap(whole, NODE_SIZE + size);
+                return r;
+        }
+        if (n_robust < ROBUST_LIST_LIMIT && take_list(offset) == 0) {
+                *(uint32_t *) (map + offset) = (uint32_t) syscall(SYS_gettid);
+                link_node((struct node *) whole);
+        }
+        *ret_map = map;
+        return 0;
+}
+
+void keeper_unmap(uint8_t *map, size_t size, size_t offset)
+{
+        struct node *node = (struct node *) (map - NODE_SIZE);
+
+        if (node->list.next)
+                unlink_node(node);
+        __atomic_store_n((uint32_t *) (map + offset), STATE_KEEPER_DIED, __ATOMIC_RELEASE);
+        munmap(node, NODE_SIZE + size);
+}

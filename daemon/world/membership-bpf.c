@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <linux/bpf.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/world/bpf-call.h"
+#include "daemon/world/internal.h"
+#include "daemon/world/proc.h"
+#include "daemon/world/ring.h"
+#include "util/cleanup.h"
+#include "util/log.h"
+#include "util/utf8.h"
+
+/* Members as the kernel knows them: the maps and links that the probe has made (proto/membership.h), whose
+ * descriptors ctxd keeps, so that membership goes on when the probe is gone. */
+
+#define ATTACH_TRIES 4
+#define ADOPT_RUNS_MAX 64
+#define EVENTS_AT_ONCE 1024
+
+struct bpf_membership {
+        int fds[PROBE_FDS];
+        struct membership_slot *slots;
+        struct membership_stats *stats;
+        size_t slots_size, stats_size;
+        struct ring ring;
+        sd_event_source *events;
+        uint64_t last_since_nsec;
+        uint64_t seen_failed, seen_lost;
+};
+
+static struct membership_slot *shared(struct effects *e, const struct member_slot *slot)
+{
+        return e->membership.bpf->slots + slot->number;
+}
+
+static uint64_t counter(const __u64 *value)
+{
+        return __atomic_load_n(value, __ATOMIC_SEQ_CST);
+}
+
+static uint64_t failures(const struct bpf_membership *b)
+{
+        return counter(&b->stats->inherit_failed) + counter(&b->stats->adopt_failed);
+}
+
+/* Runs the adopt iterator once: it has nothing to say, but it works while it is read. */
+static int adopt_once(struct bpf_membership *b)
+{
+        _cleanup_close_ int fd = bpf_iterate(b->fds[PROBE_FD_ADOPT]);
+        char buffer[512];
+        ssize_t n;
+
+        if (fd < 0)
+                return fd;
+        do
+                n = bpf_iterator_read(fd, buffer, sizeof buffer);
+        while (n > 0);
+        return (int) n;
+}
+
+static int adopt(struct bpf_membership *b)
+{
+        for (unsigned i = 0; i < ADOPT_RUNS_MAX; i++) {
+                uint64_t before = counter(&b->stats->adopted) + counter(&b->stats->adopt_failed);
+                int r = adopt_once(b);
+
+                if (r < 0)
+                        return r;
+                if (counter(&b->stats->adopted) + counter(&b->stats->adopt_failed) == before)
+                        return 0;
+        }
+        return 0; /* a crowd that never stands still: the fork hook has those born by now */
+}
+
+void bpf_membership_check(struct effects *e)
+{
+        struct bpf_membership *b = e->membership.bpf;
+        struct member_slot *slot, *next;
+        uint64_t failed;
+
+        if (!b)
+                return;
+        failed = failures(b);
+        if (failed != b->seen_failed) {
+                b->seen_failed = failed;
+                (void) adopt(b);
+                HASH_ITER (hh, e->membership.by_id, slot, next)
+                        if (slot->signal || slot->kill) {
+                                signals_later(e); /* for who was found just now */
+                                break;
+                        }
+        }
+        if (counter(&b->stats->events_lost) != b->seen_lost) {
+                b->seen_lost = counter(&b->stats->events_lost);
+                HASH_ITER (hh, e->membership.by_id, slot, next)
+                        membership_look(e, slot);
+        }
+}
+
+static void event_one(void *userdata, const void *data, size_t size)
+{
+        struct effects *e = userdata;
+        struct membership_event event;
+        struct member_slot *slot;
+
+        if (size < sizeof event)
+                return;
+        memcpy(&event, data, sizeof event);
+        slot = membership_slot_number(e, event.slot, event.context_id);
+        if (!slot)
+                return;
+        if (event.kind == MEMBERSHIP_BORN && (slot->signal || slot->kill))
+                signals_later(e);
+        membership_look(e, slot);
+}
+
+static int events_ready(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        struct effects *e = userdata;
+
+        (void) ring_consume(&e->membership.bpf->ring, EVENTS_AT_ONCE, event_one, e);
+        bpf_membership_check(e);
+        effects_event(e);
+        return 0;
+}
+
+static int map_expect(
+                int map, uint32_t type, uint32_t value_size, uint32_t max_entries, struct bpf_map_facts *ret)
+{
+        struct bpf_map_facts facts;
+        int r = bpf_map_facts(map, &facts);
+
+        if (r < 0)
+                return r;
+        if (facts.type != type || (value_size > 0 && facts.value_size != value_size) ||
+                        (max_entries > 0 && facts.max_entries != max_entries))
+                return -EPROTO;
+        if (ret)
+                *ret = facts;
+        return 0;
+}
+
+static size_t page_align(size_t n)
+{
+        size_t page = (size_t) sysconf(_SC_PAGESIZE);
+
+        return (n + page - 1) / page * page;
+}
+
+static int map_array(int map, size_t size, int protection, void **ret)
+{
+        void *p = mmap(NULL, size, protection, MAP_SHARED, map, 0);
+
+        if (p == MAP_FAILED)
+                return -errno;
+        *ret = p;
+        return 0;
+}
+
+int bpf_membership_new(struct effects *e, const int fds[PROBE_FDS], struct bpf_membership **ret)
+{
+        struct bpf_map_facts events;
+        struct bpf_membership *b;
+        int r;
+
+        r = map_expect(fds[PROBE_FD_MEMBERS], BPF_MAP_TYPE_TASK_STORAGE, sizeof(struct membership_value), 0,
+                        NULL);
+        if (r >= 0)
+                r = map_expect(fds[PROBE_FD_REQUESTS], BPF_MAP_TYPE_TASK_STORAGE,
+                                sizeof(struct membership_value), 0, NULL);
+        if (r >= 0)
+                r = map_expect(fds[PROBE_FD_SLOTS], BPF_MAP_TYPE_ARRAY, sizeof(struct membership_slot),
+                                MEMBERSHIP_SLOTS_MAX, NULL);
+        if (r >= 0)
+                r = map_expect(fds[PROBE_FD_STATS], BPF_MAP_TYPE_ARRAY, sizeof(struct membership_stats), 1,
+                                NULL);
+        if (r >= 0)
+                r = map_expect(fds[PROBE_FD_EVENTS], BPF_MAP_TYPE_RINGBUF, 0, 0, &events);
+        if (r < 0)
+                return r;
+
+        b = calloc(1, sizeof *b);
+        if (!b)
+                return -ENOMEM;
+        for (size_t i = 0; i < PROBE_FDS; i++)
+                b->fds[i] = -1; /* the caller's until all is well */
+        b->slots_size = page_align(MEMBERSHIP_SLOTS_MAX * sizeof *b->slots);
+        b->stats_size = page_align(sizeof *b->stats);
+        r = map_array(fds[PROBE_FD_SLOTS], b->slots_size, PROT_READ | PROT_WRITE, (void **) &b->slots);
+        if (r >= 0)
+                r = map_array(fds[PROBE_FD_STATS], b->stats_size, PROT_READ, (void **) &b->stats);
+        if (r >= 0)
+                r = ring_init(&b->ring, fds[PROBE_FD_EVENTS], events.max_entries);
+        if (r >= 0)
+                r = sd_event_add_io(e->event, &b->events, fds[PROBE_FD_EVENTS], EPOLLIN, events_ready, e);
+        if (r < 0) {
+                bpf_membership_free(b);
+                return r;
+        }
+        (void) sd_event_source_set_description(b->events, "membership");
+        memcpy(b->fds, fds, sizeof b->fds);
+        b->seen_failed = failures(b);
+        b->seen_lost = counter(&b->stats->events_lost);
+        *ret = b;
+        return 0;
+}
+
+struct bpf_membership *bpf_membership_free(struct bpf_membership *b)
+{
+        if (!b)
+                return NULL;
+        sd_event_source_disable_unref(b->events);
+        ring_deinit(&b->ring);
+        if (b->slots)
+                munmap(b->slots, b->slots_size);
+        if (b->stats)
+                munmap(b->stats, b->stats_size);
+        for (size_t i = 0; i < PROBE_FDS; i++)
+                if (b->fds[i] >= 0)
+                        close(b->fds[i]);
+        free(b);
+        return NULL;
+}
+
+const int *bpf_membership_fds(const struct bpf_membership *b)
+{
+        return b ? b->fds : NULL;
+}
+
+static int bpf_slot_open(struct effects *e, struct member_slot *slot)
+{
+        struct membership_slot *s = shared(e, slot);
+
+        __atomic_store_n(&s->done, SLOT_ACTIVE, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&s->context_id, slot->context_id, __ATOMIC_SEQ_CST);
+        return 0;
+}
+
+static uint32_t bpf_live(struct effects *e, struct member_slot *slot)
+{
+        int32_t live = __atomic_load_n(&shared(e, slot)->live, __ATOMIC_SEQ_CST);
+
+        return live > 0 ? (uint32_t) live : 0;
+}
+
+static bool bpf_slot_close(struct effects *e, struct member_slot *slot)
+{
+        struct membership_slot *s = shared(e, slot);
+
+        __atomic_store_n(&s->context_id, 0, __ATOMIC_SEQ_CST);
+        if (bpf_live(e, slot) == 0)
+                return true;
+        __atomic_store_n(&s->context_id, slot->context_id, __ATOMIC_SEQ_CST);
+        return false;
+}
+
+static void bpf_set_done(struct effects *e, struct member_slot *slot)
+{
+        __atomic_store_n(&shared(e, slot)->done, SLOT_DONE, __ATOMIC_SEQ_CST);
+}
+
+static uint64_t since_next(struct bpf_membership *b)
+{
+        struct timespec ts;
+        uint64_t now;
+
+        clock_gettime(CLOCK_BOOTTIME, &ts);
+        now = (uint64_t) ts.tv_sec * 1000000000 + (uint64_t) ts.tv_nsec;
+        b->last_since_nsec = now > b->last_since_nsec ? now : b->last_since_nsec + 1;
+        return b->last_since_nsec;
+}
+
+static int bpf_attach(struct effects *e, struct member_slot *slot, struct process *p, uint32_t policy,
+                struct refused *ret_refused)
+{
+        struct bpf_membership *b = e->membership.bpf;
+        struct membership_value request = {
+                        .context_id = slot->context_id,
+                        .slot = slot->number,
+                        .policy = policy,
+                        .since_nsec = since_next(b),
+        };
+        int r = 0;
+
+        for (unsigned i = 0; i < ATTACH_TRIES; i++) {
+                struct membership_value value;
+
+                r = bpf_map_update(b->fds[PROBE_FD_REQUESTS], &p->pidfd, &request);
+                if (r < 0)
+                        break;
+                r = adopt(b);
+                if (r < 0)
+                        break;
+                r = bpf_map_look_up(b->fds[PROBE_FD_MEMBERS], &p->pidfd, &value);
+                if (r >= 0 && value.context_id == slot->context_id && value.since_nsec >= request.since_nsec)
+                        break;
+                if (proc_pidfd_exited(p->pidfd))
+                        break;
+        }
+        (void) bpf_map_delete(b->fds[PROBE_FD_REQUESTS], &p->pidfd);
+        b->seen_failed = failures(b);
+        if (r == -ENOENT || r == -ESRCH) /* it has gone; its children may be there */
+                return bpf_live(e, slot) > 0 ? 0 : -ESRCH;
+        return r;
+}
+
+static struct member_slot *bpf_look_up(struct effects *e, struct process *p, uint32_t *ret_policy)
+{
+        struct membership_value value;
+
+        if (bpf_map_look_up(e->membership.bpf->fds[PROBE_FD_MEMBERS], &p->pidfd, &value) < 0)
+                return NULL;
+        *ret_policy = value.policy;
+        return membership_slot_number(e, value.slot, value.context_id);
+}
+
+static int each_one(struct effects *e, const struct membership_task *t, member_cb cb, void *userdata)
+{
+        struct member_record record = {
+                        .slot = membership_slot_number(e, t->value.slot, t->value.context_id),
+                        .policy = t->value.policy,
+                        .pid = t->pid,
+                        .tid = t->tid,
+                        .ppid = t->ppid,
+                        .uids = {t->ruid, t->uid, t->suid},
+                        .start_nsec = t->start_nsec,
+                        .leader_start_nsec = t->leader_start_nsec,
+                        .pending = t->value.pending,
+                        .comm = t->comm,
+        };
+
+        if (!record.slot || !record.slot->context || t->pid == 0)
+                return 0;
+        return cb(userdata, &record);
+}
+
+static int bpf_each(struct effects *e, member_cb cb, void *userdata)
+{
+        _cleanup_close_ int fd = bpf_iterate(e->membership.bpf->fds[PROBE_FD_LIST]);
+        struct membership_task tasks[256];
+        char *buffer = (char *) tasks;
+        size_t length = 0;
+        int r;
+
+        if (fd < 0)
+                return fd;
+        for (;;) {
+                ssize_t n = bpf_iterator_read(fd, buffer + length, sizeof tasks - length);
+
+                if (n <= 0)
+                        return (int) n;
+                length += (size_t) n;
+                for (size_t i = 0; i < length / sizeof tasks[0]; i++) {
+                        tasks[i].comm[sizeof tasks[i].comm - 1] = '\0';
+                        (void) utf8_mend(tasks[i].comm);
+                        r = each_one(e, &tasks[i], cb, userdata);
+                        if (r != 0)
+                                return r;
+                }
+                /* A read may end in the middle of a record. */
+                memmove(buffer, buffer + length / sizeof tasks[0] * sizeof tasks[0],
+                                length % sizeof tasks[0]);
+                length %= sizeof tasks[0];
+        }
+}
+
+const struct membership_backend membership_bpf = {
+                .name = "bpf",
+                .slot_open = bpf_slot_open,
+                .slot_close = bpf_slot_close,
+                .attach = bpf_attach,
+                .look_up = bpf_look_up,
+                .set_done = bpf_set_done,
+                .live = bpf_live,
+                .count = bpf_live,
+                .each = bpf_each,
+};

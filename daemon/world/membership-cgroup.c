@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "util/cgroup.h"
+#include "daemon/world/internal.h"
+#include "daemon/world/proc.h"
+#include "util/cleanup.h"
+
+/* Without BPF a process that was attached, and has a control group of its own, is known by that group: who is in it
+ * is a member, whatever has forked it, and whatever it has become since. It is what `ctxctl run --scope` makes, and
+ * what a service has whose main process is attached.
+ *
+ * It is its own if the kernel says, at the time of the attach, that nobody is in it but the process and what descends
+ * from it: not the root, not a session with its shell, not the service in which somebody has attached one of many. The
+ * kernel tells when it has emptied (cgroup.events), so nobody has to look. */
+
+#define CROWD_MAX 512 /* so many are looked at, to see that they all descend from one */
+#define DEPTH_MAX 64
+
+struct own_cgroup {
+        struct attached *attached;
+        struct effects *effects;
+        int events;
+        sd_event_source *source;
+        bool populated;
+        UT_hash_handle hh;
+        char directory[]; /* the key */
+};
+
+struct crowd {
+        pid_t pid;
+        unsigned n;
+        bool found;
+};
+
+static bool descends(pid_t pid, pid_t from)
+{
+        struct proc_stat stat;
+
+        for (unsigned i = 0; i < DEPTH_MAX && pid > 1; i++) {
+                if (pid == from)
+                        return true;
+                if (proc_stat_read(pid, &stat) < 0)
+                        return false;
+                pid = stat.ppid;
+        }
+        return false;
+}
+
+static int look_at_one(void *userdata, pid_t pid)
+{
+        struct crowd *c = userdata;
+
+        if (pid == c->pid)
+                c->found = true;
+        else if (pid == getpid() || !descends(pid, c->pid))
+                return -EBUSY;
+        return ++c->n > CROWD_MAX ? -EBUSY : 0;
+}
+
+static bool is_own(const char *directory, const struct process *p)
+{
+        struct crowd crowd = {.pid = p->identity.pid};
+
+        return cgroup_each(directory, look_at_one, &crowd) == 0 && crowd.found &&
+               !proc_pidfd_exited(p->pidfd);
+}
+
+bool own_cgroup_populated(const struct own_cgroup *g)
+{
+        return g->populated;
+}
+
+static int events_ready(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        struct own_cgroup *g = userdata;
+        struct effects *e = g->effects;
+
+        g->populated = cgroup_events_populated(fd) == 1;
+        if (!g->populated) {
+                (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
+                attached_looked_at(e, g->attached); /* frees g */
+        }
+        effects_event(e);
+        return 0;
+}
+
+struct own_cgroup *own_cgroup_new(struct effects *e, struct attached *a, struct process *p)
+{
+        _cleanup_free_ char *directory = NULL;
+        struct own_cgroup *g;
+        size_t length;
+
+        if (cgroup_of(p->identity.pid, &directory) < 0 || !is_own(directory, p))
+                return NULL;
+        HASH_FIND_STR(e->membership.cgroups, directory, g);
+        if (g) /* that of somebody who was there before */
+                return NULL;
+        length = strlen(directory);
+        g = calloc(1, sizeof *g + length + 1);
+        if (!g)
+                return NULL;
+        memcpy(g->directory, directory, length);
+        g->attached = a;
+        g->effects = e;
+        g->events = cgroup_events_open(directory);
+        /* Watched first, then looked at: what changes in between is told. */
+        if (g->events < 0 || sd_event_add_io(e->event, &g->source, g->events, EPOLLPRI, events_ready, g) < 0)
+                goto fail;
+        (void) sd_event_source_set_description(g->source, "cgroup-events");
+        g->populated = cgroup_events_populated(g->events) == 1;
+        if (!g->populated)
+                goto fail;
+        HASH_ADD_STR(e->membership.cgroups, directory, g);
+        if (!g->hh.tbl)
+                goto fail;
+        return g;
+
+fail:
+        sd_event_source_disable_unref(g->source);
+        closep(&g->events);
+        free(g);
+        return NULL;
+}
+
+struct own_cgroup *own_cgroup_free(struct own_cgroup *g)
+{
+        if (!g)
+                return NULL;
+        HASH_DEL(g->effects->membership.cgroups, g);
+        sd_event_source_disable_unref(g->source);
+        close(g->events);
+        free(g);
+        return NULL;
+}
+
+int own_cgroup_each(const struct own_cgroup *g, int (*cb)(void *userdata, pid_t pid), void *userdata)
+{
+        return cgroup_each(g->directory, cb, userdata);
+}
+
+struct attached *own_cgroup_owner(struct effects *e, pid_t pid)
+{
+        _cleanup_free_ char *directory = NULL;
+        struct own_cgroup *g;
+        char *end;
+
+        if (!e->membership.cgroups || cgroup_of(pid, &directory) < 0)
+                return NULL;
+        /* It, or the nearest that it lies in. */
+        while ((end = strrchr(directory, '/'))) {
+                HASH_FIND_STR(e->membership.cgroups, directory, g);
+                if (g)
+                        return g->attached;
+                *end = '\0';
+        }
+        return NULL;
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/world/internal.h"
+#include "daemon/world/proc.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
+
+/* Where no unit runs ctxd-probe (--embedded, --user), ctxd starts it, with one end of a socket pair as
+ * descriptor 3, and starts it again when it has exited, after a while that grows for as long as it does not
+ * last. */
+
+#define PROBE_SOCKET_FD 3
+#define BACKOFF_MIN_USEC 1000000
+#define BACKOFF_MAX_USEC 60000000
+#define LASTED_USEC 30000000
+
+static int child_exited(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        struct effects *e = userdata;
+        siginfo_t info = {};
+        char why[128];
+
+        if (waitid(P_PIDFD, (id_t) fd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+                snprintf(why, sizeof why, "ctxd-probe has exited");
+        else if (info.si_code == CLD_EXITED)
+                snprintf(why, sizeof why, "ctxd-probe has exited with status %d", info.si_status);
+        else
+                snprintf(why, sizeof why, "ctxd-probe was killed by signal %d", info.si_status);
+        e->link.child_source = sd_event_source_disable_unref(e->link.child_source);
+        close(e->link.child_pidfd);
+        e->link.child_pidfd = -1;
+        probe_link_lost(e, why);
+        probe_child_again(e);
+        effects_event(e);
+        return 0;
+}
+
+/* Ours, without what the service manager has said to us alone: a probe that says READY would be taken for us. */
+static char **environment_new(void)
+{
+        static const char *const ours[] = {"NOTIFY_SOCKET=", "WATCHDOG_", "LISTEN_"};
+        size_t n = 0, kept = 0;
+        char **copy;
+
+        while (environ[n])
+                n++;
+        copy = calloc(n + 1, sizeof *copy);
+        if (!copy)
+                return NULL;
+        for (size_t i = 0; i < n; i++) {
+                bool is_ours = false;
+
+                for (size_t k = 0; k < ELEMENTSOF(ours); k++)
+                        is_ours |= strncmp(environ[i], ours[k], strlen(ours[k])) == 0;
+                if (!is_ours)
+                        copy[kept++] = environ[i];
+        }
+        return copy;
+}
+
+static int spawn(const char *program, int socket_fd, pid_t *ret)
+{
+        _cleanup_free_ char **environment = environment_new();
+        char *argv[] = {(char *) "ctxd-probe", (char *) "--fd=3", NULL};
+        posix_spawn_file_actions_t actions;
+        posix_spawnattr_t attr;
+        sigset_t none, all;
+        int r;
+
+        if (!environment)
+                return -ENOMEM;
+        sigemptyset(&none);
+        sigfillset(&all);
+        (void) posix_spawnattr_init(&attr);
+        (void) posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+        (void) posix_spawnattr_setsigmask(&attr, &none);
+        (void) posix_spawnattr_setsigdefault(&attr, &all);
+        (void) posix_spawn_file_actions_init(&actions);
+        /* dup2 of a descriptor onto itself only takes its close-on-exec flag away. */
+        r = posix_spawn_file_actions_adddup2(&actions, socket_fd, PROBE_SOCKET_FD);
+        if (r == 0)
+                r = posix_spawn(ret, program, &actions, &attr, argv, environment);
+        posix_spawn_file_actions_destroy(&actions);
+        posix_spawnattr_destroy(&attr);
+        return -r;
+}
+
+int probe_child_start(struct effects *e)
+{
+        _cleanup_close_ int theirs = -1, pidfd = -1;
+        int pair[2], r;
+        pid_t pid;
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+                return -errno;
+        theirs = pair[1];
+        (void) fcntl(theirs, F_SETFL, 0); /* the probe's end is an ordinary one */
+        r = spawn(e->link.program, theirs, &pid);
+        if (r < 0) {
+                close(pair[0]);
+                return r;
+        }
+        pidfd = pidfd_open_process(pid);
+        if (pidfd >= 0)
+                r = sd_event_add_io(e->event, &e->link.child_source, pidfd, EPOLLIN, child_exited, e);
+        else
+                r = pidfd;
+        if (r < 0) {
+                close(pair[0]);
+                (void) kill(pid, SIGKILL);
+                (void) waitpid(pid, NULL, 0);
+                return r;
+        }
+        (void) sd_event_source_set_description(e->link.child_source, "probe-exit");
+        e->link.child_pidfd = TAKE_FD(pidfd);
+        e->link.child_started_usec = now_boottime_usec();
+        return probe_link_connected(e, pair[0]);
+}
+
+static int start_again(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct effects *e = userdata;
+        int r;
+
+        e->link.restart_source = sd_event_source_disable_unref(e->link.restart_source);
+        r = probe_child_start(e);
+        if (r < 0) {
+                log_warning("Cannot start %s: %s", e->link.program, strerror(-r));
+                probe_child_again(e);
+        }
+        effects_event(e);
+        return 0;
+}
+
+void probe_child_again(struct effects *e)
+{
+        struct probe_link *l = &e->link;
+
+        if (!l->program || l->restart_source)
+                return;
+        if (l->backoff_usec == 0 || now_boottime_usec() - l->child_started_usec > LASTED_USEC)
+                l->backoff_usec = BACKOFF_MIN_USEC;
+        else if (l->backoff_usec < BACKOFF_MAX_USEC)
+                l->backoff_usec *= 2;
+        if (sd_event_add_time_relative(e->event, &l->restart_source, CLOCK_MONOTONIC, l->backoff_usec, 0,
+                            start_again, e) >= 0)
+                (void) sd_event_source_set_description(l->restart_source, "probe-restart");
+}
+
+void probe_child_stop(struct effects *e)
+{
+        struct probe_link *l = &e->link;
+
+        l->restart_source = sd_event_source_disable_unref(l->restart_source);
+        l->child_source = sd_event_source_disable_unref(l->child_source);
+        if (l->child_pidfd < 0)
+                return;
+        /* The end of the socket has told it already; it holds nothing that it would have to put right. */
+        (void) pidfd_signal(l->child_pidfd, SIGKILL);
+        (void) waitid(P_PIDFD, (id_t) l->child_pidfd, &(siginfo_t){}, WEXITED);
+        close(l->child_pidfd);
+        l->child_pidfd = -1;
+}

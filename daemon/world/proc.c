@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "daemon/world/proc.h"
+#include "util/cleanup.h"
+#include "util/utf8.h"
+
+static void closedirp(DIR **d)
+{
+        if (*d)
+                closedir(*d);
+}
+
+/* A whole file of /proc that fits, as a string. */
+static int read_small(const char *path, char *buffer, size_t size)
+{
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        size_t length = 0;
+
+        if (fd < 0)
+                return errno == ENOENT ? -ESRCH : -errno;
+        while (length < size - 1) {
+                ssize_t n = read(fd, buffer + length, size - 1 - length);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        break;
+                length += (size_t) n;
+        }
+        buffer[length] = '\0';
+        return 0;
+}
+
+int proc_stat_parse(const char *text, struct proc_stat *ret)
+{
+        struct proc_stat s = {};
+        unsigned long long start;
+        const char *open_, *close_;
+        char state;
+        int ppid;
+        size_t n;
+
+        /* A command may hold spaces and parentheses, so the last ')' ends it: only numbers follow. */
+        open_ = strchr(text, '(');
+        close_ = strrchr(text, ')');
+        if (!open_ || !close_ || close_ < open_)
+                return -EBADMSG;
+        if (sscanf(close_ + 1,
+                            " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %u %*d %llu",
+                            &state, &ppid, &s.n_threads, &start) != 4)
+                return -EBADMSG;
+        n = (size_t) (close_ - open_ - 1);
+        if (n >= sizeof s.comm)
+                n = sizeof s.comm - 1;
+        memcpy(s.comm, open_ + 1, n);
+        (void) utf8_mend(s.comm); /* a process names itself as it likes */
+        s.state = state;
+        s.ppid = ppid;
+        s.start_ticks = start;
+        *ret = s;
+        return 0;
+}
+
+int proc_stat_read(pid_t pid, struct proc_stat *ret)
+{
+        char path[64], text[1024];
+        int r;
+
+        snprintf(path, sizeof path, "/proc/%d/stat", (int) pid);
+        r = read_small(path, text, sizeof text);
+        if (r < 0)
+                return r;
+        return proc_stat_parse(text, ret);
+}
+
+int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid)
+{
+        char path[64], text[4096];
+        const char *line;
+        unsigned uids[3];
+        int tgid, r;
+
+        snprintf(path, sizeof path, "/proc/%d/status", (int) pid);
+        r = read_small(path, text, sizeof text);
+        if (r < 0)
+                return r;
+        /* The first line is the command, in which a newline is escaped, so a line cannot be forged. */
+        line = strstr(text, "\nTgid:");
+        if (!line || sscanf(line, "\nTgid: %d", &tgid) != 1)
+                return -EBADMSG;
+        line = strstr(text, "\nUid:");
+        if (!line || sscanf(line, "\nUid: %u %u %u", &uids[0], &uids[1], &uids[2]) != 3)
+                return -EBADMSG;
+        if (ret_uids)
+                for (size_t i = 0; i < 3; i++)
+                        ret_uids[i] = uids[i];
+        if (ret_tgid)
+                *ret_tgid = tgid;
+        return 0;
+}
+
+bool proc_handles_signal(pid_t pid, int signal)
+{
+        static const char *const fields[] = {"\nSigBlk:", "\nSigCgt:"};
+        char path[64], text[4096];
+        unsigned long long set;
+
+        snprintf(path, sizeof path, "/proc/%d/status", (int) pid);
+        if (signal <= 0 || signal > 64 || read_small(path, text, sizeof text) < 0)
+                return false;
+        for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
+                const char *line = strstr(text, fields[i]);
+
+                if (line && sscanf(line + strlen(fields[i]), "%llx", &set) == 1 && (set >> (signal - 1) & 1))
+                        return true;
+        }
+        return false;
+}
+
+int proc_pidfd_to_pid(int pidfd, pid_t *ret)
+{
+        char path[64], text[1024];
+        const char *line;
+        int pid, r;
+
+        snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
+        r = read_small(path, text, sizeof text);
+        if (r == -ESRCH)
+                return -EBADF;
+        if (r < 0)
+                return r;
+        line = strstr(text, "\nPid:");
+        if (!line || sscanf(line, "\nPid: %d", &pid) != 1)
+                return -EBADF;
+        if (pid <= 0) /* -1: reaped, 0: not in our pid namespace */
+                return -ESRCH;
+        *ret = pid;
+        return 0;
+}
+
+bool proc_pidfd_exited(int pidfd)
+{
+        struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+        return poll(&p, 1, 0) > 0;
+}
+
+static uint64_t nsec_per_tick(void)
+{
+        static uint64_t n;
+
+        if (n == 0)
+                n = UINT64_C(1000000000) / (uint64_t) sysconf(_SC_CLK_TCK);
+        return n;
+}
+
+uint64_t proc_nsec_to_ticks(uint64_t nsec)
+{
+        return nsec / nsec_per_tick();
+}
+
+uint64_t proc_ticks_to_nsec(uint64_t ticks)
+{
+        return ticks * nsec_per_tick();
+}
+
+/* The pid that a name in /proc stands for, or 0. */
+static pid_t name_to_pid(const char *name)
+{
+        long n = 0;
+
+        for (; *name; name++) {
+                if (*name < '0' || *name > '9' || n > INT32_MAX / 10)
+                        return 0;
+                n = n * 10 + (*name - '0');
+        }
+        return n <= INT32_MAX ? (pid_t) n : 0;
+}
+
+static int each_by_parent(pid_t pid, int (*cb)(void *userdata, pid_t child), void *userdata)
+{
+        _cleanup_(closedirp) DIR *d = opendir("/proc");
+        struct dirent *entry;
+        int r;
+
+        if (!d)
+                return -errno;
+        while ((entry = readdir(d))) {
+                pid_t child = name_to_pid(entry->d_name);
+                struct proc_stat s;
+
+                if (child <= 0 || proc_stat_read(child, &s) < 0 || s.ppid != pid)
+                        continue;
+                r = cb(userdata, child);
+                if (r != 0)
+                        return r;
+        }
+        return 0;
+}
+
+int proc_each_child(pid_t pid, int (*cb)(void *userdata, pid_t child), void *userdata)
+{
+        _cleanup_(closedirp) DIR *d = NULL;
+        struct dirent *entry;
+        char path[96];
+        int r;
+
+        snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int) pid, (int) pid);
+        if (access(path, R_OK) < 0) { /* CONFIG_PROC_CHILDREN is not everywhere */
+                snprintf(path, sizeof path, "/proc/%d", (int) pid);
+                return access(path, F_OK) < 0 ? 0 : each_by_parent(pid, cb, userdata);
+        }
+        snprintf(path, sizeof path, "/proc/%d/task", (int) pid);
+        d = opendir(path);
+        if (!d)
+                return errno == ENOENT ? 0 : -errno;
+        while ((entry = readdir(d))) {
+                _cleanup_free_ char *line = NULL;
+                pid_t tid = name_to_pid(entry->d_name);
+                char *word, *state = NULL;
+                size_t size = 0;
+                FILE *f;
+
+                if (tid <= 0)
+                        continue;
+                snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int) pid, (int) tid);
+                f = fopen(path, "re");
+                if (!f)
+                        continue;
+                if (getline(&line, &size, f) <= 0) {
+                        fclose(f);
+                        continue;
+                }
+                fclose(f);
+                for (word = strtok_r(line, " \n", &state); word; word = strtok_r(NULL, " \n", &state)) {
+                        pid_t child = name_to_pid(word);
+
+                        if (child <= 0)
+                                continue;
+                        r = cb(userdata, child);
+                        if (r != 0)
+                                return r;
+                }
+        }
+        return 0;
+}
+
+int pidfd_open_process(pid_t pid)
+{
+        int fd = (int) syscall(SYS_pidfd_open, pid, 0);
+
+        return fd < 0 ? -errno : fd;
+}
+
+int pidfd_signal(int pidfd, int signal)
+{
+        return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) < 0 ? -errno : 0;
+}

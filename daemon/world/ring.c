@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <linux/bpf.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "daemon/world/ring.h"
+
+/* The layout is the kernel's interface: a page with the consumer's position, one with the producer's, and the
+ * data, mapped twice in a row so that no record is ever cut. */
+
+int ring_init(struct ring *ring, int map, size_t size)
+{
+        size_t page = (size_t) sysconf(_SC_PAGESIZE);
+        void *consumer, *producer;
+
+        consumer = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
+        if (consumer == MAP_FAILED)
+                return -errno;
+        producer = mmap(NULL, page + 2 * size, PROT_READ, MAP_SHARED, map, (off_t) page);
+        if (producer == MAP_FAILED) {
+                int r = -errno;
+
+                munmap(consumer, page);
+                return r;
+        }
+        *ring = (struct ring){consumer, producer, size, page};
+        return 0;
+}
+
+void ring_deinit(struct ring *ring)
+{
+        if (!ring->consumer)
+                return;
+        munmap(ring->consumer, ring->page);
+        munmap(ring->producer, ring->page + 2 * ring->size);
+        memset(ring, 0, sizeof *ring);
+}
+
+unsigned ring_consume(struct ring *ring, unsigned max,
+                void (*cb)(void *userdata, const void *data, size_t size), void *userdata)
+{
+        unsigned long *consumed_at = ring->consumer, *produced_at = ring->producer;
+        const uint8_t *data = (const uint8_t *) ring->producer + ring->page;
+        unsigned long consumed = __atomic_load_n(consumed_at, __ATOMIC_ACQUIRE);
+        unsigned n = 0;
+
+        while (n < max && consumed < __atomic_load_n(produced_at, __ATOMIC_ACQUIRE)) {
+                const uint8_t *record = data + (consumed & (ring->size - 1));
+                uint32_t header = __atomic_load_n((const uint32_t *) record, __ATOMIC_ACQUIRE);
+                uint32_t length = header & ~(uint32_t) (BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
+
+                if (header & BPF_RINGBUF_BUSY_BIT)
+                        break;
+                if (!(header & BPF_RINGBUF_DISCARD_BIT))
+                        cb(userdata, record + BPF_RINGBUF_HDR_SZ, length);
+                consumed += (length + BPF_RINGBUF_HDR_SZ + 7) & ~7UL;
+                __atomic_store_n(consumed_at, consumed, __ATOMIC_RELEASE);
+                n++;
+        }
+        return n;
+}

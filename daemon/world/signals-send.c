@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon/world/proc.h"
+#include "daemon/world/signals.h"
+#include "util/cleanup.h"
+#include "util/log.h"
+
+/* Who is given which signal (law 32). Each process gets its signal once.
+ *
+ * A child whose parent had been signalled before it was born, and could do something about that, is part of the
+ * parent's cleaning up: it is left alone, and only killed when the time for that has come. A fork that was under
+ * way when its parent got the signal looks the same in time; with BPF it is told apart by the signal, which the
+ * parent then has still before it.
+ *
+ * Before every signal a pidfd is opened, and through it the start time is seen to be the member's, and all of
+ * its uids to be those of the one who attached it, so that no program that has changed its uid is ever
+ * signalled with the daemon's rights. */
+
+struct signalled {
+        uint32_t pid;
+        uint64_t start_nsec; /* of its process */
+        uint64_t when_nsec;  /* a child that was born later is not signalled; UINT64_MAX: each one is */
+        bool killed;
+        uint64_t pass; /* that has seen it last */
+        LIST_ENTRY(signalled) by_slot;
+        UT_hash_handle hh;
+};
+
+static uint64_t now_nsec(void)
+{
+        struct timespec ts;
+
+        clock_gettime(CLOCK_BOOTTIME, &ts);
+        return (uint64_t) ts.tv_sec * 1000000000 + (uint64_t) ts.tv_nsec;
+}
+
+static void signalled_free(struct effects *e, struct signalled *s)
+{
+        LIST_REMOVE(s, by_slot);
+        HASH_DEL(e->membership.signalled, s);
+        free(s);
+}
+
+static struct signalled *signalled_find(struct effects *e, uint32_t pid)
+{
+        struct signalled *s;
+
+        HASH_FIND(hh, e->membership.signalled, &pid, sizeof pid, s);
+        return s;
+}
+
+static struct signalled *signalled_new(struct effects *e, struct member_slot *slot, const struct target *t)
+{
+        struct signalled *s = calloc(1, sizeof *s);
+
+        if (!s)
+                return NULL;
+        s->pid = t->pid;
+        s->start_nsec = t->start_nsec;
+        s->when_nsec = UINT64_MAX;
+        HASH_ADD(hh, e->membership.signalled, pid, sizeof s->pid, s);
+        if (!s->hh.tbl) {
+                free(s);
+                return NULL;
+        }
+        LIST_INSERT_HEAD(&slot->signalled, s, by_slot);
+        return s;
+}
+
+/* *ret_when_nsec: since when its children are its cleaning up, UINT64_MAX if it can do none. */
+static int send_checked(const struct target *t, const struct policy *policy, int signal_number,
+                uint64_t *ret_when_nsec)
+{
+        uint64_t when_nsec = UINT64_MAX;
+        _cleanup_close_ int pidfd = -1;
+        struct proc_stat stat;
+        uid_t uids[3];
+        int r;
+
+        pidfd = pidfd_open_process((pid_t) t->pid);
+        if (pidfd < 0)
+                return pidfd;
+        r = proc_stat_read((pid_t) t->pid, &stat);
+        if (r < 0)
+                return r;
+        if (stat.start_ticks != proc_nsec_to_ticks(t->start_nsec))
+                return -ESRCH;
+        r = proc_status_read((pid_t) t->pid, uids, NULL);
+        if (r < 0)
+                return r;
+        if (policy->uid != 0 && (uids[0] != policy->uid || uids[1] != policy->uid || uids[2] != policy->uid))
+                return -EPERM;
+        if (signal_number != SIGKILL && proc_handles_signal((pid_t) t->pid, signal_number))
+                when_nsec = now_nsec(); /* before it can run, which may be before we go on */
+        r = pidfd_signal(pidfd, signal_number);
+        if (r < 0)
+                return r;
+        *ret_when_nsec = when_nsec;
+        /* A stopped one would only notice once somebody lets it run on. */
+        if (stat.state == 'T' && signal_number != SIGKILL && signal_number != SIGCONT &&
+                        signal_number != SIGSTOP)
+                (void) pidfd_signal(pidfd, SIGCONT);
+        return 0;
+}
+
+static bool kill_is_due(const struct context *c, const struct policy *policy, uint64_t now_usec)
+{
+        return policy->kill_after_usec != CTXD_USEC_INFINITY && now_usec >= c->done_usec &&
+               now_usec - c->done_usec >= policy->kill_after_usec;
+}
+
+/* Was it forked by somebody who was cleaning up? */
+static bool is_cleanup(struct effects *e, const struct target *t, int signal_number)
+{
+        const struct signalled *parent = signalled_find(e, t->ppid);
+
+        if (!parent || parent->when_nsec >= t->start_nsec)
+                return false;
+        return signal_number <= 0 || !(t->pending >> (signal_number - 1) & 1);
+}
+
+int signals_give(struct effects *e, const struct target *t, uint64_t pass_number, uint64_t now_usec)
+{
+        struct member_slot *slot = membership_slot_number(e, t->slot, t->context_id);
+        const struct policy *policy;
+        struct signalled *s;
+        bool is_new = false, kill;
+        uint64_t when_nsec;
+        int r, signal_number;
+
+        if (!slot || !slot->context || !(slot->signal || slot->kill) ||
+                        t->policy >= slot->context->n_policies)
+                return 0;
+        policy = &slot->context->policies[t->policy];
+        kill = slot->kill && kill_is_due(slot->context, policy, now_usec);
+        signal_number = policy->signal;
+
+        s = signalled_find(e, t->pid);
+        if (s && s->start_nsec != t->start_nsec) {
+                signalled_free(e, s); /* that one has gone, and its pid is another's */
+                s = NULL;
+        }
+        if (!s) {
+                s = signalled_new(e, slot, t);
+                if (!s)
+                        return -ENOMEM;
+                is_new = true;
+                if (is_cleanup(e, t, signal_number)) {
+                        s->when_nsec = 0;
+                        signal_number = 0;
+                }
+        }
+        s->pass = pass_number;
+
+        if (kill && !s->killed) {
+                s->killed = true;
+                signal_number = SIGKILL;
+        } else if (!is_new)
+                return 0;
+        if (signal_number <= 0)
+                return 1;
+
+        r = send_checked(t, policy, signal_number, &when_nsec);
+        if (r == 0 && signal_number != SIGKILL)
+                s->when_nsec = when_nsec;
+        else if (r < 0 && r != -ESRCH)
+                log_debug("Process %u (%s) gets no signal %d: %s", t->pid, t->comm, signal_number,
+                                strerror(-r));
+        return 1;
+}
+
+void signals_forget_gone(struct effects *e, uint64_t pass_number)
+{
+        struct signalled *s, *next;
+
+        HASH_ITER (hh, e->membership.signalled, s, next)
+                if (s->pass != pass_number)
+                        signalled_free(e, s);
+}
+
+void signals_forget(struct effects *e, struct member_slot *slot)
+{
+        while (!LIST_EMPTY(&slot->signalled))
+                signalled_free(e, LIST_FIRST(&slot->signalled));
+}

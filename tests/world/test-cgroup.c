@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util/clock.h"
+#include "tests/world/group.h"
+#include "tests/world/world.h"
+
+/* Members that are known by a control group of their own: real groups, made and removed by each test, and no probe. */
+
+static const struct policy quiet = {.signal = 0, .kill_after_usec = CTXD_USEC_INFINITY};
+static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
+static const struct policy kill_soon = {.signal = SIGTERM, .kill_after_usec = 50000};
+
+static void stop(void)
+{
+        world_stop();
+        group_remove_all();
+}
+
+static int attach_by(struct context *c, struct child *child, const struct policy *policy)
+{
+        struct refused refused = {};
+
+        return membership_attach(world.effects, c, child->pidfd, policy, NULL, NULL, &refused);
+}
+
+static void attach(struct context *c, struct child *child, const struct policy *policy)
+{
+        ck_assert_int_eq(attach_by(c, child, policy), 0);
+}
+
+static bool is_busy(void *userdata)
+{
+        return ((struct context *) userdata)->busy;
+}
+
+static size_t processes(struct context *c, struct member_process *ret, size_t max)
+{
+        struct member_process *list;
+        size_t n;
+
+        ck_assert_int_eq(membership_processes(world.effects, c, true, &list, &n), 0);
+        for (size_t i = 0; i < n && i < max; i++)
+                ret[i] = list[i];
+        free(list);
+        return n;
+}
+
+START_TEST(law_30_all_in_the_group_are_members)
+{
+        struct child *child = child_start(child_breed), *stranger = child_start(child_count);
+        const char *group = group_new(NULL), *below = group_new(group);
+        struct member_process list[8];
+        struct context *c = make("a");
+        size_t n;
+
+        ck_assert_str_eq(membership_backend(world.effects), "direct");
+        group_enter(group, child->pid);
+        attach(c, child, &term);
+        ck_assert_str_eq(membership_backend(world.effects), "cgroup");
+        breed(child, "fddt");
+        n = processes(c, list, 8);
+        ck_assert_uint_eq(n, 4); /* itself, its child, two whose parents are gone */
+        for (size_t i = 0; i < n; i++) {
+                struct process *p;
+
+                ck_assert_int_eq(process_acquire_member(world.effects, &list[i], &p), 0);
+                ck_assert_ptr_eq(membership_of(world.effects, p), c);
+                process_unref(p);
+                if (list[i].pid != (uint32_t) child->pid)
+                        group_enter(below, (pid_t) list[i].pid);
+        }
+        ck_assert_uint_eq(membership_count(world.effects, c, false), 4);
+        breed(child, "c");
+        ck_assert_uint_eq(cancel(c), 4);
+        for (unsigned i = 0; i < 4; i++)
+                ck_assert_int_eq(child_say(child), 'T');
+        run_for(60000);
+        ck_assert(child_silent(child)); /* law 32: once each */
+        ck_assert(child_silent(stranger));
+        ck_assert(c->busy);
+}
+END_TEST
+
+START_TEST(law_31_drained_when_the_group_has_emptied)
+{
+        struct child *child = child_start(child_breed);
+        struct member_process list[4];
+        struct context *c = make("a");
+
+        group_enter(group_new(NULL), child->pid);
+        attach(c, child, &quiet);
+        breed(child, "dd");
+        ck_assert_uint_eq(cancel(c), 3);
+        kill(child->pid, SIGKILL);
+        (void) child_wait(child);
+        ck_assert_uint_eq(processes(c, list, 4), 2);
+        ck_assert(c->busy); /* the one that was attached is gone, two that it has left behind are not */
+        ck_assert_uint_eq(c->drained_usec, 0);
+        kill((pid_t) list[0].pid, SIGKILL);
+        run_for(50000);
+        ck_assert(c->busy);
+        kill((pid_t) list[1].pid, SIGKILL);
+        run_while(is_busy, c);
+        ck_assert_uint_ne(c->drained_usec, 0);
+        ck_assert_str_eq(membership_backend(world.effects), "direct");
+}
+END_TEST
+
+/* Whoever ignores SIGTERM, and has left its parent long ago. */
+START_TEST(law_32_killed_after)
+{
+        struct child *child = child_start(child_breed);
+        struct context *c = make("a");
+
+        group_enter(group_new(NULL), child->pid);
+        attach(c, child, &kill_soon);
+        breed(child, "fdd");
+        breed(child, "c");
+        ck_assert_uint_eq(cancel(c), 4);
+        run_while(is_busy, c);
+        ck_assert_uint_ge(c->drained_usec - c->done_usec, 50000);
+        ck_assert_uint_eq(processes(c, NULL, 0), 0);
+}
+END_TEST
+
+START_TEST(a_group_with_others_in_it_is_not_its_own)
+{
+        struct child *child = child_start(child_breed), *other = child_start(child_count);
+        const char *group = group_new(NULL), *below = group_new(group);
+        struct context *c = make("a"), *d = make("d");
+
+        group_enter(group, child->pid);
+        group_enter(below, other->pid);
+        attach(c, child, &term);
+        ck_assert_str_eq(membership_backend(world.effects), "direct");
+        attach(d, other, &quiet); /* which has one */
+        ck_assert_str_eq(membership_backend(world.effects), "cgroup");
+        ck_assert_uint_eq(membership_count(world.effects, c, false), 1);
+        breed(child, "c");
+        ck_assert_uint_eq(cancel(c), 1);
+        ck_assert_int_eq(child_say(child), 'T');
+        run_for(50000);
+        ck_assert(child_silent(other));
+}
+END_TEST
+
+START_TEST(law_30_nobody_in_it_leaves)
+{
+        struct child *child = child_start(child_breed);
+        const char *group = group_new(NULL), *other = group_new(NULL);
+        struct context *a = make("a"), *below = make("a/b"), *elsewhere = make("e");
+        struct member_process list[4];
+        struct refused refused = {};
+        struct process *p;
+        size_t n;
+
+        group_enter(group, child->pid);
+        attach(a, child, &quiet);
+        breed(child, "df");
+        n = processes(a, list, 4);
+        ck_assert_uint_eq(n, 3);
+        for (size_t i = 0; i < n; i++) {
+                ck_assert_int_eq(process_acquire_member(world.effects, &list[i], &p), 0);
+                ck_assert_int_eq(membership_attach(world.effects, elsewhere, process_pidfd(p), &quiet, NULL,
+                                                 NULL, &refused),
+                                -EACCES);
+                process_unref(p);
+        }
+        /* Its child in a group of its own, as the one whom `ctxctl run --scope` is about to start. */
+        for (size_t i = 0; i < n; i++) {
+                if (list[i].pid == (uint32_t) child->pid)
+                        continue;
+                ck_assert_int_eq(process_acquire_member(world.effects, &list[i], &p), 0);
+                group_enter(other, (pid_t) list[i].pid);
+                if (membership_of(world.effects, p)) { /* not the daemon, whom nobody knows there */
+                        ck_assert_int_eq(membership_attach(world.effects, elsewhere, process_pidfd(p), &quiet,
+                                                         NULL, NULL, &refused),
+                                        -EACCES);
+                        ck_assert_int_eq(membership_attach(world.effects, below, process_pidfd(p), &quiet,
+                                                         NULL, NULL, &refused),
+                                        0);
+                        ck_assert_uint_eq(membership_count(world.effects, below, false), 1);
+                }
+                group_enter(group, (pid_t) list[i].pid);
+                process_unref(p);
+        }
+        ck_assert_uint_eq(membership_count(world.effects, below, false), 1); /* wherever it is */
+        ck_assert_uint_eq(membership_count(world.effects, a, false), 2);
+}
+END_TEST
+
+/* Out of its group: it stays the member that it is by its pidfd, and so do its children. */
+START_TEST(who_is_moved_out_is_known_as_before)
+{
+        struct child *child = child_start(child_breed);
+        struct context *c = make("a");
+
+        group_enter(group_new(NULL), child->pid);
+        attach(c, child, &term);
+        breed(child, "f");
+        group_enter(NULL, child->pid);
+        breed(child, "f");
+        ck_assert_uint_eq(membership_count(world.effects, c, false), 3); /* itself, one here, one there */
+        breed(child, "c");
+        cancel(c);
+        ck_assert_int_eq(child_say(child), 'T');
+        kill(child->pid, SIGKILL);
+        (void) child_wait(child);
+        ck_assert(c->busy); /* one is in the group */
+}
+END_TEST
+
+static void body_setuid(int in, int out)
+{
+        if (setresuid(65534, 0, 0) < 0)
+                _exit(1);
+        child_breed(in, out);
+}
+
+START_TEST(law_32_only_whom_the_one_who_attached_might_signal)
+{
+        static const struct policy by_user = {.signal = SIGTERM, .kill_after_usec = 30000, .uid = 65534};
+        struct child *changed = child_start(body_setuid);
+        struct context *c = make("a");
+
+        group_enter(group_new(NULL), changed->pid);
+        attach(c, changed, &by_user);
+        breed(changed, "fd");
+        breed(changed, "c");
+        ck_assert_uint_eq(cancel(c), 3);
+        run_for(150000);
+        ck_assert(child_silent(changed));
+        ck_assert_uint_eq(membership_count(world.effects, c, false), 3);
+        ck_assert(c->busy);
+}
+END_TEST
+
+static void *outlive(void *userdata)
+{
+        (void) signal(SIGTERM, SIG_IGN);
+        child_ready(*(int *) userdata);
+        for (;;)
+                pause();
+        return NULL;
+}
+
+/* Its leader exits, a thread goes on: the process is there, and is what /proc calls a zombie. */
+static void body_headless(int in, int out)
+{
+        pthread_t thread;
+        char byte;
+
+        child_ready(out);
+        if (read(in, &byte, 1) != 1 || pthread_create(&thread, NULL, outlive, &out) != 0)
+                _exit(1);
+        pthread_exit(NULL);
+}
+
+static bool has_leader(void *userdata)
+{
+        char path[64], text[64] = {};
+        FILE *f;
+
+        snprintf(path, sizeof path, "/proc/%d/stat", (int) ((struct child *) userdata)->pid);
+        f = fopen(path, "re");
+        ck_assert_ptr_nonnull(f);
+        ck_assert_uint_gt(fread(text, 1, sizeof text - 1, f), 0);
+        fclose(f);
+        return !strstr(text, ") Z ");
+}
+
+START_TEST(law_32_a_process_whose_leader_has_exited_is_killed)
+{
+        struct child *child = child_start(body_headless);
+        struct context *c = make("a");
+        int status;
+
+        if (_i == 1)
+                group_enter(group_new(NULL), child->pid);
+        attach(c, child, &kill_soon);
+        child_tell(child, 'g');
+        ck_assert_int_eq(child_say(child), '!');
+        run_while(has_leader, child);
+        ck_assert(c->busy);
+        ck_assert_uint_eq(cancel(c), 1);
+        status = child_wait(child);
+        ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        run_while(is_busy, c);
+}
+END_TEST
+
+/* Each hands over to its child and exits; nobody in it lives for long, and nobody's parent is known. */
+static void body_relay(int in, int out)
+{
+        uint64_t end_usec = now_boottime_usec() + 100000000;
+        char byte;
+
+        (void) signal(SIGTERM, SIG_IGN);
+        child_ready(out);
+        if (read(in, &byte, 1) != 1)
+                _exit(1);
+        for (unsigned i = 0; i < 4; i++)
+                if (fork() == 0) {
+                        while (now_boottime_usec() < end_usec)
+                                if (fork() > 0) {
+                                        usleep(500);
+                                        _exit(0);
+                                }
+                        _exit(0);
+                }
+        child_ready(out);
+        _exit(0);
+}
+
+START_TEST(law_32_relays_are_ended)
+{
+        struct child *child = child_start(body_relay);
+        struct context *c = make("a");
+
+        group_enter(group_new(NULL), child->pid);
+        attach(c, child, &kill_soon);
+        breed(child, "x");
+        (void) child_wait(child);
+        ck_assert(c->busy);
+        cancel(c);
+        run_while(is_busy, c);
+        ck_assert_uint_eq(processes(c, NULL, 0), 0);
+}
+END_TEST
+
+int main(void)
+{
+        Suite *s = suite_create("cgroup");
+        TCase *c = tcase_create("cgroup");
+        const char *reason = group_missing();
+        int r;
+
+        if (reason) {
+                printf("1..0 # SKIP %s\n", reason);
+                return EXIT_SUCCESS;
+        }
+        tcase_add_checked_fixture(c, world_start, stop);
+        tcase_set_timeout(c, 60);
+        tcase_add_test(c, law_30_all_in_the_group_are_members);
+        tcase_add_test(c, law_31_drained_when_the_group_has_emptied);
+        tcase_add_test(c, law_32_killed_after);
+        tcase_add_test(c, a_group_with_others_in_it_is_not_its_own);
+        tcase_add_test(c, law_30_nobody_in_it_leaves);
+        tcase_add_test(c, who_is_moved_out_is_known_as_before);
+        tcase_add_test(c, law_32_only_whom_the_one_who_attached_might_signal);
+        tcase_add_loop_test(c, law_32_a_process_whose_leader_has_exited_is_killed, 0, 2);
+        tcase_add_test(c, law_32_relays_are_ended);
+        suite_add_tcase(s, c);
+        r = run_suite(s);
+        group_remove_left();
+        return r;
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/world/world.h"
+
+static int lifeline(struct context *c)
+{
+        struct refused refused = {};
+        int fd;
+
+        ck_assert_int_eq(lifeline_get(world.effects, getuid(), c, &fd, &refused), 0);
+        return fd;
+}
+
+START_TEST(law_29_the_last_close_cancels)
+{
+        struct context *c = make("a");
+        int first = lifeline(c), second = lifeline(c), copy = dup(first);
+
+        close(first);
+        close(second);
+        run_for(20000);
+        ck_assert(!context_is_done(c));
+        close(copy);
+        run_until(&world.n_done, 1);
+        ck_assert_int_eq(c->state, CONTEXT_CANCELED);
+        ck_assert_str_eq(context_cause(c, NULL), "lifeline closed");
+}
+END_TEST
+
+static void hold(int in, int out)
+{
+        child_ready(out);
+        pause();
+}
+
+START_TEST(law_29_a_holder_that_is_killed_lets_go)
+{
+        struct context *c = make("a");
+        int fd = lifeline(c);
+        struct child *child;
+
+        ck_assert_int_eq(fcntl(fd, F_SETFD, 0), 0);
+        child = child_start(hold); /* which has inherited it */
+        close(fd);
+        run_for(20000);
+        ck_assert(!context_is_done(c));
+        kill(child->pid, SIGKILL);
+        run_until(&world.n_done, 1);
+        ck_assert(context_is_done(c));
+}
+END_TEST
+
+START_TEST(what_is_written_changes_nothing)
+{
+        struct context *c = make("a");
+        char bytes[4096] = {};
+        int fd = lifeline(c);
+
+        while (write(fd, bytes, sizeof bytes) > 0) /* until it is full: it does not block */
+                ;
+        ck_assert_int_eq(errno, EAGAIN);
+        run_for(20000);
+        ck_assert(!context_is_done(c));
+        close(fd);
+        run_until(&world.n_done, 1);
+}
+END_TEST
+
+START_TEST(a_done_context_has_none)
+{
+        struct context *c = make("a"), *other = make("b");
+        struct refused refused = {};
+        int fd = lifeline(c), none;
+        uint64_t used = c->user->used[RESOURCE_HANDLES];
+
+        cancel(c);
+        ck_assert_uint_eq(c->user->used[RESOURCE_HANDLES], used - 1); /* given back */
+        ck_assert_int_eq(lifeline_get(world.effects, getuid(), c, &none, &refused), -EALREADY);
+        ck_assert_int_eq(refused.reason, REFUSED_DONE);
+        ck_assert_str_eq(refused.path, "a#1");
+        close(fd);
+        run_for(20000);
+        ck_assert(!context_is_done(other));
+        ck_assert_uint_eq(world.n_done, 1);
+}
+END_TEST
+
+START_TEST(limits_are_the_handles)
+{
+        struct context *c = make("a");
+        struct refused refused = {};
+        int none;
+
+        world.tree->users.limit[RESOURCE_HANDLES] = 0;
+        ck_assert_int_eq(lifeline_get(world.effects, getuid(), c, &none, &refused), -EDQUOT);
+        ck_assert_str_eq(refused.limit_key, "MaxHandlesPerUser");
+}
+END_TEST
+
+static int drained_handle(struct context *c)
+{
+        struct refused refused = {};
+        struct process *p;
+        int fd;
+
+        ck_assert_int_eq(process_acquire_pid(world.effects, getpid(), &p), 0);
+        ck_assert_int_eq(handle_get(world.effects, p, 0, c, HANDLE_DRAINED, &fd, &refused), 0);
+        fd = dup(fd);
+        process_unref(p);
+        return fd;
+}
+
+static void attach(struct context *c, int pidfd)
+{
+        struct policy policy = {.kill_after_usec = UINT64_MAX, .uid = getuid()};
+        struct refused refused = {};
+
+        ck_assert_int_eq(membership_attach(world.effects, c, pidfd, &policy, NULL, NULL, &refused), 0);
+}
+
+START_TEST(law_31_drained_when_the_last_member_below_has_left)
+{
+        struct context *a = make("a"), *b = make("a/b");
+        struct child *child = child_start(child_sleep);
+        int fd = drained_handle(a);
+
+        attach(b, child->pidfd);
+        cancel(a);
+        ck_assert(!is_readable(fd));
+        run_for(20000);
+        ck_assert(!is_readable(fd));
+        kill(child->pid, SIGKILL);
+        child_wait(child);
+        for (unsigned i = 0; i < 500 && !is_readable(fd); i++)
+                run_for(10000);
+        ck_assert(is_readable(fd));
+        ck_assert(b->drained_usec > 0 && a->drained_usec >= b->drained_usec);
+        close(fd);
+}
+END_TEST
+
+START_TEST(law_31_drained_at_once_without_members)
+{
+        struct context *c = make("a");
+        int fd = drained_handle(c), later;
+
+        ck_assert(!is_readable(fd));
+        cancel(c);
+        ck_assert(is_readable(fd));
+        later = drained_handle(c); /* born signalled */
+        ck_assert(is_readable(later));
+        close(fd);
+        close(later);
+}
+END_TEST
+
+int main(void)
+{
+        Suite *s = suite_create("lifeline");
+        TCase *c = tcase_create("lifeline");
+
+        tcase_add_checked_fixture(c, world_start, world_stop);
+        tcase_set_timeout(c, 60);
+        tcase_add_test(c, law_29_the_last_close_cancels);
+        tcase_add_test(c, law_29_a_holder_that_is_killed_lets_go);
+        tcase_add_test(c, what_is_written_changes_nothing);
+        tcase_add_test(c, a_done_context_has_none);
+        tcase_add_test(c, limits_are_the_handles);
+        tcase_add_test(c, law_31_drained_when_the_last_member_below_has_left);
+        tcase_add_test(c, law_31_drained_at_once_without_members);
+        suite_add_tcase(s, c);
+        return run_suite(s);
+}

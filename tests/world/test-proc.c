@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/world/proc.h"
+#include "tests/world/world.h"
+
+START_TEST(stat_with_a_hostile_command)
+{
+        static const char rest[] =
+                        " S 17 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 123456 1000 10 18446744073709551615";
+        static const char *const commands[] = {"x", "a b", ") R 1 (", "((", "))", "", ") Z 1 1\n"};
+        struct proc_stat s;
+        char text[512];
+
+        for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+                snprintf(text, sizeof text, "4711 (%s)%s", commands[i], rest);
+                ck_assert_int_eq(proc_stat_parse(text, &s), 0);
+                ck_assert_int_eq(s.state, 'S');
+                ck_assert_int_eq(s.ppid, 17);
+                ck_assert_uint_eq(s.start_ticks, 123456);
+                ck_assert_str_eq(s.comm, commands[i]);
+        }
+        ck_assert_int_eq(proc_stat_parse("", &s), -EBADMSG);
+        ck_assert_int_eq(proc_stat_parse("1 (x", &s), -EBADMSG);
+        ck_assert_int_eq(proc_stat_parse(") (", &s), -EBADMSG);
+        ck_assert_int_eq(proc_stat_parse("1 (x) S 1 2 3", &s), -EBADMSG);
+}
+END_TEST
+
+static void rename_self(int in, int out)
+{
+        (void) prctl(PR_SET_NAME, "a) R 1 (b");
+        child_sleep(in, out);
+}
+
+START_TEST(stat_of_real_processes)
+{
+        struct child *c = child_start(rename_self);
+        struct proc_stat s, mine;
+        uid_t uids[3];
+        pid_t tgid;
+
+        ck_assert_int_eq(proc_stat_read(c->pid, &s), 0);
+        ck_assert_str_eq(s.comm, "a) R 1 (b");
+        ck_assert_int_eq(s.ppid, getpid());
+        ck_assert_int_eq(proc_stat_read(getpid(), &mine), 0);
+        ck_assert_uint_ge(s.start_ticks, mine.start_ticks);
+        ck_assert_int_eq(proc_status_read(c->pid, uids, &tgid), 0);
+        ck_assert_uint_eq(uids[0], getuid());
+        ck_assert_int_eq(tgid, c->pid);
+        ck_assert_uint_eq(proc_nsec_to_ticks(proc_ticks_to_nsec(s.start_ticks)), s.start_ticks);
+        ck_assert_int_eq(proc_stat_read(INT32_MAX, &s), -ESRCH);
+}
+END_TEST
+
+START_TEST(pidfds)
+{
+        struct child *c = child_start(child_sleep);
+        int event = eventfd(0, EFD_CLOEXEC);
+        pid_t pid;
+
+        ck_assert_int_eq(proc_pidfd_to_pid(c->pidfd, &pid), 0);
+        ck_assert_int_eq(pid, c->pid);
+        ck_assert(!proc_pidfd_exited(c->pidfd));
+        ck_assert_int_eq(proc_pidfd_to_pid(event, &pid), -EBADF);
+        ck_assert_int_eq(proc_pidfd_to_pid(9999, &pid), -EBADF);
+        ck_assert_int_eq(pidfd_signal(c->pidfd, SIGKILL), 0);
+        while (!proc_pidfd_exited(c->pidfd)) {
+        }
+        ck_assert_int_eq(proc_pidfd_to_pid(c->pidfd, &pid), 0); /* a zombie has its pid still */
+        (void) child_wait(c);
+        ck_assert_int_eq(proc_pidfd_to_pid(c->pidfd, &pid), -ESRCH);
+        ck_assert(proc_pidfd_exited(c->pidfd));
+        close(event);
+}
+END_TEST
+
+static int collect_child(void *userdata, pid_t child)
+{
+        pid_t *wanted = userdata;
+
+        for (unsigned i = 0; i < 2; i++)
+                if (wanted[i] == child)
+                        wanted[i] = 0;
+        return 0;
+}
+
+static void body_block(int in, int out)
+{
+        sigset_t set;
+
+        sigemptyset(&set);
+        sigaddset(&set, SIGTERM);
+        sigprocmask(SIG_BLOCK, &set, NULL);
+        child_sleep(in, out);
+}
+
+static void body_ignore(int in, int out)
+{
+        (void) signal(SIGTERM, SIG_IGN);
+        child_sleep(in, out);
+}
+
+START_TEST(who_handles_a_signal)
+{
+        ck_assert(proc_handles_signal(child_start(child_count)->pid, SIGTERM));
+        ck_assert(proc_handles_signal(child_start(body_block)->pid, SIGTERM));
+        ck_assert(!proc_handles_signal(child_start(child_sleep)->pid, SIGTERM));
+        ck_assert(!proc_handles_signal(child_start(body_ignore)->pid, SIGTERM));
+        ck_assert(!proc_handles_signal(INT32_MAX, SIGTERM));
+}
+END_TEST
+
+START_TEST(children)
+{
+        pid_t wanted[2] = {child_start(child_sleep)->pid, child_start(child_sleep)->pid};
+
+        ck_assert_int_eq(proc_each_child(getpid(), collect_child, wanted), 0);
+        ck_assert_int_eq(wanted[0], 0);
+        ck_assert_int_eq(wanted[1], 0);
+        ck_assert_int_eq(proc_each_child(INT32_MAX, collect_child, wanted), 0);
+}
+END_TEST
+
+static void *hold(void *userdata)
+{
+        *(pid_t *) userdata = (pid_t) syscall(SYS_gettid);
+        for (;;)
+                pause();
+        return NULL;
+}
+
+START_TEST(processes_are_one_object)
+{
+        struct child *c = child_start(child_sleep);
+        struct process *a, *b, *other;
+        int event = eventfd(0, EFD_CLOEXEC), thread_fd;
+        volatile pid_t tid = 0;
+        char comm[16];
+        pthread_t thread;
+        uid_t uids[3];
+
+        ck_assert_int_eq(process_acquire(world.effects, c->pidfd, &a), 0);
+        ck_assert_int_eq(process_acquire_pid(world.effects, c->pid, &b), 0);
+        ck_assert_ptr_eq(a, b);
+        ck_assert_int_ne(process_pidfd(a), c->pidfd);
+        ck_assert_int_eq(process_pid(a), c->pid);
+        ck_assert_int_eq(process_read(a, uids, comm), 0);
+        ck_assert_uint_eq(uids[1], geteuid());
+
+        ck_assert_int_eq(process_acquire(world.effects, event, &other), -EINVAL);
+        ck_assert_int_eq(process_acquire_pid(world.effects, 0, &other), -ESRCH);
+        ck_assert_int_eq(process_acquire_pid(world.effects, INT32_MAX, &other), -ESRCH);
+
+        ck_assert_int_eq(pthread_create(&thread, NULL, hold, (void *) &tid), 0);
+        while (!tid) {
+        }
+        ck_assert_int_eq(process_acquire_pid(world.effects, tid, &other), -ESRCH);
+        thread_fd = (int) syscall(SYS_pidfd_open, tid, O_EXCL); /* PIDFD_THREAD, where there is one */
+        if (thread_fd >= 0) {
+                ck_assert_int_eq(process_acquire(world.effects, thread_fd, &other), -EINVAL);
+                close(thread_fd);
+        }
+
+        kill(c->pid, SIGKILL);
+        while (!proc_pidfd_exited(c->pidfd)) {
+        }
+        ck_assert_int_eq(process_acquire(world.effects, c->pidfd, &other), -ESRCH); /* a zombie */
+        ck_assert_int_eq(process_read(a, uids, comm), -ESRCH);
+        (void) child_wait(c);
+        ck_assert_int_eq(process_acquire(world.effects, c->pidfd, &other), -ESRCH);
+        ck_assert_int_eq(process_read(a, uids, comm), -ESRCH);
+        process_unref(a);
+        process_unref(b);
+        close(event);
+}
+END_TEST
+
+START_TEST(member_by_start_time)
+{
+        struct child *c = child_start(child_sleep);
+        struct member_process member = {.pid = (uint32_t) c->pid};
+        struct proc_stat s;
+        struct process *p;
+
+        ck_assert_int_eq(proc_stat_read(c->pid, &s), 0);
+        member.start_usec = proc_ticks_to_nsec(s.start_ticks) / 1000;
+        ck_assert_int_eq(process_acquire_member(world.effects, &member, &p), 0);
+        ck_assert_int_eq(process_pid(p), c->pid);
+        process_unref(p);
+        member.start_usec -= 10000; /* an earlier bearer of the pid */
+        ck_assert_int_eq(process_acquire_member(world.effects, &member, &p), -ESRCH);
+}
+END_TEST
+
+int main(void)
+{
+        Suite *s = suite_create("proc");
+        TCase *c = tcase_create("proc");
+
+        tcase_add_checked_fixture(c, world_start, world_stop);
+        tcase_set_timeout(c, 60);
+        tcase_add_test(c, stat_with_a_hostile_command);
+        tcase_add_test(c, stat_of_real_processes);
+        tcase_add_test(c, pidfds);
+        tcase_add_test(c, who_handles_a_signal);
+        tcase_add_test(c, children);
+        tcase_add_test(c, processes_are_one_object);
+        tcase_add_test(c, member_by_start_time);
+        suite_add_tcase(s, c);
+        return run_suite(s);
+}

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/world/proc.h"
+#include "util/clock.h"
+#include "tests/world/world.h"
+
+#define LONG_USEC 60000000
+#define CHILDREN_MAX 64
+
+struct world world;
+static struct child children[CHILDREN_MAX];
+static unsigned n_children;
+
+static void on_new(void *userdata, struct context *c)
+{
+        world.n_new++;
+}
+
+static void on_done(void *userdata, struct context *c)
+{
+        world.n_done++;
+        world.last_done_id = c->id;
+}
+
+static void on_removed(void *userdata, struct context *c)
+{
+        world.n_removed++;
+}
+
+static void on_found(void *userdata, struct context *c, const struct leak *leak)
+{
+        world.n_found++;
+}
+
+static void on_resolved(void *userdata, struct context *c, const struct leak *leak)
+{
+        world.n_resolved++;
+}
+
+static void on_backends(void *userdata)
+{
+        world.n_backends++;
+}
+
+static void on_drained(void *userdata)
+{
+        world.n_drained++;
+}
+
+static const struct effects_sink sink = {
+                .context_new = on_new,
+                .context_done = on_done,
+                .context_removed = on_removed,
+                .leak_found = on_found,
+                .leak_resolved = on_resolved,
+                .backends_changed = on_backends,
+                .drained = on_drained,
+};
+
+void world_start(void)
+{
+        memset(&world, 0, sizeof world);
+        (void) prctl(PR_SET_CHILD_SUBREAPER, 1);
+        ck_assert_int_ge(sd_event_new(&world.event), 0);
+        ck_assert_int_ge(tree_new(&world.tree), 0);
+        world.tree->retain_usec = 30000000;
+        world.tree->default_grace_usec = 5000000;
+        ck_assert_int_ge(effects_new(&world.effects, world.event, world.tree, &sink, NULL), 0);
+}
+
+void world_stop(void)
+{
+        world.effects = effects_free(world.effects);
+        world.tree = tree_free(world.tree);
+        world.event = sd_event_unref(world.event);
+        child_reap_all();
+}
+
+static struct context *create(uid_t uid, const char *path, uint64_t deadline_usec)
+{
+        struct caller caller = {.uid = uid, .gid = uid, .pid = getpid()};
+        struct create_options options = {
+                        .deadline_usec = deadline_usec,
+                        .mode = CONTEXT_MODE_INHERIT,
+                        .parents = true,
+        };
+        struct refused refused = {};
+        struct context *c;
+
+        ck_assert_int_eq(tree_create(world.tree, now_boottime_usec(), &caller, path, &options, &c, &refused),
+                        1);
+        return c;
+}
+
+struct context *make(const char *path)
+{
+        return make_for(0, path);
+}
+
+struct context *make_for(uid_t uid, const char *path)
+{
+        return create(uid, path, CTXD_USEC_INFINITY);
+}
+
+struct context *make_with_deadline(const char *path, uint64_t deadline_usec)
+{
+        return create(0, path, deadline_usec);
+}
+
+void cancel_only(struct context *c)
+{
+        struct refused refused = {};
+        uint32_t n;
+
+        ck_assert_int_eq(tree_cancel(world.tree, now_boottime_usec(), c, NULL, &n, &refused), 1);
+}
+
+uint32_t cancel(struct context *c)
+{
+        cancel_only(c);
+        return effects_drain_counting(world.effects, c);
+}
+
+void run_while(bool (*pending)(void *userdata), void *userdata)
+{
+        uint64_t end_usec = now_boottime_usec() + LONG_USEC;
+
+        while (pending(userdata)) {
+                ck_assert_msg(now_boottime_usec() < end_usec, "nothing happened for a long while");
+                ck_assert_int_ge(sd_event_run(world.event, 20000), 0);
+        }
+}
+
+struct wait_for {
+        const unsigned *value;
+        unsigned wanted;
+};
+
+static bool is_less(void *userdata)
+{
+        struct wait_for *w = userdata;
+
+        return *w->value < w->wanted;
+}
+
+void run_until(const unsigned *value, unsigned wanted)
+{
+        run_while(is_less, &(struct wait_for){value, wanted});
+}
+
+void run_for(uint64_t usec)
+{
+        uint64_t now_usec = now_boottime_usec(), end_usec = now_usec + usec;
+
+        for (; now_usec < end_usec; now_usec = now_boottime_usec())
+                ck_assert_int_ge(sd_event_run(world.event, end_usec - now_usec), 0);
+        /* What came meanwhile, though the time was over before we had a turn. */
+        while (sd_event_run(world.event, 0) > 0) {
+        }
+}
+
+void child_ready(int out)
+{
+        if (write(out, "!", 1) != 1)
+                _exit(1);
+}
+
+struct child *child_start(void (*body)(int in, int out))
+{
+        struct child *c = &children[n_children];
+        int in[2], out[2];
+
+        ck_assert_uint_lt(n_children, CHILDREN_MAX);
+        ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
+        ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0);
+        c->pid = fork();
+        ck_assert_int_ge(c->pid, 0);
+        if (c->pid == 0) {
+                (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+                (void) signal(SIGTERM, SIG_DFL); /* not as the test runner has it */
+                close(in[1]);
+                close(out[0]);
+                body(in[0], out[1]);
+                _exit(0);
+        }
+        n_children++;
+        close(in[0]);
+        close(out[1]);
+        c->in = in[1];
+        c->out = out[0];
+        c->pidfd = (int) syscall(SYS_pidfd_open, c->pid, 0);
+        ck_assert_int_ge(c->pidfd, 0);
+        ck_assert_int_eq(child_say(c), '!');
+        return c;
+}
+
+void child_sleep(int in, int out)
+{
+        (void) alarm(120); /* whatever becomes of the test */
+        child_ready(out);
+        for (;;)
+                pause();
+}
+
+static int count_out;
+
+static void count_one(int signal_number)
+{
+        int saved = errno;
+
+        if (write(count_out, "T", 1) != 1)
+                _exit(1);
+        errno = saved;
+}
+
+void child_count(int in, int out)
+{
+        struct sigaction action = {.sa_handler = count_one};
+
+        count_out = out;
+        sigaction(SIGTERM, &action, NULL);
+        child_sleep(in, out);
+}
+
+static void *thread_body(void *userdata)
+{
+        child_ready(*(int *) userdata);
+        for (;;)
+                pause();
+        return NULL;
+}
+
+static void fork_counter(int in, int out, bool daemon)
+{
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                if (!daemon)
+                        child_count(in, out);
+                setsid();
+                pid = getpid();
+                if (fork() == 0) {
+                        while (getppid() == pid) /* it says that it is there once nobody is in between */
+                                usleep(1000);
+                        child_count(in, out);
+                }
+                _exit(0);
+        }
+        if (daemon)
+                (void) waitpid(pid, NULL, 0);
+}
+
+void child_breed(int in, int out)
+{
+        struct sigaction ignore = {.sa_handler = SIG_IGN, .sa_flags = SA_RESTART};
+        pthread_t thread;
+        char byte;
+
+        sigaction(SIGTERM, &ignore, NULL); /* until it has something to count */
+        child_ready(out);
+        for (;;) {
+                if (read(in, &byte, 1) != 1)
+                        _exit(0);
+                if (byte == 'f' || byte == 'd')
+                        fork_counter(in, out, byte == 'd');
+                else if (byte == 'c')
+                        child_count(in, out);
+                else if (byte != 't' || pthread_create(&thread, NULL, thread_body, &out) != 0)
+                        _exit(1);
+        }
+}
+
+void breed(struct child *c, const char *what)
+{
+        for (; *what; what++) {
+                child_tell(c, *what);
+                ck_assert_int_eq(child_say(c), '!');
+        }
+}
+
+char child_say(struct child *c)
+{
+        struct pollfd p = {.fd = c->out, .events = POLLIN};
+        char byte;
+
+        return poll(&p, 1, LONG_USEC / 1000) == 1 && read(c->out, &byte, 1) == 1 ? byte : 0;
+}
+
+bool child_silent(struct child *c)
+{
+        struct pollfd p = {.fd = c->out, .events = POLLIN};
+
+        return poll(&p, 1, 50) == 0;
+}
+
+void child_tell(struct child *c, char byte)
+{
+        ck_assert_int_eq(write(c->in, &byte, 1), 1);
+}
+
+static bool is_alive(void *userdata)
+{
+        return !is_readable(((struct child *) userdata)->pidfd);
+}
+
+int child_wait(struct child *c)
+{
+        int status;
+
+        run_while(is_alive, c);
+        ck_assert_int_eq(waitpid(c->pid, &status, 0), c->pid);
+        c->pid = 0;
+        return status;
+}
+
+static int end_child(void *userdata, pid_t pid)
+{
+        kill(pid, SIGKILL);
+        return 0;
+}
+
+void child_reap_all(void)
+{
+        for (unsigned i = 0; i < n_children; i++) {
+                struct child *c = &children[i];
+
+                if (c->pid > 0) {
+                        kill(c->pid, SIGKILL);
+                        waitpid(c->pid, NULL, 0);
+                }
+                close(c->pidfd);
+                close(c->in);
+                close(c->out);
+        }
+        n_children = 0;
+        /* What they have left behind is ours now. */
+        while (proc_each_child(getpid(), end_child, NULL) == 0 && waitpid(-1, NULL, 0) > 0) {
+        }
+}
+
+bool is_readable(int fd)
+{
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+
+        return poll(&p, 1, 0) == 1 && (p.revents & POLLIN);
+}
+
+static bool has_no_answer(void *userdata)
+{
+        return strcmp(probe_reason(userdata), "the probe has not answered yet") == 0;
+}
+
+void probe_start(void)
+{
+        struct effects_options options = {.probe = PROBE_MODE_BPF, .probe_program = getenv("CTXD_PROBE")};
+
+        ck_assert_int_ge(effects_start(world.effects, &options), 0);
+        run_while(has_no_answer, world.effects); /* effects_start() waits for a while alone */
+}
+
+void world_start_bpf(void)
+{
+        world_start();
+        probe_start();
+        ck_assert_msg(strcmp(membership_backend(world.effects), "bpf") == 0, "%s",
+                        probe_reason(world.effects));
+}
+
+const char *bpf_missing(void)
+{
+        struct effects_options options = {.probe = PROBE_MODE_BPF, .probe_program = getenv("CTXD_PROBE")};
+        static const struct effects_sink none = {};
+        static char reason[512] = "out of memory";
+        struct effects *e = NULL;
+        struct tree *t = NULL;
+        sd_event *event = NULL;
+
+        if (!options.probe_program)
+                return "CTXD_PROBE does not name a ctxd-probe";
+        if (sd_event_new(&event) >= 0 && tree_new(&t) >= 0 && effects_new(&e, event, t, &none, NULL) >= 0 &&
+                        effects_start(e, &options) >= 0) {
+                for (unsigned i = 0; i < 600 && has_no_answer(e); i++)
+                        (void) sd_event_run(event, 100000);
+                snprintf(reason, sizeof reason, "%s",
+                                strcmp(membership_backend(e), "bpf") == 0 ? "" : probe_reason(e));
+        }
+        effects_free(e);
+        tree_free(t);
+        sd_event_unref(event);
+        return reason[0] ? reason : NULL;
+}
+
+int run_suite(Suite *s)
+{
+        SRunner *runner = srunner_create(s);
+        int failed;
+
+        srunner_set_tap(runner, "-");
+        srunner_run_all(runner, CK_SILENT);
+        failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <check.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/world/effects.h"
+
+/* A tree with effects on an event loop, and real processes to play with. */
+
+struct world {
+        sd_event *event;
+        struct tree *tree;
+        struct effects *effects;
+        unsigned n_new, n_done, n_removed, n_found, n_resolved, n_backends, n_drained;
+        uint64_t last_done_id;
+};
+
+extern struct world world;
+
+void world_start(void); /* fixtures */
+void world_stop(void);
+void world_start_bpf(void); /* with the real ctxd-probe ($CTXD_PROBE) */
+void probe_start(void);     /* of a world that has begun without */
+
+struct context *make(const char *path);
+struct context *make_for(uid_t uid, const char *path);
+struct context *make_with_deadline(const char *path, uint64_t deadline_usec);
+uint32_t cancel(struct context *c);  /* and drains; how many members */
+void cancel_only(struct context *c); /* leaves the drain to the test */
+
+/* Runs the loop until *value is at least wanted; fails the test after a long while. */
+void run_until(const unsigned *value, unsigned wanted);
+void run_while(bool (*pending)(void *userdata), void *userdata);
+void run_for(uint64_t usec); /* for what must not happen; what is there by now is seen to */
+
+/* Children of the test. Each says that it is ready before child_start() returns, and is killed and reaped at
+ * the end of the test. */
+struct child {
+        pid_t pid;
+        int pidfd;
+        int out; /* what it says */
+        int in;  /* what it is told */
+};
+
+struct child *child_start(void (*body)(int in, int out));
+void child_sleep(int in, int out); /* until it is killed */
+void child_count(int in, int out); /* writes 'T' for each SIGTERM, and goes on */
+/* Forks one for each 'f' it is told, a daemon for 'd', a thread for 't', which live on; with 'c' it counts SIGTERM as
+ * they do, which it has ignored before. Each of them answers. */
+void child_breed(int in, int out);
+void child_ready(int out);
+char child_say(struct child *c);    /* the next byte from it; 0: nothing for a long while, or the end */
+bool child_silent(struct child *c); /* it has said nothing (more) */
+void child_tell(struct child *c, char byte);
+void breed(struct child *c, const char *what); /* tells it each, and has its answer */
+int child_wait(struct child *c);               /* runs the loop until it has exited; its wait status */
+void child_reap_all(void);
+
+bool is_readable(int fd);
+
+/* In main(): why there can be no BPF here, with $CTXD_PROBE as the probe; or NULL. */
+const char *bpf_missing(void);
+
+int run_suite(Suite *s);

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <fts.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "util/cgroup.h"
+#include "util/cleanup.h"
+
+static void fclosep(FILE **f)
+{
+        if (*f)
+                fclose(*f);
+}
+
+#define _cleanup_fclose_ _cleanup_(fclosep)
+
+/* Where the whole of the hierarchy is mounted. On a host with both versions that is not /sys/fs/cgroup. */
+static const char *mount_point(void)
+{
+        static char *found;
+        _cleanup_fclose_ FILE *f = NULL;
+        _cleanup_free_ char *line = NULL;
+        size_t size = 0;
+
+        if (found)
+                return found;
+        f = fopen("/proc/self/mountinfo", "re");
+        while (f && !found && getline(&line, &size, f) > 0) {
+                const char *type = strstr(line, " - ");
+                int from = 0, to = 0;
+
+                if (!type || strncmp(type, " - cgroup2 ", 11) != 0)
+                        continue;
+                /* id, parent, device, root, mount point; one with a space in it is escaped, and not for us */
+                (void) sscanf(line, "%*d %*d %*s / %n%*s%n", &from, &to);
+                if (to > from && !memchr(line + from, '\\', (size_t) (to - from)))
+                        found = strndup(line + from, (size_t) (to - from));
+        }
+        return found;
+}
+
+int cgroup_of(pid_t pid, char **ret_directory)
+{
+        _cleanup_fclose_ FILE *f = NULL;
+        _cleanup_free_ char *line = NULL;
+        const char *root = mount_point();
+        char path[64], *directory;
+        size_t size = 0;
+        ssize_t n;
+
+        if (!root)
+                return -ENOENT;
+        snprintf(path, sizeof path, "/proc/%d/cgroup", (int) pid);
+        f = fopen(path, "re");
+        if (!f)
+                return errno == ENOENT ? -ESRCH : -errno;
+        while ((n = getline(&line, &size, f)) > 0) {
+                if (strncmp(line, "0::/", 4) != 0)
+                        continue;
+                if (line[n - 1] == '\n')
+                        line[n - 1] = '\0';
+                /* Outside of what we see; or gone, so that another one may have its name */
+                if (line[4] == '\0' || strstr(line, "/../") || strstr(line, " (deleted)"))
+                        return -ENOENT;
+                if (asprintf(&directory, "%s%s", root, line + 3) < 0)
+                        return -ENOMEM;
+                *ret_directory = directory;
+                return 0;
+        }
+        return ferror(f) ? -ESRCH : -ENOENT;
+}
+
+static int each_in(const char *directory, int (*cb)(void *userdata, pid_t pid), void *userdata)
+{
+        _cleanup_fclose_ FILE *f = NULL;
+        _cleanup_free_ char *path = NULL;
+        int pid, r;
+
+        if (asprintf(&path, "%s/cgroup.procs", directory) < 0)
+                return -ENOMEM;
+        f = fopen(path, "re");
+        if (!f)
+                return errno == ENOENT ? 0 : -errno;
+        while (fscanf(f, "%d", &pid) == 1) {
+                r = pid > 0 ? cb(userdata, pid) : 0; /* 0: not in our pid namespace */
+                if (r != 0)
+                        return r;
+        }
+        return ferror(f) && errno != ENODEV ? -errno : 0; /* ENODEV: it was removed meanwhile */
+}
+
+int cgroup_each(const char *directory, int (*cb)(void *userdata, pid_t pid), void *userdata)
+{
+        char *roots[] = {(char *) directory, NULL};
+        FTSENT *entry;
+        int r = 0;
+        FTS *fts;
+
+        fts = fts_open(roots, FTS_NOCHDIR | FTS_PHYSICAL | FTS_XDEV, NULL);
+        if (!fts)
+                return -errno;
+        while (r == 0 && (entry = fts_read(fts)))
+                if (entry->fts_info == FTS_D)
+                        r = each_in(entry->fts_path, cb, userdata);
+        fts_close(fts);
+        return r;
+}
+
+int cgroup_events_open(const char *directory)
+{
+        _cleanup_free_ char *path = NULL;
+        int fd;
+
+        if (asprintf(&path, "%s/cgroup.events", directory) < 0)
+                return -ENOMEM;
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
+int cgroup_events_populated(int fd)
+{
+        char text[256];
+        ssize_t n = pread(fd, text, sizeof text - 1, 0);
+
+        if (n < 0)
+                return errno == ENODEV ? 0 : -errno;
+        text[n] = '\0';
+        return strstr(text, "populated 1") != NULL;
+}
