@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "daemon/world/internal.h"
-#include "daemon/world/proc.h"
+#include "util/proc.h"
 #include "util/clock.h"
 #include "util/utf8.h"
 

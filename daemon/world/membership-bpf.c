@@ -10,7 +10,7 @@
 
 #include "daemon/world/bpf-call.h"
 #include "daemon/world/internal.h"
-#include "daemon/world/proc.h"
+#include "util/proc.h"
 #include "daemon/world/ring.h"
 #include "util/cleanup.h"
 #include "util/log.h"

@@ -6,7 +6,7 @@
 
 #include "util/cgroup.h"
 #include "daemon/world/internal.h"
-#include "daemon/world/proc.h"
+#include "util/proc.h"
 #include "util/cleanup.h"
 
 /* Without BPF a process that was attached, and has a control group of its own, is known by that group: who is in it

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "daemon/world/internal.h"
-#include "daemon/world/proc.h"
+#include "util/proc.h"
 #include "util/cleanup.h"
 
 /* Members without the kernel's help: the processes that were attached, each known by its pidfd, and all that are in

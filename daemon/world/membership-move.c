@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "daemon/world/internal.h"
-#include "daemon/world/proc.h"
+#include "util/proc.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "daemon/world/internal.h"
-#include "daemon/world/proc.h"
+#include "util/proc.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"

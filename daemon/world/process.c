@@ -6,7 +6,7 @@
 #include <sys/epoll.h>
 
 #include "daemon/world/internal.h"
-#include "daemon/world/proc.h"
+#include "util/proc.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "daemon/world/proc.h"
+#include "util/proc.h"
 #include "daemon/world/signals.h"
 #include "util/cleanup.h"
 #include "util/log.h"

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "daemon/world/proc.h"
+#include "util/proc.h"
 #include "util/clock.h"
 #include "tests/world/world.h"
 

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "daemon/world/proc.h"
+#include "util/proc.h"
 #include "tests/world/world.h"
 
 START_TEST(stat_with_a_hostile_command)

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "daemon/world/proc.h"
+#include "util/proc.h"
 #include "util/clock.h"
 #include "tests/world/world.h"
 

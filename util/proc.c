@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "daemon/world/proc.h"
+#include "util/proc.h"
 #include "util/cleanup.h"
 #include "util/utf8.h"
 
