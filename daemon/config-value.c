@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "daemon/config-value.h"
+#include "proto/names.h"
 #include "util/cleanup.h"
 
 static const char *skip_space(const char *p)

@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-#include "daemon/world/effects.h"
+#include "daemon/world/probe.h"
 
 /* What ctxd.conf says. Times in µs, UINT64_MAX for infinity. */
 struct config {

@@ -96,7 +96,6 @@ static void apply_config(struct manager *m)
                         users->descriptors.limit / 16; /* the kernel counts those of all of ours */
         m->tree->max_value_bytes = c->max_value_bytes;
         m->service.kill_after_usec = c->kill_after_usec;
-        effects_configure(m->effects, c->leak_grace_usec);
 }
 
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
@@ -266,22 +265,19 @@ int manager_start(struct manager *m)
         if (r < 0)
                 return r;
         m->tree->daemon_uid = geteuid();
-        r = effects_new(&m->effects, m->event, m->tree, &service_sink, &m->service);
-        if (r < 0)
-                return r;
-        r = service_init(&m->service, m->event, m->tree, m->effects);
-        if (r < 0)
-                return r;
         m->serving = true;
+        r = service_init(&m->service, m->event, m->tree);
+        if (r < 0)
+                return r;
         apply_config(m);
 
-        struct effects_options options = {
-                        .probe = m->config.probe,
-                        .probe_program = m->mode == MANAGER_SYSTEM ? NULL : m->probe_program,
-                        .probe_socket = m->mode == MANAGER_SYSTEM ? CTXD_PROBE_SOCKET : NULL,
-                        .probe_uid = 0,
+        struct probe_options options = {
+                        .mode = m->config.probe,
+                        .program = m->mode == MANAGER_SYSTEM ? NULL : m->probe_program,
+                        .socket = m->mode == MANAGER_SYSTEM ? CTXD_PROBE_SOCKET : NULL,
+                        .uid = 0,
         };
-        r = effects_start(m->effects, &options);
+        r = engine_start(m->service.engine, &options);
         if (r < 0)
                 return r;
         r = serve(m);
@@ -301,7 +297,7 @@ static void end_all(struct manager *m)
 {
         struct context *c, *next;
 
-        effects_stopping(m->effects);
+        engine_stopping(m->service.engine);
         for (c = LIST_FIRST(&m->tree->background->children); c; c = next) {
                 struct cause *cause = cause_new(0, CTXD_CAUSE_STOPPED, geteuid(), getpid(), "ctxd");
                 struct refused refused;
@@ -311,7 +307,7 @@ static void end_all(struct manager *m)
                 if (cause)
                         tree_cancel(m->tree, now_boottime_usec(), c, cause, &n, &refused);
         }
-        effects_finish(m->effects);
+        service_finish(&m->service);
 }
 
 void manager_stop(struct manager *m)
@@ -322,7 +318,6 @@ void manager_stop(struct manager *m)
                 service_deinit(&m->service);
         }
         closep(&m->given);
-        m->effects = effects_free(m->effects);
         m->tree = tree_free(m->tree);
         m->event = sd_event_unref(m->event);
 }

@@ -22,7 +22,6 @@ struct manager {
         struct config config;
         sd_event *event;
         struct tree *tree;
-        struct effects *effects;
         struct service service;
         bool serving;
 };

@@ -51,34 +51,35 @@ int append_leak(sd_bus_message *m, const struct context *c, const struct leak *l
                 r = sd_bus_message_append(m, "{sv}", "CTXD_BLOCKED_USEC", "t", l->blocked_usec);
         if (r >= 0)
                 r = sd_bus_message_append(m, "{sv}{sv}", "CTXD_FOUND_USEC", "t", l->found_usec,
-                                "CTXD_RESOLVED", "b", (int) l->resolved);
-        if (r >= 0 && l->resolved)
+                                "CTXD_RESOLVED", "b", (int) l->is_resolved);
+        if (r >= 0 && l->is_resolved)
                 r = sd_bus_message_append(m, "{sv}", "CTXD_RESOLVED_USEC", "t", l->resolved_usec);
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-struct news {
+/* A signal to be sent. */
+struct notice {
         const char *member;
         struct context *context;
         const struct leak *leak;
         bool below; /* also for subscriptions below the context */
 };
 
-static int send_news(const struct news *news, const char *path, struct peer *p)
+static int send_notice(const struct notice *notice, const char *path, struct peer *p)
 {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        const struct context *c = news->context;
+        const struct context *c = notice->context;
         int r;
 
         r = sd_bus_message_new_signal(
-                        p->endpoint->bus, &m, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, news->member);
+                        p->endpoint->bus, &m, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, notice->member);
         if (r >= 0)
                 r = sd_bus_message_set_destination(m, p->name);
         if (r >= 0)
                 r = sd_bus_message_append(m, "st", path, c->id);
-        if (r >= 0 && news->leak)
-                r = append_leak(m, c, news->leak);
-        else if (r >= 0 && strcmp(news->member, "ContextDone") == 0)
+        if (r >= 0 && notice->leak)
+                r = append_leak(m, c, notice->leak);
+        else if (r >= 0 && strcmp(notice->member, "ContextDone") == 0)
                 r = sd_bus_message_append(m, "ss", context_err(c), context_cause(c, NULL));
         if (r >= 0)
                 r = sd_bus_send(p->endpoint->bus, m, NULL);
@@ -87,8 +88,8 @@ static int send_news(const struct news *news, const char *path, struct peer *p)
 }
 
 /* Once to each peer, whose subscriptions stand side by side, for which hears() says yes. */
-static void tell_those(struct service *s, const struct news *news,
-                bool (*hears)(const struct service *s, const struct news *news, const struct peer *p))
+static void tell_those(struct service *s, const struct notice *notice,
+                bool (*hears)(const struct service *s, const struct notice *notice, const struct peer *p))
 {
         struct subscription *sub, *next;
         char path[CTXD_PATH_MAX + 1];
@@ -96,43 +97,38 @@ static void tell_those(struct service *s, const struct news *news,
 
         if (LIST_EMPTY(&s->subscriptions))
                 return;
-        context_path(news->context, path);
+        context_path(notice->context, path);
         for (sub = LIST_FIRST(&s->subscriptions); sub; sub = next) {
                 int r;
 
                 next = LIST_NEXT(sub, all);
                 if (sub->peer == told ||
                                 (!path_has_prefix(path, sub->prefix) &&
-                                                !(news->below && path_has_prefix(sub->prefix, path))))
+                                                !(notice->below && path_has_prefix(sub->prefix, path))))
                         continue;
-                if (!hears(s, news, sub->peer))
+                if (!hears(s, notice, sub->peer))
                         continue;
                 told = sub->peer;
-                r = send_news(news, path, sub->peer);
+                r = send_notice(notice, path, sub->peer);
                 if (r < 0)
                         log_debug("A signal to %s was lost: %s", sub->peer->name, strerror(-r));
         }
 }
 
-static bool may_read(const struct service *s, const struct news *news, const struct peer *p)
+static bool may_read(const struct service *s, const struct notice *notice, const struct peer *p)
 {
-        return context_may_read(s->tree, news->context, &p->caller);
-}
-
-static void tell(struct service *s, const struct news *news)
-{
-        tell_those(s, news, may_read);
+        return context_may_read(s->tree, notice->context, &p->caller);
 }
 
 /* Who may not read the root of a cancel is told of what they may read below it: of the topmost ones, each of which
  * stands for all below it. */
-static bool may_read_no_higher(const struct service *s, const struct news *news, const struct peer *p)
+static bool may_read_no_higher(const struct service *s, const struct notice *notice, const struct peer *p)
 {
-        const struct context *origin = context_origin(news->context);
+        const struct context *origin = context_origin(notice->context);
 
-        if (!may_read(s, news, p))
+        if (!may_read(s, notice, p))
                 return false;
-        for (const struct context *c = news->context; c != origin;) {
+        for (const struct context *c = notice->context; c != origin;) {
                 c = c->parent;
                 if (context_may_read(s->tree, c, &p->caller))
                         return false;
@@ -156,62 +152,63 @@ static void blind_count(struct service *s, const struct context *origin)
         }
 }
 
-static void on_done_below(void *userdata, struct context *c)
+static void tell_done_below(struct service *s, struct context *c)
 {
         const struct context *origin = context_origin(c);
-        struct service *s = userdata;
 
-        if (LIST_EMPTY(&s->subscriptions))
-                return;
         if (s->below.origin_id != origin->id)
                 blind_count(s, origin);
         if (s->below.n_blind == 0 || s->below.looks > LOOKS_BELOW_MAX)
                 return;
         s->below.looks += s->below.n_subscriptions;
-        tell_those(s, &(struct news){.member = "ContextDone", .context = c, .below = true},
+        tell_those(s, &(struct notice){.member = "ContextDone", .context = c, .below = true},
                         may_read_no_higher);
 }
 
-static void on_new(void *userdata, struct context *c)
+static void tell_one(struct service *s, const struct news *news)
 {
-        tell(userdata, &(struct news){.member = "ContextNew", .context = c});
+        struct notice notice = {.context = news->context, .leak = news->leak};
+
+        switch (news->kind) {
+        case NEWS_CONTEXT_NEW:
+                notice.member = "ContextNew";
+                break;
+        case NEWS_CONTEXT_DONE:
+                notice.member = "ContextDone";
+                notice.below = true;
+                s->below.origin_id = 0;
+                break;
+        case NEWS_CONTEXT_DONE_BELOW:
+                tell_done_below(s, news->context);
+                return;
+        case NEWS_CONTEXT_REMOVED:
+                notice.member = "ContextRemoved";
+                break;
+        case NEWS_LEAK_FOUND:
+                notice.member = "LeakFound";
+                break;
+        case NEWS_LEAK_RESOLVED:
+        default:
+                notice.member = "LeakResolved";
+                break;
+        }
+        tell_those(s, &notice, may_read);
 }
 
-static void on_done(void *userdata, struct context *c)
+void service_tell(struct service *s)
 {
-        ((struct service *) userdata)->below.origin_id = 0;
-        tell(userdata, &(struct news){.member = "ContextDone", .context = c, .below = true});
-}
+        struct ending *ending;
+        struct news news;
 
-static void on_removed(void *userdata, struct context *c)
-{
-        tell(userdata, &(struct news){.member = "ContextRemoved", .context = c});
+        while (engine_take_news(s->engine, &news))
+                if (!LIST_EMPTY(&s->subscriptions))
+                        tell_one(s, &news);
+        /* Ends whose last effect was carried out: whoever waits for one has the answer now. */
+        while ((ending = tree_take_ended(s->tree))) {
+                later_ended(s, ending);
+                free(ending);
+        }
 }
-
-static void on_leak_found(void *userdata, struct context *c, const struct leak *leak)
-{
-        tell(userdata, &(struct news){.member = "LeakFound", .context = c, .leak = leak});
-}
-
-static void on_leak_resolved(void *userdata, struct context *c, const struct leak *leak)
-{
-        tell(userdata, &(struct news){.member = "LeakResolved", .context = c, .leak = leak});
-}
-
-static void on_ended(void *userdata, const struct ending *ending)
-{
-        later_ended(userdata, ending);
-}
-
-const struct effects_sink service_sink = {
-                .context_new = on_new,
-                .context_done = on_done,
-                .context_done_below = on_done_below,
-                .context_removed = on_removed,
-                .ended = on_ended,
-                .leak_found = on_leak_found,
-                .leak_resolved = on_leak_resolved,
-};
 
 static struct subscription *find_subscription(const struct peer *p, const char *prefix)
 {

@@ -95,7 +95,7 @@ int later_reply_cancel(struct request *q, bool first, uint32_t contexts)
                 l->own = own;
                 l->contexts = contexts;
         }
-        members = effects_drain_counting(s->effects, q->context);
+        members = service_drain(s, q->context);
         if (r < 0)
                 return r;
         if (!l)

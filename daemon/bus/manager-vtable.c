@@ -66,7 +66,7 @@ static void count(sd_bus *bus, const struct service *s, uint32_t *ret_contexts, 
                 }
                 (*ret_contexts)++;
                 if (c->busy)
-                        *ret_members += membership_count(s->effects, c, false);
+                        *ret_members += engine_count_members(s->engine, c, false);
                 c = context_next(c, root);
         }
 }
@@ -91,31 +91,22 @@ static int get_members(sd_bus *bus, const char *path, const char *interface, con
         return sd_bus_message_append(reply, "u", members);
 }
 
-struct leak_count {
-        const struct peer *peer;
-        uint64_t n;
-};
-
-static int count_leak(void *userdata, struct context *c, const struct leak *leak)
-{
-        struct leak_count *l = userdata;
-
-        l->n += context_may_read(l->peer->endpoint->service->tree, c, &l->peer->caller);
-        return 0;
-}
-
 static int get_leaks_found(sd_bus *bus, const char *path, const char *interface, const char *property,
                 sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
         const struct endpoint *e = userdata;
-        struct leak_count l = {.peer = peer_current(bus)};
+        const struct peer *p = peer_current(bus);
+        struct leak_cursor cursor = {};
+        struct context *c;
+        uint64_t n = 0;
 
         /* Whoever may read all is told of all that were ever found; others of those that are still kept. */
-        if (l.peer && (l.peer->caller.uid == 0 || l.peer->caller.uid == e->service->tree->daemon_uid))
-                l.n = leaks_found(e->service->effects);
-        else if (l.peer)
-                leaks_each(e->service->effects, NULL, count_leak, &l);
-        return sd_bus_message_append(reply, "t", l.n);
+        if (p && (p->caller.uid == 0 || p->caller.uid == e->service->tree->daemon_uid))
+                n = engine_leaks_found(e->service->engine);
+        else
+                while (p && engine_next_leak(e->service->engine, NULL, &cursor, &c))
+                        n += context_may_read(e->service->tree, c, &p->caller);
+        return sd_bus_message_append(reply, "t", n);
 }
 
 static int get_membership_backend(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -123,7 +114,7 @@ static int get_membership_backend(sd_bus *bus, const char *path, const char *int
 {
         const struct endpoint *e = userdata;
 
-        return sd_bus_message_append(reply, "s", membership_backend(e->service->effects));
+        return sd_bus_message_append(reply, "s", engine_membership_backend(e->service->engine));
 }
 
 static int get_probe_backend(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -131,7 +122,7 @@ static int get_probe_backend(sd_bus *bus, const char *path, const char *interfac
 {
         const struct endpoint *e = userdata;
 
-        return sd_bus_message_append(reply, "s", probe_backend(e->service->effects));
+        return sd_bus_message_append(reply, "s", engine_probe_backend(e->service->engine));
 }
 
 static int get_probe_reason(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -139,7 +130,7 @@ static int get_probe_reason(sd_bus *bus, const char *path, const char *interface
 {
         const struct endpoint *e = userdata;
 
-        return sd_bus_message_append(reply, "s", probe_reason(e->service->effects));
+        return sd_bus_message_append(reply, "s", engine_probe_reason(e->service->engine));
 }
 
 static int get_last_sweep(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -147,7 +138,7 @@ static int get_last_sweep(sd_bus *bus, const char *path, const char *interface, 
 {
         const struct endpoint *e = userdata;
 
-        return sd_bus_message_append(reply, "t", probe_last_sweep_usec(e->service->effects));
+        return sd_bus_message_append(reply, "t", engine_probe_last_sweep_usec(e->service->engine));
 }
 
 /* Everybody may call: who may what is the tree's policy. */

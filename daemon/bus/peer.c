@@ -36,7 +36,7 @@ struct peer *peer_free(struct peer *p)
                 subscription_free(LIST_FIRST(&p->subscriptions));
         while (!LIST_EMPTY(&p->laters))
                 later_free(LIST_FIRST(&p->laters));
-        process_unref(p->process);
+        engine_process_close(p->process);
         closep(&p->pidfd);
         free(p->gids);
         free(p->name);
@@ -68,14 +68,14 @@ void peer_find_process(struct peer *p)
         char comm[16];
 
         if (p->process || p->caller.pid <= 0 ||
-                        process_acquire_pid(p->endpoint->service->effects, p->caller.pid, &process) < 0)
+                        engine_process_open_pid(p->endpoint->service->engine, p->caller.pid, &process) < 0)
                 return;
         /* It may have been another's by then. */
-        if (process_read(process, uids, comm) >= 0 &&
+        if (engine_process_read(process, uids, comm) >= 0 &&
                         (uids[0] == p->caller.uid || uids[1] == p->caller.uid || uids[2] == p->caller.uid))
                 p->process = process;
         else
-                process_unref(process);
+                engine_process_close(process);
 }
 
 int peer_process(struct peer *p, struct process **ret)
@@ -84,7 +84,7 @@ int peer_process(struct peer *p, struct process **ret)
 
         if (!p->process)
                 r = p->pidfd < 0 ? -ESRCH /* gone, or in a pid namespace that we do not see into */
-                                 : process_acquire(p->endpoint->service->effects, p->pidfd, &p->process);
+                                 : engine_process_open(p->endpoint->service->engine, p->pidfd, &p->process);
         if (r < 0)
                 return r;
         *ret = p->process;

@@ -137,7 +137,7 @@ int request_want_change(struct request *q)
 
 uint32_t request_commit(struct request *q)
 {
-        return effects_drain(q->service->effects);
+        return service_drain(q->service, NULL);
 }
 
 int request_reply(struct request *q, const char *types, ...)

@@ -31,12 +31,37 @@ int endpoint_add_objects(struct endpoint *e)
         return r;
 }
 
-int service_init(struct service *s, sd_event *event, struct tree *tree, struct effects *effects)
+uint32_t service_drain(struct service *s, const struct context *origin)
+{
+        uint32_t n = engine_drain(s->engine, origin);
+
+        service_tell(s);
+        engine_collect(s->engine);
+        return n;
+}
+
+void service_finish(struct service *s)
+{
+        do
+                service_drain(s, NULL);
+        while (tree_advance(s->tree, now_boottime_usec()));
+}
+
+static int on_turn(sd_event_source *source, void *userdata)
+{
+        struct service *s = userdata;
+
+        (void) tree_advance(s->tree, now_boottime_usec());
+        service_drain(s, NULL);
+        return 0;
+}
+
+int service_init(struct service *s, sd_event *event, struct tree *tree)
 {
         sd_id128_t id;
         int r;
 
-        *s = (struct service){.tree = tree, .effects = effects, .listen_fd = -1, .reserve_fd = -1};
+        *s = (struct service){.tree = tree, .listen_fd = -1, .reserve_fd = -1};
         LIST_INIT(&s->connections);
         LIST_INIT(&s->subscriptions);
         LIST_INIT(&s->laters);
@@ -45,7 +70,8 @@ int service_init(struct service *s, sd_event *event, struct tree *tree, struct e
                 return r;
         sd_id128_to_string(id, s->server_id);
         s->event = sd_event_ref(event);
-        return 0;
+        r = turn_init(&s->turn, event, "drain", on_turn, s);
+        return r < 0 ? r : engine_new(&s->engine, event, tree, &s->turn);
 }
 
 void service_deinit(struct service *s)
@@ -60,6 +86,8 @@ void service_deinit(struct service *s)
         free(s->socket_path);
         closep(&s->listen_fd);
         closep(&s->reserve_fd);
+        s->engine = engine_free(s->engine);
+        turn_deinit(&s->turn);
         s->event = sd_event_unref(s->event);
 }
 
@@ -117,7 +145,7 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t revent
         int fd, r;
 
         fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0 && errno == EMFILE && effects_give_back_descriptors(s->effects))
+        if (fd < 0 && errno == EMFILE && engine_give_back_descriptors(s->engine))
                 fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
                 if (errno == EMFILE || errno == ENFILE) {

@@ -5,8 +5,9 @@
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 
-#include "daemon/world/effects.h"
+#include "daemon/engine/engine.h"
 #include "daemon/model/tree.h"
+#include "util/turn.h"
 
 /* bus/ in one structure: what requests work on, and everybody who is connected. A request is decoded, authorised,
  * given to the model, and answered when its effects have been carried out. Policy lives in the model; nothing here
@@ -24,7 +25,8 @@ struct polkit;
 struct service {
         sd_event *event;
         struct tree *tree;
-        struct effects *effects;
+        struct engine *engine;
+        struct turn turn;         /* in which facts of the world are taken, and large ends go on */
         uint64_t kill_after_usec; /* the default, where an attach with a signal names none */
 
         struct polkit *polkit;               /* where the system's bus is; else nobody is asked */
@@ -48,11 +50,17 @@ struct service {
         LIST_HEAD(, later) laters;
 };
 
-/* The sink of struct effects: what it has to say becomes signals to those who subscribed. */
-extern const struct effects_sink service_sink;
-
-int service_init(struct service *s, sd_event *event, struct tree *tree, struct effects *effects);
+/* Makes the engine as well. */
+int service_init(struct service *s, sd_event *event, struct tree *tree);
 void service_deinit(struct service *s);
+
+/* Has the effects carried out, and tells those who subscribed what is new. Returns how many members have to leave:
+ * of contexts whose end is origin's, or of all (NULL). Contexts may be gone after this. */
+uint32_t service_drain(struct service *s, const struct context *origin);
+/* The same, and goes through all large ends that are under way without serving anybody between: at the very last. */
+void service_finish(struct service *s);
+/* emit.c: what a drain has left to be told. */
+void service_tell(struct service *s);
 
 /* Listens for direct connections at path; anybody may connect, what they may do is the tree's policy. */
 int service_listen(struct service *s, const char *path);

@@ -44,7 +44,7 @@ static int want_own_process(struct request *q, const struct process *process)
         uid_t uids[3], uid = q->caller.uid;
         char comm[16];
 
-        if (process_read(process, uids, comm) < 0)
+        if (engine_process_read(process, uids, comm) < 0)
                 return error_gone(q->error);
         if (uid != 0 && (uids[0] != uid || uids[1] != uid || uids[2] != uid))
                 return sd_bus_error_set(q->error, CTXD_ERROR_ACCESS_DENIED,
@@ -67,7 +67,7 @@ static int give_handle(struct request *q, enum handle_kind kind)
         r = want_to_send(q, 1);
         if (r < 0)
                 return r;
-        r = handle_get(q->service->effects, process, q->caller.uid, q->context, kind, &fd, &refused);
+        r = engine_handle(q->service->engine, process, q->caller.uid, q->context, kind, &fd, &refused);
         if (r < 0)
                 return handle_error(q, &refused, r);
         return request_reply(q, "h", fd);
@@ -91,7 +91,7 @@ int verb_undone(struct request *q)
         r = find_process(q, &process);
         if (r < 0)
                 return r;
-        r = handle_drop(q->service->effects, process, q->context, HANDLE_DONE);
+        r = engine_handle_drop(q->service->engine, process, q->context, HANDLE_DONE);
         /* A handle that was signalled is not kept, so there may be nothing to give up. */
         if (r < 0 && r != -ENOENT)
                 return r;
@@ -112,7 +112,7 @@ int verb_lifeline(struct request *q)
         r = want_to_send(q, 1);
         if (r < 0)
                 return r;
-        r = lifeline_get(q->service->effects, q->caller.uid, q->context, &fd, &refused);
+        r = engine_lifeline(q->service->engine, q->caller.uid, q->context, &fd, &refused);
         if (r < 0)
                 return handle_error(q, &refused, r);
         return request_reply(q, "h", fd);
@@ -136,7 +136,7 @@ int verb_threads(struct request *q)
                 r = want_to_send(q, 2);
         if (r < 0)
                 return r;
-        r = thread_page_get(q->service->effects, process, q->context, &page, &kick, &refused);
+        r = engine_threads(q->service->engine, process, q->context, &page, &kick, &refused);
         if (r < 0)
                 return handle_error(q, &refused, r);
         return request_reply(q, "hh", page, kick);
@@ -145,7 +145,7 @@ int verb_threads(struct request *q)
 int verb_alive(struct request *q)
 {
         uint64_t epoch;
-        int fd = effects_alive(q->service->effects, &epoch);
+        int fd = engine_alive(q->service->engine, &epoch);
 
         return request_reply(q, "ht", fd, epoch);
 }
@@ -170,7 +170,7 @@ int verb_page(struct request *q)
         r = want_to_send(q, 1);
         if (r < 0)
                 return r;
-        r = page_get(q->service->effects, q->context, &fd, &offset, &word);
+        r = engine_page(q->service->engine, q->context, &fd, &offset, &word);
         if (r < 0)
                 return r;
         return request_reply(q, "htt", fd, offset, word);
@@ -185,13 +185,13 @@ int request_attach_policy(
         uid_t uid = q->caller.uid;
         int r;
 
-        r = process_acquire(q->service->effects, pidfd, &process);
+        r = engine_process_open(q->service->engine, pidfd, &process);
         if (r == -ESRCH)
                 return error_no_such_process(q->error, "The process to attach has exited already");
         if (r < 0)
                 return error_invalid_args(q->error, "That descriptor is no pidfd of a process");
-        r = process_read(process, uids, comm);
-        process_unref(process);
+        r = engine_process_read(process, uids, comm);
+        engine_process_close(process);
         if (r < 0)
                 return error_no_such_process(q->error, "The process to attach has exited already");
         /* Who attaches a process has it signalled on cancel: it needs to be allowed to do that by itself. */
@@ -249,8 +249,7 @@ int verb_attach(struct request *q)
         r = request_attach_policy(q, pidfd, &options, &policy);
         if (r < 0)
                 return r;
-        r = membership_attach(
-                        q->service->effects, q->context, pidfd, &policy, request_may_leave, q, &refused);
+        r = engine_attach(q->service->engine, q->context, pidfd, &policy, request_may_leave, q, &refused);
         if (r < 0) {
                 request_commit(q);
                 return request_attach_error(q, &refused, r);
@@ -269,7 +268,7 @@ int verb_process(struct request *q)
         r = sd_bus_message_read(q->message, "u", &pid);
         if (r < 0)
                 return error_malformed(q->error, r);
-        r = membership_processes(q->service->effects, q->context, true, &members, &n);
+        r = engine_processes(q->service->engine, q->context, true, &members, &n);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < n; i++) {
@@ -278,13 +277,13 @@ int verb_process(struct request *q)
                 if (members[i].pid != pid || !request_may_read(q, members[i].context))
                         continue;
                 /* The start time tells that the number was not used again since the list was made. */
-                r = process_acquire_member(q->service->effects, &members[i], &process);
+                r = engine_open_member(q->service->engine, &members[i], &process);
                 if (r < 0)
                         break;
                 r = want_to_send(q, 1);
                 if (r >= 0)
-                        r = sd_bus_reply_method_return(q->message, "h", process_pidfd(process));
-                process_unref(process);
+                        r = sd_bus_reply_method_return(q->message, "h", engine_process_pidfd(process));
+                engine_process_close(process);
                 return r;
         }
         return sd_bus_error_setf(

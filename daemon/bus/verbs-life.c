@@ -28,7 +28,7 @@ struct parties {
 static void parties_done(struct parties *p)
 {
         if (!p->owner_is_peers)
-                process_unref(p->owner);
+                engine_process_close(p->owner);
 }
 
 static int parties_find(struct request *q, const struct create_request *req, struct parties *ret)
@@ -41,7 +41,7 @@ static int parties_find(struct request *q, const struct create_request *req, str
                         return error_gone(q->error);
                 ret->owner_is_peers = true;
         } else if (req->owner_pidfd >= 0) {
-                r = process_acquire(q->service->effects, req->owner_pidfd, &ret->owner);
+                r = engine_process_open(q->service->engine, req->owner_pidfd, &ret->owner);
                 if (r == -ESRCH)
                         return error_no_such_process(q->error, "The owner has exited already");
                 if (r < 0)
@@ -81,18 +81,16 @@ static int create(struct request *q, const char *path, struct create_request *re
                 return request_refused(q, &refused, made);
         /* The attach comes last: what has a member cannot be taken back. */
         if (parties.owner && made > 0) {
-                r = owner_bind(s->effects, c, parties.owner);
+                r = engine_bind_owner(s->engine, c, parties.owner);
                 if (r < 0) {
                         tree_discard(s->tree, c);
                         return error_no_such_process(q->error, "The owner has exited already");
                 }
         }
         if (req->attach_pidfd >= 0) {
-                r = membership_attach(
-                                s->effects, c, req->attach_pidfd, &policy, request_may_leave, q, &refused);
+                r = engine_attach(s->engine, c, req->attach_pidfd, &policy, request_may_leave, q, &refused);
                 if (r < 0) {
                         if (made > 0) {
-                                owner_unbind(c);
                                 tree_discard(s->tree, c);
                         }
                         return request_attach_error(q, &refused, r);

@@ -167,7 +167,7 @@ int verb_list(struct request *q)
 static int append_task(sd_bus_message *m, const struct member_task *t)
 {
         return sd_bus_message_append(m, "(uusst)", t->pid, t->tid, t->comm,
-                        t->pid == t->tid && !t->entered ? "process" : "thread", t->start_usec);
+                        t->pid == t->tid && !t->has_entered ? "process" : "thread", t->start_usec);
 }
 
 /* a(uusst), and whether there were more. */
@@ -216,7 +216,7 @@ int verb_processes(struct request *q)
         r = read_limit(q, &limit);
         if (r < 0)
                 return r;
-        r = membership_processes(q->service->effects, q->context, recursive, &members, &n);
+        r = engine_processes(q->service->engine, q->context, recursive, &members, &n);
         if (r < 0)
                 return r;
         n = KEEP_READABLE(q, members, n);
@@ -246,7 +246,7 @@ int verb_members(struct request *q)
         r = read_limit(q, &limit);
         if (r < 0)
                 return r;
-        r = membership_tasks(q->service->effects, q->context, false, &tasks, &n);
+        r = engine_tasks(q->service->engine, q->context, false, &tasks, &n);
         if (r < 0)
                 return r;
         r = sd_bus_message_new_method_return(q->message, &reply);
@@ -280,7 +280,7 @@ int verb_preview(struct request *q)
                 contexts += !skip && !context_is_background(c);
                 c = skip ? context_next_skip(c, q->context) : context_next(c, q->context);
         }
-        r = membership_tasks(q->service->effects, q->context, true, &tasks, &n);
+        r = engine_tasks(q->service->engine, q->context, true, &tasks, &n);
         if (r < 0)
                 return r;
         shown = KEEP_READABLE(q, tasks, n);
@@ -294,53 +294,47 @@ int verb_preview(struct request *q)
         return sd_bus_send(NULL, reply, NULL);
 }
 
-struct leaks_reply {
-        const struct request *request;
-        sd_bus_message *reply;
-        uint32_t limit, n;
-        bool truncated;
-};
-
-static int one_leak(void *userdata, struct context *c, const struct leak *leak)
+static int append_leak_of(sd_bus_message *m, const struct context *c, const struct leak *leak)
 {
-        struct leaks_reply *l = userdata;
         char path[CTXD_PATH_MAX + 1];
         int r;
 
-        if (!request_may_read(l->request, c))
-                return 0;
-        if (l->n == l->limit) {
-                l->truncated = true;
-                return 1;
-        }
-        l->n++;
-        r = sd_bus_message_open_container(l->reply, SD_BUS_TYPE_STRUCT, "sta{sv}");
+        r = sd_bus_message_open_container(m, SD_BUS_TYPE_STRUCT, "sta{sv}");
         if (r >= 0)
-                r = sd_bus_message_append(l->reply, "st", context_path(c, path), c->id);
+                r = sd_bus_message_append(m, "st", context_path(c, path), c->id);
         if (r >= 0)
-                r = append_leak(l->reply, c, leak);
-        return r < 0 ? r : sd_bus_message_close_container(l->reply);
+                r = append_leak(m, c, leak);
+        return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
 int verb_leaks(struct request *q)
 {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        struct leaks_reply l = {.request = q};
+        struct leak_cursor cursor = {};
+        const struct leak *leak;
+        bool truncated = false;
+        uint32_t limit, n = 0;
+        struct context *c;
         int r;
 
-        r = read_limit(q, &l.limit);
+        r = read_limit(q, &limit);
         if (r < 0)
                 return r;
         r = sd_bus_message_new_method_return(q->message, &reply);
         if (r >= 0)
                 r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(sta{sv})");
-        l.reply = reply;
-        if (r >= 0)
-                r = leaks_each(q->service->effects, q->context, one_leak, &l);
+        while (r >= 0 && !truncated &&
+                        (leak = engine_next_leak(q->service->engine, q->context, &cursor, &c))) {
+                if (!request_may_read(q, c))
+                        continue;
+                truncated = n++ == limit;
+                if (!truncated)
+                        r = append_leak_of(reply, c, leak);
+        }
         if (r >= 0)
                 r = sd_bus_message_close_container(reply);
         if (r >= 0)
-                r = sd_bus_message_append(reply, "b", l.truncated);
+                r = sd_bus_message_append(reply, "b", truncated);
         if (r < 0)
                 return r;
         return sd_bus_send(NULL, reply, NULL);
@@ -356,7 +350,7 @@ int verb_current(struct request *q)
         r = peer_process(q->peer, &process);
         if (r < 0)
                 return error_gone(q->error);
-        c = membership_of(q->service->effects, process);
+        c = engine_context_of(q->service->engine, process);
         /* A member that may not read its context works for somebody who does not say for what. */
         if (c && request_may_read(q, c))
                 context_reference(c, reference);

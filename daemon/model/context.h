@@ -8,14 +8,14 @@
 
 #include "proto/names.h"
 #include "daemon/model/effect.h"
+#include "daemon/model/policy.h"
 
 /* A node of the tree. Immutable but for its state, which changes once, and for what hangs on it (handles, members).
  *
  * Whoever is outside model/ reads these fields and changes none; the functions of tree.h do. Contexts are freed by
  * tree_collect() alone, so a pointer that was found in an event stays valid until the end of that event. */
 
-struct handle;
-struct process;
+struct anchor;
 struct tree;
 struct user;
 
@@ -39,15 +39,6 @@ struct value {
         char *value;
 };
 
-/* How the members that came in by one kind of Attach are ended. A context keeps few of them, alike ones are one. */
-struct policy {
-        int signal;               /* 0: none */
-        uint64_t kill_after_usec; /* after done; UINT64_MAX: never */
-        uid_t uid;                /* who attached: a member that uid may not signal is not signalled */
-};
-
-#define CONTEXT_POLICIES_MAX 32
-
 /* 224 bytes and the label: a million of them have to fit (tests/law measures it). What a cancel touches comes first. */
 struct context {
         struct context *parent;        /* NULL for the background alone */
@@ -57,6 +48,7 @@ struct context {
         enum context_state state : 2;
         bool released : 1;      /* its path is free; it is found by path#id until it is forgotten */
         bool busy : 1;          /* may have members (set by tree_attached, cleared by tree_left) */
+        bool has_handles : 1;   /* set by tree_handles_given, cleared by tree_handles_closed */
         bool own_deadline : 1;  /* the effective one is its own and not an ancestor's */
         bool forgotten : 1;     /* no longer in the tree; tree_collect() frees it */
         bool described : 1;     /* a description follows the label */
@@ -80,9 +72,10 @@ struct context {
                 uint64_t retire_usec; /* retired: since when neither member nor handle holds it */
         };
         uint32_t heap_index; /* 0: not in the heap */
-        uint32_t slot; /* in the membership's slot array, 0: never had members. Set by tree_attached() */
-        LIST_HEAD(, handle) handles; /* as long as there is one it is not forgotten */
-        STAILQ_ENTRY(context) effects;
+        uint8_t news;        /* engine: enum news_kind, what bus/ is to tell of it */
+        STAILQ_ENTRY(context) effects, telling;
+        /* What the world has tied to it; NULL: nothing. The model only carries it. */
+        struct anchor *anchor;
         union {
                 TAILQ_ENTRY(context) retirement;
                 STAILQ_ENTRY(context) forgetting;
@@ -99,11 +92,6 @@ struct context {
         uint64_t grace_usec;
         struct value *values;    /* its own, n_values, without what it inherits */
         struct policy *policies; /* n_policies */
-
-        /* What the effects keep on a context; the model only carries it. */
-        void *page_slot;
-        struct process *owner; /* whose exit ends it */
-        LIST_ENTRY(context) owned;
 
         char label[]; /* empty for the background; then the description, where there is one */
 };

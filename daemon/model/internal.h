@@ -98,5 +98,5 @@ static inline uint64_t usec_add(uint64_t a, uint64_t b)
 
 static inline bool context_is_held(const struct context *c)
 {
-        return c->busy || !LIST_EMPTY(&c->handles);
+        return c->busy || c->has_handles;
 }

@@ -36,9 +36,8 @@ int tree_policy(struct tree *t, struct context *c, const struct policy *policy, 
         return c->n_policies++;
 }
 
-void tree_attached(struct tree *t, struct context *c, uint32_t slot)
+void tree_attached(struct tree *t, struct context *c)
 {
-        c->slot = slot;
         if (c->busy || c->forgotten || context_is_background(c))
                 return;
         tree_reach(t, c);
@@ -68,12 +67,14 @@ void tree_left(struct tree *t, uint64_t now_usec, struct context *c)
         retire(t, now_usec, c);
 }
 
-void tree_handle_added(struct tree *t, struct context *c)
+void tree_handles_given(struct tree *t, struct context *c)
 {
+        c->has_handles = true;
         unretire(t, c);
 }
 
-void tree_handle_removed(struct tree *t, uint64_t now_usec, struct context *c)
+void tree_handles_closed(struct tree *t, uint64_t now_usec, struct context *c)
 {
+        c->has_handles = false;
         retire(t, now_usec, c);
 }

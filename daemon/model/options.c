@@ -48,7 +48,6 @@ struct context *context_new(const char *label, size_t length, const char *descri
         if (!c)
                 return NULL;
         LIST_INIT(&c->children);
-        LIST_INIT(&c->handles);
         memcpy(c->label, label, length);
         if (extra > 0) {
                 memcpy(c->label + length + 1, description, extra);

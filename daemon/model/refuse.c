@@ -97,7 +97,7 @@ int refuse_pool(struct refused *ret, struct user *user, enum resource resource)
         return r;
 }
 
-static int refuse_charge(struct refused *ret, struct user *user, enum resource resource, uint64_t amount)
+int tree_refuse_charge(struct refused *ret, struct user *user, enum resource resource, uint64_t amount)
 {
         return user_is_at_limit(user, resource, amount) ? refuse_quota(ret, user, resource)
                                                         : refuse_pool(ret, user, resource);
@@ -108,14 +108,14 @@ int tree_charge(struct tree *t, struct charge *charge, struct user *user, enum r
 {
         int r = charge_init(charge, &t->users, user, resource, amount);
 
-        return r == -EDQUOT ? refuse_charge(ret_refused, user, resource, amount) : r;
+        return r == -EDQUOT ? tree_refuse_charge(ret_refused, user, resource, amount) : r;
 }
 
 int tree_charge_resize(struct charge *charge, uint64_t amount, struct refused *ret_refused)
 {
         int r = charge_resize(charge, amount);
 
-        return r == -EDQUOT ? refuse_charge(ret_refused, charge->user, charge->resource,
+        return r == -EDQUOT ? tree_refuse_charge(ret_refused, charge->user, charge->resource,
                                               amount - charge->amount)
                             : r;
 }

@@ -42,7 +42,6 @@ int tree_new(struct tree **ret)
                 return -ENOMEM;
         }
         LIST_INIT(&t->background->children);
-        LIST_INIT(&t->background->handles);
         t->background->mode = CONTEXT_MODE_DEFAULT;
         t->background->deadline_usec = t->background->wake_usec = UINT64_MAX;
         t->background->grace_usec = UINT64_MAX;

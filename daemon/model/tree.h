@@ -202,13 +202,16 @@ void tree_collect(struct tree *t);
  * refused when there are CONTEXT_POLICIES_MAX, -EALREADY on a done context). tree_attached says that the context has
  * (or may have) members, tree_left that none is left in exactly this one; that may drain it and its ancestors. */
 int tree_policy(struct tree *t, struct context *c, const struct policy *policy, struct refused *ret_refused);
-void tree_attached(struct tree *t, struct context *c, uint32_t slot);
+void tree_attached(struct tree *t, struct context *c);
 void tree_left(struct tree *t, uint64_t now_usec, struct context *c);
 
-/* Handles, as effect/ keeps them: an empty list lets a done context go. */
-void tree_handle_added(struct tree *t, struct context *c);
-void tree_handle_removed(struct tree *t, uint64_t now_usec, struct context *c);
+/* Handles, as the world keeps them: a context has some, or none any more. A done one is kept while it has. */
+void tree_handles_given(struct tree *t, struct context *c);
+void tree_handles_closed(struct tree *t, uint64_t now_usec, struct context *c);
 
+/* After a charge_init() that gave -EDQUOT: says which limit it is, and returns that. */
+int tree_refuse_charge(
+                struct refused *ret_refused, struct user *user, enum resource resource, uint64_t amount);
 /* charge_init() that says which limit it is: 0 or -EDQUOT. */
 int tree_charge(struct tree *t, struct charge *charge, struct user *user, enum resource resource,
                 uint64_t amount, struct refused *ret_refused);

@@ -1,60 +1,108 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "daemon/world/internal.h"
+#include "daemon/model/user.h"
+#include "daemon/world/anchor.h"
+#include "daemon/world/handle.h"
+#include "daemon/world/process.h"
+#include "daemon/world/world.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/turn.h"
 
-/* Done and drained handles. One eventfd of each kind for each process and context, as a semaphore that is
- * written with the most that it can hold: every read gives 1 and leaves it readable (law 27). What is left of
- * a handle that was written, our copy of it above all, goes away between later events, so that neither who
- * waits nor who is to have a reply waits for that.
+/* A handle is an eventfd, made as a semaphore and written with the most that it can hold: every read gives 1 and
+ * leaves it readable (law 27). After that our copy of it, and all else of it, goes away between later events, so that
+ * neither who waits for the handle nor who waits for a reply waits for that.
  *
- * The client shares the file description. It can make the counter full and the description blocking, and a
- * write of ours would then sleep for as long as it pleases. So while handles are written a timer is set,
- * whose signal ends a write that sleeps (a write that does not sleep is never interrupted by it). A counter
- * that was not 0 is a handle that is readable already, so nothing is owed to it; but for a while the rest of
- * that uid's handles are then written one at a time between other events, so that each delay is met by one
- * who has nobody else to blame.
+ * The client shares the file description. It can fill the counter and make the description block, and a write of ours
+ * would then sleep for as long as it likes. So a timer is set while handles are written, whose signal ends a write that
+ * sleeps; a write that does not sleep is never interrupted by it. A counter that was not 0 is a handle that is readable
+ * already, so its holder has lost nothing. For a while the other handles of that uid are then written one at a time,
+ * between other events: each delay is met by nobody else's request.
  *
- * A timer that is due sooner than the kernel's own next tick makes it program the clock, which costs more than
- * all the rest of a cancel; so as long as nobody is hostile the first tick of the guard is far off. */
+ * A timer that is due sooner than the kernel's own next tick makes the kernel program the clock, which costs more than
+ * all the rest of a cancel. So as long as nobody is hostile the first tick of the guard is far off. */
 
 #define GUARD_SIGNAL (SIGRTMIN + 5)
-#define GUARD_FIRST_NSEC 20000000 /* a blocked write costs this much where nobody expects one, */
-#define GUARD_NSEC 1000000        /* and up to this much where one was met of late */
+/* A write that blocks costs this much where nobody expects one, */
+#define GUARD_FIRST_NSEC 20000000
+/* and up to this much where one was met in the last minute. */
+#define GUARD_NSEC 1000000
 #define HOSTILE_USEC 60000000
-/* What was written is let go of when those who were woken have had the time to run, on the same core, too; */
+/* What was written is let go of when those who were woken have had time to run, on the same core as well: so many at a
+ * time, then others are served. Where very many have come together it is done sooner. */
 #define TIDY_USEC 20000
-#define TIDY_AT_ONCE 256  /* then others are served; */
-#define WRITTEN_MAX 16384 /* and before that only where so many have come together */
+#define TIDY_AT_ONCE 256
+#define WRITTEN_MAX 16384
 
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
+#define SPENT_MAX 64
+#define HOSTILE_MAX 16
+
+/* A handle that was given out, until it has been signalled. */
+struct handle {
+        struct handle_key {
+                struct process *process; /* a reference */
+                struct anchor *anchor;
+                uint64_t kind; /* enum handle_kind, without padding after it: the key is hashed */
+        } key;
+        int fd;
+        struct charge charge;
+        LIST_ENTRY(handle) by_context, by_process;
+        bool is_queued; /* in one of the two lists of struct handles */
+        bool is_written;
+        LIST_ENTRY(handle) queued;
+        UT_hash_handle hh;
+};
+
+struct handles {
+        struct world *world;
+        struct handle *table;
+        LIST_HEAD(, handle) deferred; /* of uids that have made a write block: one at a time */
+        LIST_HEAD(, handle) written;  /* to be let go of when there is time */
+        unsigned n_written;
+        struct turn write_turn, tidy_turn;
+        sd_event_source *tidy_timer;
+        struct {
+                uid_t uid;
+                uint64_t until_usec;
+        } hostile[HOSTILE_MAX];
+        unsigned n_hostile;
+        int spent[SPENT_MAX]; /* given out signalled, to be closed once they were sent */
+        unsigned n_spent;
+        timer_t guard;
+        bool has_guard, is_armed;
+        unsigned n_interrupted;
+};
+
 static void guard_tick(int signal_number) {}
 
-static void guard_set(struct effects *e, bool on)
+static void guard_set(struct handles *hs, bool on)
 {
         struct itimerspec tick = {};
 
-        if (e->handles.armed == on)
+        if (hs->is_armed == on)
                 return;
         if (on) {
                 tick.it_interval.tv_nsec = GUARD_NSEC;
-                tick.it_value.tv_nsec = e->handles.n_hostile > 0 ? GUARD_NSEC : GUARD_FIRST_NSEC;
+                tick.it_value.tv_nsec = hs->n_hostile > 0 ? GUARD_NSEC : GUARD_FIRST_NSEC;
         }
-        (void) timer_settime(e->handles.guard, 0, &tick, NULL);
-        e->handles.armed = on;
+        (void) timer_settime(hs->guard, 0, &tick, NULL);
+        hs->is_armed = on;
 }
 
 /* 0: it is readable for ever; -EINTR: it was full, and made to block. */
@@ -72,14 +120,13 @@ static int handle_write(int fd)
         return 0;
 }
 
-static bool uid_is_hostile(struct effects *e, uid_t uid)
+static bool uid_is_hostile(struct handles *s, uid_t uid)
 {
-        struct handles *s = &e->handles;
         uint64_t now;
 
         if (s->n_hostile == 0)
                 return false;
-        now = now_boottime_usec();
+        now = world_now_usec(s->world);
         for (unsigned i = 0; i < s->n_hostile;) {
                 if (s->hostile[i].until_usec <= now)
                         s->hostile[i] = s->hostile[--s->n_hostile];
@@ -91,68 +138,67 @@ static bool uid_is_hostile(struct effects *e, uid_t uid)
         return false;
 }
 
-static void uid_set_hostile(struct effects *e, const struct handle *h)
+static void uid_set_hostile(struct handles *s, const struct handle *h)
 {
-        struct handles *s = &e->handles;
         uid_t uid = h->charge.user->uid;
         unsigned i;
 
         s->n_interrupted++;
-        if (uid_is_hostile(e, uid))
+        if (uid_is_hostile(s, uid))
                 return;
         i = s->n_hostile < HOSTILE_MAX ? s->n_hostile++ : s->n_interrupted % HOSTILE_MAX;
         s->hostile[i].uid = uid;
-        s->hostile[i].until_usec = now_boottime_usec() + HOSTILE_USEC;
+        s->hostile[i].until_usec = world_now_usec(s->world) + HOSTILE_USEC;
         log_debug("Process %d of uid %u made a write to its done handle block",
-                        (int) h->key.process->identity.pid, (unsigned) uid);
+                        (int) process_pid(h->key.process), (unsigned) uid);
 }
 
-static void handle_free(struct effects *e, struct handle *h)
+static void handle_free(struct handles *s, struct handle *h)
 {
-        struct context *c = h->key.context;
+        struct anchor *anchor = h->key.anchor;
 
         LIST_REMOVE(h, by_context);
         LIST_REMOVE(h, by_process);
         if (h->is_queued)
                 LIST_REMOVE(h, queued);
         if (h->is_written)
-                e->handles.n_written--;
-        HASH_DEL(e->handles.table, h);
+                s->n_written--;
+        HASH_DEL(s->table, h);
         close(h->fd);
         charge_deinit(&h->charge);
         process_unref(h->key.process);
         free(h);
-        tree_handle_removed(e->tree, now_boottime_usec(), c);
+        if (LIST_EMPTY(&anchor->handles))
+                fact_raise(&s->world->facts, &anchor->handles_closed);
 }
 
 /* What is left of a handle that needs no write any more. */
-static void handle_spend(struct effects *e, struct handle *h)
+static void handle_spend(struct handles *s, struct handle *h)
 {
         charge_deinit(&h->charge);
         if (h->is_queued)
                 LIST_REMOVE(h, queued);
         h->is_queued = h->is_written = true;
-        LIST_INSERT_HEAD(&e->handles.written, h, queued);
-        e->handles.n_written++;
+        LIST_INSERT_HEAD(&s->written, h, queued);
+        s->n_written++;
 }
 
-static void tidy(struct effects *e, unsigned n)
+static void tidy(struct handles *s, unsigned n)
 {
         struct handle *h;
 
-        while (n-- > 0 && (h = LIST_FIRST(&e->handles.written)))
-                handle_free(e, h);
+        while (n-- > 0 && (h = LIST_FIRST(&s->written)))
+                handle_free(s, h);
 }
 
 static int tidy_run(sd_event_source *source, void *userdata)
 {
-        struct effects *e = userdata;
+        struct handles *s = userdata;
 
-        tidy(e, TIDY_AT_ONCE);
-        if (e->handles.n_written == 0)
-                effects_event(e); /* nothing but time may hold their contexts now */
-        else
-                turn_again(&e->handles.tidy_turn);
+        tidy(s, TIDY_AT_ONCE);
+        if (s->n_written > 0)
+                turn_again(&s->tidy_turn);
+        facts_wake(&s->world->facts); /* nothing but time may hold their contexts now */
         return 0;
 }
 
@@ -163,37 +209,34 @@ static int tidy_time(sd_event_source *source, uint64_t usec, void *userdata)
 
 static int deferred_run(sd_event_source *source, void *userdata)
 {
-        struct effects *e = userdata;
-        struct handle *h = LIST_FIRST(&e->handles.deferred);
+        struct handles *s = userdata;
+        struct handle *h = LIST_FIRST(&s->deferred);
         struct pollfd p;
 
         if (h) {
                 /* What its owner has filled is readable, and needs no write. */
                 p = (struct pollfd){.fd = h->fd, .events = POLLIN};
                 if (poll(&p, 1, 0) == 0) {
-                        guard_set(e, true);
+                        guard_set(s, true);
                         if (handle_write(h->fd) < 0)
-                                uid_set_hostile(e, h);
-                        guard_set(e, false);
+                                uid_set_hostile(s, h);
+                        guard_set(s, false);
                 }
-                handle_free(e, h);
+                handle_free(s, h);
         }
-        if (!LIST_EMPTY(&e->handles.deferred))
-                turn_again(&e->handles.write_turn);
-        effects_event(e);
+        if (!LIST_EMPTY(&s->deferred))
+                turn_again(&s->write_turn);
+        facts_wake(&s->world->facts);
         return 0;
 }
 
-int handles_init(struct effects *e)
+static int handles_init(struct handles *s)
 {
-        struct handles *s = &e->handles;
         struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = GUARD_SIGNAL};
         struct sigaction action = {.sa_handler = guard_tick}; /* no SA_RESTART: that is the point */
         sigset_t guard_signal;
         int r;
 
-        LIST_INIT(&s->deferred);
-        LIST_INIT(&s->written);
         sigemptyset(&guard_signal);
         sigaddset(&guard_signal, GUARD_SIGNAL);
         event.sigev_notify_thread_id = (pid_t) syscall(SYS_gettid);
@@ -202,180 +245,177 @@ int handles_init(struct effects *e)
                 return -errno;
         s->has_guard = true;
         r = -pthread_sigmask(SIG_UNBLOCK, &guard_signal, NULL);
-        if (r < 0)
-                return r;
-        r = turn_init(&s->write_turn, e->event, "deferred-handles", deferred_run, e);
-        if (r < 0)
-                return r;
-        r = turn_init(&s->tidy_turn, e->event, "tidy-handles", tidy_run, e);
-        if (r < 0)
-                return r;
-        r = sd_event_add_time(
-                        e->event, &s->tidy_timer, CLOCK_MONOTONIC, UINT64_MAX, TIDY_USEC / 2, tidy_time, e);
+        if (r >= 0)
+                r = turn_init(&s->write_turn, s->world->event, "deferred-handles", deferred_run, s);
+        if (r >= 0)
+                r = turn_init(&s->tidy_turn, s->world->event, "tidy-handles", tidy_run, s);
+        if (r >= 0)
+                r = sd_event_add_time(s->world->event, &s->tidy_timer, CLOCK_MONOTONIC, UINT64_MAX,
+                                TIDY_USEC / 2, tidy_time, s);
         if (r < 0)
                 return r;
         (void) sd_event_source_set_description(s->tidy_timer, "tidy-handles-later");
         return sd_event_source_set_enabled(s->tidy_timer, SD_EVENT_OFF);
 }
 
-void handles_deinit(struct effects *e)
+int handles_new(struct handles **ret, struct world *world)
 {
-        struct handle *h, *next;
+        struct handles *s = calloc(1, sizeof *s);
+        int r;
 
-        HASH_ITER (hh, e->handles.table, h, next)
-                handle_free(e, h);
-        handles_close_spent(e);
-        turn_deinit(&e->handles.write_turn);
-        turn_deinit(&e->handles.tidy_turn);
-        sd_event_source_disable_unref(e->handles.tidy_timer);
-        if (e->handles.has_guard) {
-                guard_set(e, false);
-                timer_delete(e->handles.guard);
+        if (!s)
+                return -ENOMEM;
+        s->world = world;
+        LIST_INIT(&s->deferred);
+        LIST_INIT(&s->written);
+        r = handles_init(s);
+        if (r < 0) {
+                handles_free(s);
+                return r;
         }
+        *ret = s;
+        return 0;
 }
 
-void handles_signal(struct effects *e, struct context *c, enum handle_kind kind)
+struct handles *handles_free(struct handles *s)
+{
+        if (!s)
+                return NULL;
+        assert(!s->table);
+        handles_close_spent(s);
+        turn_deinit(&s->write_turn);
+        turn_deinit(&s->tidy_turn);
+        sd_event_source_disable_unref(s->tidy_timer);
+        if (s->has_guard) {
+                guard_set(s, false);
+                timer_delete(s->guard);
+        }
+        free(s);
+        return NULL;
+}
+
+void handles_signal(struct handles *s, struct anchor *anchor, enum handle_kind kind)
 {
         struct handle *h;
 
-        LIST_FOREACH (h, &c->handles, by_context) {
+        LIST_FOREACH (h, &anchor->handles, by_context) {
                 if (h->key.kind != kind || h->is_queued)
                         continue;
-                if (e->handles.n_hostile > 0 && uid_is_hostile(e, h->charge.user->uid)) {
+                if (s->n_hostile > 0 && uid_is_hostile(s, h->charge.user->uid)) {
                         h->is_queued = true;
-                        LIST_INSERT_HEAD(&e->handles.deferred, h, queued);
-                        turn_again(&e->handles.write_turn);
+                        LIST_INSERT_HEAD(&s->deferred, h, queued);
+                        turn_again(&s->write_turn);
                         continue;
                 }
-                guard_set(e, true);
+                guard_set(s, true);
                 if (handle_write(h->fd) < 0)
-                        uid_set_hostile(e, h);
-                handle_spend(e, h);
+                        uid_set_hostile(s, h);
+                handle_spend(s, h);
         }
 }
 
-void handles_disarm(struct effects *e)
+void handles_disarm(struct handles *s)
 {
-        guard_set(e, false);
+        guard_set(s, false);
 }
 
-void handles_tidy(struct effects *e)
+void handles_tidy(struct handles *s, bool is_busy)
 {
-        struct handles *s = &e->handles;
-
         if (s->n_written > WRITTEN_MAX) {
                 turn_again(&s->tidy_turn);
-        } else if (s->n_written > 0 && TAILQ_EMPTY(&e->tree->endings) &&
-                        sd_event_source_get_enabled(s->tidy_timer, NULL) == 0) {
+        } else if (s->n_written > 0 && !is_busy && sd_event_source_get_enabled(s->tidy_timer, NULL) == 0) {
                 (void) sd_event_source_set_time_relative(s->tidy_timer, TIDY_USEC);
                 (void) sd_event_source_set_enabled(s->tidy_timer, SD_EVENT_ONESHOT);
         }
 }
 
-bool handles_give_back(struct effects *e)
+bool handles_give_back(struct handles *s)
 {
-        bool any = e->handles.n_written > 0;
+        bool any = s->n_written > 0;
 
-        tidy(e, UINT_MAX);
+        tidy(s, UINT_MAX);
         return any;
 }
 
-void handles_close_spent(struct effects *e)
+void handles_close_spent(struct handles *s)
 {
-        while (e->handles.n_spent > 0)
-                close(e->handles.spent[--e->handles.n_spent]);
+        while (s->n_spent > 0)
+                close(s->spent[--s->n_spent]);
 }
 
 static struct handle *handle_find(
-                struct effects *e, struct process *p, struct context *c, enum handle_kind kind)
+                struct handles *s, struct process *p, struct anchor *anchor, enum handle_kind kind)
 {
         struct handle *h;
-        struct handle_key key = {p, c, kind};
+        struct handle_key key = {p, anchor, kind};
 
-        HASH_FIND(hh, e->handles.table, &key, sizeof key, h);
+        HASH_FIND(hh, s->table, &key, sizeof key, h);
         return h;
 }
 
-static bool is_signalled(const struct context *c, enum handle_kind kind)
+/* Where no descriptor is left, those that were only waiting to be closed are given back. */
+static int eventfd_new(struct handles *s)
 {
-        return kind == HANDLE_DONE ? context_is_done(c) : c->drained_usec != 0;
+        int fd = world_eventfd(s->world, EFD_SEMAPHORE);
+
+        if (fd == -EMFILE && handles_give_back(s))
+                fd = world_eventfd(s->world, EFD_SEMAPHORE);
+        return fd;
 }
 
-/* Where none is left, those that were only to be closed are. */
-static int eventfd_new(struct effects *e)
-{
-        int fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
-
-        if (fd < 0 && errno == EMFILE && handles_give_back(e))
-                fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
-        return fd < 0 ? -errno : fd;
-}
-
-/* The context is done: the descriptor is all there is to it. */
-static int handle_get_spent(struct effects *e, int *ret_fd)
+int handle_get_signalled(struct handles *s, int *ret_fd)
 {
         int fd;
 
-        if (e->handles.n_spent == SPENT_MAX)
+        if (s->n_spent == SPENT_MAX)
                 return -EAGAIN; /* more than any one request asks for; the drain to come closes them */
-        fd = eventfd_new(e);
+        fd = eventfd_new(s);
         if (fd < 0)
                 return fd;
         (void) handle_write(fd); /* nobody else has it yet */
-        e->handles.spent[e->handles.n_spent++] = fd;
-        effects_again(e);
+        s->spent[s->n_spent++] = fd;
         *ret_fd = fd;
         return 0;
 }
 
-int handle_get(struct effects *e, struct process *p, uid_t uid, struct context *c, enum handle_kind kind,
-                int *ret_fd, struct refused *ret_refused)
+int handle_get(struct handles *s, struct process *p, struct anchor *anchor, enum handle_kind kind,
+                struct user *user, int *ret_fd)
 {
         struct charge charge = {};
         struct handle *h;
-        struct user *user;
         int r;
 
-        if (is_signalled(c, kind))
-                return handle_get_spent(e, ret_fd);
-        h = handle_find(e, p, c, kind);
+        h = handle_find(s, p, anchor, kind);
         if (h) {
                 *ret_fd = h->fd;
                 return 0;
         }
-
-        user = user_ref(&e->tree->users, uid);
-        if (!user)
-                return -ENOMEM;
-        r = tree_charge(e->tree, &charge, user, RESOURCE_HANDLES, 1, ret_refused);
-        user_unref(&e->tree->users, user);
+        r = charge_init(&charge, user->users, user, RESOURCE_HANDLES, 1);
         if (r < 0)
                 return r;
-
         h = calloc(1, sizeof *h);
         if (!h) {
                 r = -ENOMEM;
                 goto fail;
         }
-        r = h->fd = eventfd_new(e);
+        r = h->fd = eventfd_new(s);
         if (r < 0)
                 goto fail;
         r = process_watch(p);
         if (r < 0)
                 goto fail;
         h->key.process = p;
-        h->key.context = c;
+        h->key.anchor = anchor;
         h->key.kind = kind;
-        HASH_ADD(hh, e->handles.table, key, sizeof h->key, h);
+        HASH_ADD(hh, s->table, key, sizeof h->key, h);
         if (!h->hh.tbl) {
                 r = -ENOMEM;
                 goto fail;
         }
         process_ref(p);
         h->charge = charge;
-        LIST_INSERT_HEAD(&p->handles, h, by_process);
-        LIST_INSERT_HEAD(&c->handles, h, by_context);
-        tree_handle_added(e->tree, c);
+        LIST_INSERT_HEAD(&process_ties(p)->handles, h, by_process);
+        LIST_INSERT_HEAD(&anchor->handles, h, by_context);
         *ret_fd = h->fd;
         return 0;
 
@@ -387,30 +427,30 @@ fail:
         return r;
 }
 
-int handle_drop(struct effects *e, struct process *p, struct context *c, enum handle_kind kind)
+int handle_drop(struct handles *s, struct process *p, struct anchor *anchor, enum handle_kind kind)
 {
-        struct handle *h = handle_find(e, p, c, kind);
+        struct handle *h = handle_find(s, p, anchor, kind);
 
         if (!h)
-                return is_signalled(c, kind) ? 0 : -ENOENT; /* what was signalled is not kept */
-        handle_free(e, h);
+                return -ENOENT;
+        handle_free(s, h);
         return 0;
 }
 
-void handles_drop_context(struct effects *e, struct context *c)
+void handles_drop_context(struct handles *s, struct anchor *anchor)
 {
         struct handle *h;
 
-        while ((h = LIST_FIRST(&c->handles)))
-                handle_free(e, h);
+        while ((h = LIST_FIRST(&anchor->handles)))
+                handle_free(s, h);
 }
 
-void handles_drop_process(struct effects *e, struct process *p)
+void handles_drop_process(struct handles *s, struct process *p)
 {
         struct handle *h, *next;
 
-        for (h = LIST_FIRST(&p->handles); h; h = next) {
+        for (h = LIST_FIRST(&process_ties(p)->handles); h; h = next) {
                 next = LIST_NEXT(h, by_process);
-                handle_free(e, h);
+                handle_free(s, h);
         }
 }

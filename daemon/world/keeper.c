@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -81,6 +82,40 @@ int keeper_map(int fd, size_t size, size_t offset, uint8_t **ret_map)
         }
         *ret_map = map;
         return 0;
+}
+
+static uint32_t checked_word;
+
+/* Ends without giving its word up. */
+static void *check_body(void *userdata)
+{
+        static struct robust_list node;
+        static struct robust_list_head head;
+
+        head = (struct robust_list_head){.list.next = &node,
+                        .futex_offset = (long) ((uint8_t *) &checked_word - (uint8_t *) &node)};
+        node.next = &head.list;
+        if (syscall(SYS_set_robust_list, &head, sizeof head) < 0)
+                return (void *) (intptr_t) errno;
+        __atomic_store_n(&checked_word, (uint32_t) syscall(SYS_gettid), __ATOMIC_SEQ_CST);
+        return NULL;
+}
+
+int keeper_check(void)
+{
+        void *result;
+        pthread_t thread;
+        int r;
+
+        __atomic_store_n(&checked_word, 0, __ATOMIC_SEQ_CST);
+        r = pthread_create(&thread, NULL, check_body, NULL);
+        if (r == 0)
+                r = pthread_join(thread, &result);
+        if (r != 0)
+                return -r;
+        if (result)
+                return -(int) (intptr_t) result;
+        return __atomic_load_n(&checked_word, __ATOMIC_SEQ_CST) & STATE_KEEPER_DIED ? 0 : -EOPNOTSUPP;
 }
 
 void keeper_unmap(uint8_t *map, size_t size, size_t offset)

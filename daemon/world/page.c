@@ -8,21 +8,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "daemon/world/internal.h"
+#include "daemon/world/anchor.h"
 #include "daemon/world/keeper.h"
-#include "util/cleanup.h"
+#include "daemon/world/page.h"
+#include "daemon/world/world.h"
 #include "proto/state-page.h"
+#include "util/cleanup.h"
+#include "util/log.h"
 
-/* State pages (proto/state-page.h): a set of memfds for each owning uid, each a header and slots. A context
- * gets a slot when somebody asks for it, and keeps it until it is forgotten.
+/* A reader gets a descriptor that was opened read-only through /proc: the file's mode is 0600 and its owner is the
+ * daemon, so another uid can neither map it for writing, nor reopen it, nor truncate it. Its size never changes, and its
+ * memory was allocated before, so that neither side can meet SIGBUS.
  *
- * A reader gets a descriptor that was opened read-only through /proc: the file's mode is 0600 and its owner
- * the daemon, so another uid can neither map it for writing, nor reopen it, nor truncate it. Its size never
- * changes and its memory was allocated before, so that neither side can meet SIGBUS.
- *
- * A slot's word keeps its done value until the slot is used again, which makes it another generation: it is
- * never active twice with one generation, so a reader that comes late cannot take the new context for its
- * own. */
+ * A slot's word keeps its done value until the slot is used again, which gives it another generation: a word is never
+ * active twice with one generation, so a reader that comes late cannot take the new context for its own. */
 
 #define PAGE_SIZE_BYTES (64 * 1024)
 #define KEEPER_OFFSET offsetof(struct state_page_header, keeper)
@@ -44,10 +43,17 @@ struct page {
         struct page_slot slots[PAGE_SLOTS];
 };
 
+/* The pages of one uid. */
 struct page_set {
         uid_t uid;
         TAILQ_HEAD(, page) pages;
         UT_hash_handle hh;
+};
+
+struct pages {
+        struct world *world;
+        uint64_t epoch;
+        struct page_set *sets; /* by uid */
 };
 
 static struct state_page_header *page_header(const struct page *p)
@@ -67,7 +73,7 @@ static bool page_is_full(const struct page *p)
         return p->n_used == PAGE_SLOTS;
 }
 
-static int page_new(struct effects *e, struct page_set *set, struct page **ret)
+static int page_new(struct pages *ps, struct page_set *set, struct page **ret)
 {
         _cleanup_close_ int fd = -1, readable = -1;
         char path[64];
@@ -75,9 +81,9 @@ static int page_new(struct effects *e, struct page_set *set, struct page **ret)
         uint8_t *map;
         int r;
 
-        fd = memfd_create("ctxd-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        fd = world_memfd(ps->world, "ctxd-state");
         if (fd < 0)
-                return -errno;
+                return fd;
         if (fchmod(fd, 0600) < 0 || ftruncate(fd, PAGE_SIZE_BYTES) < 0 ||
                         fallocate(fd, 0, 0, PAGE_SIZE_BYTES) < 0)
                 return -errno;
@@ -104,7 +110,7 @@ static int page_new(struct effects *e, struct page_set *set, struct page **ret)
                         .magic = STATE_PAGE_MAGIC,
                         .version = STATE_PAGE_VERSION,
                         .n_slots = PAGE_SLOTS,
-                        .epoch = e->epoch,
+                        .epoch = ps->epoch,
                         .keeper = page_header(p)->keeper,
         };
         TAILQ_INSERT_HEAD(&set->pages, p, pages);
@@ -122,18 +128,18 @@ static void page_free(struct page *p)
         free(p);
 }
 
-static int page_set_get(struct effects *e, uid_t uid, struct page_set **ret)
+static int page_set_get(struct pages *ps, uid_t uid, struct page_set **ret)
 {
         struct page_set *set;
 
-        HASH_FIND(hh, e->pages, &uid, sizeof uid, set);
+        HASH_FIND(hh, ps->sets, &uid, sizeof uid, set);
         if (!set) {
                 set = calloc(1, sizeof *set);
                 if (!set)
                         return -ENOMEM;
                 set->uid = uid;
                 TAILQ_INIT(&set->pages);
-                HASH_ADD(hh, e->pages, uid, sizeof set->uid, set);
+                HASH_ADD(hh, ps->sets, uid, sizeof set->uid, set);
                 if (!set->hh.tbl) {
                         free(set);
                         return -ENOMEM;
@@ -143,11 +149,11 @@ static int page_set_get(struct effects *e, uid_t uid, struct page_set **ret)
         return 0;
 }
 
-static void page_set_collect(struct effects *e, struct page_set *set)
+static void page_set_collect(struct pages *ps, struct page_set *set)
 {
         if (!TAILQ_EMPTY(&set->pages))
                 return;
-        HASH_DEL(e->pages, set);
+        HASH_DEL(ps->sets, set);
         free(set);
 }
 
@@ -169,22 +175,10 @@ static struct page_slot *slot_take(struct page *p)
         return s;
 }
 
-static uint64_t state_of(const struct effects *e, const struct context *c)
+int page_get(struct pages *ps, struct anchor *anchor, const struct page_state *state, int *ret_fd,
+                uint64_t *ret_offset, uint64_t *ret_word)
 {
-        switch ((enum context_state) c->state) {
-        case CONTEXT_CANCELED:
-                return e->stopping ? STATE_WORD_STOPPED : STATE_WORD_CANCELED;
-        case CONTEXT_DEADLINE_EXCEEDED:
-                return STATE_WORD_DEADLINE_EXCEEDED;
-        case CONTEXT_ACTIVE:
-        default:
-                return STATE_WORD_ACTIVE;
-        }
-}
-
-int page_get(struct effects *e, struct context *c, int *ret_fd, uint64_t *ret_offset, uint64_t *ret_word)
-{
-        struct page_slot *s = c->page_slot;
+        struct page_slot *s = anchor->page_slot;
         struct state_slot *shared;
         uint64_t generation;
 
@@ -193,23 +187,23 @@ int page_get(struct effects *e, struct context *c, int *ret_fd, uint64_t *ret_of
                 struct page *p;
                 int r;
 
-                r = page_set_get(e, c->uid, &set);
+                r = page_set_get(ps, state->uid, &set);
                 if (r < 0)
                         return r;
                 p = TAILQ_FIRST(&set->pages);
                 if (!p || page_is_full(p)) {
-                        r = page_new(e, set, &p);
+                        r = page_new(ps, set, &p);
                         if (r < 0) {
-                                page_set_collect(e, set);
+                                page_set_collect(ps, set);
                                 return r;
                         }
                 }
                 s = slot_take(p);
                 shared = slot_shared(s);
                 generation = (shared->word >> 2) + 1;
-                __atomic_store_n(&shared->deadline_usec, c->deadline_usec, __ATOMIC_RELEASE);
-                __atomic_store_n(&shared->word, generation << 2 | state_of(e, c), __ATOMIC_RELEASE);
-                c->page_slot = s;
+                __atomic_store_n(&shared->deadline_usec, state->deadline_usec, __ATOMIC_RELEASE);
+                __atomic_store_n(&shared->word, generation << 2 | state->word, __ATOMIC_RELEASE);
+                anchor->page_slot = s;
         }
         shared = slot_shared(s);
         *ret_fd = s->page->fd;
@@ -218,30 +212,30 @@ int page_get(struct effects *e, struct context *c, int *ret_fd, uint64_t *ret_of
         return 0;
 }
 
-void page_update(struct effects *e, struct context *c)
+void page_update(struct anchor *anchor, const struct page_state *state)
 {
-        struct page_slot *s = c->page_slot;
+        struct page_slot *s = anchor->page_slot;
         struct state_slot *shared;
 
         if (!s)
                 return;
         shared = slot_shared(s);
-        if (shared->deadline_usec != c->deadline_usec)
-                __atomic_store_n(&shared->deadline_usec, c->deadline_usec, __ATOMIC_RELEASE);
-        __atomic_store_n(&shared->word, (shared->word & ~(uint64_t) STATE_WORD_MASK) | state_of(e, c),
+        if (shared->deadline_usec != state->deadline_usec)
+                __atomic_store_n(&shared->deadline_usec, state->deadline_usec, __ATOMIC_RELEASE);
+        __atomic_store_n(&shared->word, (shared->word & ~(uint64_t) STATE_WORD_MASK) | state->word,
                         __ATOMIC_RELEASE);
 }
 
-void page_drop(struct effects *e, struct context *c)
+void page_drop(struct pages *ps, struct anchor *anchor)
 {
-        struct page_slot *s = c->page_slot;
+        struct page_slot *s = anchor->page_slot;
         struct state_slot *shared;
         struct page_set *set;
         struct page *p;
 
         if (!s)
                 return;
-        c->page_slot = NULL;
+        anchor->page_slot = NULL;
         shared = slot_shared(s);
         if ((shared->word & STATE_WORD_MASK) == STATE_WORD_ACTIVE) /* nobody reads active where nothing is */
                 __atomic_store_n(&shared->word, shared->word | STATE_WORD_CANCELED, __ATOMIC_RELEASE);
@@ -254,20 +248,44 @@ void page_drop(struct effects *e, struct context *c)
         }
         if (--p->n_used == 0)
                 page_free(p);
-        page_set_collect(e, set);
+        page_set_collect(ps, set);
 }
 
-/* The daemon leaves for good: what is still active stays so, but the header says that nobody is behind it. */
-void pages_deinit(struct effects *e)
+int pages_new(struct pages **ret, struct world *world, uint64_t epoch)
+{
+        struct pages *ps;
+        int r;
+
+        r = keeper_check();
+        if (r < 0)
+                log_warning("The kernel does not mark the state pages when ctxd is killed, so that "
+                            "libctxclient "
+                            "learns of it only by its next call: %s",
+                                strerror(-r));
+        ps = calloc(1, sizeof *ps);
+        if (!ps)
+                return -ENOMEM;
+        ps->world = world;
+        ps->epoch = epoch;
+        *ret = ps;
+        return 0;
+}
+
+struct pages *pages_free(struct pages *ps)
 {
         struct page_set *set, *next_set;
 
-        HASH_ITER (hh, e->pages, set, next_set) {
+        if (!ps)
+                return NULL;
+        /* The daemon leaves for good. What is still active stays so, but the header says that nobody is behind it. */
+        HASH_ITER (hh, ps->sets, set, next_set) {
                 struct page *p;
 
                 while ((p = TAILQ_FIRST(&set->pages)))
                         page_free(p);
-                HASH_DEL(e->pages, set);
+                HASH_DEL(ps->sets, set);
                 free(set);
         }
+        free(ps);
+        return NULL;
 }

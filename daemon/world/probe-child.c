@@ -10,15 +10,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "daemon/world/internal.h"
-#include "util/proc.h"
+#include "daemon/world/probe-internal.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/proc.h"
 
-/* Where no unit runs ctxd-probe (--embedded, --user), ctxd starts it, with one end of a socket pair as
- * descriptor 3, and starts it again when it has exited, after a while that grows for as long as it does not
- * last. */
+/* Where no unit runs ctxd-probe (--embedded, --user), ctxd starts it, with one end of a socket pair as descriptor 3.
+ * When it has exited it is started again, after a pause that grows as long as the probe does not last. */
 
 #define PROBE_SOCKET_FD 3
 #define BACKOFF_MIN_USEC 1000000
@@ -27,7 +26,7 @@
 
 static int child_exited(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-        struct effects *e = userdata;
+        struct probe *p = userdata;
         siginfo_t info = {};
         char why[128];
 
@@ -37,16 +36,16 @@ static int child_exited(sd_event_source *source, int fd, uint32_t revents, void 
                 snprintf(why, sizeof why, "ctxd-probe has exited with status %d", info.si_status);
         else
                 snprintf(why, sizeof why, "ctxd-probe was killed by signal %d", info.si_status);
-        e->link.child_source = sd_event_source_disable_unref(e->link.child_source);
-        close(e->link.child_pidfd);
-        e->link.child_pidfd = -1;
-        probe_link_lost(e, why);
-        probe_child_again(e);
-        effects_event(e);
+        p->child_source = sd_event_source_disable_unref(p->child_source);
+        close(p->child_pidfd);
+        p->child_pidfd = -1;
+        probe_lost(p, why);
+        probe_child_again(p);
+        facts_wake(&p->world->facts);
         return 0;
 }
 
-/* Ours, without what the service manager has said to us alone: a probe that says READY would be taken for us. */
+/* Ours, without what the service manager has told us alone: a probe that says READY would be taken for us. */
 static char **environment_new(void)
 {
         static const char *const ours[] = {"NOTIFY_SOCKET=", "WATCHDOG_", "LISTEN_"};
@@ -96,7 +95,7 @@ static int spawn(const char *program, int socket_fd, pid_t *ret)
         return -r;
 }
 
-int probe_child_start(struct effects *e)
+int probe_child_start(struct probe *p)
 {
         _cleanup_close_ int theirs = -1, pidfd = -1;
         int pair[2], r;
@@ -106,14 +105,14 @@ int probe_child_start(struct effects *e)
                 return -errno;
         theirs = pair[1];
         (void) fcntl(theirs, F_SETFL, 0); /* the probe's end is an ordinary one */
-        r = spawn(e->link.program, theirs, &pid);
+        r = spawn(p->program, theirs, &pid);
         if (r < 0) {
                 close(pair[0]);
                 return r;
         }
         pidfd = pidfd_open_process(pid);
         if (pidfd >= 0)
-                r = sd_event_add_io(e->event, &e->link.child_source, pidfd, EPOLLIN, child_exited, e);
+                r = sd_event_add_io(p->world->event, &p->child_source, pidfd, EPOLLIN, child_exited, p);
         else
                 r = pidfd;
         if (r < 0) {
@@ -122,53 +121,49 @@ int probe_child_start(struct effects *e)
                 (void) waitpid(pid, NULL, 0);
                 return r;
         }
-        (void) sd_event_source_set_description(e->link.child_source, "probe-exit");
-        e->link.child_pidfd = TAKE_FD(pidfd);
-        e->link.child_started_usec = now_boottime_usec();
-        return probe_link_connected(e, pair[0]);
+        (void) sd_event_source_set_description(p->child_source, "probe-exit");
+        p->child_pidfd = TAKE_FD(pidfd);
+        p->child_started_usec = now_boottime_usec();
+        return probe_connected(p, pair[0]);
 }
 
 static int start_again(sd_event_source *source, uint64_t usec, void *userdata)
 {
-        struct effects *e = userdata;
+        struct probe *p = userdata;
         int r;
 
-        e->link.restart_source = sd_event_source_disable_unref(e->link.restart_source);
-        r = probe_child_start(e);
+        p->restart_source = sd_event_source_disable_unref(p->restart_source);
+        r = probe_child_start(p);
         if (r < 0) {
-                log_warning("Cannot start %s: %s", e->link.program, strerror(-r));
-                probe_child_again(e);
+                log_warning("Cannot start %s: %s", p->program, strerror(-r));
+                probe_child_again(p);
         }
-        effects_event(e);
+        facts_wake(&p->world->facts);
         return 0;
 }
 
-void probe_child_again(struct effects *e)
+void probe_child_again(struct probe *p)
 {
-        struct probe_link *l = &e->link;
-
-        if (!l->program || l->restart_source)
+        if (!p->program || p->restart_source)
                 return;
-        if (l->backoff_usec == 0 || now_boottime_usec() - l->child_started_usec > LASTED_USEC)
-                l->backoff_usec = BACKOFF_MIN_USEC;
-        else if (l->backoff_usec < BACKOFF_MAX_USEC)
-                l->backoff_usec *= 2;
-        if (sd_event_add_time_relative(e->event, &l->restart_source, CLOCK_MONOTONIC, l->backoff_usec, 0,
-                            start_again, e) >= 0)
-                (void) sd_event_source_set_description(l->restart_source, "probe-restart");
+        if (p->backoff_usec == 0 || now_boottime_usec() - p->child_started_usec > LASTED_USEC)
+                p->backoff_usec = BACKOFF_MIN_USEC;
+        else if (p->backoff_usec < BACKOFF_MAX_USEC)
+                p->backoff_usec *= 2;
+        if (sd_event_add_time_relative(p->world->event, &p->restart_source, CLOCK_MONOTONIC, p->backoff_usec,
+                            0, start_again, p) >= 0)
+                (void) sd_event_source_set_description(p->restart_source, "probe-restart");
 }
 
-void probe_child_stop(struct effects *e)
+void probe_child_stop(struct probe *p)
 {
-        struct probe_link *l = &e->link;
-
-        l->restart_source = sd_event_source_disable_unref(l->restart_source);
-        l->child_source = sd_event_source_disable_unref(l->child_source);
-        if (l->child_pidfd < 0)
+        p->restart_source = sd_event_source_disable_unref(p->restart_source);
+        p->child_source = sd_event_source_disable_unref(p->child_source);
+        if (p->child_pidfd < 0)
                 return;
         /* The end of the socket has told it already; it holds nothing that it would have to put right. */
-        (void) pidfd_signal(l->child_pidfd, SIGKILL);
-        (void) waitid(P_PIDFD, (id_t) l->child_pidfd, &(siginfo_t){}, WEXITED);
-        close(l->child_pidfd);
-        l->child_pidfd = -1;
+        (void) pidfd_signal(p->child_pidfd, SIGKILL);
+        (void) waitid(P_PIDFD, (id_t) p->child_pidfd, &(siginfo_t){}, WEXITED);
+        close(p->child_pidfd);
+        p->child_pidfd = -1;
 }

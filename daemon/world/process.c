@@ -1,45 +1,96 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 
-#include "daemon/world/internal.h"
-#include "util/proc.h"
+#include <unistd.h>
+#include <uthash.h>
+
+#include "daemon/world/process.h"
+#include "daemon/world/world.h"
 #include "util/cleanup.h"
-#include "util/log.h"
+#include "util/proc.h"
 
-/* A process is its pid and its start time: with a pidfd that was alive after both had been read they are of
- * one process. Asking again for the same one gives the same object. */
+struct process {
+        struct processes *processes;
+        unsigned n_ref;
+        struct {
+                pid_t pid;
+                uint64_t start_ticks;
+        } identity;
+        int pidfd;
+        uid_t uid;
+        char comm[PROC_COMM_SIZE];
+        bool has_exited;
+        sd_event_source *exit_source;
+        struct fact exited;
+        struct process_ties ties;
+        UT_hash_handle hh;
+};
 
-static int process_exited(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+struct processes {
+        struct world *world;
+        struct process *by_identity;
+};
+
+int processes_new(struct processes **ret, struct world *world)
 {
-        struct process *p = process_ref(userdata);
-        struct effects *e = p->effects;
+        struct processes *ps = calloc(1, sizeof *ps);
 
-        p->exited = true;
-        sd_event_source_set_enabled(source, SD_EVENT_OFF);
-        owner_exited(e, p);
-        handles_drop_process(e, p);
-        membership_process_exited(e, p);
-        threads_drop_process(e, p);
-        process_unref(p);
-        effects_event(e);
+        if (!ps)
+                return -ENOMEM;
+        ps->world = world;
+        *ret = ps;
         return 0;
 }
 
+struct processes *processes_free(struct processes *ps)
+{
+        if (!ps)
+                return NULL;
+        assert(!ps->by_identity);
+        free(ps);
+        return NULL;
+}
+
+static int on_exit_event(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        struct process *p = userdata;
+        struct facts *facts = &p->processes->world->facts;
+
+        p->has_exited = true;
+        (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        fact_raise(facts, &p->exited);
+        facts_wake(facts);
+        return 0;
+}
+
+struct process *process_find(struct processes *ps, pid_t pid, uint64_t start_ticks)
+{
+        struct process *p;
+        struct {
+                pid_t pid;
+                uint64_t start_ticks;
+        } identity;
+
+        memset(&identity, 0, sizeof identity); /* the padding is hashed, too */
+        identity.pid = pid;
+        identity.start_ticks = start_ticks;
+        HASH_FIND(hh, ps->by_identity, &identity, sizeof identity, p);
+        return p;
+}
+
 /* Takes over pidfd on success. */
-static int process_new(struct effects *e, int pidfd, pid_t pid, uint64_t wanted_ticks, struct process **ret)
+static int process_get(
+                struct processes *ps, int pidfd, pid_t pid, uint64_t wanted_ticks, struct process **ret)
 {
         struct proc_stat stat;
         struct process *p;
         uid_t uids[3];
         pid_t tgid;
-        struct {
-                pid_t pid;
-                uint64_t start_ticks;
-        } identity;
         int r;
 
         r = proc_stat_read(pid, &stat);
@@ -53,10 +104,7 @@ static int process_new(struct effects *e, int pidfd, pid_t pid, uint64_t wanted_
         if (tgid != pid)
                 return -EINVAL; /* a thread's */
 
-        memset(&identity, 0, sizeof identity); /* the padding is hashed, too */
-        identity.pid = pid;
-        identity.start_ticks = stat.start_ticks;
-        HASH_FIND(hh, e->processes, &identity, sizeof identity, p);
+        p = process_find(ps, pid, stat.start_ticks);
         if (p) {
                 p->uid = uids[0];
                 memcpy(p->comm, stat.comm, sizeof p->comm);
@@ -68,13 +116,17 @@ static int process_new(struct effects *e, int pidfd, pid_t pid, uint64_t wanted_
         p = calloc(1, sizeof *p);
         if (!p)
                 return -ENOMEM;
-        p->effects = e;
+        p->processes = ps;
         p->n_ref = 1;
-        memcpy(&p->identity, &identity, sizeof identity);
-        p->pidfd = -1;
+        p->identity.pid = pid;
+        p->identity.start_ticks = stat.start_ticks;
+        p->exited = (struct fact){
+                        .kind = FACT_PROCESS_EXITED, .id = (uint64_t) pid, .start_ticks = stat.start_ticks};
+        LIST_INIT(&p->ties.handles);
+        LIST_INIT(&p->ties.owned);
         p->uid = uids[0];
         memcpy(p->comm, stat.comm, sizeof p->comm);
-        HASH_ADD(hh, e->processes, identity, sizeof p->identity, p);
+        HASH_ADD(hh, ps->by_identity, identity, sizeof p->identity, p);
         if (!p->hh.tbl) {
                 free(p);
                 return -ENOMEM;
@@ -84,7 +136,7 @@ static int process_new(struct effects *e, int pidfd, pid_t pid, uint64_t wanted_
         return 0;
 }
 
-int process_acquire(struct effects *e, int pidfd, struct process **ret)
+int process_acquire(struct processes *ps, int pidfd, struct process **ret)
 {
         _cleanup_close_ int fd = -1;
         pid_t pid;
@@ -97,13 +149,13 @@ int process_acquire(struct effects *e, int pidfd, struct process **ret)
         fd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
         if (fd < 0)
                 return -errno;
-        r = process_new(e, fd, pid, 0, ret);
+        r = process_get(ps, fd, pid, 0, ret);
         if (r >= 0)
                 TAKE_FD(fd);
         return r;
 }
 
-int process_acquire_start(struct effects *e, pid_t pid, uint64_t start_ticks, struct process **ret)
+int process_acquire_pid(struct processes *ps, pid_t pid, uint64_t start_ticks, struct process **ret)
 {
         _cleanup_close_ int fd = -1;
         int r;
@@ -115,21 +167,10 @@ int process_acquire_start(struct effects *e, pid_t pid, uint64_t start_ticks, st
                 return fd == -EINVAL || fd == -ENOENT
                                        ? -ESRCH
                                        : fd; /* a thread's, as older and newer kernels say it */
-        r = process_new(e, fd, pid, start_ticks, ret);
+        r = process_get(ps, fd, pid, start_ticks, ret);
         if (r >= 0)
                 TAKE_FD(fd);
         return r == -EINVAL ? -ESRCH : r;
-}
-
-int process_acquire_pid(struct effects *e, pid_t pid, struct process **ret)
-{
-        return process_acquire_start(e, pid, 0, ret);
-}
-
-int process_acquire_member(struct effects *e, const struct member_process *member, struct process **ret)
-{
-        return process_acquire_start(
-                        e, (pid_t) member->pid, proc_nsec_to_ticks(member->start_usec * 1000), ret);
 }
 
 struct process *process_ref(struct process *p)
@@ -143,7 +184,10 @@ struct process *process_unref(struct process *p)
 {
         if (!p || --p->n_ref > 0)
                 return NULL;
-        HASH_DEL(p->effects->processes, p);
+        assert(LIST_EMPTY(&p->ties.handles) && LIST_EMPTY(&p->ties.owned) && !p->ties.attached &&
+                        !p->ties.threads);
+        fact_withdraw(&p->processes->world->facts, &p->exited);
+        HASH_DEL(p->processes->by_identity, p);
         sd_event_source_disable_unref(p->exit_source);
         close(p->pidfd);
         free(p);
@@ -155,9 +199,42 @@ pid_t process_pid(const struct process *p)
         return p->identity.pid;
 }
 
+uint64_t process_start_ticks(const struct process *p)
+{
+        return p->identity.start_ticks;
+}
+
 int process_pidfd(const struct process *p)
 {
         return p->pidfd;
+}
+
+uid_t process_uid(const struct process *p)
+{
+        return p->uid;
+}
+
+const char *process_comm(const struct process *p)
+{
+        return p->comm;
+}
+
+bool process_has_exited(const struct process *p)
+{
+        return p->has_exited;
+}
+
+struct process_ties *process_ties(struct process *p)
+{
+        return &p->ties;
+}
+
+void process_update_comm(struct process *p)
+{
+        struct proc_stat stat;
+
+        if (proc_stat_read(p->identity.pid, &stat) >= 0 && stat.start_ticks == p->identity.start_ticks)
+                memcpy(p->comm, stat.comm, sizeof p->comm);
 }
 
 int process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm)
@@ -183,10 +260,11 @@ int process_watch(struct process *p)
 {
         int r;
 
-        if (p->exited)
+        if (p->has_exited)
                 return -ESRCH;
         if (!p->exit_source) {
-                r = sd_event_add_io(p->effects->event, &p->exit_source, p->pidfd, EPOLLIN, process_exited, p);
+                r = sd_event_add_io(p->processes->world->event, &p->exit_source, p->pidfd, EPOLLIN,
+                                on_exit_event, p);
                 if (r < 0)
                         return r;
                 (void) sd_event_source_set_description(p->exit_source, "process-exit");

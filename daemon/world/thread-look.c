@@ -9,25 +9,25 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/world/thread-page.h"
-#include "util/cleanup.h"
-#include "util/clock.h"
+#include "daemon/world/membership/membership.h"
+#include "daemon/world/thread-page-internal.h"
 #include "proto/thread-page.h"
+#include "util/clock.h"
 
-/* What a thread page says is believed as far as it goes: a tid counts if it is a thread of that very process, and a
- * context if the process has named it before, by a call that asked whether it may. So a process can only lie about
- * itself, and then keeps what it could have kept by telling the truth: a done context undrained, and a name in a
- * report.
+/* What a thread page says is believed only so far: a tid counts if it is a thread of that very process, and a context
+ * if the process has named it before, by a call that asked whether it may. So a process can only lie about itself, and
+ * gains nothing: it can keep a done context from draining, and put its own name into a report; it could do both without
+ * a lie.
  *
- * The page is read when a context that it may speak of becomes done, once for all of one cancel, and when the process
- * kicks; never otherwise. Kicks cost the process nothing, and a look at a page full of garbage takes some time: so the
- * processes of one uid stand in a queue, and get no more than a twentieth of the daemon's time together. */
+ * A page is read when a context that it may speak of becomes done, once for all of one cancel, and when the process
+ * kicks; never otherwise. A kick costs the process nothing, and a look at a page full of garbage takes us some time: so
+ * the processes of one uid stand in a queue, and together they get a twentieth of the daemon's time at most. */
 
 #define SHARE 20
 #define PAUSE_MIN_USEC 1000
 
 struct kicks {
-        struct effects *effects;
+        struct thread_pages *pages;
         uid_t uid;
         unsigned n_pages;
         TAILQ_HEAD(, threads) waiting;
@@ -43,11 +43,11 @@ static bool is_thread_of(pid_t pid, uint32_t tid)
 }
 
 /* A member of the context by its process is counted there. */
-static bool is_member_anyway(struct effects *e, const struct thread_entrance *t)
+static bool is_member_anyway(const struct thread_entrance *t)
 {
-        uint32_t policy;
+        uint32_t index;
 
-        return e->membership.backend->look_up(e, t->threads->process, &policy) == t->slot;
+        return membership_look_up(t->threads->pages->membership, t->threads->process, &index) == t->anchor;
 }
 
 static int by_context(const void *left, const void *right)
@@ -73,7 +73,6 @@ void threads_unsee(struct threads *t)
 static int page_read(struct threads *t)
 {
         static struct thread_page page;
-        struct effects *e = t->effects;
         size_t n = 0, kept = 0;
         struct seen *seen;
 
@@ -95,16 +94,14 @@ static int page_read(struct threads *t)
         threads_unsee(t);
         t->seen = seen;
         t->n_seen = kept;
-        t->seen_serial = e->look_serial;
-        LIST_INSERT_HEAD(&e->pages_read, t, read);
+        LIST_INSERT_HEAD(&t->pages->seen, t, read);
         return 0;
 }
 
-void threads_look_again(struct effects *e)
+void thread_pages_forget(struct thread_pages *tp)
 {
-        e->look_serial++;
-        while (!LIST_EMPTY(&e->pages_read))
-                threads_unsee(LIST_FIRST(&e->pages_read));
+        while (!LIST_EMPTY(&tp->seen))
+                threads_unsee(LIST_FIRST(&tp->seen));
 }
 
 /* Where those of a context begin. */
@@ -124,93 +121,116 @@ static size_t seen_first(const struct threads *t, uint64_t context_id)
 }
 
 /* Counts those who are in it. */
-static void entrance_look(struct effects *e, struct thread_entrance *entrance)
+static void entrance_look(struct thread_entrance *entrance)
 {
         const struct threads *t = entrance->threads;
-        uint64_t id = entrance->slot->context_id;
+        uint64_t id = entrance->anchor->context_id;
         uint32_t n = 0, tids = 0;
 
         for (size_t i = seen_first(t, id); i < t->n_seen && t->seen[i].context_id == id; i++)
-                if (is_thread_of(t->process->identity.pid, t->seen[i].tid)) {
+                if (is_thread_of(process_pid(t->process), t->seen[i].tid)) {
                         n++;
                         tids = tids * 31 + t->seen[i].tid;
                 }
-        if (n > 0 && is_member_anyway(e, entrance))
+        if (n > 0 && is_member_anyway(entrance))
                 n = tids = 0;
-        entrance->slot->n_threads += n - entrance->n;
+        entrance->anchor->n_threads += n - entrance->n;
         entrance->n = n;
         entrance->tids = tids;
 }
 
-uint32_t threads_look(struct effects *e, struct member_slot *slot)
+uint32_t threads_look(struct thread_pages *tp, struct anchor *anchor)
 {
         struct thread_entrance *entrance;
 
-        if (!e->draining)
-                threads_look_again(e);
-        LIST_FOREACH (entrance, &slot->entrances, by_slot) {
+        LIST_FOREACH (entrance, &anchor->entrances, by_context) {
                 struct threads *t = entrance->threads;
 
                 if (t->seen || page_read(t) >= 0)
-                        entrance_look(e, entrance); /* else as many as before */
+                        entrance_look(entrance); /* else as many as before */
         }
-        if (!e->draining)
-                threads_look_again(e);
-        return slot->n_threads;
+        return anchor->n_threads;
 }
 
-int threads_each(struct effects *e, struct member_slot *slot,
-                int (*cb)(void *userdata, struct process *p, uint32_t tid, uint64_t since_usec),
-                void *userdata)
+struct thread_list {
+        struct entered_thread *threads;
+        size_t n, n_allocated;
+};
+
+static int list_add(struct thread_list *l, struct process *p, const struct thread_entry *entry)
 {
-        struct thread_entrance *t;
-        struct thread_page *page;
+        if (l->n == l->n_allocated) {
+                size_t n = l->n_allocated > 0 ? l->n_allocated * 2 : 16;
+                struct entered_thread *larger = reallocarray(l->threads, n, sizeof *larger);
+
+                if (!larger)
+                        return -ENOMEM;
+                l->threads = larger;
+                l->n_allocated = n;
+        }
+        l->threads[l->n++] = (struct entered_thread){p, entry->tid, entry->since_usec};
+        return 0;
+}
+
+int threads_list(struct thread_pages *tp, const struct anchor *anchor, struct entered_thread **ret,
+                size_t *ret_n)
+{
+        const struct thread_entrance *t;
+        struct thread_page *page = NULL;
+        struct thread_list l = {};
         int r = 0;
 
-        if (LIST_EMPTY(&slot->entrances))
-                return 0;
-        page = malloc(sizeof *page);
-        if (!page)
-                return -ENOMEM;
-        LIST_FOREACH (t, &slot->entrances, by_slot) {
+        LIST_FOREACH (t, &anchor->entrances, by_context) {
                 struct process *p = t->threads->process;
 
-                if (is_member_anyway(e, t) || pread(t->threads->page, page, sizeof *page, 0) != sizeof *page)
+                if (!page)
+                        page = malloc(sizeof *page);
+                if (!page) {
+                        r = -ENOMEM;
+                        break;
+                }
+                if (is_member_anyway(t) || pread(t->threads->page, page, sizeof *page, 0) != sizeof *page)
                         continue;
                 for (size_t i = 0; i < THREAD_PAGE_ENTRIES && r >= 0; i++) {
                         const struct thread_entry *entry = &page->entries[i];
 
-                        if (entry->context_id == slot->context_id && entry->tid != 0 &&
-                                        is_thread_of(p->identity.pid, entry->tid))
-                                r = cb(userdata, p, entry->tid, entry->since_usec);
+                        if (entry->context_id == anchor->context_id && entry->tid != 0 &&
+                                        is_thread_of(process_pid(p), entry->tid))
+                                r = list_add(&l, p, entry);
                 }
                 if (r < 0)
                         break;
         }
         free(page);
-        return r;
+        if (r < 0) {
+                free(l.threads);
+                return r;
+        }
+        *ret = l.threads;
+        *ret_n = l.n;
+        return 0;
 }
 
 static void process_look(struct threads *t)
 {
-        struct effects *e = t->effects;
+        struct facts *facts = &t->pages->world->facts;
         struct thread_entrance *entrance;
 
         if (page_read(t) < 0)
                 return;
         LIST_FOREACH (entrance, &t->entrances, by_process) {
-                struct member_slot *slot = entrance->slot;
+                struct anchor *anchor = entrance->anchor;
 
-                if (!slot->context || !context_is_done(slot->context) || !slot->context->busy)
+                if (!anchor->is_done)
                         continue;
-                entrance_look(e, entrance);
-                if (slot->n_threads == 0)
-                        membership_look(e, slot);
+                entrance_look(entrance);
+                if (anchor->n_threads == 0)
+                        fact_raise(facts, &anchor->member_left);
                 if (entrance->tids == entrance->told && !entrance->is_new)
                         continue;
                 entrance->is_new = false;
                 entrance->told = entrance->tids;
-                probe_link_threads(e, slot);
+                fact_raise(facts, &anchor->threads_changed);
         }
         threads_unsee(t);
 }
@@ -227,7 +247,6 @@ static void arm(struct kicks *k)
 
 static void serve(struct kicks *k)
 {
-        struct effects *e = k->effects;
         struct threads *t = TAILQ_FIRST(&k->waiting);
         uint64_t begin = now_monotonic_usec(), end, pause;
 
@@ -239,7 +258,7 @@ static void serve(struct kicks *k)
         pause = (end - begin) * (SHARE - 1);
         k->free_usec = end + (pause > PAUSE_MIN_USEC ? pause : PAUSE_MIN_USEC);
         arm(k);
-        effects_event(e);
+        facts_wake(&k->pages->world->facts);
 }
 
 static int on_turn(sd_event_source *source, uint64_t usec, void *userdata)
@@ -277,29 +296,30 @@ static void kicks_unref(struct kicks *k)
 {
         if (--k->n_pages > 0)
                 return;
-        HASH_DEL(k->effects->kicks, k);
+        HASH_DEL(k->pages->kicks, k);
         sd_event_source_disable_unref(k->timer);
         free(k);
 }
 
-static int kicks_ref(struct effects *e, uid_t uid, struct kicks **ret)
+static int kicks_ref(struct thread_pages *tp, uid_t uid, struct kicks **ret)
 {
         struct kicks *k;
         int r;
 
-        HASH_FIND(hh, e->kicks, &uid, sizeof uid, k);
+        HASH_FIND(hh, tp->kicks, &uid, sizeof uid, k);
         if (!k) {
                 k = calloc(1, sizeof *k);
                 if (!k)
                         return -ENOMEM;
-                k->effects = e;
+                k->pages = tp;
                 k->uid = uid;
                 TAILQ_INIT(&k->waiting);
-                r = sd_event_add_time(e->event, &k->timer, CLOCK_MONOTONIC, UINT64_MAX, 1, on_turn, k);
+                r = sd_event_add_time(
+                                tp->world->event, &k->timer, CLOCK_MONOTONIC, UINT64_MAX, 1, on_turn, k);
                 if (r >= 0)
                         r = sd_event_source_set_enabled(k->timer, SD_EVENT_OFF);
                 if (r >= 0) {
-                        HASH_ADD(hh, e->kicks, uid, sizeof k->uid, k);
+                        HASH_ADD(hh, tp->kicks, uid, sizeof k->uid, k);
                         r = k->hh.tbl ? 0 : -ENOMEM;
                 }
                 if (r < 0) {
@@ -315,9 +335,9 @@ static int kicks_ref(struct effects *e, uid_t uid, struct kicks **ret)
 
 int kicks_join(struct threads *t)
 {
-        int r = kicks_ref(t->effects, t->process->uid, &t->kicks);
+        int r = kicks_ref(t->pages, process_uid(t->process), &t->kicks);
 
-        return r < 0 ? r : sd_event_add_io(t->effects->event, &t->source, t->kick, EPOLLIN, on_kick, t);
+        return r < 0 ? r : sd_event_add_io(t->pages->world->event, &t->source, t->kick, EPOLLIN, on_kick, t);
 }
 
 void kicks_leave(struct threads *t)

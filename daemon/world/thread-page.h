@@ -1,47 +1,42 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include "daemon/world/internal.h"
+#include <stddef.h>
+#include <stdint.h>
 
-/* What thread-page.c and thread-look.c share. */
+/* Threads that are members one by one, as their process says in its thread page (proto/thread-page.h). thread-page.c
+ * makes the page and names what its threads may enter; thread-look.c reads it. */
 
-struct kicks;
+struct anchor;
+struct membership;
+struct process;
+struct processes;
+struct thread_pages;
+struct user;
+struct world;
 
-/* An entry of a page that names a context. */
-struct seen {
-        uint64_t context_id;
+int thread_pages_new(struct thread_pages **ret, struct world *world, struct membership *membership);
+struct thread_pages *thread_pages_free(struct thread_pages *tp);
+
+/* The page of a process and its kick, made on first use and borrowed; its threads may enter that context from now on.
+ * Charged to user. -EDQUOT, and of what: enum resource in *ret_resource; -EMFILE; another -errno. */
+int thread_page_get(struct thread_pages *tp, struct process *p, struct anchor *anchor, struct user *user,
+                int *ret_page, int *ret_kick, int *ret_resource);
+
+/* Reads the pages: how many threads are in it. A page that was read is not read again until thread_pages_forget(). */
+uint32_t threads_look(struct thread_pages *tp, struct anchor *anchor);
+void thread_pages_forget(struct thread_pages *tp);
+
+struct entered_thread {
+        struct process *process; /* borrowed */
         uint32_t tid;
+        uint64_t since_usec;
 };
 
-struct threads {
-        struct effects *effects;
-        struct process *process; /* a reference */
-        int page, kick;
-        sd_event_source *source;
-        struct charge charge;
-        LIST_HEAD(, thread_entrance) entrances;
+/* Those in it now. The caller frees the list. */
+int threads_list(struct thread_pages *tp, const struct anchor *anchor, struct entered_thread **ret,
+                size_t *ret_n);
 
-        struct kicks *kicks; /* those of its uid */
-        bool is_waiting;
-        TAILQ_ENTRY(threads) waiting;
-
-        struct seen *seen; /* what the page said, sorted; for as long as one drain */
-        size_t n_seen;
-        uint64_t seen_serial;
-        LIST_ENTRY(threads) read;
-};
-
-/* A process has named a context. */
-struct thread_entrance {
-        struct threads *threads;
-        struct member_slot *slot;
-        struct charge charge;
-        uint32_t n;          /* threads that were in it when it was looked at */
-        uint32_t tids, told; /* a sum over them, by which a change is noticed; and what the probe was told of */
-        bool is_new;         /* it was told nothing yet */
-        LIST_ENTRY(thread_entrance) by_slot, by_process;
-};
-
-int kicks_join(struct threads *t);   /* its kicks are heard from now on */
-void kicks_leave(struct threads *t); /* if they were */
-void threads_unsee(struct threads *t);
+void threads_drop_context(struct anchor *anchor);
+/* It has exited; contexts that its threads were in become facts. */
+void threads_drop_process(struct thread_pages *tp, struct process *p);

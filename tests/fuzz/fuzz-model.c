@@ -14,7 +14,6 @@
 #define STEPS_MAX 256
 
 /* Handles belong to effect/; the model asks only whether there is one. */
-static struct handle *const a_handle = (struct handle *) &forest;
 
 static const struct caller *pick_caller(struct input *in)
 {
@@ -257,7 +256,7 @@ static void member(struct input *in)
         REQUIRE(r < 0 || (r < c->n_policies && c->policies[r].uid == policy.uid));
         /* One that is done gets members only by the birth of a child of one that it had. */
         if (r >= 0 || (c->busy && context_is_done(c)))
-                tree_attached(forest.tree, c, 1);
+                tree_attached(forest.tree, c);
 }
 
 static void handle(struct input *in)
@@ -267,13 +266,10 @@ static void handle(struct input *in)
         settle();
         if (c->forgotten || context_is_background(c))
                 return;
-        if (!LIST_EMPTY(&c->handles)) {
-                LIST_INIT(&c->handles);
-                tree_handle_removed(forest.tree, forest.now_usec, c);
-        } else if (!context_is_done(c)) {
-                c->handles.lh_first = a_handle;
-                tree_handle_added(forest.tree, c);
-        }
+        if (c->has_handles)
+                tree_handles_closed(forest.tree, forest.now_usec, c);
+        else if (!context_is_done(c))
+                tree_handles_given(forest.tree, c);
 }
 
 static void configure(struct input *in)

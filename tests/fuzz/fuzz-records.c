@@ -10,7 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "daemon/world/internal.h"
+#include "daemon/engine/internal.h"
+#include "daemon/world/probe-internal.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "proto/probe-record.h"
@@ -151,11 +152,11 @@ static void probe_connect(void)
         closep(&probe);
         probe = -1;
         world_run();
-        if (world.effects->link.fd >= 0)
+        if (world.engine->probe->connection.fd >= 0)
                 return;
         REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
         probe = fds[1];
-        REQUIRE(probe_link_connected(world.effects, fds[0]) >= 0);
+        REQUIRE(probe_connected(world.engine->probe, fds[0]) >= 0);
 }
 
 /* What ctxd says is right, whoever it speaks to. */
@@ -210,21 +211,13 @@ static void change(struct input *in)
         if (what >= 248)
                 victim_kill(i);
         else if (what <= 1)
-                (void) membership_attach(world.effects, c, victims[i].pidfd, &policy, NULL, NULL, &refused);
+                (void) engine_attach(world.engine, c, victims[i].pidfd, &policy, NULL, NULL, &refused);
         else if (what == 2)
                 (void) tree_cancel(world.tree, now_boottime_usec(), c, cause_new(1, "x", 0, 1, "fuzz"), &n,
                                 &refused);
         else
                 (void) tree_release(world.tree, now_boottime_usec(), c, NULL, &refused);
-        effects_event(world.effects);
-}
-
-static int one_leak(void *userdata, struct context *c, const struct leak *leak)
-{
-        (*(unsigned *) userdata)++;
-        REQUIRE(leak->context_id == c->id && leak->waits_on && leak->why && leak->kernel_stack &&
-                        leak->stack);
-        return 0;
+        service_drain(&world.service, NULL);
 }
 
 static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
@@ -279,10 +272,17 @@ static void client_start(void)
 
 static void ask(void)
 {
+        struct leak_cursor cursor = {};
+        const struct leak *leak;
+        struct context *c;
         unsigned n = 0;
 
-        REQUIRE(leaks_each(world.effects, NULL, one_leak, &n) == 0);
-        REQUIRE(n <= leaks_found(world.effects));
+        while ((leak = engine_next_leak(world.engine, NULL, &cursor, &c))) {
+                REQUIRE(leak->anchor->context_id == c->id && leak->waits_on && leak->why &&
+                                leak->kernel_stack && leak->stack);
+                n++;
+        }
+        REQUIRE(n <= engine_leaks_found(world.engine));
         client_call(CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Leaks", "su", "/", 0);
         client_call(CTXD_OBJECT, "org.freedesktop.DBus.Properties", "GetAll", "s", CTXD_MANAGER_INTERFACE);
 }
@@ -309,7 +309,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                         probe_read();
                         break;
                 case 6:
-                        effects_configure(world.effects, input_number(&in));
+                        world.tree->default_grace_usec = input_number(&in);
                         break;
                 default:
                         probe_connect();

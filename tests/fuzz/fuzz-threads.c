@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "daemon/world/internal.h"
+#include "daemon/engine/engine.h"
 #include "util/clock.h"
 #include "proto/thread-page.h"
 #include "tests/fuzz/input.h"
@@ -48,7 +48,7 @@ static void name_context(struct context *c)
         struct refused refused = {};
         int p, k, r;
 
-        r = thread_page_get(world.effects, self, c, &p, &k, &refused);
+        r = engine_threads(world.engine, self, c, &p, &k, &refused);
         if (r < 0) {
                 REQUIRE(r == -EALREADY || r == -EDQUOT);
                 return;
@@ -73,12 +73,12 @@ static void change(struct input *in)
         if (what <= 2)
                 name_context(c);
         else if (what == 3)
-                (void) membership_attach(world.effects, c, victims[i].pidfd, &policy, NULL, NULL, &refused);
+                (void) engine_attach(world.engine, c, victims[i].pidfd, &policy, NULL, NULL, &refused);
         else if (what == 4)
                 (void) tree_cancel(world.tree, now_boottime_usec(), c, NULL, &n, &refused);
         else
                 (void) tree_release(world.tree, now_boottime_usec(), c, NULL, &refused);
-        effects_event(world.effects);
+        service_drain(&world.service, NULL);
 }
 
 static void write_entry(struct input *in)
@@ -151,16 +151,16 @@ static void look(void)
                 struct member_task *tasks;
                 size_t n;
 
-                if (!c || membership_tasks(world.effects, c, true, &tasks, &n) < 0)
+                if (!c || engine_tasks(world.engine, c, true, &tasks, &n) < 0)
                         continue;
                 for (size_t k = 0; k < n; k++) {
                         REQUIRE(tasks[k].context && context_is_below(tasks[k].context, c));
-                        if (tasks[k].entered)
+                        if (tasks[k].has_entered)
                                 REQUIRE(tasks[k].pid == (uint32_t) getpid());
                         else
                                 REQUIRE(tasks[k].pid != (uint32_t) getpid());
                 }
-                (void) membership_count(world.effects, c, true);
+                (void) engine_count_members(world.engine, c, true);
                 free(tasks);
         }
 }
@@ -171,7 +171,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         world_start();
         world.tree->retain_usec = 1000;
-        REQUIRE(process_acquire_pid(world.effects, getpid(), &self) == 0);
+        REQUIRE(engine_process_open_pid(world.engine, getpid(), &self) == 0);
         for (unsigned i = 0; i < 3; i++)
                 make(i);
         for (unsigned i = 0; i < STEPS_MAX && !input_is_empty(&in); i++) {
@@ -198,7 +198,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 tree_check(world.tree);
         }
         look();
-        self = process_unref(self);
+        self = engine_process_close(self);
         page = kick = -1;
         world_stop();
         return 0;

@@ -78,12 +78,10 @@ void drain(bool keep_handles)
                         REQUIRE(!s->told_drained);
                         s->told_drained = true;
                 }
-                if ((effects & EFFECT_DONE) && !keep_handles && !LIST_EMPTY(&c->handles)) {
-                        LIST_INIT(&c->handles);
-                        tree_handle_removed(forest.tree, forest.now_usec, c);
-                }
+                if ((effects & EFFECT_DONE) && !keep_handles && c->has_handles)
+                        tree_handles_closed(forest.tree, forest.now_usec, c);
                 if (effects & EFFECT_REMOVED) {
-                        REQUIRE(c->forgotten && s->told_drained && LIST_EMPTY(&c->handles) && !c->busy);
+                        REQUIRE(c->forgotten && s->told_drained && !c->has_handles && !c->busy);
                         s->told_removed = true;
                 }
         }

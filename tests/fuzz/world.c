@@ -16,7 +16,7 @@
 
 #define VICTIM_NAME "\xff odd) \n(x"
 
-struct world world;
+struct scene world;
 struct victim victims[VICTIMS];
 const uid_t world_uids[WORLD_UIDS] = {0, 1000, 4242};
 
@@ -45,14 +45,13 @@ void world_start(void)
         world.tree->users.limit[RESOURCE_BYTES] = 20000;
         world.tree->users.limit[RESOURCE_CONNECTIONS] = 4;
         world.tree->max_value_bytes = 4000;
-        REQUIRE(effects_new(&world.effects, world.event, world.tree, &service_sink, &world.service) == 0);
-        REQUIRE(service_init(&world.service, world.event, world.tree, world.effects) == 0);
+        REQUIRE(service_init(&world.service, world.event, world.tree) == 0);
+        world.engine = world.service.engine;
 }
 
 void world_stop(void)
 {
         service_deinit(&world.service);
-        world.effects = effects_free(world.effects);
         world.tree = tree_free(world.tree);
         world.event = sd_event_unref(world.event);
         REQUIRE(lowest_free() == world.lowest);

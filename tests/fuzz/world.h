@@ -5,18 +5,18 @@
 
 #include "daemon/bus/service.h"
 
-/* A whole daemon within the process, but for its sockets' names: tree, effects, service, and no probe. New
+/* A whole daemon within the process, but for its sockets' names: tree, engine, service, and no probe. New
  * for each input; the victims, which are the processes that may be made members, live on. */
 
-struct world {
+struct scene {
         sd_event *event;
         struct tree *tree;
-        struct effects *effects;
+        struct engine *engine;
         struct service service;
         int lowest; /* the lowest descriptor that was free before */
 };
 
-extern struct world world;
+extern struct scene world;
 
 #define WORLD_UIDS 3
 extern const uid_t world_uids[WORLD_UIDS]; /* of callers; without root all are ours */

@@ -114,7 +114,7 @@ START_TEST(law_05_a_cancel_needs_no_memory)
                 c = make_until("p/", now + 5 + (uint64_t) i % 9);
                 tree_policy(t, c, &(struct policy){15, 7, 0}, &refused);
                 if (i % 2)
-                        tree_attached(t, c, 1);
+                        tree_attached(t, c);
         }
         drain();
 

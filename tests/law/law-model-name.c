@@ -325,7 +325,7 @@ START_TEST(law_35_room_is_made_oldest_first_and_of_the_same_user)
         ck_assert_ptr_null(find_id("a", ids[0]));
         ck_assert_ptr_eq(find_id("c", ids[2]), c);
         ck_assert_ptr_eq(find_id("user-1000/hers", hers_id), hers);
-        tree_attached(t, find("x"), 1);
+        tree_attached(t, find("x"));
         tree_release(t, now, find("x"), &root, &refused); /* a member holds it */
         make("z");
         ck_assert_int_eq(create_as(&root, "zz", &plain, &x), -EDQUOT);
@@ -336,7 +336,7 @@ START_TEST(law_35_making_room_spares_the_parent)
 {
         struct context *p = make("p"), *c = make("p/c"), *d;
 
-        tree_attached(t, c, 1);
+        tree_attached(t, c);
         cancel(p);
         at(now + RETAIN); /* p waits for c alone */
         tree_left(t, now, c);
@@ -353,7 +353,7 @@ START_TEST(law_35_making_room_for_what_is_taken_back)
 {
         struct context *p = make("p"), *c = make("p/c"), *d;
 
-        tree_attached(t, c, 1);
+        tree_attached(t, c);
         cancel(p);
         at(now + RETAIN);
         tree_left(t, now, c);

@@ -487,7 +487,7 @@ static void do_policy(struct node *n)
 
 static void do_attach(struct node *n)
 {
-        tree_attached(t, n->c, 1);
+        tree_attached(t, n->c);
         if (!n->busy)
                 n->kill_from = 0;
         n->busy = true;
@@ -507,12 +507,10 @@ static void do_leave(struct node *n)
 static void do_handle(struct node *n, bool add)
 {
         if (add) {
-                n->c->handles.lh_first = (struct handle *) n;
-                tree_handle_added(t, n->c);
+                tree_handles_given(t, n->c);
                 n->n_handles = 1;
         } else if (n->n_handles > 0) {
-                n->c->handles.lh_first = NULL;
-                tree_handle_removed(t, now, n->c);
+                tree_handles_closed(t, now, n->c);
                 n->n_handles = 0;
                 if (!node_is_held(n))
                         n->unheld_usec = now;
@@ -593,9 +591,6 @@ static void simulate(uint64_t with_seed, uint64_t operations)
         m->limit = t->users.limit[RESOURCE_CONTEXTS] = 3 + random_below(12);
         for (operation = 0; operation < operations; operation++)
                 step();
-        for (struct node *n = m->nodes; n < m->nodes + NODES_MAX; n++)
-                if (n->used && !n->forgotten)
-                        n->c->handles.lh_first = NULL;
         t = tree_free(t);
         free(m);
 }

@@ -24,7 +24,7 @@ END_TEST
 START_TEST(law_01_nothing_runs_under_the_background)
 {
         ck_assert_int_eq(tree_policy(t, t->background, &(struct policy){.signal = 15}, &refused), -EPERM);
-        tree_attached(t, t->background, 5);
+        tree_attached(t, t->background);
         ck_assert(!t->background->busy);
 }
 END_TEST

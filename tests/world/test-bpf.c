@@ -22,7 +22,7 @@ static int attach_by(struct context *c, struct child *child, const struct policy
 {
         struct refused refused = {};
 
-        return membership_attach(world.effects, c, child->pidfd, policy, NULL, NULL, &refused);
+        return engine_attach(world.engine, c, child->pidfd, policy, NULL, NULL, &refused);
 }
 
 static void attach(struct context *c, struct child *child, const struct policy *policy)
@@ -53,13 +53,13 @@ START_TEST(law_30_what_is_born_is_a_member)
 
         breed(c, "tf"); /* a thread is taken in, an older child is not */
         attach(a, c, &term);
-        ck_assert_uint_eq(membership_count(world.effects, a, false), 2);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 2);
         breed(c, "ffdt");
-        ck_assert_uint_eq(membership_count(world.effects, a, false), 6);
-        ck_assert_uint_eq(membership_count(world.effects, root, true), 6);
-        ck_assert_uint_eq(membership_count(world.effects, root, false), 0);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 6);
+        ck_assert_uint_eq(engine_count_members(world.engine, root, true), 6);
+        ck_assert_uint_eq(engine_count_members(world.engine, root, false), 0);
 
-        ck_assert_int_eq(membership_processes(world.effects, root, true, &list, &n), 0);
+        ck_assert_int_eq(engine_processes(world.engine, root, true, &list, &n), 0);
         ck_assert_uint_eq(n, 4);
         ck_assert_uint_eq(list[0].pid, (uint32_t) c->pid);
         ck_assert_uint_eq(list[0].n_tasks, 3);
@@ -67,16 +67,16 @@ START_TEST(law_30_what_is_born_is_a_member)
         for (size_t i = 0; i < n; i++) {
                 struct process *p;
 
-                ck_assert_int_eq(process_acquire_member(world.effects, &list[i], &p), 0);
-                ck_assert_ptr_eq(membership_of(world.effects, p), a);
-                process_unref(p);
+                ck_assert_int_eq(engine_open_member(world.engine, &list[i], &p), 0);
+                ck_assert_ptr_eq(engine_context_of(world.engine, p), a);
+                engine_process_close(p);
         }
         free(list);
-        ck_assert_int_eq(membership_tasks(world.effects, a, false, &tasks, &n), 0);
+        ck_assert_int_eq(engine_tasks(world.engine, a, false, &tasks, &n), 0);
         ck_assert_uint_eq(n, 6);
         ck_assert_uint_eq(tasks[0].pid, tasks[0].tid);
         free(tasks);
-        ck_assert_int_eq(membership_processes(world.effects, root, false, &list, &n), 0);
+        ck_assert_int_eq(engine_processes(world.engine, root, false, &list, &n), 0);
         ck_assert_uint_eq(n, 0);
         free(list);
 
@@ -102,9 +102,9 @@ START_TEST(law_31_drained_with_the_last_one)
         (void) child_wait(c);
         run_for(50000);
         ck_assert(a->busy); /* the child is left */
-        ck_assert_uint_eq(membership_count(world.effects, a, false), 1);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1);
         ck_assert_uint_eq(root->drained_usec, 0);
-        ck_assert_int_eq(membership_processes(world.effects, a, false, &list, &n), 0);
+        ck_assert_int_eq(engine_processes(world.engine, a, false, &list, &n), 0);
         ck_assert_uint_eq(n, 1);
         kill((pid_t) list[0].pid, SIGKILL);
         free(list);
@@ -130,7 +130,7 @@ START_TEST(killed_after)
                 ck_assert_int_eq(child_say(c), 'T');
         run_while(is_busy, a);
         ck_assert_uint_ge(a->drained_usec - done, 50000);
-        ck_assert_uint_eq(membership_count(world.effects, a, false), 0);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 0);
 }
 END_TEST
 
@@ -184,7 +184,7 @@ START_TEST(relays_are_ended)
                 breed(c, "x");
                 ck_assert_uint_ge(cancel(a), 2);
                 run_while(is_busy, a);
-                ck_assert_uint_eq(membership_count(world.effects, a, false), 0);
+                ck_assert_uint_eq(engine_count_members(world.engine, a, false), 0);
         }
 }
 END_TEST
@@ -212,7 +212,7 @@ START_TEST(attach_while_it_forks)
                 attach(a, c, &kill_at_once);
                 ck_assert_uint_ge(cancel(a), 1);
                 run_while(is_busy, a);
-                ck_assert_uint_eq(membership_count(world.effects, a, false), 0);
+                ck_assert_uint_eq(engine_count_members(world.engine, a, false), 0);
                 (void) child_wait(c);
         }
 }
@@ -283,18 +283,18 @@ START_TEST(moves)
         struct context *a = make("a"), *below = make("a/b"), *other = make("c");
         struct process *p;
 
-        ck_assert_int_eq(process_acquire(world.effects, c->pidfd, &p), 0);
-        ck_assert_ptr_null(membership_of(world.effects, p));
+        ck_assert_int_eq(engine_process_open(world.engine, c->pidfd, &p), 0);
+        ck_assert_ptr_null(engine_context_of(world.engine, p));
         breed(c, "t");
         attach(a, c, &term);
         breed(c, "f");
         ck_assert_int_eq(attach_by(other, c, &quiet), -EACCES);
         attach(below, c, &term);
-        ck_assert_ptr_eq(membership_of(world.effects, p), below);
-        ck_assert_uint_eq(membership_count(world.effects, a, false), 1); /* the child from before */
-        ck_assert_uint_eq(membership_count(world.effects, below, false), 2);
+        ck_assert_ptr_eq(engine_context_of(world.engine, p), below);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1); /* the child from before */
+        ck_assert_uint_eq(engine_count_members(world.engine, below, false), 2);
         ck_assert_int_eq(attach_by(a, c, &quiet), -EACCES);
-        process_unref(p);
+        engine_process_close(p);
 }
 END_TEST
 
@@ -347,10 +347,10 @@ START_TEST(slots_are_given_back)
                 attach(a, c, &kill_at_once);
                 breed(c, "f");
                 if (i == 0)
-                        first = a->slot;
+                        first = membership_number(a);
                 else
-                        ck_assert_uint_eq(a->slot, first);
-                ck_assert_uint_eq(membership_count(world.effects, a, false), 2);
+                        ck_assert_uint_eq(membership_number(a), first);
+                ck_assert_uint_eq(engine_count_members(world.engine, a, false), 2);
                 cancel(a);
                 run_until(&world.n_removed, i + 1);
         }
@@ -369,17 +369,16 @@ START_TEST(who_was_attached_before_the_probe_came)
         lone = child_start(child_count);
         a = make("a");
         done = make("d");
-        ck_assert_str_eq(membership_backend(world.effects), "direct");
+        ck_assert_str_eq(engine_membership_backend(world.engine), "direct");
         attach(a, c, &term);
         attach(done, lone, &quiet);
         cancel(done);
         breed(c, "ft");
-        probe_start();
-        ck_assert_str_eq(membership_backend(world.effects), "bpf");
-        ck_assert_uint_ge(world.n_backends, 1);
-        ck_assert_uint_eq(membership_count(world.effects, a, false), 3);
+        start_probe();
+        ck_assert_str_eq(engine_membership_backend(world.engine), "bpf");
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 3);
         breed(c, "f");
-        ck_assert_uint_eq(membership_count(world.effects, a, false), 4);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 4);
         breed(c, "c");
         ck_assert_uint_eq(cancel(a), 4);
         expect(c, 'T', 3);
@@ -405,7 +404,7 @@ static int find_probe(void *userdata, pid_t pid)
 
 static bool probe_is(void *userdata)
 {
-        return strcmp(probe_backend(world.effects), userdata) == 0;
+        return strcmp(engine_probe_backend(world.engine), userdata) == 0;
 }
 
 START_TEST(the_probe_dies_and_comes_back)
@@ -419,23 +418,23 @@ START_TEST(the_probe_dies_and_comes_back)
         ck_assert_int_eq(proc_each_child(getpid(), find_probe, &probe), 1);
         kill(probe, SIGKILL);
         run_while(probe_is, (void *) "bpf");
-        ck_assert_str_eq(probe_backend(world.effects), "off");
-        ck_assert_str_ne(probe_reason(world.effects), "");
-        ck_assert_str_eq(membership_backend(world.effects), "bpf");
+        ck_assert_str_eq(engine_probe_backend(world.engine), "off");
+        ck_assert_str_ne(engine_probe_reason(world.engine), "");
+        ck_assert_str_eq(engine_membership_backend(world.engine), "bpf");
 
         breed(c, "f"); /* counted by hooks that nobody but us holds */
-        ck_assert_uint_eq(membership_count(world.effects, a, false), 2);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 2);
         attach(b, child_start(child_sleep), &kill_at_once);
         ck_assert_uint_eq(cancel(b), 1);
         run_while(is_busy, b);
         ck_assert_uint_eq(cancel(over), 1);
 
         run_while(probe_is, (void *) "off");
-        ck_assert_str_eq(probe_backend(world.effects), "bpf");
+        ck_assert_str_eq(engine_probe_backend(world.engine), "bpf");
         ck_assert_int_eq(proc_each_child(getpid(), find_probe, &next), 1);
         ck_assert_int_ne(probe, next);
         breed(c, "f");
-        ck_assert_uint_eq(membership_count(world.effects, a, false), 3);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 3);
         breed(c, "c");
         ck_assert_uint_eq(cancel(a), 3);
         expect(c, 'T', 3);
@@ -469,10 +468,10 @@ START_TEST(a_leak_is_reported_and_resolved)
         attach(wanted.context, c, &term); /* which it ignores */
         cancel(wanted.context);
         run_until(&world.n_found, 1);
-        ck_assert_int_eq(leaks_each(world.effects, NULL, look_at, &wanted), 0);
+        ck_assert_int_eq(each_leak(world.engine, NULL, look_at, &wanted), 0);
         ck_assert_uint_eq(wanted.n, 1);
-        ck_assert_uint_eq(leaks_found(world.effects), 1);
-        ck_assert_uint_ne(probe_last_sweep_usec(world.effects), 0);
+        ck_assert_uint_eq(engine_leaks_found(world.engine), 1);
+        ck_assert_uint_ne(engine_probe_last_sweep_usec(world.engine), 0);
         kill(c->pid, SIGKILL);
         run_until(&world.n_resolved, 1);
         run_while(is_busy, wanted.context);

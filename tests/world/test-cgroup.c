@@ -28,7 +28,7 @@ static int attach_by(struct context *c, struct child *child, const struct policy
 {
         struct refused refused = {};
 
-        return membership_attach(world.effects, c, child->pidfd, policy, NULL, NULL, &refused);
+        return engine_attach(world.engine, c, child->pidfd, policy, NULL, NULL, &refused);
 }
 
 static void attach(struct context *c, struct child *child, const struct policy *policy)
@@ -46,7 +46,7 @@ static size_t processes(struct context *c, struct member_process *ret, size_t ma
         struct member_process *list;
         size_t n;
 
-        ck_assert_int_eq(membership_processes(world.effects, c, true, &list, &n), 0);
+        ck_assert_int_eq(engine_processes(world.engine, c, true, &list, &n), 0);
         for (size_t i = 0; i < n && i < max; i++)
                 ret[i] = list[i];
         free(list);
@@ -61,23 +61,23 @@ START_TEST(law_30_all_in_the_group_are_members)
         struct context *c = make("a");
         size_t n;
 
-        ck_assert_str_eq(membership_backend(world.effects), "direct");
+        ck_assert_str_eq(engine_membership_backend(world.engine), "direct");
         group_enter(group, child->pid);
         attach(c, child, &term);
-        ck_assert_str_eq(membership_backend(world.effects), "cgroup");
+        ck_assert_str_eq(engine_membership_backend(world.engine), "cgroup");
         breed(child, "fddt");
         n = processes(c, list, 8);
         ck_assert_uint_eq(n, 4); /* itself, its child, two whose parents are gone */
         for (size_t i = 0; i < n; i++) {
                 struct process *p;
 
-                ck_assert_int_eq(process_acquire_member(world.effects, &list[i], &p), 0);
-                ck_assert_ptr_eq(membership_of(world.effects, p), c);
-                process_unref(p);
+                ck_assert_int_eq(engine_open_member(world.engine, &list[i], &p), 0);
+                ck_assert_ptr_eq(engine_context_of(world.engine, p), c);
+                engine_process_close(p);
                 if (list[i].pid != (uint32_t) child->pid)
                         group_enter(below, (pid_t) list[i].pid);
         }
-        ck_assert_uint_eq(membership_count(world.effects, c, false), 4);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 4);
         breed(child, "c");
         ck_assert_uint_eq(cancel(c), 4);
         for (unsigned i = 0; i < 4; i++)
@@ -110,7 +110,7 @@ START_TEST(law_31_drained_when_the_group_has_emptied)
         kill((pid_t) list[1].pid, SIGKILL);
         run_while(is_busy, c);
         ck_assert_uint_ne(c->drained_usec, 0);
-        ck_assert_str_eq(membership_backend(world.effects), "direct");
+        ck_assert_str_eq(engine_membership_backend(world.engine), "direct");
 }
 END_TEST
 
@@ -140,10 +140,10 @@ START_TEST(a_group_with_others_in_it_is_not_its_own)
         group_enter(group, child->pid);
         group_enter(below, other->pid);
         attach(c, child, &term);
-        ck_assert_str_eq(membership_backend(world.effects), "direct");
+        ck_assert_str_eq(engine_membership_backend(world.engine), "direct");
         attach(d, other, &quiet); /* which has one */
-        ck_assert_str_eq(membership_backend(world.effects), "cgroup");
-        ck_assert_uint_eq(membership_count(world.effects, c, false), 1);
+        ck_assert_str_eq(engine_membership_backend(world.engine), "cgroup");
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 1);
         breed(child, "c");
         ck_assert_uint_eq(cancel(c), 1);
         ck_assert_int_eq(child_say(child), 'T');
@@ -168,32 +168,32 @@ START_TEST(law_30_nobody_in_it_leaves)
         n = processes(a, list, 4);
         ck_assert_uint_eq(n, 3);
         for (size_t i = 0; i < n; i++) {
-                ck_assert_int_eq(process_acquire_member(world.effects, &list[i], &p), 0);
-                ck_assert_int_eq(membership_attach(world.effects, elsewhere, process_pidfd(p), &quiet, NULL,
+                ck_assert_int_eq(engine_open_member(world.engine, &list[i], &p), 0);
+                ck_assert_int_eq(engine_attach(world.engine, elsewhere, engine_process_pidfd(p), &quiet, NULL,
                                                  NULL, &refused),
                                 -EACCES);
-                process_unref(p);
+                engine_process_close(p);
         }
         /* Its child in a group of its own, as the one whom `ctxctl run --scope` is about to start. */
         for (size_t i = 0; i < n; i++) {
                 if (list[i].pid == (uint32_t) child->pid)
                         continue;
-                ck_assert_int_eq(process_acquire_member(world.effects, &list[i], &p), 0);
+                ck_assert_int_eq(engine_open_member(world.engine, &list[i], &p), 0);
                 group_enter(other, (pid_t) list[i].pid);
-                if (membership_of(world.effects, p)) { /* not the daemon, whom nobody knows there */
-                        ck_assert_int_eq(membership_attach(world.effects, elsewhere, process_pidfd(p), &quiet,
-                                                         NULL, NULL, &refused),
+                if (engine_context_of(world.engine, p)) { /* not the daemon, whom nobody knows there */
+                        ck_assert_int_eq(engine_attach(world.engine, elsewhere, engine_process_pidfd(p),
+                                                         &quiet, NULL, NULL, &refused),
                                         -EACCES);
-                        ck_assert_int_eq(membership_attach(world.effects, below, process_pidfd(p), &quiet,
+                        ck_assert_int_eq(engine_attach(world.engine, below, engine_process_pidfd(p), &quiet,
                                                          NULL, NULL, &refused),
                                         0);
-                        ck_assert_uint_eq(membership_count(world.effects, below, false), 1);
+                        ck_assert_uint_eq(engine_count_members(world.engine, below, false), 1);
                 }
                 group_enter(group, (pid_t) list[i].pid);
-                process_unref(p);
+                engine_process_close(p);
         }
-        ck_assert_uint_eq(membership_count(world.effects, below, false), 1); /* wherever it is */
-        ck_assert_uint_eq(membership_count(world.effects, a, false), 2);
+        ck_assert_uint_eq(engine_count_members(world.engine, below, false), 1); /* wherever it is */
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 2);
 }
 END_TEST
 
@@ -208,7 +208,7 @@ START_TEST(who_is_moved_out_is_known_as_before)
         breed(child, "f");
         group_enter(NULL, child->pid);
         breed(child, "f");
-        ck_assert_uint_eq(membership_count(world.effects, c, false), 3); /* itself, one here, one there */
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 3); /* itself, one here, one there */
         breed(child, "c");
         cancel(c);
         ck_assert_int_eq(child_say(child), 'T');
@@ -238,7 +238,7 @@ START_TEST(law_32_only_whom_the_one_who_attached_might_signal)
         ck_assert_uint_eq(cancel(c), 3);
         run_for(150000);
         ck_assert(child_silent(changed));
-        ck_assert_uint_eq(membership_count(world.effects, c, false), 3);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 3);
         ck_assert(c->busy);
 }
 END_TEST

@@ -28,7 +28,7 @@ static void attach(struct context *c, struct child *child, const struct policy *
 {
         struct refused refused = {};
 
-        ck_assert_int_eq(membership_attach(world.effects, c, child->pidfd, policy, NULL, NULL, &refused), 0);
+        ck_assert_int_eq(engine_attach(world.engine, c, child->pidfd, policy, NULL, NULL, &refused), 0);
 }
 
 static bool is_busy(void *userdata)
@@ -66,7 +66,7 @@ static void body_bomb(int in, int out)
 
 static bool is_small(void *userdata)
 {
-        return membership_count(world.effects, userdata, false) < CROWD_MAX / 2;
+        return engine_count_members(world.engine, userdata, false) < CROWD_MAX / 2;
 }
 
 static void end_a_bomb(bool in_a_group)
@@ -87,7 +87,7 @@ static void end_a_bomb(bool in_a_group)
         ck_assert_int_eq(child_say(stranger), 'T');
         run_while(is_busy, c);
         ck_assert_uint_lt(now_boottime_usec(), c->created_usec + CROWD_USEC); /* it did not end by itself */
-        ck_assert_uint_eq(membership_count(world.effects, c, false), 0);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 0);
         if (getenv("CTXD_FIGURES"))
                 printf("# a crowd of %d that forks: %.1f ms from the kill to drained\n", CROWD_MAX,
                                 (double) (c->drained_usec - c->done_usec - 100000) / 1000);
@@ -148,7 +148,7 @@ static void body_forker(int in, int out)
 
 static bool is_more_than_one(void *userdata)
 {
-        return membership_count(world.effects, userdata, false) > 1;
+        return engine_count_members(world.engine, userdata, false) > 1;
 }
 
 static bool is_one(void *userdata)

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "daemon/world/anchor.h"
 #include "util/clock.h"
 #include "tests/world/world.h"
 
@@ -15,7 +16,7 @@ static struct process *self(void)
 {
         struct process *p;
 
-        ck_assert_int_eq(process_acquire_pid(world.effects, getpid(), &p), 0);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, getpid(), &p), 0);
         return p;
 }
 
@@ -24,7 +25,7 @@ static int get(struct process *p, struct context *c)
         struct refused refused = {};
         int fd;
 
-        ck_assert_int_eq(handle_get(world.effects, p, 0, c, HANDLE_DONE, &fd, &refused), 0);
+        ck_assert_int_eq(engine_handle(world.engine, p, 0, c, HANDLE_DONE, &fd, &refused), 0);
         return fd;
 }
 
@@ -35,7 +36,7 @@ START_TEST(law_5_all_below_are_readable)
         struct context *other = make("b");
         int fds[3], other_fd;
 
-        effects_drain(world.effects);
+        world_drain(NULL);
         for (unsigned i = 0; i < 3; i++) {
                 fds[i] = dup(get(p, c[i]));
                 ck_assert(!is_readable(fds[i]));
@@ -50,7 +51,7 @@ START_TEST(law_5_all_below_are_readable)
         ck_assert(!is_readable(other_fd));
         ck_assert_uint_eq(world.n_done, 1);
         ck_assert_uint_eq(world.last_done_id, c[0]->id);
-        process_unref(p);
+        engine_process_close(p);
 }
 END_TEST
 
@@ -69,7 +70,7 @@ START_TEST(law_27_reading_does_not_drain)
         }
         ck_assert(is_readable(fd));
         close(fd);
-        process_unref(p);
+        engine_process_close(p);
 }
 END_TEST
 
@@ -83,10 +84,10 @@ START_TEST(born_signalled)
         fd = get(p, c);
         ck_assert(is_readable(fd));
         ck_assert(fcntl(fd, F_GETFD) >= 0);
-        ck_assert_int_eq(handle_drop(world.effects, p, c, HANDLE_DONE), 0);
-        effects_drain(world.effects);
+        ck_assert_int_eq(engine_handle_drop(world.engine, p, c, HANDLE_DONE), 0);
+        world_drain(NULL);
         ck_assert(fcntl(fd, F_GETFD) < 0); /* ours is closed */
-        process_unref(p);
+        engine_process_close(p);
 }
 END_TEST
 
@@ -98,10 +99,10 @@ START_TEST(ours_is_closed_once_written)
 
         ck_assert_int_ge(fcntl(fd, F_GETFD), 0);
         cancel(c);
-        while (!LIST_EMPTY(&c->handles)) /* after the reply, when there is time */
+        while (!LIST_EMPTY(&c->anchor->handles)) /* after the reply, when there is time */
                 ck_assert_int_gt(sd_event_run(world.event, UINT64_MAX), 0);
         ck_assert_int_lt(fcntl(fd, F_GETFD), 0);
-        process_unref(p);
+        engine_process_close(p);
 }
 END_TEST
 
@@ -113,22 +114,22 @@ START_TEST(dropped_by_hand_and_by_exit)
         struct user *user;
         int r;
 
-        ck_assert_int_eq(process_acquire(world.effects, child->pidfd, &other), 0);
+        ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &other), 0);
         user = user_ref(&world.tree->users, getuid());
-        ck_assert_int_eq(handle_drop(world.effects, p, c, HANDLE_DONE), -ENOENT);
+        ck_assert_int_eq(engine_handle_drop(world.engine, p, c, HANDLE_DONE), -ENOENT);
         r = get(p, c);
         ck_assert_int_ne(r, get(other, c));
         ck_assert_uint_eq(user->used[RESOURCE_HANDLES], 2);
-        ck_assert_int_eq(handle_drop(world.effects, p, c, HANDLE_DONE), 0);
-        ck_assert_int_eq(handle_drop(world.effects, p, c, HANDLE_DONE), -ENOENT);
+        ck_assert_int_eq(engine_handle_drop(world.engine, p, c, HANDLE_DONE), 0);
+        ck_assert_int_eq(engine_handle_drop(world.engine, p, c, HANDLE_DONE), -ENOENT);
         ck_assert_uint_eq(user->used[RESOURCE_HANDLES], 1);
-        process_unref(other); /* the handle holds it */
+        engine_process_close(other); /* the handle holds it */
         kill(child->pid, SIGKILL);
         run_until(&world.n_drained, 1);
         ck_assert_uint_eq(user->used[RESOURCE_HANDLES], 0);
-        ck_assert(LIST_EMPTY(&c->handles));
+        ck_assert(LIST_EMPTY(&c->anchor->handles));
         user_unref(&world.tree->users, user);
-        process_unref(p);
+        engine_process_close(p);
 }
 END_TEST
 
@@ -141,14 +142,14 @@ START_TEST(quota)
 
         world.tree->users.limit[RESOURCE_HANDLES] = 1;
         (void) get(p, a);
-        ck_assert_int_eq(handle_get(world.effects, p, 0, b, HANDLE_DONE, &fd, &refused), -EDQUOT);
+        ck_assert_int_eq(engine_handle(world.engine, p, 0, b, HANDLE_DONE, &fd, &refused), -EDQUOT);
         ck_assert_int_eq(refused.reason, REFUSED_LIMIT);
         ck_assert_uint_eq(refused.used, 1);
         ck_assert_uint_eq(refused.allowed, 1);
         (void) get(p, a); /* the one it has is no new one */
         cancel(a);
         (void) get(p, b); /* and is given back when it was signalled */
-        process_unref(p);
+        engine_process_close(p);
 }
 END_TEST
 
@@ -158,14 +159,14 @@ START_TEST(deadline_signals)
         struct context *c = make_with_deadline("a", now_boottime_usec() + 20000);
         int fd;
 
-        effects_drain(world.effects);
+        world_drain(NULL);
         fd = dup(get(p, c));
         run_until(&world.n_done, 1);
         ck_assert(is_readable(fd));
         ck_assert_uint_ge(now_boottime_usec(), c->deadline_usec); /* law 12: never early */
         ck_assert_int_eq(c->state, CONTEXT_DEADLINE_EXCEEDED);
         close(fd);
-        process_unref(p);
+        engine_process_close(p);
 }
 END_TEST
 
@@ -207,7 +208,7 @@ START_TEST(a_full_blocking_handle_does_not_hang_us)
                 c[i] = make(path);
         }
         good = make("a/good");
-        effects_drain(world.effects);
+        world_drain(NULL);
         for (unsigned i = 0; i < HOSTILE_HANDLES; i++) {
                 fds[i] = dup(get(p, c[i]));
                 fill(fds[i]);
@@ -217,7 +218,7 @@ START_TEST(a_full_blocking_handle_does_not_hang_us)
         cancel(root);
         /* One write that had to be interrupted, however many such handles there are. */
         for (unsigned i = 0; i < HOSTILE_HANDLES; i++)
-                n_left += !LIST_EMPTY(&c[i]->handles);
+                n_left += !LIST_EMPTY(&c[i]->anchor->handles);
         ck_assert_uint_ge(n_left, HOSTILE_HANDLES - 1);
         for (unsigned i = 0; i < HOSTILE_HANDLES; i++)
                 ck_assert(is_readable(fds[i]));
@@ -230,13 +231,13 @@ START_TEST(a_full_blocking_handle_does_not_hang_us)
 
         /* It is not forgotten as soon as that is done: the next cancel does not wait for the same once more. */
         good = make("a2");
-        effects_drain(world.effects);
+        world_drain(NULL);
         good_fd = dup(get(p, good));
         cancel(good);
         ck_assert(!is_readable(good_fd));
         run_while(is_unreadable, &good_fd);
         close(good_fd);
-        process_unref(p);
+        engine_process_close(p);
 }
 END_TEST
 
@@ -253,7 +254,7 @@ START_TEST(a_handle_that_was_written_to_outlives_its_readers)
                 ck_assert_int_eq(read(fd, &value, sizeof value), sizeof value);
         ck_assert(is_readable(fd));
         close(fd);
-        process_unref(p);
+        engine_process_close(p);
 }
 END_TEST
 
@@ -282,7 +283,7 @@ START_TEST(a_hammered_handle_does_not_hang_us)
         for (unsigned i = 0; i < 50; i++) {
                 snprintf(path, sizeof path, "h%u", i);
                 c = make(path);
-                effects_drain(world.effects);
+                world_drain(NULL);
                 if (i == 0) {
                         hammered = dup(get(p, c));
                         (void) child_start(hammer);
@@ -291,7 +292,7 @@ START_TEST(a_hammered_handle_does_not_hang_us)
                 cancel(c);
         }
         close(hammered);
-        process_unref(p);
+        engine_process_close(p);
 }
 END_TEST
 
@@ -307,7 +308,7 @@ START_TEST(removed_after_retention)
         ck_assert_uint_eq(world.n_new, 1);
         run_until(&world.n_removed, 1);
         ck_assert_uint_eq(world.tree->n_contexts, 0);
-        process_unref(p);
+        engine_process_close(p);
 }
 END_TEST
 
@@ -327,12 +328,12 @@ START_TEST(law_28_exit_of_the_owner)
         struct process *p;
         int error;
 
-        ck_assert_int_eq(process_acquire(world.effects, child->pidfd, &p), 0);
-        ck_assert_int_eq(owner_bind(world.effects, a, p), 0);
-        ck_assert_int_eq(owner_bind(world.effects, a, p), -EBUSY);
-        ck_assert_int_eq(owner_bind(world.effects, b, p), 0);
-        process_unref(p);
-        effects_drain(world.effects);
+        ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &p), 0);
+        ck_assert_int_eq(engine_bind_owner(world.engine, a, p), 0);
+        ck_assert_int_eq(engine_bind_owner(world.engine, a, p), -EBUSY);
+        ck_assert_int_eq(engine_bind_owner(world.engine, b, p), 0);
+        engine_process_close(p);
+        world_drain(NULL);
         child_tell(child, 'x');
         run_until(&world.n_done, 1);
         ck_assert(context_is_done(a) && context_is_done(b) && !context_is_done(other));
@@ -351,11 +352,11 @@ START_TEST(an_owner_that_has_exited_before)
         struct context *c = make("a");
         struct process *p;
 
-        ck_assert_int_eq(process_acquire(world.effects, child->pidfd, &p), 0);
+        ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &p), 0);
         child_tell(child, 'x');
         (void) child_wait(child);
-        ck_assert_int_eq(owner_bind(world.effects, c, p), 0);
-        process_unref(p);
+        ck_assert_int_eq(engine_bind_owner(world.engine, c, p), 0);
+        engine_process_close(p);
         run_until(&world.n_done, 1);
         ck_assert(context_is_done(c));
 }
@@ -367,11 +368,11 @@ START_TEST(a_done_context_forgets_its_owner)
         struct context *c = make("a");
         struct process *p;
 
-        ck_assert_int_eq(process_acquire(world.effects, child->pidfd, &p), 0);
-        ck_assert_int_eq(owner_bind(world.effects, c, p), 0);
-        process_unref(p);
+        ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &p), 0);
+        ck_assert_int_eq(engine_bind_owner(world.engine, c, p), 0);
+        engine_process_close(p);
         cancel(c);
-        ck_assert_ptr_null(c->owner);
+        ck_assert_ptr_null(c->anchor->owner);
         child_tell(child, 'x');
         (void) child_wait(child);
         run_for(20000);

@@ -12,7 +12,7 @@ static int lifeline(struct context *c)
         struct refused refused = {};
         int fd;
 
-        ck_assert_int_eq(lifeline_get(world.effects, getuid(), c, &fd, &refused), 0);
+        ck_assert_int_eq(engine_lifeline(world.engine, getuid(), c, &fd, &refused), 0);
         return fd;
 }
 
@@ -80,7 +80,7 @@ START_TEST(a_done_context_has_none)
 
         cancel(c);
         ck_assert_uint_eq(c->user->used[RESOURCE_HANDLES], used - 1); /* given back */
-        ck_assert_int_eq(lifeline_get(world.effects, getuid(), c, &none, &refused), -EALREADY);
+        ck_assert_int_eq(engine_lifeline(world.engine, getuid(), c, &none, &refused), -EALREADY);
         ck_assert_int_eq(refused.reason, REFUSED_DONE);
         ck_assert_str_eq(refused.path, "a#1");
         close(fd);
@@ -97,7 +97,7 @@ START_TEST(limits_are_the_handles)
         int none;
 
         world.tree->users.limit[RESOURCE_HANDLES] = 0;
-        ck_assert_int_eq(lifeline_get(world.effects, getuid(), c, &none, &refused), -EDQUOT);
+        ck_assert_int_eq(engine_lifeline(world.engine, getuid(), c, &none, &refused), -EDQUOT);
         ck_assert_str_eq(refused.limit_key, "MaxHandlesPerUser");
 }
 END_TEST
@@ -108,10 +108,10 @@ static int drained_handle(struct context *c)
         struct process *p;
         int fd;
 
-        ck_assert_int_eq(process_acquire_pid(world.effects, getpid(), &p), 0);
-        ck_assert_int_eq(handle_get(world.effects, p, 0, c, HANDLE_DRAINED, &fd, &refused), 0);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, getpid(), &p), 0);
+        ck_assert_int_eq(engine_handle(world.engine, p, 0, c, HANDLE_DRAINED, &fd, &refused), 0);
         fd = dup(fd);
-        process_unref(p);
+        engine_process_close(p);
         return fd;
 }
 
@@ -120,7 +120,7 @@ static void attach(struct context *c, int pidfd)
         struct policy policy = {.kill_after_usec = UINT64_MAX, .uid = getuid()};
         struct refused refused = {};
 
-        ck_assert_int_eq(membership_attach(world.effects, c, pidfd, &policy, NULL, NULL, &refused), 0);
+        ck_assert_int_eq(engine_attach(world.engine, c, pidfd, &policy, NULL, NULL, &refused), 0);
 }
 
 START_TEST(law_31_drained_when_the_last_member_below_has_left)

@@ -23,14 +23,14 @@ static const struct policy quiet = {.signal = 0, .kill_after_usec = CTXD_USEC_IN
 
 static void start(uid_t uid, enum probe_mode mode)
 {
-        struct effects_options options = {.probe = mode, .probe_uid = uid};
+        struct probe_options options = {.mode = mode, .uid = uid};
 
         world_start();
         strcpy(directory + strlen(directory) - 6, "XXXXXX");
         ck_assert_ptr_nonnull(mkdtemp(directory));
         snprintf(socket_path, sizeof socket_path, "%s/probe", directory);
-        options.probe_socket = socket_path;
-        ck_assert_int_eq(effects_start(world.effects, &options), 0);
+        options.socket = socket_path;
+        ck_assert_int_eq(engine_start(world.engine, &options), 0);
 }
 
 static void link_start(void)
@@ -77,7 +77,7 @@ static void give(int fd, const void *record, size_t size)
 
 static bool says_off(void *userdata)
 {
-        return strcmp(probe_backend(world.effects), "off") == 0;
+        return strcmp(engine_probe_backend(world.engine), "off") == 0;
 }
 
 static bool says_on(void *userdata)
@@ -112,8 +112,8 @@ static int greet(void)
         ck_assert_uint_eq(welcome.grace_usec, world.tree->default_grace_usec);
         give(fd, &hello, sizeof hello);
         run_while(says_off, NULL);
-        ck_assert_str_eq(probe_backend(world.effects), "proc");
-        ck_assert_str_eq(probe_reason(world.effects), "no BPF in a test");
+        ck_assert_str_eq(engine_probe_backend(world.engine), "proc");
+        ck_assert_str_eq(engine_probe_reason(world.engine), "no BPF in a test");
         return fd;
 }
 
@@ -123,13 +123,12 @@ static struct context *member(const char *path, struct child **ret)
         struct refused refused;
 
         *ret = child_start(child_sleep);
-        ck_assert_int_eq(membership_attach(world.effects, c, (*ret)->pidfd, &quiet, NULL, NULL, &refused), 0);
+        ck_assert_int_eq(engine_attach(world.engine, c, (*ret)->pidfd, &quiet, NULL, NULL, &refused), 0);
         return c;
 }
 
 START_TEST(watch_and_forget)
 {
-        struct probe_settings settings;
         struct probe_forget forget;
         struct probe_watch watch;
         struct refused refused;
@@ -142,7 +141,7 @@ START_TEST(watch_and_forget)
         ck_assert_int_eq(tree_cancel(world.tree, now_boottime_usec(), c,
                                          cause_new(71, "enough", 5, 4711, "who"), &n, &refused),
                         1);
-        effects_drain(world.effects);
+        world_drain(NULL);
         ck_assert_uint_eq(take(fd, &watch, sizeof watch), sizeof watch);
         ck_assert_uint_eq(watch.header.type, PROBE_WATCH);
         ck_assert_uint_eq(watch.header.size, sizeof watch);
@@ -159,11 +158,6 @@ START_TEST(watch_and_forget)
         ck_assert_str_eq(watch.by_comm, "who");
         ck_assert_str_eq(watch.path, "a");
         ck_assert_str_eq(watch.cause, "enough");
-
-        effects_configure(world.effects, 7000000);
-        ck_assert_uint_eq(take(fd, &settings, sizeof settings), sizeof settings);
-        ck_assert_uint_eq(settings.header.type, PROBE_SETTINGS);
-        ck_assert_uint_eq(settings.grace_usec, 7000000);
 
         kill(child->pid, SIGKILL);
         ck_assert_uint_eq(take(fd, &forget, sizeof forget), sizeof forget);
@@ -191,7 +185,7 @@ START_TEST(what_was_done_before_is_announced)
                 ck_assert(!is_readable(fd));
                 close(fd);
                 run_while(says_on, NULL);
-                ck_assert_str_ne(probe_reason(world.effects), "");
+                ck_assert_str_ne(engine_probe_reason(world.engine), "");
         }
 }
 END_TEST
@@ -246,15 +240,15 @@ START_TEST(leaks)
         memset(leak.why, 'x', sizeof leak.why); /* no end */
         give(fd, &leak, sizeof leak);
         run_until(&world.n_found, 1);
-        ck_assert_int_eq(leaks_each(world.effects, c, look_at, &kept), 1);
+        ck_assert_int_eq(each_leak(world.engine, c, look_at, &kept), 1);
         ck_assert_uint_eq(kept.pid, 17);
         ck_assert_str_eq(kept.syscall_text, "read(7)");
         ck_assert_str_eq(kept.waits_on, "pipe:[1]");
         ck_assert_str_eq(kept.stack, "main");
         ck_assert_str_eq(kept.kernel_stack, "");
-        ck_assert_uint_eq(strlen(kept.why), sizeof leak.why);
-        ck_assert(!kept.resolved);
-        ck_assert_int_eq(leaks_each(world.effects, elsewhere, count, &n), 0);
+        ck_assert_uint_eq(strlen(kept.why), sizeof leak.why - 1);
+        ck_assert(!kept.is_resolved);
+        ck_assert_int_eq(each_leak(world.engine, elsewhere, count, &n), 0);
         ck_assert_uint_eq(n, 0);
 
         leak.count = 2; /* the same, with newer figures */
@@ -264,19 +258,19 @@ START_TEST(leaks)
         leak = leak_of(c, 3);
         give(fd, &leak, sizeof leak);
         run_until(&world.n_found, 2);
-        ck_assert_uint_eq(leaks_found(world.effects), 2);
+        ck_assert_uint_eq(engine_leaks_found(world.engine), 2);
         resolved.context_id = c->id;
         give(fd, &resolved, sizeof resolved);
         run_until(&world.n_resolved, 1);
-        ck_assert_int_eq(leaks_each(world.effects, NULL, look_at, &kept), 1);
+        ck_assert_int_eq(each_leak(world.engine, NULL, look_at, &kept), 1);
         ck_assert_uint_eq(kept.leak_id, 3); /* running ones first */
         give(fd, &swept, sizeof swept);
         give(fd, &resolved, sizeof resolved); /* again: nothing */
 
         kill(child->pid, SIGKILL);
         run_until(&world.n_resolved, 2); /* whoever has left is no leak */
-        ck_assert_uint_eq(probe_last_sweep_usec(world.effects), 4711);
-        ck_assert_int_eq(leaks_each(world.effects, NULL, count, &n), 0);
+        ck_assert_uint_eq(engine_probe_last_sweep_usec(world.engine), 4711);
+        ck_assert_int_eq(each_leak(world.engine, NULL, count, &n), 0);
         ck_assert_uint_eq(n, 2);
         close(fd);
 }
@@ -307,9 +301,9 @@ START_TEST(another_probe_finds_the_same_leak)
         give(fd, &leak, sizeof leak);
         run_for(50000); /* what has been given is read in it */
         ck_assert_uint_eq(world.n_found, 2);
-        ck_assert_int_eq(leaks_each(world.effects, c, count, &n), 0);
+        ck_assert_int_eq(each_leak(world.engine, c, count, &n), 0);
         ck_assert_uint_eq(n, 2);
-        ck_assert_int_eq(leaks_each(world.effects, c, look_at, &kept), 1);
+        ck_assert_int_eq(each_leak(world.engine, c, look_at, &kept), 1);
         ck_assert_uint_eq(kept.count, 5);
         close(fd);
 }
@@ -337,14 +331,13 @@ START_TEST(law_36_where_a_setuid_program_stands_is_not_shown)
                 return; /* needs processes of several uids */
         fd = greet();
         child = child_start(body_setuid);
-        ck_assert_int_eq(
-                        membership_attach(world.effects, c, child->pidfd, &by_user, NULL, NULL, &refused), 0);
+        ck_assert_int_eq(engine_attach(world.engine, c, child->pidfd, &by_user, NULL, NULL, &refused), 0);
         cancel(c);
         leak = leak_of(c, 1);
         leak.pid = leak.tid = (uint32_t) child->pid;
         give(fd, &leak, sizeof leak);
         run_until(&world.n_found, 1);
-        ck_assert_int_eq(leaks_each(world.effects, c, look_at, &kept), 1);
+        ck_assert_int_eq(each_leak(world.engine, c, look_at, &kept), 1);
         ck_assert_uint_eq(kept.pid, (uint32_t) child->pid);
         ck_assert_str_eq(kept.syscall_text, "");
         ck_assert_str_eq(kept.waits_on, "");
@@ -372,7 +365,7 @@ START_TEST(leaks_are_bounded)
                 give(fd, &leak, sizeof leak);
         }
         run_for(100000);
-        ck_assert_int_eq(leaks_each(world.effects, c, count, &n), 0);
+        ck_assert_int_eq(each_leak(world.engine, c, count, &n), 0);
         ck_assert_uint_ge(n, 1);
         ck_assert_uint_le(n, 64);
         close(fd);
@@ -504,9 +497,9 @@ START_TEST(whoever_breaks_the_protocol_is_dropped)
                 break;
         }
         ck_assert_uint_eq(take(fd, big, sizeof big), 0);
-        ck_assert_str_eq(probe_backend(world.effects), "off");
-        ck_assert_str_eq(membership_backend(world.effects), "direct");
-        ck_assert_str_ne(probe_reason(world.effects), "");
+        ck_assert_str_eq(engine_probe_backend(world.engine), "off");
+        ck_assert_str_eq(engine_membership_backend(world.engine), "direct");
+        ck_assert_str_ne(engine_probe_reason(world.engine), "");
         close(fd);
         ck_assert_uint_eq(count_fds(), fds); /* what it sent was closed */
         close(greet());                      /* and another one is welcome */
@@ -519,7 +512,7 @@ START_TEST(one_probe_at_a_time)
         int fd = greet(), second = connect_probe();
 
         ck_assert_uint_eq(take(second, &byte, 1), 0);
-        ck_assert_str_eq(probe_backend(world.effects), "proc");
+        ck_assert_str_eq(engine_probe_backend(world.engine), "proc");
         close(second);
         close(fd);
 }
@@ -551,7 +544,7 @@ START_TEST(a_probe_that_does_not_read_makes_nothing_later)
                 list[i] = make(path);
         }
         for (unsigned i = 0; i < CONTEXTS; i++) {
-                ck_assert_int_eq(membership_attach(world.effects, list[i], child->pidfd, &quiet, leave, NULL,
+                ck_assert_int_eq(engine_attach(world.engine, list[i], child->pidfd, &quiet, leave, NULL,
                                                  &refused),
                                 0);
                 cancel(list[i]);
@@ -591,39 +584,38 @@ END_TEST
 
 START_TEST(switched_off)
 {
-        struct effects_options options = {.probe = PROBE_MODE_OFF,
-                        .probe_socket = "/nonexistent/x",
-                        .probe_program = "/nonexistent/y"};
+        struct probe_options options = {
+                        .mode = PROBE_MODE_OFF, .socket = "/nonexistent/x", .program = "/nonexistent/y"};
 
         world_start();
-        ck_assert_int_eq(effects_start(world.effects, &options), 0);
-        ck_assert_str_eq(probe_backend(world.effects), "off");
-        ck_assert_ptr_nonnull(strstr(probe_reason(world.effects), "Probe=off"));
+        ck_assert_int_eq(engine_start(world.engine, &options), 0);
+        ck_assert_str_eq(engine_probe_backend(world.engine), "off");
+        ck_assert_ptr_nonnull(strstr(engine_probe_reason(world.engine), "Probe=off"));
         world_stop();
 }
 END_TEST
 
 static bool has_no_answer(void *userdata)
 {
-        return strcmp(probe_reason(world.effects), "the probe has not answered yet") == 0;
+        return strcmp(engine_probe_reason(world.engine), "the probe has not answered yet") == 0;
 }
 
 START_TEST(a_program_that_is_no_probe)
 {
         static const char *const programs[] = {"/nonexistent/ctxd-probe", "/bin/true", "/bin/false"};
-        struct effects_options options = {.probe = PROBE_MODE_AUTO, .probe_program = programs[_i]};
+        struct probe_options options = {.mode = PROBE_MODE_AUTO, .program = programs[_i]};
         uint64_t before, took;
 
         world_start();
         before = now_boottime_usec();
-        ck_assert_int_eq(effects_start(world.effects, &options), 0);
+        ck_assert_int_eq(engine_start(world.engine, &options), 0);
         took = now_boottime_usec() - before;
         /* Once it knows that nothing will come, it does not wait for that. */
         ck_assert(took < 5000000 || has_no_answer(NULL));
-        ck_assert_str_eq(probe_backend(world.effects), "off");
+        ck_assert_str_eq(engine_probe_backend(world.engine), "off");
         run_while(has_no_answer, NULL);
-        ck_assert_str_ne(probe_reason(world.effects), "");
-        ck_assert_str_eq(membership_backend(world.effects), "direct");
+        ck_assert_str_ne(engine_probe_reason(world.engine), "");
+        ck_assert_str_eq(engine_membership_backend(world.engine), "direct");
         world_stop();
 }
 END_TEST

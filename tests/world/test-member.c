@@ -20,7 +20,7 @@ static int attach_by(struct context *c, struct child *child, const struct policy
 {
         struct refused refused = {};
 
-        return membership_attach(world.effects, c, child->pidfd, policy, NULL, NULL, &refused);
+        return engine_attach(world.engine, c, child->pidfd, policy, NULL, NULL, &refused);
 }
 
 static void attach(struct context *c, struct child *child, const struct policy *policy)
@@ -47,9 +47,9 @@ static void body_family(int in, int out)
 
 START_TEST(backend_is_direct)
 {
-        ck_assert_str_eq(membership_backend(world.effects), "direct");
-        ck_assert_str_eq(probe_backend(world.effects), "off");
-        ck_assert_str_ne(probe_reason(world.effects), "");
+        ck_assert_str_eq(engine_membership_backend(world.engine), "direct");
+        ck_assert_str_eq(engine_probe_backend(world.engine), "off");
+        ck_assert_str_ne(engine_probe_reason(world.engine), "");
 }
 END_TEST
 
@@ -61,9 +61,9 @@ START_TEST(drained_when_the_attached_have_left)
         attach(c, a, &quiet);
         attach(c, b, &quiet);
         ck_assert(c->busy);
-        ck_assert_uint_eq(membership_count(world.effects, c, false), 2);
-        ck_assert_uint_eq(membership_count(world.effects, root, false), 0);
-        ck_assert_uint_eq(membership_count(world.effects, root, true), 2);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 2);
+        ck_assert_uint_eq(engine_count_members(world.engine, root, false), 0);
+        ck_assert_uint_eq(engine_count_members(world.engine, root, true), 2);
         ck_assert_uint_eq(cancel(root), 2);
         ck_assert_uint_eq(root->drained_usec, 0);
         kill(a->pid, SIGKILL);
@@ -85,9 +85,9 @@ START_TEST(attach_is_refused)
         kill(gone->pid, SIGKILL);
         (void) child_wait(gone);
         ck_assert_int_eq(attach_by(c, gone, &quiet), -ESRCH);
-        ck_assert_int_eq(membership_attach(world.effects, c, 0, &quiet, NULL, NULL, &refused), -EINVAL);
+        ck_assert_int_eq(engine_attach(world.engine, c, 0, &quiet, NULL, NULL, &refused), -EINVAL);
         cancel(c);
-        ck_assert_int_eq(membership_attach(world.effects, c, child->pidfd, &quiet, NULL, NULL, &refused),
+        ck_assert_int_eq(engine_attach(world.engine, c, child->pidfd, &quiet, NULL, NULL, &refused),
                         -EALREADY);
         ck_assert_int_eq(refused.reason, REFUSED_DONE);
 }
@@ -107,21 +107,20 @@ START_TEST(law_30_nobody_leaves_by_attaching_elsewhere)
         struct process *p;
         uint64_t asked = 0;
 
-        ck_assert_int_eq(process_acquire(world.effects, child->pidfd, &p), 0);
+        ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &p), 0);
         attach(a, child, &quiet);
-        ck_assert_ptr_eq(membership_of(world.effects, p), a);
+        ck_assert_ptr_eq(engine_context_of(world.engine, p), a);
         ck_assert_int_eq(attach_by(other, child, &quiet), -EACCES);
-        ck_assert_ptr_eq(membership_of(world.effects, p), a);
+        ck_assert_ptr_eq(engine_context_of(world.engine, p), a);
         attach(below, child, &quiet);
-        ck_assert_ptr_eq(membership_of(world.effects, p), below);
+        ck_assert_ptr_eq(engine_context_of(world.engine, p), below);
         ck_assert_int_eq(attach_by(a, child, &quiet), -EACCES);
-        ck_assert_int_eq(membership_attach(world.effects, other, child->pidfd, &quiet, answer, &asked,
-                                         &refused),
+        ck_assert_int_eq(engine_attach(world.engine, other, child->pidfd, &quiet, answer, &asked, &refused),
                         0);
         ck_assert_uint_eq(asked, below->id);
-        ck_assert_ptr_eq(membership_of(world.effects, p), other);
+        ck_assert_ptr_eq(engine_context_of(world.engine, p), other);
         ck_assert_uint_eq(cancel(a), 0);
-        process_unref(p);
+        engine_process_close(p);
 }
 END_TEST
 
@@ -134,7 +133,7 @@ START_TEST(law_32_one_signal_each)
 
         ck_assert_int_eq(child_say(child), '!'); /* both are ready: until then a signal is none's to count */
         attach(c, child, &term);
-        ck_assert_int_eq(membership_processes(world.effects, c, true, &list, &n), 0);
+        ck_assert_int_eq(engine_processes(world.engine, c, true, &list, &n), 0);
         ck_assert_uint_eq(n, 2); /* itself and its child */
         ck_assert_uint_lt(list[0].pid, list[1].pid);
         ck_assert_ptr_eq(list[0].context, c);
@@ -242,7 +241,7 @@ START_TEST(quota_of_members)
         world.tree->users.limit[RESOURCE_MEMBERS] = 3; /* the context's slot, and a process each */
         attach(c, child[0], &quiet);
         attach(c, child[1], &quiet);
-        ck_assert_int_eq(membership_attach(world.effects, c, child[2]->pidfd, &quiet, NULL, NULL, &refused),
+        ck_assert_int_eq(engine_attach(world.engine, c, child[2]->pidfd, &quiet, NULL, NULL, &refused),
                         -EDQUOT);
         ck_assert_int_eq(refused.reason, REFUSED_LIMIT);
         kill(child[0]->pid, SIGKILL);
@@ -265,8 +264,8 @@ START_TEST(slots_are_given_back)
                 c = make(path);
                 attach(c, child, &term);
                 if (i > 0)
-                        ck_assert_uint_eq(c->slot, slot);
-                slot = c->slot;
+                        ck_assert_uint_eq(membership_number(c), slot);
+                slot = membership_number(c);
                 cancel(c);
                 run_until(&world.n_removed, i + 1);
         }
@@ -303,16 +302,16 @@ START_TEST(law_35_taken_back_with_its_member)
         struct refused refused;
         struct context *c;
 
-        ck_assert_int_eq(process_acquire(world.effects, child->pidfd, &owner), 0);
+        ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &owner), 0);
         for (int whole = 0; whole < 2; whole++) {
                 world.tree->users.limit[RESOURCE_MEMBERS] = whole ? limit : 1; /* room for the slot alone */
                 ck_assert_int_eq(tree_create(world.tree, now_boottime_usec(), &root, "a/b", &o, &c, &refused),
                                 1);
                 ck_assert_int_eq(attach_by(c, child, &term), whole ? 0 : -EDQUOT);
                 ck_assert(c->busy || !whole);
-                ck_assert_int_eq(owner_bind(world.effects, c, owner), 0);
+                ck_assert_int_eq(engine_bind_owner(world.engine, c, owner), 0);
                 tree_discard(world.tree, c);
-                effects_drain(world.effects);
+                world_drain(NULL);
                 tree_check(world.tree);
         }
         ck_assert_uint_eq(world.n_new, 0);
@@ -320,7 +319,7 @@ START_TEST(law_35_taken_back_with_its_member)
         ck_assert_uint_eq(world.tree->n_contexts, 0);
         c = make("c");
         attach(c, child, &quiet); /* nothing of it is left on the process */
-        process_unref(owner);
+        engine_process_close(owner);
         kill(child->pid, SIGKILL);
         cancel(c);
         run_while(is_busy, c);

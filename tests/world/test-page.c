@@ -28,7 +28,7 @@ static struct view look(struct context *c)
         struct stat st;
         int fd;
 
-        ck_assert_int_eq(page_get(world.effects, c, &fd, &v.offset, &v.word), 0);
+        ck_assert_int_eq(engine_page(world.engine, c, &fd, &v.offset, &v.word), 0);
         v.fd = dup(fd);
         ck_assert_int_eq(fstat(v.fd, &st), 0);
         v.size = (size_t) st.st_size;
@@ -67,7 +67,7 @@ START_TEST(words)
         struct caller caller = {};
         struct view va, vb, vd;
 
-        effects_drain(world.effects);
+        world_drain(NULL);
         va = look(a);
         vb = look(b);
         vd = look(d);
@@ -84,7 +84,7 @@ START_TEST(words)
         ck_assert_int_eq(tree_extend(world.tree, now_boottime_usec(), &caller, d, d->deadline_usec + 1000000,
                                          &refused),
                         0);
-        effects_drain(world.effects);
+        world_drain(NULL);
         ck_assert_uint_eq(slot(&vd)->deadline_usec, d->deadline_usec);
 
         cancel(a);
@@ -102,7 +102,7 @@ START_TEST(asked_for_when_done)
         struct context *c = make_with_deadline("a", 0);
         struct view v;
 
-        effects_drain(world.effects);
+        world_drain(NULL);
         v = look(c);
         ck_assert_uint_eq(v.word & STATE_WORD_MASK, STATE_WORD_ACTIVE); /* what it is compared to */
         ck_assert_uint_eq(slot(&v)->word, v.word | STATE_WORD_DEADLINE_EXCEEDED);
@@ -127,7 +127,7 @@ START_TEST(law_6_word_before_handle)
         struct refused refused;
         struct process *p;
 
-        ck_assert_int_eq(process_acquire_pid(world.effects, getpid(), &p), 0);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, getpid(), &p), 0);
         for (unsigned i = 0; i < 20; i++) {
                 struct context *root, *c;
                 struct child *child;
@@ -139,10 +139,10 @@ START_TEST(law_6_word_before_handle)
                 for (unsigned k = 0; k < 300; k++) { /* so that it takes a while */
                         snprintf(path, sizeof path, "a%u/%u", i, k);
                         c = make(path);
-                        ck_assert_int_eq(handle_get(world.effects, p, 0, c, HANDLE_DONE, &fd, &refused), 0);
+                        ck_assert_int_eq(engine_handle(world.engine, p, 0, c, HANDLE_DONE, &fd, &refused), 0);
                 }
-                ck_assert_int_eq(handle_get(world.effects, p, 0, root, HANDLE_DONE, &fd, &refused), 0);
-                effects_drain(world.effects);
+                ck_assert_int_eq(engine_handle(world.engine, p, 0, root, HANDLE_DONE, &fd, &refused), 0);
+                world_drain(NULL);
                 watched_fd = dup(fd);
                 watched = look(root);
                 child = child_start(watch);
@@ -151,7 +151,7 @@ START_TEST(law_6_word_before_handle)
                 unlook(&watched);
                 close(watched_fd);
         }
-        process_unref(p);
+        engine_process_close(p);
 }
 END_TEST
 
@@ -206,7 +206,7 @@ START_TEST(more_than_a_page)
 
                 snprintf(path, sizeof path, "a%u", i);
                 c[i] = make(path);
-                ck_assert_int_eq(page_get(world.effects, c[i], &fd, &offset, &word), 0);
+                ck_assert_int_eq(engine_page(world.engine, c[i], &fd, &offset, &word), 0);
         }
         first = look(c[0]);
         last = look(c[4999]);
@@ -214,7 +214,7 @@ START_TEST(more_than_a_page)
         world.tree->retain_usec = 0;
         for (unsigned i = 0; i < 5000; i++)
                 cancel_only(c[i]);
-        effects_drain(world.effects);
+        world_drain(NULL);
         run_until(&world.n_removed, 5000);
         ck_assert(!reads_active(&first) && !reads_active(&last));
         ck_assert_uint_eq(header(&first)->epoch, 0); /* nobody is behind a page that was given back */
@@ -229,7 +229,7 @@ START_TEST(the_end_of_the_daemon_is_in_the_epoch)
 
         ck_assert_uint_ne(header(&v)->epoch, 0);
         ck_assert_uint_eq(header(&v)->keeper, (uint32_t) gettid());
-        world.effects = effects_free(world.effects);
+        world.engine = engine_free(world.engine);
         ck_assert_uint_eq(header(&v)->epoch, 0);
         ck_assert_uint_eq(header(&v)->keeper, STATE_KEEPER_DIED);
         unlook(&v);
@@ -293,7 +293,7 @@ START_TEST(a_daemon_that_leaves_says_so_in_the_word)
         struct view va = look(before), vb = look(at_the_end);
 
         cancel(before);
-        effects_stopping(world.effects);
+        engine_stopping(world.engine);
         cancel(at_the_end);
         ck_assert_uint_eq(slot(&va)->word, va.word | STATE_WORD_CANCELED);
         ck_assert_uint_eq(slot(&vb)->word, vb.word | STATE_WORD_STOPPED);

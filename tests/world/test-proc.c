@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/world/process.h"
 #include "util/proc.h"
 #include "tests/world/world.h"
 
@@ -150,38 +151,38 @@ START_TEST(processes_are_one_object)
         pthread_t thread;
         uid_t uids[3];
 
-        ck_assert_int_eq(process_acquire(world.effects, c->pidfd, &a), 0);
-        ck_assert_int_eq(process_acquire_pid(world.effects, c->pid, &b), 0);
+        ck_assert_int_eq(engine_process_open(world.engine, c->pidfd, &a), 0);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, c->pid, &b), 0);
         ck_assert_ptr_eq(a, b);
-        ck_assert_int_ne(process_pidfd(a), c->pidfd);
+        ck_assert_int_ne(engine_process_pidfd(a), c->pidfd);
         ck_assert_int_eq(process_pid(a), c->pid);
-        ck_assert_int_eq(process_read(a, uids, comm), 0);
+        ck_assert_int_eq(engine_process_read(a, uids, comm), 0);
         ck_assert_uint_eq(uids[1], geteuid());
 
-        ck_assert_int_eq(process_acquire(world.effects, event, &other), -EINVAL);
-        ck_assert_int_eq(process_acquire_pid(world.effects, 0, &other), -ESRCH);
-        ck_assert_int_eq(process_acquire_pid(world.effects, INT32_MAX, &other), -ESRCH);
+        ck_assert_int_eq(engine_process_open(world.engine, event, &other), -EINVAL);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, 0, &other), -ESRCH);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, INT32_MAX, &other), -ESRCH);
 
         ck_assert_int_eq(pthread_create(&thread, NULL, hold, (void *) &tid), 0);
         while (!tid) {
         }
-        ck_assert_int_eq(process_acquire_pid(world.effects, tid, &other), -ESRCH);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, tid, &other), -ESRCH);
         thread_fd = (int) syscall(SYS_pidfd_open, tid, O_EXCL); /* PIDFD_THREAD, where there is one */
         if (thread_fd >= 0) {
-                ck_assert_int_eq(process_acquire(world.effects, thread_fd, &other), -EINVAL);
+                ck_assert_int_eq(engine_process_open(world.engine, thread_fd, &other), -EINVAL);
                 close(thread_fd);
         }
 
         kill(c->pid, SIGKILL);
         while (!proc_pidfd_exited(c->pidfd)) {
         }
-        ck_assert_int_eq(process_acquire(world.effects, c->pidfd, &other), -ESRCH); /* a zombie */
-        ck_assert_int_eq(process_read(a, uids, comm), -ESRCH);
+        ck_assert_int_eq(engine_process_open(world.engine, c->pidfd, &other), -ESRCH); /* a zombie */
+        ck_assert_int_eq(engine_process_read(a, uids, comm), -ESRCH);
         (void) child_wait(c);
-        ck_assert_int_eq(process_acquire(world.effects, c->pidfd, &other), -ESRCH);
-        ck_assert_int_eq(process_read(a, uids, comm), -ESRCH);
-        process_unref(a);
-        process_unref(b);
+        ck_assert_int_eq(engine_process_open(world.engine, c->pidfd, &other), -ESRCH);
+        ck_assert_int_eq(engine_process_read(a, uids, comm), -ESRCH);
+        engine_process_close(a);
+        engine_process_close(b);
         close(event);
 }
 END_TEST
@@ -195,11 +196,11 @@ START_TEST(member_by_start_time)
 
         ck_assert_int_eq(proc_stat_read(c->pid, &s), 0);
         member.start_usec = proc_ticks_to_nsec(s.start_ticks) / 1000;
-        ck_assert_int_eq(process_acquire_member(world.effects, &member, &p), 0);
+        ck_assert_int_eq(engine_open_member(world.engine, &member, &p), 0);
         ck_assert_int_eq(process_pid(p), c->pid);
-        process_unref(p);
+        engine_process_close(p);
         member.start_usec -= 10000; /* an earlier bearer of the pid */
-        ck_assert_int_eq(process_acquire_member(world.effects, &member, &p), -ESRCH);
+        ck_assert_int_eq(engine_open_member(world.engine, &member, &p), -ESRCH);
 }
 END_TEST
 

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/world/membership/internal.h"
 #include "util/proc.h"
 #include "util/clock.h"
 #include "tests/world/world.h"
@@ -19,55 +20,57 @@
 #define LONG_USEC 60000000
 #define CHILDREN_MAX 64
 
-struct world world;
+struct scene world;
 static struct child children[CHILDREN_MAX];
 static unsigned n_children;
 
-static void on_new(void *userdata, struct context *c)
+uint32_t world_drain(const struct context *origin)
 {
-        world.n_new++;
+        uint32_t n = engine_drain(world.engine, origin);
+        struct ending *ending;
+        struct news news;
+
+        while (engine_take_news(world.engine, &news)) {
+                world.n_new += news.kind == NEWS_CONTEXT_NEW;
+                world.n_done += news.kind == NEWS_CONTEXT_DONE;
+                world.n_removed += news.kind == NEWS_CONTEXT_REMOVED;
+                world.n_found += news.kind == NEWS_LEAK_FOUND;
+                world.n_resolved += news.kind == NEWS_LEAK_RESOLVED;
+                if (news.kind == NEWS_CONTEXT_DONE)
+                        world.last_done_id = news.context->id;
+        }
+        while ((ending = tree_take_ended(world.tree)))
+                free(ending);
+        engine_collect(world.engine);
+        return n;
 }
 
-static void on_done(void *userdata, struct context *c)
+/* The number under which the kernel counts its members, as long as it has one. */
+unsigned membership_number(const struct context *c)
 {
-        world.n_done++;
-        world.last_done_id = c->id;
+        return c->anchor && c->anchor->slot ? c->anchor->slot->number : 0;
 }
 
-static void on_removed(void *userdata, struct context *c)
+static int on_turn(sd_event_source *source, void *userdata)
 {
-        world.n_removed++;
-}
-
-static void on_found(void *userdata, struct context *c, const struct leak *leak)
-{
-        world.n_found++;
-}
-
-static void on_resolved(void *userdata, struct context *c, const struct leak *leak)
-{
-        world.n_resolved++;
-}
-
-static void on_backends(void *userdata)
-{
-        world.n_backends++;
-}
-
-static void on_drained(void *userdata)
-{
+        (void) tree_advance(world.tree, now_boottime_usec());
+        world_drain(NULL);
         world.n_drained++;
+        return 0;
 }
 
-static const struct effects_sink sink = {
-                .context_new = on_new,
-                .context_done = on_done,
-                .context_removed = on_removed,
-                .leak_found = on_found,
-                .leak_resolved = on_resolved,
-                .backends_changed = on_backends,
-                .drained = on_drained,
-};
+int each_leak(struct engine *e, const struct context *c,
+                int (*cb)(void *userdata, struct context *c, const struct leak *leak), void *userdata)
+{
+        struct leak_cursor cursor = {};
+        const struct leak *leak;
+        struct context *of;
+        int r = 0;
+
+        while (r == 0 && (leak = engine_next_leak(e, c, &cursor, &of)))
+                r = cb(userdata, of, leak);
+        return r;
+}
 
 void world_start(void)
 {
@@ -77,12 +80,14 @@ void world_start(void)
         ck_assert_int_ge(tree_new(&world.tree), 0);
         world.tree->retain_usec = 30000000;
         world.tree->default_grace_usec = 5000000;
-        ck_assert_int_ge(effects_new(&world.effects, world.event, world.tree, &sink, NULL), 0);
+        ck_assert_int_ge(turn_init(&world.turn, world.event, "drain", on_turn, NULL), 0);
+        ck_assert_int_ge(engine_new(&world.engine, world.event, world.tree, &world.turn), 0);
 }
 
 void world_stop(void)
 {
-        world.effects = effects_free(world.effects);
+        world.engine = engine_free(world.engine);
+        turn_deinit(&world.turn);
         world.tree = tree_free(world.tree);
         world.event = sd_event_unref(world.event);
         child_reap_all();
@@ -130,7 +135,7 @@ void cancel_only(struct context *c)
 uint32_t cancel(struct context *c)
 {
         cancel_only(c);
-        return effects_drain_counting(world.effects, c);
+        return world_drain(c);
 }
 
 void run_while(bool (*pending)(void *userdata), void *userdata)
@@ -359,44 +364,56 @@ bool is_readable(int fd)
 
 static bool has_no_answer(void *userdata)
 {
-        return strcmp(probe_reason(userdata), "the probe has not answered yet") == 0;
+        return strcmp(engine_probe_reason(userdata), "the probe has not answered yet") == 0;
 }
 
-void probe_start(void)
+void start_probe(void)
 {
-        struct effects_options options = {.probe = PROBE_MODE_BPF, .probe_program = getenv("CTXD_PROBE")};
+        struct probe_options options = {.mode = PROBE_MODE_BPF, .program = getenv("CTXD_PROBE")};
 
-        ck_assert_int_ge(effects_start(world.effects, &options), 0);
-        run_while(has_no_answer, world.effects); /* effects_start() waits for a while alone */
+        ck_assert_int_ge(engine_start(world.engine, &options), 0);
+        run_while(has_no_answer, world.engine); /* engine_start() waits for a while alone */
 }
 
 void world_start_bpf(void)
 {
         world_start();
-        probe_start();
-        ck_assert_msg(strcmp(membership_backend(world.effects), "bpf") == 0, "%s",
-                        probe_reason(world.effects));
+        start_probe();
+        ck_assert_msg(strcmp(engine_membership_backend(world.engine), "bpf") == 0, "%s",
+                        engine_probe_reason(world.engine));
+}
+
+static int on_idle_turn(sd_event_source *source, void *userdata)
+{
+        struct engine **e = userdata;
+
+        engine_drain(*e, NULL);
+        engine_collect(*e);
+        return 0;
 }
 
 const char *bpf_missing(void)
 {
-        struct effects_options options = {.probe = PROBE_MODE_BPF, .probe_program = getenv("CTXD_PROBE")};
-        static const struct effects_sink none = {};
+        struct probe_options options = {.mode = PROBE_MODE_BPF, .program = getenv("CTXD_PROBE")};
         static char reason[512] = "out of memory";
-        struct effects *e = NULL;
+        struct engine *e = NULL;
+        struct turn turn = {};
         struct tree *t = NULL;
         sd_event *event = NULL;
 
-        if (!options.probe_program)
+        if (!options.program)
                 return "CTXD_PROBE does not name a ctxd-probe";
-        if (sd_event_new(&event) >= 0 && tree_new(&t) >= 0 && effects_new(&e, event, t, &none, NULL) >= 0 &&
-                        effects_start(e, &options) >= 0) {
+        if (sd_event_new(&event) >= 0 && tree_new(&t) >= 0 &&
+                        turn_init(&turn, event, "drain", on_idle_turn, &e) >= 0 &&
+                        engine_new(&e, event, t, &turn) >= 0 && engine_start(e, &options) >= 0) {
                 for (unsigned i = 0; i < 600 && has_no_answer(e); i++)
                         (void) sd_event_run(event, 100000);
                 snprintf(reason, sizeof reason, "%s",
-                                strcmp(membership_backend(e), "bpf") == 0 ? "" : probe_reason(e));
+                                strcmp(engine_membership_backend(e), "bpf") == 0 ? ""
+                                                                                 : engine_probe_reason(e));
         }
-        effects_free(e);
+        engine_free(e);
+        turn_deinit(&turn);
         tree_free(t);
         sd_event_unref(event);
         return reason[0] ? reason : NULL;

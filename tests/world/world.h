@@ -6,28 +6,33 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "daemon/world/effects.h"
+#include "daemon/engine/engine.h"
+#include "util/turn.h"
 
-/* A tree with effects on an event loop, and real processes to play with. */
+/* A tree and its engine on an event loop, and real processes to play with. */
 
-struct world {
+struct scene {
         sd_event *event;
         struct tree *tree;
-        struct effects *effects;
-        unsigned n_new, n_done, n_removed, n_found, n_resolved, n_backends, n_drained;
+        struct turn turn;
+        struct engine *engine;
+        unsigned n_new, n_done, n_removed, n_found, n_resolved, n_drained;
         uint64_t last_done_id;
 };
 
-extern struct world world;
+extern struct scene world;
 
 void world_start(void); /* fixtures */
 void world_stop(void);
 void world_start_bpf(void); /* with the real ctxd-probe ($CTXD_PROBE) */
-void probe_start(void);     /* of a world that has begun without */
+void start_probe(void);     /* of a world that has begun without */
 
 struct context *make(const char *path);
 struct context *make_for(uid_t uid, const char *path);
 struct context *make_with_deadline(const char *path, uint64_t deadline_usec);
+unsigned membership_number(const struct context *c);
+/* Carries out what was changed, counts what is new, and frees what was forgotten. */
+uint32_t world_drain(const struct context *origin);
 uint32_t cancel(struct context *c);  /* and drains; how many members */
 void cancel_only(struct context *c); /* leaves the drain to the test */
 
@@ -35,6 +40,10 @@ void cancel_only(struct context *c); /* leaves the drain to the test */
 void run_until(const unsigned *value, unsigned wanted);
 void run_while(bool (*pending)(void *userdata), void *userdata);
 void run_for(uint64_t usec); /* for what must not happen; what is there by now is seen to */
+
+/* For each leak of c and of what is below it, running ones first; stops when cb returns other than 0, and returns it. */
+int each_leak(struct engine *e, const struct context *c,
+                int (*cb)(void *userdata, struct context *c, const struct leak *leak), void *userdata);
 
 /* Children of the test. Each says that it is ready before child_start() returns, and is killed and reaped at
  * the end of the test. */

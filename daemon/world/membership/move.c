@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/world/internal.h"
+#include "daemon/world/membership/internal.h"
 #include "util/proc.h"
 #include "util/cleanup.h"
 #include "util/log.h"
@@ -19,7 +19,7 @@ struct moving {
 };
 
 struct moves {
-        struct effects *effects;
+        struct membership *membership;
         struct moving *list;
         size_t n, allocated;
         struct member_slot *slot; /* while children are added */
@@ -28,7 +28,7 @@ struct moves {
 
 static int moves_add(struct moves *m, struct member_slot *slot, struct process *p, uint32_t policy)
 {
-        if (p->moving)
+        if (process_ties(p)->is_moving)
                 return 0;
         if (m->n == m->allocated) {
                 size_t n = m->allocated > 0 ? m->allocated * 2 : 64;
@@ -40,7 +40,7 @@ static int moves_add(struct moves *m, struct member_slot *slot, struct process *
                 m->allocated = n;
         }
         m->list[m->n++] = (struct moving){slot, process_ref(p), policy};
-        p->moving = true;
+        process_ties(p)->is_moving = true;
         return 0;
 }
 
@@ -49,7 +49,7 @@ static int moves_add_child(void *userdata, pid_t pid)
         struct moves *m = userdata;
         _cleanup_(process_unrefp) struct process *p = NULL;
 
-        if (process_acquire_start(m->effects, pid, 0, &p) < 0 || p->attached)
+        if (process_acquire_pid(m->membership->processes, pid, 0, &p) < 0 || process_ties(p)->attached)
                 return 0;
         return moves_add(m, m->slot, p, m->policy);
 }
@@ -59,8 +59,8 @@ static int moves_add_record(void *userdata, const struct member_record *record)
         struct moves *m = userdata;
         _cleanup_(process_unrefp) struct process *p = NULL;
 
-        if (record->pid != record->tid || !record->slot->context ||
-                        process_acquire_start(m->effects, (pid_t) record->pid,
+        if (record->pid != record->tid || !record->slot->anchor ||
+                        process_acquire_pid(m->membership->processes, (pid_t) record->pid,
                                         proc_nsec_to_ticks(record->leader_start_nsec), &p) < 0)
                 return 0;
         return moves_add(m, record->slot, p, record->policy);
@@ -69,63 +69,62 @@ static int moves_add_record(void *userdata, const struct member_record *record)
 static void moves_done(struct moves *m)
 {
         for (size_t i = 0; i < m->n; i++) {
-                m->list[i].process->moving = false;
+                process_ties(m->list[i].process)->is_moving = false;
                 process_unref(m->list[i].process);
         }
         free(m->list);
 }
 
-static void slots_look(struct effects *e)
+static void slots_look(struct membership *m)
 {
         struct member_slot *slot, *next;
 
-        HASH_ITER (hh, e->membership.by_id, slot, next)
-                membership_look(e, slot);
+        HASH_ITER (hh, m->by_id, slot, next)
+                member_slot_look(m, slot);
 }
 
 /* From direct to BPF, or from the maps of one probe to those of another that could not use the former's. */
-int membership_use_bpf(struct effects *e, const int fds[PROBE_FDS])
+int membership_use_bpf(struct membership *m, const int fds[])
 {
-        _cleanup_(moves_done) struct moves moves = {.effects = e};
-        struct bpf_membership *new_, *old = e->membership.bpf;
+        _cleanup_(moves_done) struct moves moves = {.membership = m};
+        struct bpf_membership *new_, *old = m->bpf;
         struct member_slot *slot, *next;
-        struct refused refused;
         int r;
 
-        r = bpf_membership_new(e, fds, &new_);
+        r = bpf_membership_new(m, fds, &new_);
         if (r < 0)
                 return r;
-        r = e->membership.backend->each(e, moves_add_record, &moves);
+        r = m->backend->each(m, true, moves_add_record, &moves);
         if (r < 0) {
                 bpf_membership_free(new_);
                 return r;
         }
-        membership_collect_stale(e);
+        membership_collect_stale(m);
 
-        e->membership.bpf = new_;
-        e->membership.backend = &membership_bpf;
-        HASH_ITER (hh, e->membership.by_id, slot, next) {
-                (void) membership_bpf.slot_open(e, slot);
-                if (slot->context && context_is_done(slot->context))
-                        membership_bpf.set_done(e, slot);
+        m->bpf = new_;
+        m->backend = &membership_bpf;
+        HASH_ITER (hh, m->by_id, slot, next) {
+                (void) membership_bpf.slot_open(m, slot);
+                if (slot->anchor && slot->anchor->is_done)
+                        membership_bpf.set_done(m, slot);
         }
         /* The list grows as it is walked: children follow their parents. */
         for (size_t i = 0; i < moves.n; i++) {
-                struct moving m = moves.list[i];
+                struct moving moving = moves.list[i];
 
-                r = membership_bpf.attach(e, m.slot, m.process, m.policy, &refused);
+                r = membership_bpf.attach(m, moving.slot, moving.process, moving.policy, NULL);
                 if (r < 0 && r != -ESRCH)
-                        log_warning("Process %d is no member any more: %s", (int) m.process->identity.pid,
+                        log_warning("Process %d is no member any more: %s", (int) process_pid(moving.process),
                                         strerror(-r));
-                moves.slot = m.slot;
-                moves.policy = m.policy;
+                moves.slot = moving.slot;
+                moves.policy = moving.policy;
                 if (!old)
-                        (void) proc_each_child(m.process->identity.pid, moves_add_child, &moves);
+                        (void) proc_each_child(process_pid(moving.process), moves_add_child, &moves);
         }
-        HASH_ITER (hh, e->membership.by_id, slot, next)
+        HASH_ITER (hh, m->by_id, slot, next)
                 while (!LIST_EMPTY(&slot->attached))
                         attached_drop(LIST_FIRST(&slot->attached));
         bpf_membership_free(old);
-        slots_look(e);
+        slots_look(m);
         return 0;
 }

@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "daemon/world/ring.h"
+#include "daemon/world/membership/ring.h"
 
 /* The layout is the kernel's interface: a page with the consumer's position, one with the producer's, and the
  * data, mapped twice in a row so that no record is ever cut. */
@@ -25,7 +25,8 @@ int ring_init(struct ring *ring, int map, size_t size)
                 munmap(consumer, page);
                 return r;
         }
-        *ring = (struct ring){consumer, producer, size, page};
+        *ring = (struct ring){.consumer = consumer, .producer = producer, .size = size, .page = page};
+        ring->read = __atomic_load_n((unsigned long *) consumer, __ATOMIC_ACQUIRE);
         return 0;
 }
 
@@ -38,26 +39,33 @@ void ring_deinit(struct ring *ring)
         memset(ring, 0, sizeof *ring);
 }
 
-unsigned ring_consume(struct ring *ring, unsigned max,
-                void (*cb)(void *userdata, const void *data, size_t size), void *userdata)
+void ring_done(struct ring *ring)
 {
-        unsigned long *consumed_at = ring->consumer, *produced_at = ring->producer;
-        const uint8_t *data = (const uint8_t *) ring->producer + ring->page;
-        unsigned long consumed = __atomic_load_n(consumed_at, __ATOMIC_ACQUIRE);
-        unsigned n = 0;
+        unsigned long *consumed = ring->consumer;
 
-        while (n < max && consumed < __atomic_load_n(produced_at, __ATOMIC_ACQUIRE)) {
-                const uint8_t *record = data + (consumed & (ring->size - 1));
+        if (*consumed != ring->read)
+                __atomic_store_n(consumed, ring->read, __ATOMIC_RELEASE);
+}
+
+bool ring_next(struct ring *ring, const void **ret_data, size_t *ret_size)
+{
+        const unsigned long *produced = ring->producer;
+        const uint8_t *data = (const uint8_t *) ring->producer + ring->page;
+
+        ring_done(ring);
+        while (ring->read < __atomic_load_n(produced, __ATOMIC_ACQUIRE)) {
+                const uint8_t *record = data + (ring->read & (ring->size - 1));
                 uint32_t header = __atomic_load_n((const uint32_t *) record, __ATOMIC_ACQUIRE);
                 uint32_t length = header & ~(uint32_t) (BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
 
                 if (header & BPF_RINGBUF_BUSY_BIT)
                         break;
-                if (!(header & BPF_RINGBUF_DISCARD_BIT))
-                        cb(userdata, record + BPF_RINGBUF_HDR_SZ, length);
-                consumed += (length + BPF_RINGBUF_HDR_SZ + 7) & ~7UL;
-                __atomic_store_n(consumed_at, consumed, __ATOMIC_RELEASE);
-                n++;
+                ring->read += (length + BPF_RINGBUF_HDR_SZ + 7) & ~7UL;
+                if (header & BPF_RINGBUF_DISCARD_BIT)
+                        continue;
+                *ret_data = record + BPF_RINGBUF_HDR_SZ;
+                *ret_size = length;
+                return true;
         }
-        return n;
+        return false;
 }

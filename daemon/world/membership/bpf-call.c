@@ -5,7 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "daemon/world/bpf-call.h"
+#include "daemon/world/membership/bpf-call.h"
 #include "util/realtime.h"
 
 static int call(enum bpf_cmd command, union bpf_attr *attr)

@@ -5,7 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "daemon/world/signals.h"
+#include "daemon/world/membership/signals.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -57,7 +57,7 @@ static void reserve_take(struct signal_pass *p)
                         p->reserve[i] = eventfd(0, EFD_CLOEXEC);
 }
 
-int signals_init(struct effects *e)
+int signals_new(struct membership *m)
 {
         struct signal_pass *p = calloc(1, sizeof *p);
 
@@ -66,13 +66,13 @@ int signals_init(struct effects *e)
         for (size_t i = 0; i < ELEMENTSOF(p->reserve); i++)
                 p->reserve[i] = -1;
         reserve_take(p);
-        e->membership.pass = p;
+        m->pass = p;
         return 0;
 }
 
-void signals_deinit(struct effects *e)
+void signals_free(struct membership *m)
 {
-        struct signal_pass *p = e->membership.pass;
+        struct signal_pass *p = m->pass;
 
         if (!p)
                 return;
@@ -80,16 +80,16 @@ void signals_deinit(struct effects *e)
         sd_event_source_disable_unref(p->source);
         free(p->targets);
         free(p);
-        e->membership.pass = NULL;
+        m->pass = NULL;
 }
 
 static int collect(void *userdata, const struct member_record *record)
 {
-        struct effects *e = userdata;
-        struct signal_pass *p = e->membership.pass;
+        struct membership *m = userdata;
+        struct signal_pass *p = m->pass;
         struct target *t;
 
-        if (!record->slot->context || !(record->slot->signal || record->slot->kill))
+        if (!record->slot->anchor || !(record->slot->signal || record->slot->kill))
                 return 0;
         if (p->n == p->allocated) {
                 size_t n = p->allocated > 0 ? p->allocated * 2 : 64;
@@ -115,33 +115,33 @@ static int collect(void *userdata, const struct member_record *record)
 }
 
 /* Whom to look for; from here on the kernel tells of the next one that is born. */
-static bool prepare(struct effects *e)
+static bool prepare(struct membership *m)
 {
         struct member_slot *slot, *next;
         bool any = false;
 
-        HASH_ITER (hh, e->membership.by_id, slot, next)
+        HASH_ITER (hh, m->by_id, slot, next)
                 if (slot->signal || slot->kill) {
-                        e->membership.backend->set_done(e, slot);
+                        m->backend->set_done(m, slot);
                         any = true;
                 }
         return any;
 }
 
 /* Lists who is there. 0: there is nobody to look for. */
-static int begin(struct effects *e)
+static int begin(struct membership *m)
 {
-        struct signal_pass *p = e->membership.pass;
+        struct signal_pass *p = m->pass;
         static uint64_t last_number;
         int r;
 
         p->n = p->next = 0;
         p->number = ++last_number;
         p->found = p->underway = false;
-        e->membership.restless = false;
-        if (!prepare(e))
+        m->is_restless = false;
+        if (!prepare(m))
                 return 0;
-        r = e->membership.backend->each(e, collect, e);
+        r = m->backend->each(m, true, collect, m);
         if (r < 0) {
                 if (!p->failing)
                         log_warning("Cannot look through the members: %s", strerror(-r));
@@ -149,32 +149,32 @@ static int begin(struct effects *e)
                 return r;
         }
         p->failing = false;
-        p->found = e->membership.restless;
+        p->found = m->is_restless;
         p->underway = true;
         return 1;
 }
 
 /* 1: to the end of the pass; 0: the time is up. */
-static int go(struct effects *e, uint64_t until_usec)
+static int go(struct membership *m, uint64_t until_usec)
 {
-        struct signal_pass *p = e->membership.pass;
-        uint64_t now_usec = now_boottime_usec();
+        struct signal_pass *p = m->pass;
+        uint64_t now_usec = world_clock_usec(m->world);
         int r;
 
         for (; p->next < p->n; p->next++) {
                 if (p->next % 8 == 7) {
-                        now_usec = now_boottime_usec();
+                        now_usec = world_clock_usec(m->world);
                         if (now_usec >= until_usec)
                                 return 0;
                 }
-                r = signals_give(e, &p->targets[p->next], p->number, now_usec);
+                r = signals_give(m, &p->targets[p->next], p->number, now_usec);
                 if (r != 0)
                         p->found = true;
                 if (r < 0)
                         return r;
         }
         p->underway = false;
-        signals_forget_gone(e, p->number);
+        signals_forget_gone(m, p->number);
         p->n_restless = p->found ? p->n_restless + 1 : 0;
         if (p->n_restless == 0) {
                 free(p->targets); /* a crowd is rare */
@@ -186,19 +186,19 @@ static int go(struct effects *e, uint64_t until_usec)
 
 static int on_time(sd_event_source *source, uint64_t usec, void *userdata);
 
-static void schedule(struct effects *e, uint64_t delay_usec)
+static void schedule(struct membership *m, uint64_t delay_usec)
 {
-        struct signal_pass *p = e->membership.pass;
+        struct signal_pass *p = m->pass;
         uint64_t now_usec, due_usec;
         int enabled;
 
         if (!p->source) {
-                if (sd_event_add_time_relative(
-                                    e->event, &p->source, CLOCK_MONOTONIC, delay_usec, 1, on_time, e) >= 0)
+                if (sd_event_add_time_relative(m->world->event, &p->source, CLOCK_MONOTONIC, delay_usec, 1,
+                                    on_time, m) >= 0)
                         (void) sd_event_source_set_description(p->source, "signals");
                 return;
         }
-        if (sd_event_now(e->event, CLOCK_MONOTONIC, &now_usec) < 0)
+        if (sd_event_now(m->world->event, CLOCK_MONOTONIC, &now_usec) < 0)
                 return;
         if (sd_event_source_get_enabled(p->source, &enabled) >= 0 && enabled != SD_EVENT_OFF &&
                         sd_event_source_get_time(p->source, &due_usec) >= 0 &&
@@ -208,69 +208,69 @@ static void schedule(struct effects *e, uint64_t delay_usec)
         (void) sd_event_source_set_enabled(p->source, SD_EVENT_ONESHOT);
 }
 
-void signals_later(struct effects *e)
+void signals_later(struct membership *m)
 {
-        schedule(e, PASS_LATER_USEC);
+        schedule(m, PASS_LATER_USEC);
 }
 
-void signals_soon(struct effects *e)
+void signals_soon(struct membership *m)
 {
-        e->membership.kills_wanted = false;
-        schedule(e, 0);
+        m->kills_wanted = false;
+        schedule(m, 0);
 }
 
 /* After a piece: how soon the next one. */
-static void go_on(struct effects *e, int r)
+static void go_on(struct membership *m, int r)
 {
-        struct signal_pass *p = e->membership.pass;
+        struct signal_pass *p = m->pass;
 
         if (r < 0)
-                schedule(e, PASS_LATER_USEC);
+                schedule(m, PASS_LATER_USEC);
         else if (p->underway)
-                schedule(e, 0);
+                schedule(m, 0);
         else if (p->n_restless > 0)
-                schedule(e, p->n_restless % PASSES_AT_ONCE == 0 ? PASS_LATER_USEC : 0);
+                schedule(m, p->n_restless % PASSES_AT_ONCE == 0 ? PASS_LATER_USEC : 0);
 }
 
-void signals_run(struct effects *e)
+void signals_run(struct membership *m)
 {
         struct realtime before = realtime_begin();
-        uint64_t end_usec = now_boottime_usec() + RUN_USEC;
+        uint64_t end_usec = world_clock_usec(m->world) + RUN_USEC;
         int r;
 
-        e->membership.passes_wanted = false;
-        reserve_give(e->membership.pass);
+        m->passes_wanted = false;
+        reserve_give(m->pass);
         do {
-                r = begin(e);
+                r = begin(m);
                 if (r > 0)
-                        r = go(e, UINT64_MAX);
-        } while (r > 0 && e->membership.pass->n_restless > 0 && now_boottime_usec() < end_usec);
+                        r = go(m, UINT64_MAX);
+        } while (r > 0 && m->pass->n_restless > 0 && world_clock_usec(m->world) < end_usec);
         realtime_end(before);
-        reserve_take(e->membership.pass);
-        go_on(e, r);
+        reserve_take(m->pass);
+        go_on(m, r);
 }
 
 static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 {
-        struct effects *e = userdata;
-        struct signal_pass *p = e->membership.pass;
+        struct membership *m = userdata;
+        struct signal_pass *p = m->pass;
         struct realtime before = realtime_begin();
-        uint64_t now_usec = now_boottime_usec(), until_usec;
+        uint64_t now_usec = world_clock_usec(m->world), until_usec;
         bool storm;
         int r = 1;
 
         reserve_give(p);
         do {
                 if (!p->underway)
-                        r = begin(e);
+                        r = begin(m);
                 storm = p->n > STORM_CROWD || p->n_restless >= STORM_PASSES;
                 until_usec = now_usec + (storm ? STORM_USEC : PIECE_USEC);
                 if (r > 0)
-                        r = go(e, until_usec);
-        } while (storm && r > 0 && p->n_restless > 0 && now_boottime_usec() < until_usec);
+                        r = go(m, until_usec);
+        } while (storm && r > 0 && p->n_restless > 0 && world_clock_usec(m->world) < until_usec);
         realtime_end(before);
         reserve_take(p);
-        go_on(e, r);
-        effects_event(e);
+        go_on(m, r);
+        facts_wake(&m->world->facts);
         return 0;
 }

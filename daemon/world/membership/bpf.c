@@ -8,10 +8,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/world/bpf-call.h"
-#include "daemon/world/internal.h"
+#include "daemon/world/membership/bpf-call.h"
+#include "daemon/world/membership/internal.h"
 #include "util/proc.h"
-#include "daemon/world/ring.h"
+#include "daemon/world/membership/ring.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 #include "util/utf8.h"
@@ -34,9 +34,9 @@ struct bpf_membership {
         uint64_t seen_failed, seen_lost;
 };
 
-static struct membership_slot *shared(struct effects *e, const struct member_slot *slot)
+static struct membership_slot *shared(struct membership *m, const struct member_slot *slot)
 {
-        return e->membership.bpf->slots + slot->number;
+        return m->bpf->slots + slot->number;
 }
 
 static uint64_t counter(const __u64 *value)
@@ -78,9 +78,10 @@ static int adopt(struct bpf_membership *b)
         return 0; /* a crowd that never stands still: the fork hook has those born by now */
 }
 
-void bpf_membership_check(struct effects *e)
+/* Whatever the hooks could not do. */
+static void bpf_membership_check(struct membership *m)
 {
-        struct bpf_membership *b = e->membership.bpf;
+        struct bpf_membership *b = m->bpf;
         struct member_slot *slot, *next;
         uint64_t failed;
 
@@ -90,43 +91,46 @@ void bpf_membership_check(struct effects *e)
         if (failed != b->seen_failed) {
                 b->seen_failed = failed;
                 (void) adopt(b);
-                HASH_ITER (hh, e->membership.by_id, slot, next)
+                HASH_ITER (hh, m->by_id, slot, next)
                         if (slot->signal || slot->kill) {
-                                signals_later(e); /* for who was found just now */
+                                signals_later(m); /* for who was found just now */
                                 break;
                         }
         }
         if (counter(&b->stats->events_lost) != b->seen_lost) {
                 b->seen_lost = counter(&b->stats->events_lost);
-                HASH_ITER (hh, e->membership.by_id, slot, next)
-                        membership_look(e, slot);
+                HASH_ITER (hh, m->by_id, slot, next)
+                        member_slot_look(m, slot);
         }
 }
 
-static void event_one(void *userdata, const void *data, size_t size)
+static void take_event(struct membership *m, const void *data, size_t size)
 {
-        struct effects *e = userdata;
         struct membership_event event;
         struct member_slot *slot;
 
         if (size < sizeof event)
                 return;
         memcpy(&event, data, sizeof event);
-        slot = membership_slot_number(e, event.slot, event.context_id);
+        slot = member_slot_get(m, event.slot, event.context_id);
         if (!slot)
                 return;
         if (event.kind == MEMBERSHIP_BORN && (slot->signal || slot->kill))
-                signals_later(e);
-        membership_look(e, slot);
+                signals_later(m);
+        member_slot_look(m, slot);
 }
 
 static int events_ready(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-        struct effects *e = userdata;
+        struct membership *m = userdata;
+        const void *data;
+        size_t size;
 
-        (void) ring_consume(&e->membership.bpf->ring, EVENTS_AT_ONCE, event_one, e);
-        bpf_membership_check(e);
-        effects_event(e);
+        for (unsigned i = 0; i < EVENTS_AT_ONCE && ring_next(&m->bpf->ring, &data, &size); i++)
+                take_event(m, data, size);
+        ring_done(&m->bpf->ring);
+        bpf_membership_check(m);
+        facts_wake(&m->world->facts);
         return 0;
 }
 
@@ -163,7 +167,7 @@ static int map_array(int map, size_t size, int protection, void **ret)
         return 0;
 }
 
-int bpf_membership_new(struct effects *e, const int fds[PROBE_FDS], struct bpf_membership **ret)
+int bpf_membership_new(struct membership *m, const int fds[PROBE_FDS], struct bpf_membership **ret)
 {
         struct bpf_map_facts events;
         struct bpf_membership *b;
@@ -198,7 +202,8 @@ int bpf_membership_new(struct effects *e, const int fds[PROBE_FDS], struct bpf_m
         if (r >= 0)
                 r = ring_init(&b->ring, fds[PROBE_FD_EVENTS], events.max_entries);
         if (r >= 0)
-                r = sd_event_add_io(e->event, &b->events, fds[PROBE_FD_EVENTS], EPOLLIN, events_ready, e);
+                r = sd_event_add_io(
+                                m->world->event, &b->events, fds[PROBE_FD_EVENTS], EPOLLIN, events_ready, m);
         if (r < 0) {
                 bpf_membership_free(b);
                 return r;
@@ -233,36 +238,36 @@ const int *bpf_membership_fds(const struct bpf_membership *b)
         return b ? b->fds : NULL;
 }
 
-static int bpf_slot_open(struct effects *e, struct member_slot *slot)
+static int bpf_slot_open(struct membership *m, struct member_slot *slot)
 {
-        struct membership_slot *s = shared(e, slot);
+        struct membership_slot *s = shared(m, slot);
 
         __atomic_store_n(&s->done, SLOT_ACTIVE, __ATOMIC_SEQ_CST);
         __atomic_store_n(&s->context_id, slot->context_id, __ATOMIC_SEQ_CST);
         return 0;
 }
 
-static uint32_t bpf_live(struct effects *e, struct member_slot *slot)
+static uint32_t bpf_live(struct membership *m, struct member_slot *slot)
 {
-        int32_t live = __atomic_load_n(&shared(e, slot)->live, __ATOMIC_SEQ_CST);
+        int32_t live = __atomic_load_n(&shared(m, slot)->live, __ATOMIC_SEQ_CST);
 
         return live > 0 ? (uint32_t) live : 0;
 }
 
-static bool bpf_slot_close(struct effects *e, struct member_slot *slot)
+static bool bpf_slot_close(struct membership *m, struct member_slot *slot)
 {
-        struct membership_slot *s = shared(e, slot);
+        struct membership_slot *s = shared(m, slot);
 
         __atomic_store_n(&s->context_id, 0, __ATOMIC_SEQ_CST);
-        if (bpf_live(e, slot) == 0)
+        if (bpf_live(m, slot) == 0)
                 return true;
         __atomic_store_n(&s->context_id, slot->context_id, __ATOMIC_SEQ_CST);
         return false;
 }
 
-static void bpf_set_done(struct effects *e, struct member_slot *slot)
+static void bpf_set_done(struct membership *m, struct member_slot *slot)
 {
-        __atomic_store_n(&shared(e, slot)->done, SLOT_DONE, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&shared(m, slot)->done, SLOT_DONE, __ATOMIC_SEQ_CST);
 }
 
 static uint64_t since_next(struct bpf_membership *b)
@@ -276,54 +281,55 @@ static uint64_t since_next(struct bpf_membership *b)
         return b->last_since_nsec;
 }
 
-static int bpf_attach(struct effects *e, struct member_slot *slot, struct process *p, uint32_t policy,
-                struct refused *ret_refused)
+static int bpf_attach(struct membership *m, struct member_slot *slot, struct process *p, uint32_t policy,
+                struct user *user)
 {
-        struct bpf_membership *b = e->membership.bpf;
+        struct bpf_membership *b = m->bpf;
         struct membership_value request = {
                         .context_id = slot->context_id,
                         .slot = slot->number,
                         .policy = policy,
                         .since_nsec = since_next(b),
         };
-        int r = 0;
+        int pidfd = process_pidfd(p), r = 0;
 
         for (unsigned i = 0; i < ATTACH_TRIES; i++) {
                 struct membership_value value;
 
-                r = bpf_map_update(b->fds[PROBE_FD_REQUESTS], &p->pidfd, &request);
+                r = bpf_map_update(b->fds[PROBE_FD_REQUESTS], &pidfd, &request);
                 if (r < 0)
                         break;
                 r = adopt(b);
                 if (r < 0)
                         break;
-                r = bpf_map_look_up(b->fds[PROBE_FD_MEMBERS], &p->pidfd, &value);
+                r = bpf_map_look_up(b->fds[PROBE_FD_MEMBERS], &pidfd, &value);
                 if (r >= 0 && value.context_id == slot->context_id && value.since_nsec >= request.since_nsec)
                         break;
-                if (proc_pidfd_exited(p->pidfd))
+                if (proc_pidfd_exited(process_pidfd(p)))
                         break;
         }
-        (void) bpf_map_delete(b->fds[PROBE_FD_REQUESTS], &p->pidfd);
+        (void) bpf_map_delete(b->fds[PROBE_FD_REQUESTS], &pidfd);
         b->seen_failed = failures(b);
         if (r == -ENOENT || r == -ESRCH) /* it has gone; its children may be there */
-                return bpf_live(e, slot) > 0 ? 0 : -ESRCH;
+                return bpf_live(m, slot) > 0 ? 0 : -ESRCH;
         return r;
 }
 
-static struct member_slot *bpf_look_up(struct effects *e, struct process *p, uint32_t *ret_policy)
+static struct member_slot *bpf_look_up(struct membership *m, struct process *p, uint32_t *ret_policy)
 {
+        int pidfd = process_pidfd(p);
         struct membership_value value;
 
-        if (bpf_map_look_up(e->membership.bpf->fds[PROBE_FD_MEMBERS], &p->pidfd, &value) < 0)
+        if (bpf_map_look_up(m->bpf->fds[PROBE_FD_MEMBERS], &pidfd, &value) < 0)
                 return NULL;
         *ret_policy = value.policy;
-        return membership_slot_number(e, value.slot, value.context_id);
+        return member_slot_get(m, value.slot, value.context_id);
 }
 
-static int each_one(struct effects *e, const struct membership_task *t, member_cb cb, void *userdata)
+static int each_one(struct membership *m, const struct membership_task *t, member_cb cb, void *userdata)
 {
         struct member_record record = {
-                        .slot = membership_slot_number(e, t->value.slot, t->value.context_id),
+                        .slot = member_slot_get(m, t->value.slot, t->value.context_id),
                         .policy = t->value.policy,
                         .pid = t->pid,
                         .tid = t->tid,
@@ -335,14 +341,14 @@ static int each_one(struct effects *e, const struct membership_task *t, member_c
                         .comm = t->comm,
         };
 
-        if (!record.slot || !record.slot->context || t->pid == 0)
+        if (!record.slot || !record.slot->anchor || t->pid == 0)
                 return 0;
         return cb(userdata, &record);
 }
 
-static int bpf_each(struct effects *e, member_cb cb, void *userdata)
+static int bpf_each(struct membership *m, bool all, member_cb cb, void *userdata)
 {
-        _cleanup_close_ int fd = bpf_iterate(e->membership.bpf->fds[PROBE_FD_LIST]);
+        _cleanup_close_ int fd = bpf_iterate(m->bpf->fds[PROBE_FD_LIST]);
         struct membership_task tasks[256];
         char *buffer = (char *) tasks;
         size_t length = 0;
@@ -359,7 +365,7 @@ static int bpf_each(struct effects *e, member_cb cb, void *userdata)
                 for (size_t i = 0; i < length / sizeof tasks[0]; i++) {
                         tasks[i].comm[sizeof tasks[i].comm - 1] = '\0';
                         (void) utf8_mend(tasks[i].comm);
-                        r = each_one(e, &tasks[i], cb, userdata);
+                        r = each_one(m, &tasks[i], cb, userdata);
                         if (r != 0)
                                 return r;
                 }

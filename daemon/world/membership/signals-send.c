@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "util/proc.h"
-#include "daemon/world/signals.h"
+#include "daemon/world/membership/signals.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 
@@ -39,22 +39,22 @@ static uint64_t now_nsec(void)
         return (uint64_t) ts.tv_sec * 1000000000 + (uint64_t) ts.tv_nsec;
 }
 
-static void signalled_free(struct effects *e, struct signalled *s)
+static void signalled_free(struct membership *m, struct signalled *s)
 {
         LIST_REMOVE(s, by_slot);
-        HASH_DEL(e->membership.signalled, s);
+        HASH_DEL(m->signalled, s);
         free(s);
 }
 
-static struct signalled *signalled_find(struct effects *e, uint32_t pid)
+static struct signalled *signalled_find(struct membership *m, uint32_t pid)
 {
         struct signalled *s;
 
-        HASH_FIND(hh, e->membership.signalled, &pid, sizeof pid, s);
+        HASH_FIND(hh, m->signalled, &pid, sizeof pid, s);
         return s;
 }
 
-static struct signalled *signalled_new(struct effects *e, struct member_slot *slot, const struct target *t)
+static struct signalled *signalled_new(struct membership *m, struct member_slot *slot, const struct target *t)
 {
         struct signalled *s = calloc(1, sizeof *s);
 
@@ -63,7 +63,7 @@ static struct signalled *signalled_new(struct effects *e, struct member_slot *sl
         s->pid = t->pid;
         s->start_nsec = t->start_nsec;
         s->when_nsec = UINT64_MAX;
-        HASH_ADD(hh, e->membership.signalled, pid, sizeof s->pid, s);
+        HASH_ADD(hh, m->signalled, pid, sizeof s->pid, s);
         if (!s->hh.tbl) {
                 free(s);
                 return NULL;
@@ -108,49 +108,48 @@ static int send_checked(const struct target *t, const struct policy *policy, int
         return 0;
 }
 
-static bool kill_is_due(const struct context *c, const struct policy *policy, uint64_t now_usec)
+static bool kill_is_due(const struct member_slot *slot, const struct policy *policy, uint64_t now_usec)
 {
-        return policy->kill_after_usec != CTXD_USEC_INFINITY && now_usec >= c->done_usec &&
-               now_usec - c->done_usec >= policy->kill_after_usec;
+        return policy->kill_after_usec != CTXD_USEC_INFINITY && now_usec >= slot->done_usec &&
+               now_usec - slot->done_usec >= policy->kill_after_usec;
 }
 
 /* Was it forked by somebody who was cleaning up? */
-static bool is_cleanup(struct effects *e, const struct target *t, int signal_number)
+static bool is_cleanup(struct membership *m, const struct target *t, int signal_number)
 {
-        const struct signalled *parent = signalled_find(e, t->ppid);
+        const struct signalled *parent = signalled_find(m, t->ppid);
 
         if (!parent || parent->when_nsec >= t->start_nsec)
                 return false;
         return signal_number <= 0 || !(t->pending >> (signal_number - 1) & 1);
 }
 
-int signals_give(struct effects *e, const struct target *t, uint64_t pass_number, uint64_t now_usec)
+int signals_give(struct membership *m, const struct target *t, uint64_t pass_number, uint64_t now_usec)
 {
-        struct member_slot *slot = membership_slot_number(e, t->slot, t->context_id);
+        struct member_slot *slot = member_slot_get(m, t->slot, t->context_id);
         const struct policy *policy;
         struct signalled *s;
         bool is_new = false, kill;
         uint64_t when_nsec;
         int r, signal_number;
 
-        if (!slot || !slot->context || !(slot->signal || slot->kill) ||
-                        t->policy >= slot->context->n_policies)
+        if (!slot || !slot->anchor || !(slot->signal || slot->kill) || t->policy >= slot->n_policies)
                 return 0;
-        policy = &slot->context->policies[t->policy];
-        kill = slot->kill && kill_is_due(slot->context, policy, now_usec);
+        policy = &slot->policies[t->policy];
+        kill = slot->kill && kill_is_due(slot, policy, now_usec);
         signal_number = policy->signal;
 
-        s = signalled_find(e, t->pid);
+        s = signalled_find(m, t->pid);
         if (s && s->start_nsec != t->start_nsec) {
-                signalled_free(e, s); /* that one has gone, and its pid is another's */
+                signalled_free(m, s); /* that one has gone, and its pid is another's */
                 s = NULL;
         }
         if (!s) {
-                s = signalled_new(e, slot, t);
+                s = signalled_new(m, slot, t);
                 if (!s)
                         return -ENOMEM;
                 is_new = true;
-                if (is_cleanup(e, t, signal_number)) {
+                if (is_cleanup(m, t, signal_number)) {
                         s->when_nsec = 0;
                         signal_number = 0;
                 }
@@ -174,17 +173,17 @@ int signals_give(struct effects *e, const struct target *t, uint64_t pass_number
         return 1;
 }
 
-void signals_forget_gone(struct effects *e, uint64_t pass_number)
+void signals_forget_gone(struct membership *m, uint64_t pass_number)
 {
         struct signalled *s, *next;
 
-        HASH_ITER (hh, e->membership.signalled, s, next)
+        HASH_ITER (hh, m->signalled, s, next)
                 if (s->pass != pass_number)
-                        signalled_free(e, s);
+                        signalled_free(m, s);
 }
 
-void signals_forget(struct effects *e, struct member_slot *slot)
+void signals_forget(struct membership *m, struct member_slot *slot)
 {
         while (!LIST_EMPTY(&slot->signalled))
-                signalled_free(e, LIST_FIRST(&slot->signalled));
+                signalled_free(m, LIST_FIRST(&slot->signalled));
 }

@@ -4,10 +4,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "daemon/world/membership/internal.h"
 #include "util/cgroup.h"
-#include "daemon/world/internal.h"
-#include "util/proc.h"
 #include "util/cleanup.h"
+#include "util/proc.h"
 
 /* Without BPF a process that was attached, and has a control group of its own, is known by that group: who is in it
  * is a member, whatever has forked it, and whatever it has become since. It is what `ctxctl run --scope` makes, and
@@ -22,10 +22,10 @@
 
 struct own_cgroup {
         struct attached *attached;
-        struct effects *effects;
+        struct membership *membership;
         int events;
         sd_event_source *source;
-        bool populated;
+        bool is_populated;
         UT_hash_handle hh;
         char directory[]; /* the key */
 };
@@ -63,40 +63,40 @@ static int look_at_one(void *userdata, pid_t pid)
 
 static bool is_own(const char *directory, const struct process *p)
 {
-        struct crowd crowd = {.pid = p->identity.pid};
+        struct crowd crowd = {.pid = process_pid(p)};
 
         return cgroup_each(directory, look_at_one, &crowd) == 0 && crowd.found &&
-               !proc_pidfd_exited(p->pidfd);
+               !proc_pidfd_exited(process_pidfd(p));
 }
 
-bool own_cgroup_populated(const struct own_cgroup *g)
+bool own_cgroup_is_populated(const struct own_cgroup *g)
 {
-        return g->populated;
+        return g->is_populated;
 }
 
 static int events_ready(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
         struct own_cgroup *g = userdata;
-        struct effects *e = g->effects;
+        struct membership *m = g->membership;
 
-        g->populated = cgroup_events_populated(fd) == 1;
-        if (!g->populated) {
+        g->is_populated = cgroup_events_populated(fd) == 1;
+        if (!g->is_populated) {
                 (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
-                attached_looked_at(e, g->attached); /* frees g */
+                attached_looked_at(m, g->attached); /* frees g */
         }
-        effects_event(e);
+        facts_wake(&m->world->facts);
         return 0;
 }
 
-struct own_cgroup *own_cgroup_new(struct effects *e, struct attached *a, struct process *p)
+struct own_cgroup *own_cgroup_new(struct membership *m, struct attached *a, struct process *p)
 {
         _cleanup_free_ char *directory = NULL;
         struct own_cgroup *g;
         size_t length;
 
-        if (cgroup_of(p->identity.pid, &directory) < 0 || !is_own(directory, p))
+        if (cgroup_of(process_pid(p), &directory) < 0 || !is_own(directory, p))
                 return NULL;
-        HASH_FIND_STR(e->membership.cgroups, directory, g);
+        HASH_FIND_STR(m->cgroups, directory, g);
         if (g) /* that of somebody who was there before */
                 return NULL;
         length = strlen(directory);
@@ -105,16 +105,17 @@ struct own_cgroup *own_cgroup_new(struct effects *e, struct attached *a, struct 
                 return NULL;
         memcpy(g->directory, directory, length);
         g->attached = a;
-        g->effects = e;
+        g->membership = m;
         g->events = cgroup_events_open(directory);
         /* Watched first, then looked at: what changes in between is told. */
-        if (g->events < 0 || sd_event_add_io(e->event, &g->source, g->events, EPOLLPRI, events_ready, g) < 0)
+        if (g->events < 0 || sd_event_add_io(m->world->event, &g->source, g->events, EPOLLPRI, events_ready,
+                                             g) < 0)
                 goto fail;
         (void) sd_event_source_set_description(g->source, "cgroup-events");
-        g->populated = cgroup_events_populated(g->events) == 1;
-        if (!g->populated)
+        g->is_populated = cgroup_events_populated(g->events) == 1;
+        if (!g->is_populated)
                 goto fail;
-        HASH_ADD_STR(e->membership.cgroups, directory, g);
+        HASH_ADD_STR(m->cgroups, directory, g);
         if (!g->hh.tbl)
                 goto fail;
         return g;
@@ -130,7 +131,7 @@ struct own_cgroup *own_cgroup_free(struct own_cgroup *g)
 {
         if (!g)
                 return NULL;
-        HASH_DEL(g->effects->membership.cgroups, g);
+        HASH_DEL(g->membership->cgroups, g);
         sd_event_source_disable_unref(g->source);
         close(g->events);
         free(g);
@@ -142,17 +143,17 @@ int own_cgroup_each(const struct own_cgroup *g, int (*cb)(void *userdata, pid_t 
         return cgroup_each(g->directory, cb, userdata);
 }
 
-struct attached *own_cgroup_owner(struct effects *e, pid_t pid)
+struct attached *own_cgroup_owner(struct membership *m, pid_t pid)
 {
         _cleanup_free_ char *directory = NULL;
         struct own_cgroup *g;
         char *end;
 
-        if (!e->membership.cgroups || cgroup_of(pid, &directory) < 0)
+        if (!m->cgroups || cgroup_of(pid, &directory) < 0)
                 return NULL;
         /* It, or the nearest that it lies in. */
         while ((end = strrchr(directory, '/'))) {
-                HASH_FIND_STR(e->membership.cgroups, directory, g);
+                HASH_FIND_STR(m->cgroups, directory, g);
                 if (g)
                         return g->attached;
                 *end = '\0';

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include "daemon/world/internal.h"
+#include "daemon/world/membership/internal.h"
 
 /* What the two files of signals share. */
 
@@ -18,6 +18,6 @@ struct target {
 
 /* signals-send.c: gives it what it is due. 1: it was due something, and had had nothing of that kind before;
  * 0; -ENOMEM. */
-int signals_give(struct effects *e, const struct target *t, uint64_t pass_number, uint64_t now_usec);
+int signals_give(struct membership *m, const struct target *t, uint64_t pass_number, uint64_t now_usec);
 void signals_forget_gone(
-                struct effects *e, uint64_t pass_number); /* whom that pass, a whole one, has not met */
+                struct membership *m, uint64_t pass_number); /* whom that pass, a whole one, has not met */

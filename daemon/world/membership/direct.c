@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/world/internal.h"
-#include "util/proc.h"
+#include "daemon/world/membership/internal.h"
 #include "util/cleanup.h"
+#include "util/proc.h"
 
 /* Members without the kernel's help: the processes that were attached, each known by its pidfd, and all that are in
  * their control groups, where they have one of their own (membership-cgroup.c); of those that have none, whenever
@@ -16,6 +16,7 @@
  * they may be. But that group has not emptied before they have left it as well. */
 
 struct attached {
+        struct membership *membership;
         struct process *process; /* a reference, watched */
         struct own_cgroup *cgroup;
         struct member_slot *slot;
@@ -26,18 +27,18 @@ struct attached {
         UT_hash_handle hh;
 };
 
-static struct attached *attached_find(struct effects *e, pid_t pid)
+static struct attached *attached_find(struct membership *m, pid_t pid)
 {
         struct attached *a;
 
-        HASH_FIND_INT(e->membership.attached, &pid, a);
+        HASH_FIND_INT(m->attached, &pid, a);
         return a;
 }
 
 static void forget_pid(struct attached *a)
 {
         if (a->hh.tbl)
-                HASH_DEL(a->process->effects->membership.attached, a);
+                HASH_DEL(a->membership->attached, a);
         a->hh.tbl = NULL;
 }
 
@@ -46,55 +47,55 @@ void attached_drop(struct attached *a)
         LIST_REMOVE(a, by_slot);
         forget_pid(a);
         own_cgroup_free(a->cgroup);
-        a->process->attached = NULL;
+        process_ties(a->process)->attached = NULL;
         charge_deinit(&a->charge);
         process_unref(a->process);
         free(a);
 }
 
-void attached_free(struct effects *e, struct attached *a)
+/* It has exited, and nobody is left in its group. */
+static void attached_end(struct membership *m, struct attached *a)
 {
         struct member_slot *slot = a->slot;
 
         attached_drop(a);
-        membership_look(e, slot);
+        member_slot_look(m, slot);
 }
 
-void attached_exited(struct effects *e, struct attached *a)
+void attached_exited(struct membership *m, struct attached *a)
 {
         forget_pid(a);
-        if (a->cgroup && own_cgroup_populated(a->cgroup))
-                membership_look(e, a->slot);
+        if (a->cgroup && own_cgroup_is_populated(a->cgroup))
+                member_slot_look(m, a->slot);
         else
-                attached_free(e, a);
+                attached_end(m, a);
 }
 
-void attached_looked_at(struct effects *e, struct attached *a)
+void attached_looked_at(struct membership *m, struct attached *a)
 {
         a->cgroup = own_cgroup_free(a->cgroup);
-        if (a->process->exited)
-                attached_free(e, a);
+        if (process_has_exited(a->process))
+                attached_end(m, a);
 }
 
-static int direct_slot_open(struct effects *e, struct member_slot *slot)
+static int direct_slot_open(struct membership *m, struct member_slot *slot)
 {
         return 0;
 }
 
-static bool direct_slot_close(struct effects *e, struct member_slot *slot)
+static bool direct_slot_close(struct membership *m, struct member_slot *slot)
 {
         return LIST_EMPTY(&slot->attached);
 }
 
-static int attached_new(struct effects *e, struct member_slot *slot, struct process *p,
-                struct refused *ret_refused, struct attached **ret)
+static int attached_new(struct membership *m, struct process *p, struct user *user, struct attached **ret)
 {
         struct attached *a = calloc(1, sizeof *a);
         int r;
 
         if (!a)
                 return -ENOMEM;
-        r = tree_charge(e->tree, &a->charge, slot->context->user, RESOURCE_MEMBERS, 1, ret_refused);
+        r = charge_init(&a->charge, user->users, user, RESOURCE_MEMBERS, 1);
         if (r < 0) {
                 free(a);
                 return r;
@@ -102,14 +103,15 @@ static int attached_new(struct effects *e, struct member_slot *slot, struct proc
         r = process_watch(p);
         if (r < 0)
                 goto fail;
-        a->pid = p->identity.pid;
-        HASH_ADD_INT(e->membership.attached, pid, a);
+        a->membership = m;
+        a->pid = process_pid(p);
+        HASH_ADD_INT(m->attached, pid, a);
         if (!a->hh.tbl) {
                 r = -ENOMEM;
                 goto fail;
         }
         a->process = process_ref(p);
-        p->attached = a;
+        process_ties(p)->attached = a;
         *ret = a;
         return 0;
 fail:
@@ -118,10 +120,10 @@ fail:
         return r;
 }
 
-static int direct_attach(struct effects *e, struct member_slot *slot, struct process *p, uint32_t policy,
-                struct refused *ret_refused)
+static int direct_attach(struct membership *m, struct member_slot *slot, struct process *p, uint32_t policy,
+                struct user *user)
 {
-        struct attached *a = p->attached;
+        struct attached *a = process_ties(p)->attached;
         struct member_slot *from = NULL;
         int r;
 
@@ -129,7 +131,7 @@ static int direct_attach(struct effects *e, struct member_slot *slot, struct pro
                 from = a->slot;
                 LIST_REMOVE(a, by_slot);
         } else {
-                r = attached_new(e, slot, p, ret_refused, &a);
+                r = attached_new(m, p, user, &a);
                 if (r < 0)
                         return r;
         }
@@ -137,33 +139,33 @@ static int direct_attach(struct effects *e, struct member_slot *slot, struct pro
         a->policy = policy;
         LIST_INSERT_HEAD(&slot->attached, a, by_slot);
         if (!a->cgroup)
-                a->cgroup = own_cgroup_new(e, a, p);
+                a->cgroup = own_cgroup_new(m, a, p);
         if (from)
-                membership_look(e, from);
+                member_slot_look(m, from);
         return 0;
 }
 
 /* Of a process that was not attached by itself. */
-static struct attached *belongs_to(struct effects *e, pid_t pid, const struct proc_stat *stat)
+static struct attached *belongs_to(struct membership *m, pid_t pid, const struct proc_stat *stat)
 {
-        struct attached *a = attached_find(e, stat->ppid);
+        struct attached *a = attached_find(m, stat->ppid);
 
-        if (a && a->process->identity.start_ticks <= stat->start_ticks)
+        if (a && process_start_ticks(a->process) <= stat->start_ticks)
                 return a;
-        a = own_cgroup_owner(e, pid);
+        a = own_cgroup_owner(m, pid);
         /* One that was put elsewhere as it was born is its parent's child all the same. */
-        return a ? a : own_cgroup_owner(e, stat->ppid);
+        return a ? a : own_cgroup_owner(m, stat->ppid);
 }
 
-static struct member_slot *direct_look_up(struct effects *e, struct process *p, uint32_t *ret_policy)
+static struct member_slot *direct_look_up(struct membership *m, struct process *p, uint32_t *ret_policy)
 {
-        struct attached *a = p->attached;
+        struct attached *a = process_ties(p)->attached;
         struct proc_stat stat;
 
         if (!a) {
-                if (proc_stat_read(p->identity.pid, &stat) < 0 || stat.start_ticks != p->identity.start_ticks)
+                if (proc_stat_read(process_pid(p), &stat) < 0 || stat.start_ticks != process_start_ticks(p))
                         return NULL;
-                a = belongs_to(e, p->identity.pid, &stat);
+                a = belongs_to(m, process_pid(p), &stat);
         }
         if (!a)
                 return NULL;
@@ -171,10 +173,10 @@ static struct member_slot *direct_look_up(struct effects *e, struct process *p, 
         return a->slot;
 }
 
-static void direct_set_done(struct effects *e, struct member_slot *slot) {}
+static void direct_set_done(struct membership *m, struct member_slot *slot) {}
 
 struct visit {
-        struct effects *effects;
+        struct membership *membership;
         struct attached *attached;
         member_cb cb;
         void *userdata;
@@ -182,9 +184,9 @@ struct visit {
 };
 
 /* It may have left somebody behind, whom we have not seen. */
-static int gone(struct effects *e)
+static int gone(struct membership *m)
 {
-        e->membership.restless = true;
+        m->is_restless = true;
         return 0;
 }
 
@@ -203,7 +205,7 @@ static int tell(struct visit *v, pid_t pid, const struct proc_stat *stat)
         if (proc_is_dead(stat))
                 return 0;
         if (proc_status_read(pid, record.uids, NULL) < 0)
-                return gone(v->effects);
+                return gone(v->membership);
         record.leader_start_nsec = record.start_nsec;
         return v->cb(v->userdata, &record);
 }
@@ -213,10 +215,10 @@ static int visit_itself(struct visit *v)
         const struct process *p = v->attached->process;
         struct proc_stat stat;
 
-        if (p->exited || proc_stat_read(p->identity.pid, &stat) < 0 ||
-                        stat.start_ticks != p->identity.start_ticks)
+        if (process_has_exited(p) || proc_stat_read(process_pid(p), &stat) < 0 ||
+                        stat.start_ticks != process_start_ticks(p))
                 return 0;
-        return tell(v, p->identity.pid, &stat);
+        return tell(v, process_pid(p), &stat);
 }
 
 static int visit_child(void *userdata, pid_t pid)
@@ -224,11 +226,11 @@ static int visit_child(void *userdata, pid_t pid)
         struct visit *v = userdata;
         struct proc_stat stat;
 
-        if (attached_find(v->effects, pid))
+        if (attached_find(v->membership, pid))
                 return 0;
         if (proc_stat_read(pid, &stat) < 0)
-                return gone(v->effects);
-        if (v->attached->cgroup && own_cgroup_owner(v->effects, pid) == v->attached)
+                return gone(v->membership);
+        if (v->attached->cgroup && own_cgroup_owner(v->membership, pid) == v->attached)
                 return 0; /* it stayed there when its parent was moved */
         return tell(v, pid, &stat);
 }
@@ -239,16 +241,16 @@ static int visit_in_cgroup(void *userdata, pid_t pid)
         struct proc_stat stat;
         struct attached *a;
 
-        if (pid == v->attached->process->identity.pid && !v->attached->process->exited) {
+        if (pid == process_pid(v->attached->process) && !process_has_exited(v->attached->process)) {
                 v->found = true;
                 return visit_itself(v);
         }
-        if (attached_find(v->effects, pid))
+        if (attached_find(v->membership, pid))
                 return 0;
         if (proc_stat_read(pid, &stat) < 0 || proc_is_dead(&stat)) /* only just: such are not listed */
-                return gone(v->effects);
-        a = attached_find(v->effects, stat.ppid);
-        if (a && a != v->attached && a->process->identity.start_ticks <= stat.start_ticks)
+                return gone(v->membership);
+        a = attached_find(v->membership, stat.ppid);
+        if (a && a != v->attached && process_start_ticks(a->process) <= stat.start_ticks)
                 return 0; /* that one's child */
         return tell(v, pid, &stat);
 }
@@ -260,20 +262,20 @@ static int attached_each(struct visit *v)
 
         if (a->cgroup)
                 r = own_cgroup_each(a->cgroup, visit_in_cgroup, v);
-        if (r != 0 || a->process->exited || v->found)
+        if (r != 0 || process_has_exited(a->process) || v->found)
                 return r;
         /* Children first: a parent that gets a signal can no longer be asked for them. */
-        r = proc_each_child(a->process->identity.pid, visit_child, v);
+        r = proc_each_child(process_pid(a->process), visit_child, v);
         return r != 0 ? r : visit_itself(v);
 }
 
-static int slot_each(struct effects *e, struct member_slot *slot, member_cb cb, void *userdata)
+static int slot_each(struct membership *m, struct member_slot *slot, member_cb cb, void *userdata)
 {
         struct attached *a;
         int r;
 
         LIST_FOREACH (a, &slot->attached, by_slot) {
-                struct visit v = {.effects = e, .attached = a, .cb = cb, .userdata = userdata};
+                struct visit v = {.membership = m, .attached = a, .cb = cb, .userdata = userdata};
 
                 r = attached_each(&v);
                 if (r != 0)
@@ -282,26 +284,26 @@ static int slot_each(struct effects *e, struct member_slot *slot, member_cb cb, 
         return 0;
 }
 
-static int direct_each(struct effects *e, member_cb cb, void *userdata)
+static int direct_each(struct membership *m, bool all, member_cb cb, void *userdata)
 {
         struct member_slot *slot, *next;
         int r;
 
-        HASH_ITER (hh, e->membership.by_id, slot, next) {
-                r = slot->context ? slot_each(e, slot, cb, userdata) : 0;
+        HASH_ITER (hh, m->by_id, slot, next) {
+                r = slot->anchor && (all || slot->is_wanted) ? slot_each(m, slot, cb, userdata) : 0;
                 if (r != 0)
                         return r;
         }
         return 0;
 }
 
-static uint32_t direct_live(struct effects *e, struct member_slot *slot)
+static uint32_t direct_live(struct membership *m, struct member_slot *slot)
 {
         struct attached *a;
         uint32_t n = 0;
 
         LIST_FOREACH (a, &slot->attached, by_slot)
-                n += !a->process->exited || (a->cgroup && own_cgroup_populated(a->cgroup));
+                n += !process_has_exited(a->process) || (a->cgroup && own_cgroup_is_populated(a->cgroup));
         return n;
 }
 
@@ -311,11 +313,11 @@ static int count_one(void *userdata, const struct member_record *record)
         return 0;
 }
 
-static uint32_t direct_count(struct effects *e, struct member_slot *slot)
+static uint32_t direct_count(struct membership *m, struct member_slot *slot)
 {
         uint32_t n = 0;
 
-        (void) slot_each(e, slot, count_one, &n);
+        (void) slot_each(m, slot, count_one, &n);
         return n;
 }
 
@@ -334,13 +336,16 @@ static int add_pid(void *userdata, const struct member_record *record)
         return 0;
 }
 
-size_t direct_pids(struct effects *e, struct member_slot *slot, uint32_t *pids, size_t n)
+size_t membership_pids(struct membership *m, struct anchor *anchor, uint32_t *pids, size_t n)
 {
+        struct member_slot *slot = anchor->slot;
         struct pids list = {.pids = pids, .max = n};
         struct attached *a;
 
+        if (!slot)
+                return 0;
         LIST_FOREACH (a, &slot->attached, by_slot) {
-                struct visit v = {.effects = e, .attached = a, .cb = add_pid, .userdata = &list};
+                struct visit v = {.membership = m, .attached = a, .cb = add_pid, .userdata = &list};
 
                 if (a->cgroup)
                         (void) own_cgroup_each(a->cgroup, visit_in_cgroup, &v);

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "daemon/engine/internal.h"
+#include "util/clock.h"
+
+/* Carries out what the model has left in its queue. What is large comes in slices: a drain does what is there, and
+ * turns of their own, between which others are served, go on with the rest.
+ *
+ * All state words come before the first handle, so that nobody sees a readable handle of a context that still reads
+ * active (law 6). The words and handles of all that has ended come before anything that takes longer: signals, the probe,
+ * and what is told. A context to which the world has tied nothing costs no call here. */
+
+static void write_words(struct engine *e, const struct effect_queue *queue)
+{
+        struct page_state state;
+        struct context *c;
+
+        STAILQ_FOREACH (c, queue, effects) {
+                if (!c->anchor || !(c->pending & (EFFECT_DONE | EFFECT_MOVED)))
+                        continue;
+                c->anchor->is_done = context_is_done(c);
+                if (c->anchor->page_slot) {
+                        engine_state_of(e, c, &state);
+                        page_update(c->anchor, &state);
+                }
+        }
+}
+
+static void signal_handles(struct engine *e, const struct effect_queue *queue)
+{
+        struct context *c;
+
+        STAILQ_FOREACH (c, queue, effects)
+                if (c->anchor && (c->pending & EFFECT_DONE))
+                        handles_signal(e->handles, c->anchor, HANDLE_DONE);
+        handles_disarm(e->handles);
+}
+
+/* How many members of it have to leave. */
+static uint32_t end_members(struct engine *e, struct context *c)
+{
+        struct anchor *a = c->anchor;
+        uint32_t n;
+
+        if (!a->slot)
+                return 0;
+        n = membership_done(e->membership, a, c->done_usec) + threads_look(e->thread_pages, a);
+        if (n == 0 && membership_live(e->membership, a) == 0) {
+                if (c->busy)
+                        tree_left(e->tree, e->world.now_usec, c);
+                return 0;
+        }
+        tree_count_members(e->tree, c, n);
+        probe_watch(e->probe, a);
+        return n;
+}
+
+static uint32_t end_all(struct engine *e, const struct effect_queue *queue, const struct context *origin)
+{
+        struct context *c;
+        uint32_t n = 0;
+
+        STAILQ_FOREACH (c, queue, effects) {
+                if (!c->anchor)
+                        continue;
+                if (c->pending & EFFECT_DONE) {
+                        uint32_t m = end_members(e, c);
+
+                        if (!origin || context_origin(c) == origin)
+                                n += m;
+                        owner_unbind(c->anchor);
+                        c->anchor->lifeline = lifeline_free(c->anchor->lifeline);
+                }
+                if ((c->pending & EFFECT_KILL) && c->busy)
+                        membership_kill_due(e->membership, c->anchor);
+        }
+        membership_signal(e->membership);
+        return n;
+}
+
+static bool is_shown_to_others(const struct context *c)
+{
+        const struct context *p = c->parent;
+
+        return c->mode != p->mode || c->uid != p->uid || c->gid != p->gid;
+}
+
+static void finish(struct engine *e, struct context *c, unsigned effects)
+{
+        unsigned news = 0;
+
+        /* Not before its members were looked at, which is when most contexts turn out to be drained. */
+        if ((effects & EFFECT_DRAINED) && c->anchor)
+                handles_signal(e->handles, c->anchor, HANDLE_DRAINED);
+        if (effects & EFFECT_NEW)
+                news |= NEWS_CONTEXT_NEW;
+        if (effects & EFFECT_ROOT)
+                news |= NEWS_CONTEXT_DONE;
+        else if ((effects & EFFECT_DONE) && is_shown_to_others(c))
+                news |= NEWS_CONTEXT_DONE_BELOW;
+        if (effects & EFFECT_REMOVED) {
+                if (!(effects & EFFECT_SILENT))
+                        news |= NEWS_CONTEXT_REMOVED;
+                anchor_remove(e, c);
+        }
+        if (news != 0 && c->news == 0)
+                STAILQ_INSERT_TAIL(&e->news, c, telling);
+        c->news |= (uint8_t) news;
+}
+
+uint32_t engine_drain(struct engine *e, const struct context *origin)
+{
+        struct effect_queue queue = STAILQ_HEAD_INITIALIZER(queue);
+        uint32_t n = 0;
+
+        assert(!e->is_draining);
+        e->is_draining = true;
+        e->world.now_usec = now_boottime_usec();
+        handles_close_spent(e->handles);
+        facts_take(e);
+        (void) tree_settle(e->tree, e->world.now_usec);
+        while (!STAILQ_EMPTY(&e->tree->effects)) {
+                struct context *c;
+                unsigned effects;
+
+                STAILQ_CONCAT(&queue, &e->tree->effects);
+                write_words(e, &queue);
+                thread_pages_forget(e->thread_pages);
+                signal_handles(e, &queue);
+                n += end_all(e, &queue, origin);
+                while ((c = effect_take_from(&queue, &effects)))
+                        finish(e, c, effects);
+                handles_disarm(e->handles);
+                facts_take(e);
+        }
+        thread_pages_forget(e->thread_pages);
+        engine_tell_probe(e);
+        if (tree_is_behind(e->tree, e->world.now_usec))
+                turn_again(e->turn);
+        else
+                timer_set(e->timer, tree_next_usec(e->tree));
+        handles_tidy(e->handles, !TAILQ_EMPTY(&e->tree->endings));
+        e->world.now_usec = 0;
+        e->is_draining = false;
+        return n;
+}
+
+/* Each kind by itself, in the order in which they happened. */
+static bool take_context_news(struct engine *e, struct news *ret)
+{
+        struct context *c = STAILQ_FIRST(&e->news);
+        unsigned kind;
+
+        if (!c)
+                return false;
+        kind = c->news & -c->news;
+        c->news &= (uint8_t) ~kind;
+        if (c->news == 0)
+                STAILQ_REMOVE_HEAD(&e->news, telling);
+        *ret = (struct news){.kind = (enum news_kind) kind, .context = c};
+        return true;
+}
+
+bool engine_take_news(struct engine *e, struct news *ret)
+{
+        struct leak *l = leaks_first_news(e->leaks);
+
+        if (!l)
+                return take_context_news(e, ret);
+        *ret = (struct news){.context = l->anchor->context, .leak = l};
+        if (l->tell_found) {
+                l->tell_found = false;
+                ret->kind = NEWS_LEAK_FOUND;
+        } else {
+                l->tell_resolved = false;
+                ret->kind = NEWS_LEAK_RESOLVED;
+        }
+        if (!l->tell_found && !l->tell_resolved)
+                leaks_news_told(e->leaks, l);
+        return true;
+}
+
+void engine_collect(struct engine *e)
+{
+        leaks_collect(e->leaks);
+        anchors_collect(e);
+        tree_collect(e->tree);
+}

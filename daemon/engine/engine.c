@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "daemon/engine/internal.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include "util/proc.h"
+
+/* The rooms, and who builds them. */
+
+#define PROBE_START_USEC 5000000
+/* Contexts that are ended or forgotten in one go, a quarter of a millisecond where nobody watches them. */
+#define SLICE 2048
+
+static int epoch_new(uint64_t *ret)
+{
+        uint64_t epoch = 0;
+
+        while (epoch == 0)
+                if (getrandom(&epoch, sizeof epoch, 0) < 0)
+                        return -errno;
+        *ret = epoch;
+        return 0;
+}
+
+static int rooms_new(struct engine *e)
+{
+        struct world *w = &e->world;
+        int r;
+
+        r = timer_new(&e->timer, w);
+        if (r >= 0)
+                r = processes_new(&e->processes, w);
+        if (r >= 0)
+                r = handles_new(&e->handles, w);
+        if (r >= 0)
+                r = pages_new(&e->pages, w, e->epoch);
+        if (r >= 0)
+                r = membership_new(&e->membership, w, e->processes);
+        if (r >= 0)
+                r = thread_pages_new(&e->thread_pages, w, e->membership);
+        if (r >= 0)
+                r = leaks_new(&e->leaks, w);
+        if (r >= 0)
+                r = probe_new(&e->probe, w);
+        return r;
+}
+
+int engine_new(struct engine **ret, sd_event *event, struct tree *tree, struct turn *turn)
+{
+        struct engine *e = calloc(1, sizeof *e);
+        int r;
+
+        if (!e)
+                return -ENOMEM;
+        e->tree = tree;
+        tree->slice = SLICE;
+        e->turn = turn;
+        e->world.event = sd_event_ref(event);
+        facts_init(&e->world.facts, turn);
+        LIST_INIT(&e->removed);
+        STAILQ_INIT(&e->news);
+        e->alive[0] = e->alive[1] = -1;
+        r = world_pipe(&e->world, e->alive);
+        if (r >= 0)
+                r = epoch_new(&e->epoch);
+        if (r >= 0)
+                r = rooms_new(e);
+        if (r < 0) {
+                engine_free(e);
+                return r;
+        }
+        *ret = e;
+        return 0;
+}
+
+struct engine *engine_free(struct engine *e)
+{
+        if (!e)
+                return NULL;
+        if (e->probe)
+                anchors_free(e);
+        probe_free(e->probe);
+        if (e->leaks)
+                leaks_free(e->leaks);
+        if (e->membership)
+                membership_free(e->membership);
+        thread_pages_free(e->thread_pages);
+        pages_free(e->pages);
+        handles_free(e->handles);
+        processes_free(e->processes);
+        timer_free(e->timer);
+        closep(&e->alive[0]);
+        closep(&e->alive[1]);
+        sd_event_unref(e->world.event);
+        free(e);
+        return NULL;
+}
+
+int engine_start(struct engine *e, const struct probe_options *options)
+{
+        uint64_t end_usec;
+        struct proc_stat stat;
+        int r;
+
+        /* Identities and uids come from there. */
+        if (proc_stat_read(1, &stat) < 0)
+                log_warning("Other users' processes are hidden from us in /proc (hidepid=): they can neither "
+                            "be attached nor signalled. See ctxd(8)");
+        r = probe_start(e->probe, options);
+        if (r < 0)
+                return r;
+        if (!probe_is_child(e->probe))
+                return 0;
+        /* It is there in a moment: better to begin with what it gives than to move over to that. */
+        end_usec = now_boottime_usec() + PROBE_START_USEC;
+        for (;;) {
+                uint64_t now_usec = now_boottime_usec();
+
+                engine_serve_probe(e);
+                if (probe_is_known(e->probe) || now_usec >= end_usec ||
+                                !probe_wait(e->probe, end_usec - now_usec))
+                        return 0;
+        }
+}
+
+void engine_stopping(struct engine *e)
+{
+        e->is_stopping = true;
+}
+
+int engine_alive(struct engine *e, uint64_t *ret_epoch)
+{
+        *ret_epoch = e->epoch;
+        return e->alive[0];
+}
+
+bool engine_give_back_descriptors(struct engine *e)
+{
+        bool any = handles_give_back(e->handles);
+
+        facts_wake(&e->world.facts);
+        return any;
+}
+
+int engine_process_open(struct engine *e, int pidfd, struct process **ret)
+{
+        return process_acquire(e->processes, pidfd, ret);
+}
+
+int engine_process_open_pid(struct engine *e, pid_t pid, struct process **ret)
+{
+        return process_acquire_pid(e->processes, pid, 0, ret);
+}
+
+struct process *engine_process_close(struct process *p)
+{
+        return process_unref(p);
+}
+
+int engine_process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm)
+{
+        return process_read(p, ret_uids, ret_comm);
+}
+
+const char *engine_membership_backend(const struct engine *e)
+{
+        return membership_backend_name(e->membership);
+}
+
+uint64_t engine_leaks_found(const struct engine *e)
+{
+        return leaks_found(e->leaks);
+}
+
+const char *engine_probe_backend(const struct engine *e)
+{
+        return probe_backend_name(e->probe);
+}
+
+const char *engine_probe_reason(const struct engine *e)
+{
+        return probe_reason(e->probe);
+}
+
+uint64_t engine_probe_last_sweep_usec(const struct engine *e)
+{
+        return probe_last_sweep_usec(e->probe);
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+
+#include "daemon/engine/internal.h"
+#include "proto/state-page.h"
+
+/* What a client gets to hold. */
+
+static int refuse_done(const struct context *c, struct refused *ret_refused)
+{
+        *ret_refused = (struct refused){.reason = REFUSED_DONE};
+        context_reference(c, ret_refused->path);
+        return -EALREADY;
+}
+
+/* What a room says of a charge, with the limit that it met. */
+static int refuse_charge(int r, struct user *user, enum resource resource, struct refused *ret_refused)
+{
+        return r == -EDQUOT ? tree_refuse_charge(ret_refused, user, resource, 1) : r;
+}
+
+static bool has_happened(const struct context *c, enum handle_kind kind)
+{
+        return kind == HANDLE_DONE ? context_is_done(c) : c->drained_usec != 0;
+}
+
+int engine_handle(struct engine *e, struct process *p, uid_t uid, struct context *c, enum handle_kind kind,
+                int *ret_fd, struct refused *ret_refused)
+{
+        struct anchor *a;
+        struct user *user;
+        int r;
+
+        if (has_happened(c, kind)) {
+                r = handle_get_signalled(e->handles, ret_fd);
+                if (r >= 0)
+                        turn_again(e->turn); /* to close our copy */
+                return r;
+        }
+        a = anchor_of(e, c);
+        user = a ? user_ref(&e->tree->users, uid) : NULL;
+        if (!user)
+                return -ENOMEM;
+        r = refuse_charge(handle_get(e->handles, p, a, kind, user, ret_fd), user, RESOURCE_HANDLES,
+                        ret_refused);
+        user_unref(&e->tree->users, user);
+        if (r >= 0)
+                tree_handles_given(e->tree, c);
+        return r;
+}
+
+int engine_handle_drop(struct engine *e, struct process *p, struct context *c, enum handle_kind kind)
+{
+        int r = c->anchor ? handle_drop(e->handles, p, c->anchor, kind) : -ENOENT;
+
+        facts_wake(&e->world.facts);
+        return r == -ENOENT && has_happened(c, kind) ? 0 : r; /* what was signalled is not kept */
+}
+
+int engine_lifeline(struct engine *e, uid_t uid, struct context *c, int *ret_fd, struct refused *ret_refused)
+{
+        struct anchor *a;
+        struct user *user;
+        int fd, r;
+
+        if (context_is_done(c))
+                return refuse_done(c, ret_refused);
+        a = anchor_of(e, c);
+        if (!a)
+                return -ENOMEM;
+        if (a->lifeline) {
+                fd = lifeline_open(a->lifeline);
+                if (fd < 0)
+                        return fd;
+                *ret_fd = fd;
+                return 0;
+        }
+        user = user_ref(&e->tree->users, uid);
+        if (!user)
+                return -ENOMEM;
+        r = lifeline_new(&a->lifeline, &e->world, c->id, user, ret_fd);
+        r = refuse_charge(r, user, RESOURCE_HANDLES, ret_refused);
+        user_unref(&e->tree->users, user);
+        return r;
+}
+
+void engine_state_of(const struct engine *e, const struct context *c, struct page_state *ret)
+{
+        static const uint64_t words[] = {
+                        [CONTEXT_ACTIVE] = STATE_WORD_ACTIVE,
+                        [CONTEXT_CANCELED] = STATE_WORD_CANCELED,
+                        [CONTEXT_DEADLINE_EXCEEDED] = STATE_WORD_DEADLINE_EXCEEDED,
+        };
+        bool is_stopped = c->state == CONTEXT_CANCELED && e->is_stopping;
+
+        *ret = (struct page_state){
+                        .uid = c->uid,
+                        .word = is_stopped ? STATE_WORD_STOPPED : words[c->state],
+                        .deadline_usec = c->deadline_usec,
+        };
+}
+
+int engine_page(struct engine *e, struct context *c, int *ret_fd, uint64_t *ret_offset, uint64_t *ret_word)
+{
+        struct anchor *a = anchor_of(e, c);
+        struct page_state state;
+
+        if (!a)
+                return -ENOMEM;
+        engine_state_of(e, c, &state);
+        return page_get(e->pages, a, &state, ret_fd, ret_offset, ret_word);
+}
+
+int engine_threads(struct engine *e, struct process *p, struct context *c, int *ret_page, int *ret_kick,
+                struct refused *ret_refused)
+{
+        int r, resource = RESOURCE_MEMBERS;
+        struct anchor *a;
+        struct user *user;
+
+        if (context_is_done(c))
+                return refuse_done(c, ret_refused);
+        a = anchor_of(e, c);
+        if (!a)
+                return -ENOMEM;
+        r = refuse_charge(membership_open(e->membership, a, c->user), c->user, RESOURCE_MEMBERS, ret_refused);
+        if (r < 0)
+                return r;
+        tree_attached(e->tree, c);
+        user = user_ref(&e->tree->users, process_uid(p));
+        if (!user)
+                return -ENOMEM;
+        r = thread_page_get(e->thread_pages, p, a, user, ret_page, ret_kick, &resource);
+        r = refuse_charge(r, user, (enum resource) resource, ret_refused);
+        user_unref(&e->tree->users, user);
+        return r;
+}
+
+int engine_bind_owner(struct engine *e, struct context *c, struct process *p)
+{
+        struct anchor *a;
+
+        if (context_is_background(c))
+                return -EBUSY;
+        if (context_is_done(c))
+                return 0;
+        a = anchor_of(e, c);
+        return a ? owner_bind(a, p) : -ENOMEM;
+}

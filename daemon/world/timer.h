@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdint.h>
+
+/* The one timer of the tree, on CLOCK_BOOTTIME, so that the time of a suspend counts. */
+
+struct timer;
+struct world;
+
+int timer_new(struct timer **ret, struct world *world);
+struct timer *timer_free(struct timer *t);
+/* FACT_TIME at that time, or never (UINT64_MAX). */
+void timer_set(struct timer *t, uint64_t usec);
