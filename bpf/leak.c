@@ -209,7 +209,7 @@ void leak_leave(struct probe *probe, struct thread *thread, const char *how)
                                 .after_usec = now - leak->watch->record.done_usec,
                 };
 
-                link_send(probe, &record, sizeof(record));
+                link_send(probe, &record.header);
                 if (leak->journaled)
                         report_resolved(probe, leak, now, how);
         }
@@ -254,7 +254,7 @@ static void publish_new(struct probe *probe, struct leak *leak, uint64_t now)
                 leak->interval_usec = REPEAT_MIN_USEC;
         leak->repeat_usec = now + leak->interval_usec;
         leak->count_told = leak->count;
-        link_send(probe, &leak->record, sizeof(leak->record));
+        link_send(probe, &leak->record.header);
         journal_found(probe, leak, now);
 }
 
@@ -274,7 +274,7 @@ void leaks_publish(struct probe *probe, uint64_t now)
                 leak->record.tid = leak_headline(leak)->key.tid;
                 leak->record.start_nsec = leak_headline(leak)->key.start_nsec;
                 leak->count_told = leak->count;
-                link_send(probe, &leak->record, sizeof(leak->record));
+                link_send(probe, &leak->record.header);
                 if (now >= leak->repeat_usec) {
                         journal_found(probe, leak, now);
                         leak->interval_usec = leak->interval_usec < REPEAT_MAX_USEC / REPEAT_FACTOR
@@ -292,7 +292,7 @@ void leaks_tell(struct probe *probe, const struct watch *watch)
 
         HASH_ITER (hh, probe->leaks.by_key, leak, next) {
                 if (leak->watch == watch && leak->id > 0)
-                        link_send(probe, &leak->record, sizeof(leak->record));
+                        link_send(probe, &leak->record.header);
         }
 }
 

@@ -11,7 +11,6 @@
 #include "bpf/choose.h"
 #include "bpf/probe.h"
 #include "util/cleanup.h"
-#include "util/clock.h"
 #include "util/log.h"
 
 /* What ctxd may leave unread before it is taken for dead. */
@@ -40,8 +39,7 @@ static void queue_clear(struct link *link)
 static void link_close(struct link *link)
 {
         link->io = sd_event_source_disable_unref(link->io);
-        closep(&link->fd);
-        link->fd = -1;
+        probe_connection_close(&link->connection);
         link->greeted = false;
         queue_clear(link);
 }
@@ -58,7 +56,7 @@ static void link_lost(struct probe *probe, const char *why)
         bool greeted = link->greeted;
         int r;
 
-        if (link->fd < 0)
+        if (link->connection.fd < 0)
                 return;
         link_close(link);
         sweeper_pause(probe);
@@ -80,7 +78,7 @@ static void link_lost(struct probe *probe, const char *why)
 
 static int link_open(struct probe *probe, int fd)
 {
-        probe->link.fd = fd;
+        probe_connection_open(&probe->link.connection, fd);
         return sd_event_add_io(probe->event, &probe->link.io, fd, EPOLLIN, on_io, probe);
 }
 
@@ -98,7 +96,7 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
         strncpy(address.sun_path, probe->link.address, sizeof(address.sun_path) - 1);
         if (connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0) {
                 log_debug("%s: %s", probe->link.address, strerror(errno));
-                probe->link.fd = fd;
+                probe_connection_open(&probe->link.connection, fd);
                 link_lost(probe, "not there");
                 return 0;
         }
@@ -113,7 +111,7 @@ int link_init(struct probe *probe, const char *address, int fd)
         struct link *link = &probe->link;
 
         link->address = address;
-        link->fd = -1;
+        probe_connection_init(&link->connection);
         link->backoff_usec = BACKOFF_MIN_USEC;
         STAILQ_INIT(&link->queue);
         if (!address)
@@ -135,12 +133,13 @@ static void link_flush(struct probe *probe)
 
         while (!STAILQ_EMPTY(&link->queue)) {
                 struct link_record *record = STAILQ_FIRST(&link->queue);
+                int r = probe_connection_send(
+                                &link->connection, (const struct probe_header *) record->data, NULL, 0);
 
-                if (send(link->fd, record->data, record->size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
-                        if (errno != EAGAIN && errno != EINTR)
-                                link_lost(probe, strerror(errno));
+                if (r < 0)
+                        link_lost(probe, strerror(-r));
+                if (r <= 0)
                         return;
-                }
                 STAILQ_REMOVE_HEAD(&link->queue, next);
                 link->n_queued--;
                 free(record);
@@ -148,28 +147,27 @@ static void link_flush(struct probe *probe)
         sd_event_source_set_io_events(link->io, EPOLLIN);
 }
 
-void link_send(struct probe *probe, const void *data, size_t size)
+void link_send(struct probe *probe, const struct probe_header *header)
 {
         struct link *link = &probe->link;
         struct link_record *record;
+        int r;
 
-        if (link->fd < 0 || !link->greeted)
+        if (link->connection.fd < 0 || !link->greeted)
                 return;
         if (STAILQ_EMPTY(&link->queue)) {
-                if (send(link->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+                r = probe_connection_send(&link->connection, header, NULL, 0);
+                if (r < 0)
+                        link_lost(probe, strerror(-r));
+                if (r != 0)
                         return;
-                if (errno != EAGAIN && errno != EINTR) {
-                        link_lost(probe, strerror(errno));
-                        return;
-                }
         }
-        record = link->n_queued < QUEUE_MAX ? malloc(sizeof(*record) + size) : NULL;
+        record = link->n_queued < QUEUE_MAX ? malloc(sizeof(*record) + header->size) : NULL;
         if (!record) {
                 link_lost(probe, "ctxd does not read");
                 return;
         }
-        record->size = size;
-        memcpy(record->data, data, size);
+        memcpy(record->data, header, header->size);
         STAILQ_INSERT_TAIL(&link->queue, record, next);
         link->n_queued++;
         sd_event_source_set_io_events(link->io, EPOLLIN | EPOLLOUT);
@@ -184,29 +182,17 @@ int link_hello(struct probe *probe, bool kept)
                         .pid = (uint32_t) getpid(),
                         .kept = kept,
         };
-        union {
-                char buffer[CMSG_SPACE(sizeof(int) * PROBE_FDS)];
-                struct cmsghdr align;
-        } control = {};
-        struct iovec iov = {.iov_base = &hello, .iov_len = sizeof(hello)};
-        struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+        int fds[PROBE_FDS], r;
+        size_t n_fds = 0;
 
         memcpy(hello.reason, probe->reason, sizeof(hello.reason));
         if (hello.backend == PROBE_BACKEND_BPF) {
-                struct cmsghdr *c;
-                int fds[PROBE_FDS];
-
                 backend_bpf_fds(probe->backend, fds);
-                message.msg_control = control.buffer;
-                message.msg_controllen = sizeof(control.buffer);
-                c = CMSG_FIRSTHDR(&message);
-                c->cmsg_level = SOL_SOCKET;
-                c->cmsg_type = SCM_RIGHTS;
-                c->cmsg_len = CMSG_LEN(sizeof(fds));
-                memcpy(CMSG_DATA(c), fds, sizeof(fds));
+                n_fds = PROBE_FDS;
         }
-        if (sendmsg(probe->link.fd, &message, MSG_NOSIGNAL) < 0)
-                return -errno;
+        r = probe_connection_send(&probe->link.connection, &hello.header, fds, n_fds);
+        if (r <= 0)
+                return r < 0 ? r : -EAGAIN;
         probe->link.greeted = true;
         probe->link.backoff_usec = BACKOFF_MIN_USEC;
         return 0;
@@ -259,39 +245,26 @@ static int on_welcome(struct probe *probe, const struct probe_welcome *welcome, 
                         probe->event, NULL, CLOCK_MONOTONIC, CONFIRM_USEC, 0, on_confirm, probe);
 }
 
-static int on_record(struct probe *probe, const void *data, size_t size, const int *fds, size_t n_fds)
+static int on_record(struct probe *probe, const struct probe_message *m)
 {
-        const struct probe_header *header = data;
-        const struct probe_welcome *welcome = data;
-
-        if (size < sizeof(*header) || header->size != size)
-                return -EPROTO;
-        if (header->type == PROBE_WELCOME) {
-                if (size != sizeof(*welcome) || probe->link.greeted || welcome->kept != n_fds ||
-                                (n_fds != 0 && n_fds != PROBE_FDS))
+        if (m->header.type == PROBE_WELCOME) {
+                if (probe->link.greeted || m->welcome.kept != m->n_fds)
                         return -EPROTO;
-                return on_welcome(probe, welcome, n_fds > 0 ? fds : NULL);
+                return on_welcome(probe, &m->welcome, m->n_fds > 0 ? m->fds : NULL);
         }
-        if (!probe->link.greeted || n_fds > 0)
+        if (!probe->link.greeted)
                 return -EPROTO;
-        switch (header->type) {
+        switch (m->header.type) {
         case PROBE_WATCH:
-                if (size != sizeof(struct probe_watch))
-                        return -EPROTO;
-                return sweeper_watch(probe, data);
+                return sweeper_watch(probe, &m->watch);
         case PROBE_THREADS:
-                if (size != sizeof(struct probe_threads))
-                        return -EPROTO;
-                return sweeper_threads(probe, data);
+                return sweeper_threads(probe, &m->threads);
         case PROBE_FORGET:
-                if (size != sizeof(struct probe_forget))
-                        return -EPROTO;
-                sweeper_forget(probe, ((const struct probe_forget *) data)->context_id,
-                                "its context is drained");
+                sweeper_forget(probe, m->forget.context_id, "its context is drained");
                 return 0;
         case PROBE_SETTINGS:
                 /* Each WATCH brings the grace of its context; nothing else is set here. */
-                return size == sizeof(struct probe_settings) ? 0 : -EPROTO;
+                return 0;
         default:
                 return -EPROTO;
         }
@@ -300,44 +273,18 @@ static int on_record(struct probe *probe, const void *data, size_t size, const i
 /* One record; 0: there is none. */
 static int link_receive(struct probe *probe)
 {
-        static union {
-                struct probe_watch watch;
-                struct probe_threads threads; /* the largest */
-                struct probe_welcome welcome;
-                char bytes[sizeof(struct probe_threads) + 1];
-        } record;
-        union {
-                char buffer[CMSG_SPACE(sizeof(int) * (PROBE_FDS + 1))];
-                struct cmsghdr align;
-        } control;
-        struct iovec iov = {.iov_base = &record, .iov_len = sizeof(record)};
-        struct msghdr message = {.msg_iov = &iov,
-                        .msg_iovlen = 1,
-                        .msg_control = &control,
-                        .msg_controllen = sizeof(control)};
-        int fds[PROBE_FDS + 1];
-        size_t n_fds = 0;
-        ssize_t n;
+        struct probe_message m;
         int r;
 
-        n = recvmsg(probe->link.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        if (n < 0)
-                return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-        for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
-                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-                        continue;
-                n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-                memcpy(fds, CMSG_DATA(c), n_fds * sizeof(int));
+        r = probe_connection_receive(&probe->link.connection, &m);
+        if (r > 0) {
+                int q = on_record(probe, &m);
+
+                probe_message_close(&m);
+                if (q < 0)
+                        return q;
         }
-        if (n == 0)
-                r = -ECONNRESET;
-        else if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
-                r = -EPROTO;
-        else
-                r = on_record(probe, &record, (size_t) n, fds, n_fds);
-        for (size_t i = 0; i < n_fds; i++)
-                close(fds[i]);
-        return r < 0 ? r : 1;
+        return r;
 }
 
 static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -350,7 +297,7 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
         if (revents & EPOLLOUT)
                 link_flush(probe);
         /* A bounded number, so that the watchdog and the sweeps have their turn. */
-        for (int i = 0; i < 64 && probe->link.fd >= 0 && revents & ~(uint32_t) EPOLLOUT; i++) {
+        for (int i = 0; i < 64 && probe->link.connection.fd >= 0 && revents & ~(uint32_t) EPOLLOUT; i++) {
                 r = link_receive(probe);
                 if (r == 0)
                         break;

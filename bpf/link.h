@@ -6,7 +6,7 @@
 #include <sys/queue.h>
 #include <systemd/sd-event.h>
 
-#include "proto/probe-record.h"
+#include "proto/probe-connection.h"
 
 struct probe;
 
@@ -15,13 +15,12 @@ struct probe;
 
 struct link_record {
         STAILQ_ENTRY(link_record) next;
-        size_t size;
-        char data[];
+        char data[]; /* a record */
 };
 
 struct link {
         const char *address; /* NULL: inherited */
-        int fd;
+        struct probe_connection connection;
         sd_event_source *io, *retry;
         uint64_t backoff_usec;
         bool greeted; /* HELLO was sent */
@@ -33,6 +32,6 @@ struct link {
 int link_init(struct probe *probe, const char *address, int fd);
 void link_deinit(struct probe *probe);
 /* Sends a record, or queues it while ctxd does not read. */
-void link_send(struct probe *probe, const void *record, size_t size);
+void link_send(struct probe *probe, const struct probe_header *record);
 /* Sends HELLO, with the backend's descriptors where it has some. */
 int link_hello(struct probe *probe, bool kept);

@@ -211,7 +211,7 @@ static void tell_swept(struct probe *probe, uint64_t begin, uint64_t end)
                         .leaks = probe->leaks.open,
         };
 
-        link_send(probe, &record, sizeof(record));
+        link_send(probe, &record.header);
 }
 
 /* When the next sweep is due: the first verdict, or in half a grace, to see who has left; seldom where

@@ -22,9 +22,6 @@ int watches_add(struct watches *watches, const struct probe_watch *record, uint6
                 added = 1;
         }
         watch->record = *record;
-        watch->record.by_comm[sizeof(watch->record.by_comm) - 1] = 0;
-        watch->record.path[sizeof(watch->record.path) - 1] = 0;
-        watch->record.cause[sizeof(watch->record.cause) - 1] = 0;
         if (watch->record.n_pids > sizeof(watch->record.pids) / sizeof(watch->record.pids[0]))
                 watch->record.n_pids = sizeof(watch->record.pids) / sizeof(watch->record.pids[0]);
         watch->confirmed = true;

@@ -24,14 +24,6 @@
 
 #define RECORDS_AT_ONCE 256
 
-union record {
-        struct probe_header header;
-        struct probe_hello hello;
-        struct probe_leak leak;
-        struct probe_resolved resolved;
-        struct probe_swept swept;
-};
-
 static void backends_changed(struct effects *e)
 {
         if (e->sink->backends_changed)
@@ -45,7 +37,8 @@ static void set_reason(struct effects *e, const char *reason)
 
 void probe_link_init(struct effects *e)
 {
-        e->link.fd = e->link.listen_fd = e->link.child_pidfd = -1;
+        probe_connection_init(&e->link.connection);
+        e->link.listen_fd = e->link.child_pidfd = -1;
         STAILQ_INIT(&e->link.queue);
         set_reason(e, "the probe has not been started");
 }
@@ -54,14 +47,13 @@ void probe_link_lost(struct effects *e, const char *why)
 {
         struct probe_link *l = &e->link;
 
-        if (l->fd < 0) {
+        if (l->connection.fd < 0) {
                 if (!l->said_hello && why)
                         set_reason(e, why);
                 return;
         }
         l->source = sd_event_source_disable_unref(l->source);
-        close(l->fd);
-        l->fd = -1;
+        probe_connection_close(&l->connection);
         probe_queue_clear(l);
         set_reason(e, why);
         if (l->said_hello)
@@ -74,34 +66,25 @@ void probe_link_lost(struct effects *e, const char *why)
         backends_changed(e);
 }
 
-static void close_all(const int *fds, size_t n)
-{
-        for (size_t i = 0; i < n; i++)
-                close(fds[i]);
-}
-
-static int got_hello(struct effects *e, struct probe_hello *hello, const int *fds, size_t n_fds)
+static int got_hello(struct effects *e, struct probe_message *m)
 {
         struct probe_link *l = &e->link;
+        struct probe_hello *hello = &m->hello;
         bool with_fds = hello->backend == PROBE_BACKEND_BPF && !(hello->kept && e->membership.bpf);
         int r;
 
-        hello->reason[sizeof hello->reason - 1] = '\0';
         (void) utf8_mend(hello->reason);
         if (l->said_hello || hello->version != PROBE_PROTOCOL_VERSION || hello->backend > PROBE_BACKEND_BPF ||
-                        (with_fds && n_fds != PROBE_FDS)) {
-                close_all(fds, n_fds);
+                        (with_fds && m->n_fds == 0))
                 return -EPROTO;
-        }
         if (with_fds) {
-                r = membership_use_bpf(e, fds);
+                r = membership_use_bpf(e, m->fds);
                 if (r < 0) {
                         log_warning("Cannot use the probe's maps: %s", strerror(-r));
-                        close_all(fds, n_fds);
                         return r;
                 }
-        } else
-                close_all(fds, n_fds);
+                m->n_fds = 0; /* they are kept */
+        }
         l->said_hello = true;
         l->backend = (enum probe_backend) hello->backend;
         set_reason(e, hello->reason);
@@ -111,61 +94,39 @@ static int got_hello(struct effects *e, struct probe_hello *hello, const int *fd
         return 0;
 }
 
-static int got_record(struct effects *e, union record *record, size_t size, const int *fds, size_t n_fds)
+static int got_record(struct effects *e, struct probe_message *m)
 {
-        if (size < sizeof record->header || record->header.size != size) {
-                close_all(fds, n_fds);
+        if (m->header.type == PROBE_HELLO)
+                return got_hello(e, m);
+        if (!e->link.said_hello)
+                return -EPROTO;
+        switch (m->header.type) {
+        case PROBE_LEAK:
+                leaks_add(e, &m->leak);
+                return 0;
+        case PROBE_RESOLVED:
+                leaks_resolve(e, &m->resolved);
+                return 0;
+        case PROBE_SWEPT:
+                e->link.last_sweep_usec = m->swept.when_usec;
+                return 0;
+        default:
                 return -EPROTO;
         }
-        if (record->header.type == PROBE_HELLO && size == sizeof record->hello)
-                return got_hello(e, &record->hello, fds, n_fds);
-        close_all(fds, n_fds);
-        if (!e->link.said_hello || n_fds > 0)
-                return -EPROTO;
-        if (record->header.type == PROBE_LEAK && size == sizeof record->leak)
-                leaks_add(e, &record->leak);
-        else if (record->header.type == PROBE_RESOLVED && size == sizeof record->resolved)
-                leaks_resolve(e, &record->resolved);
-        else if (record->header.type == PROBE_SWEPT && size == sizeof record->swept)
-                e->link.last_sweep_usec = record->swept.when_usec;
-        else
-                return -EPROTO;
-        return 0;
 }
 
 /* 1: a record was taken, 0: there is none, or the connection's end. */
 static int receive(struct effects *e)
 {
-        union {
-                struct cmsghdr header;
-                char space[CMSG_SPACE(PROBE_FDS * sizeof(int))];
-        } control;
-        union record record;
-        struct iovec iov = {&record, sizeof record};
-        struct msghdr message = {
-                        .msg_iov = &iov,
-                        .msg_iovlen = 1,
-                        .msg_control = &control,
-                        .msg_controllen = sizeof control,
-        };
-        int fds[(sizeof control - CMSG_LEN(0)) / sizeof(int)]; /* with those that come in the padding */
-        size_t n_fds = 0;
-        ssize_t n;
+        struct probe_message m;
+        int r;
 
-        n = recvmsg(e->link.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        if (n < 0)
-                return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-        for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c))
-                if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && n_fds == 0) {
-                        n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-                        memcpy(fds, CMSG_DATA(c), n_fds * sizeof(int));
-                }
-        if (n == 0 || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
-                close_all(fds, n_fds);
-                return n == 0 ? -ECONNRESET : -EPROTO;
+        r = probe_connection_receive(&e->link.connection, &m);
+        if (r > 0) {
+                r = got_record(e, &m) < 0 ? -EPROTO : 1;
+                probe_message_close(&m);
         }
-        e->link.progress_usec = now_boottime_usec();
-        return got_record(e, &record, (size_t) n, fds, n_fds) < 0 ? -EPROTO : 1;
+        return r;
 }
 
 static void receive_all(struct effects *e)
@@ -185,7 +146,7 @@ static int link_ready(sd_event_source *source, int fd, uint32_t revents, void *u
         struct effects *e = userdata;
 
         receive_all(e);
-        if (e->link.fd >= 0 && (revents & EPOLLOUT))
+        if (e->link.connection.fd >= 0 && (revents & EPOLLOUT))
                 probe_queue_flush(e);
         effects_event(e);
         return 0;
@@ -202,7 +163,7 @@ int probe_link_connected(struct effects *e, int fd)
                 return r;
         }
         (void) sd_event_source_set_description(l->source, "probe");
-        l->fd = fd;
+        probe_connection_open(&l->connection, fd);
         l->said_hello = false;
         set_reason(e, "the probe has not answered yet");
         r = probe_send_welcome(e);
@@ -227,7 +188,7 @@ static int accept_ready(sd_event_source *source, int fd, uint32_t revents, void 
                                 (unsigned) credentials.uid);
                 return 0;
         }
-        if (e->link.fd >= 0) {
+        if (e->link.connection.fd >= 0) {
                 log_warning("Process %d wants to be the probe, but there is one", (int) credentials.pid);
                 return 0;
         }
@@ -298,9 +259,9 @@ void probe_link_wait(struct effects *e, uint64_t timeout_usec)
 {
         uint64_t now_usec = now_boottime_usec(), end_usec = now_usec + timeout_usec;
 
-        for (; e->link.fd >= 0 && !e->link.said_hello && now_usec < end_usec;
+        for (; e->link.connection.fd >= 0 && !e->link.said_hello && now_usec < end_usec;
                         now_usec = now_boottime_usec()) {
-                struct pollfd p = {.fd = e->link.fd, .events = POLLIN};
+                struct pollfd p = {.fd = e->link.connection.fd, .events = POLLIN};
 
                 if (poll(&p, 1, (int) ((end_usec - now_usec) / 1000 + 1)) > 0)
                         receive_all(e);
@@ -314,8 +275,7 @@ void probe_link_deinit(struct effects *e)
         probe_queue_clear(l);
         l->source = sd_event_source_disable_unref(l->source);
         l->listen_source = sd_event_source_disable_unref(l->listen_source);
-        if (l->fd >= 0)
-                close(l->fd);
+        probe_connection_close(&l->connection);
         if (l->listen_fd >= 0) {
                 close(l->listen_fd);
                 if (l->socket_path)

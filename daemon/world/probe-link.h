@@ -8,7 +8,7 @@
 #include <systemd/sd-event.h>
 
 #include "daemon/world/effects.h"
-#include "proto/probe-record.h"
+#include "proto/probe-connection.h"
 
 struct announcement;
 struct member_slot;
@@ -23,13 +23,12 @@ struct probe_link {
         int listen_fd;
         sd_event_source *listen_source;
 
-        int fd; /* the probe's connection, -1 */
+        struct probe_connection connection;
         sd_event_source *source;
         bool said_hello;
         enum probe_backend backend;
         char reason[256];
         uint64_t last_sweep_usec;
-        uint64_t progress_usec; /* when it last took or gave a record */
         STAILQ_HEAD(, announcement) queue;
         unsigned n_queued;
 

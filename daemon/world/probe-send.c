@@ -4,11 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
 #include "daemon/world/internal.h"
 #include "util/cleanup.h"
-#include "util/clock.h"
 
 /* What the probe is told, in order, as fast as its socket takes it and no faster. */
 
@@ -33,29 +31,6 @@ void probe_queue_clear(struct probe_link *l)
         l->n_queued = 0;
 }
 
-static int send_record(struct effects *e, const void *record, size_t size, const int *fds, size_t n_fds)
-{
-        union {
-                struct cmsghdr header;
-                char space[CMSG_SPACE(PROBE_FDS * sizeof(int))];
-        } control = {};
-        struct iovec iov = {(void *) record, size};
-        struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-
-        if (n_fds > 0) {
-                message.msg_control = &control;
-                message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-                control.header.cmsg_level = SOL_SOCKET;
-                control.header.cmsg_type = SCM_RIGHTS;
-                control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-                memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
-        }
-        if (sendmsg(e->link.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-                return -errno;
-        e->link.progress_usec = now_boottime_usec();
-        return 0;
-}
-
 int probe_send_welcome(struct effects *e)
 {
         const int *kept = bpf_membership_fds(e->membership.bpf);
@@ -67,8 +42,10 @@ int probe_send_welcome(struct effects *e)
                         .strict = e->link.mode == PROBE_MODE_BPF,
                         .grace_usec = e->tree->default_grace_usec,
         };
+        int r;
 
-        return send_record(e, &welcome, sizeof welcome, kept, kept ? PROBE_FDS : 0);
+        r = probe_connection_send(&e->link.connection, &welcome.header, kept, kept ? PROBE_FDS : 0);
+        return r > 0 ? 0 : r < 0 ? r : -EAGAIN;
 }
 
 static int send_settings(struct effects *e)
@@ -78,14 +55,14 @@ static int send_settings(struct effects *e)
                         .grace_usec = e->tree->default_grace_usec,
         };
 
-        return send_record(e, &settings, sizeof settings, NULL, 0);
+        return probe_connection_send(&e->link.connection, &settings.header, NULL, 0);
 }
 
 static int send_forget(struct effects *e, uint64_t context_id)
 {
         struct probe_forget forget = {{PROBE_FORGET, sizeof forget}, context_id};
 
-        return send_record(e, &forget, sizeof forget, NULL, 0);
+        return probe_connection_send(&e->link.connection, &forget.header, NULL, 0);
 }
 
 static int send_watch(struct effects *e, uint64_t context_id)
@@ -96,7 +73,7 @@ static int send_watch(struct effects *e, uint64_t context_id)
         struct context *c;
 
         if (!slot || !slot->context || !slot->announced)
-                return 0; /* it has gone meanwhile */
+                return 1; /* it has gone meanwhile */
         c = slot->context;
         memset(&w, 0, sizeof w);
         w.header = (struct probe_header){PROBE_WATCH, sizeof w};
@@ -116,7 +93,7 @@ static int send_watch(struct effects *e, uint64_t context_id)
                 w.n_pids = (uint32_t) direct_pids(e, slot, w.pids, ELEMENTSOF(w.pids));
         context_path(c, w.path);
         snprintf(w.cause, sizeof w.cause, "%s", context_cause(c, &w.error));
-        return send_record(e, &w, sizeof w, NULL, 0);
+        return probe_connection_send(&e->link.connection, &w.header, NULL, 0);
 }
 
 static int add_thread(void *userdata, struct process *p, uint32_t tid, uint64_t since_usec)
@@ -134,9 +111,9 @@ static int send_threads(struct effects *e, uint64_t context_id)
         struct probe_threads t = {.header = {PROBE_THREADS, sizeof t}, .context_id = context_id};
 
         if (!slot || !slot->context || !slot->announced)
-                return 0; /* it has gone meanwhile */
+                return 1; /* it has gone meanwhile */
         (void) threads_each(e, slot, add_thread, &t);
-        return send_record(e, &t, sizeof t, NULL, 0);
+        return probe_connection_send(&e->link.connection, &t.header, NULL, 0);
 }
 
 static int send_announcement(struct effects *e, const struct announcement *a)
@@ -166,7 +143,7 @@ void probe_queue_flush(struct effects *e)
 
         while ((a = STAILQ_FIRST(&l->queue))) {
                 r = send_announcement(e, a);
-                if (r == -EAGAIN || r == -EINTR || r == -ENOBUFS || r == -ENOMEM) {
+                if (r == 0) {
                         want_to_write(e, true);
                         return;
                 }
@@ -190,8 +167,8 @@ static void announce(struct effects *e, uint32_t type, uint64_t context_id)
         if (!l->said_hello)
                 return; /* all that is to be known is said after HELLO */
         if (idle)
-                l->progress_usec = now_boottime_usec();
-        else if (l->n_queued >= QUEUE_MAX || now_boottime_usec() - l->progress_usec > STALLED_USEC) {
+                probe_connection_restart_clock(&l->connection);
+        else if (l->n_queued >= QUEUE_MAX || probe_connection_is_stalled(&l->connection, STALLED_USEC)) {
                 probe_link_lost(e, "it does not read what it is told");
                 return;
         }

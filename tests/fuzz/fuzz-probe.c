@@ -367,7 +367,7 @@ static void step(struct probe *probe, struct input *in)
                         welcome(probe);
         }
         run(probe);
-        if (probe->link.fd < 0)
+        if (probe->link.connection.fd < 0)
                 reconnect(probe);
 }
 

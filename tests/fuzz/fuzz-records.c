@@ -151,7 +151,7 @@ static void probe_connect(void)
         closep(&probe);
         probe = -1;
         world_run();
-        if (world.effects->link.fd >= 0)
+        if (world.effects->link.connection.fd >= 0)
                 return;
         REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
         probe = fds[1];
