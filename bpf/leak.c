@@ -126,7 +126,7 @@ static void journal_found(struct probe *probe, struct leak *leak, uint64_t now)
                 budget->left_out++;
                 return;
         }
-        report_found(probe, leak, now, budget ? budget->left_out : 0);
+        report_found(probe, leak, budget ? budget->left_out : 0);
         leak->journaled = true;
         if (budget) {
                 budget->used++;
