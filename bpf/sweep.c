@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "bpf/chain.h"
+#include "bpf/disclosure.h"
 #include "bpf/probe.h"
 #include "bpf/waits.h"
 #include "util/clock.h"
@@ -108,12 +109,20 @@ static void update_threads(struct probe *probe, uint64_t begin, uint64_t end, bo
         }
 }
 
-/* Evidence is worth something only if the thread has not moved since the verdict. */
+/* A thread that has moved since the verdict is not accused. */
 static void accuse_blocked(struct probe *probe, struct thread *thread)
 {
         struct evidence evidence = {};
         char stack[sizeof(((struct leak *) NULL)->stack)] = "";
 
+        if (!disclosure_is_allowed(&thread->watch->record, &thread->sample)) {
+                if (backend_unchanged(probe->backend, &thread->sample) == 0)
+                        return;
+                if (thread->leak)
+                        leak_leave(probe, thread, "it is blocked now");
+                leak_join(probe, thread, PROBE_LEAK_BLOCKED, NULL, "", 0);
+                return;
+        }
         if (probe->backend->ops->evidence(probe->backend, &thread->sample, &evidence, stack, sizeof(stack)) <
                         0)
                 return;

@@ -22,8 +22,8 @@ struct leak_facts {
 
 /* The one sentence about a leak, for the journal and for ctxctl:
  *
- *     worker[4242/4250] is still blocked 5.0s after context web/req-17 was canceled (client went away): read(7) on
- *     pipe:[88123], asleep for 17.3s
+ *     worker[4242/4250] is still blocked 5.0s after context web/req-17 was canceled (client went away):
+ *     read(7) on pipe:[88123], asleep for 17.3s
  *
  * It is cut where it does not fit. */
 void leak_sentence_found(const struct leak_facts *leak, char *ret, size_t size);

@@ -75,6 +75,8 @@ struct probe_hello {
         char reason[256]; /* why it is not bpf; empty if it is */
 };
 
+#define PROBE_UIDS_MAX 32
+
 /* A context is done and may have members. */
 struct probe_watch {
         struct probe_header header;
@@ -87,8 +89,9 @@ struct probe_watch {
         uint32_t uid; /* the context's owner */
         uint32_t by_uid, by_pid;
         uint32_t n_pids; /* backend direct: the members, as far as they fit */
-        uint32_t reserved;
+        uint32_t n_uids; /* of those who have attached its members */
         uint32_t pids[64];
+        uint32_t uids[PROBE_UIDS_MAX];
         char by_comm[16];
         char path[1032];
         char cause[1032];

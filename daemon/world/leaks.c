@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "daemon/world/internal.h"
-#include "daemon/world/proc.h"
 #include "util/clock.h"
 #include "util/utf8.h"
 
@@ -124,35 +123,13 @@ static bool leak_fill(struct leak *l, const struct probe_leak *record)
         return true;
 }
 
-/* Where a process stands is shown to those who may read the context. That is the right of who attached it, so of one
- * that runs as somebody else by now, a setuid program, only the fact is told. */
-static bool is_another(const struct context *c, const struct probe_leak *record)
+void leaks_add(struct effects *e, const struct probe_leak *record)
 {
-        uid_t uids[3];
-
-        if (c->n_policies == 0 || proc_status_read((pid_t) record->pid, uids, NULL) < 0)
-                return false;
-        for (unsigned i = 0; i < c->n_policies; i++) {
-                uid_t uid = c->policies[i].uid;
-
-                if (uid == 0 || (uids[0] == uid && uids[1] == uid && uids[2] == uid))
-                        return false;
-        }
-        return true;
-}
-
-void leaks_add(struct effects *e, const struct probe_leak *found)
-{
-        struct member_slot *slot = membership_slot(e, found->context_id);
-        struct probe_leak bare, *record = &bare;
+        struct member_slot *slot = membership_slot(e, record->context_id);
         struct leak *l;
 
         if (!slot || !slot->context || !slot->context->busy)
                 return; /* it has left while the report was on its way */
-        bare = *found;
-        if (is_another(slot->context, found))
-                bare.syscall_text[0] = bare.waits_on[0] = bare.why[0] = bare.kernel_stack[0] = bare.stack[0] =
-                                '\0';
         l = leak_find(slot, record);
         if (l) {
                 if (!l->resolved)

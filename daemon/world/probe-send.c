@@ -65,6 +65,8 @@ static int send_forget(struct effects *e, uint64_t context_id)
         return probe_connection_send(&e->link.connection, &forget.header, NULL, 0);
 }
 
+_Static_assert(CONTEXT_POLICIES_MAX <= PROBE_UIDS_MAX, "all that have attached fit into a record");
+
 static int send_watch(struct effects *e, uint64_t context_id)
 {
         struct member_slot *slot = membership_slot(e, context_id);
@@ -91,6 +93,8 @@ static int send_watch(struct effects *e, uint64_t context_id)
         }
         if (w.slot == 0)
                 w.n_pids = (uint32_t) direct_pids(e, slot, w.pids, ELEMENTSOF(w.pids));
+        for (unsigned i = 0; i < c->n_policies; i++)
+                w.uids[w.n_uids++] = c->policies[i].uid;
         context_path(c, w.path);
         snprintf(w.cause, sizeof w.cause, "%s", context_cause(c, &w.error));
         return probe_connection_send(&e->link.connection, &w.header, NULL, 0);

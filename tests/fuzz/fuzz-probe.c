@@ -55,6 +55,14 @@ int sd_journal_sendv(const struct iovec *fields, int n)
         return 0;
 }
 
+/* Ourselves, of whom all may be told, or nobody: more than there can be. */
+static uint32_t fake_pid(struct input *in)
+{
+        uint32_t n = (uint32_t) input_choice(in, 4);
+
+        return n == 0 ? (uint32_t) getpid() : 100000000 + n;
+}
+
 /* Threads, as the input has it: few of them, so that the same ones come again. */
 static void make_sample(struct input *in, struct sample *s)
 {
@@ -63,9 +71,9 @@ static void make_sample(struct input *in, struct sample *s)
 
         memset(s, 0, sizeof *s);
         s->context_id = 1 + input_choice(in, 4);
-        s->pid = 100000000 + input_choice(in, 4); /* more than there can be */
+        s->pid = fake_pid(in);
         s->tid = s->pid + input_choice(in, 2);
-        s->ppid = 100000000 + input_choice(in, 4);
+        s->ppid = fake_pid(in);
         s->ptid = s->ppid;
         s->state = input_byte(in) & 0xf;
         s->flags = input_byte(in) & 0x1f;
@@ -77,7 +85,7 @@ static void make_sample(struct input *in, struct sample *s)
         s->slept_nsec = input_number(in);
         s->syscall = calls[input_choice(in, ELEMENTSOF(calls))];
         for (unsigned i = 0; i < 2; i++)
-                s->args[i] = input_byte(in) & 1 ? 100000000 + input_choice(in, 4) : input_number(in);
+                s->args[i] = input_byte(in) & 1 ? fake_pid(in) : input_number(in);
         (void) input_bytes(in, s->comm, sizeof s->comm - 1);
 }
 
@@ -233,6 +241,7 @@ static size_t make_watch(struct input *in, struct probe_watch *w)
         w->done_usec = pick_time(in);
         w->grace_usec = input_number(in);
         w->n_pids = (uint32_t) input_number(in);
+        w->n_uids = w->state == 3 ? UINT32_MAX : 0;
         for (unsigned i = 0; i < 2; i++)
                 w->pids[i] = 100000000 + input_choice(in, 4);
         if (input_byte(in) == 255)

@@ -439,6 +439,8 @@ static void send_watch(struct harness *h, uint64_t context_id, uint32_t slot, ui
                         .error = ECANCELED,
                         .by_comm = "test",
                         .cause = "client went away",
+                        .n_uids = 1,
+                        .uids = {h->attached_by},
         };
 
         snprintf(watch.path, sizeof(watch.path), "test/context-%u", slot);

@@ -24,6 +24,7 @@ struct harness {
         struct membership_stats *stats;
         void *events; /* struct ring_buffer */
         uint64_t since_nsec;
+        uid_t attached_by;   /* whom ctxd says to have attached the members */
         uint64_t delay_usec; /* between the time of a request and its update: the daemon may be preempted
                                 there */
         uint32_t n_slots;
