@@ -158,7 +158,6 @@ static void drop_evidence(struct leak *leak)
 {
         struct probe_leak *record = &leak->record;
 
-        record->syscall = -1;
         record->syscall_text[0] = record->waits_on[0] = record->why[0] = '\0';
         record->kernel_stack[0] = record->stack[0] = leak->stack[0] = '\0';
 }
@@ -175,9 +174,7 @@ static void fill_evidence(struct probe *probe, struct leak *leak)
                 return;
         }
         memcpy(record->kernel_stack, leak->stack, sizeof(record->kernel_stack));
-        record->syscall = -1;
         if (leak->key.kind == PROBE_LEAK_BLOCKED) {
-                record->syscall = evidence->sample.syscall;
                 waits_syscall(&evidence->sample, record->syscall_text, sizeof(record->syscall_text));
                 waits_on(probe, evidence, record->waits_on, sizeof(record->waits_on));
         }
@@ -205,7 +202,6 @@ static void fill_record(struct probe *probe, struct leak *leak, uint64_t now)
         record->backend = backend_kind(probe->backend);
         record->pid = thread->key.pid;
         record->tid = thread->key.tid;
-        record->start_nsec = thread->key.start_nsec;
         memcpy(record->comm, thread->sample.comm, sizeof(record->comm));
         fill_evidence(probe, leak);
         fill_times(leak, now);
@@ -214,8 +210,6 @@ static void fill_record(struct probe *probe, struct leak *leak, uint64_t now)
 static void leak_unlink(struct leaks *leaks, struct leak *leak)
 {
         HASH_DELETE(hh, leaks->by_key, leak);
-        if (leak->id > 0)
-                leaks->open--;
         free(leak);
 }
 
@@ -236,7 +230,6 @@ void leak_leave(struct probe *probe, struct thread *thread, const char *how)
                                 .header = {.type = PROBE_RESOLVED, .size = sizeof(record)},
                                 .leak_id = leak->id,
                                 .context_id = leak->key.context_id,
-                                .after_usec = now - leak->watch->record.done_usec,
                 };
 
                 link_send(probe, &record.header);
@@ -277,7 +270,6 @@ static void publish_new(struct probe *probe, struct leak *leak, uint64_t now)
         if (leak->record.tid != leak_headline(leak)->key.tid)
                 fill_record(probe, leak, now);
         leak->id = leak->record.leak_id = ++probe->leaks.last_id;
-        probe->leaks.open++;
         leak->interval_usec =
                         grace < REPEAT_MAX_USEC / REPEAT_GRACES ? grace * REPEAT_GRACES : REPEAT_MAX_USEC;
         if (leak->interval_usec < REPEAT_MIN_USEC)
@@ -302,7 +294,6 @@ void leaks_publish(struct probe *probe, uint64_t now)
                 fill_times(leak, now);
                 leak->record.pid = leak_headline(leak)->key.pid;
                 leak->record.tid = leak_headline(leak)->key.tid;
-                leak->record.start_nsec = leak_headline(leak)->key.start_nsec;
                 leak->count_told = leak->count;
                 leak_tell(probe, leak);
                 if (now >= leak->repeat_usec) {

@@ -210,14 +210,11 @@ static void judge_ignoring(struct probe *probe, uint64_t now)
         }
 }
 
-static void tell_swept(struct probe *probe, uint64_t begin, uint64_t end)
+static void tell_swept(struct probe *probe, uint64_t begin)
 {
         struct probe_swept record = {
                         .header = {.type = PROBE_SWEPT, .size = sizeof(record)},
                         .when_usec = begin,
-                        .took_usec = end - begin,
-                        .threads = (uint32_t) probe->sweeper.n_samples,
-                        .leaks = probe->leaks.open,
         };
 
         link_send(probe, &record.header);
@@ -300,7 +297,6 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
         r = backend_sweep(probe->backend, &probe->watches, on_sample, s);
         end = now_boottime_usec();
-        s->took_usec = end - begin;
         if (r < 0) {
                 log_warning("a sweep has failed: %s", strerror(-r));
                 return plan(probe, end + INTERVAL_MAX_USEC);
@@ -316,7 +312,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                 judge_ignoring(probe, begin);
         }
         leaks_publish(probe, now_boottime_usec());
-        tell_swept(probe, begin, end);
+        tell_swept(probe, begin);
         if (!probe->link.greeted)
                 return plan(probe, UINT64_MAX);
         return plan(probe, next_sweep(probe, now_boottime_usec()));

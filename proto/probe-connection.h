@@ -27,7 +27,6 @@ struct probe_message {
                 struct probe_leak leak;
                 struct probe_resolved resolved;
                 struct probe_swept swept;
-                struct probe_settings settings;
                 struct probe_threads threads;
         };
         size_t n_fds;

@@ -319,5 +319,4 @@ int effects_start(struct effects *e, const struct effects_options *options)
 void effects_configure(struct effects *e, uint64_t grace_usec)
 {
         e->tree->default_grace_usec = grace_usec;
-        probe_link_settings(e);
 }

@@ -51,7 +51,6 @@ int probe_send_welcome(struct effects *e);
 void probe_announce_all(struct effects *e); /* every done context that has members */
 void probe_queue_flush(struct effects *e);
 void probe_queue_clear(struct probe_link *l);
-void probe_link_settings(struct effects *e);
 void probe_link_watch(struct effects *e, struct member_slot *slot);
 void probe_link_forget(struct effects *e, struct member_slot *slot);
 void probe_link_threads(struct effects *e, struct member_slot *slot); /* which have entered it */

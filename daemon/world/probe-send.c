@@ -16,7 +16,7 @@
 /* A context that the probe has to watch or to forget; written out when the socket takes it. */
 struct announcement {
         uint64_t context_id;
-        uint32_t type; /* PROBE_WATCH, PROBE_FORGET, PROBE_THREADS or PROBE_SETTINGS */
+        uint32_t type; /* PROBE_WATCH, PROBE_FORGET or PROBE_THREADS */
         STAILQ_ENTRY(announcement) queue;
 };
 
@@ -40,22 +40,11 @@ int probe_send_welcome(struct effects *e)
                         .kept = kept ? PROBE_FDS : 0,
                         .backend = e->link.mode == PROBE_MODE_PROC ? PROBE_BACKEND_PROC : PROBE_BACKEND_BPF,
                         .strict = e->link.mode == PROBE_MODE_BPF,
-                        .grace_usec = e->tree->default_grace_usec,
         };
         int r;
 
         r = probe_connection_send(&e->link.connection, &welcome.header, kept, kept ? PROBE_FDS : 0);
         return r > 0 ? 0 : r < 0 ? r : -EAGAIN;
-}
-
-static int send_settings(struct effects *e)
-{
-        struct probe_settings settings = {
-                        .header = {PROBE_SETTINGS, sizeof settings},
-                        .grace_usec = e->tree->default_grace_usec,
-        };
-
-        return probe_connection_send(&e->link.connection, &settings.header, NULL, 0);
 }
 
 static int send_forget(struct effects *e, uint64_t context_id)
@@ -70,7 +59,6 @@ _Static_assert(CONTEXT_POLICIES_MAX <= PROBE_UIDS_MAX, "all that have attached f
 static int send_watch(struct effects *e, uint64_t context_id)
 {
         struct member_slot *slot = membership_slot(e, context_id);
-        const struct cause *by;
         struct probe_watch w;
         struct context *c;
 
@@ -84,19 +72,12 @@ static int send_watch(struct effects *e, uint64_t context_id)
         w.state = c->state;
         w.done_usec = c->done_usec;
         w.grace_usec = c->grace_usec;
-        w.uid = c->uid;
-        by = context_canceled_by(c);
-        w.by_uid = by ? by->uid : (uint32_t) -1;
-        if (by) {
-                w.by_pid = (uint32_t) by->pid;
-                snprintf(w.by_comm, sizeof w.by_comm, "%s", by->comm);
-        }
         if (w.slot == 0)
                 w.n_pids = (uint32_t) direct_pids(e, slot, w.pids, ELEMENTSOF(w.pids));
         for (unsigned i = 0; i < c->n_policies; i++)
                 w.uids[w.n_uids++] = c->policies[i].uid;
         context_path(c, w.path);
-        snprintf(w.cause, sizeof w.cause, "%s", context_cause(c, &w.error));
+        snprintf(w.cause, sizeof w.cause, "%s", context_cause(c, NULL));
         return probe_connection_send(&e->link.connection, &w.header, NULL, 0);
 }
 
@@ -127,10 +108,8 @@ static int send_announcement(struct effects *e, const struct announcement *a)
                 return send_watch(e, a->context_id);
         case PROBE_THREADS:
                 return send_threads(e, a->context_id);
-        case PROBE_FORGET:
-                return send_forget(e, a->context_id);
         default:
-                return send_settings(e);
+                return send_forget(e, a->context_id);
         }
 }
 
@@ -209,11 +188,6 @@ void probe_link_forget(struct effects *e, struct member_slot *slot)
                 return;
         slot->announced = false;
         announce(e, PROBE_FORGET, slot->context_id);
-}
-
-void probe_link_settings(struct effects *e)
-{
-        announce(e, PROBE_SETTINGS, 0);
 }
 
 void probe_announce_all(struct effects *e)

@@ -29,7 +29,6 @@ union record {
         struct probe_welcome welcome;
         struct probe_watch watch;
         struct probe_forget forget;
-        struct probe_settings settings;
         struct probe_threads threads;
         struct probe_hello hello;
         struct probe_leak leak;
@@ -241,7 +240,6 @@ static size_t make_watch(struct input *in, struct probe_watch *w)
         w->done_usec = pick_time(in);
         w->grace_usec = input_number(in);
         w->n_pids = (uint32_t) input_number(in);
-        w->n_uids = w->state == 3 ? UINT32_MAX : 0;
         for (unsigned i = 0; i < 2; i++)
                 w->pids[i] = 100000000 + input_choice(in, 4);
         if (input_byte(in) == 255)
@@ -250,7 +248,8 @@ static size_t make_watch(struct input *in, struct probe_watch *w)
                 (void) input_bytes(in, w->path, sizeof w->path);
                 (void) input_bytes(in, w->cause, sizeof w->cause);
         }
-        (void) input_bytes(in, w->by_comm, sizeof w->by_comm);
+        w->n_uids = (uint32_t) input_bytes(in, w->uids, 16);
+        w->n_uids = w->n_uids > 8 ? UINT32_MAX : w->n_uids;
         return sizeof *w;
 }
 
@@ -287,8 +286,8 @@ static size_t make_record(struct input *in, union record *ret)
         case 4:
                 if (input_byte(in) >= 128)
                         return make_threads(in, &ret->threads);
-                ret->settings.header = (struct probe_header){PROBE_SETTINGS, sizeof ret->settings};
-                return sizeof ret->settings;
+                ret->threads.header = (struct probe_header){PROBE_THREADS, sizeof ret->threads};
+                return sizeof ret->threads; /* of a context that is not there */
         default:
                 return input_bytes(in, ret->bytes, sizeof ret->bytes);
         }

@@ -34,12 +34,10 @@ struct harness {
                 union {
                         struct probe_leak leak;
                         struct probe_resolved resolved;
-                        struct probe_swept swept;
                 };
         } records[HARNESS_RECORDS_MAX];
         size_t n_records;
         size_t n_swept;
-        struct probe_swept swept; /* the last */
 };
 
 /* The first argument of the program: ctxd-probe. */
