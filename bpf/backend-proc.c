@@ -21,17 +21,17 @@ static void set_state(struct sample *sample, char letter)
 {
         static const struct {
                 char letter;
-                uint32_t state, exit_state, flags;
+                uint32_t state, exit_state;
         } states[] = {
-                        {'R', 0, 0, 0},
-                        {'S', 0x1, 0, 0},
-                        {'D', 0x2, 0, 0},
-                        {'T', 0x4, 0, 0},
-                        {'t', 0x8, 0, 0},
-                        {'Z', 0, 0x20, 0},
-                        {'X', 0, 0x10, 0},
-                        {'I', 0x10, 0, 0},
-                        {'P', 0x40, 0, 0},
+                        {'R', 0, 0},
+                        {'S', 0x1, 0},
+                        {'D', 0x2, 0},
+                        {'T', 0x4, 0},
+                        {'t', 0x8, 0},
+                        {'Z', 0, 0x20},
+                        {'X', 0, 0x10},
+                        {'I', 0x10, 0},
+                        {'P', 0x40, 0},
         };
 
         sample->state = 0x4;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bpf/disclosure.h"
 #include "bpf/probe.h"
 #include "bpf/report.h"
 #include "bpf/syscall.h"
@@ -126,7 +127,7 @@ static void journal_found(struct probe *probe, struct leak *leak, uint64_t now)
                 budget->left_out++;
                 return;
         }
-        report_found(probe, leak, now, budget ? budget->left_out : 0);
+        report_found(probe, leak, budget ? budget->left_out : 0);
         leak->journaled = true;
         if (budget) {
                 budget->used++;
@@ -153,11 +154,45 @@ static void fill_times(struct leak *leak, uint64_t now)
         leak->record.blocked_usec = blocked;
 }
 
+static void drop_evidence(struct leak *leak)
+{
+        struct probe_leak *record = &leak->record;
+
+        record->syscall_text[0] = record->waits_on[0] = record->why[0] = '\0';
+        record->kernel_stack[0] = record->stack[0] = leak->stack[0] = '\0';
+}
+
+/* Where the thread stands, and why, if that may be told. */
+static void fill_evidence(struct probe *probe, struct leak *leak)
+{
+        const struct sample *sample = &leak_headline(leak)->sample;
+        struct probe_leak *record = &leak->record;
+        struct evidence *evidence = &leak->evidence;
+
+        if (!disclosure_is_allowed(&leak->watch->record, sample)) {
+                drop_evidence(leak);
+                return;
+        }
+        memcpy(record->kernel_stack, leak->stack, sizeof(record->kernel_stack));
+        if (leak->key.kind == PROBE_LEAK_BLOCKED) {
+                waits_syscall(&evidence->sample, record->syscall_text, sizeof(record->syscall_text));
+                waits_on(probe, evidence, record->waits_on, sizeof(record->waits_on));
+        }
+        waits_why(probe, sample, record->why, sizeof(record->why));
+}
+
+/* Once more, or with newer figures; the process may have become another's since. */
+static void leak_tell(struct probe *probe, struct leak *leak)
+{
+        if (!disclosure_is_allowed(&leak->watch->record, &leak_headline(leak)->sample))
+                drop_evidence(leak);
+        link_send(probe, &leak->record.header);
+}
+
 static void fill_record(struct probe *probe, struct leak *leak, uint64_t now)
 {
         const struct thread *thread = leak_headline(leak);
         struct probe_leak *record = &leak->record;
-        struct evidence *evidence = &leak->evidence;
 
         record->header.type = PROBE_LEAK;
         record->header.size = sizeof(*record);
@@ -167,25 +202,14 @@ static void fill_record(struct probe *probe, struct leak *leak, uint64_t now)
         record->backend = backend_kind(probe->backend);
         record->pid = thread->key.pid;
         record->tid = thread->key.tid;
-        record->start_nsec = thread->key.start_nsec;
-        record->syscall = evidence->sample.syscall;
         memcpy(record->comm, thread->sample.comm, sizeof(record->comm));
-        memcpy(record->kernel_stack, leak->stack, sizeof(record->kernel_stack));
-        if (leak->key.kind == PROBE_LEAK_BLOCKED) {
-                waits_syscall(&evidence->sample, record->syscall_text, sizeof(record->syscall_text));
-                waits_on(probe, evidence, record->waits_on, sizeof(record->waits_on));
-        } else {
-                record->syscall = -1;
-        }
-        waits_why(probe, &thread->sample, record->why, sizeof(record->why));
+        fill_evidence(probe, leak);
         fill_times(leak, now);
 }
 
 static void leak_unlink(struct leaks *leaks, struct leak *leak)
 {
         HASH_DELETE(hh, leaks->by_key, leak);
-        if (leak->id > 0)
-                leaks->open--;
         free(leak);
 }
 
@@ -206,7 +230,6 @@ void leak_leave(struct probe *probe, struct thread *thread, const char *how)
                                 .header = {.type = PROBE_RESOLVED, .size = sizeof(record)},
                                 .leak_id = leak->id,
                                 .context_id = leak->key.context_id,
-                                .after_usec = now - leak->watch->record.done_usec,
                 };
 
                 link_send(probe, &record.header);
@@ -247,7 +270,6 @@ static void publish_new(struct probe *probe, struct leak *leak, uint64_t now)
         if (leak->record.tid != leak_headline(leak)->key.tid)
                 fill_record(probe, leak, now);
         leak->id = leak->record.leak_id = ++probe->leaks.last_id;
-        probe->leaks.open++;
         leak->interval_usec =
                         grace < REPEAT_MAX_USEC / REPEAT_GRACES ? grace * REPEAT_GRACES : REPEAT_MAX_USEC;
         if (leak->interval_usec < REPEAT_MIN_USEC)
@@ -272,9 +294,8 @@ void leaks_publish(struct probe *probe, uint64_t now)
                 fill_times(leak, now);
                 leak->record.pid = leak_headline(leak)->key.pid;
                 leak->record.tid = leak_headline(leak)->key.tid;
-                leak->record.start_nsec = leak_headline(leak)->key.start_nsec;
                 leak->count_told = leak->count;
-                link_send(probe, &leak->record.header);
+                leak_tell(probe, leak);
                 if (now >= leak->repeat_usec) {
                         journal_found(probe, leak, now);
                         leak->interval_usec = leak->interval_usec < REPEAT_MAX_USEC / REPEAT_FACTOR
@@ -292,7 +313,7 @@ void leaks_tell(struct probe *probe, const struct watch *watch)
 
         HASH_ITER (hh, probe->leaks.by_key, leak, next) {
                 if (leak->watch == watch && leak->id > 0)
-                        link_send(probe, &leak->record.header);
+                        leak_tell(probe, leak);
         }
 }
 

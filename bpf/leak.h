@@ -55,7 +55,6 @@ struct leaks {
         struct leak *by_key;
         struct leak_budget *budgets;
         uint64_t last_id;
-        uint32_t open;
 };
 
 /* Makes the thread part of a leak; whoever is first in its place brings the evidence. */

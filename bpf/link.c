@@ -179,7 +179,6 @@ int link_hello(struct probe *probe, bool kept)
                         .header = {.type = PROBE_HELLO, .size = sizeof(hello)},
                         .version = PROBE_PROTOCOL_VERSION,
                         .backend = backend_kind(probe->backend),
-                        .pid = (uint32_t) getpid(),
                         .kept = kept,
         };
         int fds[PROBE_FDS], r;
@@ -261,9 +260,6 @@ static int on_record(struct probe *probe, const struct probe_message *m)
                 return sweeper_threads(probe, &m->threads);
         case PROBE_FORGET:
                 sweeper_forget(probe, m->forget.context_id, "its context is drained");
-                return 0;
-        case PROBE_SETTINGS:
-                /* Each WATCH brings the grace of its context; nothing else is set here. */
                 return 0;
         default:
                 return -EPROTO;

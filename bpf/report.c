@@ -15,6 +15,7 @@
 #include "bpf/report.h"
 #include "util/cleanup.h"
 #include "util/log.h"
+#include "proto/leak-sentence.h"
 #include "proto/message-ids.h"
 #include "proto/names.h"
 #include "proto/state-page.h"
@@ -62,33 +63,9 @@ static void entry_send(struct entry *entry, const char *level, const char *messa
                 free(entry->fields[i].iov_base);
 }
 
-static const char *format_span(char *buffer, size_t size, uint64_t usec)
-{
-        uint64_t s = usec / 1000000;
-
-        if (s < 60)
-                snprintf(buffer, size, "%" PRIu64 ".%" PRIu64 "s", s, usec % 1000000 / 100000);
-        else if (s < 3600)
-                snprintf(buffer, size, "%" PRIu64 "min %" PRIu64 "s", s / 60, s % 60);
-        else
-                snprintf(buffer, size, "%" PRIu64 "h %" PRIu64 "min", s / 3600, s / 60 % 60);
-        return buffer;
-}
-
 static const char *err_text(const struct probe_watch *watch)
 {
         return watch->state == STATE_WORD_DEADLINE_EXCEEDED ? CTXD_ERR_DEADLINE : CTXD_ERR_CANCELED;
-}
-
-static void describe_done(const struct probe_watch *watch, char *ret, size_t size)
-{
-        const char *how = watch->state == STATE_WORD_DEADLINE_EXCEEDED ? "reached its deadline"
-                                                                       : "was canceled";
-
-        if (watch->cause[0] && strcmp(watch->cause, err_text(watch)) != 0)
-                snprintf(ret, size, "context %s %s (%s)", watch->path, how, watch->cause);
-        else
-                snprintf(ret, size, "context %s %s", watch->path, how);
 }
 
 static void add_common(struct entry *entry, const struct probe *probe, const struct leak *leak,
@@ -113,42 +90,36 @@ static void add_common(struct entry *entry, const struct probe *probe, const str
         entry_add(entry, "CTXD_BACKEND=%s", backend_name(backend_kind(probe->backend)));
 }
 
-static void write_found(const struct leak *leak, uint32_t left_out, char *ret, size_t size)
+static struct leak_facts facts_of(const struct leak *leak)
 {
+        const struct probe_watch *watch = &leak->watch->record;
         const struct probe_leak *record = &leak->record;
-        char done[2200], after[32], slept[32] = "", more[64] = "", missing[80] = "", asleep[48] = "";
 
-        describe_done(&leak->watch->record, done, sizeof(done));
-        format_span(after, sizeof(after), record->since_done_usec);
-        if (record->count > 1)
-                snprintf(more, sizeof(more), "; %" PRIu64 " threads are in this place", record->count);
-        if (left_out > 0)
-                snprintf(missing, sizeof(missing), " (%" PRIu32 " reports about this process were left out)",
-                                left_out);
-        if (record->kind == PROBE_LEAK_IGNORING) {
-                snprintf(ret, size,
-                                "%s[%" PRIu32 "/%" PRIu32
-                                "] is still running %s after %s: it has taken %u%% of a CPU since%s%s",
-                                record->comm, record->pid, record->tid, after, done, leak->percent, more,
-                                missing);
-                return;
-        }
-        if (record->blocked_usec != UINT64_MAX)
-                snprintf(asleep, sizeof(asleep), ", asleep for %s",
-                                format_span(slept, sizeof(slept), record->blocked_usec));
-        snprintf(ret, size, "%s[%" PRIu32 "/%" PRIu32 "] is still blocked %s after %s: %s%s%s%s%s%s",
-                        record->comm, record->pid, record->tid, after, done,
-                        record->syscall_text[0] ? record->syscall_text : "in the kernel",
-                        record->waits_on[0] ? " on " : "", record->waits_on, asleep, more, missing);
+        return (struct leak_facts){
+                        .comm = record->comm,
+                        .pid = record->pid,
+                        .tid = record->tid,
+                        .ignoring = record->kind == PROBE_LEAK_IGNORING,
+                        .context = watch->path,
+                        .err = err_text(watch),
+                        .cause = watch->cause,
+                        .since_done_usec = record->since_done_usec,
+                        .syscall = record->syscall_text,
+                        .waits_on = record->waits_on,
+                        .stack = record->stack,
+                        .blocked_usec = record->blocked_usec,
+                        .count = record->count,
+                        .percent = (int) leak->percent,
+        };
 }
 
-void report_found(struct probe *probe, const struct leak *leak, uint64_t now, uint32_t left_out)
+void report_found(struct probe *probe, const struct leak *leak, uint32_t left_out)
 {
         const struct probe_leak *record = &leak->record;
+        struct leak_facts facts = facts_of(leak);
         struct entry entry = {};
         char message[3072];
 
-        (void) now;
         add_common(&entry, probe, leak, CTXD_MESSAGE_LEAK_FOUND);
         entry_add(&entry, "PRIORITY=4");
         if (record->blocked_usec != UINT64_MAX)
@@ -160,25 +131,28 @@ void report_found(struct probe *probe, const struct leak *leak, uint64_t now, ui
         entry_add_text(&entry, "CTXD_KERNEL_STACK", record->kernel_stack);
         entry_add_text(&entry, "CTXD_STACK", record->stack);
         entry_add(&entry, "CTXD_COUNT=%" PRIu64, record->count);
-        write_found(leak, left_out, message, sizeof(message));
+        leak_sentence_found(&facts, message, sizeof message);
+        if (left_out > 0) {
+                size_t n = strlen(message);
+
+                snprintf(message + n, sizeof message - n,
+                                " (%" PRIu32 " reports about this process were left out)", left_out);
+        }
         entry_send(&entry, SD_WARNING, message);
 }
 
 void report_resolved(struct probe *probe, const struct leak *leak, uint64_t now, const char *how)
 {
-        const struct probe_leak *record = &leak->record;
-        uint64_t after = now - leak->watch->record.done_usec;
+        struct leak_facts facts = facts_of(leak);
         struct entry entry = {};
-        char message[3072], done[2200], span[32];
+        char message[3072];
 
+        facts.since_done_usec = now - leak->watch->record.done_usec;
         add_common(&entry, probe, leak, CTXD_MESSAGE_LEAK_RESOLVED);
         entry_add(&entry, "PRIORITY=5");
-        entry_add(&entry, "CTXD_SINCE_DONE_USEC=%" PRIu64, after);
-        entry_add_text(&entry, "CTXD_SYSCALL", record->syscall_text);
-        describe_done(&leak->watch->record, done, sizeof(done));
-        snprintf(message, sizeof(message), "%s[%" PRIu32 "/%" PRIu32 "]: leak resolved after %s, %s; %s",
-                        record->comm, record->pid, record->tid, format_span(span, sizeof(span), after), how,
-                        done);
+        entry_add(&entry, "CTXD_SINCE_DONE_USEC=%" PRIu64, facts.since_done_usec);
+        entry_add_text(&entry, "CTXD_SYSCALL", leak->record.syscall_text);
+        leak_sentence_resolved(&facts, how, message, sizeof message);
         entry_send(&entry, SD_NOTICE, message);
 }
 

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "bpf/chain.h"
+#include "bpf/disclosure.h"
 #include "bpf/probe.h"
 #include "bpf/waits.h"
 #include "util/clock.h"
@@ -108,12 +109,20 @@ static void update_threads(struct probe *probe, uint64_t begin, uint64_t end, bo
         }
 }
 
-/* Evidence is worth something only if the thread has not moved since the verdict. */
+/* A thread that has moved since the verdict is not accused. */
 static void accuse_blocked(struct probe *probe, struct thread *thread)
 {
         struct evidence evidence = {};
         char stack[sizeof(((struct leak *) NULL)->stack)] = "";
 
+        if (!disclosure_is_allowed(&thread->watch->record, &thread->sample)) {
+                if (backend_unchanged(probe->backend, &thread->sample) == 0)
+                        return;
+                if (thread->leak)
+                        leak_leave(probe, thread, "it is blocked now");
+                leak_join(probe, thread, PROBE_LEAK_BLOCKED, NULL, "", 0);
+                return;
+        }
         if (probe->backend->ops->evidence(probe->backend, &thread->sample, &evidence, stack, sizeof(stack)) <
                         0)
                 return;
@@ -201,14 +210,11 @@ static void judge_ignoring(struct probe *probe, uint64_t now)
         }
 }
 
-static void tell_swept(struct probe *probe, uint64_t begin, uint64_t end)
+static void tell_swept(struct probe *probe, uint64_t begin)
 {
         struct probe_swept record = {
                         .header = {.type = PROBE_SWEPT, .size = sizeof(record)},
                         .when_usec = begin,
-                        .took_usec = end - begin,
-                        .threads = (uint32_t) probe->sweeper.n_samples,
-                        .leaks = probe->leaks.open,
         };
 
         link_send(probe, &record.header);
@@ -291,7 +297,6 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
         r = backend_sweep(probe->backend, &probe->watches, on_sample, s);
         end = now_boottime_usec();
-        s->took_usec = end - begin;
         if (r < 0) {
                 log_warning("a sweep has failed: %s", strerror(-r));
                 return plan(probe, end + INTERVAL_MAX_USEC);
@@ -307,7 +312,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                 judge_ignoring(probe, begin);
         }
         leaks_publish(probe, now_boottime_usec());
-        tell_swept(probe, begin, end);
+        tell_swept(probe, begin);
         if (!probe->link.greeted)
                 return plan(probe, UINT64_MAX);
         return plan(probe, next_sweep(probe, now_boottime_usec()));

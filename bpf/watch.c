@@ -24,6 +24,8 @@ int watches_add(struct watches *watches, const struct probe_watch *record, uint6
         watch->record = *record;
         if (watch->record.n_pids > sizeof(watch->record.pids) / sizeof(watch->record.pids[0]))
                 watch->record.n_pids = sizeof(watch->record.pids) / sizeof(watch->record.pids[0]);
+        if (watch->record.n_uids > PROBE_UIDS_MAX)
+                watch->record.n_uids = PROBE_UIDS_MAX;
         watch->confirmed = true;
         *ret = watch;
         return added;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/leak-sentence.h"
 #include "util/cleanup.h"
 #include "ctl/bus.h"
 #include "ctl/format.h"
@@ -29,28 +30,26 @@ uint64_t leak_number(json_object *leak, const char *name)
         return value ? json_object_get_uint64(value) : UINT64_MAX;
 }
 
-/* The sentence that the journal's entry has. */
 static void compose_message(json_object *leak, char *buffer, size_t size)
 {
-        char since[FORMAT_MAX], asleep[FORMAT_MAX];
-        const char *err = leak_text(leak, "CTXD_ERR"), *cause = leak_text(leak, "CTXD_CAUSE");
-        const char *call = leak_text(leak, "CTXD_SYSCALL"), *waits_on = leak_text(leak, "CTXD_WAITS_ON");
-        bool said = *cause && strcmp(cause, err) != 0;
-        int n;
+        struct leak_facts facts = {
+                        .comm = leak_text(leak, "OBJECT_COMM"),
+                        .pid = (uint32_t) leak_number(leak, "OBJECT_PID"),
+                        .tid = (uint32_t) leak_number(leak, "CTXD_TID"),
+                        .ignoring = strcmp(leak_text(leak, "CTXD_LEAK"), "ignoring") == 0,
+                        .context = leak_text(leak, "CTXD_CONTEXT"),
+                        .err = leak_text(leak, "CTXD_ERR"),
+                        .cause = leak_text(leak, "CTXD_CAUSE"),
+                        .since_done_usec = leak_number(leak, "CTXD_SINCE_DONE_USEC"),
+                        .syscall = leak_text(leak, "CTXD_SYSCALL"),
+                        .waits_on = leak_text(leak, "CTXD_WAITS_ON"),
+                        .stack = leak_text(leak, "CTXD_STACK"),
+                        .blocked_usec = leak_number(leak, "CTXD_BLOCKED_USEC"),
+                        .count = leak_number(leak, "CTXD_COUNT"),
+                        .percent = -1,
+        };
 
-        n = snprintf(buffer, size, "%s[%s/%s] is still %s %s after context %s %s%s%s%s",
-                        leak_text(leak, "OBJECT_COMM"), leak_text(leak, "OBJECT_PID"),
-                        leak_text(leak, "CTXD_TID"), leak_text(leak, "CTXD_LEAK"),
-                        format_timespan(since, leak_number(leak, "CTXD_SINCE_DONE_USEC")),
-                        leak_text(leak, "CTXD_CONTEXT"),
-                        strcmp(err, CTXD_ERR_DEADLINE) == 0 ? "passed its deadline" : "was canceled",
-                        said ? " (" : "", said ? cause : "", said ? ")" : "");
-        if (n > 0 && (size_t) n < size && *call)
-                n += snprintf(buffer + n, size - (size_t) n, ": %s%s%s", call, *waits_on ? " on " : "",
-                                waits_on);
-        if (n > 0 && (size_t) n < size && leak_number(leak, "CTXD_BLOCKED_USEC") != UINT64_MAX)
-                snprintf(buffer + n, size - (size_t) n, ", asleep for %s",
-                                format_timespan(asleep, leak_number(leak, "CTXD_BLOCKED_USEC")));
+        leak_sentence_found(&facts, buffer, size);
 }
 
 /* One report: its journal fields under their names, the context first. */

@@ -73,8 +73,6 @@ static size_t size_of_type(uint32_t type)
                 return sizeof(struct probe_resolved);
         case PROBE_SWEPT:
                 return sizeof(struct probe_swept);
-        case PROBE_SETTINGS:
-                return sizeof(struct probe_settings);
         case PROBE_THREADS:
                 return sizeof(struct probe_threads);
         default:
@@ -91,7 +89,6 @@ static void end_strings(struct probe_message *m)
                 END_STRING(m->hello.reason);
                 break;
         case PROBE_WATCH:
-                END_STRING(m->watch.by_comm);
                 END_STRING(m->watch.path);
                 END_STRING(m->watch.cause);
                 break;

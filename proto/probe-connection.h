@@ -9,8 +9,8 @@
 
 /* One end of the connection between ctxd and ctxd-probe: records and their descriptors over a SOCK_SEQPACKET
  * socket. Both ends use this, and both treat the other as fallible. What arrives here has been checked: the
- * record has the size of its type, its strings end, and it brought no descriptors, or PROBE_FDS of them with a
- * record that may have some. Nothing here waits. */
+ * record has the size of its type, its strings end, and it brought no descriptors, or PROBE_FDS of them with
+ * a record that may have some. Nothing here waits. */
 struct probe_connection {
         int fd;                 /* -1: not connected */
         uint64_t progress_usec; /* CLOCK_BOOTTIME: when a record was last sent or received */
@@ -27,7 +27,6 @@ struct probe_message {
                 struct probe_leak leak;
                 struct probe_resolved resolved;
                 struct probe_swept swept;
-                struct probe_settings settings;
                 struct probe_threads threads;
         };
         size_t n_fds;
@@ -39,8 +38,8 @@ void probe_connection_init(struct probe_connection *c);
 void probe_connection_open(struct probe_connection *c, int fd);
 void probe_connection_close(struct probe_connection *c);
 
-/* 1: sent. 0: the socket does not take it now; ask again when it can be written to. -errno: the connection is lost.
- * There are no descriptors (n_fds is 0), or PROBE_FDS of them; they stay the caller's. */
+/* 1: sent. 0: the socket does not take it now; ask again when it can be written to. -errno: the connection
+ * is lost. There are no descriptors (n_fds is 0), or PROBE_FDS of them; they stay the caller's. */
 int probe_connection_send(
                 struct probe_connection *c, const struct probe_header *record, const int *fds, size_t n_fds);
 

@@ -13,7 +13,7 @@
  * The side that reads treats the other as fallible: a record of the wrong size, type or version ends the
  * connection, strings are ended by the reader. */
 
-#define PROBE_PROTOCOL_VERSION 1
+#define PROBE_PROTOCOL_VERSION 2
 
 enum probe_record_type {
         PROBE_WELCOME = 1, /* ctxd -> probe */
@@ -23,7 +23,6 @@ enum probe_record_type {
         PROBE_LEAK,        /* probe -> ctxd: found, or found again with newer figures (same leak_id) */
         PROBE_RESOLVED,    /* probe -> ctxd */
         PROBE_SWEPT,       /* probe -> ctxd: a sweep has run */
-        PROBE_SETTINGS,    /* ctxd -> probe: the configuration was read again */
         PROBE_THREADS,     /* ctxd -> probe: threads that have entered a watched context (thread-page.h) */
 };
 
@@ -58,22 +57,17 @@ struct probe_welcome {
         uint32_t kept;    /* PROBE_FDS, or 0 */
         uint32_t backend; /* the one that is wanted: Probe= of the configuration (bpf also stands for auto) */
         uint32_t strict;  /* Probe=bpf: do not fall back to /proc */
-        uint64_t grace_usec;
-};
-
-struct probe_settings {
-        struct probe_header header;
-        uint64_t grace_usec;
 };
 
 struct probe_hello {
         struct probe_header header;
         uint32_t version;
         uint32_t backend;
-        uint32_t pid; /* of the probe, for the log */
         uint32_t kept; /* 1: these are the maps and links of the WELCOME, 0: new ones; kept ones are to be closed */
         char reason[256]; /* why it is not bpf; empty if it is */
 };
+
+#define PROBE_UIDS_MAX 32
 
 /* A context is done and may have members. */
 struct probe_watch {
@@ -83,13 +77,10 @@ struct probe_watch {
         uint32_t state;      /* enum state_word */
         uint64_t done_usec;  /* CLOCK_BOOTTIME */
         uint64_t grace_usec; /* UINT64_MAX: never report */
-        int32_t error;
-        uint32_t uid; /* the context's owner */
-        uint32_t by_uid, by_pid;
-        uint32_t n_pids; /* backend direct: the members, as far as they fit */
-        uint32_t reserved;
+        uint32_t n_pids;     /* backend direct: the members, as far as they fit */
+        uint32_t n_uids;     /* of those who have attached its members */
         uint32_t pids[64];
-        char by_comm[16];
+        uint32_t uids[PROBE_UIDS_MAX];
         char path[1032];
         char cause[1032];
 };
@@ -125,11 +116,9 @@ struct probe_leak {
         uint32_t kind;
         uint32_t backend;
         uint32_t pid, tid;
-        uint64_t start_nsec;   /* of the thread */
         uint64_t blocked_usec; /* UINT64_MAX: unknown */
         uint64_t since_done_usec;
-        uint64_t count;  /* threads that this report stands for */
-        int64_t syscall; /* number, -1: none */
+        uint64_t count; /* threads that this report stands for */
         char comm[16];
         char syscall_text[96]; /* read(7) */
         char waits_on[256];
@@ -142,13 +131,9 @@ struct probe_resolved {
         struct probe_header header;
         uint64_t leak_id;
         uint64_t context_id;
-        uint64_t after_usec; /* from done to the end of the leak */
 };
 
 struct probe_swept {
         struct probe_header header;
         uint64_t when_usec; /* CLOCK_BOOTTIME */
-        uint64_t took_usec;
-        uint32_t threads; /* looked at */
-        uint32_t leaks;   /* open now */
 };

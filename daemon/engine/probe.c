@@ -78,9 +78,7 @@ void engine_serve_probe(struct engine *e)
         struct probe_message m;
 
         if (probe_is_new(e->probe))
-                probe_send_welcome(e->probe,
-                                &(struct probe_welcome){.grace_usec = e->tree->default_grace_usec},
-                                membership_bpf_fds(e->membership));
+                probe_send_welcome(e->probe, membership_bpf_fds(e->membership));
         for (unsigned i = 0; i < RECORDS_AT_ONCE && probe_receive(e->probe, &m) > 0; i++) {
                 int r = take_record(e, &m);
 
@@ -90,10 +88,11 @@ void engine_serve_probe(struct engine *e)
         }
 }
 
+_Static_assert(CONTEXT_POLICIES_MAX <= PROBE_UIDS_MAX, "all that have attached fit into a record");
+
 static void form_watch(struct engine *e, struct anchor *a, struct probe_watch *w)
 {
         const struct context *c = a->context;
-        const struct cause *by = context_canceled_by(c);
 
         memset(w, 0, sizeof *w);
         w->header = (struct probe_header){PROBE_WATCH, sizeof *w};
@@ -102,16 +101,12 @@ static void form_watch(struct engine *e, struct anchor *a, struct probe_watch *w
         w->state = c->state;
         w->done_usec = c->done_usec;
         w->grace_usec = c->grace_usec;
-        w->uid = c->uid;
-        w->by_uid = by ? by->uid : (uint32_t) -1;
-        if (by) {
-                w->by_pid = (uint32_t) by->pid;
-                snprintf(w->by_comm, sizeof w->by_comm, "%s", by->comm);
-        }
         if (w->slot == 0)
                 w->n_pids = (uint32_t) membership_pids(e->membership, a, w->pids, ELEMENTSOF(w->pids));
+        for (unsigned i = 0; i < c->n_policies; i++)
+                w->uids[w->n_uids++] = c->policies[i].uid;
         context_path(c, w->path);
-        snprintf(w->cause, sizeof w->cause, "%s", context_cause(c, &w->error));
+        snprintf(w->cause, sizeof w->cause, "%s", context_cause(c, NULL));
 }
 
 static void form_threads(struct engine *e, struct anchor *a, struct probe_threads *t)

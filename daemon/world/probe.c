@@ -329,17 +329,19 @@ int probe_send(struct probe *p, const struct probe_header *record)
         return 1;
 }
 
-void probe_send_welcome(struct probe *p, struct probe_welcome *welcome, const int *fds)
+void probe_send_welcome(struct probe *p, const int *fds)
 {
+        struct probe_welcome welcome = {
+                        .header = {PROBE_WELCOME, sizeof welcome},
+                        .version = PROBE_PROTOCOL_VERSION,
+                        .kept = fds ? PROBE_FDS : 0,
+                        .backend = p->mode == PROBE_MODE_PROC ? PROBE_BACKEND_PROC : PROBE_BACKEND_BPF,
+                        .strict = p->mode == PROBE_MODE_BPF,
+        };
         int r;
 
-        welcome->header = (struct probe_header){PROBE_WELCOME, sizeof *welcome};
-        welcome->version = PROBE_PROTOCOL_VERSION;
-        welcome->kept = fds ? PROBE_FDS : 0;
-        welcome->backend = p->mode == PROBE_MODE_PROC ? PROBE_BACKEND_PROC : PROBE_BACKEND_BPF;
-        welcome->strict = p->mode == PROBE_MODE_BPF;
         p->is_welcomed = true;
-        r = probe_connection_send(&p->connection, &welcome->header, fds, fds ? PROBE_FDS : 0);
+        r = probe_connection_send(&p->connection, &welcome.header, fds, fds ? PROBE_FDS : 0);
         if (r <= 0)
                 probe_lost(p, strerror(r < 0 ? -r : EAGAIN));
 }

@@ -52,7 +52,8 @@ unsigned probe_next(struct probe *p, uint64_t *ret_context_id);
 /* The record for it, which takes it off the list where there was room: 1; 0: later, or lost. NULL: it needs none any
  * more. */
 int probe_send(struct probe *p, const struct probe_header *record);
-void probe_send_welcome(struct probe *p, struct probe_welcome *welcome, const int *fds);
+/* With the maps and links of an earlier probe, or NULL. */
+void probe_send_welcome(struct probe *p, const int *fds);
 
 /* It has said HELLO, and it was accepted. */
 void probe_known(struct probe *p, const struct probe_hello *hello);

@@ -50,10 +50,8 @@ static void report(const struct probe_watch *w)
                         .header = {PROBE_RESOLVED, sizeof resolved},
                         .leak_id = leak.leak_id,
                         .context_id = w->context_id,
-                        .after_usec = 6000000,
         };
-        struct probe_swept swept = {
-                        .header = {PROBE_SWEPT, sizeof swept}, .when_usec = now_usec(), .threads = 1};
+        struct probe_swept swept = {.header = {PROBE_SWEPT, sizeof swept}, .when_usec = now_usec()};
 
         say(&leak, sizeof leak);
         say(&resolved, sizeof resolved);
@@ -66,7 +64,6 @@ int main(void)
                         .header = {PROBE_HELLO, sizeof hello},
                         .version = PROBE_PROTOCOL_VERSION,
                         .backend = PROBE_BACKEND_PROC,
-                        .pid = (uint32_t) getpid(),
                         .reason = "a test speaks",
         };
         union {

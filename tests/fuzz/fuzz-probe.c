@@ -29,7 +29,6 @@ union record {
         struct probe_welcome welcome;
         struct probe_watch watch;
         struct probe_forget forget;
-        struct probe_settings settings;
         struct probe_threads threads;
         struct probe_hello hello;
         struct probe_leak leak;
@@ -55,6 +54,14 @@ int sd_journal_sendv(const struct iovec *fields, int n)
         return 0;
 }
 
+/* Ourselves, of whom all may be told, or nobody: more than there can be. */
+static uint32_t fake_pid(struct input *in)
+{
+        uint32_t n = (uint32_t) input_choice(in, 4);
+
+        return n == 0 ? (uint32_t) getpid() : 100000000 + n;
+}
+
 /* Threads, as the input has it: few of them, so that the same ones come again. */
 static void make_sample(struct input *in, struct sample *s)
 {
@@ -63,9 +70,9 @@ static void make_sample(struct input *in, struct sample *s)
 
         memset(s, 0, sizeof *s);
         s->context_id = 1 + input_choice(in, 4);
-        s->pid = 100000000 + input_choice(in, 4); /* more than there can be */
+        s->pid = fake_pid(in);
         s->tid = s->pid + input_choice(in, 2);
-        s->ppid = 100000000 + input_choice(in, 4);
+        s->ppid = fake_pid(in);
         s->ptid = s->ppid;
         s->state = input_byte(in) & 0xf;
         s->flags = input_byte(in) & 0x1f;
@@ -77,7 +84,7 @@ static void make_sample(struct input *in, struct sample *s)
         s->slept_nsec = input_number(in);
         s->syscall = calls[input_choice(in, ELEMENTSOF(calls))];
         for (unsigned i = 0; i < 2; i++)
-                s->args[i] = input_byte(in) & 1 ? 100000000 + input_choice(in, 4) : input_number(in);
+                s->args[i] = input_byte(in) & 1 ? fake_pid(in) : input_number(in);
         (void) input_bytes(in, s->comm, sizeof s->comm - 1);
 }
 
@@ -241,7 +248,8 @@ static size_t make_watch(struct input *in, struct probe_watch *w)
                 (void) input_bytes(in, w->path, sizeof w->path);
                 (void) input_bytes(in, w->cause, sizeof w->cause);
         }
-        (void) input_bytes(in, w->by_comm, sizeof w->by_comm);
+        w->n_uids = (uint32_t) input_bytes(in, w->uids, 16);
+        w->n_uids = w->n_uids > 8 ? UINT32_MAX : w->n_uids;
         return sizeof *w;
 }
 
@@ -278,8 +286,8 @@ static size_t make_record(struct input *in, union record *ret)
         case 4:
                 if (input_byte(in) >= 128)
                         return make_threads(in, &ret->threads);
-                ret->settings.header = (struct probe_header){PROBE_SETTINGS, sizeof ret->settings};
-                return sizeof ret->settings;
+                ret->threads.header = (struct probe_header){PROBE_THREADS, sizeof ret->threads};
+                return sizeof ret->threads; /* of a context that is not there */
         default:
                 return input_bytes(in, ret->bytes, sizeof ret->bytes);
         }

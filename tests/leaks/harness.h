@@ -24,6 +24,7 @@ struct harness {
         struct membership_stats *stats;
         void *events; /* struct ring_buffer */
         uint64_t since_nsec;
+        uid_t attached_by;   /* whom ctxd says to have attached the members */
         uint64_t delay_usec; /* between the time of a request and its update: the daemon may be preempted
                                 there */
         uint32_t n_slots;
@@ -33,12 +34,10 @@ struct harness {
                 union {
                         struct probe_leak leak;
                         struct probe_resolved resolved;
-                        struct probe_swept swept;
                 };
         } records[HARNESS_RECORDS_MAX];
         size_t n_records;
         size_t n_swept;
-        struct probe_swept swept; /* the last */
 };
 
 /* The first argument of the program: ctxd-probe. */

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "util/cleanup.h"
 #include "util/clock.h"
 #include "proto/message-ids.h"
 #include "tests/leaks/harness.h"
@@ -144,6 +145,112 @@ START_TEST(entries)
 }
 END_TEST
 
+/* What is told of a member: all, or that it is there. */
+static const struct {
+        uid_t attached_by, ruid, euid;
+        int dumpable;
+        bool is_told;
+} members[] = {
+                {1000, 1000, 1000, 1, true},
+                {1000, 1000, 1000, 0, false},
+                {1000, 1000, 0, 1, false}, /* a setuid program */
+                {1000, 0, 0, 1, false},
+                {1000, 1001, 1001, 1, false},
+                {0, 1000, 1000, 1, true}, /* root may attach, and look at, everybody's */
+                {0, 1000, 1000, 0, false},
+                {0, 1000, 0, 1, false},
+};
+
+static void become(size_t i)
+{
+        (void) signal(SIGTERM, SIG_IGN);
+        if (setresuid(members[i].ruid, members[i].euid, members[i].euid) < 0 ||
+                        prctl(PR_SET_DUMPABLE, members[i].dumpable) < 0)
+                abort();
+}
+
+static void become_and_read(void *arg)
+{
+        become(*(size_t *) arg);
+        read_silence(NULL);
+}
+
+static void become_and_run(void *arg)
+{
+        become(*(size_t *) arg);
+        for (;;)
+                __asm__ volatile("");
+}
+
+static const char *const told_fields[] = {
+                "\nCTXD_SYSCALL", "\nCTXD_WAITS_ON", "\nCTXD_WHY", "\nCTXD_KERNEL_STACK", "\nCTXD_STACK"};
+
+static void check_told(size_t i, bool reads)
+{
+        const struct probe_leak *leak;
+        struct harness h;
+        uint32_t slot;
+        char *entry;
+        pid_t pid;
+        int fd;
+
+        fd = journal_listen();
+        ck_assert_int_eq(pipe(silent), 0);
+        harness_start(&h, PROBE_BACKEND_BPF, NULL, NULL);
+        h.attached_by = members[i].attached_by;
+        slot = harness_context(&h);
+        pid = spawn(reads ? become_and_read : become_and_run, &i);
+        if (reads)
+                wait_for_state(pid, pid, "S");
+        else
+                sleep_usec(100000);
+        ck_assert(harness_attach(&h, pid, slot));
+        harness_cancel(&h, slot, GRACE_USEC);
+
+        entry = next_entry(fd, CTXD_MESSAGE_LEAK_FOUND);
+        has_line(entry, "\nOBJECT_PID=%d\n", pid);
+        has_line(entry, "\nCTXD_LEAK=%s\n", reads ? "blocked" : "ignoring");
+        leak = harness_leak(&h, pid, PATIENCE_USEC);
+        ck_assert_ptr_nonnull(leak);
+        if (members[i].is_told) {
+                has_line(entry, "\nCTXD_WHY=SIGTERM is ignored\n");
+                ck_assert_str_eq(leak->why, "SIGTERM is ignored");
+                if (reads) {
+                        has_line(entry, "\nCTXD_SYSCALL=read(%d)\n", silent[0]);
+                        has_line(entry, "\nCTXD_WAITS_ON=pipe:[");
+                        has_line(entry, "\nCTXD_KERNEL_STACK\n");
+                        has_line(entry, "): read(%d) on pipe:[", silent[0]);
+                        ck_assert(leak->syscall_text[0] && leak->waits_on[0] && leak->kernel_stack[0]);
+                }
+        } else {
+                for (size_t k = 0; k < ELEMENTSOF(told_fields); k++)
+                        ck_assert_msg(strstr(entry, told_fields[k]) == NULL, "%s in:%s", told_fields[k],
+                                        entry);
+                ck_assert_ptr_null(strstr(entry, "read("));
+                ck_assert_str_eq(leak->syscall_text, "");
+                ck_assert_str_eq(leak->waits_on, "");
+                ck_assert_str_eq(leak->why, "");
+                ck_assert_str_eq(leak->kernel_stack, "");
+                ck_assert_str_eq(leak->stack, "");
+        }
+        reap(pid);
+        entry = next_entry(fd, CTXD_MESSAGE_LEAK_RESOLVED);
+        ck_assert(members[i].is_told || !strstr(entry, "CTXD_SYSCALL"));
+        harness_stop(&h);
+}
+
+START_TEST(law49_of_a_blocked_one)
+{
+        check_told((size_t) _i, true);
+}
+END_TEST
+
+START_TEST(law49_of_an_ignoring_one)
+{
+        check_told((size_t) _i, false);
+}
+END_TEST
+
 static char reason[256];
 
 START_TEST(unavailable)
@@ -228,6 +335,8 @@ int main(int argc, char **argv)
 
         tcase_set_timeout(tc, 60);
         tcase_add_test(tc, entries);
+        tcase_add_loop_test(tc, law49_of_a_blocked_one, 0, ELEMENTSOF(members));
+        tcase_add_loop_test(tc, law49_of_an_ignoring_one, 0, ELEMENTSOF(members));
         tcase_add_test(tc, unavailable);
         tcase_add_test(tc, pid_namespace);
         suite_add_tcase(suite, tc);

@@ -107,6 +107,15 @@ START_TEST(strange_descriptors)
 }
 END_TEST
 
+static pid_t peer_of(int fd)
+{
+        struct ucred peer;
+        socklen_t size = sizeof(peer);
+
+        ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size), 0);
+        return peer.pid;
+}
+
 static int accept_probe(int listener, enum probe_backend backend, struct probe_hello *ret)
 {
         struct probe_welcome welcome = {
@@ -133,8 +142,8 @@ START_TEST(reconnects)
         struct sockaddr_un address = {.sun_family = AF_UNIX};
         char directory[] = "/tmp/ctxd-test-XXXXXX", argument[128];
         struct probe_hello hello;
-        int listener, fd, status;
-        pid_t probe, first;
+        int listener, fd, again, status;
+        pid_t probe;
 
         ck_assert_ptr_nonnull(mkdtemp(directory));
         snprintf(address.sun_path, sizeof(address.sun_path), "%s/probe", directory);
@@ -151,17 +160,17 @@ START_TEST(reconnects)
         ck_assert_int_eq(listen(listener, 4), 0);
         fd = accept_probe(listener, PROBE_BACKEND_BPF, &hello);
         ck_assert_uint_eq(hello.backend, PROBE_BACKEND_BPF);
-        first = (pid_t) hello.pid;
-        ck_assert_int_eq(first, probe);
+        ck_assert_int_eq(peer_of(fd), probe);
         close(fd);
         fd = accept_probe(listener, PROBE_BACKEND_BPF, &hello);
-        ck_assert_int_eq((pid_t) hello.pid, first);
+        ck_assert_int_eq(peer_of(fd), probe);
         ck_assert_uint_eq(hello.backend, PROBE_BACKEND_BPF);
 
         /* Nonsense ends the connection, not the probe. */
         ck_assert_int_eq(send(fd, "nonsense", 8, MSG_NOSIGNAL), 8);
-        close(accept_probe(listener, PROBE_BACKEND_BPF, &hello));
-        ck_assert_int_eq((pid_t) hello.pid, first);
+        again = accept_probe(listener, PROBE_BACKEND_BPF, &hello);
+        ck_assert_int_eq(peer_of(again), probe);
+        close(again);
 
         ck_assert_int_eq(kill(probe, SIGTERM), 0);
         ck_assert_int_eq(waitpid(probe, &status, 0), probe);

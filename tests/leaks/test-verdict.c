@@ -38,6 +38,11 @@ static void teardown(void)
         harness_stop(&h);
 }
 
+static bool is_in(const struct probe_leak *leak, const char *call)
+{
+        return strncmp(leak->syscall_text, call, strlen(call)) == 0;
+}
+
 static int silent[2]; /* a pipe that nobody writes to */
 
 static void read_silence(void *arg)
@@ -114,7 +119,6 @@ START_TEST(blocked_read)
         ck_assert_uint_eq(leak->context_id, CONTEXT_OF(slot));
         ck_assert_uint_eq(leak->tid, (uint32_t) pid);
         ck_assert_uint_eq(leak->count, 1);
-        ck_assert_int_eq(leak->syscall, SYS_read);
         snprintf(expected, sizeof(expected), "read(%d)", silent[0]);
         ck_assert_str_eq(leak->syscall_text, expected);
         snprintf(expected, sizeof(expected), "/proc/self/fd/%d", silent[0]);
@@ -133,7 +137,6 @@ START_TEST(blocked_read)
         resolved = harness_resolved(&h, id, PATIENCE_USEC);
         ck_assert_ptr_nonnull(resolved);
         ck_assert_uint_eq(resolved->context_id, CONTEXT_OF(slot));
-        ck_assert_uint_ge(resolved->after_usec, GRACE_USEC);
 }
 END_TEST
 
@@ -426,7 +429,7 @@ START_TEST(vforking_parent)
         ck_assert(harness_wait(&h, PATIENCE_USEC, any_leak, NULL));
         leak = &h.records[0].leak;
         ck_assert_uint_ne(leak->pid, (uint32_t) pid);
-        ck_assert_int_eq(leak->syscall, SYS_read);
+        ck_assert(is_in(leak, "read("));
         ck_assert_ptr_null(harness_leak(&h, pid, 4 * GRACE_USEC));
         reap((pid_t) leak->pid);
         reap(pid);
@@ -453,9 +456,9 @@ static bool told_of_pool(struct harness *x, const void *arg)
         for (size_t i = 0; i < x->n_records; i++) {
                 if (x->records[i].type != PROBE_LEAK)
                         continue;
-                if (x->records[i].leak.syscall == SYS_read)
+                if (is_in(&x->records[i].leak, "read("))
                         readers = (uint32_t) x->records[i].leak.count;
-                if (x->records[i].leak.syscall == SYS_futex)
+                if (is_in(&x->records[i].leak, "futex("))
                         lockers = (uint32_t) x->records[i].leak.count;
         }
         return readers == POOL && lockers == 1;
@@ -472,7 +475,7 @@ START_TEST(pool_is_one_leak)
         harness_cancel(&h, slot, GRACE_USEC);
         ck_assert(harness_wait(&h, PATIENCE_USEC, told_of_pool, NULL));
         for (size_t i = 0; i < h.n_records; i++) {
-                if (h.records[i].type != PROBE_LEAK || h.records[i].leak.syscall != SYS_read)
+                if (h.records[i].type != PROBE_LEAK || !is_in(&h.records[i].leak, "read("))
                         continue;
                 ck_assert(readers == 0 || readers == h.records[i].leak.leak_id);
                 readers = h.records[i].leak.leak_id;

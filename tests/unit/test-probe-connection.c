@@ -135,7 +135,6 @@ START_TEST(strings_end)
         ck_assert_uint_eq(strlen(got.leak.kernel_stack), sizeof got.leak.kernel_stack - 1);
         ck_assert_uint_eq(strlen(got.leak.stack), sizeof got.leak.stack - 1);
         ck_assert_int_eq(probe_connection_receive(&near, &got), 1);
-        ck_assert_uint_eq(strlen(got.watch.by_comm), sizeof got.watch.by_comm - 1);
         ck_assert_uint_eq(strlen(got.watch.path), sizeof got.watch.path - 1);
         ck_assert_uint_eq(strlen(got.watch.cause), sizeof got.watch.cause - 1);
         ck_assert_int_eq(probe_connection_receive(&near, &got), 1);
