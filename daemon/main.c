@@ -28,7 +28,7 @@ static void help(void)
              "See ctxd(8) and org.ctxd1(5).");
 }
 
-/* The probe beside this program (as built), else where it is installed. */
+/* Looks for the probe beside this program (in a build directory), then where it is installed. */
 static const char *find_probe(void)
 {
         static const char *const beside[] = {"ctxd-probe", "../bpf/ctxd-probe"};
@@ -51,7 +51,7 @@ static const char *find_probe(void)
         return access(CTXD_PROBE_PROGRAM, X_OK) == 0 ? CTXD_PROBE_PROGRAM : NULL;
 }
 
-/* 1: go on; else the exit status is in *ret_status. */
+/* Returns 1 to go on, else 0 with the exit status in *ret_status. */
 static int parse(int argc, char *argv[], struct manager *m, int *ret_status)
 {
         enum { VERSION = 256, USER, EMBEDDED, CONFIG, PROBE };
@@ -109,7 +109,8 @@ int main(int argc, char *argv[])
 
         if (!parse(argc, argv, &m, &status))
                 return status;
-        /* A heap that goes back and forth across a page costs a call of the system more than once a request. */
+        /* Without spare memory the end of the heap moves back and forth across a page, and more than one
+         * system call in each request does only that. */
         (void) mallopt(M_TRIM_THRESHOLD, HEAP_SPARE);
         (void) mallopt(M_TOP_PAD, HEAP_SPARE / 16);
         if (!m.probe_program)
