@@ -12,7 +12,7 @@ static const char *skip_space(const char *p)
         return p + strspn(p, " \t");
 }
 
-/* Digits at *p, which is moved behind them. */
+/* Reads digits at *p, and moves *p behind them. */
 static int read_digits(const char **p, uint64_t *ret)
 {
         uint64_t n = 0;
@@ -53,7 +53,7 @@ static const struct unit {
                 {"d", UINT64_C(86400000000)},
 };
 
-/* The unit at *p, seconds where there is none. */
+/* Reads the unit at *p. Without a unit it is seconds. */
 static int read_unit(const char **p, uint64_t *ret)
 {
         size_t n = strcspn(*p, " \t0123456789");
@@ -89,7 +89,7 @@ int parse_timespan(const char *text, uint64_t *ret)
                 r = read_digits(&p, &n);
                 if (r < 0)
                         return r;
-                if (*p == '.') /* 1.5s: as far as a µs can tell */
+                if (*p == '.') /* 1.5s: digits below a µs are dropped */
                         for (p++; isdigit((unsigned char) *p); p++)
                                 if (scale < 1000000) {
                                         fraction = fraction * 10 + (uint64_t) (*p - '0');

@@ -3,7 +3,7 @@
 
 #include "daemon/config.h"
 
-/* The values of ctxd.conf, as systemd writes them. 0, or -EINVAL / -ERANGE. */
+/* Parsers for the values of ctxd.conf, in systemd's form. They return 0, or -EINVAL or -ERANGE. */
 
 /* "5s", "1min 30s", "500ms", "infinity"; a number alone is seconds. In µs. */
 int parse_timespan(const char *text, uint64_t *ret);

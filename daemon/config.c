@@ -126,7 +126,7 @@ static void read_section(const struct reader *r, struct ini_cfgobj *ini, const c
                 const char *text;
                 uint32_t line = 0;
 
-                /* The library takes names and sections in any case; systemd's files do not. */
+                /* The library ignores the case of names and sections. systemd does not, and neither do we. */
                 if (ini_get_config_valueobj(section, *n, ini, INI_GET_FIRST_VALUE, &value) != 0 || !value)
                         continue;
                 value_get_line(value, &line);
@@ -139,7 +139,7 @@ static void read_section(const struct reader *r, struct ini_cfgobj *ini, const c
         ini_free_attribute_list(names);
 }
 
-/* Lines that are no assignment: "Error (NUMBER) on line NUMBER: TEXT". */
+/* Warns of lines that are no assignment. The library says "Error (NUMBER) on line NUMBER: TEXT". */
 static void tell_errors(const struct reader *r, struct ini_cfgobj *ini)
 {
         char **errors = NULL;
@@ -166,8 +166,9 @@ static void read_sections(const struct reader *r, struct ini_cfgobj *ini)
         ini_free_section_list(sections);
 }
 
-/* One pass of the parser over the bytes. The library gives up all values of a file in which it met an error, so
- * there are two: a strict one, for what is wrong, and one that leaves out the lines that are no assignment. */
+/* One pass of the parser over the bytes. The library drops all values of a file in which it meets an error.
+ * So there are two passes: a strict one finds what is wrong, and the other one ignores lines that are no
+ * assignment. */
 static int parse(const struct reader *r, char *bytes, size_t size, uint32_t flags,
                 void (*use)(const struct reader *r, struct ini_cfgobj *ini))
 {
@@ -188,7 +189,7 @@ static int parse(const struct reader *r, char *bytes, size_t size, uint32_t flag
         return -k;
 }
 
-/* The file's bytes, bounded, since what lies there may be anything. */
+/* Reads the file's bytes. There is a limit, because the file may be anything. */
 static int read_bytes(const char *path, char **ret, size_t *ret_size)
 {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -223,7 +224,8 @@ static int read_bytes(const char *path, char **ret, size_t *ret_size)
         return 0;
 }
 
-/* The library gives a file up that is no UTF-8. A stray byte in a comment must not cost the limits that were set. */
+/* The library refuses a file that is not UTF-8. One wrong byte in a comment must not lose the limits that the
+ * file sets. */
 static void mend(const struct reader *r, char *bytes, size_t size)
 {
         unsigned line = 1;

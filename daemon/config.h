@@ -5,7 +5,7 @@
 
 #include "daemon/world/probe.h"
 
-/* What ctxd.conf says. Times in µs, UINT64_MAX for infinity. */
+/* The content of ctxd.conf. Times are in µs; UINT64_MAX is infinity. */
 struct config {
         uint64_t leak_grace_usec;
         uint64_t retain_usec;
@@ -25,9 +25,10 @@ typedef void (*config_warn)(void *userdata, const char *file, unsigned line, con
 
 void config_defaults(struct config *ret);
 
-/* Reads that file. What is wrong in it is told to warn and keeps its default; one that cannot be read is an error. */
+/* Reads that file. If a line is wrong, warn is called and the default stays. A file that cannot be read is an
+ * error. */
 int config_load(const char *file, config_warn warn, void *userdata, struct config *ret);
 
-/* Reads ctxd.conf in that directory, and then each NAME.conf in its ctxd.conf.d in the order of the names: the last one
- * that says something counts. None has to be there, and one that cannot be read is told to warn. */
+/* Reads ctxd.conf in that directory, and then each NAME.conf in its ctxd.conf.d, in the order of the names.
+ * The last assignment counts. No file has to be there. If one cannot be read, warn is called. */
 int config_load_directory(const char *directory, config_warn warn, void *userdata, struct config *ret);

@@ -16,19 +16,19 @@ static void help(void)
 {
         puts("ctxd [OPTIONS...]\n"
              "\n"
-             "Serve named trees of cancellation, org.ctxd1, to the processes of this host.\n"
+             "Serve trees of contexts (org.ctxd1) to the processes of this host.\n"
              "\n"
              "  -h --help                 Show this help\n"
              "     --version              Show the version\n"
              "     --user                 Serve a user's own trees, on the session bus\n"
              "     --embedded=DIR         Serve at DIR/bus alone, without a bus and without systemd\n"
-             "     --config=FILE          Read FILE, and no other configuration\n"
+             "     --config=FILE          Read FILE and no other configuration\n"
              "     --probe-program=FILE   The ctxd-probe that --user and --embedded start\n"
              "\n"
              "See ctxd(8) and org.ctxd1(5).");
 }
 
-/* The probe beside this program (as built), else where it is installed. */
+/* Looks for the probe beside this program (in a build directory), then where it is installed. */
 static const char *find_probe(void)
 {
         static const char *const beside[] = {"ctxd-probe", "../bpf/ctxd-probe"};
@@ -51,7 +51,7 @@ static const char *find_probe(void)
         return access(CTXD_PROBE_PROGRAM, X_OK) == 0 ? CTXD_PROBE_PROGRAM : NULL;
 }
 
-/* 1: go on; else the exit status is in *ret_status. */
+/* Returns 1 to go on, else 0 with the exit status in *ret_status. */
 static int parse(int argc, char *argv[], struct manager *m, int *ret_status)
 {
         enum { VERSION = 256, USER, EMBEDDED, CONFIG, PROBE };
@@ -80,7 +80,7 @@ static int parse(int argc, char *argv[], struct manager *m, int *ret_status)
                 case USER:
                 case EMBEDDED:
                         if (m->mode != MANAGER_SYSTEM) {
-                                fputs("ctxd: --user and --embedded exclude each other\n", stderr);
+                                fputs("ctxd: Use either --user or --embedded, not both\n", stderr);
                                 return 0;
                         }
                         m->mode = c == USER ? MANAGER_USER : MANAGER_EMBEDDED;
@@ -96,7 +96,7 @@ static int parse(int argc, char *argv[], struct manager *m, int *ret_status)
                         return 0;
                 }
         if (optind < argc) {
-                fprintf(stderr, "ctxd: no argument is wanted: %s\n", argv[optind]);
+                fprintf(stderr, "ctxd: Unexpected argument: %s\n", argv[optind]);
                 return 0;
         }
         return 1;
@@ -109,7 +109,8 @@ int main(int argc, char *argv[])
 
         if (!parse(argc, argv, &m, &status))
                 return status;
-        /* A heap that goes back and forth across a page costs a call of the system more than once a request. */
+        /* Without spare memory the end of the heap moves back and forth across a page, and more than one
+         * system call in each request does only that. */
         (void) mallopt(M_TRIM_THRESHOLD, HEAP_SPARE);
         (void) mallopt(M_TOP_PAD, HEAP_SPARE / 16);
         if (!m.probe_program)
@@ -118,7 +119,7 @@ int main(int argc, char *argv[])
         if (r >= 0)
                 r = manager_run(&m);
         else
-                fprintf(stderr, "ctxd: not started: %s\n", strerror(-r));
+                fprintf(stderr, "ctxd: It could not be started: %s\n", strerror(-r));
         manager_stop(&m);
         return r < 0 ? 1 : 0;
 }

@@ -26,8 +26,8 @@ static void warn_config(void *userdata, const char *file, unsigned line, const c
                 log_warning("%s: %s", file, message);
 }
 
-/* Where the configuration lies if no file was named: not at all for an embedded daemon, which is nobody's but the
- * caller's. */
+/* The directory of the configuration, if no file was named. An embedded daemon has none: it belongs to its
+ * caller alone. */
 static int config_directory(const struct manager *m, char *buffer, size_t size)
 {
         const char *base = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
@@ -61,7 +61,7 @@ static int read_config(const struct manager *m, struct config *ret)
         return r;
 }
 
-/* Those of the table that clients may make us open; the rest is for ourselves. */
+/* How many descriptors clients may make us open. The rest of the table is for ourselves. */
 #define DESCRIPTORS_OF_OURS 128
 
 static uint64_t descriptors_for_users(void)
@@ -92,8 +92,8 @@ static void apply_config(struct manager *m)
         users->limit[RESOURCE_INCOMING] = SERVICE_INCOMING_MAX;
         users->limit[RESOURCE_STALLED] = SERVICE_STALLED_MAX;
         users->descriptors.limit = descriptors_for_users();
-        users->limit[RESOURCE_FLIGHT] =
-                        users->descriptors.limit / 16; /* the kernel counts those of all of ours */
+        /* The kernel has one count for all descriptors that we have sent and nobody has read. */
+        users->limit[RESOURCE_FLIGHT] = users->descriptors.limit / 16;
         m->tree->max_value_bytes = c->max_value_bytes;
         m->service.kill_after_usec = c->kill_after_usec;
 }
@@ -129,7 +129,7 @@ static void raise_descriptor_limit(void)
         }
 }
 
-/* Where the direct socket lies, and the directory for it. */
+/* The path of the direct socket. Makes the directory for it. */
 static int socket_path(const struct manager *m, char *buffer, size_t size)
 {
         const char *runtime;
@@ -162,7 +162,8 @@ static int socket_path(const struct manager *m, char *buffer, size_t size)
         return n > 0 && (size_t) n < size ? 0 : -ENAMETOOLONG;
 }
 
-/* Takes the socket that systemd listens at for us, before there is a child that could inherit it. */
+/* Takes the socket that systemd has opened for us. This comes before there is a child that could inherit
+ * it. */
 static void take_given(struct manager *m)
 {
         char **names = NULL;
@@ -197,7 +198,8 @@ static int path_of_socket(int fd, char *buffer, size_t size)
         return 0;
 }
 
-/* At systemd's socket, which stays while we are away, so that nobody is refused meanwhile; or at one of our own. */
+/* Listens at systemd's socket, if there is one, else at a socket of our own. systemd's socket stays while we
+ * are away, so nobody is refused then. */
 static int listen_directly(struct manager *m, char *path, size_t size)
 {
         bool given = m->given >= 0;
@@ -292,7 +294,8 @@ int manager_run(struct manager *m)
         return sd_event_loop(m->event);
 }
 
-/* What still runs is ended, with a cause that says so: its members are signalled and its handles are readable. */
+/* Ends every context that is still active, with a cause that says why. So its members are signalled and its
+ * handles become readable. */
 static void end_all(struct manager *m)
 {
         struct context *c, *next;

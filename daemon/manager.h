@@ -4,7 +4,7 @@
 #include "daemon/bus/service.h"
 #include "daemon/config.h"
 
-/* The daemon: the tree, what touches the world for it, and whom it serves. */
+/* The whole daemon: it makes the tree, the world and the service from the configuration, and runs them. */
 
 enum manager_mode {
         MANAGER_SYSTEM,
@@ -18,7 +18,7 @@ struct manager {
         const char *config_file;   /* or NULL */
         const char *probe_program; /* or NULL */
 
-        int given; /* the socket that systemd has handed over, until it is served; -1: none */
+        int given; /* the socket that systemd has passed to us, until we serve on it; -1: none */
         struct config config;
         sd_event *event;
         struct tree *tree;

@@ -18,7 +18,7 @@ static void fclosep(FILE **f)
 
 #define _cleanup_fclose_ _cleanup_(fclosep)
 
-/* Where the whole of the hierarchy is mounted. On a host with both versions that is not /sys/fs/cgroup. */
+/* Where the root of the hierarchy is mounted. On a host with both versions that is not /sys/fs/cgroup. */
 static const char *mount_point(void)
 {
         static char *found;
@@ -35,7 +35,8 @@ static const char *mount_point(void)
 
                 if (!type || strncmp(type, " - cgroup2 ", 11) != 0)
                         continue;
-                /* id, parent, device, root, mount point; one with a space in it is escaped, and not for us */
+                /* The fields are id, parent, device, root, mount point. A mount point with a space in it is
+                 * escaped; we do not take such a one. */
                 (void) sscanf(line, "%*d %*d %*s / %n%*s%n", &from, &to);
                 if (to > from && !memchr(line + from, '\\', (size_t) (to - from)))
                         found = strndup(line + from, (size_t) (to - from));
@@ -63,7 +64,8 @@ int cgroup_of(pid_t pid, char **ret_directory)
                         continue;
                 if (line[n - 1] == '\n')
                         line[n - 1] = '\0';
-                /* Outside of what we see; or gone, so that another one may have its name */
+                /* The group is outside of what we see; or it has gone, and another group may have its name by
+                 * now. */
                 if (line[4] == '\0' || strstr(line, "/../") || strstr(line, " (deleted)"))
                         return -ENOENT;
                 if (asprintf(&directory, "%s%s", root, line + 3) < 0)

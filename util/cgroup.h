@@ -3,17 +3,19 @@
 
 #include <sys/types.h>
 
-/* Control groups, of the second version: in the unified hierarchy, wherever that is mounted. */
+/* Control groups of version 2, in the unified hierarchy, wherever that is mounted. */
 
-/* The directory of the group that a process is in, to be freed. -ENOENT: there is no unified hierarchy, or it is in
- * the root of it, or in one that we do not see; -ESRCH: there is no such process. */
+/* The directory of the group that a process is in; the caller frees it. -ENOENT: there is no unified
+ * hierarchy, or the process is in its root, or in a group that we do not see. -ESRCH: there is no such
+ * process. */
 int cgroup_of(pid_t pid, char **ret_directory);
 
-/* Calls cb for each process in the group and those below it; stops when that returns other than 0, and returns it.
- * A group that has gone has none. */
+/* Calls cb for each process in the group and in the groups below it. Stops when cb returns a value other than
+ * 0, and returns that. A group that has gone has no processes. */
 int cgroup_each(const char *directory, int (*cb)(void *userdata, pid_t pid), void *userdata);
 
-/* Its cgroup.events: a descriptor that polls with EPOLLPRI when what it says has changed, until it is asked. */
+/* Opens the group's cgroup.events. The descriptor polls with EPOLLPRI when the content has changed since it
+ * was last read. */
 int cgroup_events_open(const char *directory);
 /* 1: there are processes in it or below it; 0: there are none, or it has gone. */
 int cgroup_events_populated(int fd);

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Ownership by scope. _cleanup_(f) calls f(&variable) at the end of the block; TAKE_PTR and TAKE_FD hand it on. */
+/* Ownership by scope. _cleanup_(f) calls f(&variable) at the end of the block. TAKE_PTR and TAKE_FD give the
+ * value to somebody else: they return it and clear the variable. */
 
 #define _cleanup_(f) __attribute__((cleanup(f)))
 

@@ -12,13 +12,13 @@ static inline uint64_t clock_usec(clockid_t clock)
         return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
 }
 
-/* CLOCK_BOOTTIME in µs: every point in time that ctxd speaks of. */
+/* CLOCK_BOOTTIME in µs: for every point in time that clients see. */
 static inline uint64_t now_boottime_usec(void)
 {
         return clock_usec(CLOCK_BOOTTIME);
 }
 
-/* CLOCK_MONOTONIC in µs: for time limits that nobody outside is told of. */
+/* CLOCK_MONOTONIC in µs: for time limits inside a program. */
 static inline uint64_t now_monotonic_usec(void)
 {
         return clock_usec(CLOCK_MONOTONIC);

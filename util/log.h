@@ -3,8 +3,9 @@
 
 #include <systemd/sd-daemon.h>
 
-/* A line to standard error, with the priority in front where the journal reads it ($JOURNAL_STREAM). Level is one of
- * SD_ERR, SD_WARNING, SD_NOTICE, SD_INFO, SD_DEBUG; debug lines are dropped unless $CTXD_DEBUG is set. */
+/* Writes a line to standard error. Where the journal reads it ($JOURNAL_STREAM) the priority stands in front.
+ * Level is one of SD_ERR, SD_WARNING, SD_NOTICE, SD_INFO, SD_DEBUG. Debug lines are dropped unless
+ * $CTXD_DEBUG is set. */
 void log_line(const char *level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...) log_line(SD_ERR, __VA_ARGS__)

@@ -28,7 +28,7 @@ struct realtime realtime_begin(void)
 
 void realtime_end(struct realtime before)
 {
-        /* The flag stays: only CAP_SYS_NICE may take it away. The nice value is kept by the kernel. */
+        /* The flag stays, because only CAP_SYS_NICE may remove it. The kernel keeps the nice value. */
         if (before.policy >= 0)
                 (void) sched_setscheduler(0, before.policy | SCHED_RESET_ON_FORK, &(struct sched_param){});
 }

@@ -3,15 +3,15 @@
 
 #include <stdbool.h>
 
-/* Around each operation on task storage, and each read of an iterator that uses it. The kernel marks the CPU
- * as busy meanwhile; where it preempts us then (preempt=full), the fork and exit hooks fail on that CPU:
- * children that are no members, counts that stay. At the lowest real-time priority no ordinary task preempts
- * us.
+/* A short time at a real-time priority. It stands around each operation on task storage, and around each read
+ * of an iterator that uses task storage. During such an operation the kernel marks the CPU as busy. If it
+ * preempts us then (preempt=full), the fork and exit hooks fail on that CPU: children are no members, and
+ * counts stay too high. At the lowest real-time priority no ordinary task preempts us.
  *
- * Where that is not allowed (RLIMIT_RTPRIO is 0, and no CAP_SYS_NICE) it goes on without, and says so once,
- * to who debugs. What ran at a real-time priority before is left as it is. */
+ * Where this is not allowed (RLIMIT_RTPRIO is 0, and there is no CAP_SYS_NICE) the work goes on without it,
+ * and one debug line says so. A thread that had a real-time priority before keeps it. */
 struct realtime {
-        int policy; /* to go back to; negative: nothing was changed */
+        int policy; /* what to go back to; negative: nothing was changed */
 };
 
 struct realtime realtime_begin(void);

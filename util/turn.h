@@ -3,9 +3,10 @@
 
 #include <systemd/sd-event.h>
 
-/* Work that goes on in another event, with others served between. A defer source that enables itself again while it
- * runs does not do: to sd-event it is pending since it was enabled for the first time, and so comes before whatever
- * became ready later, for as long as it goes on. So each turn is a new source. */
+/* Long work in turns: it goes on in another event, and others are served between. One defer source that
+ * enables itself again while it runs is not enough. For sd-event such a source is pending since it was first
+ * enabled, so it comes before everything that became ready later, until the work is over. So each turn is a
+ * new source. */
 struct turn {
         sd_event *event; /* borrowed */
         sd_event_source *source;
@@ -13,9 +14,9 @@ struct turn {
         void *userdata;
 };
 
-/* 0 or a negative errno. After that asking for a turn cannot fail: without memory for a new source it is the old one,
- * and comes too early. */
+/* 0 or a negative errno. After that a turn can always be had: if there is no memory for a new source the old
+ * one is used, and the turn comes too early. */
 int turn_init(struct turn *t, sd_event *event, const char *name, sd_event_handler_t run, void *userdata);
 void turn_deinit(struct turn *t);
-/* One more, if there is none to come. Also while it runs. */
+/* Asks for one more turn, unless one is to come already. It may be called during a turn. */
 void turn_again(struct turn *t);

@@ -6,7 +6,7 @@
 
 static bool is_character(uint32_t c, size_t n)
 {
-        /* Of so many bytes; no longer form of a lesser one is allowed. */
+        /* The least code point of a form of n bytes: a longer form than needed is not allowed. */
         static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
 
         if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))

@@ -21,22 +21,23 @@
 #define SO_PEERPIDFD 77
 #endif
 
-/* Then others are served, whichever comes first. */
+/* A connection is served until it reaches one of these two limits. Then others are served. */
 #define MESSAGES_AT_ONCE 64
 #define SLICE_USEC 1000
-/* What a client leaves unread is ours to keep. So its calls are not read while a reply waits for it (a List is a
- * megabyte), and it is dropped where signals, which nobody can hold back, pile up. The connections of one uid share
- * what may pile up. */
+/* We have to keep what a client does not read. So we do not read its calls while a reply waits for it (a List
+ * is a megabyte). Signals cannot be held back, so a connection is closed where too many pile up. All
+ * connections of one uid share that limit. */
 #define MESSAGES_UNREAD 8192
 #define MESSAGES_UNREAD_OF_USER 32768
 #define MESSAGES_UNREAD_MIN 64
-/* What the kernel keeps of it is ours as well, so a uid with a crowd of connections gets less for each. sd-bus would
- * have 8 MiB. */
+/* The kernel keeps bytes of ours, too, in the socket's buffer. So a uid with a crowd of connections gets a
+ * smaller buffer for each. sd-bus by itself takes 8 MiB. */
 #define SEND_BUFFER (256 * 1024)
 #define SEND_BUFFER_OF_CROWD (32 * 1024)
 #define CROWD 256
 #define AUTHENTICATION_USEC 10000000
-#define FLIGHT_FREE 8 /* descriptors that may be on their way without a look at whether they arrived */
+/* So many descriptors may be on their way before we look whether they have arrived. */
+#define FLIGHT_FREE 8
 
 struct connection {
         struct endpoint endpoint; /* first: the vtables' userdata */
@@ -44,9 +45,9 @@ struct connection {
         struct user *user;
         struct charge charge, incoming, incoming_fds, stalled, flight;
         struct receiver receiver;
-        uint64_t authenticate_until; /* 0: it has */
-        /* sd-bus was not asked for all that it has, which need not be in the socket any more; but that can be written
-         * to, and wakes us. */
+        uint64_t authenticate_until; /* 0: it is authenticated */
+        /* sd-bus may have more messages that we have not asked for. They need not be in the socket any more,
+         * so it does not wake us. But the socket can be written to, and that wakes us. */
         bool more;
         sd_event_source *io, *timer;
         LIST_ENTRY(connection) connections;
@@ -108,7 +109,7 @@ static int wake_at(struct connection *c, uint64_t usec)
         return r < 0 ? r : sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
 }
 
-/* Watches for what sd-bus now waits for. */
+/* Watches the socket and the time for what sd-bus waits for now. */
 static int connection_watch(struct connection *c)
 {
         sd_bus *bus = c->endpoint.bus;
@@ -139,7 +140,8 @@ static int connection_watch(struct connection *c)
         return wake_at(c, until);
 }
 
-/* What it has kept us waiting for: the end of its authentication, the rest of a message, the reading of a reply. */
+/* Charges what the client makes us wait for: the end of its authentication, the rest of a message, the
+ * reading of a reply. */
 static int connection_account(struct connection *c, bool called)
 {
         struct refused refused;
@@ -208,19 +210,20 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
-/* A signal was queued while another connection's request, or none, was at work. */
+/* A signal was queued for this connection outside of a request of its own. */
 static void connection_sent(struct endpoint *e)
 {
         struct connection *c = (struct connection *) e;
 
+        /* If this fails on_io() will meet the error. If the socket is full it may never be ready
+                 * again, so only the timer can wake us. */
         if (connection_watch(c) < 0)
-                sd_event_source_set_io_events(c->io, EPOLLIN | EPOLLOUT); /* on_io meets the error */
+                sd_event_source_set_io_events(c->io, EPOLLIN | EPOLLOUT);
         else if (leaves_too_much_unread(c))
-                (void) wake_at(c,
-                                0); /* its socket is full and may never be ready again, so nothing else would */
+                (void) wake_at(c, 0);
 }
 
-/* Has it read all that was sent? */
+/* Whether the client has read all that was sent. */
 static bool has_read_all(const struct connection *c)
 {
         int waiting;
@@ -228,9 +231,10 @@ static bool has_read_all(const struct connection *c)
         return unread(c) == 0 && ioctl(c->receiver.fd, SIOCOUTQ, &waiting) >= 0 && waiting == 0;
 }
 
-/* The kernel counts the descriptors that wait in sockets for somebody to read them, all of ours together, and refuses
- * everybody the next one where they are as many as our table may hold. So nobody leaves many unread. Nothing tells
- * when they are read: it is looked at when there are several, and everywhere before one is refused. */
+/* The kernel counts the descriptors that we have sent and nobody has read. It counts them for all our sockets
+ * together, and when they are as many as our table may hold it refuses to send any more, to anybody. So each
+ * uid may leave only some unread. Nothing tells us when they are read. So we look when a connection has
+ * several, and at all connections of the uid before we refuse one. */
 static int connection_send_fds(struct endpoint *e, unsigned n, struct refused *ret_refused)
 {
         struct connection *c = (struct connection *) e, *other;
@@ -244,7 +248,7 @@ static int connection_send_fds(struct endpoint *e, unsigned n, struct refused *r
         return tree_charge_resize(&c->flight, c->flight.amount + n, ret_refused);
 }
 
-/* Of each message, before anybody looks at it. */
+/* A filter: it is called for each message, before anybody handles it. */
 static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         struct connection *c = userdata;
@@ -267,7 +271,8 @@ static int peer_identify(struct peer *p, int fd)
 
         length = sizeof p->pidfd;
         if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &p->pidfd, &length) < 0) {
-                p->pidfd = -1; /* gone, or before Linux 6.5 */
+                p->pidfd = -1;
+                /* Before Linux 6.5. Other errors mean that it has gone. */
                 if (errno == ENOPROTOOPT)
                         peer_find_process(p);
         }

@@ -5,11 +5,11 @@
 
 /* A direct connection: an sd-bus server on an accepted socket, without a broker in between.
  *
- * It is not attached to sd-event, which does work for every attached bus at every event (a ping among 4,000 idle
- * connections takes fifty times as long). Its descriptor and its timeout are watched instead, and only a connection
- * that has something to do is processed. */
+ * It is not attached to sd-event, because sd-event does work for every attached bus at every event: a ping
+ * among 4,000 idle connections takes fifty times as long. We watch the connection's descriptor and its
+ * timeout instead, and process only a connection that has something to do. */
 
 struct connection;
 
-int connection_accept(struct service *s, int fd); /* takes the descriptor, also on failure */
+int connection_accept(struct service *s, int fd); /* owns fd, also on failure */
 struct connection *connection_free(struct connection *c);

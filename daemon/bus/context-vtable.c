@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* org.ctxd1.Context: each context as an object, found by its path. What the caller may not read is not there, in
- * introspection as everywhere. Properties carry no change signals, since those would be broadcast: Subscribe is for
- * that. */
+/* org.ctxd1.Context: each context as an object, which is found by its path. A context that the caller may not
+ * read does not exist for it, also in introspection. There are no PropertiesChanged signals, because those
+ * would be broadcast. Clients use Subscribe. */
 
 #include <errno.h>
 #include <string.h>
@@ -37,7 +37,8 @@ int context_find(sd_bus *bus, const char *path, const char *interface, void *use
         return 1;
 }
 
-#define CHILDREN_MAX 10000 /* one introspection's; List goes on where this ends */
+/* So many children are in one introspection. List can show all. */
+#define CHILDREN_MAX 10000
 
 int context_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes, sd_bus_error *error)
 {
@@ -90,7 +91,7 @@ METHOD(extend)
 METHOD(release)
 METHOD(derive)
 
-/* Each property is a statement about c that appends to reply. */
+/* A property is a statement that appends something about c to reply. */
 #define PROPERTY(name, statement)                                                                         \
         static int get_##name(sd_bus *bus, const char *path, const char *interface, const char *property, \
                         sd_bus_message *reply, void *userdata, sd_bus_error *error)                       \

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The few members of org.freedesktop.DBus that a D-Bus library calls before it says anything of its own, so that
- * busctl, GDBus and dbus-python can speak to a direct connection as if there were a broker. There are two names on
- * such a connection: the daemon's, :1.0, which owns org.ctxd1, and the caller's own. */
+/* The members of org.freedesktop.DBus that a D-Bus library calls before anything else. So busctl, GDBus and
+ * dbus-python can use a direct connection as if there were a broker. Such a connection has two names: the
+ * daemon's, :1.0, which owns org.ctxd1, and the caller's own. */
 
 #include <errno.h>
 #include <string.h>
@@ -16,7 +16,7 @@
 #define DAEMON_NAME ":1.0"
 #define DRIVER_NAME "org.freedesktop.DBus"
 
-/* Replies and signals of the driver come from its own name, as libraries expect. */
+/* Replies and signals of the driver have its own name as the sender, because libraries expect that. */
 static int reply(sd_bus_message *m, const char *types, ...)
 {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *answer = NULL;
@@ -41,7 +41,7 @@ static int hello(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return p ? reply(m, "s", p->name) : error_gone(error);
 }
 
-/* Signals are unicast to whoever subscribed, so match rules change nothing; they are accepted. */
+/* Match rules are accepted and change nothing, because signals go only to those who have subscribed. */
 static int match(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         return reply(m, NULL);
@@ -125,7 +125,7 @@ static int get_id(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return reply(m, "s", e->service->server_id);
 }
 
-/* Whoever is asked about: the caller, or the daemon. */
+/* The uid and pid of the name that the message asks about: the caller's or the daemon's. */
 static int identity(sd_bus_message *m, sd_bus_error *error, uid_t *ret_uid, pid_t *ret_pid)
 {
         const struct peer *p = peer_of_message(m);

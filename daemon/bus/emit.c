@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Signals. They are not broadcast, since a bus policy cannot filter by content: each goes to those who subscribed to
- * a prefix of the path and may read the context. One ContextDone for the root of a cancel stands for all below it,
- * so a subscription below that root hears of it, too; who may not read the root hears of what they may read below. */
+/* Signals. They are not broadcast, because a bus policy cannot filter by content. Each goes to the peers that
+ * have subscribed to a prefix of the path and may read the context.
+ *
+ * One ContextDone for the root of a cancel stands for all contexts below it. So a subscription below that
+ * root gets it, too. A peer that may not read the root is told of the contexts below it that it may read. */
 
 #include <errno.h>
 #include <string.h>
@@ -14,7 +16,7 @@
 #include "util/log.h"
 #include "proto/probe-record.h"
 
-/* "a" is below or the same as "prefix". */
+/* Whether path is the prefix, or below it. */
 static bool path_has_prefix(const char *path, const char *prefix)
 {
         size_t n = strlen(prefix);
@@ -27,7 +29,7 @@ static const char *const err_names[] = {[PROBE_LEAK_BLOCKED] = "blocked", [PROBE
 static const char *const backend_names[] = {
                 [PROBE_BACKEND_OFF] = "off", [PROBE_BACKEND_PROC] = "proc", [PROBE_BACKEND_BPF] = "bpf"};
 
-/* The report's fields by the journal's names, so that both read alike. */
+/* The fields of a report have the same names as in the journal. */
 int append_leak(sd_bus_message *m, const struct context *c, const struct leak *l)
 {
         char reference[CTXD_PATH_MAX + 1];
@@ -87,7 +89,8 @@ static int send_notice(const struct notice *notice, const char *path, struct pee
         return r;
 }
 
-/* Once to each peer, whose subscriptions stand side by side, for which hears() says yes. */
+/* Sends the news once to each peer for which hears() says yes. The subscriptions of one peer are next to each
+ * other. */
 static void tell_those(struct service *s, const struct notice *notice,
                 bool (*hears)(const struct service *s, const struct notice *notice, const struct peer *p))
 {
@@ -120,8 +123,8 @@ static bool may_read(const struct service *s, const struct notice *notice, const
         return context_may_read(s->tree, notice->context, &p->caller);
 }
 
-/* Who may not read the root of a cancel is told of what they may read below it: of the topmost ones, each of which
- * stands for all below it. */
+/* For a peer that may not read the root of a cancel. It is told of the topmost contexts that it may read
+ * below the root; each of them stands for all below it. */
 static bool may_read_no_higher(const struct service *s, const struct notice *notice, const struct peer *p)
 {
         const struct context *origin = context_origin(notice->context);
@@ -136,10 +139,12 @@ static bool may_read_no_higher(const struct service *s, const struct notice *not
         return true;
 }
 
-/* Looks of that kind for one cancel, so that a subtree of a million different owners and modes holds nobody up. */
+/* So many contexts are looked at in this way for one cancel. Else a subtree of a million different owners and
+ * modes would hold everybody up. */
 #define LOOKS_BELOW_MAX 100000
 
-/* How many may not read the root: mostly none, and then nobody has to be looked for below it. */
+/* Counts the subscriptions of peers that may not read the root. Mostly there are none, and then nothing below
+ * the root has to be looked at. */
 static void blind_count(struct service *s, const struct context *origin)
 {
         const struct subscription *sub;
@@ -220,7 +225,7 @@ static struct subscription *find_subscription(const struct peer *p, const char *
         return NULL;
 }
 
-/* A prefix need not exist (yet): it is read as a path, without an id. */
+/* Reads a prefix as a path without an id. No context of that name has to exist. */
 static int read_prefix(struct request *q, struct reference *ret)
 {
         struct refused refused = {.reason = REFUSED_NAME};

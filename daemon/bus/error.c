@@ -12,7 +12,7 @@
 #define LOG_INTERVAL_USEC (60 * UINT64_C(1000000))
 #define LOG_BURST 20
 
-/* "; KEY= in ctxd.conf raises it", as the end of a sentence. */
+/* The end of a sentence: "; KEY= in ctxd.conf raises it". Empty if there is no such key. */
 static const char *raised_by(const struct refused *f, char *buffer, size_t size)
 {
         if (!f->limit_key)
@@ -22,8 +22,8 @@ static const char *raised_by(const struct refused *f, char *buffer, size_t size)
         return buffer;
 }
 
-/* The first refusal of a kind for each uid is logged, for whoever has to raise the limit. Those that come after it
- * are only answered, and many uids at once do not flood the log either. */
+/* For each uid the first refusal of each kind is logged, for the administrator who may have to raise the
+ * limit. Later ones are only answered. If many uids reach a limit at once, only some of them are logged. */
 static void log_refusal(const struct refused *f)
 {
         static uint64_t since_usec;

@@ -10,10 +10,10 @@
 struct later {
         struct peer *peer;
         sd_bus_message *message;
-        uint64_t ending; /* what it waits for: this one and all that are older */
-        uint64_t own;    /* the one that the request has begun, or 0 */
+        uint64_t ending; /* it waits for this ending and all older ones */
+        uint64_t own;    /* the ending that the request has begun, or 0 */
         bool is_cancel, first;
-        bool is_held; /* the request itself is not over */
+        bool is_held; /* the request itself is still at work */
         uint32_t contexts, members;
         LIST_ENTRY(later) all; /* of the service */
         LIST_ENTRY(later) of_peer;
@@ -64,7 +64,7 @@ static int reply(struct later *l)
         return sd_bus_reply_method_return(l->message, "buu", (int) l->first, l->contexts, l->members);
 }
 
-/* The request has done what it does by itself. */
+/* The request's own work is over: replies now if its endings are over, too. */
 static int later_or_now(struct request *q, struct later *l)
 {
         int r = 1;
@@ -85,7 +85,7 @@ int later_reply_cancel(struct request *q, bool first, uint32_t contexts)
         uint32_t members;
         int r = 0;
 
-        /* The context is there until the end of the drain, whatever RetainSec= says. */
+        /* The context exists until the end of the drain, whatever RetainSec= says. */
         own = first && ending > 0 ? tree_own_ending(s->tree, q->context) : 0;
         if (ending > 0)
                 r = later_new(q, ending, &l);

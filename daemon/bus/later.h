@@ -3,16 +3,17 @@
 
 #include "daemon/bus/request.h"
 
-/* Replies to a Cancel or a Release whose work goes on in slices, after the request. They are sent when all that was
- * promised is done (law 5), also to those who came second. */
+/* Later replies: for a Cancel or a Release whose work goes on in slices after the request. They are sent when
+ * all the promised work is done (law 5), also to a caller that was not the first. */
 
 struct later;
 
-/* 0, or an error where the peer has too many of them waiting: before anything is changed. */
+/* To be asked before anything is changed: 0, or an error if too many calls of the peer wait for a later
+ * reply. */
 int later_room(struct request *q);
 
-/* The end of q->context has begun, or had before; first says which, contexts how many were done so far. Carries out
- * the effects, and replies, now or later. */
+/* The end of q->context has begun, by this request (first) or by an earlier one. contexts is how many became
+ * done so far. Carries out the effects, and replies now or later. */
 int later_reply_cancel(struct request *q, bool first, uint32_t contexts);
 int later_reply_release(struct request *q);
 

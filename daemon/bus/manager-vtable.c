@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* org.ctxd1.Manager: thin on purpose; the verbs do the work. proto/org.ctxd1.xml documents each member. */
+/* org.ctxd1.Manager. Each member only calls its verb, which does the work. proto/org.ctxd1.xml documents the
+ * members. */
 
 #include "daemon/bus/request.h"
 #include "daemon/bus/vtables.h"
 
-/* A member without a path, and one whose first argument is a path, or a prefix of paths. What it takes to be let into
- * another's context by polkit is the right to read it, or all of root's. */
+/* Three kinds of members: without a path, with a path as the first argument, with a prefix of paths as the
+ * first argument. The last parameter is the privilege that polkit has to grant for a context of somebody
+ * else: to read it, or to do all that root may do. */
 #define METHOD_WITH(init, name, privilege)                                               \
         static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
         {                                                                                \
@@ -50,7 +52,7 @@ static int get_version(sd_bus *bus, const char *path, const char *interface, con
         return sd_bus_message_append(reply, "s", CTXD_VERSION);
 }
 
-/* Contexts with a path that the caller may read, and the tasks that are their members. */
+/* Counts the contexts with a path that the caller may read, and the tasks that are their members. */
 static void count(sd_bus *bus, const struct service *s, uint32_t *ret_contexts, uint32_t *ret_members)
 {
         const struct peer *p = peer_current(bus);
@@ -100,7 +102,8 @@ static int get_leaks_found(sd_bus *bus, const char *path, const char *interface,
         struct context *c;
         uint64_t n = 0;
 
-        /* Whoever may read all is told of all that were ever found; others of those that are still kept. */
+        /* A caller that may read everything gets the number of all leaks that were ever found. Others get the
+         * number of those that are still kept. */
         if (p && (p->caller.uid == 0 || p->caller.uid == e->service->tree->daemon_uid))
                 n = engine_leaks_found(e->service->engine);
         else
@@ -141,7 +144,7 @@ static int get_last_sweep(sd_bus *bus, const char *path, const char *interface, 
         return sd_bus_message_append(reply, "t", engine_probe_last_sweep_usec(e->service->engine));
 }
 
-/* Everybody may call: who may what is the tree's policy. */
+/* Everybody may call. The model decides who may do what. */
 #define U SD_BUS_VTABLE_UNPRIVILEGED
 
 const sd_bus_vtable manager_vtable[] = {

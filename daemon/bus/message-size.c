@@ -4,8 +4,8 @@
 
 #include "daemon/bus/message-size.h"
 
-/* sd-bus does not say how large a message is, so its values are counted: each as eight bytes at least, which is more
- * than any takes, and texts and plain arrays as long as they are. */
+/* sd-bus does not say how large a message is. So we count its values: eight bytes for each, which is more
+ * than any basic value takes, and in addition the length of texts and plain arrays. */
 #define VALUE_BYTES 8
 
 static int count_basic(sd_bus_message *m, char type, size_t *bytes)

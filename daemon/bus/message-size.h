@@ -5,6 +5,6 @@
 #include <stddef.h>
 #include <systemd/sd-bus.h>
 
-/* Whether what a message carries takes no more than so many bytes, roughly; looks no further than that. Leaves the
- * message rewound. */
+/* Whether the content of a message has at most max bytes, roughly. It stops reading there. The message is
+ * rewound afterwards. */
 bool message_is_up_to(sd_bus_message *m, size_t max);

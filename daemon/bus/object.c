@@ -5,7 +5,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 
-/* Of the members of a context's own object, those that only look. */
+/* The privilege that a member of a context's own object needs: some members only look. */
 static unsigned needed_for(const char *interface, const char *member)
 {
         static const char *const looking[] = {"Err", "Done", "Undone", "Drained"};

@@ -6,7 +6,8 @@
 #include "daemon/model/tree.h"
 #include "proto/path.h"
 
-/* The privilege, enum privilege, that the caller lacks to find the context whose own object this call is for, and which
- * context that is. 0: none, or none would help, or the call is not for such an object. */
+/* For a call to a context's own object: the privilege (enum privilege) that the caller lacks to find that
+ * context, and which context it is. 0: it lacks none, or none would help, or the call is not for such an
+ * object. */
 unsigned object_privilege(struct tree *t, const struct caller *caller, sd_bus_message *m,
                 struct reference *ret_reference);

@@ -70,7 +70,7 @@ void peer_find_process(struct peer *p)
         if (p->process || p->caller.pid <= 0 ||
                         engine_process_open_pid(p->endpoint->service->engine, p->caller.pid, &process) < 0)
                 return;
-        /* It may have been another's by then. */
+        /* The pid may belong to another user's process by now. */
         if (engine_process_read(process, uids, comm) >= 0 &&
                         (uids[0] == p->caller.uid || uids[1] == p->caller.uid || uids[2] == p->caller.uid))
                 p->process = process;
@@ -83,7 +83,8 @@ int peer_process(struct peer *p, struct process **ret)
         int r = 0;
 
         if (!p->process)
-                r = p->pidfd < 0 ? -ESRCH /* gone, or in a pid namespace that we do not see into */
+                /* Without a pidfd it has gone, or is in a pid namespace that we do not see. */
+                r = p->pidfd < 0 ? -ESRCH
                                  : engine_process_open(p->endpoint->service->engine, p->pidfd, &p->process);
         if (r < 0)
                 return r;
@@ -93,7 +94,8 @@ int peer_process(struct peer *p, struct process **ret)
 
 struct endpoint *endpoint_current(sd_bus *bus)
 {
-        /* A context vtable's userdata is the context that was found; the slot's stays what was registered. */
+        /* The userdata of a call to a context's object is the context that was found. That of the slot is
+         * still the endpoint, as it was registered. */
         return sd_bus_slot_get_userdata(sd_bus_get_current_slot(bus));
 }
 

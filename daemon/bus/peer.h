@@ -3,8 +3,8 @@
 
 #include "daemon/bus/service.h"
 
-/* Who is at the other end: an identity from the kernel (socket credentials) or from the broker, which has it from
- * there, never a number that the client sent. */
+/* Who is at the other end. The identity comes from the kernel (socket credentials) or from the broker, which
+ * has it from the kernel. It is never a number that the client sent. */
 
 struct endpoint;
 
@@ -22,8 +22,8 @@ struct peer {
         struct endpoint *endpoint;
         struct caller caller; /* what the model asks about */
         gid_t *gids;
-        int pidfd;               /* from the kernel or the broker; or -1 */
-        struct process *process; /* made on first use, where there is a pidfd */
+        int pidfd;               /* from the kernel or the broker; -1: none */
+        struct process *process; /* made on first use, if there is a pidfd */
         LIST_HEAD(, subscription) subscriptions;
         uint32_t n_subscriptions;
         LIST_HEAD(, later) laters; /* calls whose reply comes later */
@@ -33,31 +33,32 @@ struct peer {
 
 #define PEER_SUBSCRIPTIONS_MAX 256
 
-/* A bus that requests come in by: one direct connection, or the broker's with many peers. The first member of both,
- * and the userdata of every vtable. */
+/* A bus on which requests come in: a direct connection, or the broker's bus with many peers. It is the first
+ * member of the structs of both, and the userdata of every vtable. */
 struct endpoint {
         struct service *service;
         sd_bus *bus;
-        struct peer *(*peer_of)(struct endpoint *e, sd_bus_message *m); /* NULL: not known (any more) */
+        struct peer *(*peer_of)(struct endpoint *e, sd_bus_message *m); /* NULL: unknown, or it has gone */
         void (*sent)(struct endpoint *e); /* something was queued outside of a request */
-        /* So many descriptors are about to be sent: 0, or -EDQUOT with refused. NULL: no need to ask. */
+        /* To be called before n descriptors are sent. Returns 0, or -EDQUOT with refused. NULL: there is no
+         * limit. */
         int (*send_fds)(struct endpoint *e, unsigned n, struct refused *ret_refused);
 };
 
 struct peer *peer_new(struct endpoint *e, const char *name);
 struct peer *peer_free(struct peer *p);
 
-/* Reads the command of the peer's process into p->caller.comm; best effort. */
+/* Reads the command of the peer's process into p->caller.comm, if it can. */
 void peer_read_comm(struct peer *p);
 
-/* Where neither kernel nor broker gave a pidfd: holds the process of its pid, now, while it is there, so that another
- * one which gets that number later is not taken for it. */
+/* For a peer of which neither the kernel nor the broker gave a pidfd. Finds the process by its pid now, while
+ * it exists, and holds it. So another process that gets that number later is not taken for it. */
 void peer_find_process(struct peer *p);
 
 /* The peer's process, borrowed; 0 or -ESRCH when it has gone. */
 int peer_process(struct peer *p, struct process **ret);
 
-/* In a callback of a vtable on this bus: the endpoint, and who asks. */
+/* For a callback of a vtable on this bus: the endpoint, and the peer that asks. */
 struct endpoint *endpoint_current(sd_bus *bus);
 struct peer *peer_current(sd_bus *bus);
 struct peer *peer_of_message(sd_bus_message *m);

@@ -16,11 +16,12 @@
 #define POLKIT_INTERFACE "org.freedesktop.PolicyKit1.Authority"
 #define ALLOW_USER_INTERACTION 1u
 
-/* Rules are quick; people take their time. */
+/* How long polkit may take: rules are quick, and a person needs time. */
 #define TIMEOUT_USEC (20 * UINT64_C(1000000))
 #define TIMEOUT_INTERACTIVE_USEC (300 * UINT64_C(1000000))
 
-#define MESSAGE_MAX (256 * 1024) /* well above a Create with all the values that it may have by default */
+/* This is well above a Create with all the values that it may have by default. */
+#define MESSAGE_MAX (256 * 1024)
 
 static const struct action {
         unsigned privilege;
@@ -34,12 +35,12 @@ static const struct action {
                                 "Authentication is required to create context '$(context)'."},
 };
 
-/* A message that waits for an answer, or is on its way once more. */
+/* A message that waits for an answer, or that has one and is being handled again. */
 struct question {
         struct polkit *polkit;
         struct peer *peer;
         sd_bus_message *message;
-        sd_bus_slot *asking; /* NULL: answered */
+        sd_bus_slot *asking; /* NULL: it is answered */
         uint64_t id;
         unsigned asking_for;                 /* a privilege */
         unsigned asked, granted, challenged; /* privileges */
@@ -50,8 +51,8 @@ struct question {
 struct polkit {
         struct endpoint *endpoint; /* on the system bus */
         LIST_HEAD(, question) asking, answered;
-        struct question *running; /* the answered one whose message is handled now, or was last */
-        sd_event_source *settle;  /* forgets it */
+        struct question *running; /* the answered one whose message is handled now, or was handled last */
+        sd_event_source *settle;  /* forgets running */
         uint64_t last_id;
         sd_bus_slot *asking_owner, *asking_activatable;
         bool owned, activatable;
@@ -72,7 +73,7 @@ static struct question *question_free(struct question *q)
         return NULL;
 }
 
-/* Nobody waits for the answer any more: a dialog is to go. */
+/* Nobody waits for the answer any more: tells polkit to close its dialog. */
 static void call_off(struct question *q)
 {
         char id[32];
@@ -82,7 +83,7 @@ static void call_off(struct question *q)
                         POLKIT_INTERFACE, "CancelCheckAuthorization", NULL, NULL, "s", id);
 }
 
-/* What is kept for a uid is bounded by how many and how large. */
+/* There is a limit on how many messages are kept for a uid, and on how large each is. */
 static int question_charge(struct question *q, struct refused *ret_refused)
 {
         struct tree *t = q->polkit->endpoint->service->tree;
@@ -201,7 +202,7 @@ static int question_ask(struct question *q, unsigned privilege, const char *cont
         return 0;
 }
 
-/* Until it is known that it is not. */
+/* Whether polkit is there. While we do not know yet, the answer is yes. */
 static bool is_there(const struct polkit *p)
 {
         return p->owned || p->activatable || p->asking_owner || p->asking_activatable;

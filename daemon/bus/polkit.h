@@ -3,34 +3,39 @@
 
 #include "daemon/bus/peer.h"
 
-/* Asking polkit whether a caller may do what the tree refuses it.
+/* Asks polkit whether a caller may do what the model refuses.
  *
- * Only a call that was refused is asked about, and only where the model names a privilege with which it might not
- * have been; which it does alike for what is hidden and for what is missing, so that a refusal, and the time it
- * takes, tell nothing. The message is kept while polkit thinks (polkit may ask a person), others are served, and once
- * there is an answer the message goes through the whole of the daemon again, with what was granted: the path is
- * resolved anew, and what has changed meanwhile counts. A caller that goes takes its questions with it.
+ * Only a call that was refused leads to a question, and only if the model names a privilege that might have
+ * allowed it. The model names the same privilege for a hidden context and for a missing one. So the refusal,
+ * and the time that it takes, tell nothing about which of the two it is.
  *
- * polkit knows callers by their name on the system bus, so on a direct connection a call that it might allow is
- * answered with InteractiveAuthorizationRequired, and can be made again over the bus. */
+ * The message is kept while polkit thinks; polkit may ask a person. Others are served meanwhile. When there
+ * is an answer, the message is handled from the beginning with what was granted. So its path is resolved
+ * again, and changes since the first time count. When a caller goes away its questions are dropped.
+ *
+ * polkit knows callers only by their name on the system bus. So on a direct connection a call that polkit
+ * might allow is answered with InteractiveAuthorizationRequired, and the client can make it again over the
+ * bus. */
 
 struct polkit;
 
 int polkit_new(struct endpoint *e, struct polkit **ret);
 struct polkit *polkit_free(struct polkit *p);
 
-/* What was granted to this very message, enum privilege. p may be NULL. */
+/* The privileges (enum privilege) that were granted to this message. p may be NULL. */
 unsigned polkit_granted(const struct polkit *p, const sd_bus_message *m);
 
-/* The refusal of a call, with the privilege that it lacked and the context that it named. Returns 1 where polkit is
- * asked and the message is kept; else what to return instead of r, with the error that goes with it. */
+/* A call was refused. privilege is what it lacked, and context is what it named. Returns 1 if polkit is asked
+ * and the message is kept. Else it returns what the handler has to return instead of r, and sets the
+ * error. */
 int polkit_refused(struct polkit *p, struct peer *peer, sd_bus_message *m, unsigned privilege,
                 const char *context, sd_bus_error *error, int r);
 
-/* Every call on the bus comes by here, once its sender is known. Returns 1 where it has been taken care of: an object
- * that is hidden or missing has no handler that could be refused. */
+/* To be called for every call on the bus, once its sender is known. It is for an object that is hidden or
+ * missing: no handler is called for it, so none can be refused. Returns 1 if the call is answered, or polkit
+ * is asked. */
 int polkit_filter(struct polkit *p, struct peer *peer, sd_bus_message *m);
-/* The same for a direct connection, when an object was not found: 0, or an error. p may be NULL. */
+/* The same for a direct connection, after an object was not found. Returns 0 or an error. p may be NULL. */
 int polkit_object_refused(struct polkit *p, struct peer *peer, sd_bus_message *m, sd_bus_error *error);
 
 void polkit_peer_gone(struct polkit *p, const struct peer *peer);

@@ -103,7 +103,7 @@ static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
-/* A connection that cannot be taken stays in the queue, and would wake the loop for ever. */
+/* A connection that cannot be accepted stays in the queue, and would wake the loop for ever. */
 static void pause_listening(struct service *s)
 {
         if (!s->pause_source && sd_event_add_time_relative(s->event, &s->pause_source, CLOCK_MONOTONIC,
@@ -112,7 +112,7 @@ static void pause_listening(struct service *s)
         (void) sd_event_source_set_enabled(s->listen_source, SD_EVENT_OFF);
 }
 
-/* So one descriptor is held in reserve, and given up for as long as it takes to turn the caller away. */
+/* One descriptor is kept in reserve. It is closed, so that the connection can be accepted and closed. */
 static void turn_away(struct service *s)
 {
         int fd;
@@ -154,7 +154,7 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t revent
                 } else if (errno == ENOMEM || errno == ENOBUFS) {
                         pause_listening(s);
                 }
-                return 0; /* the client's fault, or its going away: nobody else's business */
+                return 0; /* the client's fault, or it has gone: others are not concerned */
         }
         r = connection_accept(s, fd);
         if (r < 0)
@@ -167,7 +167,7 @@ int service_take_socket(struct service *s, int listen_fd)
         _cleanup_close_ int fd = listen_fd;
         int flags = fcntl(fd, F_GETFL), r;
 
-        /* Who was first in its queue may have gone by the time that it is accepted. */
+        /* Not blocking: the first client in the queue may have gone by the time that we accept it. */
         if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
                 return -errno;
         s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -192,7 +192,7 @@ int service_listen(struct service *s, const char *path)
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return -errno;
-        /* One that listens there must not lose its name to us. */
+        /* If another daemon listens there we must not take its path. */
         if (connect(fd, &a.address, sizeof a.un) >= 0)
                 return -EADDRINUSE;
         closep(&fd);

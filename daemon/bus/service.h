@@ -9,9 +9,8 @@
 #include "daemon/model/tree.h"
 #include "util/turn.h"
 
-/* bus/ in one structure: what requests work on, and everybody who is connected. A request is decoded, authorised,
- * given to the model, and answered when its effects have been carried out. Policy lives in the model; nothing here
- * decides who may. */
+/* All of bus/ in one structure: what requests work on, and everybody who is connected. A request is decoded
+ * and given to the model, which authorises it. It is answered when its effects have been carried out. */
 
 struct broker;
 struct connection;
@@ -20,7 +19,7 @@ struct polkit;
 
 #define SERVICE_QUESTIONS_MAX 16        /* calls of one uid that wait for polkit */
 #define SERVICE_INCOMING_MAX (32 << 20) /* bytes of messages of one uid that are not whole yet */
-#define SERVICE_STALLED_MAX 256 /* connections of one uid that have left a reply unread, of up to some MiB */
+#define SERVICE_STALLED_MAX 256         /* connections of one uid that have not read a reply */
 
 struct service {
         sd_event *event;
@@ -29,21 +28,21 @@ struct service {
         struct turn turn;         /* in which facts of the world are taken, and large ends go on */
         uint64_t kill_after_usec; /* the default, where an attach with a signal names none */
 
-        struct polkit *polkit;               /* where the system's bus is; else nobody is asked */
+        struct polkit *polkit;               /* NULL without the system bus: nobody is asked */
         struct broker *broker;               /* the system's or the session's bus; NULL when embedded */
         LIST_HEAD(, connection) connections; /* direct ones */
         uint32_t n_connections;
         uint64_t last_connection;
         int listen_fd;
-        int reserve_fd; /* given up to turn a caller away when no other is left */
+        int reserve_fd; /* is closed when no descriptor is left, so that a caller can be turned away */
         sd_event_source *listen_source, *pause_source;
-        uint64_t warned_usec; /* of a full table */
+        uint64_t warned_usec; /* when a full table of descriptors was logged last */
         char server_id[33];
         char *socket_path;
 
         LIST_HEAD(, subscription) subscriptions;
         struct {
-                uint64_t origin_id; /* whose end is being told */
+                uint64_t origin_id; /* the root of the cancel that is being told */
                 uint64_t looks;
                 uint32_t n_subscriptions, n_blind;
         } below;
@@ -62,9 +61,9 @@ void service_finish(struct service *s);
 /* emit.c: what a drain has left to be told. */
 void service_tell(struct service *s);
 
-/* Listens for direct connections at path; anybody may connect, what they may do is the tree's policy. */
+/* Listens for direct connections at path. Everybody may connect. The model decides what they may do. */
 int service_listen(struct service *s, const char *path);
-/* The same with a socket that listens already; takes it. Its name is another's, and stays. */
+/* The same with a socket that listens already. Owns the descriptor, but not its path: that stays. */
 int service_take_socket(struct service *s, int listen_fd);
 
 /* Takes org.ctxd1 on the system bus, or on the session bus. */

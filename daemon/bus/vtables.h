@@ -7,7 +7,7 @@ extern const sd_bus_vtable manager_vtable[];
 extern const sd_bus_vtable context_vtable[];
 extern const sd_bus_vtable driver_vtable[]; /* org.freedesktop.DBus, on direct connections */
 
-/* The context of an object path, if the caller may read it. */
+/* Finds the context of an object path, if the caller may read it. */
 int context_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found,
                 sd_bus_error *error);
 int context_enumerate(
