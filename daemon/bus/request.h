@@ -39,7 +39,7 @@ int request_want_cancelable(struct request *q);
 int request_want_change(struct request *q);
 
 /* Attaching, which Create does as well: how the members of this attach end, if the caller may signal the process of
- * pidfd; whether it may take a member out of a context; and what a refusal of membership_attach() is called. */
+ * pidfd; whether it may take a member out of a context; and what a refusal of an attach is called. */
 struct attach_options;
 int request_attach_policy(
                 struct request *q, int pidfd, const struct attach_options *options, struct policy *ret);
