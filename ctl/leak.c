@@ -10,50 +10,36 @@
 
 #define LEAKS_MAX 1000
 
-const char *leak_text(json_object *leak, const char *name)
-{
-        const char *text = json_object_get_string(json_object_object_get(leak, name));
-
-        return text ? text : "";
-}
-
 bool leak_is_resolved(json_object *leak)
 {
         return json_object_get_boolean(json_object_object_get(leak, "CTXD_RESOLVED"));
-}
-
-uint64_t leak_number(json_object *leak, const char *name)
-{
-        json_object *value = json_object_object_get(leak, name);
-
-        return value ? json_object_get_uint64(value) : UINT64_MAX;
 }
 
 /* The sentence that the journal's entry has. */
 static void compose_message(json_object *leak, char *buffer, size_t size)
 {
         char since[FORMAT_MAX], asleep[FORMAT_MAX];
-        const char *err = leak_text(leak, "CTXD_ERR"), *cause = leak_text(leak, "CTXD_CAUSE");
-        const char *call = leak_text(leak, "CTXD_SYSCALL"), *waits_on = leak_text(leak, "CTXD_WAITS_ON");
+        const char *err = json_get_text(leak, "CTXD_ERR"), *cause = json_get_text(leak, "CTXD_CAUSE");
+        const char *call = json_get_text(leak, "CTXD_SYSCALL"),
+                   *waits_on = json_get_text(leak, "CTXD_WAITS_ON");
         bool said = *cause && strcmp(cause, err) != 0;
         int n;
 
         n = snprintf(buffer, size, "%s[%s/%s] is still %s %s after context %s %s%s%s%s",
-                        leak_text(leak, "OBJECT_COMM"), leak_text(leak, "OBJECT_PID"),
-                        leak_text(leak, "CTXD_TID"), leak_text(leak, "CTXD_LEAK"),
-                        format_timespan(since, leak_number(leak, "CTXD_SINCE_DONE_USEC")),
-                        leak_text(leak, "CTXD_CONTEXT"),
+                        json_get_text(leak, "OBJECT_COMM"), json_get_text(leak, "OBJECT_PID"),
+                        json_get_text(leak, "CTXD_TID"), json_get_text(leak, "CTXD_LEAK"),
+                        format_timespan(since, json_get_number(leak, "CTXD_SINCE_DONE_USEC")),
+                        json_get_text(leak, "CTXD_CONTEXT"),
                         strcmp(err, CTXD_ERR_DEADLINE) == 0 ? "passed its deadline" : "was canceled",
                         said ? " (" : "", said ? cause : "", said ? ")" : "");
         if (n > 0 && (size_t) n < size && *call)
                 n += snprintf(buffer + n, size - (size_t) n, ": %s%s%s", call, *waits_on ? " on " : "",
                                 waits_on);
-        if (n > 0 && (size_t) n < size && leak_number(leak, "CTXD_BLOCKED_USEC") != UINT64_MAX)
+        if (n > 0 && (size_t) n < size && json_get_number(leak, "CTXD_BLOCKED_USEC") != UINT64_MAX)
                 snprintf(buffer + n, size - (size_t) n, ", asleep for %s",
-                                format_timespan(asleep, leak_number(leak, "CTXD_BLOCKED_USEC")));
+                                format_timespan(asleep, json_get_number(leak, "CTXD_BLOCKED_USEC")));
 }
 
-/* One report: its journal fields under their names, the context first. */
 int leak_read(sd_bus_message *m, json_object **ret)
 {
         json_object *leak = json_object_new_object();
