@@ -19,12 +19,10 @@
 #define HELP_TIMEOUT \
         "     --timeout=TIME       The deadline, from now (5s, 1min 30s, 500ms; without a unit: seconds)\n"
 #define HELP_VALUE "     --value=KEY=VALUE    A value of the context; may be given more than once\n"
-#define HELP_GRACE                                                                                      \
-        "     --grace=TIME         Report a member that is blocked this long after the end; infinity: " \
-        "never\n"
-#define HELP_KILL_AFTER                                                                                   \
-        "     --kill-after=TIME    Kill the members that are left this long after the cancel; infinity: " \
-        "never\n"
+#define HELP_GRACE \
+        "     --grace=TIME         Report who is blocked this long after the end; infinity: never\n"
+#define HELP_KILL_AFTER \
+        "     --kill-after=TIME    Kill who is left this long after the cancel; infinity: never\n"
 
 #define HELP_CREATE                                                                                      \
         HELP_PARENTS                                                                                     \
@@ -34,13 +32,12 @@
         "     --owner=PID          Cancel the context when this process exits\n"                         \
         "     --description=TEXT   A text for people\n"
 
-#define HELP_RUN                                                                                           \
-        HELP_PARENTS HELP_TIMEOUT                                                                          \
-                        "     --signal=SIGNAL      Send this signal to the members on cancel (default: "   \
-                        "SIGTERM); none: no\n"                                                             \
-                        "                          signal, and no kill\n" HELP_KILL_AFTER HELP_GRACE       \
-                                        HELP_VALUE "     --scope              Use a systemd scope, which " \
-                                                   "no process of the command can leave\n"
+#define HELP_SIGNAL                                                                            \
+        "     --signal=SIGNAL      The signal for the members on cancel (default: SIGTERM);\n" \
+        "                          none: no signal, and no kill\n"
+#define HELP_SCOPE \
+        "     --scope              Use a systemd scope, which no process of the command can leave\n"
+#define HELP_RUN HELP_PARENTS HELP_TIMEOUT HELP_SIGNAL HELP_KILL_AFTER HELP_GRACE HELP_VALUE HELP_SCOPE
 
 #define HELP_CANCEL                                                                                 \
         "     --error=ERROR        The error number of the cause, or its name, such as EPIPE\n"     \

@@ -86,7 +86,7 @@ static int check_service(struct selftest *t)
                         (r = get_property(t->ctl, "ProbeBackend", &probe)) > 0 ||
                         (r = get_property(t->ctl, "ProbeReason", &reason)) > 0)
                 return r;
-        step(t, true, "ctxd %s answers; it knows the members by %s", version, members);
+        step(t, true, "ctxd %s answers; it tracks members by %s", version, members);
         if (strcmp(probe, "off") == 0)
                 return step(t, false, "the probe is off, so nobody can find a leak: %s",
                                 *reason ? reason : "it gave no reason");

@@ -22,12 +22,15 @@ static void print_label(const char *label)
         printf("%*s: ", LABEL_WIDTH, label);
 }
 
-static void print_time(const char *label, uint64_t boottime_usec)
+static void print_time(const char *label, uint64_t boottime_usec, bool with_relative)
 {
         char stamp[FORMAT_MAX], relative[FORMAT_MAX];
 
         print_label(label);
-        printf("%s; %s\n", format_timestamp(stamp, boottime_usec), format_relative(relative, boottime_usec));
+        printf("%s", format_timestamp(stamp, boottime_usec));
+        if (with_relative)
+                printf("; %s", format_relative(relative, boottime_usec));
+        putchar('\n');
 }
 
 static void print_state(json_object *p)
@@ -51,7 +54,7 @@ static void print_state(json_object *p)
                 printf(" (%s: %s)", strerrorname_np(error), strerrordesc_np(error));
         snprintf(own, sizeof own, "%s#%" PRIu64, json_get_text(p, "Path"), json_get_number(p, "Id"));
         if (*from && strcmp(from, own) != 0)
-                printf(" (of %s)", from);
+                printf(" (from %s)", from);
         putchar('\n');
 }
 
@@ -113,9 +116,9 @@ static void print_context(json_object *p, const struct process_list *list)
         print_state(p);
         print_canceled_by(p);
         if (deadline != UINT64_MAX)
-                print_time("Deadline", deadline);
+                print_time("Deadline", deadline, active); /* a context that is done has no time left */
         if (!active)
-                print_time("Created", json_get_number(p, "CreatedUSec"));
+                print_time("Created", json_get_number(p, "CreatedUSec"), true);
         if (!active && list->n == 0 && quiesce != UINT64_MAX) {
                 print_label("Drained");
                 if (quiesce == 0)
@@ -253,7 +256,7 @@ static void print_service(json_object *p)
         print_label("Contexts");
         printf("%" PRIu64 "\n", json_get_number(p, "Contexts"));
         print_label("Members");
-        printf("%" PRIu64 ", known by %s\n", json_get_number(p, "Members"),
+        printf("%" PRIu64 ", tracked by %s\n", json_get_number(p, "Members"),
                         json_get_text(p, "MembershipBackend"));
         print_label("Probe");
         printf("%s%s%s%s\n", backend, *reason ? " (" : "", reason, *reason ? ")" : "");
