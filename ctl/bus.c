@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "util/cleanup.h"
-#include "ctl/ask-again.h"
+#include "ctl/authorize.h"
 #include "ctl/bus.h"
 #include "lib/reach.h"
 
@@ -23,7 +23,7 @@ int bus_connect(struct ctl *ctl)
                 return 0;
         r = reach(given, ctl->user, &ctl->bus, NULL, why, sizeof why);
         if (r < 0) {
-                complain("cannot reach ctxd %s", why);
+                print_error("cannot reach ctxd %s", why);
                 return r == -EACCES || r == -EPERM ? EXIT_NOT_ALLOWED : EXIT_FAILED;
         }
         if (sd_bus_get_address(ctl->bus, &found) >= 0) {
@@ -41,7 +41,7 @@ int bus_connect(struct ctl *ctl)
 
 void bus_disconnect(struct ctl *ctl)
 {
-        ask_again_done(ctl);
+        authorize_done(ctl);
         ctl->bus = sd_bus_flush_close_unref(ctl->bus);
         free(ctl->reached);
         ctl->reached = NULL;
@@ -61,14 +61,14 @@ int bus_failed(const sd_bus_error *error, int r)
         };
 
         if (!sd_bus_error_is_set(error)) {
-                complain("lost ctxd: %s", strerror(-r));
+                print_error("lost the connection to ctxd: %s", strerror(-r));
                 return EXIT_FAILED;
         }
         if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
                         sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
-                complain("ctxd is not running: %s", error->message);
+                print_error("ctxd is not running: %s", error->message);
         else
-                complain("%s", error->message ? error->message : error->name);
+                print_error("%s", error->message ? error->message : error->name);
         for (size_t i = 0; i < ELEMENTSOF(statuses); i++)
                 if (sd_bus_error_has_name(error, statuses[i].name))
                         return statuses[i].status;
@@ -77,7 +77,13 @@ int bus_failed(const sd_bus_error *error, int r)
 
 int bus_broken(int r)
 {
-        complain(r == -ENOMEM ? "out of memory" : "cannot make sense of ctxd's answer: %s", strerror(-r));
+        print_error(r == -ENOMEM ? "out of memory" : "cannot understand ctxd's reply: %s", strerror(-r));
+        return EXIT_FAILED;
+}
+
+int bus_bad_arguments(int r)
+{
+        print_error("cannot send this over D-Bus: %s", strerror(-r));
         return EXIT_FAILED;
 }
 
@@ -92,19 +98,21 @@ int bus_message(struct ctl *ctl, sd_bus_message **ret, const char *member)
         return r < 0 ? bus_broken(r) : 0;
 }
 
-int bus_send(struct ctl *ctl, sd_bus_message *m, sd_bus_message **ret_reply, sd_bus_error *ret_error)
+int bus_send(struct ctl *ctl, sd_bus_message *m, const char *expected, sd_bus_message **ret_reply)
 {
-        int r = sd_bus_call(ctl->bus, m, 0, ret_error, ret_reply);
+        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r = sd_bus_call(ctl->bus, m, 0, &error, ret_reply);
 
         if (r < 0 && !ctl->user &&
-                        sd_bus_error_has_name(ret_error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED))
-                r = ask_again(ctl, m, ret_reply, ret_error);
-        return r;
+                        sd_bus_error_has_name(&error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED))
+                r = authorize_and_call(ctl, m, ret_reply, &error);
+        if (r >= 0)
+                return 0;
+        return expected && sd_bus_error_has_name(&error, expected) ? BUS_EXPECTED : bus_failed(&error, r);
 }
 
 int bus_call(struct ctl *ctl, sd_bus_message **ret_reply, const char *member, const char *types, ...)
 {
-        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_message_ sd_bus_message *m = NULL;
         va_list ap;
         int r;
@@ -116,52 +124,41 @@ int bus_call(struct ctl *ctl, sd_bus_message **ret_reply, const char *member, co
                 va_start(ap, types);
                 r = sd_bus_message_appendv(m, types, ap);
                 va_end(ap);
-                /* The arguments are what was typed: not UTF-8, for one. */
-                if (r < 0) {
-                        complain("cannot say that on D-Bus: %s", strerror(-r));
-                        return EXIT_FAILED;
-                }
+                if (r < 0)
+                        return bus_bad_arguments(r);
         }
-        r = bus_send(ctl, m, ret_reply, &error);
-        if (r < 0 && ctl->missing_is_fine && sd_bus_error_has_name(&error, CTXD_ERROR_NO_SUCH_CONTEXT))
-                return EXIT_NO_SUCH_CONTEXT;
-        return r < 0 ? bus_failed(&error, r) : 0;
+        r = bus_send(ctl, m, ctl->missing_is_fine ? CTXD_ERROR_NO_SUCH_CONTEXT : NULL, ret_reply);
+        return r == BUS_EXPECTED ? EXIT_NO_SUCH_CONTEXT : r;
 }
 
-int bus_properties(struct ctl *ctl, const char *object, const char *interface, sd_bus_message **ret_reply,
-                sd_bus_error *ret_error)
+int bus_properties(struct ctl *ctl, const char *object, const char *interface, const char *expected,
+                sd_bus_message **ret_reply)
 {
         _cleanup_message_ sd_bus_message *m = NULL;
-        int r;
+        int r = bus_connect(ctl);
 
+        if (r > 0)
+                return r;
         r = sd_bus_message_new_method_call(
                         ctl->bus, &m, CTXD_BUS_NAME, object, "org.freedesktop.DBus.Properties", "GetAll");
         if (r >= 0)
                 r = sd_bus_message_append(m, "s", interface);
-        return r < 0 ? r : bus_send(ctl, m, ret_reply, ret_error);
+        return r < 0 ? bus_broken(r) : bus_send(ctl, m, expected, ret_reply);
 }
 
-int append_option(sd_bus_message *m, const char *name, const char *type, ...)
+int bus_append_option(sd_bus_message *m, const char *name, const char *type, ...)
 {
         va_list ap;
         int r;
 
-        r = sd_bus_message_open_container(m, 'e', "sv");
-        if (r < 0)
-                return r;
-        r = sd_bus_message_append_basic(m, 's', name);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_open_container(m, 'v', type);
-        if (r < 0)
+        if ((r = sd_bus_message_open_container(m, 'e', "sv")) < 0 ||
+                        (r = sd_bus_message_append_basic(m, 's', name)) < 0 ||
+                        (r = sd_bus_message_open_container(m, 'v', type)) < 0)
                 return r;
         va_start(ap, type);
         r = sd_bus_message_appendv(m, type, ap);
         va_end(ap);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_close_container(m);
-        if (r < 0)
+        if (r < 0 || (r = sd_bus_message_close_container(m)) < 0)
                 return r;
         return sd_bus_message_close_container(m);
 }

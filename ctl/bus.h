@@ -6,31 +6,35 @@
 
 #include "ctl/ctxctl.h"
 
-/* The daemon, as ctxctl sees it. Everything here that fails has said so on standard error already, with the
- * daemon's sentence where it has one, and returns a positive exit status; 0 is success. */
+/* Calls of the daemon. A function here returns 0, or a positive exit status after it has printed the
+ * error; the text is the daemon's where it sent one. */
 
-/* Connects on first use. */
+/* Connects, if there is no connection yet. */
 int bus_connect(struct ctl *ctl);
 void bus_disconnect(struct ctl *ctl);
 
 /* A call of org.ctxd1.Manager. */
 int bus_call(struct ctl *ctl, sd_bus_message **ret_reply, const char *member, const char *types, ...);
 
-/* For calls with options: make the message, append, send. */
+/* A call of org.ctxd1.Manager with options takes two steps, and the caller appends the arguments in
+ * between. expected: the name of an error that the caller handles itself: it is not printed, and gives
+ * BUS_EXPECTED. */
+#define BUS_EXPECTED (-1)
 int bus_message(struct ctl *ctl, sd_bus_message **ret, const char *member);
-int bus_send(struct ctl *ctl, sd_bus_message *m, sd_bus_message **ret_reply, sd_bus_error *ret_error);
+int bus_send(struct ctl *ctl, sd_bus_message *m, const char *expected, sd_bus_message **ret_reply);
+/* Appends one {sv} entry. 0 or -errno. */
+int bus_append_option(sd_bus_message *m, const char *name, const char *type, ...);
 
-/* Says it, and returns the exit status that fits. */
+/* All properties of an interface, for sd_bus_message_enter_container(m, 'a', "{sv}"). */
+int bus_properties(struct ctl *ctl, const char *object, const char *interface, const char *expected,
+                sd_bus_message **ret_reply);
+
+/* These print an error and return the exit status: a call failed, */
 int bus_failed(const sd_bus_error *error, int r);
-/* A message that cannot be made or read. */
+/* the arguments of a call cannot be sent, since they are not UTF-8, for example, */
+int bus_bad_arguments(int r);
+/* a reply cannot be read, or memory ran out. */
 int bus_broken(int r);
-
-/* Every property of an interface, for sd_bus_message_enter_container(m, 'a', "{sv}"). */
-int bus_properties(struct ctl *ctl, const char *object, const char *interface, sd_bus_message **ret_reply,
-                sd_bus_error *ret_error);
-
-/* Appends one {sv} entry. */
-int append_option(sd_bus_message *m, const char *name, const char *type, ...);
 
 #define _cleanup_message_ _cleanup_(sd_bus_message_unrefp)
 #define _cleanup_error_ _cleanup_(sd_bus_error_free)

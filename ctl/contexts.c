@@ -13,8 +13,8 @@
 #include "ctl/terminal.h"
 #include "proto/path.h"
 
-#define PAGE_CONTEXTS 1000 /* a page's reply stays far below the bus's limit of a message */
-#define PROCESSES_MAX 10000
+/* A reply with this many contexts stays far below the bus's limit for a message. */
+#define PAGE_CONTEXTS 1000
 
 static int add_listed(struct listing *listing, const struct listed *found)
 {
@@ -77,7 +77,7 @@ static int read_listing(sd_bus_message *m, struct listing *listing, bool *ret_tr
         return 0;
 }
 
-static int list(struct ctl *ctl, const char *prefix, uint32_t limit, struct listing *ret)
+static int read_pages(struct ctl *ctl, const char *prefix, uint32_t limit, struct listing *ret)
 {
         struct listing listing = {};
         bool truncated;
@@ -88,8 +88,8 @@ static int list(struct ctl *ctl, const char *prefix, uint32_t limit, struct list
                 char after[CTXD_PATH_ID_MAX + 1] = "";
                 size_t before = listing.n;
 
-                if (before > 0) /* with its id: it may be gone when we come back, and the list goes on all the
-                                   same */
+                /* The daemon goes on after this path#id, even if that context is gone by then. */
+                if (before > 0)
                         listed_reference(listing.items + before - 1, after);
                 r = bus_call(ctl, &reply, "List", "ssu", prefix, after, limit);
                 if (r == 0) {
@@ -110,39 +110,54 @@ static int list(struct ctl *ctl, const char *prefix, uint32_t limit, struct list
 
 int contexts_list(struct ctl *ctl, const char *prefix, struct listing *ret)
 {
-        return list(ctl, prefix, PAGE_CONTEXTS, ret);
+        return read_pages(ctl, prefix, PAGE_CONTEXTS, ret);
 }
 
-/* A context that was released is in no list any more, but still answers to path#id. */
+/* A context that was released is not listed any more, but the daemon still answers to its path#id. */
 static int get_released(struct ctl *ctl, const char *path, struct listing *ret)
 {
         struct listed found = {.deadline_usec = UINT64_MAX, .created_usec = UINT64_MAX};
         struct reference reference;
-        struct verdict verdict;
+        struct context_end end;
         int r;
 
-        r = contexts_err(ctl, path, &verdict);
+        r = contexts_end(ctl, path, &end);
         if (r > 0)
                 return r;
         if (reference_parse(path, getuid(), false, &reference, NULL) < 0 || reference.id == 0) {
-                complain("There is no context %s", path);
+                print_error("There is no context %s", path);
                 return EXIT_NO_SUCH_CONTEXT;
         }
         found.path = reference.path;
         found.id = reference.id;
-        found.state = verdict.code == 0           ? "active"
-                      : verdict.code == ETIMEDOUT ? "deadline-exceeded"
-                                                  : "canceled";
-        found.cause = verdict.cause;
+        found.state = end.code == 0 ? "active" : end.code == ETIMEDOUT ? "deadline-exceeded" : "canceled";
+        found.cause = end.cause;
         r = add_listed(ret, &found);
         return r < 0 ? bus_broken(r) : 0;
 }
 
 int contexts_get(struct ctl *ctl, const char *path, struct listing *ret)
 {
-        int r = list(ctl, path, 1, ret);
+        int r = read_pages(ctl, path, 1, ret);
 
         return r == 0 && ret->n == 0 ? get_released(ctl, path, ret) : r;
+}
+
+int contexts_pin(struct ctl *ctl, const char *path, char *ret_reference)
+{
+        struct listing listing = {};
+        int r;
+
+        if (strchr(path, '#') || strcmp(path, "/") == 0) {
+                snprintf(ret_reference, CTXD_PATH_ID_MAX + 1, "%s", path);
+                return 0;
+        }
+        r = contexts_get(ctl, path, &listing);
+        if (r > 0)
+                return r;
+        listed_reference(listing.items, ret_reference);
+        listing_deinit(&listing);
+        return 0;
 }
 
 char *listed_reference(const struct listed *item, char *buffer)
@@ -164,59 +179,7 @@ json_object *listed_to_json(const struct listed *item)
         return object;
 }
 
-int contexts_processes(struct ctl *ctl, const char *path, bool recursive, struct running **ret, size_t *ret_n)
-{
-        _cleanup_message_ sd_bus_message *reply = NULL;
-        _cleanup_free_ struct running *found = NULL;
-        size_t n = 0, allocated = 0;
-        struct running one;
-        const char *comm;
-        int r;
-
-        r = bus_call(ctl, &reply, "Processes", "sbu", path, (int) recursive, (uint32_t) PROCESSES_MAX);
-        if (r > 0)
-                return r;
-        r = sd_bus_message_enter_container(reply, 'a', "(utus)");
-        if (r < 0)
-                return bus_broken(r);
-        while ((r = sd_bus_message_read(reply, "(utus)", &one.pid, &one.start_usec, &one.uid, &comm)) > 0) {
-                if (n == allocated) {
-                        struct running *more = reallocarray(found, allocated + 64, sizeof *found);
-
-                        if (!more)
-                                return bus_broken(-ENOMEM);
-                        found = more;
-                        allocated += 64;
-                }
-                snprintf(one.comm, sizeof one.comm, "%s", comm);
-                if (ctl->json == JSON_OFF)
-                        text_defuse(one.comm, false);
-                found[n++] = one;
-        }
-        if (r < 0)
-                return bus_broken(r);
-        *ret = TAKE_PTR(found);
-        *ret_n = n;
-        return 0;
-}
-
-json_object *running_to_json(const struct running *running, size_t n)
-{
-        json_object *array = json_object_new_array();
-
-        for (size_t i = 0; i < n; i++) {
-                json_object *object = json_object_new_object();
-
-                json_add_number(object, "pid", running[i].pid);
-                json_add_number(object, "start_usec", running[i].start_usec);
-                json_add_number(object, "uid", running[i].uid);
-                json_add_text(object, "command", running[i].comm);
-                json_object_array_add(array, object);
-        }
-        return array;
-}
-
-int contexts_err(struct ctl *ctl, const char *path, struct verdict *ret)
+int contexts_end(struct ctl *ctl, const char *path, struct context_end *ret)
 {
         _cleanup_message_ sd_bus_message *reply = NULL;
         const char *err, *cause;
@@ -234,4 +197,11 @@ int contexts_err(struct ctl *ctl, const char *path, struct verdict *ret)
         if (ctl->json == JSON_OFF)
                 text_defuse(ret->cause, false);
         return 0;
+}
+
+void print_end(const char *err, const char *cause)
+{
+        printf("%s", err);
+        if (*cause && strcmp(cause, err) != 0)
+                printf(" (%s)", cause);
 }

@@ -2,21 +2,20 @@
 #pragma once
 
 #include <json-c/json.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "ctl/ctxctl.h"
 
-/* What List, Err and Processes say, read to the end page by page. Functions return 0, or a positive exit
- * status after they have said why. */
+/* Contexts, as the daemon's List and Err describe them. A function that returns int returns 0, or a
+ * positive exit status after an error message. */
 
 struct listed {
         char *path;
         uint64_t id;
         char *state;
-        uint64_t deadline_usec; /* CLOCK_BOOTTIME, UINT64_MAX: none */
-        uint64_t created_usec;
+        uint64_t deadline_usec; /* on CLOCK_BOOTTIME; UINT64_MAX: none */
+        uint64_t created_usec;  /* UINT64_MAX: it was released, and only its path#id is known */
         char *cause;
 };
 
@@ -25,31 +24,26 @@ struct listing {
         size_t n, allocated;
 };
 
-/* A subtree, parents before children; "/" is everything, without the background itself. */
+/* A context and all below it, parents before children. "/" is all contexts; the background itself is left
+ * out. */
 int contexts_list(struct ctl *ctl, const char *prefix, struct listing *ret);
 /* One context. */
 int contexts_get(struct ctl *ctl, const char *path, struct listing *ret);
+/* Finds which context has this path now, and writes its path#id to a buffer of CTXD_PATH_ID_MAX + 1 bytes.
+ * A caller that makes several calls then means the same context in all of them, even if the path gets a
+ * new context meanwhile. path#id itself and "/" are only copied. */
+int contexts_pin(struct ctl *ctl, const char *path, char *ret_reference);
 void listing_deinit(struct listing *listing);
-/* "path#id" into a buffer of CTXD_PATH_ID_MAX + 1 bytes. */
+/* Writes "path#id" to a buffer of CTXD_PATH_ID_MAX + 1 bytes and returns it. */
 char *listed_reference(const struct listed *item, char *buffer);
 json_object *listed_to_json(const struct listed *item);
 
-struct running {
-        uint32_t pid;
-        uint64_t start_usec;
-        uint32_t uid;
-        char comm[64];
-};
-
-/* The processes of a context; the caller frees. */
-int contexts_processes(
-                struct ctl *ctl, const char *path, bool recursive, struct running **ret, size_t *ret_n);
-json_object *running_to_json(const struct running *running, size_t n);
-
-struct verdict {
-        int code; /* 0, ECANCELED, ETIMEDOUT */
-        char err[64];
+struct context_end {
+        int code;     /* 0: the context is active; or ECANCELED, ETIMEDOUT */
+        char err[64]; /* "context canceled", "context deadline exceeded" */
         char cause[CTXD_REASON_MAX + 1];
 };
 
-int contexts_err(struct ctl *ctl, const char *path, struct verdict *ret);
+int contexts_end(struct ctl *ctl, const char *path, struct context_end *ret);
+/* Prints "ERR (CAUSE)", or only "ERR" if the cause says nothing else. */
+void print_end(const char *err, const char *cause);

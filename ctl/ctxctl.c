@@ -15,73 +15,75 @@
 
 #define WORD_MAX 32
 
-#define HELP_CREATE                                                                                     \
-        "  -p --parents            Make missing ancestors\n"                                            \
-        "     --open               Be content with an active context of that path\n"                    \
-        "     --timeout=TIME       Deadline from now (5s, 1min 30s, 500ms; a bare number is seconds)\n" \
-        "     --cause=TEXT         Cause when that deadline passes\n"                                   \
-        "     --value=KEY=VALUE    Value; may be given more than once\n"                                \
-        "     --mode=OCTAL         Who may, as for a file (default: the parent's)\n"                    \
-        "     --grace=TIME         After how long a blocked member is reported; infinity: never\n"      \
-        "     --owner=PID          Cancel it when this process exits\n"                                 \
-        "     --description=TEXT   Text for people\n"
+#define HELP_PARENTS "  -p --parents            Also create the ancestors that do not exist\n"
+#define HELP_TIMEOUT \
+        "     --timeout=TIME       The deadline, from now (5s, 1min 30s, 500ms; without a unit: seconds)\n"
+#define HELP_VALUE "     --value=KEY=VALUE    A value of the context; may be given more than once\n"
+#define HELP_GRACE \
+        "     --grace=TIME         Report who is blocked this long after the end; infinity: never\n"
+#define HELP_KILL_AFTER \
+        "     --kill-after=TIME    Kill who is left this long after the cancel; infinity: never\n"
 
-#define HELP_RUN                                                                                           \
-        "  -p --parents            Make missing ancestors\n"                                               \
-        "     --timeout=TIME       Deadline from now\n"                                                    \
-        "     --signal=SIGNAL      What the members get on cancel (default SIGTERM); none: nothing, nor\n" \
-        "                          SIGKILL later\n"                                                        \
-        "     --kill-after=TIME    SIGKILL to what is left, so long after the cancel; infinity: never\n"   \
-        "     --grace=TIME         After how long a blocked member is reported; infinity: never\n"         \
-        "     --value=KEY=VALUE    Value; may be given more than once\n"                                   \
-        "     --scope              In a systemd scope of its own, which nothing that it starts gets\n"     \
-        "                          out of\n"
+#define HELP_CREATE                                                                                      \
+        HELP_PARENTS                                                                                     \
+        "     --open               If an active context has that path, use it as it is\n" HELP_TIMEOUT   \
+        "     --cause=TEXT         The cause if the deadline passes\n" HELP_VALUE                        \
+        "     --mode=OCTAL         Who may do what, as for a file (default: as the parent)\n" HELP_GRACE \
+        "     --owner=PID          Cancel the context when this process exits\n"                         \
+        "     --description=TEXT   A text for people\n"
+
+#define HELP_SIGNAL                                                                            \
+        "     --signal=SIGNAL      The signal for the members on cancel (default: SIGTERM);\n" \
+        "                          none: no signal, and no kill\n"
+#define HELP_SCOPE \
+        "     --scope              Use a systemd scope, which no process of the command can leave\n"
+#define HELP_RUN HELP_PARENTS HELP_TIMEOUT HELP_SIGNAL HELP_KILL_AFTER HELP_GRACE HELP_VALUE HELP_SCOPE
 
 #define HELP_CANCEL                                                                                 \
-        "     --error=ERROR        Error number of the cause: a number, or a name such as EPIPE\n"  \
-        "     --wait[=TIME]        Show what is left until all members have left, or the time is\n" \
-        "                          up: then list who did not stop, with exit status 3\n"            \
-        "     --timeout=TIME       The same time, by itself\n"
+        "     --error=ERROR        The error number of the cause, or its name, such as EPIPE\n"     \
+        "     --wait[=TIME]        Wait until all members have left, and show who is left; after\n" \
+        "                          TIME list who did not stop, and exit with 3\n"                   \
+        "     --timeout=TIME       TIME for --wait, as an option of its own\n"
 
 static const struct verb verbs[] = {
                 {"list", "[PREFIX]", "List contexts", NULL, verb_list},
                 {"tree", "[PREFIX]", "Show contexts and their processes as a tree", NULL, verb_tree},
                 {"status", "[PATH...]", "Show a context, or the service", NULL, verb_status},
-                {"values", "PATH", "Show a context's values, with the inherited ones", NULL, verb_values},
-                {"members", "PATH", "List the processes that run under a context", NULL, verb_members},
-                {"processes", "PATH", "The same", NULL, verb_members, .alias = true},
-                {"leaks", "[PREFIX]", "Show who did not stop, and where it is stuck", NULL, verb_leaks},
-                {"preview", "PATH", "Show what a cancel would hit", NULL, verb_preview},
-                {"monitor", "[PREFIX]", "Print what happens, a line each", NULL, verb_monitor},
-                {"create", "[OPTIONS] PATH", "Create a context; a path that ends in / gets a free name",
+                {"values", "PATH", "Show the values of a context, also the inherited ones", NULL,
+                                verb_values},
+                {"members", "PATH", "List the processes in a context and below it", NULL, verb_members},
+                {"processes", "PATH", "The same as members", NULL, verb_members, .alias = true},
+                {"leaks", "[PREFIX]", "Show who did not stop, and where it is blocked", NULL, verb_leaks},
+                {"preview", "PATH", "Show what a cancel would end", NULL, verb_preview},
+                {"monitor", "[PREFIX]", "Print what happens, one event in each line", NULL, verb_monitor},
+                {"create", "[OPTIONS] PATH", "Create a context; if PATH ends in /, with a free name below it",
                                 HELP_CREATE, verb_create},
                 {"cancel", "[OPTIONS] PATH [REASON]", "Cancel a context and all below it", HELP_CANCEL,
                                 verb_cancel},
                 {"wait", "[--timeout=TIME] PATH", "Wait until a context is done",
-                                "     --timeout=TIME       How long to wait; exit status 1 if it is still "
-                                "active then\n",
+                                "     --timeout=TIME       Exit with 1 if it is still active after this "
+                                "time\n",
                                 verb_wait},
-                {"extend", "PATH [+]TIME", "Move a deadline: from now, or with + from where it is", NULL,
+                {"extend", "PATH [+]TIME", "Set a deadline from now, or with + move it by TIME", NULL,
                                 verb_extend},
-                {"release", "PATH...", "Give a context's name free; cancels it if it is active", NULL,
+                {"release", "PATH...", "Free the name of a context; cancel it if it is active", NULL,
                                 verb_release},
-                {"attach", "[OPTIONS] PATH PID...", "Make processes members of a context",
-                                "     --signal=SIGNAL      What they get on cancel (default: none)\n"
-                                "     --kill-after=TIME    SIGKILL to what is left, so long after the "
-                                "cancel\n",
+                {"attach", "[OPTIONS] PATH PID...", "Make running processes members of a context",
+                                "     --signal=SIGNAL      The signal for them on cancel (default: "
+                                "none)\n" HELP_KILL_AFTER,
                                 verb_attach},
-                {"current", "", "Show the context that ctxctl itself runs under", NULL, verb_current},
-                {"run", "[OPTIONS] PATH -- COMMAND...", "Run a command under a context", HELP_RUN, verb_run},
-                {"selftest", "[--timeout=TIME]", "Plant a leak, and see that it is found",
-                                "     --timeout=TIME       How long to wait for the report (default 30s)\n",
+                {"current", "", "Print the context that ctxctl itself is a member of", NULL, verb_current},
+                {"run", "[OPTIONS] PATH -- COMMAND...", "Run a command in a context", HELP_RUN, verb_run},
+                {"selftest", "[--timeout=TIME]", "Make a leak, and check that it is found",
+                                "     --timeout=TIME       Wait this long for the report (default: 30s)\n",
                                 verb_selftest},
 };
 
-void complain(const char *format, ...)
+void print_error(const char *format, ...)
 {
         va_list ap;
 
-        pager_pause(); /* what was printed so far comes first */
+        fflush(stdout); /* what was printed before comes first */
         fputs("ctxctl: ", stderr);
         va_start(ap, format);
         vfprintf(stderr, format, ap);
@@ -89,20 +91,20 @@ void complain(const char *format, ...)
         fputc('\n', stderr);
 }
 
-#define HELP_COMMON                                                                                \
-        "  -h --help               Show this\n"                                                    \
-        "     --version            Show the version\n"                                             \
-        "     --json=MODE          Output as JSON: short, pretty, off\n"                           \
-        "  -j                      --json=pretty on a terminal, --json=short elsewhere\n"          \
-        "     --no-pager           Do not pipe output into a pager\n"                              \
-        "     --no-legend          Do not print headers and footers\n"                             \
-        "     --no-ask-password    Do not ask for a password where polkit wants one\n"             \
-        "     --address=ADDRESS    D-Bus address of the daemon, such as unix:path=/run/ctxd/bus\n" \
-        "     --user               The daemon of the session bus\n"
+#define HELP_COMMON                                                                                    \
+        "  -h --help               Print this help\n"                                                  \
+        "     --version            Print the version\n"                                                \
+        "     --json=MODE          Print JSON: short, pretty or off\n"                                 \
+        "  -j                      --json=pretty on a terminal, --json=short elsewhere\n"              \
+        "     --no-pager           Do not use a pager\n"                                               \
+        "     --no-legend          Do not print headers and footers\n"                                 \
+        "     --no-ask-password    Do not ask for a password if polkit wants one\n"                    \
+        "     --address=ADDRESS    The D-Bus address of the daemon, such as unix:path=/run/ctxd/bus\n" \
+        "     --user               Use your own daemon (systemctl --user start ctxd)\n"
 
-static void print_help(void)
+static void print_program_help(void)
 {
-        puts("ctxctl [OPTIONS] COMMAND ...\n\nLook at, make and cancel the contexts of ctxd.\n\nCommands:");
+        puts("ctxctl [OPTIONS] COMMAND ...\n\nShow, create and cancel the contexts of ctxd.\n\nCommands:");
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
                 if (!verbs[i].alias) {
                         int width = printf("  %s%s%s", verbs[i].name, *verbs[i].usage ? " " : "",
@@ -110,15 +112,17 @@ static void print_help(void)
                         printf("%*s%s\n", width < 38 ? 38 - width : 2, "", verbs[i].summary);
                 }
         fputs("\nOptions:\n" HELP_COMMON
-              "\nA PATH is labels joined by /; path#id is that context or none; ~ is your own tree.\n"
-              "See ctxctl COMMAND --help for a command's options, and ctxctl(1).\n",
+              "\nA PATH is labels with / between them, such as web/req-17. path#id is the "
+              "context with that id, or none.\n~ is your own tree. See ctxctl COMMAND --help for the options "
+              "of a "
+              "command, and man ctxctl.\n",
                         stdout);
 }
 
-void print_verb_help(const struct verb *verb)
+void print_help(const struct verb *verb)
 {
         if (!verb) {
-                print_help();
+                print_program_help();
                 return;
         }
         printf("ctxctl %s%s%s\n\n%s.\n\nOptions:\n", verb->name, *verb->usage ? " " : "", verb->usage,
@@ -136,8 +140,8 @@ static const struct verb *find_verb(const char *name)
         return NULL;
 }
 
-/* How many letters have to be added, left out, replaced or swapped to make one of the other; short words. */
-static unsigned distance(const char *a, const char *b)
+/* How many letters must be added, removed, replaced or swapped to turn one word into the other. */
+static unsigned edit_distance(const char *a, const char *b)
 {
         size_t n = strlen(a), m = strlen(b);
         unsigned rows[WORD_MAX + 1][WORD_MAX + 1];
@@ -160,14 +164,15 @@ static unsigned distance(const char *a, const char *b)
         return rows[n][m];
 }
 
-static void unknown_verb(const char *name)
+static void print_unknown_verb(const char *name)
 {
         const struct verb *nearest = NULL;
-        unsigned least = 3; /* what is farther off was meant to be something else */
+        unsigned least = 3; /* a word that differs more was not meant */
 
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
-                unsigned d = strncmp(verbs[i].name, name, strlen(name)) == 0 ? 0
-                                                                             : distance(name, verbs[i].name);
+                unsigned d = strncmp(verbs[i].name, name, strlen(name)) == 0
+                                             ? 0
+                                             : edit_distance(name, verbs[i].name);
 
                 if (*name && d < least && d < strlen(verbs[i].name) / 2 + 1) {
                         nearest = &verbs[i];
@@ -175,41 +180,40 @@ static void unknown_verb(const char *name)
                 }
         }
         if (nearest)
-                complain("there is no command '%s'; did you mean '%s'?", name, nearest->name);
+                print_error("there is no command '%s'; did you mean '%s'?", name, nearest->name);
         else
-                complain("there is no command '%s'; see ctxctl --help", name);
+                print_error("there is no command '%s'; see ctxctl --help", name);
 }
 
 int main(int argc, char *argv[])
 {
         struct ctl ctl = {.legend = true, .pager = true, .ask_password = true};
-        int o, status;
+        int status;
 
         setlocale(LC_ALL, "");
 
-        o = next_leading_option(&ctl, argc, argv, NULL, &status);
-        if (o == OPTION_EXIT)
+        if (!read_leading_options(&ctl, argc, argv, NULL, NULL, NULL, &status))
                 return status;
         if (optind >= argc) {
-                complain("what is to be done? See ctxctl --help");
+                print_error("a command is missing; see ctxctl --help");
                 return EXIT_USAGE;
         }
         ctl.verb = find_verb(argv[optind]);
         if (!ctl.verb) {
-                unknown_verb(argv[optind]);
+                print_unknown_verb(argv[optind]);
                 return EXIT_USAGE;
         }
         argc -= optind;
         argv += optind;
-        argv[0] = program_invocation_short_name; /* what getopt_long() begins its messages with */
-        optind = 0;                              /* getopt_long() starts anew, after the verb's name */
+        argv[0] = program_invocation_short_name; /* getopt_long() begins its error messages with it */
+        optind = 0;                              /* getopt_long() starts again, after the verb */
 
         status = ctl.verb->run(&ctl, argc, argv);
 
         bus_disconnect(&ctl);
         pager_close();
         if (fflush(stdout) != 0 && status == EXIT_DONE) {
-                complain("cannot write: %m");
+                print_error("cannot write: %m");
                 status = EXIT_FAILED;
         }
         return status;

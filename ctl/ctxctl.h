@@ -8,8 +8,8 @@
 
 #include "proto/names.h"
 
-/* ctxctl: a file for each verb, one struct with what the command line said of all of them. A verb prints what
- * went wrong itself, and returns the exit status. */
+/* What all of ctxctl shares. Each verb has a file of its own (verb-NAME.c). A verb prints its errors
+ * itself, and returns the exit status of the program. */
 
 enum exit_status {
         EXIT_DONE = 0,
@@ -18,7 +18,7 @@ enum exit_status {
         EXIT_NOT_DRAINED = 3,
         EXIT_NO_SUCH_CONTEXT = 4,
         EXIT_NOT_ALLOWED = 5,
-        /* ctxctl run, beside the command's own */
+        /* ctxctl run returns these, or the status of the command. */
         EXIT_RUN_CANCELED = 123,
         EXIT_RUN_DEADLINE = 124,
         EXIT_RUN_FAILED = 125,
@@ -34,48 +34,54 @@ enum json_mode {
 
 struct ctl {
         const struct verb *verb;
-        const char *address; /* --address=, or NULL */
+        const char *address; /* of --address=, or NULL */
         bool user;
         bool legend;
         bool pager;
         bool ask_password;
         enum json_mode json;
-        bool missing_is_fine; /* a context that has gone meanwhile is no news: EXIT_NO_SUCH_CONTEXT, silently
-                               */
+        /* If true, no error is printed for a context that does not exist. The exit status is the same. */
+        bool missing_is_fine;
 
         sd_bus *bus;
-        char *reached; /* the address in use where a child has to be told of it, or NULL: it finds the daemon
-                          as we did */
-        bool direct;   /* it is the system's daemon, without its bus */
-        sd_bus *system_bus; /* for what is to be asked again; NULL: nothing yet */
-        pid_t agent;        /* polkit's, on this terminal; 0: none */
+        /* The address of the daemon, for the environment of a child. NULL: the child finds the daemon
+         * without it. */
+        char *reached;
+        bool direct;        /* connected to the system's daemon by its socket, without the system bus */
+        sd_bus *system_bus; /* for the calls that polkit must allow; NULL: not connected yet */
+        pid_t agent;        /* polkit's agent, which asks for the password on this terminal; 0: none runs */
 };
 
 struct verb {
         const char *name;
-        const char *usage; /* what follows the name in a synopsis */
+        const char *usage; /* what follows the name in the synopsis */
         const char *summary;
-        const char *options; /* for --help, or NULL */
+        const char *options; /* the text for --help, or NULL */
         int (*run)(struct ctl *ctl, int argc, char *argv[]);
         bool alias; /* not shown in the list of verbs */
 };
 
-/* Usage errors and failures: "ctxctl: ..." on standard error. */
-void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Prints "ctxctl: ..." on standard error. */
+void print_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The help of one verb, or of the program if verb is NULL. */
+void print_help(const struct verb *verb);
 
-/* Reads the options that all verbs have and hands out the verb's own ones: returns the next option's value,
- * or -1 at the end (then argv + optind is what is left), or OPTION_EXIT with the exit status in *ret_status.
- */
-#define OPTION_EXIT (-2)
-int next_option(struct ctl *ctl, int argc, char *argv[], const struct option *own, int *ret_status);
-/* The same, but stops before the first argument that is no option. */
-int next_leading_option(struct ctl *ctl, int argc, char *argv[], const struct option *own, int *ret_status);
-/* For a verb without options of its own. Returns 0, or OPTION_EXIT; arguments must be from min to max (-1:
- * any). */
-int read_arguments(struct ctl *ctl, int argc, char *argv[], int min, int max, int *ret_status);
-/* Are there from min to max (-1: any) arguments left? If not it says so and returns false. */
-bool count_arguments(const struct ctl *ctl, int argc, int min, int max);
-void print_verb_help(const struct verb *verb);
+/* Takes one of the verb's own options; optarg is its value. 0, or a positive exit status after an error
+ * message. */
+typedef int option_reader(void *arguments, int option);
+
+/* Reads the options that all verbs have, and passes each of the verb's own ones (own) to reader. A verb
+ * without options of its own passes NULL. Afterwards argv + optind are the arguments. Returns false if the
+ * program has to end, with *ret_status: after --help, and after an error message. */
+bool read_options(struct ctl *ctl, int argc, char *argv[], const struct option *own, option_reader *reader,
+                void *arguments, int *ret_status);
+/* The same, but stops at the first argument that is not an option. */
+bool read_leading_options(struct ctl *ctl, int argc, char *argv[], const struct option *own,
+                option_reader *reader, void *arguments, int *ret_status);
+/* Checks that the number of arguments is between min and max (-1: any number). */
+bool count_arguments(const struct ctl *ctl, int argc, int min, int max, int *ret_status);
+/* Both, for a verb without options of its own. */
+bool read_arguments(struct ctl *ctl, int argc, char *argv[], int min, int max, int *ret_status);
 
 int verb_attach(struct ctl *ctl, int argc, char *argv[]);
 int verb_cancel(struct ctl *ctl, int argc, char *argv[]);

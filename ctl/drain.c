@@ -1,29 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
 #include "util/clock.h"
-#include "ctl/bus.h"
 #include "ctl/drain.h"
 #include "ctl/format.h"
 #include "ctl/handle.h"
+#include "ctl/processes.h"
 #include "ctl/terminal.h"
 
-/* The handle says when it is over: nothing else does, since threads can be members without their process. The
- * processes are asked for now and then, for the picture. */
+/* Only the "Drained" handle says when the last member has left, since a thread can be a member without its
+ * process. We ask for the processes from time to time, to show them. */
 
-#define LOOK_FIRST_USEC 20000
-#define LOOK_LAST_USEC 500000
-
-struct crowd {
-        struct running *items;
-        size_t n;
-};
+#define UPDATE_FIRST_USEC 20000
+#define UPDATE_LAST_USEC 500000
 
 struct drain {
         struct ctl *ctl;
@@ -31,8 +24,8 @@ struct drain {
         bool silent;
         bool terminal;
         uint64_t since_usec;
-        size_t lines;       /* on the terminal, of the picture */
-        struct crowd crowd; /* as it was shown last */
+        size_t lines;             /* of the list on the terminal */
+        struct process_list left; /* as it was shown last */
 };
 
 static const char *plural(size_t n)
@@ -40,25 +33,23 @@ static const char *plural(size_t n)
         return n == 1 ? "" : "es";
 }
 
-static void print_running(const struct running *running, const char *prefix, const char *suffix)
+/* A line that is wider than the terminal could not be erased. */
+static void print_process(const struct process *process, const char *prefix, const char *suffix)
 {
-        char command[4096];
-        size_t columns = terminal_columns(), used = text_width(prefix) + 11 + strlen(suffix);
-        size_t room = columns == SIZE_MAX ? SIZE_MAX : columns > used ? columns - used : 0;
+        char command[COMMAND_MAX];
 
-        format_command(command, sizeof command, (pid_t) running->pid, running->comm);
-        if (strlen(command) > room) /* a line that the terminal breaks is two to erase */
-                command[room] = '\0';
-        printf("%s%" PRIu32 " %s%s\n", prefix, running->pid, command, suffix);
+        printf("%s%" PRIu32 " %s%s\n", prefix, process->pid,
+                        process_command_to_fit(process, text_width(prefix) + 11 + strlen(suffix), command),
+                        suffix);
 }
 
-static void print_tree(const struct crowd *crowd, size_t max)
+static void print_tree(const struct process_list *list, size_t max)
 {
-        for (size_t i = 0; i < crowd->n && i < max; i++) {
+        for (size_t i = 0; i < list->n && i < max; i++) {
                 char prefix[16];
 
-                snprintf(prefix, sizeof prefix, "  %s", glyph(i + 1 < crowd->n ? GLYPH_BRANCH : GLYPH_RIGHT));
-                print_running(crowd->items + i, prefix, "");
+                snprintf(prefix, sizeof prefix, "  %s", glyph(i + 1 < list->n ? GLYPH_BRANCH : GLYPH_RIGHT));
+                print_process(list->items + i, prefix, "");
         }
 }
 
@@ -69,103 +60,91 @@ static void erase(struct drain *d)
         d->lines = 0;
 }
 
-/* As many as fit: what has scrolled away cannot be erased. */
+/* Shows as many as fit on the terminal: a line that has scrolled away cannot be erased. */
 static void draw(struct drain *d)
 {
         size_t rows = terminal_rows(), max = rows > 4 ? rows - 4 : 1;
         char span[FORMAT_MAX];
 
         erase(d);
-        printf("%zu process%s left to drain, %s so far\n", d->crowd.n, plural(d->crowd.n),
+        printf("Waiting for %zu process%s to leave, %s so far\n", d->left.n, plural(d->left.n),
                         format_timespan(span, (now_boottime_usec() - d->since_usec) / 100000 * 100000));
         d->lines = 1;
-        if (d->crowd.n > max) {
-                print_tree(&d->crowd, max - 1);
-                printf("  %s and %zu more\n", glyph(GLYPH_ELLIPSIS), d->crowd.n - (max - 1));
+        if (d->left.n > max) {
+                print_tree(&d->left, max - 1);
+                printf("  %s and %zu more\n", glyph(GLYPH_ELLIPSIS), d->left.n - (max - 1));
                 d->lines += max;
         } else {
-                print_tree(&d->crowd, max);
-                d->lines += d->crowd.n;
+                print_tree(&d->left, max);
+                d->lines += d->left.n;
         }
         fflush(stdout);
 }
 
-static bool is_in(const struct crowd *crowd, const struct running *running)
+static bool is_in(const struct process_list *list, const struct process *process)
 {
-        for (size_t i = 0; i < crowd->n; i++)
-                if (crowd->items[i].pid == running->pid && crowd->items[i].start_usec == running->start_usec)
+        for (size_t i = 0; i < list->n; i++)
+                if (list->items[i].pid == process->pid && list->items[i].start_usec == process->start_usec)
                         return true;
         return false;
 }
 
-/* A line for each change; command lines of those who have gone cannot be read any more, their names are
+/* A line for each change. The command line of a process that has gone cannot be read any more; its name is
  * known. */
-static void tell_changes(const struct drain *d, const struct crowd *before)
+static void print_changes(const struct drain *d, const struct process_list *before)
 {
         for (size_t i = 0; i < before->n; i++)
-                if (!is_in(&d->crowd, before->items + i))
+                if (!is_in(&d->left, before->items + i))
                         printf("  %" PRIu32 " %s has left\n", before->items[i].pid, before->items[i].comm);
-        for (size_t i = 0; i < d->crowd.n; i++)
-                if (!is_in(before, d->crowd.items + i))
-                        print_running(d->crowd.items + i, "  ", " is left to drain");
+        for (size_t i = 0; i < d->left.n; i++)
+                if (!is_in(before, d->left.items + i))
+                        print_process(d->left.items + i, "  ", " has not left yet");
         fflush(stdout);
 }
 
-static void tell_end(struct drain *d)
+static void print_last_changes(struct drain *d)
 {
-        struct crowd before = d->crowd;
+        struct process_list before = d->left;
 
-        d->crowd = (struct crowd){};
-        tell_changes(d, &before);
-        free(before.items);
+        d->left = (struct process_list){};
+        print_changes(d, &before);
+        process_list_deinit(&before);
 }
 
-/* Looks who is left. 0, or a positive exit status. */
-static int look(struct drain *d)
+/* Asks who is left, and shows it. 0, or a positive exit status. */
+static int update(struct drain *d)
 {
-        struct crowd before = d->crowd, now = {};
-        int r = contexts_processes(d->ctl, d->path, true, &now.items, &now.n);
+        struct process_list before = d->left;
+        int r = process_list_read(d->ctl, d->path, true, &d->left);
 
         if (r > 0)
                 return r;
-        d->crowd = now;
         if (!d->silent && d->terminal)
                 draw(d);
         else if (!d->silent)
-                tell_changes(d, &before);
-        free(before.items);
+                print_changes(d, &before);
+        process_list_deinit(&before);
         return 0;
 }
 
-/* 1: drained, 0: time is up, in *ret. 0, or a positive exit status. */
-static int wait_and_look(struct drain *d, int handle, uint64_t timeout_usec, bool *ret)
+/* Says whether the context has drained, or the time is up. 0, or a positive exit status. */
+static int wait_and_update(struct drain *d, int handle, uint64_t timeout_usec, bool *ret_drained)
 {
-        uint64_t pause = LOOK_FIRST_USEC;
-        int r;
+        uint64_t pause = UPDATE_FIRST_USEC;
 
         for (;;) {
                 uint64_t passed = now_boottime_usec() - d->since_usec;
                 uint64_t left = passed < timeout_usec ? timeout_usec - passed : 0;
+                int r = handle_wait(d->ctl, handle, d->path, left < pause ? left : pause, ret_drained);
 
-                r = handle_wait(d->ctl, handle, left < pause ? left : pause);
-                if (r < 0) {
-                        complain("cannot wait: %s", strerror(-r));
-                        return EXIT_FAILED;
-                }
-                if (r == HANDLE_LOST) {
-                        complain("lost ctxd while '%s' drained", d->path);
-                        return EXIT_FAILED;
-                }
-                if (r == HANDLE_READABLE || left <= pause) {
-                        *ret = r == HANDLE_READABLE;
-                        return 0;
-                }
+                if (r > 0 || *ret_drained || left <= pause)
+                        return r;
                 if (!d->silent) {
-                        r = look(d);
+                        r = update(d);
                         if (r > 0)
                                 return r;
                 }
-                pause = pause < LOOK_LAST_USEC / 2 ? 2 * pause : LOOK_LAST_USEC;
+                pause = pause < UPDATE_LAST_USEC / 2 ? 2 * pause : UPDATE_LAST_USEC;
         }
 }
 
@@ -173,14 +152,14 @@ static void print_left(const struct drain *d, uint64_t timeout_usec)
 {
         char span[FORMAT_MAX];
 
-        if (d->crowd.n == 0) {
-                printf("Not drained within %s: threads of other processes work for %s.\n",
+        if (d->left.n == 0) {
+                printf("Not drained within %s: threads of other processes still work for %s.\n",
                                 format_timespan(span, timeout_usec), d->path);
                 return;
         }
-        printf("%zu process%s did not stop within %s:\n", d->crowd.n, plural(d->crowd.n),
+        printf("%zu process%s did not stop within %s:\n", d->left.n, plural(d->left.n),
                         format_timespan(span, timeout_usec));
-        print_tree(&d->crowd, SIZE_MAX);
+        print_tree(&d->left, SIZE_MAX);
 }
 
 static int finish(struct drain *d, bool drained, uint64_t timeout_usec, json_object *json)
@@ -190,18 +169,19 @@ static int finish(struct drain *d, bool drained, uint64_t timeout_usec, json_obj
 
         if (d->terminal)
                 erase(d);
-        d->silent = true; /* the list says it */
+        d->silent = true; /* the list below shows who is left */
         if (!drained)
-                r = look(d);
+                r = update(d);
         d->silent = silent;
         if (r > 0)
                 return r;
         if (drained && !d->silent && !d->terminal)
-                tell_end(d);
+                print_last_changes(d);
         if (json) {
                 json_object_object_add(json, "drained", json_object_new_boolean(drained));
-                json_object_object_add(
-                                json, "left", running_to_json(d->crowd.items, drained ? 0 : d->crowd.n));
+                if (drained)
+                        process_list_deinit(&d->left);
+                json_object_object_add(json, "left", process_list_to_json(&d->left));
         } else if (drained) {
                 printf("Drained: nobody is left under %s.\n", d->path);
         } else {
@@ -210,23 +190,19 @@ static int finish(struct drain *d, bool drained, uint64_t timeout_usec, json_obj
         return drained ? EXIT_DONE : EXIT_NOT_DRAINED;
 }
 
-int drain(struct ctl *ctl, const char *path, uint64_t timeout_usec, json_object *json)
+int drain_wait(struct ctl *ctl, const char *path, uint64_t timeout_usec, json_object *json)
 {
         struct drain d = {.ctl = ctl, .path = path, .silent = json, .since_usec = now_boottime_usec()};
-        _cleanup_message_ sd_bus_message *reply = NULL;
-        bool drained;
-        int r, handle;
+        _cleanup_close_ int handle = -1;
+        bool drained = false;
+        int r;
 
         d.terminal = !json && isatty(STDOUT_FILENO) && terminal_is_capable();
-        r = bus_call(ctl, &reply, "Drained", "s", path);
-        if (r > 0)
-                return r;
-        r = sd_bus_message_read(reply, "h", &handle); /* the message owns it */
-        if (r < 0)
-                return bus_broken(r);
-        r = wait_and_look(&d, handle, timeout_usec, &drained);
+        r = handle_get(ctl, "Drained", path, &handle);
+        if (r == 0)
+                r = wait_and_update(&d, handle, timeout_usec, &drained);
         if (r == 0)
                 r = finish(&d, drained, timeout_usec, json);
-        free(d.crowd.items);
+        process_list_deinit(&d.left);
         return r;
 }

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include "ctl/contexts.h"
+#include <json-c/json.h>
 
-/* Waits until no member of a context that is done is left, and shows meanwhile who is (with --json nothing):
- * on a terminal a list that is drawn anew, elsewhere a line for each who comes or leaves. At the end says so,
- * or lists who has not left. json: gets "drained" and "left". Returns the exit status. */
-int drain(struct ctl *ctl, const char *path, uint64_t timeout_usec, json_object *json);
+#include "ctl/ctxctl.h"
+
+/* cancel --wait: waits until the last member of a context that is done has left, and meanwhile shows who
+ * is left: on a terminal a list that is redrawn, elsewhere a line for each process that comes or leaves.
+ * At the end prints that nobody is left, or who is. If json is not NULL, nothing is printed, and json gets
+ * "drained" and "left". Returns the exit status. */
+int drain_wait(struct ctl *ctl, const char *path, uint64_t timeout_usec, json_object *json);

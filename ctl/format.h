@@ -1,35 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Times, signals and users, as people write and read them. */
+/* Times and users, as people read them. Each function writes to a buffer of FORMAT_MAX bytes and returns
+ * it. */
 
 #define FORMAT_MAX 128
 
-/* "5s", "1min 30s", "1.5h", "500ms"; a bare number is seconds; "infinity" is UINT64_MAX. 0 or -EINVAL,
- * -ERANGE. */
-int parse_timespan(const char *text, uint64_t *ret_usec);
-/* The same, and says what is wrong with it. 0, or a positive exit status. */
-int read_timespan(const char *option, const char *text, uint64_t *ret_usec);
+#define USEC_PER_MSEC UINT64_C(1000)
+#define USEC_PER_SEC UINT64_C(1000000)
+#define USEC_PER_MINUTE (60 * USEC_PER_SEC)
+#define USEC_PER_HOUR (60 * USEC_PER_MINUTE)
+#define USEC_PER_DAY (24 * USEC_PER_HOUR)
 
-/* "TERM", "SIGTERM", "15"; "none" is 0. 0 or -EINVAL. */
-int parse_signal(const char *text, int *ret_signal);
-int read_signal(const char *text, int *ret_signal);
-
-int parse_unsigned(const char *text, uint64_t max, uint64_t *ret);
-
-/* Each writes to a buffer of FORMAT_MAX bytes and returns it. */
+/* "3d 2h", "1min 30s", "5.0s", "500ms". */
 char *format_timespan(char *buffer, uint64_t usec);
-/* A point in time on CLOCK_BOOTTIME, as the wall clock shows it: "Mon 2026-11-23 11:48:01 UTC". */
+/* A time on CLOCK_BOOTTIME, as the wall clock shows it: "Mon 2026-11-23 11:48:01 UTC". */
 char *format_timestamp(char *buffer, uint64_t boottime_usec);
-/* "2min 3s ago" or "3s left". */
+/* "2min 3s ago" or "3.0s left". */
 char *format_relative(char *buffer, uint64_t boottime_usec);
 char *format_user(char *buffer, uid_t uid);
 char *format_group(char *buffer, gid_t gid);
-
-/* A process's command line on one line, as far as it can be read, else its name. Written to a buffer of size
- * bytes. */
-char *format_command(char *buffer, size_t size, pid_t pid, const char *comm);

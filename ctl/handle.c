@@ -1,35 +1,61 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <poll.h>
+#include <fcntl.h>
+#include <string.h>
 #include <time.h>
 
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "ctl/bus.h"
 #include "ctl/handle.h"
 
-int handle_wait(struct ctl *ctl, int handle, uint64_t timeout_usec)
+int handle_get(struct ctl *ctl, const char *member, const char *path, int *ret_fd)
 {
-        uint64_t start = now_boottime_usec();
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        int r, fd;
+
+        r = bus_call(ctl, &reply, member, "s", path);
+        if (r > 0)
+                return r;
+        r = sd_bus_message_read(reply, "h", &fd);
+        if (r < 0)
+                return bus_broken(r);
+        /* The message owns its descriptor. */
+        fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        if (fd < 0)
+                return bus_broken(-errno);
+        *ret_fd = fd;
+        return 0;
+}
+
+int poll_until(struct pollfd *fds, nfds_t n, uint64_t when_usec)
+{
+        uint64_t now_usec = now_boottime_usec(), left = when_usec > now_usec ? when_usec - now_usec : 0;
+        struct timespec ts = {(time_t) (left / 1000000), (long) (left % 1000000 * 1000)};
+
+        return ppoll(fds, n, when_usec == UINT64_MAX ? NULL : &ts, NULL);
+}
+
+int handle_wait(struct ctl *ctl, int fd, const char *path, uint64_t timeout_usec, bool *ret_readable)
+{
+        uint64_t now_usec = now_boottime_usec();
+        uint64_t end_usec = timeout_usec < UINT64_MAX - now_usec ? now_usec + timeout_usec : UINT64_MAX;
 
         for (;;) {
-                struct pollfd fds[] = {{.fd = handle, .events = POLLIN}, {.fd = sd_bus_get_fd(ctl->bus)}};
-                uint64_t passed = now_boottime_usec() - start, left;
-                struct timespec ts, *timeout = NULL;
-                int r;
+                struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = sd_bus_get_fd(ctl->bus)}};
+                int r = poll_until(fds, ELEMENTSOF(fds), end_usec);
 
-                left = passed < timeout_usec ? timeout_usec - passed : 0;
-                if (timeout_usec != UINT64_MAX) {
-                        ts = (struct timespec){(time_t) (left / 1000000), (long) (left % 1000000 * 1000)};
-                        timeout = &ts;
+                if (r < 0 && errno != EINTR) {
+                        print_error("cannot wait: %s", strerror(errno));
+                        return EXIT_FAILED;
                 }
-                r = ppoll(fds, ELEMENTSOF(fds), timeout, NULL);
-                if (r < 0 && errno != EINTR)
-                        return -errno;
-                if (r > 0 && fds[0].revents)
-                        return HANDLE_READABLE;
-                if (r > 0)
-                        return HANDLE_LOST;
-                if (r == 0 && now_boottime_usec() - start >= timeout_usec)
-                        return HANDLE_TIME_IS_UP;
+                if (r > 0 && !fds[0].revents) {
+                        print_error("lost the connection to ctxd while waiting for '%s'", path);
+                        return EXIT_FAILED;
+                }
+                if (r > 0 || (r == 0 && now_boottime_usec() >= end_usec)) {
+                        *ret_readable = r > 0;
+                        return 0;
+                }
         }
 }

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <poll.h>
 #include <stdint.h>
 
 #include "ctl/ctxctl.h"
 
-enum handle_wait {
-        HANDLE_TIME_IS_UP,
-        HANDLE_READABLE,
-        HANDLE_LOST, /* the connection has ended: nobody will write the handle any more */
-};
+/* Handles: the descriptors that the daemon gives for a context. A handle becomes readable when the context
+ * is done (member "Done"), or when its last member has left as well ("Drained"). */
 
-/* Polls a handle that the daemon gave, and the connection beside it. enum handle_wait, or -errno. */
-int handle_wait(struct ctl *ctl, int handle, uint64_t timeout_usec);
+/* Asks for a handle. 0, or a positive exit status after an error message. */
+int handle_get(struct ctl *ctl, const char *member, const char *path, int *ret_fd);
+/* Waits until the handle is readable or the time is up, and says which. 0, or a positive exit status after
+ * an error message: also if the connection ends, since then nobody makes the handle readable any more. */
+int handle_wait(struct ctl *ctl, int fd, const char *path, uint64_t timeout_usec, bool *ret_readable);
+
+/* ppoll() until a time on CLOCK_BOOTTIME; UINT64_MAX: without a limit. */
+int poll_until(struct pollfd *fds, nfds_t n, uint64_t when_usec);

@@ -19,7 +19,7 @@ int json_print(const struct ctl *ctl, json_object *object)
         if (text)
                 puts(text);
         else
-                complain("out of memory");
+                print_error("out of memory");
         json_object_put(object);
         return text ? EXIT_DONE : EXIT_FAILED;
 }
@@ -33,6 +33,22 @@ void json_add_number(json_object *object, const char *name, uint64_t value)
 {
         json_object_object_add(object, name, value == UINT64_MAX ? NULL : json_object_new_uint64(value));
 }
+
+const char *json_get_text(json_object *object, const char *name)
+{
+        const char *text = json_object_get_string(json_object_object_get(object, name));
+
+        return text ? text : "";
+}
+
+uint64_t json_get_number(json_object *object, const char *name)
+{
+        json_object *value = json_object_object_get(object, name);
+
+        return value ? json_object_get_uint64(value) : UINT64_MAX;
+}
+
+static int from_message(sd_bus_message *m, json_object **ret);
 
 static int from_basic(sd_bus_message *m, char type, json_object **ret)
 {
@@ -90,7 +106,7 @@ static int from_basic(sd_bus_message *m, char type, json_object **ret)
         }
 }
 
-/* A container of whatever depth a a message can have (sd-bus bounds it), as an array. */
+/* A container, as an array. sd-bus limits how deep they are nested. */
 static int from_container(sd_bus_message *m, char type, const char *contents, json_object **ret)
 {
         json_object *array = json_object_new_array(), *item;
@@ -100,7 +116,7 @@ static int from_container(sd_bus_message *m, char type, const char *contents, js
                 return -ENOMEM;
         r = sd_bus_message_enter_container(m, type, contents);
         while (r >= 0 && (r = sd_bus_message_at_end(m, 0)) == 0) {
-                r = json_from_message(m, &item);
+                r = from_message(m, &item);
                 if (r >= 0)
                         json_object_array_add(array, item);
         }
@@ -114,7 +130,8 @@ static int from_container(sd_bus_message *m, char type, const char *contents, js
         return 0;
 }
 
-int json_from_message(sd_bus_message *m, json_object **ret)
+/* The next value of a message. */
+static int from_message(sd_bus_message *m, json_object **ret)
 {
         const char *contents;
         char type;
@@ -128,7 +145,7 @@ int json_from_message(sd_bus_message *m, json_object **ret)
                 r = sd_bus_message_enter_container(m, type, contents);
                 if (r < 0)
                         return r;
-                r = json_from_message(m, ret);
+                r = from_message(m, ret);
                 return r < 0 ? r : sd_bus_message_exit_container(m);
         }
         if (type == 'a' && (strcmp(contents, "{ss}") == 0 || strcmp(contents, "{sv}") == 0)) {
@@ -153,7 +170,7 @@ int json_from_dictionary(sd_bus_message *m, const char *entry, json_object *obje
                 r = sd_bus_message_read_basic(m, 's', &key);
                 if (r < 0)
                         return r;
-                r = json_from_message(m, &value);
+                r = from_message(m, &value);
                 if (r < 0)
                         return r;
                 json_object_object_add(object, key, value);

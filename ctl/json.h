@@ -7,17 +7,20 @@
 
 #include "ctl/ctxctl.h"
 
-/* Prints as --json= says, and frees. Returns 0, or a positive exit status. */
+/* Prints the object as --json= says, and frees it. Returns 0, or a positive exit status after an error
+ * message. */
 int json_print(const struct ctl *ctl, json_object *object);
 
-/* Adds to an object; a NULL or empty text is null, and so is UINT64_MAX (no deadline, unknown). */
+/* Adds a member to an object. A text that is NULL or empty becomes null, and so does the number
+ * UINT64_MAX, which stands for "none" and "unknown". */
 void json_add_text(json_object *object, const char *name, const char *text);
 void json_add_number(json_object *object, const char *name, uint64_t value);
+/* Reads a member of an object: "" and UINT64_MAX where there is none. */
+const char *json_get_text(json_object *object, const char *name);
+uint64_t json_get_number(json_object *object, const char *name);
 
-/* The next basic value or variant of a message, as JSON. 0 or -errno. */
-int json_from_message(sd_bus_message *m, json_object **ret);
-/* An a{sv} or a{ss} as an object. */
+/* Adds the entries of an a{sv} or a{ss} to an object. 0 or -errno. */
 int json_from_dictionary(sd_bus_message *m, const char *entry, json_object *object);
 
-/* For output to people: text_defuse() on every string in it. */
+/* Calls text_defuse() for every string in the object, before people read it on a terminal. */
 void json_defuse(json_object *object);

@@ -11,48 +11,33 @@
 
 #define LEAKS_MAX 1000
 
-const char *leak_text(json_object *leak, const char *name)
-{
-        const char *text = json_object_get_string(json_object_object_get(leak, name));
-
-        return text ? text : "";
-}
-
 bool leak_is_resolved(json_object *leak)
 {
         return json_object_get_boolean(json_object_object_get(leak, "CTXD_RESOLVED"));
 }
 
-uint64_t leak_number(json_object *leak, const char *name)
-{
-        json_object *value = json_object_object_get(leak, name);
-
-        return value ? json_object_get_uint64(value) : UINT64_MAX;
-}
-
 static void compose_message(json_object *leak, char *buffer, size_t size)
 {
         struct leak_facts facts = {
-                        .comm = leak_text(leak, "OBJECT_COMM"),
-                        .pid = (uint32_t) leak_number(leak, "OBJECT_PID"),
-                        .tid = (uint32_t) leak_number(leak, "CTXD_TID"),
-                        .ignoring = strcmp(leak_text(leak, "CTXD_LEAK"), "ignoring") == 0,
-                        .context = leak_text(leak, "CTXD_CONTEXT"),
-                        .err = leak_text(leak, "CTXD_ERR"),
-                        .cause = leak_text(leak, "CTXD_CAUSE"),
-                        .since_done_usec = leak_number(leak, "CTXD_SINCE_DONE_USEC"),
-                        .syscall = leak_text(leak, "CTXD_SYSCALL"),
-                        .waits_on = leak_text(leak, "CTXD_WAITS_ON"),
-                        .stack = leak_text(leak, "CTXD_STACK"),
-                        .blocked_usec = leak_number(leak, "CTXD_BLOCKED_USEC"),
-                        .count = leak_number(leak, "CTXD_COUNT"),
+                        .comm = json_get_text(leak, "OBJECT_COMM"),
+                        .pid = (uint32_t) json_get_number(leak, "OBJECT_PID"),
+                        .tid = (uint32_t) json_get_number(leak, "CTXD_TID"),
+                        .ignoring = strcmp(json_get_text(leak, "CTXD_LEAK"), "ignoring") == 0,
+                        .context = json_get_text(leak, "CTXD_CONTEXT"),
+                        .err = json_get_text(leak, "CTXD_ERR"),
+                        .cause = json_get_text(leak, "CTXD_CAUSE"),
+                        .since_done_usec = json_get_number(leak, "CTXD_SINCE_DONE_USEC"),
+                        .syscall = json_get_text(leak, "CTXD_SYSCALL"),
+                        .waits_on = json_get_text(leak, "CTXD_WAITS_ON"),
+                        .stack = json_get_text(leak, "CTXD_STACK"),
+                        .blocked_usec = json_get_number(leak, "CTXD_BLOCKED_USEC"),
+                        .count = json_get_number(leak, "CTXD_COUNT"),
                         .percent = -1,
         };
 
         leak_sentence_found(&facts, buffer, size);
 }
 
-/* One report: its journal fields under their names, the context first. */
 int leak_read(sd_bus_message *m, json_object **ret)
 {
         json_object *leak = json_object_new_object();

@@ -6,7 +6,7 @@
 #include "util/cleanup.h"
 #include "ctl/ctxctl.h"
 
-/* Options may stand before the verb or after it; both places know the common ones. */
+/* The common options may stand before the verb and after it. */
 
 enum {
         COMMON_VERSION = 0x1000,
@@ -31,12 +31,6 @@ static const struct option common[] = {
 
 #define OWN_MAX 16
 
-static int usage_error(int *ret_status)
-{
-        *ret_status = EXIT_USAGE;
-        return OPTION_EXIT;
-}
-
 static int set_json(struct ctl *ctl, const char *mode)
 {
         if (strcmp(mode, "short") == 0)
@@ -50,12 +44,19 @@ static int set_json(struct ctl *ctl, const char *mode)
         return 0;
 }
 
-static int next(struct ctl *ctl, int argc, char *argv[], bool leading, const struct option *own,
-                int *ret_status)
+static bool end_with(int status, int *ret_status)
+{
+        *ret_status = status;
+        return false;
+}
+
+static bool read_all(struct ctl *ctl, int argc, char *argv[], bool leading, const struct option *own,
+                option_reader *reader, void *arguments, int *ret_status)
 {
         struct option all[ELEMENTSOF(common) + OWN_MAX + 1] = {};
         char letters[8 + OWN_MAX] = "+hj", *end = letters + 3;
         size_t n = 0;
+        int o, r;
 
         for (; own && own->name && n < OWN_MAX; own++) {
                 all[n++] = *own;
@@ -64,25 +65,21 @@ static int next(struct ctl *ctl, int argc, char *argv[], bool leading, const str
         }
         memcpy(all + n, common, sizeof common);
 
-        for (;;) {
-                int o = getopt_long(argc, argv, leading ? letters : letters + 1, all, NULL);
-
+        while ((o = getopt_long(argc, argv, leading ? letters : letters + 1, all, NULL)) != -1)
                 switch (o) {
                 case 'h':
-                        print_verb_help(ctl->verb);
-                        *ret_status = EXIT_DONE;
-                        return OPTION_EXIT;
+                        print_help(ctl->verb);
+                        return end_with(EXIT_DONE, ret_status);
                 case COMMON_VERSION:
                         puts("ctxctl " CTXD_VERSION);
-                        *ret_status = EXIT_DONE;
-                        return OPTION_EXIT;
+                        return end_with(EXIT_DONE, ret_status);
                 case 'j':
                         ctl->json = isatty(STDOUT_FILENO) ? JSON_PRETTY : JSON_SHORT;
                         break;
                 case COMMON_JSON:
                         if (set_json(ctl, optarg) < 0) {
-                                complain("--json= is short, pretty or off, not '%s'", optarg);
-                                return usage_error(ret_status);
+                                print_error("--json= must be short, pretty or off, not '%s'", optarg);
+                                return end_with(EXIT_USAGE, ret_status);
                         }
                         break;
                 case COMMON_NO_PAGER:
@@ -100,40 +97,41 @@ static int next(struct ctl *ctl, int argc, char *argv[], bool leading, const str
                 case COMMON_USER:
                         ctl->user = true;
                         break;
-                case '?': /* getopt has said what is wrong */
-                        return usage_error(ret_status);
+                case '?': /* getopt has printed the error */
+                        return end_with(EXIT_USAGE, ret_status);
                 default:
-                        return o;
+                        r = reader(arguments, o);
+                        if (r > 0)
+                                return end_with(r, ret_status);
                 }
-        }
+        return true;
 }
 
-int next_option(struct ctl *ctl, int argc, char *argv[], const struct option *own, int *ret_status)
+bool read_options(struct ctl *ctl, int argc, char *argv[], const struct option *own, option_reader *reader,
+                void *arguments, int *ret_status)
 {
-        return next(ctl, argc, argv, false, own, ret_status);
+        return read_all(ctl, argc, argv, false, own, reader, arguments, ret_status);
 }
 
-int next_leading_option(struct ctl *ctl, int argc, char *argv[], const struct option *own, int *ret_status)
+bool read_leading_options(struct ctl *ctl, int argc, char *argv[], const struct option *own,
+                option_reader *reader, void *arguments, int *ret_status)
 {
-        return next(ctl, argc, argv, true, own, ret_status);
+        return read_all(ctl, argc, argv, true, own, reader, arguments, ret_status);
 }
 
-bool count_arguments(const struct ctl *ctl, int argc, int min, int max)
+bool count_arguments(const struct ctl *ctl, int argc, int min, int max, int *ret_status)
 {
         int n = argc - optind;
 
         if (n >= min && (max < 0 || n <= max))
                 return true;
-        complain("%s arguments; usage: ctxctl %s%s%s", n < min ? "too few" : "too many", ctl->verb->name,
+        print_error("too %s arguments; usage: ctxctl %s%s%s", n < min ? "few" : "many", ctl->verb->name,
                         *ctl->verb->usage ? " " : "", ctl->verb->usage);
-        return false;
+        return end_with(EXIT_USAGE, ret_status);
 }
 
-int read_arguments(struct ctl *ctl, int argc, char *argv[], int min, int max, int *ret_status)
+bool read_arguments(struct ctl *ctl, int argc, char *argv[], int min, int max, int *ret_status)
 {
-        if (next_option(ctl, argc, argv, NULL, ret_status) == OPTION_EXIT)
-                return OPTION_EXIT;
-        if (!count_arguments(ctl, argc, min, max))
-                return usage_error(ret_status);
-        return 0;
+        return read_options(ctl, argc, argv, NULL, NULL, NULL, ret_status) &&
+               count_arguments(ctl, argc, min, max, ret_status);
 }

@@ -13,14 +13,14 @@
 
 static pid_t pager_pid;
 
-/* The user's own words are a command line for the shell, as for every program that honours $PAGER. */
+/* $PAGER is a command line for the shell, as for other programs. */
 static _Noreturn void run_pager(const char *command)
 {
         static const char *const fallbacks[] = {"less", "more", "cat"};
 
         setenv("LESS", "FRSXMK", 0);
         setenv("LESSCHARSET", "utf-8", 0);
-        signal(SIGINT, SIG_IGN); /* Ctrl-C goes to less as a key, and would end it as a signal */
+        signal(SIGINT, SIG_IGN); /* Ctrl-C must not end the pager */
         if (command)
                 execl("/bin/sh", "sh", "-c", command, NULL);
         for (size_t i = 0; i < sizeof fallbacks / sizeof *fallbacks; i++)
@@ -39,9 +39,9 @@ void pager_open(struct ctl *ctl)
                 command = secure_getenv("PAGER");
         if (command && (!*command || strcmp(command, "cat") == 0))
                 return;
-        terminal_remember(); /* colours and width are the terminal's, not the pipe's */
+        terminal_remember();
         if (pipe2(fds, O_CLOEXEC) < 0)
-                return; /* it is a convenience: print plainly instead */
+                return; /* we print without a pager */
         fflush(stdout);
         pager_pid = fork();
         if (pager_pid == 0) {
@@ -51,15 +51,10 @@ void pager_open(struct ctl *ctl)
         }
         if (pager_pid > 0) {
                 dup2(fds[1], STDOUT_FILENO);
-                signal(SIGPIPE, SIG_IGN); /* q before the end */
+                signal(SIGPIPE, SIG_IGN); /* the user may close the pager before the end */
         }
         close(fds[0]);
         close(fds[1]);
-}
-
-void pager_pause(void)
-{
-        fflush(stdout);
 }
 
 void pager_close(void)
@@ -68,7 +63,7 @@ void pager_close(void)
                 return;
         fflush(stdout);
         clearerr(stdout);
-        /* The end of the pipe is what tells the pager that this was all. */
+        /* Closes the pipe, so that the pager sees the end of the output. */
         freopen("/dev/null", "w", stdout);
         while (waitpid(pager_pid, NULL, 0) < 0 && errno == EINTR)
                 ;

@@ -3,10 +3,8 @@
 
 #include "ctl/ctxctl.h"
 
-/* Standard output through $SYSTEMD_PAGER, $PAGER or less, where it is a terminal and --no-pager was not
- * given. */
+/* If standard output is a terminal and --no-pager was not given, starts a pager ($SYSTEMD_PAGER, $PAGER or
+ * less), and sends all later output through it. */
 void pager_open(struct ctl *ctl);
-/* Flushes, and waits until the reader has closed the pager. */
+/* Ends the output, and waits until the user has closed the pager. */
 void pager_close(void);
-/* Flushes, so that a message on standard error comes after what was printed. */
-void pager_pause(void);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,27 +14,31 @@
 #include "util/clock.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
-#include "ctl/run.h"
+#include "ctl/handle.h"
+#include "ctl/run-command.h"
 
-/* Forks, puts the child into its scope where it is to have one, makes it a member, and only then lets it exec: no
- * instant in which the command runs without its context. Whatever goes wrong on our side is 125, as with env(1).
+/* Forks a child, moves it into its scope if it is to have one, makes it a member, and only then lets it
+ * execute the command. So the command never runs without its context. If something fails on our side, the
+ * status is 125, as for env(1).
  *
- * On cancel ctxd signals the members, and kills them later. What it may not signal, since it runs as somebody else by
- * then, is killed at that time through the control group of the scope, which the kernel lets us do. */
+ * On cancel ctxd signals the members, and kills them later. It may not signal a process that has changed
+ * its user. With a scope we kill such a process as well, through the scope's control group, which the
+ * kernel allows us. */
 
 #define KILL_AGAIN_USEC UINT64_C(1000000)
 
-/* 124 or 123, by how it ended; -1 while it is active, or if that cannot be found out. */
+/* 124 or 123, by how the context ended. -1 if it is active, or if ctxd cannot be asked. */
 static int end_status(struct ctl *ctl, const char *path)
 {
-        struct verdict verdict;
+        struct context_end end;
 
-        if (contexts_err(ctl, path, &verdict) > 0 || verdict.code == 0)
+        if (contexts_end(ctl, path, &end) > 0 || end.code == 0)
                 return -1;
-        return verdict.code == ETIMEDOUT ? EXIT_RUN_DEADLINE : EXIT_RUN_CANCELED;
+        return end.code == ETIMEDOUT ? EXIT_RUN_DEADLINE : EXIT_RUN_CANCELED;
 }
 
-/* The terminal's signals and SIGTERM cancel the context instead of us; what is ignored stays so (nohup). */
+/* These signals cancel the context instead of ending us. A signal that is ignored stays ignored, for
+ * nohup(1). */
 static int take_signals(struct run *run)
 {
         static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
@@ -52,12 +55,12 @@ static int take_signals(struct run *run)
         return run->signals < 0 ? -errno : 0;
 }
 
-/* What the child is told once it may go. */
-struct word {
+/* The message that lets the child go on. */
+struct go_message {
         char invocation[sizeof((struct scope *) 0)->invocation];
 };
 
-static bool read_word(int gate, struct word *ret)
+static bool read_go_message(int gate, struct go_message *ret)
 {
         size_t length = 0;
         ssize_t n;
@@ -73,24 +76,24 @@ static bool read_word(int gate, struct word *ret)
         return true;
 }
 
-/* In the child: wait for the word to go, then become the command. */
+/* In the child: waits for the message, then becomes the command. */
 static _Noreturn void be_command(struct ctl *ctl, const struct run *run, char *argv[], int gate)
 {
-        struct word word;
+        struct go_message message;
         bool missing;
 
-        if (!read_word(gate, &word))
-                _exit(EXIT_RUN_FAILED); /* the parent could not make us a member, and says so */
+        if (!read_go_message(gate, &message))
+                _exit(EXIT_RUN_FAILED); /* the parent has failed, and prints why */
         sigprocmask(SIG_SETMASK, &run->before, NULL);
         if (setenv(CTXD_ENV_CONTEXT, run->reference, 1) < 0 ||
                         (ctl->reached && setenv(CTXD_ENV_ADDRESS, ctl->reached, 1) < 0) ||
-                        (word.invocation[0] && setenv("INVOCATION_ID", word.invocation, 1) < 0)) {
-                complain("cannot set the environment: %m");
+                        (message.invocation[0] && setenv("INVOCATION_ID", message.invocation, 1) < 0)) {
+                print_error("cannot set the environment: %m");
                 _exit(EXIT_RUN_FAILED);
         }
         execvp(argv[0], argv);
         missing = errno == ENOENT;
-        complain("cannot run '%s': %m", argv[0]);
+        print_error("cannot run '%s': %m", argv[0]);
         _exit(missing ? EXIT_RUN_NOT_FOUND : EXIT_RUN_CANNOT_EXEC);
 }
 
@@ -117,30 +120,11 @@ void run_release(struct ctl *ctl, struct run *run)
         ctl->missing_is_fine = false;
 }
 
-/* With a scope we look at the end ourselves. */
-static void take_done_handle(struct ctl *ctl, struct run *run)
-{
-        _cleanup_message_ sd_bus_message *reply = NULL;
-        int fd;
-
-        if (bus_call(ctl, &reply, "Done", "s", run->reference) == 0 &&
-                        sd_bus_message_read(reply, "h", &fd) >= 0)
-                run->done = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-}
-
-static int poll_until(struct pollfd *fds, nfds_t n, uint64_t when_usec)
-{
-        uint64_t now_usec = now_boottime_usec(), left = when_usec > now_usec ? when_usec - now_usec : 0;
-        struct timespec ts = {(time_t) (left / 1000000), (long) (left % 1000000 * 1000)};
-
-        return ppoll(fds, n, when_usec == UINT64_MAX ? NULL : &ts, NULL);
-}
-
 struct progress {
-        int status;         /* the command's, as a shell would say it */
-        int end;            /* the context's, 123 or 124; negative: it was active when the command ended */
-        bool populated;     /* there is somebody in the scope, for whom we wait */
-        uint64_t kill_usec; /* when what is left in it is killed */
+        int status;         /* of the command, as a shell has it */
+        int end;            /* 123 or 124; negative: the context was active when the command ended */
+        bool populated;     /* we wait for processes in the scope */
+        uint64_t kill_usec; /* when we kill the processes that are left in the scope */
 };
 
 static void kill_from_now(const struct run *run, struct progress *p)
@@ -156,7 +140,8 @@ static void kill_scope(const struct run *run, struct progress *p)
         int r = scope_kill(&run->scope);
 
         if (r < 0 && r != -ENOENT && r != -ENODEV)
-                complain("cannot kill what is left in %s: %s", run->scope.unit, strerror(-r));
+                print_error("cannot kill the processes that are left in %s: %s", run->scope.unit,
+                                strerror(-r));
         p->kill_usec = now_boottime_usec() + KILL_AGAIN_USEC;
 }
 
@@ -169,7 +154,7 @@ static int command_ended(struct ctl *ctl, struct run *run, pid_t pid, struct pro
                         return -errno;
         p->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         p->end = end_status(ctl, run->reference);
-        /* In a context of others, which goes on, it may leave somebody behind; and so may one that nobody kills. */
+        /* We do not wait for processes that go on: in a context that is not ours, or that nobody kills. */
         if ((p->end < 0 && !run->made) || run->attach.kill_after_usec == UINT64_MAX)
                 p->populated = false;
         p->populated = p->populated && scope_populated(&run->scope);
@@ -180,7 +165,7 @@ static int command_ended(struct ctl *ctl, struct run *run, pid_t pid, struct pro
         return 0;
 }
 
-/* Until the command ends, and with a scope until that is empty. */
+/* Waits until the command ends, and with a scope until that is empty. */
 static int wait_for_command(struct ctl *ctl, struct run *run, pid_t pid, int pidfd, struct progress *ret)
 {
         struct progress p = {.end = -1, .populated = run->scope.directory, .kill_usec = UINT64_MAX};
@@ -237,27 +222,28 @@ static pid_t start_child(struct ctl *ctl, struct run *run, char *argv[], int *re
         return pid;
 }
 
-/* All that has to be before it execs. */
+/* What has to be done before the command is executed. */
 static int prepare_child(struct ctl *ctl, struct run *run, char *argv[], pid_t pid, int pidfd, int gate)
 {
-        struct word word = {};
+        struct go_message message = {};
         int r;
 
         if (run->wants_scope) {
                 r = scope_start(ctl, run->reference, pid, argv, &run->attach, &run->scope);
                 if (r != 0)
                         return r;
-                memcpy(word.invocation, run->scope.invocation, sizeof word.invocation);
+                memcpy(message.invocation, run->scope.invocation, sizeof message.invocation);
         }
-        r = attach_process(ctl, run->reference, pidfd, &run->attach);
+        r = attach_process(ctl, run->reference, pidfd, &run->attach, CTXD_ERROR_ALREADY_DONE);
         if (r != 0)
                 return r;
         if (run->wants_scope)
-                take_done_handle(ctl, run);
-        /* If somebody has killed it, that is its status. */
+                handle_get(ctl, "Done", run->reference, &run->done);
+        /* If somebody has killed the child, waitpid() will say so. */
         (void) signal(SIGPIPE, SIG_IGN);
-        return write(gate, &word, sizeof word) == (ssize_t) sizeof word || errno == EPIPE ? 0
-                                                                                          : EXIT_RUN_FAILED;
+        return write(gate, &message, sizeof message) == (ssize_t) sizeof message || errno == EPIPE
+                               ? 0
+                               : EXIT_RUN_FAILED;
 }
 
 int run_command(struct ctl *ctl, struct run *run, char *argv[])
@@ -269,13 +255,13 @@ int run_command(struct ctl *ctl, struct run *run, char *argv[])
 
         r = take_signals(run);
         if (r < 0) {
-                complain("cannot prepare for the command: %s", strerror(-r));
+                print_error("cannot prepare for the command: %s", strerror(-r));
                 return EXIT_RUN_FAILED;
         }
         pid = start_child(ctl, run, argv, &gate);
         pidfd = pid < 0 ? -1 : (int) syscall(SYS_pidfd_open, pid, 0);
         if (pidfd < 0) {
-                complain("cannot start a process: %m");
+                print_error("cannot start a process: %m");
                 r = EXIT_RUN_FAILED;
         } else {
                 r = prepare_child(ctl, run, argv, pid, pidfd, gate);
@@ -285,12 +271,12 @@ int run_command(struct ctl *ctl, struct run *run, char *argv[])
         if (r != 0) {
                 if (pid > 0)
                         waitpid(pid, NULL, 0);
-                end = r == -EALREADY ? end_status(ctl, run->reference) : -1;
+                end = r == BUS_EXPECTED ? end_status(ctl, run->reference) : -1;
                 return end > 0 ? end : EXIT_RUN_FAILED;
         }
         r = wait_for_command(ctl, run, pid, pidfd, &progress);
         if (r < 0) {
-                complain("cannot wait for the command: %s", strerror(-r));
+                print_error("cannot wait for the command: %s", strerror(-r));
                 return EXIT_RUN_FAILED;
         }
         return progress.end > 0 ? progress.end : progress.status;

@@ -16,11 +16,12 @@
 #include "ctl/scope.h"
 #include "proto/path.h"
 
-/* What systemd-run --scope does, but for a child that waits for its exec, so that it is in the scope, and known to be
- * there, before it is a member and before it runs.
+/* Does what systemd-run --scope does, but for a child that waits: it is in the scope before it is a member
+ * of the context, and before it executes the command.
  *
- * The scope is the system manager's for root, else, and with --user, the user manager's: either lets its own user
- * make one, and that user may then kill what is in it by its control group. */
+ * For root the system's service manager makes the scope; for other users, and with --user, the user's own
+ * one does. Each manager lets its own user make scopes, and kill their processes through the control
+ * group. */
 
 #define SYSTEMD "org.freedesktop.systemd1"
 #define SYSTEMD_OBJECT "/org/freedesktop/systemd1"
@@ -28,7 +29,7 @@
 #define JOB_PATIENCE_USEC UINT64_C(60000000)
 #define UNIT_ROOM 32 /* for "-ID-PID.scope" */
 
-/* Its private socket needs no broker; where there is none, the bus. */
+/* systemd has a socket of its own, which needs no bus. */
 static int open_private(const char *directory, sd_bus **ret)
 {
         _cleanup_(sd_bus_unrefp) sd_bus *bus = NULL;
@@ -57,8 +58,8 @@ static int open_manager(bool user, sd_bus **ret)
         return user ? sd_bus_open_user(ret) : sd_bus_open_system(ret);
 }
 
-/* As systemd escapes a path in a unit's name, cut to what fits. */
-static void escape(const char *path, size_t length, char *to, size_t room)
+/* Escapes a path as systemd-escape does, and cuts it to fit. */
+static void escape_path(const char *path, size_t length, char *to, size_t room)
 {
         static const char plain[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:_.";
 
@@ -76,14 +77,15 @@ static void escape(const char *path, size_t length, char *to, size_t room)
         *to = '\0';
 }
 
-/* ctxd-PATH-ID.scope, or with a number behind it where another daemon has a context of that name. */
+/* "ctxd-PATH-ID.scope". Another daemon may have a context of the same name; then pid is not 0 and is
+ * added. */
 static void name_unit(struct scope *scope, const char *reference, pid_t pid)
 {
         const char *id = strrchr(reference, '#');
         size_t length = id ? (size_t) (id - reference) : strlen(reference);
         char path[sizeof scope->unit - UNIT_ROOM - sizeof "ctxd-"], number[16] = "";
 
-        escape(reference, length, path, sizeof path);
+        escape_path(reference, length, path, sizeof path);
         if (pid > 0)
                 snprintf(number, sizeof number, "-%d", (int) pid);
         snprintf(scope->unit, sizeof scope->unit, "ctxd-%s-%s%s.scope", path, id ? id + 1 : "0", number);
@@ -95,7 +97,7 @@ static void describe(const char *reference, char *const command[], char *text, s
 
         for (; *command && n > 0 && (size_t) n < size - 1; command++)
                 n += snprintf(text + n, size - (size_t) n, " %s", *command);
-        /* It is shown in lists, and D-Bus takes nothing but UTF-8. */
+        /* Lists show it, and D-Bus accepts only UTF-8. */
         for (; *text; text++)
                 if (*text < ' ' || *text > '~')
                         *text = '?';
@@ -109,10 +111,10 @@ static int append_properties(
         if ((r = sd_bus_message_open_container(m, 'a', "(sv)")) < 0 ||
                         (r = sd_bus_message_append(m, "(sv)", "Description", "s", description)) < 0 ||
                         (r = sd_bus_message_append(m, "(sv)", "PIDs", "au", 1, (uint32_t) pid)) < 0 ||
-                        /* Nothing is left of it in systemd's lists, however it ends. */
+                        /* systemd forgets the unit when it ends, also if it fails. */
                         (r = sd_bus_message_append(m, "(sv)", "CollectMode", "s", "inactive-or-failed")) < 0)
                 return r;
-        /* For a stop that is not ours: of an administrator's, and of the system's. */
+        /* For `systemctl stop`, and for the shutdown of the system. */
         if (attach->signal > 0 && (r = sd_bus_message_append(m, "(sv)", "KillSignal", "i",
                                                    (int32_t) attach->signal)) < 0)
                 return r;
@@ -124,7 +126,7 @@ static int append_properties(
 
 struct job {
         char *path;
-        char *result; /* once it is over */
+        char *result; /* NULL until the job has ended */
 };
 
 static int job_removed(sd_bus_message *m, void *userdata, sd_bus_error *ret_error)
@@ -138,7 +140,7 @@ static int job_removed(sd_bus_message *m, void *userdata, sd_bus_error *ret_erro
         return 0;
 }
 
-static int ask(sd_bus *bus, const struct scope *scope, const char *description, pid_t pid,
+static int request_scope(sd_bus *bus, const struct scope *scope, const char *description, pid_t pid,
                 const struct attach_arguments *attach, struct job *job, sd_bus_error *error)
 {
         _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
@@ -184,7 +186,7 @@ static int wait_for_job(sd_bus *bus, const struct job *job)
         return strcmp(job->result, "done") == 0 ? 0 : -ECANCELED;
 }
 
-/* For $INVOCATION_ID; systemd-run sets it as well. Not to be had is no failure. */
+/* For $INVOCATION_ID, which systemd-run sets as well. The command also runs without it. */
 static void read_invocation(sd_bus *bus, struct scope *scope)
 {
         _cleanup_message_ sd_bus_message *unit = NULL, *reply = NULL;
@@ -203,7 +205,7 @@ static void read_invocation(sd_bus *bus, struct scope *scope)
                 sprintf(scope->invocation + 2 * i, "%02x", id[i]);
 }
 
-/* The group that the kernel says the process is in, which has to be the scope's. */
+/* Asks the kernel for the control group of the process, and checks that it is the scope's. */
 static int find_group(struct scope *scope, pid_t pid)
 {
         const char *last;
@@ -219,7 +221,7 @@ static int find_group(struct scope *scope, pid_t pid)
         return scope->events < 0 ? scope->events : 0;
 }
 
-static int start(sd_bus *bus, const char *reference, pid_t pid, char *const command[],
+static int start_on(sd_bus *bus, const char *reference, pid_t pid, char *const command[],
                 const struct attach_arguments *attach, struct scope *scope)
 {
         _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
@@ -232,26 +234,26 @@ static int start(sd_bus *bus, const char *reference, pid_t pid, char *const comm
         r = sd_bus_match_signal(
                         bus, NULL, NULL, SYSTEMD_OBJECT, SYSTEMD_MANAGER, "JobRemoved", job_removed, &job);
         if (r >= 0)
-                r = ask(bus, scope, description, pid, attach, &job, &error);
+                r = request_scope(bus, scope, description, pid, attach, &job, &error);
         if (r == -EEXIST) {
                 sd_bus_error_free(&error);
                 name_unit(scope, reference, pid);
-                r = ask(bus, scope, description, pid, attach, &job, &error);
+                r = request_scope(bus, scope, description, pid, attach, &job, &error);
         }
         if (r >= 0)
                 r = wait_for_job(bus, &job);
         free(job.path);
         free(job.result);
         if (r < 0) {
-                complain("systemd makes no scope for the command: %s", error.message ? error.message
-                                                                       : r == -ECANCELED
-                                                                                       ? "its job has failed"
-                                                                                       : strerror(-r));
+                print_error("systemd does not make a scope for the command: %s",
+                                error.message     ? error.message
+                                : r == -ECANCELED ? "its job has failed"
+                                                  : strerror(-r));
                 return EXIT_RUN_FAILED;
         }
         r = find_group(scope, pid);
         if (r < 0) {
-                complain("the command's control group is not that of %s: %s", scope->unit, strerror(-r));
+                print_error("the command is not in the control group of %s: %s", scope->unit, strerror(-r));
                 return EXIT_RUN_FAILED;
         }
         read_invocation(bus, scope);
@@ -266,16 +268,16 @@ int scope_start(struct ctl *ctl, const char *reference, pid_t pid, char *const c
         int r;
 
         if (sd_booted() <= 0) {
-                complain("--scope needs systemd, which does not run here");
+                print_error("--scope needs systemd, which is not running here");
                 return EXIT_RUN_FAILED;
         }
         r = open_manager(user, &bus);
         if (r < 0) {
-                complain("cannot reach %s for --scope: %s",
+                print_error("cannot reach %s for --scope: %s",
                                 user ? "your service manager (systemd --user)" : "systemd", strerror(-r));
                 return EXIT_RUN_FAILED;
         }
-        r = start(bus, reference, pid, command, attach, scope);
+        r = start_on(bus, reference, pid, command, attach, scope);
         sd_bus_flush_close_unref(bus);
         return r;
 }

@@ -6,13 +6,13 @@
 
 #include "ctl/attach.h"
 
-/* A transient scope of systemd's: a control group that everything which is forked in it stays in, whatever becomes of
- * it, with a unit that names it. */
+/* A transient scope: a unit of systemd with a control group. All processes that are forked in the control
+ * group stay in it. */
 struct scope {
         char unit[256];
-        char *directory; /* of its control group; NULL: there is no scope */
-        int events; /* polls with POLLPRI when somebody is in it for the first time, or nobody is any more */
-        char invocation[33]; /* systemd's id of this run of the unit, empty where it has none */
+        char *directory;     /* of the control group; NULL: there is no scope */
+        int events;          /* polls with POLLPRI when the group gets its first process or loses its last */
+        char invocation[33]; /* systemd's id for this run of the unit; empty: none */
 };
 
 #define SCOPE                \
@@ -20,10 +20,12 @@ struct scope {
                 .events = -1 \
         }
 
-/* Puts a process of ours, before it does anything, into a scope that is named after the context. The scope ends its
- * processes as the attach does if it is stopped by others. 0, or EXIT_RUN_FAILED after it has said why. */
+/* Moves our child, which waits for its command, into a new scope that is named after the context. If
+ * others stop the scope, systemd ends its processes with the signal and the time of `attach`. 0, or
+ * EXIT_RUN_FAILED after an error message. */
 int scope_start(struct ctl *ctl, const char *reference, pid_t pid, char *const command[],
                 const struct attach_arguments *attach, struct scope *scope);
 bool scope_populated(const struct scope *scope);
-int scope_kill(const struct scope *scope); /* SIGKILL to whoever is in it, at once */
+/* Kills all processes in the scope. 0 or -errno. */
+int scope_kill(const struct scope *scope);
 void scope_deinit(struct scope *scope);

@@ -8,7 +8,7 @@
 
 #include "ctl/table.h"
 
-#define NARROWEST 12 /* columns that are no wider are not cut */
+#define NARROWEST 12 /* no column is cut to less than this */
 
 struct cell {
         char *text;
@@ -90,7 +90,7 @@ size_t table_rows(const struct table *t)
         return t->n_cells / t->n_columns - 1;
 }
 
-/* Cuts before a character that would not fit; room is for what is printed, the ellipsis included. */
+/* Prints the text in at most `room` columns. A longer text is cut, and gets an ellipsis. */
 static void print_cut(const char *text, size_t room)
 {
         size_t n = strlen(text), ellipsis = text_width(glyph(GLYPH_ELLIPSIS));
@@ -106,9 +106,10 @@ static void print_cut(const char *text, size_t room)
         if (!copy)
                 return;
         while (n > 0 && text_width(copy) > room - ellipsis) {
+                /* All bytes of one UTF-8 character. */
                 do
                         n--;
-                while (n > 0 && ((unsigned char) copy[n] & 0xc0) == 0x80); /* the rest of a UTF-8 character */
+                while (n > 0 && ((unsigned char) copy[n] & 0xc0) == 0x80);
                 copy[n] = '\0';
         }
         fputs(copy, stdout);
@@ -134,7 +135,8 @@ static void print_cell(const struct table *t, size_t i, size_t width)
         fputs(last ? "\n" : " ", stdout);
 }
 
-/* Takes from the widest column until all fit, but not from numbers, and leaves enough of each to know it by. */
+/* Makes the widest column narrower, again and again, until all fit. Columns that are aligned to the right
+ * have numbers, and stay whole. */
 static void fit(const struct table *t, size_t *widths, size_t room)
 {
         for (;;) {

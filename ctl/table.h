@@ -7,18 +7,20 @@
 #include "ctl/ctxctl.h"
 #include "ctl/terminal.h"
 
-/* Aligned columns with a header; the widest are cut where the terminal is narrow. */
+/* A table with aligned columns and a header. On a narrow terminal the widest columns are cut. */
 
 struct table;
 
-/* The header's cells, NULL at the end; a leading '-' aligns a column to the right and is not shown. */
+/* header: the titles of the columns, NULL at the end. A leading '-' is not shown, and aligns the column to
+ * the right. */
 struct table *table_new(const char *const *header);
 struct table *table_free(struct table *table);
-/* The next cell; rows fill up by themselves. The text is copied; NULL or "" shows as "-". Keeps -ENOMEM for
- * table_print(). */
+/* Adds the next cell; after the last column a new row begins. The text is copied; NULL and "" are shown as
+ * "-". If memory runs out, table_print() returns -ENOMEM. */
 void table_add(struct table *table, const char *text);
 void table_add_colored(struct table *table, const char *text, enum color color);
 void table_addf(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Without the header. */
 size_t table_rows(const struct table *table);
 int table_print(const struct table *table, bool legend);
 

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Colours on a terminal, UTF-8 in a UTF-8 locale, nothing of either elsewhere. */
+/* What the terminal can do: colours (only on a terminal), UTF-8 (only in a UTF-8 locale), and its size. */
 
 enum color {
         COLOR_NONE,
@@ -16,12 +16,14 @@ enum color {
         COLOR_GREY,
 };
 
+/* It understands escape sequences. */
 bool terminal_is_capable(void);
-/* Asks the terminal now, before standard output becomes a pipe to the pager. */
+/* Looks at the terminal and remembers the answers, before standard output becomes a pipe to the pager. */
 void terminal_remember(void);
-size_t terminal_columns(void); /* SIZE_MAX where lines are not to be cut */
-
-size_t terminal_rows(void); /* as they are now, 24 where that is unknown */
+/* SIZE_MAX: lines are not to be cut. */
+size_t terminal_columns(void);
+/* The present number; 24 where it is unknown. */
+size_t terminal_rows(void);
 
 /* The escape sequence, or "" where there are no colours. */
 const char *color_on(enum color color);
@@ -32,16 +34,16 @@ enum color state_color(const char *state);
 enum glyph {
         GLYPH_DOT,
         GLYPH_ELLIPSIS,
-        GLYPH_BRANCH,   /* there are more below */
-        GLYPH_RIGHT,    /* the last one */
-        GLYPH_VERTICAL, /* an ancestor has more below */
+        GLYPH_BRANCH,   /* in front of an entry of a tree */
+        GLYPH_RIGHT,    /* in front of the last entry */
+        GLYPH_VERTICAL, /* beside the entries below an entry that is not the last */
         GLYPH_SPACE,
 };
 
 const char *glyph(enum glyph g);
-/* Columns on the terminal. */
+/* How many columns the text takes on the terminal. */
 size_t text_width(const char *text);
 
-/* What others called their contexts and processes must not drive the terminal: control characters become '?',
- * newlines stay if they may. */
+/* Replaces control characters by '?': the names of others' contexts and processes must not send commands
+ * to the terminal. With newlines == true, newlines stay. */
 void text_defuse(char *text, bool newlines);

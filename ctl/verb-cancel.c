@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,21 +8,19 @@
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/drain.h"
-#include "ctl/format.h"
 #include "ctl/json.h"
+#include "ctl/parse.h"
 
 enum {
         OPTION_ERROR = 1,
         OPTION_WAIT,
         OPTION_TIMEOUT,
-        OPTION_REASON,
 };
 
 static const struct option options[] = {
                 {"error", required_argument, NULL, OPTION_ERROR},
                 {"wait", optional_argument, NULL, OPTION_WAIT},
                 {"timeout", required_argument, NULL, OPTION_TIMEOUT},
-                {"reason", required_argument, NULL, OPTION_REASON},
                 {},
 };
 
@@ -56,23 +53,22 @@ static int read_error(const char *text, int *ret)
                         return 0;
                 }
         }
-        complain("there is no error '%s': write a number, or a name such as EPIPE", text);
+        print_error("there is no error '%s': write a number, or a name such as EPIPE", text);
         return EXIT_USAGE;
 }
 
-static int read_option(struct cancel *cancel, int o)
+static int read_option(void *userdata, int option)
 {
-        switch (o) {
+        struct cancel *cancel = userdata;
+
+        switch (option) {
         case OPTION_ERROR:
                 return read_error(optarg, &cancel->error);
         case OPTION_WAIT:
                 cancel->wait = true;
                 return optarg ? read_timespan("--wait", optarg, &cancel->timeout_usec) : 0;
-        case OPTION_TIMEOUT:
-                return read_timespan("--timeout", optarg, &cancel->timeout_usec);
         default:
-                cancel->reason = optarg;
-                return 0;
+                return read_timespan("--timeout", optarg, &cancel->timeout_usec);
         }
 }
 
@@ -94,7 +90,7 @@ static int cancel_context(struct ctl *ctl, const char *path, const struct cancel
 
 static void print_outcome(struct ctl *ctl, const char *path, const struct outcome *outcome)
 {
-        struct verdict verdict;
+        struct context_end end;
 
         if (outcome->first) {
                 printf("Canceled %s: %" PRIu32 " context%s done", path, outcome->contexts,
@@ -104,10 +100,9 @@ static void print_outcome(struct ctl *ctl, const char *path, const struct outcom
                                         outcome->members == 1 ? " has" : "s have");
                 else
                         puts(", no members.");
-        } else if (contexts_err(ctl, path, &verdict) == 0) {
-                printf("%s was done before: %s", path, verdict.err);
-                if (*verdict.cause && strcmp(verdict.cause, verdict.err) != 0)
-                        printf(" (%s)", verdict.cause);
+        } else if (contexts_end(ctl, path, &end) == 0) {
+                printf("%s was done before: ", path);
+                print_end(end.err, end.cause);
                 puts(".");
         }
 }
@@ -115,18 +110,16 @@ static void print_outcome(struct ctl *ctl, const char *path, const struct outcom
 static int cancel_and_print(struct ctl *ctl, const char *path, const struct cancel *cancel)
 {
         char reference[CTXD_PATH_ID_MAX + 1];
-        struct listing listing = {};
         struct outcome outcome;
         json_object *json = NULL;
         int r, status = EXIT_DONE;
 
-        /* Who waits means this context for as long as that takes, and not a newcomer of its name. */
-        if (cancel->wait && strcmp(path, "/") != 0 && !strchr(path, '#')) {
-                r = contexts_get(ctl, path, &listing);
+        /* The context that we cancel and the one that we wait for must be the same. */
+        if (cancel->wait) {
+                r = contexts_pin(ctl, path, reference);
                 if (r > 0)
                         return r;
-                path = listed_reference(listing.items, reference);
-                listing_deinit(&listing);
+                path = reference;
         }
         r = cancel_context(ctl, path, cancel, &outcome);
         if (r > 0)
@@ -142,7 +135,7 @@ static int cancel_and_print(struct ctl *ctl, const char *path, const struct canc
                 json_add_number(json, "members", outcome.members);
         }
         if (cancel->wait)
-                status = drain(ctl, path, cancel->timeout_usec, json);
+                status = drain_wait(ctl, path, cancel->timeout_usec, json);
         if (json) {
                 r = json_print(ctl, json);
                 if (r > 0)
@@ -154,20 +147,15 @@ static int cancel_and_print(struct ctl *ctl, const char *path, const struct canc
 int verb_cancel(struct ctl *ctl, int argc, char *argv[])
 {
         struct cancel cancel = {.reason = "", .error = -1, .timeout_usec = UINT64_MAX};
-        int o, r;
+        int r;
 
-        while ((o = next_option(ctl, argc, argv, options, &r)) != -1) {
-                if (o != OPTION_EXIT)
-                        r = read_option(&cancel, o);
-                if (o == OPTION_EXIT || r > 0)
-                        return r;
-        }
-        if (!count_arguments(ctl, argc, 1, 2))
-                return EXIT_USAGE;
+        if (!read_options(ctl, argc, argv, options, read_option, &cancel, &r) ||
+                        !count_arguments(ctl, argc, 1, 2, &r))
+                return r;
         if (argc - optind == 2)
                 cancel.reason = argv[optind + 1];
         if (cancel.timeout_usec != UINT64_MAX && !cancel.wait) {
-                complain("--timeout= is how long to wait: it needs --wait, or write --wait=TIME");
+                print_error("--timeout= says how long --wait waits: it needs --wait");
                 return EXIT_USAGE;
         }
         return cancel_and_print(ctl, argv[optind], &cancel);

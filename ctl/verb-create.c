@@ -2,16 +2,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#include <errno.h>
 
 #include "util/cleanup.h"
 #include "ctl/bus.h"
-#include "ctl/format.h"
+#include "ctl/create.h"
 #include "ctl/json.h"
-#include "ctl/options-create.h"
+#include "ctl/parse.h"
 
 enum {
         OPTION_OPEN = 1,
@@ -43,36 +39,18 @@ static int read_mode(const char *text, uint32_t *ret)
         unsigned long mode = strtoul(text, &end, 8);
 
         if (!*text || *end || text[0] == '-' || mode > 0777) {
-                complain("--mode=%s is not octal, up to 0777", text);
+                print_error("--mode=%s is not an octal number up to 0777", text);
                 return EXIT_USAGE;
         }
         *ret = (uint32_t) mode;
         return 0;
 }
 
-static int read_owner(const char *text, int *ret_fd)
+static int read_option(void *userdata, int option)
 {
-        uint64_t pid;
-        int fd;
+        struct create_arguments *a = userdata;
 
-        if (parse_unsigned(text, INT32_MAX, &pid) < 0 || pid == 0) {
-                complain("--owner=%s is no process id", text);
-                return EXIT_USAGE;
-        }
-        fd = (int) syscall(SYS_pidfd_open, (pid_t) pid, 0);
-        if (fd < 0) {
-                complain("cannot watch process %s: %m", text);
-                return EXIT_FAILED;
-        }
-        if (*ret_fd >= 0)
-                close(*ret_fd);
-        *ret_fd = fd;
-        return 0;
-}
-
-static int read_option(struct create_arguments *a, int o)
-{
-        switch (o) {
+        switch (option) {
         case 'p':
                 a->parents = true;
                 return 0;
@@ -94,14 +72,16 @@ static int read_option(struct create_arguments *a, int o)
                 a->has_grace = true;
                 return read_timespan("--grace", optarg, &a->grace_usec);
         case OPTION_OWNER:
-                return read_owner(optarg, &a->owner_fd);
+                closep(&a->owner_fd);
+                a->owner_fd = -1;
+                return read_process(optarg, &a->owner_fd);
         default:
                 a->description = optarg;
                 return 0;
         }
 }
 
-static int print(struct ctl *ctl, sd_bus_message *reply)
+static int print_created(struct ctl *ctl, sd_bus_message *reply)
 {
         const char *path, *object;
         json_object *json;
@@ -125,20 +105,15 @@ int verb_create(struct ctl *ctl, int argc, char *argv[])
 {
         _cleanup_(create_arguments_deinit) struct create_arguments arguments = CREATE_ARGUMENTS;
         _cleanup_message_ sd_bus_message *reply = NULL;
-        int o, r;
+        int r;
 
-        while ((o = next_option(ctl, argc, argv, options, &r)) != -1) {
-                if (o != OPTION_EXIT)
-                        r = read_option(&arguments, o);
-                if (o == OPTION_EXIT || r > 0)
-                        return r;
-        }
-        if (!count_arguments(ctl, argc, 1, 1))
-                return EXIT_USAGE;
+        if (!read_options(ctl, argc, argv, options, read_option, &arguments, &r) ||
+                        !count_arguments(ctl, argc, 1, 1, &r))
+                return r;
         if (arguments.cause && !arguments.has_timeout) {
-                complain("--cause= is the cause when the deadline passes: it needs --timeout=");
+                print_error("--cause= is the cause for a passed deadline: it needs --timeout=");
                 return EXIT_USAGE;
         }
-        r = create_context(ctl, argv[optind], &arguments, false, &reply);
-        return r > 0 ? r : print(ctl, reply);
+        r = create_context(ctl, argv[optind], &arguments, NULL, &reply);
+        return r > 0 ? r : print_created(ctl, reply);
 }

@@ -12,7 +12,7 @@ int verb_current(struct ctl *ctl, int argc, char *argv[])
         const char *path;
         int r;
 
-        if (read_arguments(ctl, argc, argv, 0, 0, &r) != 0)
+        if (!read_arguments(ctl, argc, argv, 0, 0, &r))
                 return r;
         r = bus_call(ctl, &reply, "Current", "");
         if (r > 0)

@@ -7,8 +7,9 @@
 #include "ctl/contexts.h"
 #include "ctl/format.h"
 #include "ctl/json.h"
+#include "ctl/parse.h"
 
-/* What TIME means: from now, or with a + from the deadline that it has. "infinity" is none of its own. */
+/* TIME counts from now, or with a + from the present deadline. "infinity" means no deadline of its own. */
 static int read_deadline(const char *text, uint64_t deadline_usec, uint64_t *ret)
 {
         bool later = *text == '+';
@@ -18,21 +19,21 @@ static int read_deadline(const char *text, uint64_t deadline_usec, uint64_t *ret
         if (r > 0)
                 return r;
         if (from == UINT64_MAX) {
-                complain("there is no deadline that '%s' could be added to", text);
+                print_error("there is no deadline to which '%s' could be added", text);
                 return EXIT_FAILED;
         }
         *ret = span > UINT64_MAX - from ? UINT64_MAX : from + span;
         return 0;
 }
 
-static int print(struct ctl *ctl, const struct listed *item)
+static int print_extended(struct ctl *ctl, const struct listed *item)
 {
         char text[FORMAT_MAX];
 
         if (ctl->json != JSON_OFF)
                 return json_print(ctl, listed_to_json(item));
         if (strcmp(item->state, "active") != 0)
-                printf("%s is %s: that is in the past.\n", item->path, item->state);
+                printf("%s is %s: the time was already over.\n", item->path, item->state);
         else if (item->deadline_usec == UINT64_MAX)
                 printf("%s has no deadline.\n", item->path);
         else
@@ -42,14 +43,14 @@ static int print(struct ctl *ctl, const struct listed *item)
         return EXIT_DONE;
 }
 
-static int extend(struct ctl *ctl, const char *path, const char *time)
+static int extend_context(struct ctl *ctl, const char *path, const char *time)
 {
         char reference[CTXD_PATH_ID_MAX + 1];
         struct listing listing = {};
         uint64_t deadline_usec;
         int r;
 
-        /* The one that it is now, and not a newcomer of its name. */
+        /* All three calls mean the context that has this path now. */
         r = contexts_get(ctl, path, &listing);
         if (r > 0)
                 return r;
@@ -61,7 +62,7 @@ static int extend(struct ctl *ctl, const char *path, const char *time)
         if (r == 0)
                 r = contexts_get(ctl, reference, &listing);
         if (r == 0)
-                r = print(ctl, listing.items);
+                r = print_extended(ctl, listing.items);
         listing_deinit(&listing);
         return r;
 }
@@ -72,13 +73,14 @@ int verb_extend(struct ctl *ctl, int argc, char *argv[])
         const char *time;
         int r;
 
-        if (read_arguments(ctl, argc, argv, 2, 2, &r) != 0)
+        if (!read_arguments(ctl, argc, argv, 2, 2, &r))
                 return r;
         time = argv[optind + 1];
         r = read_timespan("TIME", time + (*time == '+'), &unused);
         if (r > 0)
                 return r;
+        /* ctxd refuses this, and its error message says why. */
         if (strcmp(argv[optind], "/") == 0)
-                return bus_call(ctl, NULL, "Extend", "st", "/", UINT64_MAX); /* the daemon says why not */
-        return extend(ctl, argv[optind], time);
+                return bus_call(ctl, NULL, "Extend", "st", "/", UINT64_MAX);
+        return extend_context(ctl, argv[optind], time);
 }

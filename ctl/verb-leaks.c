@@ -20,7 +20,7 @@ static void print_field(const char *label, const char *text)
                 printf("%*s: %s\n", LABEL_WIDTH, label, text);
 }
 
-/* A stack: one frame a line, each indented below the label. */
+/* A stack has one frame in each line. */
 static void print_stack(const char *label, const char *text)
 {
         if (!*text)
@@ -39,42 +39,42 @@ static void print_time(const char *label, json_object *leak, const char *name)
 {
         char span[FORMAT_MAX];
 
-        if (leak_number(leak, name) != UINT64_MAX)
-                print_field(label, format_timespan(span, leak_number(leak, name)));
+        if (json_get_number(leak, name) != UINT64_MAX)
+                print_field(label, format_timespan(span, json_get_number(leak, name)));
 }
 
 static void print_leak(json_object *leak)
 {
-        uint64_t count = leak_number(leak, "CTXD_COUNT");
+        uint64_t count = json_get_number(leak, "CTXD_COUNT");
         bool resolved = leak_is_resolved(leak);
         char text[FORMAT_MAX];
 
         printf("%s%s%s %s%s\n", color_on(resolved ? COLOR_GREY : COLOR_RED), glyph(GLYPH_DOT), color_off(),
-                        leak_text(leak, "MESSAGE"), resolved ? " [it has left since]" : "");
-        printf("%*s: %s#%s, %s\n", LABEL_WIDTH, "Context", leak_text(leak, "CTXD_CONTEXT"),
-                        leak_text(leak, "CTXD_CONTEXT_ID"), leak_text(leak, "CTXD_ERR"));
-        print_field("Cause", leak_text(leak, "CTXD_CAUSE"));
-        printf("%*s: %s, process %s, thread %s", LABEL_WIDTH, "Who", leak_text(leak, "OBJECT_COMM"),
-                        leak_text(leak, "OBJECT_PID"), leak_text(leak, "CTXD_TID"));
+                        json_get_text(leak, "MESSAGE"), resolved ? " [it has left since]" : "");
+        printf("%*s: %s#%s, %s\n", LABEL_WIDTH, "Context", json_get_text(leak, "CTXD_CONTEXT"),
+                        json_get_text(leak, "CTXD_CONTEXT_ID"), json_get_text(leak, "CTXD_ERR"));
+        print_field("Cause", json_get_text(leak, "CTXD_CAUSE"));
+        printf("%*s: %s, process %s, thread %s", LABEL_WIDTH, "Who", json_get_text(leak, "OBJECT_COMM"),
+                        json_get_text(leak, "OBJECT_PID"), json_get_text(leak, "CTXD_TID"));
         if (count > 1 && count != UINT64_MAX)
                 printf(", and %" PRIu64 " more like it", count - 1);
         putchar('\n');
-        print_field("Leak", leak_text(leak, "CTXD_LEAK"));
+        print_field("Leak", json_get_text(leak, "CTXD_LEAK"));
         print_time("Since done", leak, "CTXD_SINCE_DONE_USEC");
         print_time("Blocked for", leak, "CTXD_BLOCKED_USEC");
-        print_field("System call", leak_text(leak, "CTXD_SYSCALL"));
-        print_field("Waits on", leak_text(leak, "CTXD_WAITS_ON"));
-        print_field("Why", leak_text(leak, "CTXD_WHY"));
-        print_stack("Stack", leak_text(leak, "CTXD_STACK"));
-        print_stack("Kernel stack", leak_text(leak, "CTXD_KERNEL_STACK"));
-        if (leak_number(leak, "CTXD_FOUND_USEC") != UINT64_MAX)
-                print_field("Found", format_relative(text, leak_number(leak, "CTXD_FOUND_USEC")));
-        if (resolved && leak_number(leak, "CTXD_RESOLVED_USEC") != UINT64_MAX)
-                print_field("Resolved", format_relative(text, leak_number(leak, "CTXD_RESOLVED_USEC")));
-        print_field("Found by", leak_text(leak, "CTXD_BACKEND"));
+        print_field("System call", json_get_text(leak, "CTXD_SYSCALL"));
+        print_field("Waits on", json_get_text(leak, "CTXD_WAITS_ON"));
+        print_field("Why", json_get_text(leak, "CTXD_WHY"));
+        print_stack("Stack", json_get_text(leak, "CTXD_STACK"));
+        print_stack("Kernel stack", json_get_text(leak, "CTXD_KERNEL_STACK"));
+        if (json_get_number(leak, "CTXD_FOUND_USEC") != UINT64_MAX)
+                print_field("Found", format_relative(text, json_get_number(leak, "CTXD_FOUND_USEC")));
+        if (resolved && json_get_number(leak, "CTXD_RESOLVED_USEC") != UINT64_MAX)
+                print_field("Resolved", format_relative(text, json_get_number(leak, "CTXD_RESOLVED_USEC")));
+        print_field("Found by", json_get_text(leak, "CTXD_BACKEND"));
 }
 
-/* "None" is not "unknown": who looked, and when. */
+/* "No leaks" means nothing if nobody has looked. So this says who looked, and when. */
 static void print_footer(struct ctl *ctl, size_t n, bool truncated)
 {
         _cleanup_free_ char *backend = NULL;
@@ -88,7 +88,7 @@ static void print_footer(struct ctl *ctl, size_t n, bool truncated)
                         sd_bus_get_property_string(ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT,
                                         CTXD_MANAGER_INTERFACE, "ProbeBackend", NULL, &backend) >= 0) {
                 if (strcmp(backend, "off") == 0)
-                        printf("; the probe is off: nobody looks for any");
+                        printf("; the probe is off, so nobody looks for leaks");
                 else if (swept == 0 || swept == UINT64_MAX)
                         printf("; the probe (%s) has not had to look yet", backend);
                 else
@@ -104,7 +104,7 @@ int verb_leaks(struct ctl *ctl, int argc, char *argv[])
         size_t n;
         int r;
 
-        if (read_arguments(ctl, argc, argv, 0, 1, &r) != 0)
+        if (!read_arguments(ctl, argc, argv, 0, 1, &r))
                 return r;
         array = json_object_new_array();
         r = leaks_read(ctl, optind < argc ? argv[optind] : "/", array, &truncated);

@@ -15,8 +15,8 @@
 
 static const char *const header[] = {"CONTEXT", "-ID", "STATE", "DEADLINE", "CREATED", "CAUSE", NULL};
 
-/* By name, each context before what is below it. */
-static int compare(const void *a, const void *b)
+/* Sorts by path; "/" sorts first, so that each context comes before those below it. */
+static int compare_paths(const void *a, const void *b)
 {
         const unsigned char *p = (const unsigned char *) ((const struct listed *) a)->path;
         const unsigned char *q = (const unsigned char *) ((const struct listed *) b)->path;
@@ -49,7 +49,7 @@ static int print_table(struct ctl *ctl, const struct listing *listing)
                 table_add(table, c->path);
                 table_addf(table, "%" PRIu64, c->id);
                 table_add_colored(table, c->state, state_color(c->state));
-                /* One that is done has no time left. */
+                /* A context that is done has no time left. */
                 table_add(table, c->deadline_usec == UINT64_MAX || strcmp(c->state, "active") != 0
                                                  ? NULL
                                                  : format_relative(text, c->deadline_usec));
@@ -70,13 +70,13 @@ int verb_list(struct ctl *ctl, int argc, char *argv[])
         struct listing listing = {};
         int r;
 
-        if (read_arguments(ctl, argc, argv, 0, 1, &r) != 0)
+        if (!read_arguments(ctl, argc, argv, 0, 1, &r))
                 return r;
         r = contexts_list(ctl, optind < argc ? argv[optind] : "/", &listing);
         if (r > 0)
                 return r;
         if (listing.n > 0)
-                qsort(listing.items, listing.n, sizeof *listing.items, compare);
+                qsort(listing.items, listing.n, sizeof *listing.items, compare_paths);
         r = ctl->json == JSON_OFF ? print_table(ctl, &listing) : print_json(ctl, &listing);
         listing_deinit(&listing);
         return r;

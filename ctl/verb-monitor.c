@@ -13,16 +13,17 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "ctl/bus.h"
+#include "ctl/contexts.h"
 #include "ctl/json.h"
 #include "ctl/leak.h"
 #include "ctl/terminal.h"
 
-/* The five signals, a line each as they come, until SIGINT or SIGTERM. */
+/* Prints the daemon's five signals, one in each line, until SIGINT or SIGTERM. */
 
 struct monitor {
         struct ctl *ctl;
-        int error; /* of a message that could not be read */
-        bool lost; /* ctxd has left the bus, and our subscription with it */
+        int error; /* -errno of a message that could not be read or printed */
+        bool lost; /* ctxd has left the bus, and with it our subscription */
 };
 
 static int read_signal_message(sd_bus_message *m, json_object **ret)
@@ -77,21 +78,22 @@ static enum color member_color(const char *member)
 static void print_line(const char *member, json_object *object)
 {
         bool leak = strncmp(member, "Leak", 4) == 0;
-        const char *err = leak_text(object, "err"), *cause = leak_text(object, "cause");
-        const char *path = leak_text(object, leak ? "CTXD_CONTEXT" : "path");
-        uint64_t id = leak_number(object, leak ? "CTXD_CONTEXT_ID" : "id");
+        const char *err = json_get_text(object, "err"), *cause = json_get_text(object, "cause");
+        const char *path = json_get_text(object, leak ? "CTXD_CONTEXT" : "path");
+        uint64_t id = json_get_number(object, leak ? "CTXD_CONTEXT_ID" : "id");
 
-        assert(member); /* the compiler, with a sanitizer that looks for NULL, thinks of it */
+        assert(member); /* for the compiler, which warns when it builds with sanitizers */
         print_now();
         printf("%s%-14s%s %s#%" PRIu64, color_on(member_color(member)), member, color_off(), path, id);
         if (strcmp(member, "LeakResolved") == 0)
-                printf(" %s[%s/%s] has left, or wakes again", leak_text(object, "OBJECT_COMM"),
-                                leak_text(object, "OBJECT_PID"), leak_text(object, "CTXD_TID"));
+                printf(" %s[%s/%s] has left, or is no longer blocked", json_get_text(object, "OBJECT_COMM"),
+                                json_get_text(object, "OBJECT_PID"), json_get_text(object, "CTXD_TID"));
         else if (leak)
-                printf(" %s", leak_text(object, "MESSAGE"));
-        else if (*err)
-                printf(" %s%s%s%s", err, strcmp(cause, err) != 0 ? " (" : "",
-                                strcmp(cause, err) != 0 ? cause : "", strcmp(cause, err) != 0 ? ")" : "");
+                printf(" %s", json_get_text(object, "MESSAGE"));
+        else if (*err) {
+                putchar(' ');
+                print_end(err, cause);
+        }
         putchar('\n');
 }
 
@@ -129,7 +131,7 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
                                 monitor->error = r;
                         return 1;
                 }
-        /* It may come on the bus by our call; that is not the end. */
+        /* ctxd may appear on the bus because of our call. Only when it goes is that the end. */
         if (sd_bus_message_is_signal(m, "org.freedesktop.DBus", "NameOwnerChanged") &&
                         sd_bus_message_read(m, "sss", &name, &old, &new) >= 0 &&
                         strcmp(name, CTXD_BUS_NAME) == 0 && *old)
@@ -137,8 +139,9 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 0;
 }
 
-/* Subscribes once the filter stands. On a bus we want to be told when ctxd goes: the connection stays. */
-static int start(struct monitor *monitor, const char *prefix)
+/* The filter comes first, so that no signal is missed. On a bus our connection stays when ctxd goes; the
+ * bus tells us. */
+static int subscribe(struct monitor *monitor, const char *prefix)
 {
         struct ctl *ctl = monitor->ctl;
         int r = bus_connect(ctl);
@@ -172,13 +175,13 @@ static int listen_until_signal(struct monitor *monitor, int signals)
                 while ((r = sd_bus_process(bus, NULL)) > 0 && monitor->error == 0)
                         ;
                 if (monitor->error == -EIO) {
-                        complain("cannot write: %s", strerror(EIO));
+                        print_error("cannot write: %s", strerror(EIO));
                         return EXIT_FAILED;
                 }
                 if (monitor->error < 0)
                         return bus_broken(monitor->error);
                 if (r < 0 || monitor->lost) {
-                        complain("lost ctxd");
+                        print_error("lost the connection to ctxd");
                         return EXIT_FAILED;
                 }
                 if (poll(fds, ELEMENTSOF(fds), -1) > 0 && fds[0].revents)
@@ -193,15 +196,15 @@ int verb_monitor(struct ctl *ctl, int argc, char *argv[])
         sigset_t mask;
         int r;
 
-        if (read_arguments(ctl, argc, argv, 0, 1, &r) != 0)
+        if (!read_arguments(ctl, argc, argv, 0, 1, &r))
                 return r;
         sigemptyset(&mask);
         sigaddset(&mask, SIGINT);
         sigaddset(&mask, SIGTERM);
         if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0 || (signals = signalfd(-1, &mask, SFD_CLOEXEC)) < 0) {
-                complain("cannot wait for signals: %m");
+                print_error("cannot wait for signals: %m");
                 return EXIT_FAILED;
         }
-        r = start(&monitor, optind < argc ? argv[optind] : "/");
+        r = subscribe(&monitor, optind < argc ? argv[optind] : "/");
         return r > 0 ? r : listen_until_signal(&monitor, signals);
 }

@@ -16,7 +16,7 @@ static const char *const header[] = {"-PID", "-TID", "KIND", "SINCE", "COMMAND",
 
 struct task {
         uint32_t pid, tid;
-        const char *comm, *kind; /* the message's */
+        const char *comm, *kind; /* the message owns them */
         uint64_t since_usec;
 };
 
@@ -43,7 +43,7 @@ static void add_object(json_object *array, const struct task *task)
         json_object_array_add(array, object);
 }
 
-/* To one of both. */
+/* Adds the tasks to the table or to the array; the other one is NULL. */
 static int read_tasks(sd_bus_message *m, struct table *table, json_object *array)
 {
         struct task task;
@@ -113,7 +113,7 @@ int verb_preview(struct ctl *ctl, int argc, char *argv[])
         _cleanup_message_ sd_bus_message *reply = NULL;
         int r;
 
-        if (read_arguments(ctl, argc, argv, 1, 1, &r) != 0)
+        if (!read_arguments(ctl, argc, argv, 1, 1, &r))
                 return r;
         r = bus_call(ctl, &reply, "Preview", "su", argv[optind], (uint32_t) TASKS_MAX);
         if (r > 0)

@@ -5,7 +5,7 @@ int verb_release(struct ctl *ctl, int argc, char *argv[])
 {
         int r;
 
-        if (read_arguments(ctl, argc, argv, 1, -1, &r) != 0)
+        if (!read_arguments(ctl, argc, argv, 1, -1, &r))
                 return r;
         for (int i = optind; i < argc; i++) {
                 r = bus_call(ctl, NULL, "Release", "s", argv[i]);

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
-#include <stdio.h>
 
 #include "util/cleanup.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
-#include "ctl/format.h"
-#include "ctl/run.h"
+#include "ctl/parse.h"
+#include "ctl/run-command.h"
 
-/* The command line of ctxctl run, and its context. */
+/* ctxctl run: reads the command line and makes the context. run-command.c does the rest. */
 
 enum {
         OPTION_TIMEOUT = 1,
@@ -21,7 +18,7 @@ enum {
         OPTION_SCOPE,
 };
 
-#define SCOPE_KILL_AFTER_USEC UINT64_C(10000000) /* what nobody has said otherwise; we have to know it */
+#define SCOPE_KILL_AFTER_USEC UINT64_C(10000000) /* without --kill-after= */
 
 static const struct option options[] = {
                 {"parents", no_argument, NULL, 'p'},
@@ -34,9 +31,11 @@ static const struct option options[] = {
                 {},
 };
 
-static int read_option(struct run *run, int o)
+static int read_option(void *userdata, int option)
 {
-        switch (o) {
+        struct run *run = userdata;
+
+        switch (option) {
         case 'p':
                 run->create.parents = true;
                 return 0;
@@ -60,64 +59,53 @@ static int read_option(struct run *run, int o)
         }
 }
 
-/* Options may stand before PATH and after it, up to the command. -1 to go on, or the exit status. */
-static int read_options(struct ctl *ctl, int argc, char *argv[], struct run *run)
+/* Reads PATH and the options, which may stand before PATH and after it. argv + optind is then the command. */
+static bool read_command_line(struct ctl *ctl, int argc, char *argv[], struct run *run, const char **ret_path,
+                int *ret_status)
 {
-        int o, r;
-
-        while ((o = next_leading_option(ctl, argc, argv, options, &r)) != -1) {
-                if (o == OPTION_EXIT)
-                        return r == EXIT_DONE ? r : EXIT_RUN_FAILED;
-                r = read_option(run, o);
-                if (r > 0)
-                        return EXIT_RUN_FAILED;
-        }
-        return -1;
-}
-
-static int take_reference(struct run *run, sd_bus_message *reply)
-{
-        const char *path;
-        uint64_t id;
-        int r = sd_bus_message_read(reply, "st", &path, &id);
-
-        if (r < 0)
-                return bus_broken(r);
-        snprintf(run->reference, sizeof run->reference, "%s#%" PRIu64, path, id);
-        return 0;
-}
-
-/* An active context of that path will do, if nothing was asked of it that it may not have. */
-static int open_context(struct ctl *ctl, const char *path, struct run *run)
-{
-        struct listing listing = {};
+        bool fine;
         int r;
 
+        fine = read_leading_options(ctl, argc, argv, options, read_option, run, &r);
+        if (fine && optind < argc) {
+                *ret_path = argv[optind++];
+                fine = read_leading_options(ctl, argc, argv, options, read_option, run, &r);
+        }
+        if (!fine) {
+                *ret_status = r == EXIT_DONE ? r : EXIT_RUN_FAILED;
+                return false;
+        }
+        if (*ret_path && optind < argc)
+                return true;
+        print_error("usage: ctxctl run [OPTIONS] PATH -- COMMAND...");
+        *ret_status = EXIT_RUN_FAILED;
+        return false;
+}
+
+/* Uses the active context that has this path, unless options were given that only a new context can have. */
+static int open_context(struct ctl *ctl, const char *path, struct run *run)
+{
         if (run->create.has_timeout || run->create.has_grace || run->create.n_values > 0) {
-                complain("context '%s' exists: --timeout=, --grace= and --value= are for one that is made",
+                print_error("context '%s' exists: --timeout=, --grace= and --value= are only for a new "
+                            "context",
                                 path);
                 return EXIT_RUN_FAILED;
         }
-        r = contexts_get(ctl, path, &listing);
-        if (r > 0)
-                return r;
-        listed_reference(listing.items, run->reference);
-        listing_deinit(&listing);
-        return 0;
+        return contexts_pin(ctl, path, run->reference);
 }
 
 static int make_context(struct ctl *ctl, const char *path, struct run *run)
 {
-        /* It may go between the two calls, so that it can be made after all: a few times, not for ever. */
+        /* The context may go between the two calls. Then it can be made after all; we try a few times. */
         for (int i = 0; i < 3; i++) {
                 _cleanup_message_ sd_bus_message *reply = NULL;
-                int r = create_context(ctl, path, &run->create, true, &reply);
+                int r = create_context(ctl, path, &run->create, CTXD_ERROR_EXISTS, &reply);
 
                 if (r == 0) {
                         run->made = true;
-                        return take_reference(run, reply);
+                        return create_reference(reply, run->reference);
                 }
-                if (r != -EEXIST)
+                if (r != BUS_EXPECTED)
                         return r;
                 ctl->missing_is_fine = true;
                 r = open_context(ctl, path, run);
@@ -125,15 +113,25 @@ static int make_context(struct ctl *ctl, const char *path, struct run *run)
                 if (r != EXIT_NO_SUCH_CONTEXT)
                         return r;
         }
-        complain("context '%s' comes and goes", path);
+        print_error("context '%s' comes and goes", path);
         return EXIT_RUN_FAILED;
+}
+
+/* With --signal=none nobody is killed later, unless --kill-after= says so. With a scope we kill ourselves,
+ * so that we must know the time even if it was not given. */
+static void set_kill_after(struct run *run)
+{
+        if (run->attach.has_kill_after || (run->attach.signal != 0 && !run->wants_scope))
+                return;
+        run->attach.has_kill_after = true;
+        run->attach.kill_after_usec = run->attach.signal == 0 ? UINT64_MAX : SCOPE_KILL_AFTER_USEC;
 }
 
 int verb_run(struct ctl *ctl, int argc, char *argv[])
 {
         struct run run = {
                         .create = CREATE_ARGUMENTS,
-                        .attach = {.has_signal = true, .signal = SIGTERM, .quiet_done = true},
+                        .attach = {.has_signal = true, .signal = SIGTERM},
                         .scope = SCOPE,
                         .done = -1,
                         .signals = -1,
@@ -141,27 +139,9 @@ int verb_run(struct ctl *ctl, int argc, char *argv[])
         const char *path = NULL;
         int r;
 
-        run.create.bind_caller = true; /* if we are killed, nobody is left to end it */
-        r = read_options(ctl, argc, argv, &run);
-        if (r < 0 && optind < argc) {
-                path = argv[optind++];
-                r = read_options(ctl, argc, argv, &run);
-        } else if (r < 0) {
-                path = NULL;
-                r = -1;
-        }
-        if (r < 0 && (!path || optind >= argc)) {
-                complain("usage: ctxctl run [OPTIONS] PATH -- COMMAND...");
-                r = EXIT_RUN_FAILED;
-        }
-        if (r < 0 && run.attach.signal == 0 && !run.attach.has_kill_after) {
-                run.attach.has_kill_after = true; /* --signal=none kills nothing */
-                run.attach.kill_after_usec = UINT64_MAX;
-        } else if (run.wants_scope && !run.attach.has_kill_after) {
-                run.attach.has_kill_after = true;
-                run.attach.kill_after_usec = SCOPE_KILL_AFTER_USEC;
-        }
-        if (r < 0) {
+        run.create.bind_caller = true; /* so that the context also ends if we are killed */
+        if (read_command_line(ctl, argc, argv, &run, &path, &r)) {
+                set_kill_after(&run);
                 r = make_context(ctl, path, &run);
                 r = r == 0 ? run_command(ctl, &run, argv + optind) : EXIT_RUN_FAILED;
         }

@@ -16,35 +16,34 @@
 #include "util/clock.h"
 #include "ctl/attach.h"
 #include "ctl/bus.h"
+#include "ctl/create.h"
 #include "ctl/format.h"
 #include "ctl/json.h"
 #include "ctl/leak.h"
-#include "ctl/options-create.h"
+#include "ctl/parse.h"
 #include "ctl/terminal.h"
 
-/* Plants a leak and looks whether it is found: a child, a member of a context of its own, that ignores
- * SIGTERM and sits in a read of a pipe to which nobody writes. "No leaks" is worth something where this
- * passes. */
+/* Makes a leak and checks that it is found. The leak is a child, the member of a context of its own, that
+ * ignores SIGTERM and is blocked in a read from a pipe to which nobody writes. Only where this passes does
+ * "0 leaks" mean that there are none. */
 
 #define GRACE_USEC 500000
 #define WAIT_USEC 30000000
 #define LOOK_USEC 100000
 
-enum { OPTION_TIMEOUT = 1 };
-
-static const struct option options[] = {{"timeout", required_argument, NULL, OPTION_TIMEOUT}, {}};
+static const struct option options[] = {{"timeout", required_argument, NULL, 't'}, {}};
 
 struct selftest {
         struct ctl *ctl;
         uint64_t timeout_usec;
         char reference[CTXD_PATH_ID_MAX + 1];
         pid_t pid;
-        int pipe[2]; /* nobody writes; we hold the end that could */
+        int pipe[2]; /* we keep the end for writing open, and write nothing */
         json_object *steps;
         json_object *leak; /* as it was reported */
 };
 
-/* Says how a step went. Returns the exit status. */
+/* Prints how a step went. Returns the exit status. */
 __attribute__((format(printf, 3, 4))) static int step(struct selftest *t, bool ok, const char *format, ...)
 {
         json_object *object;
@@ -87,11 +86,11 @@ static int check_service(struct selftest *t)
                         (r = get_property(t->ctl, "ProbeBackend", &probe)) > 0 ||
                         (r = get_property(t->ctl, "ProbeReason", &reason)) > 0)
                 return r;
-        step(t, true, "ctxd %s answers; members are known by %s", version, members);
+        step(t, true, "ctxd %s answers; it tracks members by %s", version, members);
         if (strcmp(probe, "off") == 0)
-                return step(t, false, "the probe is off, so that no leak is found by anybody: %s",
+                return step(t, false, "the probe is off, so nobody can find a leak: %s",
                                 *reason ? reason : "it gave no reason");
-        return step(t, true, "the probe is there (%s)%s%s", probe, *reason ? ", since " : "", reason);
+        return step(t, true, "the probe is running (%s)%s%s", probe, *reason ? ", because " : "", reason);
 }
 
 static int make_context(struct selftest *t)
@@ -99,27 +98,23 @@ static int make_context(struct selftest *t)
         struct create_arguments arguments = CREATE_ARGUMENTS;
         _cleanup_message_ sd_bus_message *reply = NULL;
         char path[64];
-        const char *made;
-        uint64_t id;
         int r;
 
-        /* Where one may: first labels are for root and system users. */
+        /* Only root and system users may create first labels. */
         snprintf(path, sizeof path, "%sctxctl-selftest-%d", getuid() < 1000 ? "" : "~/", getpid());
-        arguments.bind_caller = true; /* if we are killed, nobody is left to end it */
+        arguments.bind_caller = true; /* so that it also ends if we are killed */
         arguments.has_grace = true;
         arguments.grace_usec = GRACE_USEC;
         arguments.description = "ctxctl selftest";
-        r = create_context(t->ctl, path, &arguments, false, &reply);
+        r = create_context(t->ctl, path, &arguments, NULL, &reply);
+        if (r == 0)
+                r = create_reference(reply, t->reference);
         if (r > 0)
                 return r;
-        r = sd_bus_message_read(reply, "st", &made, &id);
-        if (r < 0)
-                return bus_broken(r);
-        snprintf(t->reference, sizeof t->reference, "%s#%" PRIu64, made, id);
         return step(t, true, "made context %s", t->reference);
 }
 
-/* In the child. It ends with us, however that comes. */
+/* In the child. The kernel kills it when we end, however we end. */
 static _Noreturn void be_leak(const struct selftest *t, pid_t parent, int ready)
 {
         sigset_t none;
@@ -136,7 +131,7 @@ static _Noreturn void be_leak(const struct selftest *t, pid_t parent, int ready)
                         _exit(1);
 }
 
-static int plant(struct selftest *t)
+static int start_leak(struct selftest *t)
 {
         struct attach_arguments arguments = {.has_signal = true,
                         .signal = SIGTERM,
@@ -160,13 +155,13 @@ static int plant(struct selftest *t)
                 pidfd = (int) syscall(SYS_pidfd_open, t->pid, 0);
         if (pidfd < 0)
                 return step(t, false, "cannot start a process: %s", strerror(errno));
-        r = attach_process(t->ctl, t->reference, pidfd, &arguments);
+        r = attach_process(t->ctl, t->reference, pidfd, &arguments, NULL);
         if (r > 0)
                 return r;
-        return step(t, true, "process %d is a member: it ignores SIGTERM and reads from a pipe", t->pid);
+        return step(t, true, "process %d is a member; it ignores SIGTERM and is blocked in a read", t->pid);
 }
 
-static int cancel(struct selftest *t)
+static int cancel_context(struct selftest *t)
 {
         _cleanup_message_ sd_bus_message *reply = NULL;
         uint32_t contexts, members;
@@ -183,7 +178,8 @@ static int cancel(struct selftest *t)
                         members);
 }
 
-/* The report of our process, or NULL; a positive exit status in *ret_status if it cannot be asked for. */
+/* The report about our process, or NULL. *ret_status is a positive exit status if the daemon could not be
+ * asked. */
 static json_object *find_leak(struct selftest *t, int *ret_status)
 {
         json_object *array = json_object_new_array(), *found = NULL;
@@ -193,14 +189,14 @@ static json_object *find_leak(struct selftest *t, int *ret_status)
         for (size_t i = 0; *ret_status == 0 && !found && i < json_object_array_length(array); i++) {
                 json_object *leak = json_object_array_get_idx(array, i);
 
-                if (leak_number(leak, "OBJECT_PID") == (uint64_t) t->pid)
+                if (json_get_number(leak, "OBJECT_PID") == (uint64_t) t->pid)
                         found = json_object_get(leak);
         }
         json_object_put(array);
         return found;
 }
 
-/* Waits for the report, or for its end. */
+/* Waits until the report is there, or until it is marked as resolved. Negative: not in time. */
 static int wait_for_leak(struct selftest *t, bool resolved, uint64_t *ret_took_usec)
 {
         uint64_t start = now_boottime_usec();
@@ -234,19 +230,20 @@ static int check_report(struct selftest *t)
         if (r > 0)
                 return r;
         if (r < 0)
-                return step(t, false, "nothing was reported within %s: leaks on this machine are not found",
+                return step(t, false, "nothing was reported within %s: leaks are not found on this machine",
                                 format_timespan(span, took));
-        step(t, true, "reported after %s, with a grace of %ums", format_timespan(span, took / 1000 * 1000),
+        step(t, true, "reported after %s; the grace was %ums", format_timespan(span, took / 1000 * 1000),
                         GRACE_USEC / 1000);
-        tid = leak_number(t->leak, "CTXD_TID");
+        tid = json_get_number(t->leak, "CTXD_TID");
         if (tid != (uint64_t) t->pid)
-                return step(t, false, "it names thread %" PRIu64 ", not %d", tid, t->pid);
-        if (strcmp(leak_text(t->leak, "CTXD_LEAK"), "blocked") != 0)
-                return step(t, false, "it says '%s', and not 'blocked'", leak_text(t->leak, "CTXD_LEAK"));
-        call = leak_text(t->leak, "CTXD_SYSCALL");
+                return step(t, false, "the report names thread %" PRIu64 ", not %d", tid, t->pid);
+        if (strcmp(json_get_text(t->leak, "CTXD_LEAK"), "blocked") != 0)
+                return step(t, false, "the report says '%s', not 'blocked'",
+                                json_get_text(t->leak, "CTXD_LEAK"));
+        call = json_get_text(t->leak, "CTXD_SYSCALL");
         if (strncmp(call, "read", 4) != 0 || (call[4] && call[4] != '('))
-                return step(t, false, "it names the system call '%s', and not read", call);
-        return step(t, true, "it names process %d and its system call: %s", t->pid, call);
+                return step(t, false, "the report names the system call '%s', not read", call);
+        return step(t, true, "the report names process %d and its system call: %s", t->pid, call);
 }
 
 static int check_end(struct selftest *t)
@@ -262,9 +259,9 @@ static int check_end(struct selftest *t)
         if (r > 0)
                 return r;
         if (r < 0)
-                return step(t, false, "the process was killed, and still counts as a leak after %s",
+                return step(t, false, "the process was killed, but is still reported as a leak after %s",
                                 format_timespan(span, took));
-        return step(t, true, "the process was killed, and its leak counts as resolved");
+        return step(t, true, "the process was killed, and the report is marked as resolved");
 }
 
 static void clean_up(struct selftest *t)
@@ -287,7 +284,7 @@ static int conclude(struct selftest *t, int status)
 
         if (t->ctl->json == JSON_OFF) {
                 if (status == EXIT_DONE)
-                        puts("A leak is found when there is one.");
+                        puts("Leaks are found on this machine.");
                 return status;
         }
         object = json_object_new_object();
@@ -298,21 +295,21 @@ static int conclude(struct selftest *t, int status)
         return status;
 }
 
+static int read_option(void *timeout_usec, int option)
+{
+        return read_timespan("--timeout", optarg, timeout_usec);
+}
+
 int verb_selftest(struct ctl *ctl, int argc, char *argv[])
 {
         struct selftest t = {.ctl = ctl, .timeout_usec = WAIT_USEC, .pipe = {-1, -1}};
         int (*const steps[])(struct selftest * t) = {
-                        check_service, make_context, plant, cancel, check_report, check_end};
-        int o, r;
+                        check_service, make_context, start_leak, cancel_context, check_report, check_end};
+        int r;
 
-        while ((o = next_option(ctl, argc, argv, options, &r)) != -1) {
-                if (o != OPTION_EXIT)
-                        r = read_timespan("--timeout", optarg, &t.timeout_usec);
-                if (o == OPTION_EXIT || r > 0)
-                        return r;
-        }
-        if (!count_arguments(ctl, argc, 0, 0))
-                return EXIT_USAGE;
+        if (!read_options(ctl, argc, argv, options, read_option, &t.timeout_usec, &r) ||
+                        !count_arguments(ctl, argc, 0, 0, &r))
+                return r;
         t.steps = json_object_new_array();
         r = EXIT_DONE;
         for (size_t i = 0; i < ELEMENTSOF(steps) && r == EXIT_DONE; i++)

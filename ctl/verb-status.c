@@ -11,6 +11,7 @@
 #include "ctl/format.h"
 #include "ctl/json.h"
 #include "ctl/pager.h"
+#include "ctl/processes.h"
 #include "ctl/terminal.h"
 #include "proto/path.h"
 
@@ -21,34 +22,25 @@ static void print_label(const char *label)
         printf("%*s: ", LABEL_WIDTH, label);
 }
 
-static const char *text_of(json_object *properties, const char *name)
-{
-        const char *text = json_object_get_string(json_object_object_get(properties, name));
-
-        return text ? text : "";
-}
-
-static uint64_t number_of(json_object *properties, const char *name)
-{
-        return json_object_get_uint64(json_object_object_get(properties, name));
-}
-
-static void print_time(const char *label, uint64_t boottime_usec)
+static void print_time(const char *label, uint64_t boottime_usec, bool with_relative)
 {
         char stamp[FORMAT_MAX], relative[FORMAT_MAX];
 
         print_label(label);
-        printf("%s; %s\n", format_timestamp(stamp, boottime_usec), format_relative(relative, boottime_usec));
+        printf("%s", format_timestamp(stamp, boottime_usec));
+        if (with_relative)
+                printf("; %s", format_relative(relative, boottime_usec));
+        putchar('\n');
 }
 
 static void print_state(json_object *p)
 {
-        const char *state = text_of(p, "State"), *cause = text_of(p, "Cause"),
-                   *from = text_of(p, "CausePath");
-        int error = (int) number_of(p, "CauseError");
+        const char *state = json_get_text(p, "State"), *cause = json_get_text(p, "Cause"),
+                   *from = json_get_text(p, "CausePath");
+        int error = (int) json_get_number(p, "CauseError");
         bool active = strcmp(state, "active") == 0;
         char stamp[FORMAT_MAX], relative[FORMAT_MAX], own[CTXD_PATH_ID_MAX + 1];
-        uint64_t since = number_of(p, active ? "CreatedUSec" : "DoneUSec");
+        uint64_t since = json_get_number(p, active ? "CreatedUSec" : "DoneUSec");
 
         print_label("State");
         printf("%s%s%s since %s; %s\n", color_on(state_color(state)), state, color_off(),
@@ -57,12 +49,12 @@ static void print_state(json_object *p)
                 return;
         print_label("Cause");
         printf("%s", cause);
-        /* The numbers that a cancel and a deadline have of themselves say nothing more. */
+        /* The error numbers of an ordinary cancel and of a deadline add nothing to the state. */
         if (error != ECANCELED && error != ETIMEDOUT && strerrorname_np(error))
                 printf(" (%s: %s)", strerrorname_np(error), strerrordesc_np(error));
-        snprintf(own, sizeof own, "%s#%" PRIu64, text_of(p, "Path"), number_of(p, "Id"));
+        snprintf(own, sizeof own, "%s#%" PRIu64, json_get_text(p, "Path"), json_get_number(p, "Id"));
         if (*from && strcmp(from, own) != 0)
-                printf(" (of %s)", from);
+                printf(" (from %s)", from);
         putchar('\n');
 }
 
@@ -100,37 +92,34 @@ static void print_values(json_object *p)
         }
 }
 
-static void print_running(const struct running *running, size_t n)
+static void print_processes(const struct process_list *list)
 {
-        char command[1024];
+        char command[COMMAND_MAX];
 
         print_label("Processes");
-        printf("%zu\n", n);
-        for (size_t i = 0; i < n; i++)
+        printf("%zu\n", list->n);
+        for (size_t i = 0; i < list->n; i++)
                 printf("%*s%s%s%" PRIu32 " %s%s\n", LABEL_WIDTH + 2, "",
-                                glyph(i + 1 < n ? GLYPH_BRANCH : GLYPH_RIGHT), color_on(COLOR_GREY),
-                                running[i].pid,
-                                format_command(command, sizeof command, (pid_t) running[i].pid,
-                                                running[i].comm),
-                                color_off());
+                                glyph(i + 1 < list->n ? GLYPH_BRANCH : GLYPH_RIGHT), color_on(COLOR_GREY),
+                                list->items[i].pid, process_command(list->items + i, command), color_off());
 }
 
-static void print_context(json_object *p, const struct running *running, size_t n)
+static void print_context(json_object *p, const struct process_list *list)
 {
-        const char *state = text_of(p, "State"), *description = text_of(p, "Description");
+        const char *state = json_get_text(p, "State"), *description = json_get_text(p, "Description");
         char user[FORMAT_MAX], group[FORMAT_MAX];
-        uint64_t deadline = number_of(p, "DeadlineUSec"), quiesce = number_of(p, "QuiesceUSec");
+        uint64_t deadline = json_get_number(p, "DeadlineUSec"), quiesce = json_get_number(p, "QuiesceUSec");
         bool active = strcmp(state, "active") == 0;
 
         printf("%s%s%s %s%s%s\n", color_on(state_color(state)), glyph(GLYPH_DOT), color_off(),
-                        text_of(p, "Path"), *description ? " - " : "", description);
+                        json_get_text(p, "Path"), *description ? " - " : "", description);
         print_state(p);
         print_canceled_by(p);
         if (deadline != UINT64_MAX)
-                print_time("Deadline", deadline);
+                print_time("Deadline", deadline, active); /* a context that is done has no time left */
         if (!active)
-                print_time("Created", number_of(p, "CreatedUSec"));
-        if (!active && n == 0 && json_object_object_get(p, "QuiesceUSec") && quiesce != UINT64_MAX) {
+                print_time("Created", json_get_number(p, "CreatedUSec"), true);
+        if (!active && list->n == 0 && quiesce != UINT64_MAX) {
                 print_label("Drained");
                 if (quiesce == 0)
                         puts("at once");
@@ -138,33 +127,28 @@ static void print_context(json_object *p, const struct running *running, size_t 
                         printf("%s after it was done\n", format_timespan(user, quiesce));
         }
         print_label("Id");
-        printf("%" PRIu64 "\n", number_of(p, "Id"));
+        printf("%" PRIu64 "\n", json_get_number(p, "Id"));
         print_label("Owner");
-        printf("%s:%s, mode %04" PRIo64 "\n", format_user(user, (uid_t) number_of(p, "OwnerUID")),
-                        format_group(group, (gid_t) number_of(p, "OwnerGID")), number_of(p, "Mode"));
+        printf("%s:%s, mode %04" PRIo64 "\n", format_user(user, (uid_t) json_get_number(p, "OwnerUID")),
+                        format_group(group, (gid_t) json_get_number(p, "OwnerGID")),
+                        json_get_number(p, "Mode"));
         print_values(p);
-        print_running(running, n);
+        print_processes(list);
 }
 
 static int read_properties(struct ctl *ctl, const char *object, const char *interface, json_object **ret)
 {
-        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_message_ sd_bus_message *reply = NULL;
         json_object *properties;
         int r;
 
-        r = bus_connect(ctl);
+        r = bus_properties(ctl, object, interface, SD_BUS_ERROR_UNKNOWN_OBJECT, &reply);
+        if (r == BUS_EXPECTED) {
+                print_error("the context has just been removed");
+                return EXIT_NO_SUCH_CONTEXT;
+        }
         if (r > 0)
                 return r;
-        r = bus_properties(ctl, object, interface, &reply, &error);
-        if (r < 0) {
-                /* The object is not there: the context has gone since it was listed. */
-                if (sd_bus_error_has_name(&error, SD_BUS_ERROR_UNKNOWN_OBJECT)) {
-                        complain("there is no context there any more");
-                        return EXIT_NO_SUCH_CONTEXT;
-                }
-                return bus_failed(&error, r);
-        }
         properties = json_object_new_object();
         r = json_from_dictionary(reply, "{sv}", properties);
         if (ctl->json == JSON_OFF)
@@ -177,7 +161,7 @@ static int read_properties(struct ctl *ctl, const char *object, const char *inte
         return 0;
 }
 
-/* What is known still, of a context that has given its path up and is no object any more. */
+/* A context that was released has no object any more. This is what is still known of it. */
 static json_object *released_properties(const struct listed *c)
 {
         json_object *p = json_object_new_object();
@@ -222,12 +206,11 @@ static int read_context(struct ctl *ctl, const struct listed *c, json_object **r
 
 static int status_of(struct ctl *ctl, const char *path, json_object *array)
 {
-        _cleanup_free_ struct running *running = NULL;
+        _cleanup_(process_list_deinit) struct process_list list = {};
         char reference[CTXD_PATH_ID_MAX + 1];
         struct listing listing = {};
         json_object *p = NULL;
         bool released = false;
-        size_t n = 0;
         int r;
 
         r = contexts_get(ctl, path, &listing);
@@ -235,15 +218,15 @@ static int status_of(struct ctl *ctl, const char *path, json_object *array)
                 return r;
         r = read_context(ctl, listing.items, &p, &released);
         if (r == 0) {
-                r = contexts_processes(ctl, listed_reference(listing.items, reference), true, &running, &n);
+                r = process_list_read(ctl, listed_reference(listing.items, reference), true, &list);
                 if (r == 0 && array) {
-                        json_object_object_add(p, "Processes", running_to_json(running, n));
+                        json_object_object_add(p, "Processes", process_list_to_json(&list));
                         json_object_array_add(array, json_object_get(p));
                 } else if (r == 0 && released) {
                         print_released(listing.items);
-                        print_running(running, n);
+                        print_processes(&list);
                 } else if (r == 0) {
-                        print_context(p, running, n);
+                        print_context(p, &list);
                 }
                 json_object_put(p);
         }
@@ -251,7 +234,7 @@ static int status_of(struct ctl *ctl, const char *path, json_object *array)
         return r;
 }
 
-/* Where it was reached, of the places where it is looked for. */
+/* The address at which ctxd was reached, of those that were tried. */
 static void add_address(struct ctl *ctl, json_object *p)
 {
         const char *address;
@@ -262,22 +245,23 @@ static void add_address(struct ctl *ctl, json_object *p)
 
 static void print_service(json_object *p)
 {
-        const char *backend = text_of(p, "ProbeBackend"), *reason = text_of(p, "ProbeReason");
-        uint64_t swept = number_of(p, "LastSweepUSec");
+        const char *backend = json_get_text(p, "ProbeBackend"), *reason = json_get_text(p, "ProbeReason");
+        uint64_t swept = json_get_number(p, "LastSweepUSec");
         char relative[FORMAT_MAX];
 
         printf("%s%s%s ctxd %s\n", color_on(COLOR_GREEN), glyph(GLYPH_DOT), color_off(),
-                        text_of(p, "Version"));
+                        json_get_text(p, "Version"));
         print_label("Address");
-        puts(text_of(p, "Address"));
+        puts(json_get_text(p, "Address"));
         print_label("Contexts");
-        printf("%" PRIu64 "\n", number_of(p, "Contexts"));
+        printf("%" PRIu64 "\n", json_get_number(p, "Contexts"));
         print_label("Members");
-        printf("%" PRIu64 ", known by %s\n", number_of(p, "Members"), text_of(p, "MembershipBackend"));
+        printf("%" PRIu64 ", tracked by %s\n", json_get_number(p, "Members"),
+                        json_get_text(p, "MembershipBackend"));
         print_label("Probe");
         printf("%s%s%s%s\n", backend, *reason ? " (" : "", reason, *reason ? ")" : "");
         print_label("Leaks");
-        printf("%" PRIu64 " found", number_of(p, "LeaksFound"));
+        printf("%" PRIu64 " found", json_get_number(p, "LeaksFound"));
         if (swept > 0 && swept != UINT64_MAX)
                 printf(", last sweep %s", format_relative(relative, swept));
         putchar('\n');
@@ -303,7 +287,7 @@ int verb_status(struct ctl *ctl, int argc, char *argv[])
         json_object *array = NULL;
         int r;
 
-        if (read_arguments(ctl, argc, argv, 0, -1, &r) != 0)
+        if (!read_arguments(ctl, argc, argv, 0, -1, &r))
                 return r;
         if (optind >= argc)
                 return status_of_service(ctl);

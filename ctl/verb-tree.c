@@ -11,48 +11,48 @@
 #include "ctl/format.h"
 #include "ctl/json.h"
 #include "ctl/pager.h"
+#include "ctl/processes.h"
 #include "ctl/terminal.h"
 
-/* Contexts as a picture, each with the processes that run in exactly that one. */
+/* Contexts as a tree. Below each context are the processes that are members of exactly that one. */
 
-struct node {
-        const struct listed *listed; /* NULL: the root of what was asked for, or an ancestor that may not be
-                                        seen */
+struct tree_node {
+        const struct listed *listed; /* NULL: the root, above all that was listed */
         const char *label;
-        struct node *children, *next; /* sorted by label */
-        struct running *running;
-        size_t n_running;
+        struct tree_node *children, *next; /* sorted by label */
+        struct process_list processes;
 };
 
 struct forest {
-        struct node *nodes; /* one for each listed context, the root last */
+        struct tree_node *nodes; /* one for each listed context, the root last */
         struct listing listing;
 };
 
 static int compare_listed(const void *a, const void *b)
 {
-        return strcmp((*(const struct node *const *) a)->listed->path,
-                        (*(const struct node *const *) b)->listed->path);
+        return strcmp((*(const struct tree_node *const *) a)->listed->path,
+                        (*(const struct tree_node *const *) b)->listed->path);
 }
 
-static struct node *find(struct node **sorted, size_t n, const char *path)
+static struct tree_node *find(struct tree_node **sorted, size_t n, const char *path)
 {
         struct listed listed = {.path = (char *) path};
-        struct node key = {.listed = &listed}, *pointer = &key, **found;
+        struct tree_node key = {.listed = &listed}, *pointer = &key, **found;
 
         found = bsearch(&pointer, sorted, n, sizeof *sorted, compare_listed);
         return found ? *found : NULL;
 }
 
-/* The nearest listed ancestor, or the root. */
-static struct node *parent_of(struct node **sorted, size_t n, struct node *node, struct node *root)
+/* The nearest ancestor that was listed, or the root. The caller may not see all ancestors. */
+static struct tree_node *parent_of(
+                struct tree_node **sorted, size_t n, struct tree_node *node, struct tree_node *root)
 {
         char path[CTXD_PATH_MAX + 1];
         char *slash;
 
         snprintf(path, sizeof path, "%s", node->listed->path);
         while ((slash = strrchr(path, '/'))) {
-                struct node *parent;
+                struct tree_node *parent;
 
                 *slash = '\0';
                 parent = find(sorted, n, path);
@@ -64,17 +64,18 @@ static struct node *parent_of(struct node **sorted, size_t n, struct node *node,
 
 static int compare_labels(const void *a, const void *b)
 {
-        return strverscmp((*(const struct node *const *) a)->label, (*(const struct node *const *) b)->label);
+        return strverscmp((*(const struct tree_node *const *) a)->label,
+                        (*(const struct tree_node *const *) b)->label);
 }
 
-/* Links the list into a tree: sorted by label, so that pushing to the front from behind leaves them in order.
- */
-static int build(struct forest *forest)
+/* Links the nodes into a tree. They are sorted by label, and added from the last to the first, each at the
+ * front of its parent's children; so the children end up in order. */
+static int build_tree(struct forest *forest)
 {
         size_t n = forest->listing.n;
-        struct node *root = forest->nodes + n;
-        _cleanup_free_ struct node **sorted = calloc(n + 1, sizeof *sorted),
-                                   **order = calloc(n + 1, sizeof *order);
+        struct tree_node *root = forest->nodes + n;
+        _cleanup_free_ struct tree_node **sorted = calloc(n + 1, sizeof *sorted),
+                                        **order = calloc(n + 1, sizeof *order);
 
         if (!sorted || !order)
                 return -ENOMEM;
@@ -88,9 +89,10 @@ static int build(struct forest *forest)
         qsort(sorted, n, sizeof *sorted, compare_listed);
         qsort(order, n, sizeof *order, compare_labels);
         for (size_t i = n; i-- > 0;) {
-                struct node *parent = parent_of(sorted, n, order[i], root);
+                struct tree_node *parent = parent_of(sorted, n, order[i], root);
 
-                if (parent == root) /* more than the label is needed to know it */
+                /* Where the parent is not shown, the whole path is. */
+                if (parent == root)
                         order[i]->label = order[i]->listed->path;
                 order[i]->next = parent->children;
                 parent->children = order[i];
@@ -98,34 +100,34 @@ static int build(struct forest *forest)
         return 0;
 }
 
-/* Asks for processes only where there are any, and no longer once all have been found: most contexts of a
- * great tree run nothing. Contexts may go while we look. *ret_found: how many are in node or below it. */
-static int read_processes(struct ctl *ctl, struct node *node, size_t *ret_found)
+/* In a large tree most contexts have no processes, so this does not ask for each context: it asks how many
+ * processes there are at a node and below it (*ret_found), and goes down only until it has found all of
+ * them. A context that has gone meanwhile has none. */
+static int read_processes(struct ctl *ctl, struct tree_node *node, size_t *ret_found)
 {
         char reference[CTXD_PATH_ID_MAX + 1] = "/";
-        struct running *all = NULL;
-        size_t n = 0, found, below;
+        struct process_list all = {};
+        size_t found, below, n;
         int r;
 
         if (node->listed)
                 listed_reference(node->listed, reference);
-        r = contexts_processes(ctl, reference, true, &all, &n);
+        r = process_list_read(ctl, reference, true, &all);
         if (r > 0)
                 return r == EXIT_NO_SUCH_CONTEXT ? EXIT_DONE : r;
-        *ret_found = n;
+        *ret_found = n = all.n;
         if (node->listed && !node->children) {
-                node->running = all;
-                node->n_running = n;
+                node->processes = all;
                 return EXIT_DONE;
         }
-        free(all);
+        process_list_deinit(&all);
         if (n == 0)
                 return EXIT_DONE;
-        r = contexts_processes(ctl, reference, false, &node->running, &node->n_running);
+        r = process_list_read(ctl, reference, false, &node->processes);
         if (r > 0)
                 return r == EXIT_NO_SUCH_CONTEXT ? EXIT_DONE : r;
-        found = node->n_running;
-        for (struct node *child = node->children; child && found < n; child = child->next) {
+        found = node->processes.n;
+        for (struct tree_node *child = node->children; child && found < n; child = child->next) {
                 below = 0;
                 r = read_processes(ctl, child, &below);
                 if (r > 0)
@@ -135,7 +137,7 @@ static int read_processes(struct ctl *ctl, struct node *node, size_t *ret_found)
         return EXIT_DONE;
 }
 
-static void print_context(const struct node *node, const char *prefix, const char *branch)
+static void print_context(const struct tree_node *node, const char *prefix, const char *branch)
 {
         const struct listed *c = node->listed;
         char text[FORMAT_MAX];
@@ -152,28 +154,23 @@ static void print_context(const struct node *node, const char *prefix, const cha
         putchar('\n');
 }
 
-static void print_process(const struct running *p, const char *prefix, const char *branch)
+static void print_process(const struct process *process, const char *prefix, const char *branch)
 {
-        char command[4096];
-        size_t columns = terminal_columns(), used = text_width(prefix) + 2 + 11;
+        char command[COMMAND_MAX];
 
-        format_command(command, sizeof command, (pid_t) p->pid, p->comm);
-        if (columns != SIZE_MAX && columns > used && strlen(command) > columns - used)
-                command[columns - used] = '\0';
-        printf("%s%s%s%" PRIu32 " %s%s\n", prefix, branch, color_on(COLOR_GREY), p->pid, command,
-                        color_off());
+        printf("%s%s%s%" PRIu32 " %s%s\n", prefix, branch, color_on(COLOR_GREY), process->pid,
+                        process_command_to_fit(process, text_width(prefix) + 2 + 11, command), color_off());
 }
 
-/* At most 64 labels deep. */
-static void print_below(const struct node *node, const char *prefix)
+static void print_below(const struct tree_node *node, const char *prefix)
 {
         char deeper[CTXD_LABELS_MAX * 8];
+        const struct process_list *list = &node->processes;
 
-        for (size_t i = 0; i < node->n_running; i++)
-                print_process(node->running + i, prefix,
-                                glyph(i + 1 < node->n_running || node->children ? GLYPH_BRANCH
-                                                                                : GLYPH_RIGHT));
-        for (const struct node *child = node->children; child; child = child->next) {
+        for (size_t i = 0; i < list->n; i++)
+                print_process(list->items + i, prefix,
+                                glyph(i + 1 < list->n || node->children ? GLYPH_BRANCH : GLYPH_RIGHT));
+        for (const struct tree_node *child = node->children; child; child = child->next) {
                 print_context(child, prefix, glyph(child->next ? GLYPH_BRANCH : GLYPH_RIGHT));
                 snprintf(deeper, sizeof deeper, "%s%s", prefix,
                                 glyph(child->next ? GLYPH_VERTICAL : GLYPH_SPACE));
@@ -181,24 +178,24 @@ static void print_below(const struct node *node, const char *prefix)
         }
 }
 
-static json_object *to_json(const struct node *node)
+static json_object *to_json(const struct tree_node *node)
 {
         json_object *object = listed_to_json(node->listed), *children = json_object_new_array();
 
-        json_object_object_add(object, "processes", running_to_json(node->running, node->n_running));
-        for (const struct node *child = node->children; child; child = child->next)
+        json_object_object_add(object, "processes", process_list_to_json(&node->processes));
+        for (const struct tree_node *child = node->children; child; child = child->next)
                 json_object_array_add(children, to_json(child));
         json_object_object_add(object, "children", children);
         return object;
 }
 
-static int print(struct ctl *ctl, const struct node *root, const char *prefix)
+static int print_tree(struct ctl *ctl, const struct tree_node *root, const char *prefix)
 {
         json_object *array;
 
         if (ctl->json != JSON_OFF) {
                 array = json_object_new_array();
-                for (const struct node *child = root->children; child; child = child->next)
+                for (const struct tree_node *child = root->children; child; child = child->next)
                         json_object_array_add(array, to_json(child));
                 return json_print(ctl, array);
         }
@@ -208,7 +205,7 @@ static int print(struct ctl *ctl, const struct node *root, const char *prefix)
                 print_below(root, "");
                 return EXIT_DONE;
         }
-        for (const struct node *child = root->children; child; child = child->next) {
+        for (const struct tree_node *child = root->children; child; child = child->next) {
                 print_context(child, "", "");
                 print_below(child, "");
         }
@@ -217,14 +214,14 @@ static int print(struct ctl *ctl, const struct node *root, const char *prefix)
 
 static int find_processes(struct ctl *ctl, struct forest *forest, const char *prefix)
 {
-        struct node *root = forest->nodes + forest->listing.n;
+        struct tree_node *root = forest->nodes + forest->listing.n;
         size_t found;
         int r = EXIT_DONE;
 
         ctl->missing_is_fine = true;
         if (strcmp(prefix, "/") == 0)
                 return read_processes(ctl, root, &found);
-        for (struct node *child = root->children; child && r == EXIT_DONE; child = child->next)
+        for (struct tree_node *child = root->children; child && r == EXIT_DONE; child = child->next)
                 r = read_processes(ctl, child, &found);
         return r;
 }
@@ -235,22 +232,22 @@ int verb_tree(struct ctl *ctl, int argc, char *argv[])
         const char *prefix;
         int r;
 
-        if (read_arguments(ctl, argc, argv, 0, 1, &r) != 0)
+        if (!read_arguments(ctl, argc, argv, 0, 1, &r))
                 return r;
         prefix = optind < argc ? argv[optind] : "/";
         r = contexts_list(ctl, prefix, &forest.listing);
         if (r > 0)
                 return r;
         forest.nodes = calloc(forest.listing.n + 1, sizeof *forest.nodes);
-        r = forest.nodes ? build(&forest) : -ENOMEM;
+        r = forest.nodes ? build_tree(&forest) : -ENOMEM;
         if (r < 0)
                 r = bus_broken(r);
         if (r == 0)
                 r = find_processes(ctl, &forest, prefix);
         if (r == 0)
-                r = print(ctl, forest.nodes + forest.listing.n, prefix);
+                r = print_tree(ctl, forest.nodes + forest.listing.n, prefix);
         for (size_t i = 0; forest.nodes && i <= forest.listing.n; i++)
-                free(forest.nodes[i].running);
+                process_list_deinit(&forest.nodes[i].processes);
         free(forest.nodes);
         listing_deinit(&forest.listing);
         return r;

@@ -33,7 +33,7 @@ int verb_values(struct ctl *ctl, int argc, char *argv[])
         json_object *values;
         int r, status;
 
-        if (read_arguments(ctl, argc, argv, 1, 1, &r) != 0)
+        if (!read_arguments(ctl, argc, argv, 1, 1, &r))
                 return r;
         r = bus_call(ctl, &reply, "Values", "s", argv[optind]);
         if (r > 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* copy [SECONDS]: standard input to standard output, until there is no more, or the time is up, or somebody
- * presses Ctrl-C. What was read is written before it ends, so that the two agree to the byte; it says how far
- * it came.
+/* copy [SECONDS]: copies standard input to standard output, until the input ends, or the time is up, or
+ * somebody presses Ctrl-C. It writes all that it has read before it ends. At the end it prints the number
+ * of bytes.
  *
  *     cc copy.c $(pkg-config --cflags --libs libctxclient) -o copy && ./copy 5 </dev/zero | wc -c */
 #include <errno.h>
@@ -13,7 +13,7 @@
 
 #include <ctxclient.h>
 
-/* A signal handler may not cancel, a thread that waits for the signal may. */
+/* A signal handler must not cancel a context. A thread that waits for the signal may. */
 static void *wait_for_signal(void *userdata)
 {
         sigset_t set;
@@ -44,7 +44,8 @@ static int write_all(struct ctx *ctx, const char *buffer, size_t n)
 static int copy(struct ctx *ctx, unsigned long *total)
 {
         static char buffer[65536];
-        /* To finish what was begun: it keeps what ctx carries, but not its end; a second is enough. */
+        /* What was read is written under this context, which has the values of ctx, but is not canceled
+         * with it. */
         CTX_AUTO_UNREF struct ctx *detached = ctx_without_cancel(ctx);
         ssize_t n;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A server that gives each request 200 ms, and a client that asks it for work of 10 ms and of 10 s. When the
- * client goes away, or the time is up, the work stops: it asks its context, and nothing else has to know.
+/* A server that gives each request 200 ms, and a client that asks for 10 ms of work and for 10 s of work.
+ * When the time is up, the work stops, because it asks its context. The work needs to know nothing else.
  *
  *     cc deadline-server.c $(pkg-config --cflags --libs libctxclient) -o deadline-server && ./deadline-server
  */
@@ -16,7 +16,7 @@
 
 #define REQUEST_USEC 200000
 
-/* Work that knows nothing of requests or sockets: it sleeps in steps, for as long as its context goes on. */
+/* The work knows nothing of requests or sockets. It sleeps in small steps until its context is done. */
 static int work(struct ctx *ctx, unsigned msec)
 {
         for (unsigned i = 0; i < msec; i++) {
@@ -45,7 +45,7 @@ static int serve(struct ctx *parent, int fd)
         r = work(ctx, (unsigned) atoi(line));
         if (r < 0)
                 ctx_cause(ctx, NULL, &why);
-        /* The answer is written under the server's context: the request's may be over. */
+        /* The request's context may be done, so the answer is written under the server's context. */
         n = snprintf(answer, sizeof(answer), "%s\n", why);
         n = ctx_write(parent, fd, answer, (size_t) n);
         return n < 0 ? (int) n : 0;

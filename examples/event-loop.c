@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Contexts in an sd-event loop, without a thread: the descriptor of a context is one source more. Three
- * requests run at a time, each with its own deadline; a timer cancels the second, and the loop ends when the
- * last is done.
+/* Contexts in an sd-event loop, without threads: the descriptor of each context is an event source. Three
+ * requests run at the same time, each with its own deadline. A timer cancels the second one. The loop ends
+ * when all are done.
  *
  *     cc event-loop.c $(pkg-config --cflags --libs libctxclient libsystemd) -o event-loop && ./event-loop */
 #include <errno.h>
@@ -29,7 +29,7 @@ static int request_done(sd_event_source *source, int fd, uint32_t revents, void 
 
         ctx_cause(request->ctx, &results[request->number], &why);
         printf("request %u: %s\n", request->number, why);
-        /* It stays readable for ever. */
+        /* The descriptor of a done context stays readable. */
         sd_event_source_set_enabled(source, SD_EVENT_OFF);
         return --running == 0 ? sd_event_exit(sd_event_source_get_event(source), 0) : 0;
 }

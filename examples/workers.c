@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A pipeline of threads: one makes numbers, four square them, one adds up, through two channels. The first
- * that fails ends all of them, wherever they are blocked; here the adder does, once it has enough.
+/* A pipeline of threads with two channels: one thread makes numbers, four threads square them, one thread
+ * adds them up. When the first thread fails, all others end, wherever they are blocked. Here the adding
+ * thread fails once it has enough.
  *
  *     cc workers.c $(pkg-config --cflags --libs libctxclient) -o workers && ./workers */
 #include <errno.h>
@@ -18,7 +19,7 @@ struct pipeline {
         unsigned long sum;
 };
 
-/* Never ends by itself. */
+/* Goes on until its context is done. */
 static int produce(struct ctx *ctx, void *userdata)
 {
         struct pipeline *p = userdata;

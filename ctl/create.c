@@ -1,24 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
 #include "ctl/bus.h"
-#include "ctl/options-create.h"
+#include "ctl/create.h"
 
 int create_add_value(struct create_arguments *a, const char *text)
 {
         const char **values;
 
         if (!strchr(text, '=')) {
-                complain("--value=%s is not KEY=VALUE", text);
+                print_error("--value=%s is not KEY=VALUE", text);
                 return EXIT_USAGE;
         }
         values = reallocarray(a->values, a->n_values + 1, sizeof *values);
         if (!values) {
-                complain("out of memory");
+                print_error("out of memory");
                 return EXIT_FAILED;
         }
         values[a->n_values++] = text;
@@ -72,33 +74,32 @@ static int append_arguments(sd_bus_message *m, const char *path, const struct cr
         if ((r = sd_bus_message_append_basic(m, 's', path)) < 0 ||
                         (r = sd_bus_message_open_container(m, 'a', "{sv}")) < 0)
                 return r;
-        if (a->has_timeout && (r = append_option(m, "timeout-usec", "t", a->timeout_usec)) < 0)
+        if (a->has_timeout && (r = bus_append_option(m, "timeout-usec", "t", a->timeout_usec)) < 0)
                 return r;
-        if (a->has_grace && (r = append_option(m, "grace-usec", "t", a->grace_usec)) < 0)
+        if (a->has_grace && (r = bus_append_option(m, "grace-usec", "t", a->grace_usec)) < 0)
                 return r;
-        if (a->has_mode && (r = append_option(m, "mode", "u", a->mode)) < 0)
+        if (a->has_mode && (r = bus_append_option(m, "mode", "u", a->mode)) < 0)
                 return r;
-        if (a->cause && (r = append_option(m, "cause", "(is)", ETIMEDOUT, a->cause)) < 0)
+        if (a->cause && (r = bus_append_option(m, "cause", "(is)", ETIMEDOUT, a->cause)) < 0)
                 return r;
-        if (a->description && (r = append_option(m, "description", "s", a->description)) < 0)
+        if (a->description && (r = bus_append_option(m, "description", "s", a->description)) < 0)
                 return r;
-        if (a->parents && (r = append_option(m, "parents", "b", 1)) < 0)
+        if (a->parents && (r = bus_append_option(m, "parents", "b", 1)) < 0)
                 return r;
-        if (a->open && (r = append_option(m, "open", "b", 1)) < 0)
+        if (a->open && (r = bus_append_option(m, "open", "b", 1)) < 0)
                 return r;
-        if (a->bind_caller && (r = append_option(m, "bind", "s", "caller")) < 0)
+        if (a->bind_caller && (r = bus_append_option(m, "bind", "s", "caller")) < 0)
                 return r;
-        if (a->owner_fd >= 0 && (r = append_option(m, "owner", "h", a->owner_fd)) < 0)
+        if (a->owner_fd >= 0 && (r = bus_append_option(m, "owner", "h", a->owner_fd)) < 0)
                 return r;
         if (a->n_values > 0 && (r = append_values(m, a)) < 0)
                 return r;
         return sd_bus_message_close_container(m);
 }
 
-int create_context(struct ctl *ctl, const char *path, const struct create_arguments *a, bool quiet_exists,
+int create_context(struct ctl *ctl, const char *path, const struct create_arguments *a, const char *expected,
                 sd_bus_message **ret_reply)
 {
-        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_message_ sd_bus_message *m = NULL;
         int r;
 
@@ -106,14 +107,17 @@ int create_context(struct ctl *ctl, const char *path, const struct create_argume
         if (r > 0)
                 return r;
         r = append_arguments(m, path, a);
-        if (r < 0) {
-                complain("cannot say that on D-Bus: %s", strerror(-r));
-                return EXIT_FAILED;
-        }
-        r = bus_send(ctl, m, ret_reply, &error);
-        if (r >= 0)
-                return 0;
-        if (quiet_exists && sd_bus_error_has_name(&error, CTXD_ERROR_EXISTS))
-                return -EEXIST;
-        return bus_failed(&error, r);
+        return r < 0 ? bus_bad_arguments(r) : bus_send(ctl, m, expected, ret_reply);
+}
+
+int create_reference(sd_bus_message *reply, char *ret_reference)
+{
+        const char *path;
+        uint64_t id;
+        int r = sd_bus_message_read(reply, "st", &path, &id);
+
+        if (r < 0)
+                return bus_broken(r);
+        snprintf(ret_reference, CTXD_PATH_ID_MAX + 1, "%s#%" PRIu64, path, id);
+        return 0;
 }

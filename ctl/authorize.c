@@ -10,9 +10,11 @@
 #include <unistd.h>
 
 #include "util/cleanup.h"
-#include "ctl/ask-again.h"
+#include "ctl/authorize.h"
 #include "ctl/bus.h"
-#include "ctl/pager.h"
+
+/* polkit asks for a password through an agent. A desktop session has one. On a terminal without a session
+ * nobody asks, so we start polkit's own agent for terminals, for as long as we run. */
 
 #define AGENT "pkttyagent"
 
@@ -20,7 +22,7 @@ static _Noreturn void exec_agent(pid_t parent, int notify, bool fallback)
 {
         char text[16];
 
-        /* It goes with us, however we go, and puts the terminal in order when it is told to. */
+        /* The agent ends when we end. On SIGTERM it restores the terminal first. */
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         if (getppid() != parent)
                 _exit(0);
@@ -41,27 +43,28 @@ static void end_agent(struct ctl *ctl)
         ctl->agent = 0;
 }
 
-/* Registered, when this returns, or not to be had. */
+/* When this returns, the agent has registered with polkit, or there is none. */
 static void start_agent(struct ctl *ctl, bool fallback)
 {
         pid_t parent = getpid();
         struct pollfd ready;
         int fds[2];
 
-        pager_pause();
+        fflush(stdout);
         if (pipe2(fds, O_CLOEXEC) < 0)
                 return;
         ctl->agent = fork();
         if (ctl->agent == 0)
                 exec_agent(parent, fds[1], fallback);
         close(fds[1]);
-        ready = (struct pollfd){.fd = fds[0]}; /* it closes its end, or exits */
+        /* The agent closes its end once it has registered; if it fails, its exit closes it. */
+        ready = (struct pollfd){.fd = fds[0]};
         while (ctl->agent > 0 && poll(&ready, 1, -1) < 0 && errno == EINTR)
                 ;
         close(fds[0]);
 }
 
-static int call(sd_bus *bus, sd_bus_message *m, bool interactive, sd_bus_message **ret_reply,
+static int call_on(sd_bus *bus, sd_bus_message *m, bool interactive, sd_bus_message **ret_reply,
                 sd_bus_error *error)
 {
         _cleanup_message_ sd_bus_message *copy = NULL;
@@ -87,9 +90,10 @@ static bool wants_authentication(const sd_bus_error *error)
         return sd_bus_error_has_name(error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED);
 }
 
-/* On a terminal polkit's agent for terminals is there. The session's own goes first; but where there is no session,
- * polkit does not find an agent that stands back for it, so then it is started as one that does not. */
-int ask_again(struct ctl *ctl, sd_bus_message *m, sd_bus_message **ret_reply, sd_bus_error *error)
+/* First our agent steps back for the agent of the user's session (--fallback). But where there is no
+ * session, polkit does not find such an agent. So if the second try fails as well, we start one that does
+ * not step back. */
+int authorize_and_call(struct ctl *ctl, sd_bus_message *m, sd_bus_message **ret_reply, sd_bus_error *error)
 {
         sd_bus *bus = ctl->bus;
         bool on_terminal;
@@ -99,7 +103,7 @@ int ask_again(struct ctl *ctl, sd_bus_message *m, sd_bus_message **ret_reply, sd
                 if (!ctl->system_bus && sd_bus_open_system(&ctl->system_bus) < 0)
                         return r;
                 bus = ctl->system_bus;
-                r = call(bus, m, false, ret_reply, error);
+                r = call_on(bus, m, false, ret_reply, error);
                 if (r >= 0 || !wants_authentication(error))
                         return r;
         }
@@ -108,16 +112,16 @@ int ask_again(struct ctl *ctl, sd_bus_message *m, sd_bus_message **ret_reply, sd
         on_terminal = ctl->agent == 0 && geteuid() != 0 && isatty(STDIN_FILENO);
         if (on_terminal)
                 start_agent(ctl, true);
-        r = call(bus, m, true, ret_reply, error);
+        r = call_on(bus, m, true, ret_reply, error);
         if (r < 0 && on_terminal && wants_authentication(error)) {
                 end_agent(ctl);
                 start_agent(ctl, false);
-                r = call(bus, m, true, ret_reply, error);
+                r = call_on(bus, m, true, ret_reply, error);
         }
         return r;
 }
 
-void ask_again_done(struct ctl *ctl)
+void authorize_done(struct ctl *ctl)
 {
         ctl->system_bus = sd_bus_flush_close_unref(ctl->system_bus);
         end_agent(ctl);

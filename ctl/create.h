@@ -5,7 +5,7 @@
 
 #include "ctl/ctxctl.h"
 
-/* What create and run have in common: the options of a context that is to be made. */
+/* Creating a context: what create, run and selftest have in common. */
 
 struct create_arguments {
         uint64_t timeout_usec;
@@ -14,6 +14,7 @@ struct create_arguments {
         bool has_grace;
         uint32_t mode;
         bool has_mode;
+        /* bind_caller: the context is canceled when our connection ends. */
         bool parents, open, bind_caller;
         const char *cause;
         const char *description;
@@ -27,11 +28,13 @@ struct create_arguments {
                 .owner_fd = -1 \
         }
 
-/* KEY=VALUE is added to the list; 0, or a positive exit status. */
+/* Adds KEY=VALUE to the list. 0, or a positive exit status after an error message. */
 int create_add_value(struct create_arguments *arguments, const char *text);
 void create_arguments_deinit(struct create_arguments *arguments);
 
-/* Create. Returns 0, or a positive exit status after it has said why; if quiet_exists, "Exists" is not said
- * and gives -EEXIST. */
+/* Makes the context. Returns what bus_send() returns. */
 int create_context(struct ctl *ctl, const char *path, const struct create_arguments *arguments,
-                bool quiet_exists, sd_bus_message **ret_reply);
+                const char *expected, sd_bus_message **ret_reply);
+/* Reads the reply, and writes the context's path#id to a buffer of CTXD_PATH_ID_MAX + 1 bytes. 0, or a
+ * positive exit status after an error message. */
+int create_reference(sd_bus_message *reply, char *ret_reference);

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "util/cleanup.h"
+#include "ctl/bus.h"
+#include "ctl/json.h"
+#include "ctl/processes.h"
+#include "ctl/terminal.h"
+
+#define PROCESSES_MAX 10000
+
+static int read_list(sd_bus_message *m, bool defuse, struct process_list *list)
+{
+        struct process process;
+        const char *comm;
+        int r = sd_bus_message_enter_container(m, 'a', "(utus)");
+
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_read(
+                                m, "(utus)", &process.pid, &process.start_usec, &process.uid, &comm)) > 0) {
+                if (list->n % 64 == 0) {
+                        struct process *items = reallocarray(list->items, list->n + 64, sizeof *items);
+
+                        if (!items)
+                                return -ENOMEM;
+                        list->items = items;
+                }
+                snprintf(process.comm, sizeof process.comm, "%s", comm);
+                if (defuse)
+                        text_defuse(process.comm, false);
+                list->items[list->n++] = process;
+        }
+        return r;
+}
+
+int process_list_read(struct ctl *ctl, const char *path, bool recursive, struct process_list *ret)
+{
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        struct process_list list = {};
+        int r;
+
+        r = bus_call(ctl, &reply, "Processes", "sbu", path, (int) recursive, (uint32_t) PROCESSES_MAX);
+        if (r > 0)
+                return r;
+        r = read_list(reply, ctl->json == JSON_OFF, &list);
+        if (r < 0) {
+                process_list_deinit(&list);
+                return bus_broken(r);
+        }
+        *ret = list;
+        return 0;
+}
+
+void process_list_deinit(struct process_list *list)
+{
+        free(list->items);
+        *list = (struct process_list){};
+}
+
+json_object *process_list_to_json(const struct process_list *list)
+{
+        json_object *array = json_object_new_array();
+
+        for (size_t i = 0; i < list->n; i++) {
+                json_object *object = json_object_new_object();
+
+                json_add_number(object, "pid", list->items[i].pid);
+                json_add_number(object, "start_usec", list->items[i].start_usec);
+                json_add_number(object, "uid", list->items[i].uid);
+                json_add_text(object, "command", list->items[i].comm);
+                json_object_array_add(array, object);
+        }
+        return array;
+}
+
+char *process_command(const struct process *process, char *buffer)
+{
+        _cleanup_close_ int fd = -1;
+        char name[64];
+        ssize_t n = 0;
+
+        snprintf(name, sizeof name, "/proc/%u/cmdline", process->pid);
+        fd = open(name, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0)
+                n = read(fd, buffer, COMMAND_MAX - 1);
+        while (n > 0 && buffer[n - 1] == '\0')
+                n--;
+        if (n <= 0) {
+                snprintf(buffer, COMMAND_MAX, "[%s]", process->comm);
+                return buffer;
+        }
+        for (ssize_t i = 0; i < n; i++)
+                if (buffer[i] == '\0')
+                        buffer[i] = ' ';
+        buffer[n] = '\0';
+        text_defuse(buffer, false);
+        return buffer;
+}
+
+char *process_command_to_fit(const struct process *process, size_t used, char *buffer)
+{
+        size_t columns = terminal_columns();
+
+        process_command(process, buffer);
+        if (columns != SIZE_MAX && strlen(buffer) + used > columns)
+                buffer[columns > used ? columns - used : 0] = '\0';
+        return buffer;
+}

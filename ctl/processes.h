@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "ctl/ctxctl.h"
+
+/* The processes that are members of a context. */
+
+struct process {
+        uint32_t pid;
+        uint64_t start_usec;
+        uint32_t uid;
+        char comm[64];
+};
+
+struct process_list {
+        struct process *items;
+        size_t n;
+};
+
+/* The processes of a context; recursive: also those of the contexts below it. 0, or a positive exit status
+ * after an error message. */
+int process_list_read(struct ctl *ctl, const char *path, bool recursive, struct process_list *ret);
+void process_list_deinit(struct process_list *list);
+json_object *process_list_to_json(const struct process_list *list);
+
+#define COMMAND_MAX 4096
+/* The command line of a process on one line, or its name if the command line cannot be read. The buffer
+ * has COMMAND_MAX bytes. process_command_to_fit() cuts it for a terminal on whose line `used` columns are
+ * taken. */
+char *process_command(const struct process *process, char *buffer);
+char *process_command_to_fit(const struct process *process, size_t used, char *buffer);
