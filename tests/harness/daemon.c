@@ -63,6 +63,7 @@ static _Noreturn void exec_daemon(const struct daemon *d)
         }
         snprintf(text, sizeof text, "%s/log", d->directory);
         dup2(open(text, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644), STDERR_FILENO);
+        dup2(STDERR_FILENO, STDOUT_FILENO);
         (void) close_range(d->given > 0 ? (unsigned) d->given + 1 : 3, ~0U, CLOSE_RANGE_CLOEXEC);
         if (d->given > 0)
                 hand_over(d->given);
@@ -146,6 +147,7 @@ void daemon_start(struct daemon *d, const char *configuration)
 {
         daemon_configure(d, configuration);
         daemon_again(d);
+        setenv("CTXD_ADDRESS", d->address, 1);
 }
 
 void daemon_again(struct daemon *d)

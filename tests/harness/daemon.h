@@ -26,7 +26,7 @@ void daemon_configure(struct daemon *d, const char *configuration);
 /* Starts it without waiting for it. */
 void daemon_launch(struct daemon *d);
 bool daemon_becomes_ready(struct daemon *d); /* false if it ends before it says READY=1 */
-/* All three. Ends the program where that fails. */
+/* All three, and sets $CTXD_ADDRESS. Ends the program where that fails. */
 void daemon_start(struct daemon *d, const char *configuration);
 
 /* Stops it as systemd does, and says with which wait status it ended. Its directory goes. */

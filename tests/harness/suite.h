@@ -5,6 +5,7 @@
  * TAP on standard output, and the messages of the failures on standard error. */
 
 #include <check.h>
+#include <stdlib.h>
 
 /* Adds a case with these tests, which NULL ends. */
 TCase *add_case(Suite *suite, const char *name, const TTest *const *tests);
