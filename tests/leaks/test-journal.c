@@ -223,13 +223,14 @@ END_TEST
 
 int main(int argc, char **argv)
 {
+        const TTest *const tests[] = {
+                        entries,
+                        unavailable,
+                        pid_namespace,
+                        NULL,
+        };
         Suite *suite = suite_create("journal");
-        TCase *tc = tcase_create("journal");
 
-        tcase_set_timeout(tc, 60);
-        tcase_add_test(tc, entries);
-        tcase_add_test(tc, unavailable);
-        tcase_add_test(tc, pid_namespace);
-        suite_add_tcase(suite, tc);
+        add_case(suite, "journal", tests);
         return harness_main(argc, argv, true, suite);
 }
