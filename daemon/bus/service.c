@@ -12,6 +12,7 @@
 #include "daemon/bus/broker.h"
 #include "daemon/bus/connection.h"
 #include "daemon/bus/peer.h"
+#include "daemon/bus/receive.h"
 #include "daemon/bus/service.h"
 #include "daemon/bus/vtables.h"
 #include "util/cleanup.h"
@@ -138,6 +139,11 @@ int service_take_socket(struct service *s, int listen_fd)
 {
         _cleanup_close_ int fd = listen_fd;
         int flags = fcntl(fd, F_GETFL), r;
+
+        if (!receive_takes_effect())
+                log_warning("sd-bus does not receive by the function that counts for it: one client can take "
+                            "all "
+                            "descriptors and much memory");
 
         /* Who was first in its queue may have gone by the time that it is accepted. */
         if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
