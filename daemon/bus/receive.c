@@ -16,9 +16,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <systemd/sd-bus.h>
 #include <unistd.h>
 
 #include "daemon/bus/receive.h"
+#include "util/cleanup.h"
 
 static struct receiver *receiving;
 
@@ -162,4 +164,30 @@ __attribute__((visibility("default"))) ssize_t recvmsg(int fd, struct msghdr *me
         r->bytes += (uint64_t) n;
         r->turn += (uint64_t) n;
         return n;
+}
+
+/* Lets sd-bus receive the first line of a client, and sees whether it has come by. */
+bool receive_takes_effect(void)
+{
+        static const char line[] = "\0AUTH EXTERNAL\r\n";
+        _cleanup_(sd_bus_close_unrefp) sd_bus *bus = NULL;
+        _cleanup_close_ int client = -1;
+        struct receiver r = {};
+        sd_id128_t id = {};
+        int pair[2];
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+                return false;
+        client = pair[1];
+        r.fd = pair[0];
+        if (sd_bus_new(&bus) < 0 || sd_bus_set_fd(bus, r.fd, r.fd) < 0) {
+                close(r.fd);
+                return false;
+        }
+        receive_begin(&r);
+        if (write(client, line, sizeof line - 1) > 0 && sd_bus_set_server(bus, 1, id) >= 0 &&
+                        sd_bus_start(bus) >= 0)
+                (void) sd_bus_process(bus, NULL);
+        receive_end();
+        return r.bytes > 0;
 }

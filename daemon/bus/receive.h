@@ -23,6 +23,9 @@ struct receiver {
         uint64_t size; /* of the message, once its header is there */
 };
 
+/* Whether sd-bus receives by our recvmsg() in this process. */
+bool receive_takes_effect(void);
+
 /* In between, what is received from r->fd is counted there; more descriptors than one message may bring end that
  * connection. */
 void receive_begin(struct receiver *r);

@@ -12,6 +12,7 @@
 #include "daemon/bus/broker.h"
 #include "daemon/bus/connection.h"
 #include "daemon/bus/peer.h"
+#include "daemon/bus/receive.h"
 #include "daemon/bus/service.h"
 #include "daemon/bus/vtables.h"
 #include "util/cleanup.h"
@@ -166,6 +167,11 @@ int service_take_socket(struct service *s, int listen_fd)
 {
         _cleanup_close_ int fd = listen_fd;
         int flags = fcntl(fd, F_GETFL), r;
+
+        if (!receive_takes_effect())
+                log_warning("sd-bus does not receive by the function that counts for it: one client can take "
+                            "all "
+                            "descriptors and much memory");
 
         /* Not blocking: the first client in the queue may have gone by the time that we accept it. */
         if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)

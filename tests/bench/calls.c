@@ -49,7 +49,7 @@ static void idle_connections(const char *address, const struct service *a)
         for (int i = 0; i < IDLE; i++) {
                 struct service s;
 
-                idle[i] = connect_to(address, false);
+                idle[i] = bus_connect(address, false);
                 s = (struct service){idle[i], NULL};
                 sd_bus_message_unref(bench_call(&s, "Err", "/", NULL));
         }
@@ -66,8 +66,8 @@ static void idle_connections(const char *address, const struct service *a)
 static void direct(const char *program)
 {
         const char *address = start_daemon(program, "RetainSec=1s\nProbe=off", NULL);
-        struct service a = {connect_to(address, false), NULL},
-                       b = {connect_to(start_server(bare_setup), false), NULL};
+        struct service a = {bus_connect(address, false), NULL},
+                       b = {bus_connect(start_server(bare_setup), false), NULL};
 
         table("Create and Done, pairs a second, direct; medians", "ctxd", "bare sd-bus");
         pairs_beside(&a, &b, "Create alone, one at a time", 1, false, 0);
@@ -112,8 +112,8 @@ static void through(const char *program, const char *kind)
         }
         (void) start_daemon(program, "RetainSec=1s\nProbe=off", address);
         start_server_on_bus(address, PEER_NAME, bare_setup);
-        a.bus = connect_to(address, true);
-        b.bus = connect_to(address, true);
+        a.bus = bus_connect(address, true);
+        b.bus = bus_connect(address, true);
         snprintf(title, sizeof title, "through %s; medians", kind);
         table(title, "ctxd", "bare sd-bus");
         pairs_beside(&a, &b, "Create and Done, one at a time, pairs a second", 1, true, 0.85);

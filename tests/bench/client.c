@@ -131,7 +131,7 @@ struct waiter *waiter_start(const char *address, const char *name, uid_t uid)
 
                 if (uid != 0 && setuid(uid) < 0)
                         DIE("no such user");
-                s = (struct service){connect_to(address, name != NULL), name};
+                s = (struct service){bus_connect(address, name != NULL), name};
                 while (read(w->to[0], path, sizeof path) == sizeof path) {
                         struct pollfd pollfd = {.fd = bench_done(&s, path), .events = POLLIN};
                         uint64_t woke;

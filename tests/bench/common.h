@@ -11,6 +11,10 @@
 #include <sys/types.h>
 #include <systemd/sd-bus.h>
 
+#include "tests/harness/base.h"
+#include "tests/harness/bus.h"
+#include "tests/harness/daemon.h"
+
 /* What the benchmarks share: a daemon of their own, peers, one core for all, and a table whose rows say what was
  * to be reached. */
 
@@ -21,7 +25,6 @@
         } while (0)
 
 uint64_t now_nsec(void);
-void nap(uint64_t usec);
 void want_descriptors(unsigned n);
 void pin(void); /* to the core it is on; children inherit it */
 
@@ -36,7 +39,6 @@ const char *start_daemon(const char *program, const char *config, const char *bu
 pid_t daemon_pid(void);
 /* Starts dbus-daemon or dbus-broker, if it is there: its address, or NULL. */
 const char *start_bus(const char *kind);
-sd_bus *connect_to(const char *address, bool is_bus);
 
 /* A bare sd-bus server on a socket of its own, or on a bus under a name; setup adds objects. Returns its address. */
 const char *start_server(void (*setup)(sd_bus *bus));

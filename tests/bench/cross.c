@@ -72,7 +72,7 @@ static sd_bus *start_peer(void)
                 _exit(0);
         }
         close(listener);
-        return connect_to(name, false);
+        return bus_connect(name, false);
 }
 
 /* The waiter is told a path (empty: the eventfd), says that it is about to wait, waits, and says when it

@@ -68,7 +68,7 @@ static void see_messages(int fd, int n)
 /* Child i is number i / WATCHERS of watcher i % WATCHERS. */
 static void watcher(int me)
 {
-        struct service s = {connect_to(address, false), NULL};
+        struct service s = {bus_connect(address, false), NULL};
         static int fds[MOST];
         uint64_t seen;
 
@@ -192,7 +192,7 @@ int main(int argc, char *argv[])
                 if (bench_fork() == 0)
                         watcher(i);
         }
-        s.bus = connect_to(address, false);
+        s.bus = bus_connect(address, false);
         table("one cancel until the last of N handles in ten processes has been seen, ms; medians", "ctxd",
                         "beside");
         bench(&s, 1000, rounds);

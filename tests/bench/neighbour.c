@@ -43,7 +43,7 @@ static bool may(const struct service *s, const char *member, const char *path)
 
 static void greedy(void)
 {
-        struct service s = {connect_to(address, false), NULL};
+        struct service s = {bus_connect(address, false), NULL};
         char path[64];
         int n = 0;
 
@@ -55,7 +55,7 @@ static void greedy(void)
                 snprintf(path, sizeof path, "~/%d", n++);
         while (may(&s, "Done", path));
         for (n = 1; n < CONNECTIONS; n++) {
-                struct service more = {connect_to(address, false), NULL};
+                struct service more = {bus_connect(address, false), NULL};
 
                 if (!may(&more, "Done", "~"))
                         break;
@@ -67,7 +67,7 @@ static void greedy(void)
 
 static void go_on(void)
 {
-        struct service s = {connect_to(address, false), NULL};
+        struct service s = {bus_connect(address, false), NULL};
 
         (void) !write(ready[1], "!", 1);
         for (int n = 0;; n++) {
@@ -142,7 +142,7 @@ static void other(const char *program, size_t rounds)
         w = waiter_start(address, NULL, OTHER);
         if (seteuid(OTHER) < 0)
                 DIE("seteuid");
-        s.bus = connect_to(address, false);
+        s.bus = bus_connect(address, false);
         sd_bus_message_unref(bench_call(&s, "Create", "~/x", NULL));
         if (seteuid(0) < 0)
                 DIE("seteuid");

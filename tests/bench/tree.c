@@ -31,7 +31,7 @@ static const char *address;
 
 static void ping_for_ever(void)
 {
-        sd_bus *bus = connect_to(address, false);
+        sd_bus *bus = bus_connect(address, false);
 
         for (;;) {
                 uint64_t start = now_nsec();
@@ -149,7 +149,7 @@ static sd_bus *start(const char *program, pid_t *ret_pinging)
         *ret_pinging = bench_fork();
         if (*ret_pinging == 0)
                 ping_for_ever();
-        return connect_to(address, false);
+        return bus_connect(address, false);
 }
 
 static void stop(sd_bus *bus, pid_t pinging)

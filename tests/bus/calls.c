@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,16 +19,7 @@
 
 sd_bus *connect_bus(void)
 {
-        sd_bus *b;
-        int r;
-
-        if ((r = sd_bus_new(&b)) < 0 || (r = sd_bus_set_address(b, world.address)) < 0 ||
-                        (r = sd_bus_set_bus_client(b, 1)) < 0 || (r = sd_bus_negotiate_fds(b, 1)) < 0 ||
-                        (r = sd_bus_start(b)) < 0) {
-                fprintf(stderr, "%s: %s\n", world.address, strerror(-r));
-                abort();
-        }
-        return b;
+        return bus_connect(world.daemon.address, true);
 }
 
 int connect_socket(void)
@@ -38,11 +28,11 @@ int connect_socket(void)
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         ck_assert_int_ge(fd, 0);
-        if (world.system)
+        if (world.daemon.system)
                 strcpy(address.sun_path, CTXD_SYSTEM_SOCKET);
         else
-                snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", world.dir,
-                                world.transport == TRANSPORT_DIRECT ? "d/bus" : "ctxd/bus");
+                snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", world.daemon.directory,
+                                world.transport == TRANSPORT_DIRECT ? "bus" : "ctxd/bus");
         if (connect(fd, (struct sockaddr *) &address, sizeof address) < 0) {
                 int r = -errno;
 
@@ -192,23 +182,6 @@ int done_handle(sd_bus *b, const char *path)
         fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         ck_assert_int_ge(fd, 0);
         return fd;
-}
-
-static bool poll_in(int fd, int timeout_ms)
-{
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-
-        return poll(&p, 1, timeout_ms) == 1 && (p.revents & POLLIN);
-}
-
-bool is_readable(int fd)
-{
-        return poll_in(fd, 0);
-}
-
-bool becomes_readable(int fd)
-{
-        return poll_in(fd, WIDE_SEC * 1000);
 }
 
 char *object_of(const char *path)

@@ -11,7 +11,7 @@
 
 START_TEST(law10_the_earliest_deadline_counts)
 {
-        uint64_t now = now_usec();
+        uint64_t now = now_boottime_usec();
 
         OK(bus, "Create", "sa{sv}", "p", 1, "deadline-usec", "t", now + HOUR);
         create(bus, "p/none");
@@ -29,7 +29,7 @@ END_TEST
 
 START_TEST(law10_a_deadlines_cause_counts_where_it_is_the_earlier)
 {
-        uint64_t now = now_usec();
+        uint64_t now = now_boottime_usec();
 
         OK(bus, "Create", "sa{sv}", "p", 2, "deadline-usec", "t", now + HOUR, "cause", "(is)", EBUSY,
                         "the parent's");
@@ -40,7 +40,7 @@ START_TEST(law10_a_deadlines_cause_counts_where_it_is_the_earlier)
         EXPECT_ERR(bus, "p/past", CTXD_ERR_DEADLINE, ETIMEDOUT, EDOM, "the child's");
         int fd = done_handle(bus, "p/later");
         /* Only now, so that all of them are there before it passes, however long that takes. */
-        OK(bus, "Extend", "st", "p", now_usec() + 100000);
+        OK(bus, "Extend", "st", "p", now_boottime_usec() + 100000);
         ck_assert(becomes_readable(fd));
         close(fd);
         EXPECT_ERR(bus, "p", CTXD_ERR_DEADLINE, ETIMEDOUT, EBUSY, "the parent's");
@@ -71,7 +71,7 @@ END_TEST
 
 START_TEST(law12_a_deadline_is_never_early)
 {
-        uint64_t deadline = now_usec() + 400000;
+        uint64_t deadline = now_boottime_usec() + 400000;
         int fd;
 
         OK(bus, "Create", "sa{sv}", "d", 1, "deadline-usec", "t", deadline);
@@ -79,7 +79,7 @@ START_TEST(law12_a_deadline_is_never_early)
         for (;;) {
                 int code = code_of(bus, "d");
                 bool readable = is_readable(fd);
-                uint64_t now = now_usec();
+                uint64_t now = now_boottime_usec();
 
                 if (now < deadline) {
                         ck_assert_int_eq(code, 0);
@@ -115,15 +115,15 @@ END_TEST
 
 START_TEST(law13_a_cancel_before_the_deadline_is_a_cancel)
 {
-        uint64_t deadline = now_usec() + 500000;
+        uint64_t deadline = now_boottime_usec() + 500000;
 
         OK(bus, "Create", "sa{sv}", "d", 2, "deadline-usec", "t", deadline, "cause", "(is)", EIO, "late");
         if (!cancel(bus, "d", "in time")) {
-                ck_assert_uint_ge(now_usec(), deadline); /* a very slow machine */
+                ck_assert_uint_ge(now_boottime_usec(), deadline); /* a very slow machine */
                 return;
         }
         EXPECT_ERR(bus, "d", CTXD_ERR_CANCELED, ECANCELED, ECANCELED, "in time");
-        while (now_usec() < deadline + 100000)
+        while (now_boottime_usec() < deadline + 100000)
                 usleep(50000);
         EXPECT_ERR(bus, "d", CTXD_ERR_CANCELED, ECANCELED, ECANCELED, "in time");
         ck_assert_uint_lt(property_u64(bus, "d", "DoneUSec"), deadline);
@@ -132,7 +132,7 @@ END_TEST
 
 START_TEST(law14_extend_moves_a_deadline)
 {
-        uint64_t now = now_usec();
+        uint64_t now = now_boottime_usec();
 
         OK(bus, "Create", "sa{sv}", "p", 1, "deadline-usec", "t", now + 3 * HOUR);
         OK(bus, "Create", "sa{sv}", "p/d", 1, "deadline-usec", "t", now + HOUR);
@@ -163,7 +163,7 @@ END_TEST
 
 START_TEST(law14_an_extended_deadline_does_not_fire_at_the_old_time)
 {
-        uint64_t old = now_usec() + 300000;
+        uint64_t old = now_boottime_usec() + 300000;
         int fd;
 
         OK(bus, "Create", "sa{sv}", "d", 1, "deadline-usec", "t", old);
@@ -172,15 +172,15 @@ START_TEST(law14_an_extended_deadline_does_not_fire_at_the_old_time)
         if (sd_bus_call_method(bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Extend", &error,
                             NULL, "st", "d", old + HOUR) < 0) {
                 ck_assert_str_eq(error.name, CTXD_ERROR_ALREADY_DONE); /* a very slow machine */
-                ck_assert_uint_ge(now_usec(), old);
+                ck_assert_uint_ge(now_boottime_usec(), old);
                 close(fd);
                 return;
         }
-        while (now_usec() < old + 200000)
+        while (now_boottime_usec() < old + 200000)
                 usleep(50000);
         EXPECT_ACTIVE(bus, "d");
         ck_assert(!is_readable(fd));
-        OK(bus, "Extend", "st", "d", now_usec() + 100000);
+        OK(bus, "Extend", "st", "d", now_boottime_usec() + 100000);
         ck_assert(becomes_readable(fd));
         close(fd);
 }

@@ -194,12 +194,12 @@ START_TEST(law28_a_pid_that_is_used_again_is_somebody_else)
                                 "t", UINT64_C(0));
                 nanosleep(&ticks,
                                 NULL); /* start times are told in ticks of 10 ms: not to be in the same one */
-                kill(world.daemon,
+                kill(world.daemon.pid,
                                 SIGSTOP); /* so that it learns of the exit when the number is somebody else's */
                 kill(p.pid, SIGKILL);
                 ck_assert_int_eq(waitpid(p.pid, &status, 0), p.pid);
                 again = start_as(p.pid);
-                kill(world.daemon, SIGCONT);
+                kill(world.daemon.pid, SIGCONT);
                 expect_owner_exited(first, done);
                 if (again > 0) {
                         pidfd = open_pidfd(again);

@@ -6,20 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "proto/probe-record.h"
+#include "util/clock.h"
 
 #define SOCKET_FD 3
-
-static uint64_t now_usec(void)
-{
-        struct timespec ts;
-
-        clock_gettime(CLOCK_BOOTTIME, &ts);
-        return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
-}
 
 static void say(const void *record, size_t size)
 {
@@ -51,7 +43,7 @@ static void report(const struct probe_watch *w)
                         .leak_id = leak.leak_id,
                         .context_id = w->context_id,
         };
-        struct probe_swept swept = {.header = {PROBE_SWEPT, sizeof swept}, .when_usec = now_usec()};
+        struct probe_swept swept = {.header = {PROBE_SWEPT, sizeof swept}, .when_usec = now_boottime_usec()};
 
         say(&leak, sizeof leak);
         say(&resolved, sizeof resolved);

@@ -16,6 +16,11 @@
 
 #include "util/cleanup.h"
 #include "proto/names.h"
+#include "tests/harness/base.h"
+#include "tests/harness/bus.h"
+#include "tests/harness/daemon.h"
+#include "tests/harness/process.h"
+#include "tests/harness/suite.h"
 
 enum transport {
         TRANSPORT_DIRECT,
@@ -25,18 +30,12 @@ enum transport {
 
 struct world {
         enum transport transport;
-        char dir[64];      /* everybody may enter it */
-        char address[128]; /* of the bus that the daemon serves on */
-        char bus_path[108];
-        pid_t bus_pid;
-        sd_bus *controller; /* of a dbus-broker */
-        bool system;        /* the bus is the system's: the daemon is the system's, too, and asks polkit */
+        struct daemon daemon; /* where it is "system", it asks polkit */
+        struct private_bus bus;
         pid_t polkitd, polkitds_keeper;
-        pid_t daemon;
-        unsigned fds; /* that it has open when it is idle */
+        unsigned fds; /* that the daemon has open when it is idle */
         /* Set before world_start(), for that daemon alone. */
         unsigned table; /* how many descriptors it may open; 0: as many as we */
-        bool keep_log;  /* daemon_log() */
         bool no_pidfd;  /* as before Linux 6.5, a socket does not give its peer's */
 };
 
@@ -50,10 +49,6 @@ void world_choose(const char *name);
  * probe program of the test's. End the process where that fails, so that no test runs on a broken base. */
 void world_start(const char *config, const char *probe);
 void world_stop(void);
-void bus_start(void);
-void bus_stop(void);
-void bus_await_owner(const char *name);
-bool bus_can_name_users(void); /* for a dbus-daemon that several uids use */
 
 /* For checked fixtures: connects `bus`; and when the test is over, releases all contexts and waits until the
  * daemon has as many descriptors open as at the start. */
@@ -61,20 +56,15 @@ extern sd_bus *bus;
 void test_setup(void);
 void test_teardown(void);
 void release_all(void);
-char *daemon_log(void); /* all that it has said; the caller frees */
-unsigned daemon_fds(void);
+char *daemon_log(void);     /* all that it has said; the caller frees */
 unsigned settled_fds(void); /* once the daemon has come to rest */
 void expect_fds(unsigned expected);
 
-void add_tests(Suite *s, const char *name, void (*start)(void), const TTest *const *tests, size_t n);
-#define ADD_TESTS(suite, name, start, ...)                                               \
-        do {                                                                             \
-                const TTest *const tests_[] = {__VA_ARGS__};                             \
-                add_tests(suite, name, start, tests_, sizeof tests_ / sizeof tests_[0]); \
-        } while (0)
+void add_tests(Suite *s, const char *name, void (*start)(void), const TTest *const *tests);
+#define ADD_TESTS(suite, name, start, ...) \
+        add_tests(suite, name, start, (const TTest *const[]){__VA_ARGS__, NULL})
 void start_plain(void);     /* forgets what is done after a second */
 void start_retaining(void); /* keeps it for all of a test */
-int run_suites(Suite *const *suites, size_t n);
 
 sd_bus *connect_bus(void);
 /* A bare socket to the direct bus, or -errno. */
@@ -127,8 +117,6 @@ void expect_err(struct where w, sd_bus *b, const char *path, const char *err, in
 #define EXPECT_ACTIVE(b, path) expect_err(HERE, b, path, "", 0, 0, "")
 
 int done_handle(sd_bus *b, const char *path); /* the caller's to close */
-bool is_readable(int fd);                     /* now */
-bool becomes_readable(int fd);                /* within a wide bound */
 
 /* The object of a context, which the caller frees. */
 char *object_of(const char *path);
@@ -142,20 +130,8 @@ unsigned length_of(sd_bus_message *m, const char *type); /* the entries of the a
 /* Nothing of that member is shown to b under path. */
 void expect_no_members(sd_bus *b, const char *path, pid_t pid);
 
-/* Runs fn in another process, which makes connections of its own; its asserts are the test's. */
-pid_t spawn(void (*fn)(void *userdata), void *userdata);
-void wait_for(pid_t pid);
-void run_as(uid_t uid, void (*fn)(void *userdata), void *userdata);
-
-/* A process that sleeps until it is killed, and a pidfd of it. */
-pid_t sleeper(int *ret_pidfd);
-void end_process(pid_t pid);
-int open_pidfd(pid_t pid);
-
 /* What everybody else does meanwhile: creates, takes handles, cancels, n times over. */
 void work(sd_bus *b, unsigned n);
-
-uint64_t now_usec(void); /* CLOCK_BOOTTIME */
 
 #define ALICE 1001
 #define BOB 1002
@@ -174,8 +150,6 @@ void polkit_answers(void);
 #define ERIN 1005  /* may make first labels, and no more */
 #define FRANK 1006 /* may cancel what is called jobs/... */
 #define DAEMON 990
-
-#define WIDE_SEC 60 /* for what has to happen, however busy the machine is */
 
 Suite *suite_large(void);
 Suite *suite_laws(void);

@@ -288,14 +288,14 @@ END_TEST
 
 static void hand_over(int in, int out)
 {
-        uint64_t end = now_usec() + 60000000;
+        uint64_t end = now_boottime_usec() + 60000000;
 
         (void) signal(SIGTERM, SIG_IGN);
         (void) signal(SIGCHLD, SIG_IGN);
         (void) puppet_told(in);
         for (int i = 0; i < 3; i++)
                 if (fork() == 0) {
-                        while (now_usec() < end)
+                        while (now_boottime_usec() < end)
                                 if (fork() > 0) {
                                         usleep(300);
                                         _exit(0);
@@ -428,9 +428,9 @@ static bool copy_setuid(void)
         struct statvfs fs;
         char command[256];
 
-        snprintf(program, sizeof program, "%s/sleep-setuid", world.dir);
+        snprintf(program, sizeof program, "%s/sleep-setuid", world.daemon.directory);
         snprintf(command, sizeof command, "cp -L \"$(command -v sleep)\" %s", program);
-        if (statvfs(world.dir, &fs) < 0 || (fs.f_flag & ST_NOSUID) || system(command) != 0)
+        if (statvfs(world.daemon.directory, &fs) < 0 || (fs.f_flag & ST_NOSUID) || system(command) != 0)
                 return false;
         return chmod(program, 04755) == 0;
 }
@@ -459,7 +459,7 @@ START_TEST(law32_a_setuid_program_is_never_signalled)
         if (getuid() != 0 || !has_bpf())
                 return;
         if (!copy_setuid()) {
-                printf("# skipped: no setuid program can be made in %s\n", world.dir);
+                printf("# skipped: no setuid program can be made in %s\n", world.daemon.directory);
                 return;
         }
         changed = puppet_start(run_setuid);

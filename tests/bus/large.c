@@ -64,35 +64,16 @@ static void make_large(void)
         n_answered = 0;
 }
 
-static char state_of(pid_t pid)
-{
-        char path[32], stat[512], *end;
-        ssize_t n;
-        int fd;
-
-        snprintf(path, sizeof path, "/proc/%d/stat", (int) pid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        ck_assert_int_ge(fd, 0);
-        n = read(fd, stat, sizeof stat - 1);
-        close(fd);
-        ck_assert_int_gt(n, 0);
-        stat[n] = '\0';
-        end = strrchr(stat, ')');
-        ck_assert_ptr_nonnull(end);
-        return end[2];
-}
-
 static void stop_daemon(void)
 {
-        ck_assert_int_eq(kill(world.daemon, SIGSTOP), 0);
-        while (state_of(world.daemon) != 'T')
-                usleep(1000);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+        ck_assert(HAPPENS(task_state(world.daemon.pid, world.daemon.pid) == 'T'));
 }
 
 static void go_on(sd_bus *b)
 {
         ck_assert_int_ge(sd_bus_flush(b), 0);
-        ck_assert_int_eq(kill(world.daemon, SIGCONT), 0);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
 }
 
 static void expect_canceled(sd_bus_message *m, int first, uint32_t contexts)

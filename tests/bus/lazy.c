@@ -171,7 +171,7 @@ START_TEST(a_peer_without_hello)
         sd_bus *b;
 
         ck_assert_int_ge(sd_bus_new(&b), 0);
-        ck_assert_int_ge(sd_bus_set_address(b, world.address), 0);
+        ck_assert_int_ge(sd_bus_set_address(b, world.daemon.address), 0);
         ck_assert_int_ge(sd_bus_negotiate_fds(b, 1), 0);
         ck_assert_int_ge(sd_bus_start(b), 0);
         create(b, "a");

@@ -126,9 +126,9 @@ static bool pass_time(sd_bus *b)
         return true;
 }
 
-#define AWAIT(condition, b)                                                                        \
-        for (uint64_t end_ = now_usec() + WIDE_SEC * UINT64_C(1000000);                            \
-                        !(condition) && (now_usec() < end_ || (ck_abort_msg(#condition), false));) \
+#define AWAIT(condition, b)                                                                                 \
+        for (uint64_t end_ = now_boottime_usec() + WIDE_SEC * UINT64_C(1000000);                            \
+                        !(condition) && (now_boottime_usec() < end_ || (ck_abort_msg(#condition), false));) \
         pass_time(b)
 
 /* As the dialog ends: with the right password, or closed. */

@@ -23,7 +23,7 @@ struct command {
 
 static void be_a_client(const char *address)
 {
-        setenv("DBUS_SYSTEM_BUS_ADDRESS", world.address, 1);
+        setenv("DBUS_SYSTEM_BUS_ADDRESS", world.daemon.address, 1);
         if (address)
                 setenv("CTXD_ADDRESS", address, 1);
         else
@@ -33,7 +33,7 @@ static void be_a_client(const char *address)
 /* Without a terminal, so that nobody can be asked for a password. */
 static void exec_ctxctl(const struct command *c, int output)
 {
-        const char *program = getenv("CTXCTL"), *arguments[8] = {program};
+        const char *program = getenv("CTXCTL_PROGRAM"), *arguments[8] = {program};
         int null = open("/dev/null", O_RDONLY);
 
         for (size_t i = 0; c->arguments[i]; i++)
@@ -78,7 +78,7 @@ START_TEST(ctxctl_asks_again)
 {
         char on_bus[160];
 
-        snprintf(on_bus, sizeof on_bus, "--address=%s", world.address);
+        snprintf(on_bus, sizeof on_bus, "--address=%s", world.daemon.address);
         create(bus, "secret");
         create(bus, "secret/child");
         ctxctl_as(BOB, (struct command){{"cancel", "secret"}, NULL, 4, "no context secret"});

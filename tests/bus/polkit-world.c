@@ -64,12 +64,6 @@ static const char *polkitd_program(void)
         return NULL;
 }
 
-static _Noreturn void give_up(const char *what)
-{
-        fprintf(stderr, "polkit: %s: %s\n", what, strerror(errno));
-        exit(1);
-}
-
 /* A new file with that text, and then what is in the other file. */
 static void write_file(const char *path, const char *text, const char *other)
 {
@@ -77,26 +71,26 @@ static void write_file(const char *path, const char *text, const char *other)
         char line[1024];
 
         if (!out || (other && !in))
-                give_up(other ? other : path);
+                give_up(other ? other : path, errno);
         fputs(text, out);
         while (in && fgets(line, sizeof line, in))
                 fputs(line, out);
         if (in)
                 fclose(in);
         if (fclose(out) != 0)
-                give_up(path);
+                give_up(path, errno);
 }
 
 static void make_dir(const char *path)
 {
         if (mkdir(path, 0755) < 0)
-                give_up(path);
+                give_up(path, errno);
 }
 
 static void put_over(const char *what, const char *path)
 {
         if (mount(what, path, NULL, MS_BIND, NULL) < 0)
-                give_up(path);
+                give_up(path, errno);
 }
 
 /* The program that the variable names becomes a copy where every user gets at it, whoever may enter the directory that
@@ -112,11 +106,11 @@ static void use_copy(const char *variable, const char *path)
         in = open(program, O_RDONLY | O_CLOEXEC);
         out = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
         if (in < 0 || out < 0)
-                give_up(program);
+                give_up(program, errno);
         while ((n = sendfile(out, in, NULL, 1 << 30)) > 0)
                 ;
         if (n < 0)
-                give_up(path);
+                give_up(path, errno);
         setenv(variable, path, 1);
 }
 
@@ -143,11 +137,11 @@ bool polkit_enter(void)
         umask(022);
         if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
                         mount("tmpfs", "/run", "tmpfs", 0, "mode=0755") < 0)
-                give_up("mount namespace");
+                give_up("mount namespace", errno);
         for (size_t i = 0; i < ELEMENTSOF(dirs); i++)
                 make_dir(dirs[i]);
         if (chown("/run/ctxd", DAEMON, DAEMON) < 0)
-                give_up("/run/ctxd");
+                give_up("/run/ctxd", errno);
         write_file("/run/test/actions/org.ctxd1.policy", "", getenv("POLICY"));
         write_file("/run/test/rules/10-test.rules", rules, NULL);
         write_file("/run/test/passwd", users, "/etc/passwd");
@@ -155,8 +149,8 @@ bool polkit_enter(void)
         put_over("/run/test/rules", "/etc/polkit-1/rules.d");
         put_over("/run/test/none", "/usr/share/polkit-1/rules.d");
         put_over("/run/test/passwd", "/etc/passwd");
-        use_copy("CTXD", "/run/test/ctxd");
-        use_copy("CTXCTL", "/run/test/ctxctl");
+        use_copy("CTXD_PROGRAM", "/run/test/ctxd");
+        use_copy("CTXCTL_PROGRAM", "/run/test/ctxctl");
         return true;
 }
 
@@ -181,7 +175,7 @@ static _Noreturn void keep_polkitd(pid_t parent, int tell)
                 sigprocmask(SIG_SETMASK, &before, NULL);
                 dup2(null, STDOUT_FILENO);
                 dup2(null, STDERR_FILENO);
-                setenv("DBUS_SYSTEM_BUS_ADDRESS", world.address, 1);
+                setenv("DBUS_SYSTEM_BUS_ADDRESS", world.daemon.address, 1);
                 execl(polkitd_program(), "polkitd", "--no-debug", (char *) NULL);
                 _exit(127);
         }
@@ -204,17 +198,17 @@ void polkitd_start(void)
         int fds[2];
 
         if (pipe2(fds, O_CLOEXEC) < 0)
-                give_up("pipe");
+                give_up("pipe", errno);
         world.polkitds_keeper = fork();
         if (world.polkitds_keeper < 0)
-                give_up("fork");
+                give_up("fork", errno);
         if (world.polkitds_keeper == 0)
                 keep_polkitd(parent, fds[1]);
         close(fds[1]);
         if (read(fds[0], &world.polkitd, sizeof world.polkitd) != sizeof world.polkitd)
-                give_up("polkitd did not start");
+                give_up("polkitd did not start", errno);
         close(fds[0]);
-        bus_await_owner("org.freedesktop.PolicyKit1");
+        bus_await_owner(&world.bus, "org.freedesktop.PolicyKit1");
 }
 
 void polkitd_stop(void)
@@ -265,7 +259,7 @@ void polkit_answers(void)
 
 void start_without_polkit(void)
 {
-        world.system = true;
+        world.daemon.system = true;
         start_retaining();
 }
 

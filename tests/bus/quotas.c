@@ -85,7 +85,6 @@ END_TEST
 
 static void start_small_all(void)
 {
-        world.keep_log = true;
         world_start("MaxContextsPerUser=10\nMaxHandlesPerUser=4\nMaxMembersPerUser=4\nMaxBytesPerUser=1K\n"
                     "MaxSubscriptionsPerUser=3\nMaxConnectionsPerUser=8\nRetainSec=1s\n",
                         NULL);

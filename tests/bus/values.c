@@ -136,7 +136,7 @@ START_TEST(hostile_descriptors)
         close(gone);
 
         /* The same one in several places, and the daemon's own process. */
-        int daemon = open_pidfd(world.daemon), twice;
+        int daemon = open_pidfd(world.daemon.pid), twice;
         pid = sleeper(&twice);
         OK(bus, "Create", "sa{sv}", "c", 2, "owner", "h", twice, "attach", "h", twice);
         OK(bus, "Create", "sa{sv}", "d", 1, "owner", "h", daemon);

@@ -7,7 +7,7 @@
 
 START_TEST(law_10_the_earliest_deadline)
 {
-        uint64_t now = boottime_usec(), deadline;
+        uint64_t now = now_boottime_usec(), deadline;
         CTX_AUTO_UNREF struct ctx *none = ctx_with_cancel(ctx_background());
         CTX_AUTO_UNREF struct ctx *two = ctx_with_deadline(none, now + 2 * HOUR);
         CTX_AUTO_UNREF struct ctx *later = ctx_with_deadline(two, now + 3 * HOUR);
@@ -42,7 +42,7 @@ END_TEST
 /* False if the time was over before all of them were made. */
 static bool whose_cause_counts(uint64_t margin)
 {
-        uint64_t soon = boottime_usec() + margin;
+        uint64_t soon = now_boottime_usec() + margin;
         CTX_AUTO_UNREF struct ctx *parent = ctx_with_deadline_cause(ctx_background(), soon, EIO, "parent");
         CTX_AUTO_UNREF struct ctx *later = ctx_with_deadline_cause(parent, soon + 1, EPIPE, "later");
         CTX_AUTO_UNREF struct ctx *same = ctx_with_deadline_cause(parent, soon, EPIPE, "same");
@@ -54,7 +54,7 @@ static bool whose_cause_counts(uint64_t margin)
         CTX_AUTO_UNREF struct ctx *of_merged = ctx_with_timeout(merged, HOUR);
         CTX_AUTO_UNREF struct ctx *error_only = ctx_with_deadline_cause(parent, soon - 1, EPROTO, NULL);
 
-        if (boottime_usec() >= soon - 1)
+        if (now_boottime_usec() >= soon - 1)
                 return false;
         sleep_until(soon + 1);
         assert_cause(below, EIO, "parent");
@@ -83,7 +83,7 @@ END_TEST
 
 START_TEST(law_11_done_at_birth)
 {
-        uint64_t past[] = {0, 1, boottime_usec()};
+        uint64_t past[] = {0, 1, now_boottime_usec()};
 
         for (size_t i = 0; i < 3; i++) {
                 CTX_AUTO_UNREF struct ctx *ctx = ctx_with_deadline(ctx_background(), past[i]);
@@ -105,7 +105,7 @@ END_TEST
 START_TEST(law_12_never_early)
 {
         for (unsigned i = 0; i < 120; i++) {
-                uint64_t deadline = boottime_usec() + 100 + i * 7;
+                uint64_t deadline = now_boottime_usec() + 100 + i * 7;
                 CTX_AUTO_UNREF struct ctx *ctx = i % 8 < 4 ? ctx_with_deadline(ctx_background(), deadline)
                                                            : ctx_with_timeout(ctx_background(), 100 + i * 7);
                 CTX_AUTO_UNREF struct ctx *child = ctx_with_cancel(ctx);
@@ -128,7 +128,7 @@ START_TEST(law_12_never_early)
                                 ;
                         break;
                 }
-                ck_assert_uint_ge(boottime_usec(), deadline);
+                ck_assert_uint_ge(now_boottime_usec(), deadline);
                 ck_assert_int_eq(ctx_err(child), -ETIMEDOUT);
                 ck_assert_int_eq(ctx_err(ctx), -ETIMEDOUT);
         }
@@ -156,13 +156,13 @@ END_TEST
 /* False if the deadline was the first. */
 static bool cancel_before(uint64_t margin)
 {
-        uint64_t soon = boottime_usec() + margin;
+        uint64_t soon = now_boottime_usec() + margin;
         CTX_AUTO_UNREF struct ctx *ctx = ctx_with_deadline(ctx_background(), soon + 1000);
         CTX_AUTO_UNREF struct ctx *child = ctx_with_deadline(ctx, soon);
 
         ck_assert_int_ge(ctx_done_fd(child), 0);
         if (ctx_cancel(ctx) != 1 || ctx_err(child) != -ECANCELED) {
-                ck_assert_uint_ge(boottime_usec(), soon);
+                ck_assert_uint_ge(now_boottime_usec(), soon);
                 return false;
         }
         sleep_until(soon + 2000);

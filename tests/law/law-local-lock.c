@@ -217,7 +217,7 @@ START_TEST(law_26_no_wake_up_is_lost)
 {
         for (unsigned round = 0; round < 300; round++) {
                 struct duel d = {.kind = _i};
-                uint64_t deadline = boottime_usec() + 1500;
+                uint64_t deadline = now_boottime_usec() + 1500;
                 pthread_t brief, patient;
                 void *result;
 
@@ -230,7 +230,7 @@ START_TEST(law_26_no_wake_up_is_lost)
                         sched_yield();
                 usleep(100);
                 ck_assert_int_eq(pthread_create(&patient, NULL, patient_waiter, &d), 0);
-                while (boottime_usec() + 20 < deadline + round % 40)
+                while (now_boottime_usec() + 20 < deadline + round % 40)
                         ;
                 give_one(&d);
                 pthread_join(brief, NULL);
@@ -314,13 +314,13 @@ START_TEST(law_26_a_file_lock_is_had_or_not)
 
         unlink(path);
         for (unsigned round = 0; round < 150; round++) {
-                uint64_t deadline = boottime_usec() + 1000;
+                uint64_t deadline = now_boottime_usec() + 1000;
                 struct file_lock l = {.fd = other, .ctx = ctx_with_deadline(ctx_background(), deadline)};
                 pthread_t thread;
 
                 ck_assert_int_eq(flock(mine, LOCK_EX), 0);
                 ck_assert_int_eq(pthread_create(&thread, NULL, lock_file, &l), 0);
-                while (boottime_usec() + 30 < deadline + round % 60)
+                while (now_boottime_usec() + 30 < deadline + round % 60)
                         ;
                 ck_assert_int_eq(flock(mine, LOCK_UN), 0);
                 pthread_join(thread, NULL);

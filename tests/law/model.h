@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include <check.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 #include <string.h>
 
 #include "daemon/model/tree.h"
+#include "tests/harness/suite.h"
 
 /* What the laws of the model share: a tree, its time, and short words for its verbs. Each test begins with an
  * empty tree at 1,000 µs; after it the tree is checked, ended and freed. */
@@ -146,19 +146,7 @@ static inline void at(uint64_t usec)
 static inline int run_laws(const char *name, const TTest *const *tests)
 {
         Suite *suite = suite_create(name);
-        TCase *tcase = tcase_create("model");
-        SRunner *runner;
-        int failed;
 
-        tcase_set_timeout(tcase, 120);
-        tcase_add_checked_fixture(tcase, setup, teardown);
-        for (; *tests; tests++)
-                tcase_add_test(tcase, *tests);
-        suite_add_tcase(suite, tcase);
-        runner = srunner_create(suite);
-        srunner_set_tap(runner, "-");
-        srunner_run_all(runner, CK_SILENT);
-        failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        tcase_add_checked_fixture(add_case(suite, "model", tests), setup, teardown);
+        return run_suite(suite);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include <check.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -9,6 +8,9 @@
 
 #include "proto/membership.h"
 #include "proto/probe-record.h"
+#include "tests/harness/base.h"
+#include "tests/harness/process.h"
+#include "tests/harness/suite.h"
 
 /* Plays ctxd for a ctxd-probe that it starts: hands out contexts, attaches processes to them, ends them, and
  * reads what the probe reports. Whatever goes wrong in it fails the test. */
@@ -43,10 +45,10 @@ struct harness {
 /* The first argument of the program: ctxd-probe. */
 extern const char *harness_probe_path;
 
-/* Runs the suites in argv's tests; 77 where BPF is refused and wanted. */
 /* Leaves out what keeps members from being lost with preempt=full: to see that a test would find it. */
 extern bool harness_without_realtime;
 
+/* Runs the suite. Says that all is skipped where BPF is refused and wanted. */
 int harness_main(int argc, char **argv, bool needs_bpf, Suite *suite);
 
 /* Starts a probe. kept: descriptors of an earlier one, or NULL. before_exec: in the child, or NULL. */
@@ -86,10 +88,8 @@ const struct probe_resolved *harness_resolved(struct harness *h, uint64_t leak_i
 /* Waits until live is 0, and the event has come. */
 bool harness_drained(struct harness *h, uint32_t slot, uint64_t usec);
 
-/* Processes: fn runs in a child that dies with the test. */
-pid_t spawn(void (*fn)(void *arg), void *arg);
-void reap(pid_t pid);
-void sleep_usec(uint64_t usec);
+#define reap end_process
+#define sleep_usec nap
 /* Waits until the task sleeps in the kernel (state S or D, or T, t). */
 void wait_for_state(pid_t pid, pid_t tid, const char *letters);
 /* Waits until live is n. */

@@ -330,15 +330,19 @@ END_TEST
 
 int main(int argc, char **argv)
 {
+        const TTest *const tests[] = {
+                        entries,
+                        unavailable,
+                        pid_namespace,
+                        NULL,
+        };
         Suite *suite = suite_create("journal");
-        TCase *tc = tcase_create("journal");
+        TCase *loops = tcase_create("law 49");
 
-        tcase_set_timeout(tc, 60);
-        tcase_add_test(tc, entries);
-        tcase_add_loop_test(tc, law49_of_a_blocked_one, 0, ELEMENTSOF(members));
-        tcase_add_loop_test(tc, law49_of_an_ignoring_one, 0, ELEMENTSOF(members));
-        tcase_add_test(tc, unavailable);
-        tcase_add_test(tc, pid_namespace);
-        suite_add_tcase(suite, tc);
+        add_case(suite, "journal", tests);
+        tcase_set_timeout(loops, 60);
+        tcase_add_loop_test(loops, law49_of_a_blocked_one, 0, ELEMENTSOF(members));
+        tcase_add_loop_test(loops, law49_of_an_ignoring_one, 0, ELEMENTSOF(members));
+        suite_add_tcase(suite, loops);
         return harness_main(argc, argv, true, suite);
 }

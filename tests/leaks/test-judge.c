@@ -2,10 +2,10 @@
 
 /* The verdict on virtual time. */
 
-#include <check.h>
 #include <stdlib.h>
 
 #include "bpf/judge.h"
+#include "tests/harness/suite.h"
 
 #define DONE UINT64_C(1000000000)
 #define GRACE UINT64_C(5000000)
@@ -153,22 +153,8 @@ END_TEST
 
 int main(void)
 {
-        Suite *suite = suite_create("judge");
-        TCase *tc = tcase_create("judge");
-        SRunner *runner;
-        int failed;
+        const TTest *const tests[] = {activity, baseline_then_grace, late_baseline, moving_restarts,
+                        suspend_restarts, ignoring, starved, NULL};
 
-        tcase_add_test(tc, activity);
-        tcase_add_test(tc, baseline_then_grace);
-        tcase_add_test(tc, late_baseline);
-        tcase_add_test(tc, moving_restarts);
-        tcase_add_test(tc, suspend_restarts);
-        tcase_add_test(tc, ignoring);
-        tcase_add_test(tc, starved);
-        suite_add_tcase(suite, tc);
-        runner = srunner_create(suite);
-        srunner_run_all(runner, CK_NORMAL);
-        failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return failed ? 1 : 0;
+        return run_tests("judge", tests);
 }

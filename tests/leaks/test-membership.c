@@ -475,21 +475,21 @@ END_TEST
 
 int main(int argc, char **argv)
 {
+        const TTest *const tests[] = {
+                        inherits,
+                        exec_by_thread,
+                        attach_takes_threads,
+                        orphans_stay_out,
+                        zombies_do_not_count,
+                        moves,
+                        requests_are_heeded,
+                        births_after_done,
+                        slot_reuse,
+                        list_tells_who,
+                        NULL,
+        };
         Suite *suite = suite_create("membership");
-        TCase *tc = tcase_create("membership");
 
-        tcase_add_checked_fixture(tc, setup, teardown);
-        tcase_set_timeout(tc, 60);
-        tcase_add_test(tc, inherits);
-        tcase_add_test(tc, exec_by_thread);
-        tcase_add_test(tc, attach_takes_threads);
-        tcase_add_test(tc, orphans_stay_out);
-        tcase_add_test(tc, zombies_do_not_count);
-        tcase_add_test(tc, moves);
-        tcase_add_test(tc, requests_are_heeded);
-        tcase_add_test(tc, births_after_done);
-        tcase_add_test(tc, slot_reuse);
-        tcase_add_test(tc, list_tells_who);
-        suite_add_tcase(suite, tc);
+        tcase_add_checked_fixture(add_case(suite, "membership", tests), setup, teardown);
         return harness_main(argc, argv, true, suite);
 }

@@ -184,13 +184,14 @@ END_TEST
 
 int main(int argc, char **argv)
 {
+        const TTest *const tests[] = {
+                        membership_outlives_the_probe,
+                        strange_descriptors,
+                        reconnects,
+                        NULL,
+        };
         Suite *suite = suite_create("restart");
-        TCase *tc = tcase_create("restart");
 
-        tcase_set_timeout(tc, 60);
-        tcase_add_test(tc, membership_outlives_the_probe);
-        tcase_add_test(tc, strange_descriptors);
-        tcase_add_test(tc, reconnects);
-        suite_add_tcase(suite, tc);
+        add_case(suite, "restart", tests);
         return harness_main(argc, argv, true, suite);
 }

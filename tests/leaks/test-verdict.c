@@ -591,24 +591,24 @@ END_TEST
 
 int main(int argc, char **argv)
 {
+        const TTest *const tests[] = {
+                        blocked_read,
+                        wakes_and_blocks_again,
+                        forget_resolves,
+                        endless_grace,
+                        silence,
+                        frozen,
+                        chain,
+                        vforking_parent,
+                        pool_is_one_leak,
+                        ignoring,
+                        poll_names_its_set,
+                        open_names_its_path,
+                        idle,
+                        NULL,
+        };
         Suite *suite = suite_create("verdict");
-        TCase *tc = tcase_create("verdict");
 
-        tcase_add_checked_fixture(tc, setup, teardown);
-        tcase_set_timeout(tc, 60);
-        tcase_add_test(tc, blocked_read);
-        tcase_add_test(tc, wakes_and_blocks_again);
-        tcase_add_test(tc, forget_resolves);
-        tcase_add_test(tc, endless_grace);
-        tcase_add_test(tc, silence);
-        tcase_add_test(tc, frozen);
-        tcase_add_test(tc, chain);
-        tcase_add_test(tc, vforking_parent);
-        tcase_add_test(tc, pool_is_one_leak);
-        tcase_add_test(tc, ignoring);
-        tcase_add_test(tc, poll_names_its_set);
-        tcase_add_test(tc, open_names_its_path);
-        tcase_add_test(tc, idle);
-        suite_add_tcase(suite, tc);
+        tcase_add_checked_fixture(add_case(suite, "verdict", tests), setup, teardown);
         return harness_main(argc, argv, true, suite);
 }

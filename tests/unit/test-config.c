@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <check.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "daemon/config-value.h"
+#include "tests/harness/suite.h"
 #include "util/utf8.h"
 
 static char path[] = "/tmp/ctxd-test-config-XXXXXX";
@@ -355,30 +355,23 @@ END_TEST
 
 int main(void)
 {
+        const TTest *const tests[] = {
+                        keys_are_read,
+                        last_one_wins,
+                        unknown_key_warns_with_its_line,
+                        bad_value_keeps_the_default,
+                        other_section_and_garbage_warn,
+                        shipped_file_shows_the_defaults,
+                        dropins_change_what_was_said,
+                        odd_files,
+                        hostile_bytes,
+                        stray_bytes_cost_their_line_alone,
+                        utf8_is_told_from_other_bytes,
+                        timespans,
+                        NULL,
+        };
         Suite *s = suite_create("config");
-        TCase *c = tcase_create("config");
-        SRunner *runner;
-        int failed;
 
-        tcase_set_timeout(c, 60); /* a busy machine */
-        tcase_add_checked_fixture(c, setup, teardown);
-        tcase_add_test(c, keys_are_read);
-        tcase_add_test(c, last_one_wins);
-        tcase_add_test(c, unknown_key_warns_with_its_line);
-        tcase_add_test(c, bad_value_keeps_the_default);
-        tcase_add_test(c, other_section_and_garbage_warn);
-        tcase_add_test(c, shipped_file_shows_the_defaults);
-        tcase_add_test(c, dropins_change_what_was_said);
-        tcase_add_test(c, odd_files);
-        tcase_add_test(c, hostile_bytes);
-        tcase_add_test(c, stray_bytes_cost_their_line_alone);
-        tcase_add_test(c, utf8_is_told_from_other_bytes);
-        tcase_add_test(c, timespans);
-        suite_add_tcase(s, c);
-        runner = srunner_create(s);
-        srunner_set_tap(runner, "-");
-        srunner_run_all(runner, CK_SILENT);
-        failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        tcase_add_checked_fixture(add_case(s, "config", tests), setup, teardown);
+        return run_suite(s);
 }

@@ -3,7 +3,7 @@
 #include <stdint.h>
 
 #include "daemon/model/heap.h"
-#include "tests/unit/unit.h"
+#include "tests/harness/suite.h"
 
 struct item {
         uint64_t key;

@@ -4,7 +4,7 @@
 
 #include "daemon/model/context.h"
 #include "daemon/model/index.h"
-#include "tests/unit/unit.h"
+#include "tests/harness/suite.h"
 
 /* The vectors of the paper: key 00..0f, message 00, 01, 02, ...; the first eight bytes are our number. */
 START_TEST(siphash_vectors)

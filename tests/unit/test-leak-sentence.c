@@ -4,7 +4,7 @@
 
 #include "proto/leak-sentence.h"
 #include "proto/names.h"
-#include "tests/unit/unit.h"
+#include "tests/harness/suite.h"
 
 static char text[256];
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "proto/path.h"
-#include "tests/unit/unit.h"
+#include "tests/harness/suite.h"
 
 /* The grammar of names, on both sides of each of its limits. */
 

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "proto/probe-connection.h"
-#include "tests/unit/unit.h"
+#include "tests/harness/suite.h"
 
 static struct probe_connection near, far;
 static struct probe_message got;

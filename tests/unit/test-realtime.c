@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "util/realtime.h"
-#include "tests/unit/unit.h"
+#include "tests/harness/suite.h"
 
 #define NOT_ALLOWED 77
 

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "daemon/model/tree.h"
-#include "tests/unit/unit.h"
+#include "tests/harness/suite.h"
 
 static struct users limited(uint64_t limit)
 {

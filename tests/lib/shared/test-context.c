@@ -379,7 +379,7 @@ END_TEST
 /* Its slot of the page goes to others at once; a reader that has not looked meanwhile must not be fooled. */
 START_TEST(a_forgotten_one_stays_done)
 {
-        struct daemon daemon;
+        struct daemon daemon = {};
         struct ctx *old, *keeper, *others[200];
         struct ctx_client *client;
 
@@ -431,18 +431,18 @@ START_TEST(one_handle_for_a_process)
         ck_assert_int_ge(ctx_done_fd(first), 0); /* the library's own descriptor */
         ctx_unref(first);
         here = count_fds(getpid());
-        there = settled_fds(the_daemon.pid);
+        there = daemon_settled_fds(&the_daemon, 0);
         path = fresh_path();
         a = make(client, path);
         b = ctx_open(client, path);
         c = ctx_open(second, path);
         fd = ctx_done_fd(a);
         ck_assert_int_ge(fd, 0);
-        with_one = settled_fds(the_daemon.pid);
+        with_one = daemon_settled_fds(&the_daemon, 0);
         ck_assert_int_eq(ctx_done_fd(b), fd);
         ck_assert_int_eq(ctx_done_fd(c), fd);
         ck_assert_int_eq(ctx_done_fd(a), fd);
-        ck_assert_uint_eq(settled_fds(the_daemon.pid), with_one);
+        ck_assert_uint_eq(daemon_settled_fds(&the_daemon, 0), with_one);
         ck_assert_uint_eq(count_fds(getpid()), here + 1);
         /* Each gives its own up; the last one tells the daemon. */
         ctx_unref(a);
@@ -455,10 +455,10 @@ START_TEST(one_handle_for_a_process)
 
         a = make(client, fresh_path());
         ck_assert_int_ge(ctx_done_fd(a), 0);
-        with_one = settled_fds(the_daemon.pid);
+        with_one = daemon_settled_fds(&the_daemon, 0);
         ctx_unref(a);
-        ck_assert_uint_lt(settled_fds(the_daemon.pid), with_one);
-        ck_assert_uint_le(settled_fds(the_daemon.pid), there + 2); /* a page, a pidfd of ours */
+        ck_assert_uint_lt(daemon_settled_fds(&the_daemon, 0), with_one);
+        ck_assert_uint_le(daemon_settled_fds(&the_daemon, 0), there + 2); /* a page, a pidfd of ours */
         ctx_client_unref(second);
         ctx_client_unref(client);
 }
@@ -641,7 +641,7 @@ END_TEST
 START_TEST(reconnects_to_a_new_daemon)
 {
         struct ctx_client *client;
-        struct daemon daemon;
+        struct daemon daemon = {};
         struct ctx *ctx, *new;
 
         daemon_start(&daemon, NULL);
@@ -686,5 +686,5 @@ int main(void)
                         NULL,
         };
 
-        return run_tests("shared-context", tests);
+        return run_tests_with_daemon("shared-context", tests);
 }

@@ -12,11 +12,6 @@
 #define LONG_USEC UINT64_C(30000000)
 #define SHORT_USEC UINT64_C(100000)
 
-static bool becomes_readable(int fd)
-{
-        return poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 30000) == 1;
-}
-
 /* A member that lives until it is killed, or gets signal on cancel (0: none). */
 static struct ctx_task *start_member(struct ctx *ctx, int signal)
 {
@@ -260,7 +255,7 @@ END_TEST
 START_TEST(a_forgotten_one_has_drained)
 {
         struct ctx_client *client;
-        struct daemon daemon;
+        struct daemon daemon = {};
         struct ctx *ctx;
 
         daemon_start(&daemon, "[Daemon]\nRetainSec=50ms\n");
@@ -314,7 +309,7 @@ START_TEST(cancel_wait_does_not_wait_for_a_daemon_that_is_gone)
         struct holder h = {.path = "a"};
         struct ctx_client *client;
         struct ctx_task *task;
-        struct daemon daemon;
+        struct daemon daemon = {};
         struct ctx *ctx;
         pid_t pid;
 
@@ -431,5 +426,5 @@ int main(void)
                         NULL,
         };
 
-        return run_tests("shared-drain", tests);
+        return run_tests_with_daemon("shared-drain", tests);
 }

@@ -416,5 +416,5 @@ int main(void)
         };
 
         the_configuration = "[Daemon]\nLeakGraceSec=300ms\n";
-        return run_tests("shared-entered", tests);
+        return run_tests_with_daemon("shared-entered", tests);
 }

@@ -231,5 +231,5 @@ int main(void)
                         NULL,
         };
 
-        return run_tests("shared-fork", tests);
+        return run_tests_with_daemon("shared-fork", tests);
 }

@@ -301,5 +301,5 @@ int main(void)
                         NULL,
         };
 
-        return run_tests("shared-loop", tests);
+        return run_tests_with_daemon("shared-loop", tests);
 }

@@ -212,5 +212,5 @@ int main(void)
                         NULL,
         };
 
-        return run_tests("shared-reach", tests);
+        return run_tests_with_daemon("shared-reach", tests);
 }

@@ -234,5 +234,5 @@ int main(void)
                         NULL,
         };
 
-        return run_tests("shared-recovery", tests);
+        return run_tests_with_daemon("shared-recovery", tests);
 }

@@ -18,11 +18,6 @@
 
 #define STOPPED "ctxd was stopped"
 
-static bool becomes_readable(int fd)
-{
-        return poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 50000) == 1;
-}
-
 static void is_lost(struct ctx *ctx)
 {
         const char *message;
@@ -720,5 +715,5 @@ int main(void)
                         NULL,
         };
 
-        return run_tests("shared-restart", tests);
+        return run_tests_with_daemon("shared-restart", tests);
 }

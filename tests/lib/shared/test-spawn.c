@@ -475,5 +475,5 @@ int main(int argc, char *argv[])
         if (readlink("/proc/self/exe", self, sizeof self - 1) < 0)
                 return 1;
         unsetenv("CTXD_CONTEXT");
-        return run_tests("shared-spawn", tests);
+        return run_tests_with_daemon("shared-spawn", tests);
 }

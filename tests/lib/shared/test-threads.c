@@ -204,5 +204,5 @@ int main(void)
                         NULL,
         };
 
-        return run_tests("shared-threads", tests);
+        return run_tests_with_daemon("shared-threads", tests);
 }

@@ -1,9 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-
-/* A bus of the test's own that everybody may use, so that callers of several uids can be told apart by the
- * daemon alone. dbus-daemon is given a configuration; dbus-broker is driven as its launcher would, over a
- * socket pair. */
-
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -12,39 +7,29 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
-#include "harness.h"
+#include "tests/harness/base.h"
+#include "tests/harness/bus.h"
 
-static _Noreturn void give_up(const char *what)
+static bool own_mounts(void)
 {
-        fprintf(stderr, "bus: %s: %s\n", what, strerror(errno));
-        exit(1);
+        return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
 }
 
-/* In a new process: goes when the test goes. */
-static void tie_to_parent(pid_t parent)
+/* Shows dbus-daemon a list of users in which those of the tests have a name. */
+static void name_users(const char *bus_path)
 {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent)
-                _exit(1);
-}
-
-/* dbus-daemon turns uids away that have no name. It is shown a list of users in which those of the tests have
- * one. */
-static bool name_users(void)
-{
-        char path[96], line[512];
+        char path[128], line[512];
         FILE *in = fopen("/etc/passwd", "re"), *out;
 
-        snprintf(path, sizeof path, "%s/passwd", world.dir);
+        snprintf(path, sizeof path, "%s.passwd", bus_path);
         out = fopen(path, "we");
         if (!in || !out)
-                return false;
+                return;
         fputs("ctxd-alice:x:1001:1001::/:/bin/false\nctxd-bob:x:1002:1002::/:/bin/false\n"
               "ctxd-carol:x:1003:1003::/:/bin/false\n"
               "ctxd-system:x:999:999::/:/bin/false\n",
@@ -53,34 +38,30 @@ static bool name_users(void)
                 fputs(line, out);
         fclose(in);
         fclose(out);
-        return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-               mount(path, "/etc/passwd", NULL, MS_BIND, NULL) == 0;
+        if (own_mounts())
+                (void) mount(path, "/etc/passwd", NULL, MS_BIND, NULL);
 }
 
 bool bus_can_name_users(void)
 {
-        pid_t pid;
+        pid_t pid = fork_tied();
         int status;
 
-        pid = fork();
         if (pid == 0)
-                _exit(unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0
-                                                ? 0
-                                                : 1);
+                _exit(own_mounts() ? 0 : 1);
         return waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-static void start_dbus_daemon(void)
+static void start_dbus_daemon(struct private_bus *b)
 {
-        char config[96], ready;
-        pid_t parent = getpid();
+        char config[128], config_argument[160], address_argument[32], ready;
         int fds[2];
         FILE *f;
 
-        snprintf(config, sizeof config, "%s/bus.conf", world.dir);
+        snprintf(config, sizeof config, "%s.conf", b->path);
         f = fopen(config, "we");
         if (!f)
-                give_up(config);
+                give_up(config, errno);
         fprintf(f,
                         "<busconfig>\n"
                         "  <type>session</type>\n"
@@ -96,20 +77,15 @@ static void start_dbus_daemon(void)
                         "  <limit name=\"max_completed_connections\">8192</limit>\n"
                         "  <limit name=\"max_replies_per_connection\">50000</limit>\n"
                         "</busconfig>\n",
-                        world.bus_path);
+                        b->path);
         fclose(f);
         if (pipe(fds) < 0)
-                give_up("pipe");
-        world.bus_pid = fork();
-        if (world.bus_pid < 0)
-                give_up("fork");
-        if (world.bus_pid == 0) {
-                char config_argument[128], address_argument[32];
-
-                tie_to_parent(parent);
+                give_up("pipe", errno);
+        b->pid = fork_tied();
+        if (b->pid == 0) {
                 close(fds[0]);
                 if (getuid() == 0)
-                        name_users();
+                        name_users(b->path);
                 snprintf(config_argument, sizeof config_argument, "--config-file=%s", config);
                 snprintf(address_argument, sizeof address_argument, "--print-address=%d", fds[1]);
                 execlp("dbus-daemon", "dbus-daemon", config_argument, "--nofork", "--nopidfile", "--nosyslog",
@@ -118,7 +94,7 @@ static void start_dbus_daemon(void)
         }
         close(fds[1]);
         if (read(fds[0], &ready, 1) != 1)
-                give_up("dbus-daemon did not start");
+                give_up("dbus-daemon did not start", errno);
         close(fds[0]);
 }
 
@@ -146,26 +122,21 @@ static int listen_at(const char *path)
         strcpy(address.sun_path, path);
         if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof address) < 0 || chmod(path, 0666) < 0 ||
                         listen(fd, SOMAXCONN) < 0)
-                give_up(path);
+                give_up(path, errno);
         return fd;
 }
 
-static void start_dbus_broker(void)
+static void start_dbus_broker(struct private_bus *b)
 {
-        _cleanup_message_ sd_bus_message *m = NULL;
-        sd_bus_error error = SD_BUS_ERROR_NULL;
-        pid_t parent = getpid();
+        sd_bus_message *m = NULL;
         int pair[2], listener, r;
 
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-                give_up("socketpair");
-        world.bus_pid = fork();
-        if (world.bus_pid < 0)
-                give_up("fork");
-        if (world.bus_pid == 0) {
+                give_up("socketpair", errno);
+        b->pid = fork_tied();
+        if (b->pid == 0) {
                 char fd[16];
 
-                tie_to_parent(parent);
                 fcntl(pair[1], F_SETFD, 0);
                 snprintf(fd, sizeof fd, "%d", pair[1]);
                 execlp("dbus-broker", "dbus-broker", "--controller", fd, "--machine-id",
@@ -175,58 +146,64 @@ static void start_dbus_broker(void)
                 _exit(127);
         }
         close(pair[1]);
-        listener = listen_at(world.bus_path);
-        if ((r = sd_bus_new(&world.controller)) < 0 ||
-                        (r = sd_bus_set_fd(world.controller, pair[0], pair[0])) < 0 ||
-                        (r = sd_bus_start(world.controller)) < 0 ||
-                        (r = sd_bus_message_new_method_call(world.controller, &m, NULL,
-                                         "/org/bus1/DBus/Broker", "org.bus1.DBus.Broker", "AddListener")) <
-                                        0 ||
+        listener = listen_at(b->path);
+        if ((r = sd_bus_new(&b->controller)) < 0 ||
+                        (r = sd_bus_set_fd(b->controller, pair[0], pair[0])) < 0 ||
+                        (r = sd_bus_start(b->controller)) < 0 ||
+                        (r = sd_bus_message_new_method_call(b->controller, &m, NULL, "/org/bus1/DBus/Broker",
+                                         "org.bus1.DBus.Broker", "AddListener")) < 0 ||
                         (r = sd_bus_message_append(m, "oh", "/org/bus1/DBus/Listener/0", listener)) < 0 ||
                         (r = append_policy(m)) < 0 ||
-                        (r = sd_bus_call(world.controller, m, 0, &error, NULL)) < 0) {
-                fprintf(stderr, "bus: dbus-broker did not start: %s\n",
-                                error.message ? error.message : strerror(-r));
-                exit(1);
-        }
+                        (r = sd_bus_call(b->controller, m, WIDE_SEC * UINT64_C(1000000), NULL, NULL)) < 0)
+                give_up("dbus-broker did not start", -r);
+        sd_bus_message_unref(m);
         close(listener);
 }
 
-void bus_start(void)
+void bus_start(struct private_bus *b, const char *program, const char *directory)
 {
-        snprintf(world.bus_path, sizeof world.bus_path, "%s/session", world.dir);
-        if (world.transport == TRANSPORT_DBUS_DAEMON)
-                start_dbus_daemon();
+        snprintf(b->path, sizeof b->path, "%s/%s", directory, program);
+        snprintf(b->address, sizeof b->address, "unix:path=%s", b->path);
+        if (strcmp(program, "dbus-daemon") == 0)
+                start_dbus_daemon(b);
         else
-                start_dbus_broker();
-        snprintf(world.address, sizeof world.address, "unix:path=%s", world.bus_path);
+                start_dbus_broker(b);
 }
 
-void bus_await_owner(const char *name)
+void bus_stop(struct private_bus *b)
 {
-        _cleanup_bus_ sd_bus *b = connect_bus();
-
-        for (int i = 0; i < WIDE_SEC * 100; i++) {
-                _cleanup_message_ sd_bus_message *m = NULL;
-                int owned;
-
-                if (sd_bus_call_method(b, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                                    "org.freedesktop.DBus", "NameHasOwner", NULL, &m, "s", name) >= 0 &&
-                                sd_bus_message_read(m, "b", &owned) > 0 && owned)
-                        return;
-                usleep(10000);
-        }
-        errno = ETIMEDOUT;
-        give_up(name);
-}
-
-void bus_stop(void)
-{
-        if (world.bus_pid <= 0)
+        if (b->pid <= 0)
                 return;
-        world.controller = sd_bus_close_unref(world.controller);
-        kill(world.bus_pid, SIGTERM);
-        waitpid(world.bus_pid, NULL, 0);
-        world.bus_pid = 0;
-        unlink(world.bus_path);
+        b->controller = sd_bus_close_unref(b->controller);
+        kill(b->pid, SIGTERM);
+        waitpid(b->pid, NULL, 0);
+        b->pid = 0;
+        unlink(b->path);
+}
+
+sd_bus *bus_connect(const char *address, bool is_bus)
+{
+        sd_bus *bus = NULL;
+        int r;
+
+        if ((r = sd_bus_new(&bus)) < 0 || (r = sd_bus_set_address(bus, address)) < 0 ||
+                        (r = sd_bus_set_bus_client(bus, is_bus)) < 0 ||
+                        (r = sd_bus_negotiate_fds(bus, 1)) < 0 || (r = sd_bus_start(bus)) < 0)
+                give_up(address, -r);
+        return bus;
+}
+
+static bool is_owned(sd_bus *bus, const char *name)
+{
+        return sd_bus_call_method(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                               "org.freedesktop.DBus", "GetNameOwner", NULL, NULL, "s", name) >= 0;
+}
+
+void bus_await_owner(const struct private_bus *b, const char *name)
+{
+        sd_bus *bus = bus_connect(b->address, true);
+
+        if (!HAPPENS(is_owned(bus, name)))
+                give_up(name, ETIMEDOUT);
+        sd_bus_flush_close_unref(bus);
 }

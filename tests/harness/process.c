@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <check.h>
+#include <grp.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/harness/base.h"
+#include "tests/harness/process.h"
+
+pid_t spawn(void (*fn)(void *userdata), void *userdata)
+{
+        sigset_t ends, before;
+        pid_t pid;
+
+        /* Check's handlers for these take the whole group along. A child that is signalled before it has got rid of
+         * them must not run them. */
+        sigemptyset(&ends);
+        sigaddset(&ends, SIGTERM);
+        sigaddset(&ends, SIGINT);
+        sigprocmask(SIG_BLOCK, &ends, &before);
+        pid = fork_tied();
+        if (pid == 0) {
+                signal(SIGTERM, SIG_DFL);
+                signal(SIGINT, SIG_DFL);
+        }
+        sigprocmask(SIG_SETMASK, &before, NULL);
+        if (pid == 0) {
+                fn(userdata);
+                _exit(0);
+        }
+        return pid;
+}
+
+void wait_for(pid_t pid)
+{
+        int status;
+
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0,
+                        "another process of the test failed: 0x%x", status);
+}
+
+struct other {
+        uid_t uid;
+        void (*fn)(void *userdata);
+        void *userdata;
+};
+
+static void become(void *userdata)
+{
+        const struct other *o = userdata;
+
+        ck_assert_int_eq(setgroups(0, NULL), 0);
+        ck_assert_int_eq(setresgid(o->uid, o->uid, o->uid), 0);
+        ck_assert_int_eq(setresuid(o->uid, o->uid, o->uid), 0);
+        prctl(PR_SET_DUMPABLE, 1);
+        o->fn(o->userdata);
+}
+
+void run_as(uid_t uid, void (*fn)(void *userdata), void *userdata)
+{
+        struct other o = {uid, fn, userdata};
+
+        wait_for(spawn(become, &o));
+}
+
+static void sleep_for_ever(void *userdata)
+{
+        for (;;)
+                pause();
+}
+
+pid_t sleeper(int *ret_pidfd)
+{
+        pid_t pid = spawn(sleep_for_ever, NULL);
+
+        if (ret_pidfd)
+                *ret_pidfd = open_pidfd(pid);
+        return pid;
+}
+
+void end_process(pid_t pid)
+{
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+}
+
+int open_pidfd(pid_t pid)
+{
+        int fd = (int) syscall(SYS_pidfd_open, pid, 0);
+
+        ck_assert_int_ge(fd, 0);
+        return fd;
+}

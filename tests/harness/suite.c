@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tests/harness/base.h"
+#include "tests/harness/suite.h"
+
+#define TEST_SEC 120 /* for one test; $CK_TIMEOUT_MULTIPLIER makes it longer */
+
+TCase *add_case(Suite *suite, const char *name, const TTest *const *tests)
+{
+        TCase *c = tcase_create(name);
+
+        tcase_set_timeout(c, TEST_SEC);
+        for (; *tests; tests++)
+                tcase_add_test(c, *tests);
+        suite_add_tcase(suite, c);
+        return c;
+}
+
+static void print_failures(SRunner *runner)
+{
+        TestResult **failures = srunner_failures(runner);
+
+        for (int i = 0; i < srunner_ntests_failed(runner); i++)
+                fprintf(stderr, "%s:%d: %s: %s\n", tr_lfile(failures[i]), tr_lno(failures[i]),
+                                tr_tcname(failures[i]), tr_msg(failures[i]));
+        free(failures);
+}
+
+int run_suites(Suite *const *suites, size_t n)
+{
+        SRunner *runner = srunner_create(suites[0]);
+        int failed;
+
+        setvbuf(stdout, NULL, _IOLBF, 0);
+        for (size_t i = 1; i < n; i++)
+                srunner_add_suite(runner, suites[i]);
+        srunner_set_tap(runner, "-");
+        srunner_run_all(runner, CK_SILENT);
+        failed = srunner_ntests_failed(runner);
+        /* In TAP, a failure of what comes before the tests of a case is no test of its own. */
+        print_failures(runner);
+        srunner_free(runner);
+        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int run_suite(Suite *suite)
+{
+        return run_suites(&suite, 1);
+}
+
+int run_tests(const char *name, const TTest *const *tests)
+{
+        Suite *suite = suite_create(name);
+
+        add_case(suite, name, tests);
+        return run_suite(suite);
+}
+
+static unsigned n_fds;
+
+void fds_before(void)
+{
+        n_fds = count_fds(getpid());
+}
+
+void fds_after(void)
+{
+        ck_assert_uint_eq(count_fds(getpid()), n_fds);
+}
