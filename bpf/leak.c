@@ -154,12 +154,19 @@ static void fill_times(struct leak *leak, uint64_t now)
         leak->record.blocked_usec = blocked;
 }
 
+/* What is left is how long it has slept. */
 static void drop_evidence(struct leak *leak)
 {
         struct probe_leak *record = &leak->record;
 
-        record->syscall_text[0] = record->waits_on[0] = record->why[0] = '\0';
-        record->kernel_stack[0] = record->stack[0] = leak->stack[0] = '\0';
+        memset(record->syscall_text, 0, sizeof record->syscall_text);
+        memset(record->waits_on, 0, sizeof record->waits_on);
+        memset(record->why, 0, sizeof record->why);
+        memset(record->kernel_stack, 0, sizeof record->kernel_stack);
+        memset(record->stack, 0, sizeof record->stack);
+        memset(leak->stack, 0, sizeof leak->stack);
+        leak->evidence = (struct evidence){
+                        .sample = {.syscall = -1, .slept_nsec = leak->evidence.sample.slept_nsec}};
 }
 
 /* Where the thread stands, and why, if that may be told. */
