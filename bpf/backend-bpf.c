@@ -99,7 +99,7 @@ static ssize_t iterator_read(int link_fd, char **ret)
 static ssize_t iterator_read_thread(struct bpf_program *program, uint32_t tid, char **ret)
 {
         union bpf_iter_link_info info = {.task.tid = tid};
-        LIBBPF_OPTS(bpf_link_create_opts, opts, .iter_info = &info, .iter_info_len = sizeof(info));
+        LIBBPF_OPTS(bpf_link_create_opts, opts, .iter_info = &info, .iter_info_len = sizeof info);
         _cleanup_close_ int link = -1;
 
         link = bpf_link_create(bpf_program__fd(program), 0, BPF_TRACE_ITER, &opts);
@@ -135,9 +135,9 @@ static int bpf_again(struct backend *backend, const struct sample *sample, struc
         n = iterator_read_thread(b->skeleton->progs.sweep, sample->tid, &buffer);
         if (n < 0)
                 return (int) n;
-        if ((size_t) n < sizeof(*ret))
+        if ((size_t) n < sizeof *ret)
                 return -ESRCH;
-        memcpy(ret, buffer, sizeof(*ret));
+        memcpy(ret, buffer, sizeof *ret);
         return 0;
 }
 
@@ -152,14 +152,14 @@ static int bpf_evidence(struct backend *backend, const struct sample *sample, st
         n = iterator_read_thread(b->skeleton->progs.evidence, sample->tid, &buffer);
         if (n < 0)
                 return (int) n;
-        if ((size_t) n < sizeof(*ret))
+        if ((size_t) n < sizeof *ret)
                 return -ESRCH;
-        memcpy(ret, buffer, sizeof(*ret));
-        text = (size_t) n - sizeof(*ret);
+        memcpy(ret, buffer, sizeof *ret);
+        text = (size_t) n - sizeof *ret;
         if (text >= size)
                 text = size - 1;
-        memcpy(ret_stack, buffer + sizeof(*ret), text);
-        ret_stack[text] = 0;
+        memcpy(ret_stack, buffer + sizeof *ret, text);
+        ret_stack[text] = '\0';
         return 0;
 }
 
@@ -263,7 +263,7 @@ static struct bpf_program *program_of(struct ctxd_bpf *skeleton, enum probe_fd w
 static int map_id(int fd, uint32_t *ret_value_size)
 {
         struct bpf_map_info info = {};
-        uint32_t size = sizeof(info);
+        uint32_t size = sizeof info;
 
         if (bpf_obj_get_info_by_fd(fd, &info, &size) < 0)
                 return -errno;
@@ -347,7 +347,7 @@ int backend_bpf_new(const int *kept, struct backend **ret, char *ret_reason, siz
         int r;
 
         libbpf_set_print(quiet);
-        b = calloc(1, sizeof(*b));
+        b = calloc(1, sizeof *b);
         if (!b)
                 return -ENOMEM;
         b->backend.ops = &bpf_ops;

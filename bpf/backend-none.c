@@ -9,22 +9,16 @@
 
 int backend_bpf_new(const int *kept, struct backend **ret, char *ret_reason, size_t size)
 {
-        (void) kept;
-        (void) ret;
         snprintf(ret_reason, size, "ctxd was built without its BPF programs");
         return -EOPNOTSUPP;
 }
 
 int backend_bpf_fds(struct backend *backend, int ret_fds[PROBE_FDS])
 {
-        (void) backend;
-        (void) ret_fds;
         return -EOPNOTSUPP;
 }
 
 bool backend_bpf_has(struct backend *backend, const int *kept)
 {
-        (void) backend;
-        (void) kept;
         return false;
 }

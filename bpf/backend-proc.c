@@ -48,14 +48,14 @@ static int read_file(uint32_t pid, uint32_t tid, const char *name, char *ret, si
         _cleanup_close_ int fd = -1;
         ssize_t n;
 
-        snprintf(path, sizeof(path), "/proc/%u/task/%u/%s", pid, tid, name);
+        snprintf(path, sizeof path, "/proc/%u/task/%u/%s", pid, tid, name);
         fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
         n = read(fd, ret, size - 1);
         if (n < 0)
                 return -errno;
-        ret[n] = 0;
+        ret[n] = '\0';
         return (int) n;
 }
 
@@ -70,10 +70,10 @@ static int read_stat(uint32_t pid, uint32_t tid, struct sample *ret, uint64_t *r
 {
         char stat[1024], letter, *open_paren, *close_paren;
         unsigned long long utime, stime, start;
-        unsigned int ppid, flags;
+        unsigned ppid, flags;
         int r;
 
-        r = read_file(pid, tid, "stat", stat, sizeof(stat));
+        r = read_file(pid, tid, "stat", stat, sizeof stat);
         if (r < 0)
                 return r;
         open_paren = strchr(stat, '(');
@@ -90,7 +90,7 @@ static int read_stat(uint32_t pid, uint32_t tid, struct sample *ret, uint64_t *r
         ret->flags = flags;
         ret->runtime_nsec = (utime + stime) * 1000000000ULL / (unsigned long) sysconf(_SC_CLK_TCK);
         *ret_start = start * 1000000000ULL / (unsigned long) sysconf(_SC_CLK_TCK);
-        snprintf(ret->comm, sizeof(ret->comm), "%.*s", (int) (close_paren - open_paren - 1), open_paren + 1);
+        snprintf(ret->comm, sizeof ret->comm, "%.*s", (int) (close_paren - open_paren - 1), open_paren + 1);
         return 0;
 }
 
@@ -109,14 +109,14 @@ static int read_sample(
         sample.leader_start_nsec = leader_start;
         sample.slept_nsec = UINT64_MAX;
         sample.syscall = -1;
-        r = read_file(pid, tid, "status", text, sizeof(text));
+        r = read_file(pid, tid, "status", text, sizeof text);
         if (r < 0)
                 return r;
         sample.nvcsw = status_number(text, "\nvoluntary_ctxt_switches:");
         sample.nivcsw = status_number(text, "\nnonvoluntary_ctxt_switches:");
         sample.ptrace = (uint32_t) status_number(text, "\nTracerPid:");
         sample.core = (uint32_t) status_number(text, "\nCoreDumping:");
-        if (read_file(pid, tid, "syscall", text, sizeof(text)) > 0) {
+        if (read_file(pid, tid, "syscall", text, sizeof text) > 0) {
                 long long number;
 
                 if (sscanf(text, "%lld %llx %llx %llx %llx %llx %llx %llx %llx", &number, &sample.args[0],
@@ -136,18 +136,18 @@ static bool is_frozen(uint32_t pid)
         const char *group;
         ssize_t n;
 
-        if (read_file(pid, pid, "cgroup", text, sizeof(text)) <= 0)
+        if (read_file(pid, pid, "cgroup", text, sizeof text) <= 0)
                 return false;
         group = strstr(text, "0::");
         if (!group || (group != text && group[-1] != '\n'))
                 return false;
-        snprintf(path, sizeof(path), "/sys/fs/cgroup%.*s/cgroup.events", (int) strcspn(group + 3, "\n"),
+        snprintf(path, sizeof path, "/sys/fs/cgroup%.*s/cgroup.events", (int) strcspn(group + 3, "\n"),
                         group + 3);
         fd = open(path, O_RDONLY | O_CLOEXEC);
-        n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+        n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
         if (n <= 0)
                 return false;
-        text[n] = 0;
+        text[n] = '\0';
         return strstr(text, "frozen 1") != NULL;
 }
 
@@ -164,7 +164,7 @@ static int sweep_process(uint64_t context_id, uint32_t pid, sample_func func, vo
         r = read_stat(pid, pid, &leader, &start);
         if (r < 0)
                 return r;
-        snprintf(path, sizeof(path), "/proc/%u/task", pid);
+        snprintf(path, sizeof path, "/proc/%u/task", pid);
         dir = opendir(path);
         if (!dir)
                 return -errno;
@@ -210,7 +210,6 @@ static int proc_sweep(
         struct watch *watch, *next;
         int n = 0;
 
-        (void) backend;
         HASH_ITER (hh, watches->by_id, watch, next) {
                 for (uint32_t i = 0; i < watch->record.n_pids; i++) {
                         int r = sweep_process(watch->context_id, watch->record.pids[i], func, userdata);
@@ -225,7 +224,6 @@ static int proc_sweep(
 
 static int proc_again(struct backend *backend, const struct sample *sample, struct sample *ret)
 {
-        (void) backend;
         return read_sample(sample->context_id, sample->pid, sample->tid, sample->leader_start_nsec, ret);
 }
 
@@ -244,7 +242,7 @@ static int proc_evidence(struct backend *backend, const struct sample *sample, s
         if (r <= 0)
                 r = read_file(sample->pid, sample->tid, "wchan", ret_stack, size);
         if (r <= 0 || strcmp(ret_stack, "0") == 0)
-                ret_stack[0] = 0;
+                ret_stack[0] = '\0';
         r = proc_again(backend, sample, &after);
         if (r < 0)
                 return r;
@@ -259,12 +257,11 @@ static int proc_describe(struct backend *backend, const struct sample *sample, i
         char path[64];
         ssize_t n;
 
-        (void) backend;
-        snprintf(path, sizeof(path), "/proc/%u/fd/%d", sample->pid, fd);
+        snprintf(path, sizeof path, "/proc/%u/fd/%d", sample->pid, fd);
         n = readlink(path, ret, size - 1);
         if (n < 0)
                 return -errno;
-        ret[n] = 0;
+        ret[n] = '\0';
         return 0;
 }
 
@@ -284,7 +281,7 @@ static const struct backend_ops proc_ops = {
 
 int backend_proc_new(struct backend **ret)
 {
-        struct backend *backend = malloc(sizeof(*backend));
+        struct backend *backend = malloc(sizeof *backend);
 
         if (!backend)
                 return -ENOMEM;

@@ -41,7 +41,7 @@ static bool waits_for(const struct sample *waiter, const struct sample *child)
 void chain_sort(struct sample *samples, size_t n)
 {
         if (n > 0)
-                qsort(samples, n, sizeof(*samples), compare_parent);
+                qsort(samples, n, sizeof *samples, compare_parent);
 }
 
 const struct sample *chain_awaited(const struct sample *samples, size_t n, const struct sample *waiter)

@@ -30,14 +30,14 @@ int backend_choose(struct probe *probe, const struct probe_welcome *welcome, con
         *ret_kept = false;
         switch (welcome->backend) {
         case PROBE_BACKEND_BPF:
-                r = backend_bpf_new(kept, &probe->backend, probe->reason, sizeof(probe->reason));
+                r = backend_bpf_new(kept, &probe->backend, probe->reason, sizeof probe->reason);
                 if (r == -EUCLEAN && kept) {
                         log_warning("%s; members are counted afresh", probe->reason);
                         kept = NULL;
-                        r = backend_bpf_new(NULL, &probe->backend, probe->reason, sizeof(probe->reason));
+                        r = backend_bpf_new(NULL, &probe->backend, probe->reason, sizeof probe->reason);
                 }
                 if (r >= 0) {
-                        probe->reason[0] = 0;
+                        probe->reason[0] = '\0';
                         *ret_kept = kept != NULL;
                         break;
                 }
@@ -46,13 +46,13 @@ int backend_choose(struct probe *probe, const struct probe_welcome *welcome, con
                 report_unavailable(probe);
                 break;
         case PROBE_BACKEND_PROC:
-                snprintf(probe->reason, sizeof(probe->reason), "Probe=proc is configured");
+                snprintf(probe->reason, sizeof probe->reason, "Probe=proc is configured");
                 r = backend_proc_new(&probe->backend);
                 if (r < 0)
                         return r;
                 break;
         default:
-                snprintf(probe->reason, sizeof(probe->reason), "Probe=off is configured");
+                snprintf(probe->reason, sizeof probe->reason, "Probe=off is configured");
         }
 
         /* The BPF backend needs none of them any more, but for its moments at a real-time priority, where it

@@ -112,7 +112,7 @@ static __always_inline bool sample_fill(struct sample *s, struct task_struct *ta
         s->leader_start_nsec = BPF_CORE_READ(task, group_leader, start_boottime);
         s->runtime_nsec = BPF_CORE_READ(task, se.sum_exec_runtime);
         s->slept_nsec = s->state ? slept_nsec(task) : UINT64_MAX;
-        bpf_probe_read_kernel_str(s->comm, sizeof(s->comm), task->comm);
+        bpf_probe_read_kernel_str(s->comm, sizeof s->comm, task->comm);
 
         regs = (struct pt_regs *) bpf_task_pt_regs(task);
         s->syscall = -1;
@@ -137,7 +137,7 @@ int sweep(struct bpf_iter__task *ctx)
         struct sample sample = {};
 
         if (task && sample_fill(&sample, task))
-                bpf_seq_write(ctx->meta->seq, &sample, sizeof(sample));
+                bpf_seq_write(ctx->meta->seq, &sample, sizeof sample);
         return 0;
 }
 
@@ -164,8 +164,8 @@ static __always_inline void copy_path(struct evidence *e, struct task_struct *ta
         else
                 return;
         room = PAGE - (address & (PAGE - 1));
-        if (room > sizeof(e->path) - 1)
-                room = sizeof(e->path) - 1;
+        if (room > sizeof e->path - 1)
+                room = sizeof e->path - 1;
         if (bpf_copy_from_user_task(e->path, room, (void *) address, task, 0) != 0)
                 room = 0;
         e->path[room & (SAMPLE_PATH - 1)] = 0;
@@ -192,16 +192,16 @@ int evidence(struct bpf_iter__task *ctx)
         if (e->sample.syscall >= 0 &&
                         (e->sample.syscall == syscall_poll || e->sample.syscall == syscall_ppoll) && n > 0 &&
                         n <= SAMPLE_POLLFDS &&
-                        bpf_copy_from_user_task(e->pollfds, n * sizeof(e->pollfds[0]),
+                        bpf_copy_from_user_task(e->pollfds, n * sizeof e->pollfds[0],
                                         (void *) e->sample.args[0], task, 0) == 0)
                 e->n_pollfds = n;
 
         copy_path(e, task);
-        bytes = bpf_get_task_stack(task, e->frames, sizeof(e->frames), 0);
-        e->n_frames = bytes > 0 ? (__u32) bytes / sizeof(e->frames[0]) : 0;
+        bytes = bpf_get_task_stack(task, e->frames, sizeof e->frames, 0);
+        e->n_frames = bytes > 0 ? (__u32) bytes / sizeof e->frames[0] : 0;
         e->nvcsw_after = task->nvcsw;
         e->nivcsw_after = task->nivcsw;
-        bpf_seq_write(ctx->meta->seq, e, sizeof(*e));
+        bpf_seq_write(ctx->meta->seq, e, sizeof *e);
 
         /* The kernel prints its own symbols, so that nobody needs to be allowed to read their addresses. */
         for (int i = 0; i < SAMPLE_FRAMES; i++) {
@@ -229,7 +229,7 @@ int describe(struct bpf_iter__task_file *ctx)
                 return 0;
         /* The whole of it, NUL and all: 6.1 does not believe in the bounds of a length that comes from a
          * helper. */
-        if (bpf_d_path(&file->f_path, space->text, sizeof(space->text)) > 0)
-                bpf_seq_write(ctx->meta->seq, space->text, sizeof(space->text));
+        if (bpf_d_path(&file->f_path, space->text, sizeof space->text) > 0)
+                bpf_seq_write(ctx->meta->seq, space->text, sizeof space->text);
         return 0;
 }

@@ -23,13 +23,12 @@ enum activity sample_activity(const struct sample *sample)
         return ACTIVITY_RUNS;
 }
 
-int thread_clock_feed(struct thread_clock *clock, const struct sample *sample, uint64_t begin, uint64_t end)
+int thread_clock_feed(struct thread_clock *clock, const struct sample *sample, uint64_t end)
 {
         uint64_t switches = sample->nvcsw + sample->nivcsw;
         bool first = clock->first_usec == 0;
         int moved = !first && clock->switches != switches;
 
-        (void) begin;
         if (first) {
                 clock->first_usec = end;
                 clock->first_runtime = sample->runtime_nsec;
@@ -66,11 +65,11 @@ uint64_t thread_clock_blocked_at(const struct thread_clock *clock, uint64_t done
 }
 
 bool thread_clock_ignoring(const struct thread_clock *clock, const struct sample *sample, uint64_t now,
-                uint64_t done, uint64_t grace, unsigned int *ret_percent)
+                uint64_t done, uint64_t grace, unsigned *ret_percent)
 {
         uint64_t elapsed = now > clock->first_usec ? now - clock->first_usec : 0;
         uint64_t ran = (sample->runtime_nsec - clock->first_runtime) / 1000;
-        unsigned int percent;
+        unsigned percent;
 
         if (clock->first_usec == 0 || grace == UINT64_MAX || elapsed == 0 || now < done + grace ||
                         sample_activity(sample) == ACTIVITY_HELD)
@@ -78,7 +77,7 @@ bool thread_clock_ignoring(const struct thread_clock *clock, const struct sample
         if (sample->runtime_nsec == clock->first_runtime &&
                         sample->nvcsw + sample->nivcsw == clock->first_switches)
                 return false;
-        percent = (unsigned int) (ran * 100 / elapsed);
+        percent = (unsigned) (ran * 100 / elapsed);
         *ret_percent = percent;
         if (percent >= BUSY_PERCENT)
                 return elapsed >= grace - grace / 4;

@@ -35,7 +35,7 @@ enum activity sample_activity(const struct sample *sample);
 
 /* A sample that was taken between begin and end. Returns 1 if the thread has moved since the sample before.
  */
-int thread_clock_feed(struct thread_clock *clock, const struct sample *sample, uint64_t begin, uint64_t end);
+int thread_clock_feed(struct thread_clock *clock, const struct sample *sample, uint64_t end);
 /* Forgets what was before: the samples do not bear a verdict. */
 void thread_clock_restart(struct thread_clock *clock, const struct sample *sample, uint64_t now);
 
@@ -44,4 +44,4 @@ void thread_clock_restart(struct thread_clock *clock, const struct sample *sampl
 uint64_t thread_clock_blocked_at(const struct thread_clock *clock, uint64_t done, uint64_t grace);
 /* Whether it runs through its grace; the share of a CPU it has taken since it was first seen, in percent. */
 bool thread_clock_ignoring(const struct thread_clock *clock, const struct sample *sample, uint64_t now,
-                uint64_t done, uint64_t grace, unsigned int *ret_percent);
+                uint64_t done, uint64_t grace, unsigned *ret_percent);

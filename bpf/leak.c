@@ -37,10 +37,10 @@ static uint64_t fingerprint(const struct evidence *evidence, const char *stack)
         uint64_t hash = UINT64_C(0xcbf29ce484222325);
         size_t n = evidence->n_frames < FINGERPRINT_FRAMES ? evidence->n_frames : FINGERPRINT_FRAMES;
 
-        hash = hash_more(hash, &evidence->sample.syscall, sizeof(evidence->sample.syscall));
+        hash = hash_more(hash, &evidence->sample.syscall, sizeof evidence->sample.syscall);
         if (n == 0)
                 return hash_more(hash, stack, strcspn(stack, "\n"));
-        return hash_more(hash, evidence->frames, n * sizeof(evidence->frames[0]));
+        return hash_more(hash, evidence->frames, n * sizeof evidence->frames[0]);
 }
 
 struct thread *leak_headline(const struct leak *leak)
@@ -49,7 +49,7 @@ struct thread *leak_headline(const struct leak *leak)
 }
 
 int leak_join(struct probe *probe, struct thread *thread, enum probe_leak_kind kind,
-                const struct evidence *evidence, const char *stack, unsigned int percent)
+                const struct evidence *evidence, const char *stack, unsigned percent)
 {
         struct leak_key key = {
                         .context_id = thread->key.context_id,
@@ -60,9 +60,9 @@ int leak_join(struct probe *probe, struct thread *thread, enum probe_leak_kind k
         };
         struct leak *leak;
 
-        HASH_FIND(hh, probe->leaks.by_key, &key, sizeof(key), leak);
+        HASH_FIND(hh, probe->leaks.by_key, &key, sizeof key, leak);
         if (!leak) {
-                leak = calloc(1, sizeof(*leak));
+                leak = calloc(1, sizeof *leak);
                 if (!leak)
                         return -1;
                 leak->key = key;
@@ -73,8 +73,8 @@ int leak_join(struct probe *probe, struct thread *thread, enum probe_leak_kind k
                         leak->evidence = *evidence;
                 else
                         leak->evidence.sample = thread->sample;
-                snprintf(leak->stack, sizeof(leak->stack), "%s", stack);
-                HASH_ADD(hh, probe->leaks.by_key, key, sizeof(leak->key), leak);
+                snprintf(leak->stack, sizeof leak->stack, "%s", stack);
+                HASH_ADD(hh, probe->leaks.by_key, key, sizeof leak->key, leak);
         }
         /* The one that brought the evidence stays the first. */
         if (LIST_EMPTY(&leak->threads))
@@ -90,14 +90,14 @@ static struct leak_budget *budget_of(struct probe *probe, const struct leak *lea
 {
         struct leak_budget *budget, like = {.key = {leak->key.leader_start_nsec, leak->key.pid}};
 
-        HASH_FIND(hh, probe->leaks.budgets, &like.key, sizeof(like.key), budget);
+        HASH_FIND(hh, probe->leaks.budgets, &like.key, sizeof like.key, budget);
         if (!budget) {
-                budget = calloc(1, sizeof(*budget));
+                budget = calloc(1, sizeof *budget);
                 if (!budget)
                         return NULL;
                 budget->key = like.key;
                 budget->window_usec = now;
-                HASH_ADD(hh, probe->leaks.budgets, key, sizeof(budget->key), budget);
+                HASH_ADD(hh, probe->leaks.budgets, key, sizeof budget->key, budget);
         }
         if (now - budget->window_usec >= BUDGET_WINDOW_USEC) {
                 budget->window_usec = now;
@@ -154,12 +154,19 @@ static void fill_times(struct leak *leak, uint64_t now)
         leak->record.blocked_usec = blocked;
 }
 
+/* What is left is how long it has slept. */
 static void drop_evidence(struct leak *leak)
 {
         struct probe_leak *record = &leak->record;
 
-        record->syscall_text[0] = record->waits_on[0] = record->why[0] = '\0';
-        record->kernel_stack[0] = record->stack[0] = leak->stack[0] = '\0';
+        memset(record->syscall_text, 0, sizeof record->syscall_text);
+        memset(record->waits_on, 0, sizeof record->waits_on);
+        memset(record->why, 0, sizeof record->why);
+        memset(record->kernel_stack, 0, sizeof record->kernel_stack);
+        memset(record->stack, 0, sizeof record->stack);
+        memset(leak->stack, 0, sizeof leak->stack);
+        leak->evidence = (struct evidence){
+                        .sample = {.syscall = -1, .slept_nsec = leak->evidence.sample.slept_nsec}};
 }
 
 /* Where the thread stands, and why, if that may be told. */
@@ -173,12 +180,12 @@ static void fill_evidence(struct probe *probe, struct leak *leak)
                 drop_evidence(leak);
                 return;
         }
-        memcpy(record->kernel_stack, leak->stack, sizeof(record->kernel_stack));
+        memcpy(record->kernel_stack, leak->stack, sizeof record->kernel_stack);
         if (leak->key.kind == PROBE_LEAK_BLOCKED) {
-                waits_syscall(&evidence->sample, record->syscall_text, sizeof(record->syscall_text));
-                waits_on(probe, evidence, record->waits_on, sizeof(record->waits_on));
+                waits_syscall(&evidence->sample, record->syscall_text, sizeof record->syscall_text);
+                waits_on(probe, evidence, record->waits_on, sizeof record->waits_on);
         }
-        waits_why(probe, sample, record->why, sizeof(record->why));
+        waits_why(probe, sample, record->why, sizeof record->why);
 }
 
 /* Once more, or with newer figures; the process may have become another's since. */
@@ -195,14 +202,14 @@ static void fill_record(struct probe *probe, struct leak *leak, uint64_t now)
         struct probe_leak *record = &leak->record;
 
         record->header.type = PROBE_LEAK;
-        record->header.size = sizeof(*record);
+        record->header.size = sizeof *record;
         record->leak_id = leak->id;
         record->context_id = leak->key.context_id;
         record->kind = leak->key.kind;
         record->backend = backend_kind(probe->backend);
         record->pid = thread->key.pid;
         record->tid = thread->key.tid;
-        memcpy(record->comm, thread->sample.comm, sizeof(record->comm));
+        memcpy(record->comm, thread->sample.comm, sizeof record->comm);
         fill_evidence(probe, leak);
         fill_times(leak, now);
 }
@@ -227,7 +234,7 @@ void leak_leave(struct probe *probe, struct thread *thread, const char *how)
                 return;
         if (leak->id > 0) {
                 struct probe_resolved record = {
-                                .header = {.type = PROBE_RESOLVED, .size = sizeof(record)},
+                                .header = {.type = PROBE_RESOLVED, .size = sizeof record},
                                 .leak_id = leak->id,
                                 .context_id = leak->key.context_id,
                 };

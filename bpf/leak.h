@@ -31,7 +31,7 @@ struct leak {
         struct probe_leak record;
         struct evidence evidence; /* of the thread that was found first */
         char stack[1024];
-        unsigned int percent; /* of a CPU, if it ignores */
+        unsigned percent; /* of a CPU, if it ignores */
         uint64_t found_usec;
         uint64_t repeat_usec;   /* when it is said again */
         uint64_t interval_usec; /* and after how long the time after that */
@@ -59,7 +59,7 @@ struct leaks {
 
 /* Makes the thread part of a leak; whoever is first in its place brings the evidence. */
 int leak_join(struct probe *probe, struct thread *thread, enum probe_leak_kind kind,
-                const struct evidence *evidence, const char *stack, unsigned int percent);
+                const struct evidence *evidence, const char *stack, unsigned percent);
 /* Takes it out, whatever it is in; how: what became of it. The last one resolves the leak. */
 void leak_leave(struct probe *probe, struct thread *thread, const char *how);
 /* Says what is new, and what is due to be said again. */

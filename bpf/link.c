@@ -88,13 +88,11 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
         struct sockaddr_un address = {.sun_family = AF_UNIX};
         int fd, r;
 
-        (void) source;
-        (void) usec;
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return -errno;
-        strncpy(address.sun_path, probe->link.address, sizeof(address.sun_path) - 1);
-        if (connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0) {
+        strncpy(address.sun_path, probe->link.address, sizeof address.sun_path - 1);
+        if (connect(fd, (struct sockaddr *) &address, sizeof address) < 0) {
                 log_debug("%s: %s", probe->link.address, strerror(errno));
                 probe_connection_open(&probe->link.connection, fd);
                 link_lost(probe, "not there");
@@ -144,7 +142,7 @@ static void link_flush(struct probe *probe)
                 link->n_queued--;
                 free(record);
         }
-        sd_event_source_set_io_events(link->io, EPOLLIN);
+        (void) sd_event_source_set_io_events(link->io, EPOLLIN);
 }
 
 void link_send(struct probe *probe, const struct probe_header *header)
@@ -162,7 +160,7 @@ void link_send(struct probe *probe, const struct probe_header *header)
                 if (r != 0)
                         return;
         }
-        record = link->n_queued < QUEUE_MAX ? malloc(sizeof(*record) + header->size) : NULL;
+        record = link->n_queued < QUEUE_MAX ? malloc(sizeof *record + header->size) : NULL;
         if (!record) {
                 link_lost(probe, "ctxd does not read");
                 return;
@@ -170,13 +168,13 @@ void link_send(struct probe *probe, const struct probe_header *header)
         memcpy(record->data, header, header->size);
         STAILQ_INSERT_TAIL(&link->queue, record, next);
         link->n_queued++;
-        sd_event_source_set_io_events(link->io, EPOLLIN | EPOLLOUT);
+        (void) sd_event_source_set_io_events(link->io, EPOLLIN | EPOLLOUT);
 }
 
 int link_hello(struct probe *probe, bool kept)
 {
         struct probe_hello hello = {
-                        .header = {.type = PROBE_HELLO, .size = sizeof(hello)},
+                        .header = {.type = PROBE_HELLO, .size = sizeof hello},
                         .version = PROBE_PROTOCOL_VERSION,
                         .backend = backend_kind(probe->backend),
                         .kept = kept,
@@ -184,7 +182,7 @@ int link_hello(struct probe *probe, bool kept)
         int fds[PROBE_FDS], r;
         size_t n_fds = 0;
 
-        memcpy(hello.reason, probe->reason, sizeof(hello.reason));
+        memcpy(hello.reason, probe->reason, sizeof hello.reason);
         if (hello.backend == PROBE_BACKEND_BPF) {
                 backend_bpf_fds(probe->backend, fds);
                 n_fds = PROBE_FDS;
@@ -202,8 +200,6 @@ static int on_confirm(sd_event_source *source, uint64_t usec, void *userdata)
         struct probe *probe = userdata;
         struct watch *watch, *next;
 
-        (void) source;
-        (void) usec;
         if (!probe->link.greeted)
                 return 0;
         HASH_ITER (hh, probe->watches.by_id, watch, next) {
@@ -288,8 +284,6 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
         struct probe *probe = userdata;
         int r;
 
-        (void) source;
-        (void) fd;
         if (revents & EPOLLOUT)
                 link_flush(probe);
         /* A bounded number, so that the watchdog and the sweeps have their turn. */

@@ -107,7 +107,7 @@ static __always_inline void event_send(__u64 context_id, __u32 index, __u32 kind
 {
         struct membership_event event = {.context_id = context_id, .slot = index, .kind = kind};
 
-        if (bpf_ringbuf_output(&events, &event, sizeof(event), 0) < 0)
+        if (bpf_ringbuf_output(&events, &event, sizeof event, 0) < 0)
                 COUNT(events_lost);
 }
 
@@ -328,7 +328,7 @@ static __always_inline __u32 number_at(struct pid *pid, unsigned int level)
         own = BPF_CORE_READ(pid, level);
         if (level > own || level > 32)
                 return 0;
-        bpf_probe_read_kernel(&upid, sizeof(upid),
+        bpf_probe_read_kernel(&upid, sizeof upid,
                         (void *) pid + bpf_core_field_offset(struct pid, numbers) +
                                         level * bpf_core_type_size(struct upid));
         return upid.nr;
@@ -371,8 +371,8 @@ int list(struct bpf_iter__task *ctx)
         record.flags = task->flags;
         record.start_nsec = task->start_boottime;
         record.leader_start_nsec = BPF_CORE_READ(task, group_leader, start_boottime);
-        bpf_probe_read_kernel_str(record.comm, sizeof(record.comm), task->comm);
+        bpf_probe_read_kernel_str(record.comm, sizeof record.comm, task->comm);
         if (record.tid != 0)
-                bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
+                bpf_seq_write(ctx->meta->seq, &record, sizeof record);
         return 0;
 }

@@ -35,7 +35,7 @@ static int parse_fd(const char *text)
         char *end;
         long n;
         int type;
-        socklen_t size = sizeof(type);
+        socklen_t size = sizeof type;
 
         errno = 0;
         n = strtol(text, &end, 10);

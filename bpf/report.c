@@ -166,7 +166,7 @@ void report_unavailable(struct probe *probe)
         entry_add(&entry, "PRIORITY=4");
         entry_add(&entry, "OBJECT_SYSTEMD_UNIT=ctxd.service");
         entry_add(&entry, "CTXD_BACKEND=%s", backend_name(backend_kind(probe->backend)));
-        snprintf(message, sizeof(message), "leaks are looked for with %s: %s",
+        snprintf(message, sizeof message, "leaks are looked for with %s: %s",
                         probe->backend ? "/proc alone, which sees less" : "nothing", probe->reason);
         entry_send(&entry, SD_WARNING, message);
 }

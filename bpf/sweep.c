@@ -58,7 +58,7 @@ static void on_sample(const struct sample *sample, void *userdata)
 
         if (s->n_samples == s->n_allocated) {
                 size_t n = s->n_allocated ? s->n_allocated * 2 : 64;
-                struct sample *larger = reallocarray(s->samples, n, sizeof(*larger));
+                struct sample *larger = reallocarray(s->samples, n, sizeof *larger);
 
                 if (!larger)
                         return;
@@ -66,7 +66,7 @@ static void on_sample(const struct sample *sample, void *userdata)
                 s->n_allocated = n;
         }
         s->samples[s->n_samples] = *sample;
-        s->samples[s->n_samples].comm[sizeof(sample->comm) - 1] = 0;
+        s->samples[s->n_samples].comm[sizeof sample->comm - 1] = '\0';
         waits_make_printable(s->samples[s->n_samples].comm);
         s->n_samples++;
 }
@@ -77,7 +77,7 @@ static void drop_thread(struct probe *probe, struct thread *thread, const char *
         thread_free(&probe->watches, thread);
 }
 
-static void update_threads(struct probe *probe, uint64_t begin, uint64_t end, bool suspended)
+static void update_threads(struct probe *probe, uint64_t end, bool suspended)
 {
         struct sweeper *s = &probe->sweeper;
         struct thread *thread, *next;
@@ -93,7 +93,7 @@ static void update_threads(struct probe *probe, uint64_t begin, uint64_t end, bo
                         s->changed_usec = end;
                 thread->sweep = s->number;
                 thread->sample = *sample;
-                if (thread_clock_feed(&thread->clock, sample, begin, end) > 0 && thread->leak &&
+                if (thread_clock_feed(&thread->clock, sample, end) > 0 && thread->leak &&
                                 thread->leak->key.kind == PROBE_LEAK_BLOCKED) {
                         s->changed_usec = end;
                         leak_leave(probe, thread, "it woke up");
@@ -123,7 +123,7 @@ static void accuse_blocked(struct probe *probe, struct thread *thread)
                 leak_join(probe, thread, PROBE_LEAK_BLOCKED, NULL, "", 0);
                 return;
         }
-        if (probe->backend->ops->evidence(probe->backend, &thread->sample, &evidence, stack, sizeof(stack)) <
+        if (probe->backend->ops->evidence(probe->backend, &thread->sample, &evidence, stack, sizeof stack) <
                         0)
                 return;
         if (evidence.sample.start_nsec != thread->sample.start_nsec ||
@@ -162,7 +162,7 @@ struct suspect {
                 uint64_t context_id, start_nsec, pid;
         } key;
         struct thread *thread; /* the busiest that ignores */
-        unsigned int percent;
+        unsigned percent;
         bool excused; /* something of it is reported, or held, or waits for a child */
         UT_hash_handle hh;
 };
@@ -175,20 +175,20 @@ static void judge_ignoring(struct probe *probe, uint64_t now)
 
         HASH_ITER (hh, probe->watches.threads, thread, next) {
                 const struct probe_watch *record = &thread->watch->record;
-                unsigned int percent = 0;
+                unsigned percent = 0;
 
-                suspect = calloc(1, sizeof(*suspect));
+                suspect = calloc(1, sizeof *suspect);
                 if (!suspect)
                         break;
                 suspect->key.context_id = thread->key.context_id;
                 suspect->key.start_nsec = thread->sample.leader_start_nsec;
                 suspect->key.pid = thread->key.pid;
-                HASH_FIND(hh, suspects, &suspect->key, sizeof(suspect->key), following);
+                HASH_FIND(hh, suspects, &suspect->key, sizeof suspect->key, following);
                 if (following) {
                         free(suspect);
                         suspect = following;
                 } else {
-                        HASH_ADD(hh, suspects, key, sizeof(suspect->key), suspect);
+                        HASH_ADD(hh, suspects, key, sizeof suspect->key, suspect);
                 }
                 if (thread->leak || sample_activity(&thread->sample) == ACTIVITY_HELD ||
                                 chain_awaited(s->samples, s->n_samples, &thread->sample))
@@ -213,7 +213,7 @@ static void judge_ignoring(struct probe *probe, uint64_t now)
 static void tell_swept(struct probe *probe, uint64_t begin)
 {
         struct probe_swept record = {
-                        .header = {.type = PROBE_SWEPT, .size = sizeof(record)},
+                        .header = {.type = PROBE_SWEPT, .size = sizeof record},
                         .when_usec = begin,
         };
 
@@ -285,8 +285,6 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                          s->suspended_usec - offset > SUSPEND_USEC;
         int r;
 
-        (void) source;
-        (void) usec;
         s->suspended_usec = offset;
         s->number++;
         s->n_samples = 0;
@@ -302,7 +300,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                 return plan(probe, end + INTERVAL_MAX_USEC);
         }
         chain_sort(s->samples, s->n_samples);
-        update_threads(probe, begin, end, suspended);
+        update_threads(probe, end, suspended);
         HASH_ITER (hh, probe->watches.by_id, watch, next) {
                 if (watch->baseline_usec <= begin)
                         watch->baseline_usec = 0;

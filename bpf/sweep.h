@@ -19,7 +19,7 @@ struct sweeper {
         uint64_t number;
         uint64_t changed_usec;    /* when a sweep last found something new */
         uint64_t not_before_usec; /* no verdict earlier */
-        unsigned int n_late;      /* sweeps in a row that came late */
+        unsigned n_late;          /* sweeps in a row that came late */
         int64_t suspended_usec;   /* CLOCK_BOOTTIME less CLOCK_MONOTONIC at the last sweep */
         struct sample *samples;   /* of the last sweep, sorted by parent */
         size_t n_samples, n_allocated;

@@ -25,7 +25,7 @@ void waits_syscall(const struct sample *sample, char *ret, size_t size)
 {
         const char *name = syscall_name(sample->syscall);
 
-        ret[0] = 0;
+        ret[0] = '\0';
         if (sample->syscall < 0)
                 return;
         if (!name) {
@@ -41,7 +41,7 @@ void waits_syscall(const struct sample *sample, char *ret, size_t size)
                 snprintf(ret, size, "%s(%d, %d)", name, (int) sample->args[0], (int) sample->args[1]);
                 break;
         case SYSCALL_POLL:
-                snprintf(ret, size, "%s(%u descriptors)", name, (unsigned int) sample->args[1]);
+                snprintf(ret, size, "%s(%u descriptors)", name, (unsigned) sample->args[1]);
                 break;
         default:
                 snprintf(ret, size, "%s()", name);
@@ -65,11 +65,11 @@ static void name_process(int pid, char *ret, size_t size)
         _cleanup_close_ int fd = -1;
         ssize_t n;
 
-        snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+        snprintf(path, sizeof path, "/proc/%d/comm", pid);
         fd = open(path, O_RDONLY | O_CLOEXEC);
-        n = fd >= 0 ? read(fd, comm, sizeof(comm) - 1) : -1;
+        n = fd >= 0 ? read(fd, comm, sizeof comm - 1) : -1;
         if (n > 0)
-                comm[strcspn(comm, "\n")] = 0;
+                comm[strcspn(comm, "\n")] = '\0';
         waits_make_printable(comm);
         snprintf(ret, size, "%s[%d]", n > 0 ? comm : "process", pid);
 }
@@ -82,9 +82,9 @@ static void name_fds(struct probe *probe, const struct evidence *evidence, char 
                 if (evidence->pollfds[i].fd < 0)
                         continue;
                 if (probe->backend->ops->describe(probe->backend, &evidence->sample, evidence->pollfds[i].fd,
-                                    target, sizeof(target)) < 0)
-                        snprintf(target, sizeof(target), "unknown");
-                snprintf(text, sizeof(text), "%s%d: %s", ret[0] ? ", " : "", evidence->pollfds[i].fd, target);
+                                    target, sizeof target) < 0)
+                        snprintf(target, sizeof target, "unknown");
+                snprintf(text, sizeof text, "%s%d: %s", ret[0] ? ", " : "", evidence->pollfds[i].fd, target);
                 append(ret, size, text);
         }
 }
@@ -94,12 +94,12 @@ void waits_on(struct probe *probe, const struct evidence *evidence, char *ret, s
         const struct sample *sample = &evidence->sample;
         int pid;
 
-        ret[0] = 0;
+        ret[0] = '\0';
         switch (syscall_kind(sample->syscall)) {
         case SYSCALL_FD:
                 if (probe->backend->ops->describe(probe->backend, sample, (int) sample->args[0], ret, size) <
                                 0)
-                        ret[0] = 0;
+                        ret[0] = '\0';
                 break;
         case SYSCALL_POLL:
                 name_fds(probe, evidence, ret, size);
@@ -145,14 +145,14 @@ static void why_signal(const struct sample *sample, char *ret, size_t size)
         _cleanup_close_ int fd = -1;
         ssize_t n;
 
-        snprintf(path, sizeof(path), "/proc/%u/task/%u/status", sample->pid, sample->tid);
+        snprintf(path, sizeof path, "/proc/%u/task/%u/status", sample->pid, sample->tid);
         fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
                 return;
-        n = read(fd, status, sizeof(status) - 1);
+        n = read(fd, status, sizeof status - 1);
         if (n <= 0)
                 return;
-        status[n] = 0;
+        status[n] = '\0';
         for (size_t i = 0; i < ELEMENTSOF(sets); i++) {
                 const char *line = strstr(status, sets[i].key);
 
@@ -169,7 +169,7 @@ void waits_why(struct probe *probe, const struct sample *sample, char *ret, size
         const struct sample *child = sample, *waiter;
         char chain[256] = "";
 
-        ret[0] = 0;
+        ret[0] = '\0';
         if ((sample->state & 0x3) == 0x2 && !(sample->state & 0x100))
                 append(ret, size, "its sleep is one that no signal ends");
         else
@@ -178,9 +178,9 @@ void waits_why(struct probe *probe, const struct sample *sample, char *ret, size
         for (int i = 0; i < CHAIN_MAX && (waiter = chain_waiter(s->samples, s->n_samples, child)); i++) {
                 char text[64];
 
-                snprintf(text, sizeof(text), "%s%s[%u]", i > 0 ? ", for which waits " : "", waiter->comm,
+                snprintf(text, sizeof text, "%s%s[%u]", i > 0 ? ", for which waits " : "", waiter->comm,
                                 waiter->pid);
-                append(chain, sizeof(chain), text);
+                append(chain, sizeof chain, text);
                 child = waiter;
         }
         if (chain[0]) {

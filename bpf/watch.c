@@ -13,17 +13,17 @@ int watches_add(struct watches *watches, const struct probe_watch *record, uint6
         int added = 0;
 
         if (!watch) {
-                watch = calloc(1, sizeof(*watch));
+                watch = calloc(1, sizeof *watch);
                 if (!watch)
                         return -ENOMEM;
                 watch->context_id = record->context_id;
                 watch->baseline_usec = baseline_usec;
-                HASH_ADD(hh, watches->by_id, context_id, sizeof(watch->context_id), watch);
+                HASH_ADD(hh, watches->by_id, context_id, sizeof watch->context_id, watch);
                 added = 1;
         }
         watch->record = *record;
-        if (watch->record.n_pids > sizeof(watch->record.pids) / sizeof(watch->record.pids[0]))
-                watch->record.n_pids = sizeof(watch->record.pids) / sizeof(watch->record.pids[0]);
+        if (watch->record.n_pids > PROBE_PIDS_MAX)
+                watch->record.n_pids = PROBE_PIDS_MAX;
         if (watch->record.n_uids > PROBE_UIDS_MAX)
                 watch->record.n_uids = PROBE_UIDS_MAX;
         watch->confirmed = true;
@@ -35,7 +35,7 @@ struct watch *watches_get(const struct watches *watches, uint64_t context_id)
 {
         struct watch *watch;
 
-        HASH_FIND(hh, watches->by_id, &context_id, sizeof(context_id), watch);
+        HASH_FIND(hh, watches->by_id, &context_id, sizeof context_id, watch);
         return watch;
 }
 
@@ -48,10 +48,10 @@ int watches_set_entered(struct watches *watches, const struct probe_threads *rec
         if (!watch)
                 return -ENOENT;
         if (n > 0) {
-                entered = calloc(n, sizeof(*entered));
+                entered = calloc(n, sizeof *entered);
                 if (!entered)
                         return -ENOMEM;
-                memcpy(entered, record->threads, n * sizeof(*entered));
+                memcpy(entered, record->threads, n * sizeof *entered);
         }
         free(watch->entered);
         watch->entered = entered;
@@ -76,14 +76,14 @@ struct thread *watches_thread(struct watches *watches, struct watch *watch, cons
         };
         struct thread *thread;
 
-        HASH_FIND(hh, watches->threads, &key, sizeof(key), thread);
+        HASH_FIND(hh, watches->threads, &key, sizeof key, thread);
         if (!thread) {
-                thread = calloc(1, sizeof(*thread));
+                thread = calloc(1, sizeof *thread);
                 if (!thread)
                         return NULL;
                 thread->key = key;
                 thread->watch = watch;
-                HASH_ADD(hh, watches->threads, key, sizeof(key), thread);
+                HASH_ADD(hh, watches->threads, key, sizeof key, thread);
         }
         return thread;
 }

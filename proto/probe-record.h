@@ -67,6 +67,7 @@ struct probe_hello {
         char reason[256]; /* why it is not bpf; empty if it is */
 };
 
+#define PROBE_PIDS_MAX 64
 #define PROBE_UIDS_MAX 32
 
 /* A context is done and may have members. */
@@ -79,7 +80,7 @@ struct probe_watch {
         uint64_t grace_usec; /* UINT64_MAX: never report */
         uint32_t n_pids;     /* backend direct: the members, as far as they fit */
         uint32_t n_uids;     /* of those who have attached its members */
-        uint32_t pids[64];
+        uint32_t pids[PROBE_PIDS_MAX];
         uint32_t uids[PROBE_UIDS_MAX];
         char path[1032];
         char cause[1032];

@@ -35,7 +35,7 @@ void wait_for_state(pid_t pid, pid_t tid, const char *letters)
 static void send_welcome(struct harness *h, enum probe_backend backend, const int *kept)
 {
         struct probe_welcome welcome = {
-                        .header = {PROBE_WELCOME, sizeof(welcome)},
+                        .header = {PROBE_WELCOME, sizeof welcome},
                         .version = PROBE_PROTOCOL_VERSION,
                         .kept = kept ? PROBE_FDS : 0,
                         .backend = backend,
@@ -44,21 +44,21 @@ static void send_welcome(struct harness *h, enum probe_backend backend, const in
                 char buffer[CMSG_SPACE(sizeof(int) * PROBE_FDS)];
                 struct cmsghdr align;
         } control = {};
-        struct iovec iov = {&welcome, sizeof(welcome)};
+        struct iovec iov = {&welcome, sizeof welcome};
         struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 
         if (kept) {
                 struct cmsghdr *c;
 
                 message.msg_control = &control;
-                message.msg_controllen = sizeof(control);
+                message.msg_controllen = sizeof control;
                 c = CMSG_FIRSTHDR(&message);
                 c->cmsg_level = SOL_SOCKET;
                 c->cmsg_type = SCM_RIGHTS;
                 c->cmsg_len = CMSG_LEN(sizeof(int) * PROBE_FDS);
                 memcpy(CMSG_DATA(c), kept, sizeof(int) * PROBE_FDS);
         }
-        ck_assert_int_eq(sendmsg(h->socket, &message, MSG_NOSIGNAL), sizeof(welcome));
+        ck_assert_int_eq(sendmsg(h->socket, &message, MSG_NOSIGNAL), sizeof welcome);
 }
 
 static void receive_hello(struct harness *h)
@@ -67,21 +67,21 @@ static void receive_hello(struct harness *h)
                 char buffer[CMSG_SPACE(sizeof(int) * PROBE_FDS)];
                 struct cmsghdr align;
         } control = {};
-        struct iovec iov = {&h->hello, sizeof(h->hello)};
+        struct iovec iov = {&h->hello, sizeof h->hello};
         struct msghdr message = {.msg_iov = &iov,
                         .msg_iovlen = 1,
                         .msg_control = &control,
-                        .msg_controllen = sizeof(control)};
+                        .msg_controllen = sizeof control};
         struct pollfd p = {.fd = h->socket, .events = POLLIN};
         struct cmsghdr *c;
 
         ck_assert_int_eq(poll(&p, 1, PATIENCE_USEC / 1000), 1);
-        ck_assert_int_eq(recvmsg(h->socket, &message, MSG_CMSG_CLOEXEC), sizeof(h->hello));
+        ck_assert_int_eq(recvmsg(h->socket, &message, MSG_CMSG_CLOEXEC), sizeof h->hello);
         ck_assert_uint_eq(h->hello.header.type, PROBE_HELLO);
         c = CMSG_FIRSTHDR(&message);
         if (c) {
                 ck_assert_uint_eq(c->cmsg_len, CMSG_LEN(sizeof(int) * PROBE_FDS));
-                memcpy(h->fds, CMSG_DATA(c), sizeof(h->fds));
+                memcpy(h->fds, CMSG_DATA(c), sizeof h->fds);
         }
         ck_assert_int_eq(h->hello.backend == PROBE_BACKEND_BPF, c != NULL);
 }
@@ -91,7 +91,7 @@ static int on_event(void *userdata, void *data, size_t size)
         struct harness *h = userdata;
         const struct membership_event *event = data;
 
-        ck_assert_uint_ge(size, sizeof(*event));
+        ck_assert_uint_ge(size, sizeof *event);
         if (event->slot < ELEMENTSOF(h->drained)) {
                 if (event->kind == MEMBERSHIP_DRAINED)
                         h->drained[event->slot]++;
@@ -103,7 +103,7 @@ static int on_event(void *userdata, void *data, size_t size)
 
 static void map_membership(struct harness *h)
 {
-        h->slots = mmap(NULL, sizeof(*h->slots) * MEMBERSHIP_SLOTS_MAX, PROT_READ | PROT_WRITE, MAP_SHARED,
+        h->slots = mmap(NULL, sizeof *h->slots * MEMBERSHIP_SLOTS_MAX, PROT_READ | PROT_WRITE, MAP_SHARED,
                         h->fds[PROBE_FD_SLOTS], 0);
         ck_assert_ptr_ne(h->slots, MAP_FAILED);
         h->stats = mmap(NULL, 4096, PROT_READ, MAP_SHARED, h->fds[PROBE_FD_STATS], 0);
@@ -116,7 +116,7 @@ void harness_start(struct harness *h, enum probe_backend backend, const int *kep
 {
         int pair[2];
 
-        memset(h, 0, sizeof(*h));
+        memset(h, 0, sizeof *h);
         for (size_t i = 0; i < PROBE_FDS; i++)
                 h->fds[i] = -1;
         ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
@@ -127,7 +127,7 @@ void harness_start(struct harness *h, enum probe_backend backend, const int *kep
                 int fd = dup(pair[1]);
 
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
-                snprintf(argument, sizeof(argument), "--fd=%d", fd);
+                snprintf(argument, sizeof argument, "--fd=%d", fd);
                 if (before_exec)
                         before_exec();
                 execl(harness_probe_path, harness_probe_path, argument, NULL);
@@ -161,7 +161,7 @@ void harness_stop(struct harness *h)
         }
         if (h->slots) {
                 ring_buffer__free(h->events);
-                munmap(h->slots, sizeof(*h->slots) * MEMBERSHIP_SLOTS_MAX);
+                munmap(h->slots, sizeof *h->slots * MEMBERSHIP_SLOTS_MAX);
                 munmap(h->stats, 4096);
         }
         for (size_t i = 0; i < PROBE_FDS; i++)
@@ -172,7 +172,7 @@ static void take(struct harness *h, const void *data, size_t size)
 {
         const struct probe_header *header = data;
 
-        ck_assert_uint_ge(size, sizeof(*header));
+        ck_assert_uint_ge(size, sizeof *header);
         ck_assert_uint_eq(size, header->size);
         if (header->type == PROBE_SWEPT) {
                 ck_assert_uint_eq(size, sizeof(struct probe_swept));
@@ -215,7 +215,7 @@ bool harness_wait(struct harness *h, uint64_t usec, bool (*done)(struct harness 
                 if (now_boottime_usec() >= until)
                         return false;
                 if (poll(&p, 1, 10) > 0) {
-                        ssize_t n = recv(h->socket, buffer, sizeof(buffer), MSG_DONTWAIT);
+                        ssize_t n = recv(h->socket, buffer, sizeof buffer, MSG_DONTWAIT);
 
                         ck_assert_msg(n > 0, "the probe has left");
                         take(h, buffer, (size_t) n);
@@ -380,7 +380,7 @@ static void send_watch(struct harness *h, uint64_t context_id, uint32_t slot, ui
                 const pid_t *pids, size_t n)
 {
         struct probe_watch watch = {
-                        .header = {PROBE_WATCH, sizeof(watch)},
+                        .header = {PROBE_WATCH, sizeof watch},
                         .context_id = context_id,
                         .slot = slot,
                         .state = STATE_WORD_CANCELED,
@@ -391,10 +391,10 @@ static void send_watch(struct harness *h, uint64_t context_id, uint32_t slot, ui
                         .uids = {h->attached_by},
         };
 
-        snprintf(watch.path, sizeof(watch.path), "test/context-%u", slot);
+        snprintf(watch.path, sizeof watch.path, "test/context-%u", slot);
         for (size_t i = 0; i < n; i++)
                 watch.pids[watch.n_pids++] = (uint32_t) pids[i];
-        ck_assert_int_eq(send(h->socket, &watch, sizeof(watch), MSG_NOSIGNAL), sizeof(watch));
+        ck_assert_int_eq(send(h->socket, &watch, sizeof watch, MSG_NOSIGNAL), sizeof watch);
 }
 
 void harness_cancel(struct harness *h, uint32_t slot, uint64_t grace_usec)
@@ -411,9 +411,9 @@ void harness_cancel_pids(
 
 void harness_forget(struct harness *h, uint32_t slot)
 {
-        struct probe_forget forget = {{PROBE_FORGET, sizeof(forget)}, CONTEXT_OF(slot)};
+        struct probe_forget forget = {{PROBE_FORGET, sizeof forget}, CONTEXT_OF(slot)};
 
-        ck_assert_int_eq(send(h->socket, &forget, sizeof(forget), MSG_NOSIGNAL), sizeof(forget));
+        ck_assert_int_eq(send(h->socket, &forget, sizeof forget, MSG_NOSIGNAL), sizeof forget);
 }
 
 static bool has_leak(struct harness *h, const void *arg)
@@ -486,8 +486,8 @@ static bool is_refused(void)
         SRunner *runner;
         bool failed;
 
-        found_hello = mmap(NULL, sizeof(*found_hello), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-                        0);
+        found_hello = mmap(
+                        NULL, sizeof *found_hello, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (found_hello == MAP_FAILED)
                 abort();
         add_case(suite, "backend", (const TTest *const[]){what_backend, NULL});

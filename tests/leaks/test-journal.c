@@ -49,7 +49,7 @@ static int journal_listen(void)
         ck_assert_int_eq(mkdir(RUN_SYSTEMD "/journal", 0755), 0);
         fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         ck_assert_int_ge(fd, 0);
-        ck_assert_int_eq(bind(fd, (struct sockaddr *) &address, sizeof(address)), 0);
+        ck_assert_int_eq(bind(fd, (struct sockaddr *) &address, sizeof address), 0);
         return fd;
 }
 
@@ -65,12 +65,12 @@ static char *next_entry(int fd, const char *message_id)
 
                 if (poll(&p, 1, 100) <= 0)
                         continue;
-                n = recv(fd, entry, sizeof(entry) - 1, 0);
+                n = recv(fd, entry, sizeof entry - 1, 0);
                 ck_assert_int_gt(n, 0);
                 for (ssize_t i = 0; i < n; i++) /* the lengths of multi-line fields */
                         if (entry[i] == 0)
                                 entry[i] = ' ';
-                entry[n] = 0;
+                entry[n] = '\0';
                 if (strstr(entry, message_id))
                         return entry;
         }
@@ -84,7 +84,7 @@ static void has_line(const char *entry, const char *format, ...)
         va_list ap;
 
         va_start(ap, format);
-        vsnprintf(line, sizeof(line), format, ap);
+        vsnprintf(line, sizeof line, format, ap);
         va_end(ap);
         ck_assert_int_gt(asprintf(&text, "\n%s", entry), 0);
         ck_assert_msg(strstr(text, line) != NULL, "no line %s in:%s", line, text);
@@ -127,7 +127,7 @@ START_TEST(entries)
         has_line(entry, "pipe_read");
         has_line(entry, "\nCTXD_COUNT=1\n");
         has_line(entry, "\nCTXD_BACKEND=bpf\n");
-        snprintf(message, sizeof(message), "\nMESSAGE=test-journal[%d/%d] is still blocked ", pid, pid);
+        snprintf(message, sizeof message, "\nMESSAGE=test-journal[%d/%d] is still blocked ", pid, pid);
         has_line(entry, "%s", message);
         has_line(entry, " after context test/context-%u was canceled (client went away): read(%d) on pipe:[",
                         slot, silent[0]);
@@ -265,7 +265,7 @@ START_TEST(unavailable)
         ck_assert_uint_eq(h.hello.backend, PROBE_BACKEND_PROC);
         entry = next_entry(fd, CTXD_MESSAGE_PROBE_UNAVAILABLE);
         has_line(entry, "\nPRIORITY=4\n");
-        snprintf(reason, sizeof(reason), "%s", h.hello.reason);
+        snprintf(reason, sizeof reason, "%s", h.hello.reason);
         has_line(entry, "%s", reason);
         ck_assert_msg(strstr(reason, "/sys/kernel/btf/vmlinux") != NULL, "reason: %s", reason);
         harness_stop(&h);

@@ -50,7 +50,7 @@ static int to_test[2], to_child[2];
 /* In a child: tells a pid or tid to the test. */
 static void tell(pid_t pid)
 {
-        ck_assert_int_eq(write(to_test[1], &pid, sizeof(pid)), sizeof(pid));
+        ck_assert_int_eq(write(to_test[1], &pid, sizeof pid), sizeof pid);
 }
 
 /* In a child: waits for the test. */
@@ -66,7 +66,7 @@ static pid_t told(void)
 {
         pid_t pid;
 
-        ck_assert_int_eq(read(to_test[0], &pid, sizeof(pid)), sizeof(pid));
+        ck_assert_int_eq(read(to_test[0], &pid, sizeof pid), sizeof pid);
         return pid;
 }
 
@@ -85,7 +85,7 @@ static pid_t clone_with(uint64_t flags)
 {
         struct clone_args args = {.flags = flags, .exit_signal = flags & CLONE_PARENT ? 0 : SIGCHLD};
 
-        return (pid_t) syscall(SYS_clone3, &args, sizeof(args));
+        return (pid_t) syscall(SYS_clone3, &args, sizeof args);
 }
 
 static sem_t has_told;

@@ -32,7 +32,7 @@ static void read_handle(void *arg)
         uint64_t value;
 
         for (;;)
-                (void) !read(handle, &value, sizeof(value));
+                (void) !read(handle, &value, sizeof value);
 }
 
 static void pause_for_ever(void *arg)
@@ -66,7 +66,7 @@ static void check_proc(enum probe_backend wanted, void (*before_exec)(void), con
         ck_assert_uint_eq(leak->backend, PROBE_BACKEND_PROC);
         ck_assert_uint_eq(leak->tid, (uint32_t) pids[0]);
         ck_assert_int_eq(strncmp(leak->syscall_text, "read(", 5), 0);
-        snprintf(expected, sizeof(expected), "read(%d)", handle);
+        snprintf(expected, sizeof expected, "read(%d)", handle);
         ck_assert_str_eq(leak->syscall_text, expected);
         ck_assert_str_eq(leak->waits_on, "anon_inode:[eventfd]");
         ck_assert_ptr_null(harness_leak(&h, pids[1], 3 * GRACE_USEC));

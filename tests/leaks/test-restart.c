@@ -34,7 +34,7 @@ static void fork_for_each_byte(void *arg)
                         for (;;)
                                 pause();
                 }
-                (void) !write(to_test[1], &pid, sizeof(pid));
+                (void) !write(to_test[1], &pid, sizeof pid);
         }
 }
 
@@ -43,7 +43,7 @@ static pid_t fork_one(void)
         pid_t pid;
 
         ck_assert_int_eq(write(to_child[1], "f", 1), 1);
-        ck_assert_int_eq(read(to_test[0], &pid, sizeof(pid)), sizeof(pid));
+        ck_assert_int_eq(read(to_test[0], &pid, sizeof pid), sizeof pid);
         return pid;
 }
 
@@ -110,7 +110,7 @@ END_TEST
 static pid_t peer_of(int fd)
 {
         struct ucred peer;
-        socklen_t size = sizeof(peer);
+        socklen_t size = sizeof peer;
 
         ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size), 0);
         return peer.pid;
@@ -119,7 +119,7 @@ static pid_t peer_of(int fd)
 static int accept_probe(int listener, enum probe_backend backend, struct probe_hello *ret)
 {
         struct probe_welcome welcome = {
-                        .header = {PROBE_WELCOME, sizeof(welcome)},
+                        .header = {PROBE_WELCOME, sizeof welcome},
                         .version = PROBE_PROTOCOL_VERSION,
                         .backend = backend,
         };
@@ -129,10 +129,10 @@ static int accept_probe(int listener, enum probe_backend backend, struct probe_h
         ck_assert_int_eq(poll(&p, 1, PATIENCE_USEC / 1000), 1);
         fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         ck_assert_int_ge(fd, 0);
-        ck_assert_int_eq(send(fd, &welcome, sizeof(welcome), MSG_NOSIGNAL), sizeof(welcome));
+        ck_assert_int_eq(send(fd, &welcome, sizeof welcome, MSG_NOSIGNAL), sizeof welcome);
         p.fd = fd;
         ck_assert_int_eq(poll(&p, 1, PATIENCE_USEC / 1000), 1);
-        ck_assert_int_eq(recv(fd, ret, sizeof(*ret), 0), sizeof(*ret));
+        ck_assert_int_eq(recv(fd, ret, sizeof *ret, 0), sizeof *ret);
         ck_assert_uint_eq(ret->header.type, PROBE_HELLO);
         return fd;
 }
@@ -146,8 +146,8 @@ START_TEST(reconnects)
         pid_t probe;
 
         ck_assert_ptr_nonnull(mkdtemp(directory));
-        snprintf(address.sun_path, sizeof(address.sun_path), "%s/probe", directory);
-        snprintf(argument, sizeof(argument), "--connect=%s", address.sun_path);
+        snprintf(address.sun_path, sizeof address.sun_path, "%s/probe", directory);
+        snprintf(argument, sizeof argument, "--connect=%s", address.sun_path);
         probe = fork();
         if (probe == 0) {
                 prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -156,7 +156,7 @@ START_TEST(reconnects)
         }
         sleep_usec(300000); /* it comes before ctxd listens */
         listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        ck_assert_int_eq(bind(listener, (struct sockaddr *) &address, sizeof(address)), 0);
+        ck_assert_int_eq(bind(listener, (struct sockaddr *) &address, sizeof address), 0);
         ck_assert_int_eq(listen(listener, 4), 0);
         fd = accept_probe(listener, PROBE_BACKEND_BPF, &hello);
         ck_assert_uint_eq(hello.backend, PROBE_BACKEND_BPF);

@@ -60,7 +60,7 @@ struct shared {
 
 static struct shared *shared_new(void)
 {
-        struct shared *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        struct shared *s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
         ck_assert_ptr_ne(s, MAP_FAILED);
         return s;
@@ -139,7 +139,7 @@ START_TEST(attach_loses_nothing)
                 for (int i = 0; i < CHILDREN; i++)
                         kill(s->children[i].pid, SIGKILL);
                 reap(pid);
-                munmap(s, sizeof(*s));
+                munmap(s, sizeof *s);
         }
         ck_assert_int_gt(after, 0);
         ck_assert_int_gt(before, 0);

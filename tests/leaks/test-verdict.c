@@ -119,10 +119,10 @@ START_TEST(blocked_read)
         ck_assert_uint_eq(leak->context_id, CONTEXT_OF(slot));
         ck_assert_uint_eq(leak->tid, (uint32_t) pid);
         ck_assert_uint_eq(leak->count, 1);
-        snprintf(expected, sizeof(expected), "read(%d)", silent[0]);
+        snprintf(expected, sizeof expected, "read(%d)", silent[0]);
         ck_assert_str_eq(leak->syscall_text, expected);
-        snprintf(expected, sizeof(expected), "/proc/self/fd/%d", silent[0]);
-        ck_assert_int_gt(readlink(expected, target, sizeof(target) - 1), 0);
+        snprintf(expected, sizeof expected, "/proc/self/fd/%d", silent[0]);
+        ck_assert_int_gt(readlink(expected, target, sizeof target - 1), 0);
         ck_assert_str_eq(leak->waits_on, target);
         ck_assert_str_eq(leak->why, "SIGTERM is ignored");
         ck_assert_msg(strstr(leak->kernel_stack, "pipe_read") != NULL, "the kernel stack is:\n%s",
@@ -294,16 +294,16 @@ static void wait_until_frozen(const char *group)
 {
         char path[128], text[256];
 
-        snprintf(path, sizeof(path), "%s/cgroup.events", group);
+        snprintf(path, sizeof path, "%s/cgroup.events", group);
         for (int i = 0; i < 6000; i++) {
                 int fd = open(path, O_RDONLY | O_CLOEXEC);
                 ssize_t n;
 
                 ck_assert_int_ge(fd, 0);
-                n = read(fd, text, sizeof(text) - 1);
+                n = read(fd, text, sizeof text - 1);
                 close(fd);
                 ck_assert_int_ge(n, 0);
-                text[n] = 0;
+                text[n] = '\0';
                 if (strstr(text, "frozen 1"))
                         return;
                 sleep_usec(10000);
@@ -324,12 +324,12 @@ START_TEST(frozen)
                 root = "/sys/fs/cgroup";
         if (!root)
                 return; /* no cgroup to freeze */
-        snprintf(group, sizeof(group), "%s/ctxd-test-%d", root, getpid());
+        snprintf(group, sizeof group, "%s/ctxd-test-%d", root, getpid());
         if (mkdir(group, 0755) < 0)
                 return;
         pid = plant(read_silence, NULL);
         blamed = plant(read_silence, NULL);
-        snprintf(path, sizeof(path), "%s/cgroup.procs", group);
+        snprintf(path, sizeof path, "%s/cgroup.procs", group);
         fd = open(path, O_WRONLY | O_CLOEXEC);
         ck_assert_int_ge(fd, 0);
         if (dprintf(fd, "%d", pid) < 0) { /* not everybody may move others */
@@ -340,7 +340,7 @@ START_TEST(frozen)
                 return;
         }
         close(fd);
-        snprintf(path, sizeof(path), "%s/cgroup.freeze", group);
+        snprintf(path, sizeof path, "%s/cgroup.freeze", group);
         fd = open(path, O_WRONLY | O_CLOEXEC);
         ck_assert_int_ge(fd, 0);
         ck_assert_int_eq(write(fd, "1", 1), 1);
@@ -397,7 +397,7 @@ START_TEST(chain)
         leak = &h.records[0].leak;
         ck_assert_uint_ne(leak->pid, (uint32_t) pid);
         ck_assert_str_eq(leak->comm, "reader");
-        snprintf(why, sizeof(why), "it is waited for by waiter[%d]", pid);
+        snprintf(why, sizeof why, "it is waited for by waiter[%d]", pid);
         ck_assert_msg(strstr(leak->why, why) != NULL, "why: %s", leak->why);
         ck_assert_ptr_null(harness_leak(&h, pid, 4 * GRACE_USEC));
         reap((pid_t) leak->pid);
@@ -527,7 +527,7 @@ START_TEST(poll_names_its_set)
         harness_cancel(&h, slot, GRACE_USEC);
         leak = harness_leak(&h, pid, PATIENCE_USEC);
         ck_assert_ptr_nonnull(leak);
-        snprintf(expected, sizeof(expected), "%d: pipe:[", silent[0]);
+        snprintf(expected, sizeof expected, "%d: pipe:[", silent[0]);
         ck_assert_msg(strncmp(leak->waits_on, expected, strlen(expected)) == 0, "waits on: %s",
                         leak->waits_on);
         reap(pid);
@@ -549,7 +549,7 @@ START_TEST(open_names_its_path)
         pid_t pid;
 
         ck_assert_ptr_nonnull(mkdtemp(directory));
-        snprintf(fifo, sizeof(fifo), "%s/fifo\033[2J", directory);
+        snprintf(fifo, sizeof fifo, "%s/fifo\033[2J", directory);
         ck_assert_int_eq(mkfifo(fifo, 0600), 0);
         pid = plant(open_fifo, NULL);
         harness_cancel(&h, slot, GRACE_USEC);
