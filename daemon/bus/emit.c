@@ -116,7 +116,7 @@ static void tell_those(struct service *s, const struct news *news,
 
 static bool may_read(const struct service *s, const struct news *news, const struct peer *p)
 {
-        return context_may_read(s->tree, news->context, &p->caller);
+        return tree_allows(s->tree, &p->caller, news->context, VERB_LOOK);
 }
 
 static void tell(struct service *s, const struct news *news)
@@ -134,7 +134,7 @@ static bool may_read_no_higher(const struct service *s, const struct news *news,
                 return false;
         for (const struct context *c = news->context; c != origin;) {
                 c = c->parent;
-                if (context_may_read(s->tree, c, &p->caller))
+                if (tree_allows(s->tree, &p->caller, c, VERB_LOOK))
                         return false;
         }
         return true;
@@ -152,7 +152,7 @@ static void blind_count(struct service *s, const struct context *origin)
         s->below.looks = s->below.n_blind = s->below.n_subscriptions = 0;
         LIST_FOREACH (sub, &s->subscriptions, all) {
                 s->below.n_subscriptions++;
-                s->below.n_blind += !context_may_read(s->tree, origin, &sub->peer->caller);
+                s->below.n_blind += !tree_allows(s->tree, &sub->peer->caller, origin, VERB_LOOK);
         }
 }
 

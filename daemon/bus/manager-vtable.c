@@ -5,44 +5,43 @@
 #include "daemon/bus/request.h"
 #include "daemon/bus/vtables.h"
 
-/* A member without a path, and one whose first argument is a path, or a prefix of paths. What it takes to be let into
- * another's context by polkit is the right to read it, or all of root's. */
-#define METHOD_WITH(init, name, privilege)                                               \
-        static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
-        {                                                                                \
-                struct request q;                                                        \
-                int r = init(&q, m, error);                                              \
-                return request_end(&q, privilege, r < 0 ? r : verb_##name(&q));          \
+/* A member without a path, one whose first argument is a path, and one whose first argument is a prefix of paths. What
+ * it takes to be let into another's context by polkit is what the model says of that verb. */
+#define METHOD_WITH(init, name, verb)                                                      \
+        static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error)   \
+        {                                                                                  \
+                struct request q;                                                          \
+                int r = init(&q, m, error);                                                \
+                return request_end(&q, verb_privilege(verb), r < 0 ? r : verb_##name(&q)); \
         }
-#define METHOD(name) METHOD_WITH(request_init, name, PRIVILEGE_MANAGE)
-#define METHOD_TO_READ(name) METHOD_WITH(request_init_path, name, PRIVILEGE_READ)
-#define METHOD_TO_READ_BELOW(name) METHOD_WITH(request_init_prefix, name, PRIVILEGE_READ)
-#define METHOD_TO_MANAGE(name) METHOD_WITH(request_init_path, name, PRIVILEGE_MANAGE)
+#define METHOD(name) METHOD_WITH(request_init, name, VERB_CANCEL)
+#define METHOD_ON(name, verb) METHOD_WITH(request_init_path, name, verb)
+#define METHOD_BELOW(name) METHOD_WITH(request_init_prefix, name, VERB_LOOK)
 
 METHOD(alive)
 METHOD(create)
 METHOD(current)
 METHOD(subscribe)
 METHOD(unsubscribe)
-METHOD_TO_MANAGE(cancel)
-METHOD_TO_MANAGE(cancel_cause)
-METHOD_TO_MANAGE(extend)
-METHOD_TO_MANAGE(release)
-METHOD_TO_READ(done)
-METHOD_TO_READ(undone)
-METHOD_TO_READ(drained)
-METHOD_TO_MANAGE(lifeline)
-METHOD_TO_MANAGE(threads)
-METHOD_TO_MANAGE(attach)
-METHOD_TO_READ(processes)
-METHOD_TO_READ(process)
-METHOD_TO_READ(members)
-METHOD_TO_READ(values)
-METHOD_TO_READ(err)
-METHOD_TO_READ_BELOW(list)
-METHOD_TO_READ(preview)
-METHOD_TO_READ_BELOW(leaks)
-METHOD_TO_READ(page)
+METHOD_ON(cancel, VERB_CANCEL)
+METHOD_ON(cancel_cause, VERB_CANCEL)
+METHOD_ON(extend, VERB_EXTEND)
+METHOD_ON(release, VERB_RELEASE)
+METHOD_ON(done, VERB_DONE)
+METHOD_ON(undone, VERB_LOOK)
+METHOD_ON(drained, VERB_DRAINED)
+METHOD_ON(lifeline, VERB_LIFELINE)
+METHOD_ON(threads, VERB_ENTER)
+METHOD_ON(attach, VERB_ATTACH)
+METHOD_ON(processes, VERB_LOOK)
+METHOD_ON(process, VERB_LOOK)
+METHOD_ON(members, VERB_LOOK)
+METHOD_ON(values, VERB_LOOK)
+METHOD_ON(err, VERB_LOOK)
+METHOD_BELOW(list)
+METHOD_ON(preview, VERB_LOOK)
+METHOD_BELOW(leaks)
+METHOD_ON(page, VERB_PAGE)
 
 static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property,
                 sd_bus_message *reply, void *userdata, sd_bus_error *error)
@@ -60,7 +59,7 @@ static void count(sd_bus *bus, const struct service *s, uint32_t *ret_contexts, 
         if (!p)
                 return;
         for (const struct context *c = context_next(root, root); c;) {
-                if (c->released || !context_may_read(s->tree, c, &p->caller)) {
+                if (c->released || !tree_allows(s->tree, &p->caller, c, VERB_LOOK)) {
                         c = context_next_skip(c, root);
                         continue;
                 }
@@ -100,7 +99,7 @@ static int count_leak(void *userdata, struct context *c, const struct leak *leak
 {
         struct leak_count *l = userdata;
 
-        l->n += context_may_read(l->peer->endpoint->service->tree, c, &l->peer->caller);
+        l->n += tree_allows(l->peer->endpoint->service->tree, &l->peer->caller, c, VERB_LOOK);
         return 0;
 }
 
@@ -111,7 +110,8 @@ static int get_leaks_found(sd_bus *bus, const char *path, const char *interface,
         struct leak_count l = {.peer = peer_current(bus)};
 
         /* Whoever may read all is told of all that were ever found; others of those that are still kept. */
-        if (l.peer && (l.peer->caller.uid == 0 || l.peer->caller.uid == e->service->tree->daemon_uid))
+        if (l.peer && tree_allows(e->service->tree, &l.peer->caller, e->service->tree->background,
+                                      VERB_COUNT_ALL))
                 l.n = leaks_found(e->service->effects);
         else if (l.peer)
                 leaks_each(e->service->effects, NULL, count_leak, &l);

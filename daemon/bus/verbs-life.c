@@ -19,27 +19,29 @@ static struct cause *cause_of(const struct peer *p, int error, const char *messa
         return cause_new(error, message, p->caller.uid, p->caller.pid, p->caller.comm);
 }
 
-/* The processes that the options name, checked before anything is made. */
+/* The processes that the options name. */
 struct parties {
-        struct process *owner; /* owned unless it is the peer's */
-        bool owner_is_peers;
+        struct process *owner, *member; /* NULL: none */
+        struct attachment attachment;   /* of the member */
 };
 
 static void parties_done(struct parties *p)
 {
-        if (!p->owner_is_peers)
-                process_unref(p->owner);
+        process_unref(p->owner);
+        process_unref(p->member);
 }
 
 static int parties_find(struct request *q, const struct create_request *req, struct parties *ret)
 {
-        int r;
+        int r = 0;
 
         if (req->bind_caller) {
-                r = peer_process(q->peer, &ret->owner);
+                struct process *peer;
+
+                r = peer_process(q->peer, &peer);
                 if (r < 0)
                         return error_gone(q->error);
-                ret->owner_is_peers = true;
+                ret->owner = process_ref(peer);
         } else if (req->owner_pidfd >= 0) {
                 r = process_acquire(q->service->effects, req->owner_pidfd, &ret->owner);
                 if (r == -ESRCH)
@@ -47,7 +49,25 @@ static int parties_find(struct request *q, const struct create_request *req, str
                 if (r < 0)
                         return error_invalid_args(q->error, "Option owner is no pidfd of a process");
         }
-        return 0;
+        if (req->attach_pidfd >= 0)
+                r = request_attachment(q, req->attach_pidfd, &req->attach, &ret->member, &ret->attachment);
+        return r;
+}
+
+/* What the world does for a context that was made or found. The attach comes last: nobody can take it back. */
+static int settle_in(struct request *q, struct context *c, bool made, const struct parties *parties)
+{
+        struct effects *e = q->service->effects;
+        struct refused refused = {};
+        int r = 0;
+
+        if (parties->owner && made)
+                r = owner_bind(e, c, parties->owner);
+        if (r < 0)
+                return error_no_such_process(q->error, "The owner has exited already");
+        if (parties->member)
+                r = membership_join(e, c, parties->member, &parties->attachment, &refused);
+        return r < 0 ? request_attach_error(q, &refused, r) : 0;
 }
 
 static int create(struct request *q, const char *path, struct create_request *req)
@@ -56,7 +76,6 @@ static int create(struct request *q, const char *path, struct create_request *re
         _cleanup_(parties_done) struct parties parties = {};
         _cleanup_free_ char *object = NULL;
         char reference[CTXD_PATH_MAX + 1];
-        struct policy policy = {};
         struct refused refused = {};
         struct context *c;
         uint64_t id, now, deadline;
@@ -65,11 +84,8 @@ static int create(struct request *q, const char *path, struct create_request *re
         r = parties_find(q, req, &parties);
         if (r < 0)
                 return r;
-        if (req->attach_pidfd >= 0) {
-                r = request_attach_policy(q, req->attach_pidfd, &req->attach, &policy);
-                if (r < 0)
-                        return r;
-        }
+        if (parties.member)
+                req->options.attach = &parties.attachment;
         now = now_boottime_usec();
         if (req->timeout_usec != CTXD_USEC_INFINITY &&
                         !__builtin_add_overflow(now, req->timeout_usec, &deadline) &&
@@ -79,24 +95,12 @@ static int create(struct request *q, const char *path, struct create_request *re
         made = tree_create(s->tree, now, &q->caller, path, &req->options, &c, &refused);
         if (made < 0)
                 return request_refused(q, &refused, made);
-        /* The attach comes last: what has a member cannot be taken back. */
-        if (parties.owner && made > 0) {
-                r = owner_bind(s->effects, c, parties.owner);
-                if (r < 0) {
+        r = settle_in(q, c, made, &parties);
+        if (r < 0) {
+                if (made)
                         tree_discard(s->tree, c);
-                        return error_no_such_process(q->error, "The owner has exited already");
-                }
-        }
-        if (req->attach_pidfd >= 0) {
-                r = membership_attach(
-                                s->effects, c, req->attach_pidfd, &policy, request_may_leave, q, &refused);
-                if (r < 0) {
-                        if (made > 0) {
-                                owner_unbind(c);
-                                tree_discard(s->tree, c);
-                        }
-                        return request_attach_error(q, &refused, r);
-                }
+                request_commit(q);
+                return r;
         }
 
         context_path(c, reference);
@@ -162,9 +166,6 @@ static int cancel(struct request *q, int error, const char *message)
         struct cause *cause;
         int r;
 
-        r = request_want_change(q);
-        if (r < 0)
-                return r;
         if (strlen(message) > CTXD_REASON_MAX)
                 return error_invalid_args(q->error, "A reason has at most %d bytes", CTXD_REASON_MAX);
         if (error < 0)
@@ -175,7 +176,8 @@ static int cancel(struct request *q, int error, const char *message)
         cause = cause_of(q->peer, error, message);
         if (!cause)
                 return -ENOMEM;
-        r = tree_cancel(q->service->tree, now_boottime_usec(), q->context, cause, &contexts, &refused);
+        r = tree_cancel(q->service->tree, now_boottime_usec(), &q->caller, q->context, cause, &contexts,
+                        &refused);
         if (r < 0)
                 return request_refused(q, &refused, r);
         return later_reply_cancel(q, r, contexts);
@@ -207,9 +209,6 @@ int verb_extend(struct request *q)
         r = sd_bus_message_read(q->message, "t", &deadline);
         if (r < 0)
                 return error_malformed(q->error, r);
-        r = request_want_cancelable(q);
-        if (r < 0)
-                return r;
         r = tree_extend(q->service->tree, now_boottime_usec(), &q->caller, q->context, deadline, &refused);
         if (r < 0)
                 return request_refused(q, &refused, r);
@@ -222,13 +221,10 @@ int verb_release(struct request *q)
         struct refused refused = {};
         int r;
 
-        r = request_want_change(q);
-        if (r < 0)
-                return r;
         r = later_room(q);
         if (r < 0)
                 return r;
-        r = tree_release(q->service->tree, now_boottime_usec(), q->context, &q->caller, &refused);
+        r = tree_release(q->service->tree, now_boottime_usec(), &q->caller, q->context, &refused);
         if (r < 0)
                 return request_refused(q, &refused, r);
         return later_reply_release(q);

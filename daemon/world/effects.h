@@ -70,6 +70,10 @@ int process_acquire(struct effects *e, int pidfd, struct process **ret);
 int process_acquire_pid(struct effects *e, pid_t pid, struct process **ret);
 struct process *process_ref(struct process *p);
 struct process *process_unref(struct process *p);
+static inline void process_unrefp(struct process **p)
+{
+        process_unref(*p);
+}
 pid_t process_pid(const struct process *p);
 int process_pidfd(const struct process *p); /* borrowed */
 /* /proc: real, effective, saved uid, and command (16 bytes with NUL) */
@@ -126,13 +130,15 @@ struct member_task {
         const struct context *context;
 };
 
-/* Makes the process of pidfd, with its threads and what it forks meanwhile, members of c. One that is a
- * member of another context moves only to a descendant of it, or where may_leave says yes of the one it is
- * in; where it does not, the stronger of the two policies is the one that counts. -EALREADY: c is done; -EACCES: may not leave; -EDQUOT; all with refused. -ESRCH: it has gone; -EINVAL:
- * no pidfd of a process. */
-int membership_attach(struct effects *e, struct context *c, int pidfd, const struct policy *policy,
-                bool (*may_leave)(void *userdata, const struct context *from), void *userdata,
+/* What the model wants to know of a process that is to become a member. -ESRCH: it has gone. */
+int membership_describe(struct effects *e, struct process *p, struct attachment *ret);
+/* Makes it, with its threads and what it forks meanwhile, a member of c, as tree_attach() or tree_create() has allowed;
+ * takes back their policy where it fails. -ESRCH: it has gone; -EDQUOT with refused. */
+int membership_join(struct effects *e, struct context *c, struct process *p, const struct attachment *a,
                 struct refused *ret_refused);
+/* All of that, for the process of a pidfd. -EINVAL: no pidfd of a process. */
+int membership_attach(struct effects *e, const struct caller *caller, struct context *c, int pidfd,
+                const struct policy *policy, struct refused *ret_refused);
 /* Of c, or of all below it, too: live processes, sorted by pid. The caller frees the array. */
 int membership_processes(struct effects *e, const struct context *c, bool recursive,
                 struct member_process **ret, size_t *ret_n);

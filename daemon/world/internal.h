@@ -104,10 +104,6 @@ void effects_event(struct effects *e);
 void effects_again(struct effects *e); /* drain once more, when other events have had their turn */
 
 /* process.c */
-static inline void process_unrefp(struct process **p)
-{
-        process_unref(*p);
-}
 int process_watch(struct process *p);
 int process_acquire_start(struct effects *e, pid_t pid, uint64_t start_ticks, struct process **ret);
 

@@ -73,7 +73,7 @@ static int on_closed(sd_event_source *source, int fd, uint32_t revents, void *us
 
         (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
         cause = cause_new(ECANCELED, "lifeline closed", (uid_t) -1, 0, NULL);
-        r = tree_cancel(e->tree, now_boottime_usec(), l->context, cause, &n, &refused);
+        r = tree_cancel(e->tree, now_boottime_usec(), &caller_daemon, l->context, cause, &n, &refused);
         if (r < 0)
                 log_warning("Cannot cancel context %llu, whose lifeline was closed: %s",
                                 (unsigned long long) l->context->id, strerror(-r));

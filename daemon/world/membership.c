@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "daemon/world/internal.h"
 #include "util/cleanup.h"
@@ -201,69 +200,28 @@ int membership_slot_take(
         return 0;
 }
 
-static int refuse(struct refused *refused, enum refusal reason, const struct context *c, int r)
+int membership_describe(struct effects *e, struct process *p, struct attachment *ret)
 {
-        memset(refused, 0, sizeof *refused);
-        refused->reason = reason;
-        context_reference(c, refused->path);
-        return r;
+        struct member_slot *from = e->membership.backend->look_up(e, p, &ret->from_policy);
+        char comm[16];
+
+        ret->from = from ? from->context : NULL;
+        return process_read(p, ret->uids, comm);
 }
 
-/* What a member is attached with again by somebody who may not take it out of where it is: not with less than before.
- * What another user has asked for stays whole: a signal of one user is never sent with the rights of another. */
-static struct policy stronger(const struct policy *old, const struct policy *wanted)
-{
-        struct policy result = *wanted;
-
-        if (old->signal == 0 && old->kill_after_usec == CTXD_USEC_INFINITY)
-                return result;
-        if (old->uid != wanted->uid)
-                return *old;
-        if (old->signal != 0)
-                result.signal = old->signal;
-        if (old->kill_after_usec < result.kill_after_usec)
-                result.kill_after_usec = old->kill_after_usec;
-        return result;
-}
-
-int membership_attach(struct effects *e, struct context *c, int pidfd, const struct policy *policy,
-                bool (*may_leave)(void *userdata, const struct context *from), void *userdata,
+static int join(struct effects *e, struct context *c, struct process *p, uint32_t policy,
                 struct refused *ret_refused)
 {
-        _cleanup_(process_unrefp) struct process *p = NULL;
-        struct policy kept = *policy;
-        struct member_slot *from, *slot;
-        uint32_t from_policy;
-        int index, r;
-        bool is_new;
+        struct member_slot *slot = slot_of(e, c);
+        bool is_new = !slot;
+        int r;
 
-        if (context_is_background(c))
-                return refuse(ret_refused, REFUSED_NOT_CANCELABLE, c, -EPERM);
-        if (context_is_done(c))
-                return refuse(ret_refused, REFUSED_DONE, c, -EALREADY);
-        r = process_acquire(e, pidfd, &p);
-        if (r < 0)
-                return r;
-
-        from = e->membership.backend->look_up(e, p, &from_policy);
-        if (from && from->context && !(may_leave && may_leave(userdata, from->context))) {
-                if (!context_is_below(c, from->context))
-                        return refuse(ret_refused, REFUSED_ACCESS, from->context, -EACCES);
-                if (from_policy < from->context->n_policies)
-                        kept = stronger(&from->context->policies[from_policy], policy);
-        }
-
-        index = tree_policy(e->tree, c, &kept, ret_refused);
-        if (index < 0)
-                return index;
-        slot = slot_of(e, c);
-        is_new = !slot;
         if (is_new) {
                 r = slot_new(e, c, &slot, ret_refused);
                 if (r < 0)
                         return r;
         }
-        r = e->membership.backend->attach(e, slot, p, (uint32_t) index, ret_refused);
+        r = e->membership.backend->attach(e, slot, p, policy, ret_refused);
         if (r < 0 && is_new) {
                 slot_leave(e, slot); /* as if nobody had asked: the context may be taken back */
                 return r;
@@ -272,6 +230,31 @@ int membership_attach(struct effects *e, struct context *c, int pidfd, const str
          * context looks for itself. */
         tree_attached(e->tree, c, slot->number);
         return r;
+}
+
+int membership_join(struct effects *e, struct context *c, struct process *p, const struct attachment *a,
+                struct refused *ret_refused)
+{
+        int r = join(e, c, p, a->policy, ret_refused);
+
+        if (r < 0)
+                tree_attach_undo(e->tree, c, a);
+        return r;
+}
+
+int membership_attach(struct effects *e, const struct caller *caller, struct context *c, int pidfd,
+                const struct policy *policy, struct refused *ret_refused)
+{
+        _cleanup_(process_unrefp) struct process *p = NULL;
+        struct attachment a = {.wanted = *policy};
+        int r;
+
+        r = process_acquire(e, pidfd, &p);
+        if (r >= 0)
+                r = membership_describe(e, p, &a);
+        if (r >= 0)
+                r = tree_attach(e->tree, now_boottime_usec(), caller, c, &a, ret_refused);
+        return r < 0 ? r : membership_join(e, c, p, &a, ret_refused);
 }
 
 uint32_t membership_done(struct effects *e, struct context *c)

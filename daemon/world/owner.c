@@ -55,7 +55,7 @@ void owner_exited(struct effects *e, struct process *p)
                 int r;
 
                 owner_unbind(c);
-                r = tree_cancel(e->tree, now_usec, c, cause, &n, &refused);
+                r = tree_cancel(e->tree, now_usec, &caller_daemon, c, cause, &n, &refused);
                 if (r < 0)
                         log_warning("Cannot cancel context %llu after its owner's exit: %s",
                                         (unsigned long long) c->id, strerror(-r));

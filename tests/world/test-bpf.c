@@ -22,7 +22,7 @@ static int attach_by(struct context *c, struct child *child, const struct policy
 {
         struct refused refused = {};
 
-        return membership_attach(world.effects, c, child->pidfd, policy, NULL, NULL, &refused);
+        return membership_attach(world.effects, &caller_daemon, c, child->pidfd, policy, &refused);
 }
 
 static void attach(struct context *c, struct child *child, const struct policy *policy)

@@ -28,7 +28,7 @@ static int attach_by(struct context *c, struct child *child, const struct policy
 {
         struct refused refused = {};
 
-        return membership_attach(world.effects, c, child->pidfd, policy, NULL, NULL, &refused);
+        return membership_attach(world.effects, &caller_daemon, c, child->pidfd, policy, &refused);
 }
 
 static void attach(struct context *c, struct child *child, const struct policy *policy)
@@ -169,8 +169,8 @@ START_TEST(law_30_nobody_in_it_leaves)
         ck_assert_uint_eq(n, 3);
         for (size_t i = 0; i < n; i++) {
                 ck_assert_int_eq(process_acquire_member(world.effects, &list[i], &p), 0);
-                ck_assert_int_eq(membership_attach(world.effects, elsewhere, process_pidfd(p), &quiet, NULL,
-                                                 NULL, &refused),
+                ck_assert_int_eq(membership_attach(world.effects, &caller_daemon, elsewhere, process_pidfd(p),
+                                                 &quiet, &refused),
                                 -EACCES);
                 process_unref(p);
         }
@@ -181,11 +181,11 @@ START_TEST(law_30_nobody_in_it_leaves)
                 ck_assert_int_eq(process_acquire_member(world.effects, &list[i], &p), 0);
                 group_enter(other, (pid_t) list[i].pid);
                 if (membership_of(world.effects, p)) { /* not the daemon, whom nobody knows there */
-                        ck_assert_int_eq(membership_attach(world.effects, elsewhere, process_pidfd(p), &quiet,
-                                                         NULL, NULL, &refused),
+                        ck_assert_int_eq(membership_attach(world.effects, &caller_daemon, elsewhere,
+                                                         process_pidfd(p), &quiet, &refused),
                                         -EACCES);
-                        ck_assert_int_eq(membership_attach(world.effects, below, process_pidfd(p), &quiet,
-                                                         NULL, NULL, &refused),
+                        ck_assert_int_eq(membership_attach(world.effects, &caller_daemon, below,
+                                                         process_pidfd(p), &quiet, &refused),
                                         0);
                         ck_assert_uint_eq(membership_count(world.effects, below, false), 1);
                 }

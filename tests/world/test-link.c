@@ -123,7 +123,8 @@ static struct context *member(const char *path, struct child **ret)
         struct refused refused;
 
         *ret = child_start(child_sleep);
-        ck_assert_int_eq(membership_attach(world.effects, c, (*ret)->pidfd, &quiet, NULL, NULL, &refused), 0);
+        ck_assert_int_eq(membership_attach(world.effects, &caller_daemon, c, (*ret)->pidfd, &quiet, &refused),
+                        0);
         return c;
 }
 
@@ -139,7 +140,7 @@ START_TEST(watch_and_forget)
         int fd = greet();
 
         c = member("a", &child);
-        ck_assert_int_eq(tree_cancel(world.tree, now_boottime_usec(), c,
+        ck_assert_int_eq(tree_cancel(world.tree, now_boottime_usec(), &caller_daemon, c,
                                          cause_new(71, "enough", 5, 4711, "who"), &n, &refused),
                         1);
         effects_drain(world.effects);
@@ -338,7 +339,8 @@ START_TEST(law_36_where_a_setuid_program_stands_is_not_shown)
         fd = greet();
         child = child_start(body_setuid);
         ck_assert_int_eq(
-                        membership_attach(world.effects, c, child->pidfd, &by_user, NULL, NULL, &refused), 0);
+                        membership_attach(world.effects, &caller_daemon, c, child->pidfd, &by_user, &refused),
+                        0);
         cancel(c);
         leak = leak_of(c, 1);
         leak.pid = leak.tid = (uint32_t) child->pid;
@@ -525,11 +527,6 @@ START_TEST(one_probe_at_a_time)
 }
 END_TEST
 
-static bool leave(void *userdata, const struct context *from)
-{
-        return true;
-}
-
 START_TEST(a_probe_that_does_not_read_makes_nothing_later)
 {
         enum { CONTEXTS = 300 };
@@ -540,6 +537,7 @@ START_TEST(a_probe_that_does_not_read_makes_nothing_later)
                 struct probe_watch watch;
                 struct probe_forget forget;
         } record;
+        const struct caller root = {.uid = 0};
         struct refused refused;
         char path[16];
         int fd = greet();
@@ -551,7 +549,7 @@ START_TEST(a_probe_that_does_not_read_makes_nothing_later)
                 list[i] = make(path);
         }
         for (unsigned i = 0; i < CONTEXTS; i++) {
-                ck_assert_int_eq(membership_attach(world.effects, list[i], child->pidfd, &quiet, leave, NULL,
+                ck_assert_int_eq(membership_attach(world.effects, &root, list[i], child->pidfd, &quiet,
                                                  &refused),
                                 0);
                 cancel(list[i]);
