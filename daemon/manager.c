@@ -308,7 +308,7 @@ static void end_all(struct manager *m)
 
                 next = LIST_NEXT(c, siblings);
                 if (cause)
-                        tree_cancel(m->tree, now_boottime_usec(), c, cause, &n, &refused);
+                        tree_cancel(m->tree, now_boottime_usec(), &caller_daemon, c, cause, &n, &refused);
         }
         service_finish(&m->service);
 }

@@ -61,7 +61,7 @@ int context_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***r
                         child = LIST_NEXT(child, siblings)) {
                 char path[CTXD_PATH_MAX + 1];
 
-                if (child->released || !context_may_read(e->service->tree, child, &p->caller))
+                if (child->released || !tree_allows(e->service->tree, &p->caller, child, VERB_LOOK))
                         continue;
                 if (path_to_object(context_path(child, path), &nodes[n]) < 0)
                         break;

@@ -120,7 +120,7 @@ static void tell_those(struct service *s, const struct notice *notice,
 
 static bool may_read(const struct service *s, const struct notice *notice, const struct peer *p)
 {
-        return context_may_read(s->tree, notice->context, &p->caller);
+        return tree_allows(s->tree, &p->caller, notice->context, VERB_LOOK);
 }
 
 /* For a peer that may not read the root of a cancel. It is told of the topmost contexts that it may read
@@ -133,7 +133,7 @@ static bool may_read_no_higher(const struct service *s, const struct notice *not
                 return false;
         for (const struct context *c = notice->context; c != origin;) {
                 c = c->parent;
-                if (context_may_read(s->tree, c, &p->caller))
+                if (tree_allows(s->tree, &p->caller, c, VERB_LOOK))
                         return false;
         }
         return true;
@@ -153,7 +153,7 @@ static void blind_count(struct service *s, const struct context *origin)
         s->below.looks = s->below.n_blind = s->below.n_subscriptions = 0;
         LIST_FOREACH (sub, &s->subscriptions, all) {
                 s->below.n_subscriptions++;
-                s->below.n_blind += !context_may_read(s->tree, origin, &sub->peer->caller);
+                s->below.n_blind += !tree_allows(s->tree, &sub->peer->caller, origin, VERB_LOOK);
         }
 }
 

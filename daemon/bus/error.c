@@ -82,6 +82,8 @@ int error_refused(sd_bus_error *error, const struct refused *f, int r)
         case REFUSED_ACCESS:
                 return sd_bus_error_setf(error, CTXD_ERROR_ACCESS_DENIED,
                                 "Access to context %s is denied%s%s", f->path, f->detail ? ": " : "", detail);
+        case REFUSED_PROCESS:
+                return sd_bus_error_set(error, CTXD_ERROR_ACCESS_DENIED, detail);
         case REFUSED_LIMIT:
                 error_log_refusal(f);
                 return sd_bus_error_setf(error, CTXD_ERROR_LIMITS_EXCEEDED,

@@ -7,44 +7,42 @@
 #include "daemon/bus/vtables.h"
 
 /* Three kinds of members: without a path, with a path as the first argument, with a prefix of paths as the
- * first argument. The last parameter is the privilege that polkit has to grant for a context of somebody
- * else: to read it, or to do all that root may do. */
-#define METHOD_WITH(init, name, privilege)                                               \
-        static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error) \
-        {                                                                                \
-                struct request q;                                                        \
-                int r = init(&q, m, error);                                              \
-                return request_end(&q, privilege, r < 0 ? r : verb_##name(&q));          \
+ * first argument. What polkit has to grant for a context of somebody else, the model says of the verb. */
+#define METHOD_WITH(init, name, verb)                                                      \
+        static int method_##name(sd_bus_message *m, void *userdata, sd_bus_error *error)   \
+        {                                                                                  \
+                struct request q;                                                          \
+                int r = init(&q, m, error);                                                \
+                return request_end(&q, verb_privilege(verb), r < 0 ? r : verb_##name(&q)); \
         }
-#define METHOD(name) METHOD_WITH(request_init, name, PRIVILEGE_MANAGE)
-#define METHOD_TO_READ(name) METHOD_WITH(request_init_path, name, PRIVILEGE_READ)
-#define METHOD_TO_READ_BELOW(name) METHOD_WITH(request_init_prefix, name, PRIVILEGE_READ)
-#define METHOD_TO_MANAGE(name) METHOD_WITH(request_init_path, name, PRIVILEGE_MANAGE)
+#define METHOD(name) METHOD_WITH(request_init, name, VERB_CANCEL)
+#define METHOD_ON(name, verb) METHOD_WITH(request_init_path, name, verb)
+#define METHOD_BELOW(name) METHOD_WITH(request_init_prefix, name, VERB_LOOK)
 
 METHOD(alive)
 METHOD(create)
 METHOD(current)
 METHOD(subscribe)
 METHOD(unsubscribe)
-METHOD_TO_MANAGE(cancel)
-METHOD_TO_MANAGE(cancel_cause)
-METHOD_TO_MANAGE(extend)
-METHOD_TO_MANAGE(release)
-METHOD_TO_READ(done)
-METHOD_TO_READ(undone)
-METHOD_TO_READ(drained)
-METHOD_TO_MANAGE(lifeline)
-METHOD_TO_MANAGE(threads)
-METHOD_TO_MANAGE(attach)
-METHOD_TO_READ(processes)
-METHOD_TO_READ(process)
-METHOD_TO_READ(members)
-METHOD_TO_READ(values)
-METHOD_TO_READ(err)
-METHOD_TO_READ_BELOW(list)
-METHOD_TO_READ(preview)
-METHOD_TO_READ_BELOW(leaks)
-METHOD_TO_READ(page)
+METHOD_ON(cancel, VERB_CANCEL)
+METHOD_ON(cancel_cause, VERB_CANCEL)
+METHOD_ON(extend, VERB_EXTEND)
+METHOD_ON(release, VERB_RELEASE)
+METHOD_ON(done, VERB_DONE)
+METHOD_ON(undone, VERB_LOOK)
+METHOD_ON(drained, VERB_DRAINED)
+METHOD_ON(lifeline, VERB_LIFELINE)
+METHOD_ON(threads, VERB_ENTER)
+METHOD_ON(attach, VERB_ATTACH)
+METHOD_ON(processes, VERB_LOOK)
+METHOD_ON(process, VERB_LOOK)
+METHOD_ON(members, VERB_LOOK)
+METHOD_ON(values, VERB_LOOK)
+METHOD_ON(err, VERB_LOOK)
+METHOD_BELOW(list)
+METHOD_ON(preview, VERB_LOOK)
+METHOD_BELOW(leaks)
+METHOD_ON(page, VERB_PAGE)
 
 static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property,
                 sd_bus_message *reply, void *userdata, sd_bus_error *error)
@@ -62,7 +60,7 @@ static void count(sd_bus *bus, const struct service *s, uint32_t *ret_contexts, 
         if (!p)
                 return;
         for (const struct context *c = context_next(root, root); c;) {
-                if (c->released || !context_may_read(s->tree, c, &p->caller)) {
+                if (c->released || !tree_allows(s->tree, &p->caller, c, VERB_LOOK)) {
                         c = context_next_skip(c, root);
                         continue;
                 }
@@ -104,11 +102,11 @@ static int get_leaks_found(sd_bus *bus, const char *path, const char *interface,
 
         /* A caller that may read everything gets the number of all leaks that were ever found. Others get the
          * number of those that are still kept. */
-        if (p && (p->caller.uid == 0 || p->caller.uid == e->service->tree->daemon_uid))
+        if (p && tree_allows(e->service->tree, &p->caller, e->service->tree->background, VERB_COUNT_ALL))
                 n = engine_leaks_found(e->service->engine);
         else
                 while (p && engine_next_leak(e->service->engine, NULL, &cursor, &c))
-                        n += context_may_read(e->service->tree, c, &p->caller);
+                        n += tree_allows(e->service->tree, &p->caller, c, VERB_LOOK);
         return sd_bus_message_append(reply, "t", n);
 }
 

@@ -8,16 +8,20 @@
 /* The privilege that a member of a context's own object needs: some members only look. */
 static unsigned needed_for(const char *interface, const char *member)
 {
-        static const char *const looking[] = {"Err", "Done", "Undone", "Drained"};
+        static const struct {
+                const char *member;
+                enum verb verb;
+        } looking[] = {{"Err", VERB_LOOK}, {"Done", VERB_DONE}, {"Undone", VERB_LOOK},
+                        {"Drained", VERB_DRAINED}};
 
         if (interface && strcmp(interface, "org.freedesktop.DBus.Properties") == 0)
-                return PRIVILEGE_READ;
+                return verb_privilege(VERB_LOOK);
         if (interface && strcmp(interface, CTXD_CONTEXT_INTERFACE) != 0)
                 return 0;
         for (size_t i = 0; i < ELEMENTSOF(looking); i++)
-                if (strcmp(member, looking[i]) == 0)
-                        return PRIVILEGE_READ;
-        return PRIVILEGE_MANAGE;
+                if (strcmp(member, looking[i].member) == 0)
+                        return verb_privilege(looking[i].verb);
+        return verb_privilege(VERB_CANCEL);
 }
 
 unsigned object_privilege(struct tree *t, const struct caller *caller, sd_bus_message *m,

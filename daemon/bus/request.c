@@ -63,9 +63,9 @@ int request_init_context(struct request *q, sd_bus_message *m, struct context *c
         return 0;
 }
 
-bool request_may_read(const struct request *q, const struct context *c)
+bool request_allows(const struct request *q, const struct context *c, enum verb verb)
 {
-        return context_may_read(q->service->tree, c, &q->caller);
+        return tree_allows(q->service->tree, &q->caller, c, verb);
 }
 
 int request_refused(struct request *q, const struct refused *refused, int r)
@@ -104,35 +104,12 @@ int request_end(struct request *q, unsigned lacks, int r)
                         q->privilege == PRIVILEGE_READ ? lacks : q->privilege, named.path, q->error, r);
 }
 
-static int refuse(struct request *q, enum refusal reason, const char *detail, int r)
+int request_want(struct request *q, enum verb verb)
 {
-        struct refused refused = {.reason = reason, .detail = detail};
+        struct refused refused = {};
+        int r = tree_want(q->service->tree, now_boottime_usec(), &q->caller, q->context, verb, &refused);
 
-        if (reason == REFUSED_ACCESS)
-                refused.privilege = PRIVILEGE_MANAGE;
-        context_reference(q->context, refused.path);
-        return request_refused(q, &refused, r);
-}
-
-static int want_write(struct request *q)
-{
-        if (context_may_write(q->service->tree, q->context, &q->caller))
-                return 0;
-        return refuse(q, REFUSED_ACCESS, "you may read it, but not change it", -EACCES);
-}
-
-int request_want_cancelable(struct request *q)
-{
-        if (!context_is_background(q->context))
-                return 0;
-        return refuse(q, REFUSED_NOT_CANCELABLE, NULL, -EPERM);
-}
-
-int request_want_change(struct request *q)
-{
-        int r = request_want_cancelable(q);
-
-        return r < 0 ? r : want_write(q);
+        return r < 0 ? request_refused(q, &refused, r) : 0;
 }
 
 uint32_t request_commit(struct request *q)

@@ -31,19 +31,17 @@ int request_end(struct request *q, unsigned lacks, int r);
 /* A refusal by the model. */
 int request_refused(struct request *q, const struct refused *refused, int r);
 
-/* Of what a verb on q->context shows beside it: what lies below a readable context may be hidden all the same. */
-bool request_may_read(const struct request *q, const struct context *c);
-/* 0, or NotCancelable: for what makes no sense on the background. */
-int request_want_cancelable(struct request *q);
-/* And the AccessDenied of who may not write: for what changes the context. */
-int request_want_change(struct request *q);
+/* May the caller do that to c, which lies below q->context or elsewhere? */
+bool request_allows(const struct request *q, const struct context *c, enum verb verb);
+/* May the caller do that to q->context? 0, or the error. For what the world does to a context; the verbs of the model
+ * ask by themselves. */
+int request_want(struct request *q, enum verb verb);
 
-/* Attaching, which Create does as well: how the members of this attach end, if the caller may signal the process of
- * pidfd; whether it may take a member out of a context; and what a refusal of an attach is called. */
+/* Attaching, which Create does as well: the process of a pidfd, and all that the model wants to know of it. The caller
+ * gives up *ret_process. And what a refusal is called. */
 struct attach_options;
-int request_attach_policy(
-                struct request *q, int pidfd, const struct attach_options *options, struct policy *ret);
-bool request_may_leave(void *request, const struct context *from);
+int request_attachment(struct request *q, int pidfd, const struct attach_options *options,
+                struct process **ret_process, struct attachment *ret);
 int request_attach_error(struct request *q, const struct refused *refused, int r);
 
 /* Carries out the effects; as the last step before a reply. */

@@ -8,6 +8,7 @@
 #include "daemon/bus/options.h"
 #include "daemon/bus/request.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 
 /* -EMFILE and -EDQUOT of what makes a descriptor. */
 static int handle_error(struct request *q, const struct refused *refused, int r)
@@ -37,28 +38,26 @@ static int want_to_send(struct request *q, unsigned n)
         return r < 0 ? request_refused(q, &refused, r) : 0;
 }
 
-/* What comes by a connection comes from whoever holds its socket. The process that has connected may have execed a
- * setuid program since, and must not be made to work for another uid. */
 static int want_own_process(struct request *q, const struct process *process)
 {
-        uid_t uids[3], uid = q->caller.uid;
+        struct refused refused = {};
+        uid_t uids[3];
         char comm[16];
+        int r;
 
         if (engine_process_read(process, uids, comm) < 0)
                 return error_gone(q->error);
-        if (uid != 0 && (uids[0] != uid || uids[1] != uid || uids[2] != uid))
-                return sd_bus_error_set(q->error, CTXD_ERROR_ACCESS_DENIED,
-                                "The process that has connected is another user's by now");
-        return 0;
+        r = caller_want_process(&q->caller, VERB_ENTER, uids, &refused);
+        return r < 0 ? request_refused(q, &refused, r) : 0;
 }
 
-static int give_handle(struct request *q, enum handle_kind kind)
+static int give_handle(struct request *q, enum verb verb, enum handle_kind kind)
 {
         struct refused refused = {};
         struct process *process;
         int fd, r;
 
-        r = request_want_cancelable(q);
+        r = request_want(q, verb);
         if (r < 0)
                 return r;
         r = find_process(q, &process);
@@ -75,12 +74,12 @@ static int give_handle(struct request *q, enum handle_kind kind)
 
 int verb_done(struct request *q)
 {
-        return give_handle(q, HANDLE_DONE);
+        return give_handle(q, VERB_DONE, HANDLE_DONE);
 }
 
 int verb_drained(struct request *q)
 {
-        return give_handle(q, HANDLE_DRAINED);
+        return give_handle(q, VERB_DRAINED, HANDLE_DRAINED);
 }
 
 int verb_undone(struct request *q)
@@ -105,8 +104,7 @@ int verb_lifeline(struct request *q)
         struct refused refused = {};
         int r;
 
-        /* Closing it cancels: that is for those who may cancel. */
-        r = request_want_change(q);
+        r = request_want(q, VERB_LIFELINE);
         if (r < 0)
                 return r;
         r = want_to_send(q, 1);
@@ -124,8 +122,7 @@ int verb_threads(struct request *q)
         struct process *process;
         int page, kick, r;
 
-        /* A thread that enters it is a member, as one that is attached. */
-        r = request_want_change(q);
+        r = request_want(q, VERB_ENTER);
         if (r < 0)
                 return r;
         r = find_process(q, &process);
@@ -152,21 +149,12 @@ int verb_alive(struct request *q)
 
 int verb_page(struct request *q)
 {
-        const struct caller *caller = &q->caller;
         uint64_t offset, word;
         int fd, r;
 
-        r = request_want_cancelable(q);
+        r = request_want(q, VERB_PAGE);
         if (r < 0)
                 return r;
-        /* A page holds the states of all contexts of a uid: it is for that uid alone. */
-        if (caller->uid != q->context->uid && caller->uid != 0) {
-                struct refused refused = {.reason = REFUSED_ACCESS,
-                                .detail = "the state page is for its owner alone; use Done and Err"};
-
-                context_reference(q->context, refused.path);
-                return request_refused(q, &refused, -EACCES);
-        }
         r = want_to_send(q, 1);
         if (r < 0)
                 return r;
@@ -176,55 +164,32 @@ int verb_page(struct request *q)
         return request_reply(q, "htt", fd, offset, word);
 }
 
-int request_attach_policy(
-                struct request *q, int pidfd, const struct attach_options *options, struct policy *ret)
+int request_attachment(struct request *q, int pidfd, const struct attach_options *options,
+                struct process **ret_process, struct attachment *ret)
 {
-        struct process *process;
-        uid_t uids[3];
-        char comm[16];
-        uid_t uid = q->caller.uid;
+        _cleanup_(engine_process_closep) struct process *process = NULL;
         int r;
 
         r = engine_process_open(q->service->engine, pidfd, &process);
-        if (r == -ESRCH)
-                return error_no_such_process(q->error, "The process to attach has exited already");
+        if (r >= 0)
+                r = engine_describe(q->service->engine, process, ret);
         if (r < 0)
-                return error_invalid_args(q->error, "That descriptor is no pidfd of a process");
-        r = engine_process_read(process, uids, comm);
-        engine_process_close(process);
-        if (r < 0)
-                return error_no_such_process(q->error, "The process to attach has exited already");
-        /* Who attaches a process has it signalled on cancel: it needs to be allowed to do that by itself. */
-        if (uid != 0 && (uids[0] != uid || uids[1] != uid || uids[2] != uid))
-                return sd_bus_error_set(q->error, CTXD_ERROR_ACCESS_DENIED,
-                                "Only a process that you may signal can be attached, and this one is another "
-                                "user's");
-
-        *ret = (struct policy){.signal = options->signal, .uid = uid, .kill_after_usec = CTXD_USEC_INFINITY};
+                return request_attach_error(q, NULL, r);
+        ret->wanted = (struct policy){.signal = options->signal, .kill_after_usec = CTXD_USEC_INFINITY};
         if (options->has_kill_after)
-                ret->kill_after_usec = options->kill_after_usec;
+                ret->wanted.kill_after_usec = options->kill_after_usec;
         else if (options->signal != 0)
-                ret->kill_after_usec = q->service->kill_after_usec;
+                ret->wanted.kill_after_usec = q->service->kill_after_usec;
+        *ret_process = TAKE_PTR(process);
         return 0;
-}
-
-bool request_may_leave(void *request, const struct context *from)
-{
-        const struct request *q = request;
-
-        /* What polkit was asked about is another context, the one that is to be entered. */
-        return context_may_write(q->service->tree, from, &q->peer->caller);
 }
 
 int request_attach_error(struct request *q, const struct refused *refused, int r)
 {
+        if (refused && refused->reason)
+                return request_refused(q, refused, r);
         if (r == -ESRCH)
                 return error_no_such_process(q->error, "The process to attach has exited already");
-        if (r == -EACCES) /* which one is perhaps none of the caller's business */
-                return sd_bus_error_set(q->error, CTXD_ERROR_ACCESS_DENIED,
-                                "The process is a member of another context, which you may not take it from");
-        if (r == -EALREADY || r == -EDQUOT)
-                return request_refused(q, refused, r);
         if (r == -EINVAL)
                 return error_invalid_args(q->error, "That descriptor is no pidfd of a process");
         return r;
@@ -232,9 +197,10 @@ int request_attach_error(struct request *q, const struct refused *refused, int r
 
 int verb_attach(struct request *q)
 {
+        _cleanup_(engine_process_closep) struct process *process = NULL;
+        struct attachment attachment = {};
         struct attach_options options;
         struct refused refused = {};
-        struct policy policy;
         int pidfd, r;
 
         r = sd_bus_message_read(q->message, "h", &pidfd);
@@ -243,19 +209,18 @@ int verb_attach(struct request *q)
         r = options_read_attach(q->message, &options, q->error);
         if (r < 0)
                 return r;
-        r = request_want_change(q);
+        /* Before the descriptor is looked at. */
+        r = request_want(q, VERB_ATTACH);
         if (r < 0)
                 return r;
-        r = request_attach_policy(q, pidfd, &options, &policy);
+        r = request_attachment(q, pidfd, &options, &process, &attachment);
         if (r < 0)
                 return r;
-        r = engine_attach(q->service->engine, q->context, pidfd, &policy, request_may_leave, q, &refused);
-        if (r < 0) {
-                request_commit(q);
-                return request_attach_error(q, &refused, r);
-        }
+        r = tree_attach(q->service->tree, now_boottime_usec(), &q->caller, q->context, &attachment, &refused);
+        if (r >= 0)
+                r = engine_join(q->service->engine, q->context, process, &attachment, &refused);
         request_commit(q);
-        return sd_bus_reply_method_return(q->message, NULL);
+        return r < 0 ? request_attach_error(q, &refused, r) : sd_bus_reply_method_return(q->message, NULL);
 }
 
 int verb_process(struct request *q)
@@ -274,7 +239,7 @@ int verb_process(struct request *q)
         for (size_t i = 0; i < n; i++) {
                 struct process *process;
 
-                if (members[i].pid != pid || !request_may_read(q, members[i].context))
+                if (members[i].pid != pid || !request_allows(q, members[i].context, VERB_LOOK))
                         continue;
                 /* The start time tells that the number was not used again since the list was made. */
                 r = engine_open_member(q->service->engine, &members[i], &process);

@@ -19,27 +19,29 @@ static struct cause *cause_of(const struct peer *p, int error, const char *messa
         return cause_new(error, message, p->caller.uid, p->caller.pid, p->caller.comm);
 }
 
-/* The processes that the options name, checked before anything is made. */
+/* The processes that the options name. */
 struct parties {
-        struct process *owner; /* owned unless it is the peer's */
-        bool owner_is_peers;
+        struct process *owner, *member; /* NULL: none */
+        struct attachment attachment;   /* of the member */
 };
 
 static void parties_done(struct parties *p)
 {
-        if (!p->owner_is_peers)
-                engine_process_close(p->owner);
+        engine_process_close(p->owner);
+        engine_process_close(p->member);
 }
 
 static int parties_find(struct request *q, const struct create_request *req, struct parties *ret)
 {
-        int r;
+        int r = 0;
 
         if (req->bind_caller) {
-                r = peer_process(q->peer, &ret->owner);
+                struct process *peer;
+
+                r = peer_process(q->peer, &peer);
                 if (r < 0)
                         return error_gone(q->error);
-                ret->owner_is_peers = true;
+                ret->owner = engine_process_hold(peer);
         } else if (req->owner_pidfd >= 0) {
                 r = engine_process_open(q->service->engine, req->owner_pidfd, &ret->owner);
                 if (r == -ESRCH)
@@ -47,54 +49,38 @@ static int parties_find(struct request *q, const struct create_request *req, str
                 if (r < 0)
                         return error_invalid_args(q->error, "Option owner is no pidfd of a process");
         }
-        return 0;
+        if (req->attach_pidfd >= 0)
+                r = request_attachment(q, req->attach_pidfd, &req->attach, &ret->member, &ret->attachment);
+        return r;
 }
 
 static int create(struct request *q, const char *path, struct create_request *req)
 {
-        struct service *s = q->service;
         _cleanup_(parties_done) struct parties parties = {};
         _cleanup_free_ char *object = NULL;
         char reference[CTXD_PATH_MAX + 1];
-        struct policy policy = {};
         struct refused refused = {};
         struct context *c;
         uint64_t id, now, deadline;
-        int r, made;
+        int r;
 
         r = parties_find(q, req, &parties);
         if (r < 0)
                 return r;
-        if (req->attach_pidfd >= 0) {
-                r = request_attach_policy(q, req->attach_pidfd, &req->attach, &policy);
-                if (r < 0)
-                        return r;
-        }
+        if (parties.member)
+                req->options.attach = &parties.attachment;
         now = now_boottime_usec();
         if (req->timeout_usec != CTXD_USEC_INFINITY &&
                         !__builtin_add_overflow(now, req->timeout_usec, &deadline) &&
                         deadline < req->options.deadline_usec)
                 req->options.deadline_usec = deadline;
 
-        made = tree_create(s->tree, now, &q->caller, path, &req->options, &c, &refused);
-        if (made < 0)
-                return request_refused(q, &refused, made);
-        /* The attach comes last: what has a member cannot be taken back. */
-        if (parties.owner && made > 0) {
-                r = engine_bind_owner(s->engine, c, parties.owner);
-                if (r < 0) {
-                        tree_discard(s->tree, c);
-                        return error_no_such_process(q->error, "The owner has exited already");
-                }
-        }
-        if (req->attach_pidfd >= 0) {
-                r = engine_attach(s->engine, c, req->attach_pidfd, &policy, request_may_leave, q, &refused);
-                if (r < 0) {
-                        if (made > 0) {
-                                tree_discard(s->tree, c);
-                        }
-                        return request_attach_error(q, &refused, r);
-                }
+        r = engine_create(q->service->engine, &q->caller, path, &req->options, parties.owner, parties.member,
+                        &c, &refused);
+        if (r < 0) {
+                request_commit(q);
+                return r == -EOWNERDEAD ? error_no_such_process(q->error, "The owner has exited already")
+                                        : request_attach_error(q, &refused, r);
         }
 
         context_path(c, reference);
@@ -160,9 +146,6 @@ static int cancel(struct request *q, int error, const char *message)
         struct cause *cause;
         int r;
 
-        r = request_want_change(q);
-        if (r < 0)
-                return r;
         if (strlen(message) > CTXD_REASON_MAX)
                 return error_invalid_args(q->error, "A reason has at most %d bytes", CTXD_REASON_MAX);
         if (error < 0)
@@ -173,7 +156,8 @@ static int cancel(struct request *q, int error, const char *message)
         cause = cause_of(q->peer, error, message);
         if (!cause)
                 return -ENOMEM;
-        r = tree_cancel(q->service->tree, now_boottime_usec(), q->context, cause, &contexts, &refused);
+        r = tree_cancel(q->service->tree, now_boottime_usec(), &q->caller, q->context, cause, &contexts,
+                        &refused);
         if (r < 0)
                 return request_refused(q, &refused, r);
         return later_reply_cancel(q, r, contexts);
@@ -205,9 +189,6 @@ int verb_extend(struct request *q)
         r = sd_bus_message_read(q->message, "t", &deadline);
         if (r < 0)
                 return error_malformed(q->error, r);
-        r = request_want_cancelable(q);
-        if (r < 0)
-                return r;
         r = tree_extend(q->service->tree, now_boottime_usec(), &q->caller, q->context, deadline, &refused);
         if (r < 0)
                 return request_refused(q, &refused, r);
@@ -220,13 +201,10 @@ int verb_release(struct request *q)
         struct refused refused = {};
         int r;
 
-        r = request_want_change(q);
-        if (r < 0)
-                return r;
         r = later_room(q);
         if (r < 0)
                 return r;
-        r = tree_release(q->service->tree, now_boottime_usec(), q->context, &q->caller, &refused);
+        r = tree_release(q->service->tree, now_boottime_usec(), &q->caller, q->context, &refused);
         if (r < 0)
                 return request_refused(q, &refused, r);
         return later_reply_release(q);

@@ -140,7 +140,7 @@ int verb_list(struct request *q)
         if (r >= 0)
                 r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(ststts)");
         while (c && r >= 0) {
-                if (c->released || !request_may_read(q, c)) {
+                if (c->released || !request_allows(q, c, VERB_LOOK)) {
                         /* Nothing below it has a path either; nor may more be read through what may not be. */
                         c = context_next_skip(c, q->context);
                         continue;
@@ -193,13 +193,13 @@ static int read_limit(struct request *q, uint32_t *ret)
 }
 
 /* Those of contexts that the caller may read come first, in their order; returns how many they are. */
-#define KEEP_READABLE(q, array, n)                                      \
-        ({                                                              \
-                size_t kept_ = 0;                                       \
-                for (size_t i_ = 0; i_ < (n); i_++)                     \
-                        if (request_may_read((q), (array)[i_].context)) \
-                                (array)[kept_++] = (array)[i_];         \
-                kept_;                                                  \
+#define KEEP_READABLE(q, array, n)                                               \
+        ({                                                                       \
+                size_t kept_ = 0;                                                \
+                for (size_t i_ = 0; i_ < (n); i_++)                              \
+                        if (request_allows((q), (array)[i_].context, VERB_LOOK)) \
+                                (array)[kept_++] = (array)[i_];                  \
+                kept_;                                                           \
         })
 
 int verb_processes(struct request *q)
@@ -261,7 +261,7 @@ int verb_members(struct request *q)
  * read, and nobody is shown the tasks of what they may not. */
 int verb_preview(struct request *q)
 {
-        bool may_cancel = context_may_write(q->service->tree, q->context, &q->caller);
+        bool may_cancel = request_allows(q, q->context, VERB_CANCEL);
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_free_ struct member_task *tasks = NULL;
         uint32_t limit, contexts = 0;
@@ -275,7 +275,7 @@ int verb_preview(struct request *q)
                 bool skip;
 
                 tree_reach(q->service->tree, c);
-                skip = context_is_done(c) || (!may_cancel && !request_may_read(q, c));
+                skip = context_is_done(c) || (!may_cancel && !request_allows(q, c, VERB_LOOK));
 
                 contexts += !skip && !context_is_background(c);
                 c = skip ? context_next_skip(c, q->context) : context_next(c, q->context);
@@ -325,7 +325,7 @@ int verb_leaks(struct request *q)
                 r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(sta{sv})");
         while (r >= 0 && !truncated &&
                         (leak = engine_next_leak(q->service->engine, q->context, &cursor, &c))) {
-                if (!request_may_read(q, c))
+                if (!request_allows(q, c, VERB_LOOK))
                         continue;
                 truncated = n++ == limit;
                 if (!truncated)
@@ -352,7 +352,7 @@ int verb_current(struct request *q)
                 return error_gone(q->error);
         c = engine_context_of(q->service->engine, process);
         /* A member that may not read its context works for somebody who does not say for what. */
-        if (c && request_may_read(q, c))
+        if (c && request_allows(q, c, VERB_LOOK))
                 context_reference(c, reference);
         return sd_bus_reply_method_return(q->message, "s", reference);
 }

@@ -1,73 +1,34 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <string.h>
 
 #include "daemon/engine/internal.h"
-#include "util/cleanup.h"
+#include "util/clock.h"
 
-/* Making processes members. */
+/* Making processes members, and making contexts that come with a member or an owner. The model decides first; after that
+ * only the world can fail, and then what the model has done is taken back here. */
 
-static int refuse(struct refused *refused, enum refusal reason, const struct context *c, int r)
+int engine_describe(struct engine *e, struct process *p, struct attachment *ret)
 {
-        memset(refused, 0, sizeof *refused);
-        refused->reason = reason;
-        context_reference(c, refused->path);
-        return r;
+        struct anchor *from = membership_look_up(e->membership, p, &ret->from_policy);
+        char comm[16];
+
+        ret->from = from ? from->context : NULL;
+        return process_read(p, ret->uids, comm);
 }
 
-/* What a member is attached with again by somebody who may not take it out of where it is: not with less than before.
- * What another user has asked for stays whole: a signal of one user is never sent with the rights of another. */
-static struct policy stronger(const struct policy *old, const struct policy *wanted)
-{
-        struct policy result = *wanted;
-
-        if (old->signal == 0 && old->kill_after_usec == CTXD_USEC_INFINITY)
-                return result;
-        if (old->uid != wanted->uid)
-                return *old;
-        if (old->signal != 0)
-                result.signal = old->signal;
-        if (old->kill_after_usec < result.kill_after_usec)
-                result.kill_after_usec = old->kill_after_usec;
-        return result;
-}
-
-int engine_attach(struct engine *e, struct context *c, int pidfd, const struct policy *policy,
-                bool (*may_leave)(void *userdata, const struct context *from), void *userdata,
+static int join(struct engine *e, struct context *c, struct process *p, uint32_t index,
                 struct refused *ret_refused)
 {
-        _cleanup_(process_unrefp) struct process *p = NULL;
-        struct policy kept = *policy;
-        struct anchor *from, *a;
-        uint32_t from_policy;
-        int index, r;
+        struct anchor *a = anchor_of(e, c);
         bool is_new;
+        int r;
 
-        if (context_is_background(c))
-                return refuse(ret_refused, REFUSED_NOT_CANCELABLE, c, -EPERM);
-        if (context_is_done(c))
-                return refuse(ret_refused, REFUSED_DONE, c, -EALREADY);
-        r = process_acquire(e->processes, pidfd, &p);
-        if (r < 0)
-                return r;
-
-        from = membership_look_up(e->membership, p, &from_policy);
-        if (from && !(may_leave && may_leave(userdata, from->context))) {
-                if (!context_is_below(c, from->context))
-                        return refuse(ret_refused, REFUSED_ACCESS, from->context, -EACCES);
-                if (from_policy < from->context->n_policies)
-                        kept = stronger(&from->context->policies[from_policy], policy);
-        }
-        a = anchor_of(e, c);
         if (!a)
                 return -ENOMEM;
-        index = tree_policy(e->tree, c, &kept, ret_refused);
-        if (index < 0)
-                return index;
         is_new = !a->slot;
         r = membership_open(e->membership, a, c->user);
         if (r >= 0)
-                r = membership_attach(e->membership, a, p, (uint32_t) index, &kept, c->user);
+                r = membership_attach(e->membership, a, p, index, &c->policies[index], c->user);
         if (r == -EDQUOT)
                 r = tree_refuse_charge(ret_refused, c->user, RESOURCE_MEMBERS, 1);
         if (r < 0 && is_new) {
@@ -78,4 +39,56 @@ int engine_attach(struct engine *e, struct context *c, int pidfd, const struct p
         /* Where the attach failed, nobody new is in it, and the end of the context looks for itself. */
         tree_attached(e->tree, c);
         return r;
+}
+
+int engine_join(struct engine *e, struct context *c, struct process *p, const struct attachment *a,
+                struct refused *ret_refused)
+{
+        int r = join(e, c, p, a->policy, ret_refused);
+
+        if (r < 0)
+                tree_attach_undo(e->tree, c, a);
+        return r;
+}
+
+int engine_attach(struct engine *e, const struct caller *caller, struct context *c, int pidfd,
+                const struct policy *policy, struct refused *ret_refused)
+{
+        struct attachment a = {.wanted = *policy};
+        struct process *p = NULL;
+        int r;
+
+        r = process_acquire(e->processes, pidfd, &p);
+        if (r >= 0)
+                r = engine_describe(e, p, &a);
+        if (r >= 0)
+                r = tree_attach(e->tree, now_boottime_usec(), caller, c, &a, ret_refused);
+        if (r >= 0)
+                r = engine_join(e, c, p, &a, ret_refused);
+        process_unref(p);
+        return r;
+}
+
+int engine_create(struct engine *e, const struct caller *caller, const char *text,
+                const struct create_options *options, struct process *owner, struct process *member,
+                struct context **ret, struct refused *ret_refused)
+{
+        struct context *c;
+        int made, r = 0;
+
+        made = tree_create(e->tree, now_boottime_usec(), caller, text, options, &c, ret_refused);
+        if (made < 0)
+                return made;
+        if (owner && made > 0)
+                r = engine_bind_owner(e, c, owner) < 0 ? -EOWNERDEAD : 0;
+        /* The attach comes last: nobody can take it back. */
+        if (member && r >= 0)
+                r = engine_join(e, c, member, options->attach, ret_refused);
+        if (r < 0) {
+                if (made > 0)
+                        tree_discard(e->tree, c);
+                return r;
+        }
+        *ret = c;
+        return made;
 }

@@ -156,6 +156,11 @@ int engine_process_open_pid(struct engine *e, pid_t pid, struct process **ret)
         return process_acquire_pid(e->processes, pid, 0, ret);
 }
 
+struct process *engine_process_hold(struct process *p)
+{
+        return process_ref(p);
+}
+
 struct process *engine_process_close(struct process *p)
 {
         return process_unref(p);

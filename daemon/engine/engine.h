@@ -62,7 +62,12 @@ int engine_alive(struct engine *e, uint64_t *ret_epoch);
 /* Processes (daemon/world/process.h says what the errors mean). */
 int engine_process_open(struct engine *e, int pidfd, struct process **ret);
 int engine_process_open_pid(struct engine *e, pid_t pid, struct process **ret);
+struct process *engine_process_hold(struct process *p); /* another reference */
 struct process *engine_process_close(struct process *p);
+static inline void engine_process_closep(struct process **p)
+{
+        engine_process_close(*p);
+}
 int engine_process_pidfd(const struct process *p); /* borrowed */
 /* Real, effective and saved uid, and command (16 bytes with NUL), as they are now. */
 int engine_process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm);
@@ -102,13 +107,20 @@ struct member_task {
         const struct context *context;
 };
 
-/* Makes the process of pidfd, with its threads and what it forks meanwhile, members of c. One that is a
- * member of another context moves only to a descendant of it, or where may_leave says yes of the one it is
- * in; where it does not, the stronger of the two policies is the one that counts. -EALREADY: c is done; -EACCES: may not leave; -EDQUOT; all with refused. -ESRCH: it has gone; -EINVAL:
- * no pidfd of a process. */
-int engine_attach(struct engine *e, struct context *c, int pidfd, const struct policy *policy,
-                bool (*may_leave)(void *userdata, const struct context *from), void *userdata,
+/* What the model wants to know of a process that is to become a member. -ESRCH: it has gone. */
+int engine_describe(struct engine *e, struct process *p, struct attachment *ret);
+/* Makes it, with its threads and what it forks meanwhile, a member of c, as tree_attach() has allowed; takes back what that
+ * has done where it fails. -ESRCH: it has gone; -EDQUOT with refused. */
+int engine_join(struct engine *e, struct context *c, struct process *p, const struct attachment *a,
                 struct refused *ret_refused);
+/* All of that, for the process of a pidfd. -EINVAL: no pidfd of a process. */
+int engine_attach(struct engine *e, const struct caller *caller, struct context *c, int pidfd,
+                const struct policy *policy, struct refused *ret_refused);
+/* tree_create(), with an owner (or NULL) whose exit ends it, and a member (or NULL) as options->attach describes it: all
+ * of it, or nothing. As tree_create(); -EOWNERDEAD: the owner has exited; -ESRCH: the member has. */
+int engine_create(struct engine *e, const struct caller *caller, const char *text,
+                const struct create_options *options, struct process *owner, struct process *member,
+                struct context **ret, struct refused *ret_refused);
 /* Of c, or of all below it, too: live processes, sorted by pid. The caller frees the array. */
 int engine_processes(struct engine *e, const struct context *c, bool recursive, struct member_process **ret,
                 size_t *ret_n);

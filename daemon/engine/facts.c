@@ -13,7 +13,7 @@ static void cancel(struct engine *e, struct context *c, struct cause *cause)
         uint32_t n;
         int r;
 
-        r = tree_cancel(e->tree, e->world.now_usec, c, cause, &n, &refused);
+        r = tree_cancel(e->tree, e->world.now_usec, &caller_daemon, c, cause, &n, &refused);
         if (r < 0)
                 log_warning("Cannot cancel context %llu, though %s: %s", (unsigned long long) c->id,
                                 cause ? "its end has come" : "memory is short", strerror(-r));

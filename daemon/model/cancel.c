@@ -59,20 +59,20 @@ void set_cause(struct context *c, struct cause *cause)
                 user_charge_always(c->user, RESOURCE_BYTES, strlen(cause->message));
 }
 
-int tree_cancel(struct tree *t, uint64_t now_usec, struct context *c, struct cause *cause,
-                uint32_t *ret_contexts, struct refused *ret_refused)
+int tree_cancel(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
+                struct cause *cause, uint32_t *ret_contexts, struct refused *ret_refused)
 {
         uint32_t n, budget = t->slice;
         int r;
 
-        tree_settle(t, now_usec);
-        tree_reach(t, c);
-        if (context_is_background(c))
-                r = refuse_context(ret_refused, REFUSED_NOT_CANCELABLE, NULL, c);
-        else if (cause && strlen(cause->message) > CTXD_REASON_MAX)
+        r = access_check(t, caller, c, VERB_CANCEL, ret_refused);
+        if (r >= 0 && cause && strlen(cause->message) > CTXD_REASON_MAX)
                 r = refuse(ret_refused, REFUSED_INVALID, "the reason is longer than 1024 bytes");
-        else
-                r = !context_is_done(c);
+        if (r >= 0) {
+                tree_settle(t, now_usec);
+                tree_reach(t, c);
+                r = !context_is_done(c) && !c->forgotten;
+        }
         if (r <= 0) {
                 free(cause);
                 if (r == 0 && ret_contexts)
@@ -99,27 +99,22 @@ void let_go(struct tree *t, struct context *c)
                 retire(t, t->now_usec, c);
 }
 
-int tree_release(struct tree *t, uint64_t now_usec, struct context *root, const struct caller *caller,
+int tree_release(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *root,
                 struct refused *ret_refused)
 {
         uint32_t budget = t->slice;
         struct cause *cause;
         int r;
 
+        r = access_check(t, caller, root, VERB_RELEASE, ret_refused);
+        if (r < 0)
+                return r;
         tree_settle(t, now_usec);
         tree_reach(t, root);
-        if (context_is_background(root))
-                return refuse_context(ret_refused, REFUSED_NOT_CANCELABLE, NULL, root);
-        if (caller) {
-                r = tree_authorise(t, root, caller, ret_refused);
-                if (r < 0)
-                        return r;
-        }
         if (root->released || root->forgotten)
                 return 0;
         if (!context_is_done(root)) {
-                cause = cause_new(0, "context released", caller ? caller->uid : (uid_t) -1,
-                                caller ? caller->pid : 0, caller ? caller->comm : NULL);
+                cause = cause_new(0, "context released", caller->uid, caller->pid, caller->comm);
                 if (!cause)
                         return -ENOMEM;
                 set_cause(root, cause);
@@ -151,17 +146,12 @@ static bool deadline_update(struct tree *t, struct context *c)
 int tree_extend(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
                 uint64_t deadline_usec, struct refused *ret_refused)
 {
+        int r = access_check(t, caller, c, VERB_EXTEND, ret_refused);
+
+        if (r < 0)
+                return r;
         tree_settle(t, now_usec);
         tree_reach(t, c);
-        if (context_is_background(c))
-                return refuse_context(ret_refused, REFUSED_NOT_CANCELABLE, "it has no deadline", c);
-        if (!context_may_read(t, c, caller))
-                return refused_without(ret_refused, PRIVILEGE_MANAGE,
-                                refuse_context(ret_refused, REFUSED_NO_SUCH, NULL, c));
-        if (caller->uid != c->uid && !caller_is_privileged(t, caller))
-                return refused_without(ret_refused, PRIVILEGE_MANAGE,
-                                refuse_context(ret_refused, REFUSED_ACCESS,
-                                                "only its owner may move a deadline", c));
         if (context_is_done(c))
                 return refuse_context(ret_refused, REFUSED_DONE, NULL, c);
         if (deadline_usec > c->parent->deadline_usec)

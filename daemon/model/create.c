@@ -74,39 +74,11 @@ static void plan_path(const struct tree *t, const struct caller *caller, const s
         *ret = plan;
 }
 
-/* A first label (NULL: made up): who may make it, and is it there by itself, as everybody's own tree is? The
- * same is said whether it exists or not. */
-static int first_label_check(const struct tree *t, const struct caller *caller, const char *label, bool alone,
-                bool *ret_own_tree, struct refused *ret_refused)
-{
-        size_t n = label ? strcspn(label, "/") : 0;
-        uid_t uid;
-
-        *ret_own_tree = false;
-        if (n > 0 && label_is_user(label, n, &uid)) {
-                if (uid != caller->uid && !caller_is_privileged(t, caller))
-                        return refused_without(ret_refused, PRIVILEGE_MANAGE,
-                                        refuse_path(ret_refused, REFUSED_ACCESS, "it is another user's tree",
-                                                        label, n));
-                *ret_own_tree = true;
-                return 0;
-        }
-        if (caller->uid < CONTEXT_SYSTEM_UIDS || caller_is_privileged(t, caller) ||
-                        (caller->privileges & PRIVILEGE_FIRST_LABEL))
-                return 0;
-        /* Below one it takes more, since it may be there, and somebody's. */
-        return refused_without(ret_refused, alone ? PRIVILEGE_FIRST_LABEL : PRIVILEGE_MANAGE,
-                        refuse_path(ret_refused, REFUSED_ACCESS,
-                                        "first labels belong to root and system users; your own tree is ~ "
-                                        "(user-UID)",
-                                        label ? label : "", n));
-}
-
 /* A parent that is hidden, or missing. */
 static int no_parent(const struct tree *t, const struct caller *caller, const struct plan *plan,
                 const struct reference *ref, const char *path, size_t length, struct refused *ret_refused)
 {
-        unsigned privilege = privilege_below(t, plan->visible, ref->path, caller) ? PRIVILEGE_MANAGE : 0;
+        unsigned privilege = access_below(t, plan->visible, ref->path, caller) ? PRIVILEGE_MANAGE : 0;
 
         return refused_without(ret_refused, privilege,
                         refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", path, length));
@@ -141,20 +113,15 @@ static int plan_check(const struct tree *t, const struct caller *caller, const s
                                 e);
         }
         /* Whether what comes next is hidden or missing: the same is said of both. */
-        if (context_is_background(plan->visible)) {
-                r = first_label_check(t, caller, strcmp(ref->path, "/") == 0 ? NULL : ref->path,
-                                plan->labels == 1, ret_own_tree, ret_refused);
-                if (r < 0)
-                        return r;
-        } else if (!context_may_write(t, plan->visible, caller)) {
-                return refused_without(ret_refused, PRIVILEGE_MANAGE,
-                                refuse_context(ret_refused, REFUSED_ACCESS,
-                                                "its parent may not be written to", plan->visible));
-        }
+        r = access_create(t, caller, plan->visible, strcmp(ref->path, "/") == 0 ? NULL : ref->path,
+                        plan->labels == 1, ret_own_tree, ret_refused);
+        if (r < 0)
+                return r;
         if (plan->hidden > 0)
                 return no_parent(t, caller, plan, ref, ref->path, plan->hidden, ret_refused);
-        if (o->has_gid && !caller_is_privileged(t, caller) && !caller_has_gid(caller, o->gid))
-                return refuse(ret_refused, REFUSED_ACCESS, "the caller is not in that group");
+        r = o->has_gid ? access_group(t, caller, o->gid, ret_refused) : 0;
+        if (r < 0)
+                return r;
         if (e)
                 return refuse_context(ret_refused, REFUSED_EXISTS, NULL, e);
         if (*ret_own_tree && missing > 1) {
@@ -329,17 +296,41 @@ static void context_link(
         }
 }
 
+/* Whether the process may become a member of what was found, or is to be made. */
+static int plan_attach(struct tree *t, uint64_t now_usec, const struct caller *caller,
+                const struct reference *ref, const struct create_options *o, const struct plan *plan,
+                struct policy *ret_policy, struct refused *ret_refused)
+{
+        const struct context *c = plan->existing ? plan->existing : plan->base;
+        int r;
+
+        if (plan->existing) {
+                r = access_check(t, caller, c, VERB_ATTACH, ret_refused);
+                if (r < 0)
+                        return r;
+        } else if (context_is_done(c) || o->deadline_usec <= now_usec) { /* it would be done at birth */
+                return refuse_path(ret_refused, REFUSED_DONE, NULL, ref->path, strlen(ref->path));
+        }
+        return attachment_policy(t, caller, o->attach, c, ret_policy, ret_refused);
+}
+
 int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, const char *text,
                 const struct create_options *options, struct context **ret, struct refused *ret_refused)
 {
+        struct attachment *attach = options->attach;
         struct made made = {.n = 0};
+        struct policy policy = {};
         char label[21] = "";
         struct reference ref;
+        struct context *c;
         struct plan plan;
         const char *why;
         bool own_tree;
         int r;
 
+        r = attach ? caller_want_process(caller, VERB_ATTACH, attach->uids, ret_refused) : 0;
+        if (r < 0)
+                return r;
         if (reference_parse(text, caller->uid, true, &ref, &why) < 0)
                 return refuse(ret_refused, REFUSED_NAME, why);
         r = options_check(t, options, ret_refused);
@@ -350,6 +341,10 @@ int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, 
         plan_path(t, caller, &ref, &plan);
         tree_reach(t, plan.existing ? plan.existing : plan.base);
         r = plan_check(t, caller, &ref, options, &plan, &own_tree, ret_refused);
+        if (r >= 0 && attach)
+                r = plan_attach(t, now_usec, caller, &ref, options, &plan, &policy, ret_refused);
+        if (r >= 0 && attach && plan.existing)
+                r = attachment_take(t, plan.existing, attach, &policy, ret_refused);
         if (r < 0)
                 return r;
         if (plan.existing) {
@@ -363,8 +358,11 @@ int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, 
         }
 
         r = make(t, caller, options, &plan, ref.generate ? label : NULL, own_tree, &made);
+        c = made.n > 0 ? made.c[made.n - 1] : NULL;
         if (r >= 0 && options->deadline_usec != UINT64_MAX)
-                r = wake_reserve(t, made.c[made.n - 1]);
+                r = wake_reserve(t, c);
+        if (r >= 0 && attach)
+                r = attachment_take(t, c, attach, &policy, ret_refused);
         if (r >= 0)
                 r = heap_reserve(&t->retiring, t->users.n);
         if (r >= 0)
@@ -380,7 +378,7 @@ int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, 
                 context_link(t, now_usec, parent, made.c[i],
                                 i + 1 == made.n ? options->mode : CONTEXT_MODE_INHERIT);
         }
-        *ret = made.c[made.n - 1];
+        *ret = c;
         return 1;
 }
 

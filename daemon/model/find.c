@@ -77,11 +77,6 @@ static struct context *find_released(const struct tree *t, uint64_t id, const ch
         return find_being_released(t, id, path);
 }
 
-bool caller_is_privileged(const struct tree *t, const struct caller *caller)
-{
-        return caller->uid == 0 || caller->uid == t->daemon_uid || (caller->privileges & PRIVILEGE_MANAGE);
-}
-
 bool label_is_user(const char *label, size_t length, uid_t *ret_uid)
 {
         char text[sizeof "user-4294967295"];
@@ -102,61 +97,6 @@ bool label_is_user(const char *label, size_t length, uid_t *ret_uid)
                 return false;
         *ret_uid = (uid_t) uid;
         return true;
-}
-
-bool caller_has_gid(const struct caller *caller, gid_t gid)
-{
-        if (gid == (gid_t) -1) /* not known: nobody's */
-                return false;
-        if (caller->gid == gid)
-                return true;
-        for (size_t i = 0; caller->gids && i < caller->n_gids; i++)
-                if (caller->gids[i] == gid)
-                        return true;
-        return false;
-}
-
-static bool may(const struct tree *t, const struct context *c, const struct caller *caller, unsigned bit)
-{
-        if (caller_is_privileged(t, caller) || (bit == 4 && (caller->privileges & PRIVILEGE_READ)))
-                return true;
-        if (caller->uid == c->uid)
-                return c->mode & (bit << 6);
-        return c->mode & (caller_has_gid(caller, c->gid) ? bit << 3 : bit);
-}
-
-bool context_may_read(const struct tree *t, const struct context *c, const struct caller *caller)
-{
-        return context_is_background(c) || may(t, c, caller, 4);
-}
-
-bool context_may_write(const struct tree *t, const struct context *c, const struct caller *caller)
-{
-        return may(t, c, caller, 2);
-}
-
-int tree_authorise(const struct tree *t, const struct context *c, const struct caller *caller,
-                struct refused *ret_refused)
-{
-        if (!context_may_read(t, c, caller))
-                return refused_without(ret_refused, PRIVILEGE_MANAGE,
-                                refuse_context(ret_refused, REFUSED_NO_SUCH, NULL, c));
-        if (!context_may_write(t, c, caller))
-                return refused_without(ret_refused, PRIVILEGE_MANAGE,
-                                refuse_context(ret_refused, REFUSED_ACCESS, NULL, c));
-        return 0;
-}
-
-unsigned privilege_below(const struct tree *t, const struct context *visible, const char *path,
-                const struct caller *caller)
-{
-        uid_t uid;
-
-        if (caller_is_privileged(t, caller) || (caller->privileges & PRIVILEGE_READ))
-                return 0;
-        if (!context_is_background(visible))
-                return context_may_write(t, visible, caller) ? 0 : PRIVILEGE_READ;
-        return label_is_user(path, strcspn(path, "/"), &uid) && uid == caller->uid ? 0 : PRIVILEGE_READ;
 }
 
 int tree_find(struct tree *t, const struct caller *caller, const char *text, struct context **ret,
@@ -202,5 +142,5 @@ int tree_find(struct tree *t, const struct caller *caller, const char *text, str
         else
                 r = refuse_path(ret_refused, REFUSED_NO_SUCH, NULL, ref.path,
                                 shown > 0 ? shown : strlen(ref.path));
-        return refused_without(ret_refused, privilege_below(t, visible, ref.path, caller), r);
+        return refused_without(ret_refused, access_below(t, visible, ref.path, caller), r);
 }

@@ -14,6 +14,7 @@ enum retired {
 /* Fills in *ret (which may be NULL) and returns the errno of that reason, negative. */
 int refuse(struct refused *ret, enum refusal reason, const char *detail);
 int refuse_context(struct refused *ret, enum refusal reason, const char *detail, const struct context *c);
+int refuse_reference(struct refused *ret, enum refusal reason, const char *detail, const struct context *c);
 int refuse_path(struct refused *ret, enum refusal reason, const char *detail, const char *path,
                 size_t length);
 int refuse_limit(struct refused *ret, const char *limit, const char *key, uint64_t used, uint64_t allowed);
@@ -24,13 +25,36 @@ int refuse_pool(struct refused *ret, struct user *user, enum resource resource);
 /* Notes the privilege with which it might not have been refused; returns r. */
 int refused_without(struct refused *ret, unsigned privilege, int r);
 
-/* The privilege that would tell what is missing from what is hidden, below the deepest context of a path that the
- * caller may read; 0: none, since the place is the caller's own, or it has that privilege. */
-unsigned privilege_below(const struct tree *t, const struct context *visible, const char *path,
+/* access.c: may the caller do that to c? 0, or as tree_want(). */
+int access_check(const struct tree *t, const struct caller *caller, const struct context *c, enum verb verb,
+                struct refused *ret_refused);
+bool context_may_read(const struct tree *t, const struct context *c, const struct caller *caller);
+bool context_may_write(const struct tree *t, const struct context *c, const struct caller *caller);
+bool caller_is_privileged(const struct tree *t, const struct caller *caller);
+/* May the caller make something below visible, the deepest context of the path that it may read? For what is made below
+ * the background: first_label is the path, or NULL where the label is made up; alone: the path has no other label;
+ * *ret_own_tree: it is a user's tree, which is made when it is needed. 0 or -EACCES. */
+int access_create(const struct tree *t, const struct caller *caller, const struct context *visible,
+                const char *first_label, bool alone, bool *ret_own_tree, struct refused *ret_refused);
+/* May the caller give a context to that group? 0 or -EACCES. */
+int access_group(const struct tree *t, const struct caller *caller, gid_t gid, struct refused *ret_refused);
+/* May a process leave from for below, or for something that is made below it? 1: it may leave for anything; 0: for
+ * that, since it is below from; -EACCES. */
+int access_leave(const struct tree *t, const struct caller *caller, const struct context *from,
+                const struct context *below, struct refused *ret_refused);
+/* The privilege that would tell what is missing from what is hidden, below visible, the deepest context of a path that
+ * the caller may read; 0: none, since the place is the caller's own, or it has that privilege. */
+unsigned access_below(const struct tree *t, const struct context *visible, const char *path,
                 const struct caller *caller);
 
-bool caller_is_privileged(const struct tree *t, const struct caller *caller);
-bool caller_has_gid(const struct caller *caller, gid_t gid);
+/* How the process of an attachment ends: as wanted, or as the stronger of that and what it has where it is now. Asks
+ * whether it may leave that for below. 0 or -EACCES. */
+int attachment_policy(const struct tree *t, const struct caller *caller, const struct attachment *a,
+                const struct context *below, struct policy *ret, struct refused *ret_refused);
+/* Finds or adds it, as the attachment's. 0, -EDQUOT or -ENOMEM. */
+int attachment_take(struct tree *t, struct context *c, struct attachment *a, const struct policy *policy,
+                struct refused *ret_refused);
+
 /* "user-1000" -> 1000; false: another label. */
 bool label_is_user(const char *label, size_t length, uid_t *ret_uid);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -6,22 +7,57 @@
 
 /* What holds a context: members and handles. The model knows of members only whether there may be any. */
 
-int tree_policy(struct tree *t, struct context *c, const struct policy *policy, struct refused *ret_refused)
+/* What a member is attached with again by somebody who may not take it out of where it is: with no less than before.
+ * What another user has asked for stays as it is, so that a signal of one user is never sent with the rights of
+ * another. */
+static struct policy policy_stronger(const struct policy *old, const struct policy *wanted)
+{
+        struct policy result = *wanted;
+
+        if (old->signal == 0 && old->kill_after_usec == UINT64_MAX)
+                return result;
+        if (old->uid != wanted->uid)
+                return *old;
+        if (old->signal != 0)
+                result.signal = old->signal;
+        if (old->kill_after_usec < result.kill_after_usec)
+                result.kill_after_usec = old->kill_after_usec;
+        return result;
+}
+
+int attachment_policy(const struct tree *t, const struct caller *caller, const struct attachment *a,
+                const struct context *below, struct policy *ret, struct refused *ret_refused)
+{
+        const struct context *from = a->from;
+        struct policy policy = a->wanted;
+        int r = 1;
+
+        if (!(caller->privileges & PRIVILEGE_DAEMON))
+                policy.uid = caller->uid;
+        if (from)
+                r = access_leave(t, caller, from, below, ret_refused);
+        if (r < 0)
+                return r;
+        *ret = r == 0 && a->from_policy < from->n_policies
+                               ? policy_stronger(&from->policies[a->from_policy], &policy)
+                               : policy;
+        return 0;
+}
+
+int attachment_take(struct tree *t, struct context *c, struct attachment *a, const struct policy *policy,
+                struct refused *ret_refused)
 {
         struct policy *policies;
 
-        if (context_is_background(c))
-                return refuse_context(
-                                ret_refused, REFUSED_NOT_CANCELABLE, "nothing runs under the background", c);
-        tree_reach(t, c);
-        if (context_is_done(c))
-                return refuse_context(ret_refused, REFUSED_DONE, NULL, c);
-        for (unsigned i = 0; i < c->n_policies; i++) {
+        for (uint32_t i = 0; i < c->n_policies; i++) {
                 const struct policy *p = &c->policies[i];
 
                 if (p->signal == policy->signal && p->kill_after_usec == policy->kill_after_usec &&
-                                p->uid == policy->uid)
-                        return (int) i;
+                                p->uid == policy->uid) {
+                        a->policy = i;
+                        a->policy_is_new = false;
+                        return 0;
+                }
         }
         if (c->n_policies == CONTEXT_POLICIES_MAX)
                 return refuse_limit(ret_refused, "kinds of attach for a context", NULL, CONTEXT_POLICIES_MAX,
@@ -33,7 +69,36 @@ int tree_policy(struct tree *t, struct context *c, const struct policy *policy, 
                 return -ENOMEM;
         c->policies = policies;
         policies[c->n_policies] = *policy;
-        return c->n_policies++;
+        a->policy = c->n_policies++;
+        a->policy_is_new = true;
+        return 0;
+}
+
+int tree_attach(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
+                struct attachment *a, struct refused *ret_refused)
+{
+        struct policy policy;
+        int r;
+
+        r = access_check(t, caller, c, VERB_ATTACH, ret_refused);
+        if (r >= 0)
+                r = caller_want_process(caller, VERB_ATTACH, a->uids, ret_refused);
+        if (r < 0)
+                return r;
+        tree_settle(t, now_usec);
+        tree_reach(t, c);
+        if (context_is_done(c))
+                return refuse_reference(ret_refused, REFUSED_DONE, NULL, c);
+        r = attachment_policy(t, caller, a, c, &policy, ret_refused);
+        return r < 0 ? r : attachment_take(t, c, a, &policy, ret_refused);
+}
+
+void tree_attach_undo(struct tree *t, struct context *c, const struct attachment *a)
+{
+        if (!a->policy_is_new)
+                return;
+        assert(a->policy + 1U == c->n_policies); /* nobody else has come between */
+        c->n_policies--;
 }
 
 void tree_attached(struct tree *t, struct context *c)

@@ -14,6 +14,7 @@ static const int refusal_errno[] = {
                 [REFUSED_DONE] = EALREADY,
                 [REFUSED_ACCESS] = EACCES,
                 [REFUSED_LIMIT] = EDQUOT,
+                [REFUSED_PROCESS] = EACCES,
 };
 
 int refuse(struct refused *ret, enum refusal reason, const char *detail)
@@ -45,6 +46,14 @@ int refuse_context(struct refused *ret, enum refusal reason, const char *detail,
 
         context_path(c, path);
         return refuse_path(ret, reason, detail, path, strlen(path));
+}
+
+int refuse_reference(struct refused *ret, enum refusal reason, const char *detail, const struct context *c)
+{
+        char reference[CTXD_PATH_ID_MAX + 1];
+
+        context_reference(c, reference);
+        return refuse_path(ret, reason, detail, reference, strlen(reference));
 }
 
 int refused_without(struct refused *ret, unsigned privilege, int r)

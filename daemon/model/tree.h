@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include "daemon/model/access.h"
 #include "daemon/model/context.h"
 #include "daemon/model/heap.h"
 #include "daemon/model/index.h"
 #include "daemon/model/user.h"
 
 /* The tree of all contexts, and every verb that changes it. No descriptor, no clock, no bus: the time is passed in,
- * what the world has to be told is left in tree->effects. Laws 1 to 21, 34 and 35 are tested against this alone.
+ * what the world has to be told is left in tree->effects. Laws 1 to 21 and 34 to 36 are tested
+ * against this alone.
+ *
+ * Each verb that a caller can ask for is given that caller, and authorises before it changes anything (access.h).
  *
  * Each verb settles overdue deadlines first (tree_settle), so that a cancel which comes after a deadline changes
  * nothing (law 12). A verb that returns an error has changed nothing (law 35).
@@ -59,21 +63,16 @@ struct tree {
         uint64_t last_ending;
 };
 
-/* What polkit may grant a caller beyond what the modes of contexts say: for one call. */
-enum privilege {
-        PRIVILEGE_READ = 1 << 0,        /* any context */
-        PRIVILEGE_MANAGE = 1 << 1,      /* all that root may, the others included */
-        PRIVILEGE_FIRST_LABEL = 1 << 2, /* to make one, as a system user may */
-};
+/* A process that is to become a member of a context: what the world knows of it, and how it is to end. tree_attach()
+ * and tree_create() authorise that, and fill in the rest. */
+struct attachment {
+        uid_t uids[3];              /* of the process: real, effective, saved */
+        const struct context *from; /* that it is a member of now; NULL: of none */
+        uint32_t from_policy;       /* there */
+        struct policy wanted; /* its uid is the caller's, whatever it says; caller_daemon's is taken as it is */
 
-struct caller {
-        uid_t uid;
-        pid_t pid;
-        char comm[16];
-        const gid_t *gids; /* NULL: only what gid says */
-        size_t n_gids;
-        gid_t gid;
-        unsigned privileges; /* enum privilege */
+        uint32_t policy;    /* out: index into the context's policies */
+        bool policy_is_new; /* out: tree_attach_undo() takes it away again */
 };
 
 struct create_options {
@@ -89,6 +88,7 @@ struct create_options {
         uint64_t grace_usec;     /* 0: the default; UINT64_MAX: never report */
         const char *description; /* or NULL */
         bool parents, open;
+        struct attachment *attach; /* becomes a member in the same step; or NULL */
 };
 
 /* Every reason for which a verb refuses, beyond -errno: what bus/ turns into an error by name with a sentence. */
@@ -101,7 +101,8 @@ enum refusal {
         REFUSED_NOT_CANCELABLE,
         REFUSED_DONE,
         REFUSED_ACCESS,
-        REFUSED_LIMIT, /* resource, used, allowed */
+        REFUSED_LIMIT,   /* resource, used, allowed */
+        REFUSED_PROCESS, /* a process that the caller may not make a member; detail is the whole sentence */
 };
 
 struct refused {
@@ -136,16 +137,6 @@ struct context *effect_take_from(struct effect_queue *queue, unsigned *ret_effec
 int tree_find(struct tree *t, const struct caller *caller, const char *text, struct context **ret,
                 struct refused *ret_refused);
 
-/* Reading and writing as a file's mode says: owner, group, others; uid 0 and the daemon's own may all. Everybody may
- * read the background. */
-bool context_may_read(const struct tree *t, const struct context *c, const struct caller *caller);
-bool context_may_write(const struct tree *t, const struct context *c, const struct caller *caller);
-
-/* May the caller cancel, derive, attach? 0, -EACCES, or -ENOENT where it may not even read. For the verbs below that
- * take no caller, bus/ asks this first. */
-int tree_authorise(const struct tree *t, const struct context *c, const struct caller *caller,
-                struct refused *ret_refused);
-
 /* First labels belong to root, to system users (uid below 1000) and to the daemon's own uid; everybody else has the
  * tree user-UID, which is made when it is first needed (owner: that uid, mode 0700).
  *
@@ -162,14 +153,14 @@ void tree_discard(struct tree *t, struct context *c);
 
 /* 1: this call did it, *ret_contexts became done (so far, where it goes on in slices); 0: it was done before. Takes over cause (may be NULL) on 1 and
  * frees it otherwise. */
-int tree_cancel(struct tree *t, uint64_t now_usec, struct context *c, struct cause *cause,
-                uint32_t *ret_contexts, struct refused *ret_refused);
+int tree_cancel(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
+                struct cause *cause, uint32_t *ret_contexts, struct refused *ret_refused);
 
 int tree_extend(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
                 uint64_t deadline_usec, struct refused *ret_refused);
 
 /* Cancels it if active (cause "context released"), frees its path and those below it, forgets them in time. */
-int tree_release(struct tree *t, uint64_t now_usec, struct context *c, const struct caller *caller,
+int tree_release(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
                 struct refused *ret_refused);
 
 /* Deadlines that have passed, kills that are due, contexts whose retention is over. Returns how many were changed. With
@@ -198,10 +189,19 @@ uint64_t tree_next_usec(const struct tree *t);
 /* The effects of forgotten contexts have been drained: free them. */
 void tree_collect(struct tree *t);
 
-/* Membership, as effect/ learns of it. tree_policy finds or adds a policy and returns its index (or -EDQUOT with
- * refused when there are CONTEXT_POLICIES_MAX, -EALREADY on a done context). tree_attached says that the context has
- * (or may have) members, tree_left that none is left in exactly this one; that may drain it and its ancestors. */
-int tree_policy(struct tree *t, struct context *c, const struct policy *policy, struct refused *ret_refused);
+/* Membership, as the world learns of it.
+ *
+ * tree_attach() is asked before the world makes a process a member. It wants the caller to write to c, the process to
+ * be the caller's (root may take any), and lets it leave the context that it is in only for one below that, or where
+ * the caller may write to that one by itself. Whoever may not, cannot weaken how the process ends either: the stronger
+ * of the old policy and the wanted one counts. It finds or adds that policy. -EDQUOT: there are CONTEXT_POLICIES_MAX;
+ * -EALREADY: c is done. Where the world then fails, tree_attach_undo() takes the policy back.
+ *
+ * tree_attached() says that the context has (or may have) members, tree_left() that none is left in exactly this one,
+ * which may drain it and its ancestors. */
+int tree_attach(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
+                struct attachment *attachment, struct refused *ret_refused);
+void tree_attach_undo(struct tree *t, struct context *c, const struct attachment *attachment);
 void tree_attached(struct tree *t, struct context *c);
 void tree_left(struct tree *t, uint64_t now_usec, struct context *c);
 

@@ -154,8 +154,11 @@ static void cancel(struct input *in)
 {
         struct context *c = pick_context(in);
         unsigned how = input_byte(in);
-        struct cause *cause = how & 1 ? cause_new(how >> 1, how & 2 ? "for a reason" : NULL, 1, 2, "somebody")
-                                      : NULL;
+        const struct caller *caller = how & 128 ? pick_caller(in) : &caller_daemon;
+        bool may = tree_allows(forest.tree, caller, c, VERB_CANCEL);
+        struct cause *cause =
+                        how & 1 ? cause_new(how >> 1 & 63, how & 2 ? "for a reason" : NULL, 1, 2, "somebody")
+                                : NULL;
         struct refused why = {};
         struct figures before;
         uint32_t n = 12345;
@@ -169,9 +172,9 @@ static void cancel(struct input *in)
         }
         before = measure();
         was_done = context_is_done(c);
-        r = tree_cancel(forest.tree, forest.now_usec, c, cause, &n, &why);
+        r = tree_cancel(forest.tree, forest.now_usec, caller, c, cause, &n, &why);
         refused(&before, r, &why);
-        REQUIRE((r < 0) == context_is_background(c));
+        REQUIRE((r < 0) == !may);
         REQUIRE(r < 0 || r == !was_done);
         if (r >= 0)
                 REQUIRE(context_is_done(c) && n == measure().done - before.done);
@@ -199,7 +202,7 @@ static void extend(struct input *in)
 
 static void release(struct input *in)
 {
-        const struct caller *caller = input_byte(in) & 1 ? pick_caller(in) : NULL;
+        const struct caller *caller = input_byte(in) & 1 ? pick_caller(in) : &caller_daemon;
         struct context *c = pick_context(in);
         struct refused why = {};
         struct figures before;
@@ -209,7 +212,7 @@ static void release(struct input *in)
         if (c->forgotten)
                 return;
         before = measure();
-        r = tree_release(forest.tree, forest.now_usec, c, caller, &why);
+        r = tree_release(forest.tree, forest.now_usec, caller, c, &why);
         refused(&before, r, &why);
         if (r >= 0)
                 REQUIRE(c->released && context_is_done(c));
@@ -229,31 +232,53 @@ static void find(struct input *in)
                 REQUIRE(why.reason == REFUSED_NAME || why.reason == REFUSED_NO_SUCH);
                 return;
         }
-        REQUIRE(c && context_may_read(forest.tree, c, caller));
+        REQUIRE(c && tree_allows(forest.tree, caller, c, VERB_LOOK));
         REQUIRE(tree_find(forest.tree, caller, context_reference(c, back), &again, &why) >= 0 && again == c);
 }
 
 static void member(struct input *in)
 {
         struct context *c = pick_context(in);
-        struct policy policy = {.kill_after_usec = UINT64_MAX};
-        unsigned how = input_byte(in);
+        struct attachment a = {.wanted.kill_after_usec = UINT64_MAX};
+        unsigned how = input_byte(in), n_policies;
+        const struct caller *caller = &caller_daemon;
         struct refused why = {};
+        struct figures before;
         int r;
 
-        policy.signal = how >> 2 & 3;
-        policy.uid = how >> 4 & 3;
+        a.wanted.signal = how >> 2 & 3;
+        a.wanted.uid = how >> 4 & 3;
         if (how & 1)
-                policy.kill_after_usec = input_number(in);
+                a.wanted.kill_after_usec = input_number(in);
+        if (how & 64) {
+                caller = pick_caller(in);
+                for (int i = 0; i < 3; i++)
+                        a.uids[i] = pick_caller(in)->uid;
+        }
+        if (how & 128)
+                a.from = pick_context(in);
         settle();
-        if (c->forgotten || context_is_background(c))
+        if (c->forgotten || (a.from && a.from->forgotten))
                 return;
         if (c->busy && (how & 2)) {
                 tree_left(forest.tree, forest.now_usec, c);
                 return;
         }
-        r = tree_policy(forest.tree, c, &policy, &why);
-        REQUIRE(r < 0 || (r < c->n_policies && c->policies[r].uid == policy.uid));
+        before = measure();
+        n_policies = c->n_policies;
+        r = tree_attach(forest.tree, forest.now_usec, caller, c, &a, &why);
+        refused(&before, r, &why);
+        if (r < 0) {
+                REQUIRE(c->n_policies == n_policies);
+        } else {
+                REQUIRE(tree_allows(forest.tree, caller, c, VERB_ATTACH) && a.policy < c->n_policies);
+                REQUIRE(a.from || c->policies[a.policy].uid == (how & 64 ? caller->uid : a.wanted.uid));
+                if (how & 32) { /* the kernel has refused */
+                        tree_attach_undo(forest.tree, c, &a);
+                        REQUIRE(c->n_policies == n_policies);
+                        return;
+                }
+        }
         /* One that is done gets members only by the birth of a child of one that it had. */
         if (r >= 0 || (c->busy && context_is_done(c)))
                 tree_attached(forest.tree, c);

@@ -211,12 +211,12 @@ static void change(struct input *in)
         if (what >= 248)
                 victim_kill(i);
         else if (what <= 1)
-                (void) engine_attach(world.engine, c, victims[i].pidfd, &policy, NULL, NULL, &refused);
+                (void) engine_attach(world.engine, &caller_daemon, c, victims[i].pidfd, &policy, &refused);
         else if (what == 2)
-                (void) tree_cancel(world.tree, now_boottime_usec(), c, cause_new(1, "x", 0, 1, "fuzz"), &n,
-                                &refused);
+                (void) tree_cancel(world.tree, now_boottime_usec(), &caller_daemon, c,
+                                cause_new(1, "x", 0, 1, "fuzz"), &n, &refused);
         else
-                (void) tree_release(world.tree, now_boottime_usec(), c, NULL, &refused);
+                (void) tree_release(world.tree, now_boottime_usec(), &caller_daemon, c, &refused);
         service_drain(&world.service, NULL);
 }
 

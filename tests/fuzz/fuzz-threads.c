@@ -73,11 +73,11 @@ static void change(struct input *in)
         if (what <= 2)
                 name_context(c);
         else if (what == 3)
-                (void) engine_attach(world.engine, c, victims[i].pidfd, &policy, NULL, NULL, &refused);
+                (void) engine_attach(world.engine, &caller_daemon, c, victims[i].pidfd, &policy, &refused);
         else if (what == 4)
-                (void) tree_cancel(world.tree, now_boottime_usec(), c, NULL, &n, &refused);
+                (void) tree_cancel(world.tree, now_boottime_usec(), &caller_daemon, c, NULL, &n, &refused);
         else
-                (void) tree_release(world.tree, now_boottime_usec(), c, NULL, &refused);
+                (void) tree_release(world.tree, now_boottime_usec(), &caller_daemon, c, &refused);
         service_drain(&world.service, NULL);
 }
 

@@ -82,16 +82,16 @@ START_TEST(law_35_other_verbs_without_memory)
         tree_check(t);
         ck_assert_uint_eq(c->deadline_usec, UINT64_MAX);
         countdown = 1;
-        ck_assert_int_eq(tree_release(t, now, c, &root, &refused), -ENOMEM);
+        ck_assert_int_eq(tree_release(t, now, &root, c, &refused), -ENOMEM);
         tree_check(t);
         assert_active(c);
         ck_assert_ptr_eq(find("c"), c);
         countdown = 1;
-        ck_assert_int_eq(tree_policy(t, c, &(struct policy){15, UINT64_MAX, 0}, &refused), -ENOMEM);
+        ck_assert_int_eq(policy_of(c, &(struct policy){15, UINT64_MAX, 0}), -ENOMEM);
         countdown = 1;
-        ck_assert_int_eq(tree_policy(t, c, &(struct policy){15, 5, 0}, &refused), -ENOMEM);
+        ck_assert_int_eq(policy_of(c, &(struct policy){15, 5, 0}), -ENOMEM);
         countdown = 2;
-        ck_assert_int_eq(tree_policy(t, c, &(struct policy){15, 5, 0}, &refused), -ENOMEM);
+        ck_assert_int_eq(policy_of(c, &(struct policy){15, 5, 0}), -ENOMEM);
         tree_check(t);
         ck_assert_uint_eq(c->n_policies, 0);
         countdown = 1;
@@ -112,20 +112,20 @@ START_TEST(law_05_a_cancel_needs_no_memory)
 
         for (int i = 0; i < 1000; i++) {
                 c = make_until("p/", now + 5 + (uint64_t) i % 9);
-                tree_policy(t, c, &(struct policy){15, 7, 0}, &refused);
+                policy_of(c, &(struct policy){15, 7, 0});
                 if (i % 2)
                         tree_attached(t, c);
         }
         drain();
 
         countdown = 1;
-        r = tree_cancel(t, now, p, NULL, &n, &refused);
+        r = tree_cancel(t, now, &root, p, NULL, &n, &refused);
         tree_settle(t, now + 100);
         for (c = p; c; c = context_next(c, p))
                 tree_left(t, now + 100, c);
         left = countdown;
         countdown = 1; /* the table of released ones would grow, but need not */
-        released = tree_release(t, now + 100, p, &root, &refused);
+        released = tree_release(t, now + 100, &root, p, &refused);
         drain();
         while (tree_settle(t, now + 100 + t->retain_usec) > 0)
                 drain();

@@ -39,8 +39,8 @@ START_TEST(law_34_release_frees_the_path_at_once)
         struct context *p = make("p"), *c = make("p/c"), *p2, *c2;
         uint64_t id = p->id, below = c->id;
 
-        ck_assert_int_eq(tree_release(t, now, p, &alice, &refused), -ENOENT); /* not hers */
-        ck_assert_int_eq(tree_release(t, now, p, &root, &refused), 0);
+        ck_assert_int_eq(tree_release(t, now, &alice, p, &refused), -ENOENT); /* not hers */
+        ck_assert_int_eq(tree_release(t, now, &root, p, &refused), 0);
         tree_check(t);
         assert_done(c, CONTEXT_CANCELED, p, ECANCELED, "context released");
         ck_assert_ptr_null(find("p"));
@@ -55,7 +55,7 @@ START_TEST(law_34_release_frees_the_path_at_once)
         ck_assert_ptr_eq(find_id("p/c", c2->id), c2);
         ck_assert_ptr_null(find_id("p/c", id)); /* another's id */
         ck_assert_ptr_null(find_id("p", 999));
-        ck_assert_int_eq(tree_release(t, now, p, &root, &refused), 0);
+        ck_assert_int_eq(tree_release(t, now, &root, p, &refused), 0);
         assert_active(p2);
         at(now + RETAIN);
         ck_assert_ptr_null(find_id("p", id));
@@ -69,7 +69,7 @@ START_TEST(law_34_a_released_one_does_not_take_children)
         struct context *p = make("p"), *c;
 
         o.parents = false;
-        tree_release(t, now, p, &root, &refused);
+        tree_release(t, now, &root, p, &refused);
         ck_assert_int_eq(create_as(&root, "p/c", &o, &c), -ENOENT);
         ck_assert_str_eq(refused.path, "p");
 }
@@ -87,7 +87,7 @@ START_TEST(law_34_ids_are_never_used_twice)
                 if (i % 3 == 0)
                         tree_discard(t, c);
                 else
-                        tree_release(t, now, c, &root, &refused);
+                        tree_release(t, now, &root, c, &refused);
                 if (i % 7 == 0)
                         at(now + RETAIN);
                 drain();
@@ -107,7 +107,7 @@ START_TEST(law_34_made_up_labels_are_new)
         make("p/5x");
         ck_assert_str_eq(make("p/")->label, "41");
         c = make("p/50");
-        tree_release(t, now, c, &root, &refused);
+        tree_release(t, now, &root, c, &refused);
         at(now + RETAIN); /* it is forgotten, its label is not */
         ck_assert_str_eq(make("p/")->label, "51");
         ck_assert_str_eq(make("q/r/")->label, "52");
@@ -147,7 +147,7 @@ START_TEST(law_34_an_id_pins_the_parent)
         ck_assert_ptr_null(find("none"));
 
         /* A newcomer of the same name is not meant. */
-        tree_release(t, now, q, &root, &refused);
+        tree_release(t, now, &root, q, &refused);
         make("p/q");
         ck_assert_int_eq(create_as(&root, text, &plain, &c), -ENOENT);
         ck_assert_ptr_null(find("p/q/w"));
@@ -276,7 +276,7 @@ START_TEST(law_35_a_few_cannot_take_all)
         /* What others have released goes for it, oldest first. */
         for (int i = 0; i < 2; i++) {
                 ids[i] = hers[i]->id;
-                ck_assert_int_eq(tree_release(t, now, hers[i], &alice, &refused), 0);
+                ck_assert_int_eq(tree_release(t, now, &alice, hers[i], &refused), 0);
         }
         ck_assert_int_eq(create_as(&carol, "~/x/y/z", &plain, &c), -EDQUOT); /* three, where two can go */
         ck_assert_uint_eq(t->users.contexts.used, 24);
@@ -294,7 +294,7 @@ START_TEST(law_35_a_refused_call_does_not_make_room)
         uint64_t id = p->id;
 
         t->users.limit[RESOURCE_CONTEXTS] = 2;
-        tree_release(t, now, p, &root, &refused);
+        tree_release(t, now, &root, p, &refused);
         cancel(c); /* done, but it has its path: that is kept */
         ck_assert_int_eq(create_as(&root, "x/y", &plain, &q), -EDQUOT); /* one could go, two are needed */
         ck_assert_ptr_eq(find_id("p", id), p);
@@ -312,11 +312,11 @@ START_TEST(law_35_room_is_made_oldest_first_and_of_the_same_user)
 
         create_as(&alice, "~/hers", &plain, &hers);
         hers_id = hers->id;
-        tree_release(t, now, hers, &alice, &refused);
+        tree_release(t, now, &alice, hers, &refused);
         now++;
-        tree_release(t, now, b, &root, &refused);
-        tree_release(t, now, a, &root, &refused);
-        tree_release(t, now, c, &root, &refused);
+        tree_release(t, now, &root, b, &refused);
+        tree_release(t, now, &root, a, &refused);
+        tree_release(t, now, &root, c, &refused);
         t->users.limit[RESOURCE_CONTEXTS] = 3;
         make("x");
         ck_assert_ptr_null(find_id("b", ids[1]));
@@ -326,7 +326,7 @@ START_TEST(law_35_room_is_made_oldest_first_and_of_the_same_user)
         ck_assert_ptr_eq(find_id("c", ids[2]), c);
         ck_assert_ptr_eq(find_id("user-1000/hers", hers_id), hers);
         tree_attached(t, find("x"));
-        tree_release(t, now, find("x"), &root, &refused); /* a member holds it */
+        tree_release(t, now, &root, find("x"), &refused); /* a member holds it */
         make("z");
         ck_assert_int_eq(create_as(&root, "zz", &plain, &x), -EDQUOT);
 }
@@ -340,7 +340,7 @@ START_TEST(law_35_making_room_spares_the_parent)
         cancel(p);
         at(now + RETAIN); /* p waits for c alone */
         tree_left(t, now, c);
-        tree_release(t, now, c, &root, &refused);
+        tree_release(t, now, &root, c, &refused);
         t->users.limit[RESOURCE_CONTEXTS] = 2;
         ck_assert_int_eq(create_as(&root, "p/d", &plain, &d), 1);
         ck_assert(!p->forgotten && c->forgotten);
@@ -357,7 +357,7 @@ START_TEST(law_35_making_room_for_what_is_taken_back)
         cancel(p);
         at(now + RETAIN);
         tree_left(t, now, c);
-        tree_release(t, now, c, &root, &refused);
+        tree_release(t, now, &root, c, &refused);
         t->users.limit[RESOURCE_CONTEXTS] = 2;
         ck_assert_int_eq(create_as(&root, "p/d", &plain, &d), 1);
         tree_discard(t, d);
@@ -460,10 +460,10 @@ START_TEST(law_36_what_may_not_be_read_does_not_exist)
         ck_assert_str_eq(refused.path, missing);
         ck_assert_int_eq(create_as(&bob, "user-1000/a/", &plain, &e), -EACCES);
         ck_assert_int_eq(create_as(&bob, "user-1000/a/read/x", &plain, &e), -EACCES);
-        ck_assert_int_eq(tree_authorise(t, d, &bob, &refused), -EACCES);
-        ck_assert_int_eq(tree_authorise(t, c, &bob, &refused), -ENOENT);
-        ck_assert_int_eq(tree_authorise(t, c, &alice, &refused), 0);
-        ck_assert_int_eq(tree_release(t, now, d, &bob, &refused), -EACCES);
+        ck_assert_int_eq(tree_want(t, now, &bob, d, VERB_CANCEL, &refused), -EACCES);
+        ck_assert_int_eq(tree_want(t, now, &bob, c, VERB_CANCEL, &refused), -ENOENT);
+        ck_assert_int_eq(tree_want(t, now, &alice, c, VERB_CANCEL, &refused), 0);
+        ck_assert_int_eq(tree_release(t, now, &bob, d, &refused), -EACCES);
         assert_active(d);
 }
 END_TEST
@@ -589,7 +589,7 @@ START_TEST(law_36_privileges)
         ck_assert_int_eq(create_as(&alice, "~/a", &plain, &c), 1);
 
         ck_assert_ptr_eq(find_as(&reader, "user-1000/a"), c);
-        ck_assert(context_may_read(t, c, &reader) && !context_may_write(t, c, &reader));
+        ck_assert(tree_allows(t, &reader, c, VERB_LOOK) && !tree_allows(t, &reader, c, VERB_CANCEL));
         ck_assert_ptr_null(find_as(&reader, "user-1000/b"));
         ck_assert_uint_eq(refused.privilege, 0);
         ck_assert_int_eq(create_as(&reader, "user-1000/a/x", &plain, &d), -EACCES);
@@ -604,7 +604,7 @@ START_TEST(law_36_privileges)
         ck_assert_int_eq(create_as(&maker, "web", &plain, &d), 1);
         ck_assert_uint_eq(d->uid, 2000);
 
-        ck_assert(context_may_read(t, c, &manager) && context_may_write(t, c, &manager));
+        ck_assert(tree_allows(t, &manager, c, VERB_LOOK) && tree_allows(t, &manager, c, VERB_CANCEL));
         ck_assert_ptr_eq(find_as(&manager, "user-1000/a"), c);
         ck_assert_ptr_null(find_as(&manager, "user-1000/b"));
         ck_assert_uint_eq(refused.privilege, 0);
@@ -629,24 +629,25 @@ START_TEST(law_36_modes_are_a_files)
         o.mode = 0740;
         ck_assert_int_eq(create_as(&alice, "~/c", &o, &c), -EACCES); /* she is not in it */
         ck_assert_int_eq(create_as(&root, "c", &o, &c), 1);
-        ck_assert(context_may_read(t, c, &member) && !context_may_write(t, c, &member));
-        ck_assert(context_may_read(t, c, &group) && !context_may_write(t, c, &group));
-        ck_assert(!context_may_read(t, c, &bob));
+        ck_assert(tree_allows(t, &member, c, VERB_LOOK) && !tree_allows(t, &member, c, VERB_CANCEL));
+        ck_assert(tree_allows(t, &group, c, VERB_LOOK) && !tree_allows(t, &group, c, VERB_CANCEL));
+        ck_assert(!tree_allows(t, &bob, c, VERB_LOOK));
         o.mode = 0706;
         ck_assert_int_eq(create_as(&root, "d", &o, &d), 1);
-        ck_assert(!context_may_read(t, d, &member)); /* the group's bits, and not the others' */
-        ck_assert(context_may_read(t, d, &bob) && context_may_write(t, d, &bob));
+        ck_assert(!tree_allows(t, &member, d, VERB_LOOK)); /* the group's bits, and not the others' */
+        ck_assert(tree_allows(t, &bob, d, VERB_LOOK) && tree_allows(t, &bob, d, VERB_CANCEL));
         o.mode = 0077;
         o.has_gid = false;
         ck_assert_int_eq(create_as(&alice, "~/x", &o, &d), 1);
-        ck_assert(!context_may_read(t, d, &alice) && context_may_read(t, d, &bob));
-        ck_assert(context_may_read(t, t->background, &bob) && !context_may_write(t, t->background, &bob));
+        ck_assert(!tree_allows(t, &alice, d, VERB_LOOK) && tree_allows(t, &bob, d, VERB_LOOK));
+        ck_assert(tree_allows(t, &bob, t->background, VERB_LOOK) &&
+                        !tree_allows(t, &bob, t->background, VERB_CANCEL));
         /* Mode and group come from the parent. */
         ck_assert_int_eq(create_as(&root, "c/below", &plain, &d), 1);
         ck_assert_uint_eq(d->mode, 0740);
         ck_assert_uint_eq(d->gid, 50);
         t->daemon_uid = 2000;
-        ck_assert(context_may_write(t, c, &bob));
+        ck_assert(tree_allows(t, &bob, c, VERB_CANCEL));
 }
 END_TEST
 

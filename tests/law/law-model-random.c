@@ -420,7 +420,8 @@ static void do_cancel(struct node *n)
 {
         int error = 1 + (int) random_below(100);
         uint32_t contexts = 77;
-        int r = tree_cancel(t, now, n->c, cause_new(error, "because", 0, 1, "root"), &contexts, &refused);
+        int r = tree_cancel(
+                        t, now, &root, n->c, cause_new(error, "because", 0, 1, "root"), &contexts, &refused);
 
         reference_settle(m, now);
         SAME(r, n->state == CONTEXT_ACTIVE);
@@ -442,7 +443,7 @@ static void do_cancel(struct node *n)
 
 static void do_release(struct node *n)
 {
-        SAME(tree_release(t, now, n->c, &root, &refused), 0);
+        SAME(tree_release(t, now, &root, n->c, &refused), 0);
         reference_settle(m, now);
         if (n->forgotten)
                 return;
@@ -472,11 +473,13 @@ static void do_extend(struct node *n)
 static void do_policy(struct node *n)
 {
         uint64_t kill = chance(20) ? UINT64_MAX : random_below(30);
+        struct attachment a = {.wanted = {15, kill, 0}};
         int r;
 
         if (n->n_kills == KILLS_MAX)
                 return;
-        r = tree_policy(t, n->c, &(struct policy){15, kill, 0}, &refused);
+        r = tree_attach(t, now, &root, n->c, &a, &refused);
+        reference_settle(m, now);
         if (n->state != CONTEXT_ACTIVE) {
                 SAME(r, -EALREADY);
                 return;

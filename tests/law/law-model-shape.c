@@ -56,7 +56,7 @@ START_TEST(law_21_wide_without_quadratic_time)
         for (int i = 0; i < WIDTH; i++)
                 ck_assert_int_eq(tree_create(t, now, &root, "p/", &o, &c, &refused), 1);
         ck_assert_uint_eq(p->n_children, WIDTH);
-        ck_assert_int_eq(tree_cancel(t, now, p, NULL, &n, &refused), 1);
+        ck_assert_int_eq(tree_cancel(t, now, &root, p, NULL, &n, &refused), 1);
         ck_assert_uint_eq(n, WIDTH + 1);
         drain();
         now += RETAIN;
@@ -244,11 +244,11 @@ START_TEST(law_32_kills_are_due_after_done)
         struct policy soon = {15, 100, 0}, late = {15, 500, 0}, never = {15, UINT64_MAX, 0},
                       other = {15, 100, 5};
 
-        ck_assert_int_eq(tree_policy(t, c, &late, &refused), 0);
-        ck_assert_int_eq(tree_policy(t, c, &never, &refused), 1);
-        ck_assert_int_eq(tree_policy(t, c, &soon, &refused), 2);
-        ck_assert_int_eq(tree_policy(t, c, &late, &refused), 0);
-        ck_assert_int_eq(tree_policy(t, c, &other, &refused), 3);
+        ck_assert_int_eq(policy_of(c, &late), 0);
+        ck_assert_int_eq(policy_of(c, &never), 1);
+        ck_assert_int_eq(policy_of(c, &soon), 2);
+        ck_assert_int_eq(policy_of(c, &late), 0);
+        ck_assert_int_eq(policy_of(c, &other), 3);
         ck_assert_uint_eq(c->n_policies, 4);
         tree_attached(t, c);
         at(2000);
@@ -262,7 +262,7 @@ START_TEST(law_32_kills_are_due_after_done)
         at(2500);
         ck_assert_uint_eq(effects_of(c), EFFECT_KILL);
         ck_assert_uint_eq(tree_next_usec(t), UINT64_MAX);
-        ck_assert_int_eq(tree_policy(t, c, &soon, &refused), -EALREADY);
+        ck_assert_int_eq(policy_of(c, &soon), -EALREADY);
         tree_left(t, now, c);
 }
 END_TEST
@@ -271,8 +271,8 @@ START_TEST(law_32_nobody_is_killed_who_has_left)
 {
         struct context *c = make("c"), *d = make("d");
 
-        tree_policy(t, c, &(struct policy){15, 100, 0}, &refused);
-        tree_policy(t, d, &(struct policy){15, 100, 0}, &refused);
+        policy_of(c, &(struct policy){15, 100, 0});
+        policy_of(d, &(struct policy){15, 100, 0});
         tree_attached(t, c);
         cancel(c);
         cancel(d); /* has had no member */
@@ -291,7 +291,7 @@ START_TEST(law_32_a_kill_after_nothing_is_due_at_once)
 {
         struct context *c = make("c");
 
-        tree_policy(t, c, &(struct policy){15, 0, 0}, &refused);
+        policy_of(c, &(struct policy){15, 0, 0});
         tree_attached(t, c);
         cancel(c);
         drain();
@@ -308,9 +308,9 @@ START_TEST(law_32_kinds_of_attach_are_bounded)
         struct context *c = make("c");
 
         for (int i = 0; i < CONTEXT_POLICIES_MAX; i++)
-                ck_assert_int_eq(tree_policy(t, c, &(struct policy){i, 5, 0}, &refused), i);
-        ck_assert_int_eq(tree_policy(t, c, &(struct policy){99, 5, 0}, &refused), -EDQUOT);
-        ck_assert_int_eq(tree_policy(t, c, &(struct policy){7, 5, 0}, &refused), 7);
+                ck_assert_int_eq(policy_of(c, &(struct policy){i, 5, 0}), i);
+        ck_assert_int_eq(policy_of(c, &(struct policy){99, 5, 0}), -EDQUOT);
+        ck_assert_int_eq(policy_of(c, &(struct policy){7, 5, 0}), 7);
         ck_assert_uint_eq(c->n_policies, CONTEXT_POLICIES_MAX);
 }
 END_TEST

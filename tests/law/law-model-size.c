@@ -79,7 +79,7 @@ static double measure(const char *name, bool wide, bool deadlines)
         drain(t);
         bytes = bytes_used() - before;
         drained = nsec();
-        if (tree_cancel(t, 3, top, NULL, &n, &refused) != 1 || n <= CONTEXTS)
+        if (tree_cancel(t, 3, &root, top, NULL, &n, &refused) != 1 || n <= CONTEXTS)
                 fail("the cancel did not reach all");
         canceled = nsec();
         drain(t);

@@ -84,8 +84,7 @@ START_TEST(law_08_what_is_looked_at_is_done)
         assert_done(child[2], CONTEXT_CANCELED, top, 5, "all");
         ck_assert(!context_is_done(leaf[2]));
         ck_assert_int_eq(tree_extend(t, now, &root, leaf[3], 5000, &refused), -EALREADY);
-        ck_assert_int_eq(tree_policy(t, leaf[4], &(struct policy){.kill_after_usec = UINT64_MAX}, &refused),
-                        -EALREADY);
+        ck_assert_int_eq(policy_of(leaf[4], &(struct policy){.kill_after_usec = UINT64_MAX}), -EALREADY);
         /* What was done early is not counted twice, and what is below it is not left out. */
         ck_assert_uint_eq(finish(), 1 + 2 * CHILDREN);
         ck_assert(context_is_done(leaf[2]));
@@ -148,7 +147,7 @@ START_TEST(law_34_what_is_being_released_is_found_by_its_id)
 
         make_tree();
         ck_assert_int_eq(cancel_because(top, 5, "all", NULL), 1);
-        ck_assert_int_eq(tree_release(t, now, top, &root, &refused), 0);
+        ck_assert_int_eq(tree_release(t, now, &root, top, &refused), 0);
         tree_check(t);
         ck_assert_ptr_null(find("top/050/leaf"));
         newcomer = make("top/050/leaf");

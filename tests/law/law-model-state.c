@@ -10,7 +10,7 @@ START_TEST(law_01_the_background_is_never_done)
         ck_assert_ptr_eq(background, t->background);
         ck_assert_int_eq(cancel(background), -EPERM);
         ck_assert_int_eq(refused.reason, REFUSED_NOT_CANCELABLE);
-        ck_assert_int_eq(tree_release(t, now, background, &root, &refused), -EPERM);
+        ck_assert_int_eq(tree_release(t, now, &root, background, &refused), -EPERM);
         ck_assert_int_eq(tree_extend(t, now, &root, background, now + 1, &refused), -EPERM);
         at(UINT64_MAX - 1);
         at(UINT64_MAX);
@@ -23,7 +23,7 @@ END_TEST
 
 START_TEST(law_01_nothing_runs_under_the_background)
 {
-        ck_assert_int_eq(tree_policy(t, t->background, &(struct policy){.signal = 15}, &refused), -EPERM);
+        ck_assert_int_eq(policy_of(t->background, &(struct policy){.signal = 15}), -EPERM);
         tree_attached(t, t->background);
         ck_assert(!t->background->busy);
 }
@@ -39,7 +39,7 @@ START_TEST(law_02_done_once_and_never_changed)
         ck_assert_int_eq(cancel_because(c, EBADF, "the second", NULL), 0);
         ck_assert_int_eq(cancel_because(p, EBADF, "from above", NULL), 1);
         at(now + 100);
-        ck_assert_int_eq(tree_release(t, now, c, &root, &refused), 0);
+        ck_assert_int_eq(tree_release(t, now, &root, c, &refused), 0);
         assert_done(c, CONTEXT_CANCELED, c, EPIPE, "the first");
         ck_assert_uint_eq(c->done_usec, 1000);
         ck_assert_uint_eq(context_canceled_by(c)->uid, 7);

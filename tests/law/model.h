@@ -93,7 +93,7 @@ static inline struct context *make_because(
 
 static inline int cancel_because(struct context *c, int error, const char *message, uint32_t *ret_n)
 {
-        int r = tree_cancel(t, now, c, cause_new(error, message, 7, 77, "canceller"), ret_n, &refused);
+        int r = tree_cancel(t, now, &root, c, cause_new(error, message, 7, 77, "canceller"), ret_n, &refused);
 
         tree_check(t);
         return r;
@@ -102,6 +102,15 @@ static inline int cancel_because(struct context *c, int error, const char *messa
 static inline int cancel(struct context *c)
 {
         return cancel_because(c, 0, "", NULL);
+}
+
+/* The index of a kind of attach that the model finds or adds, of whoever the policy says. */
+static inline int policy_of(struct context *c, const struct policy *policy)
+{
+        struct attachment a = {.wanted = *policy};
+        int r = tree_attach(t, now, &caller_daemon, c, &a, &refused);
+
+        return r < 0 ? r : (int) a.policy;
 }
 
 static inline struct context *find_as(const struct caller *caller, const char *text)

@@ -22,7 +22,7 @@ static int attach_by(struct context *c, struct child *child, const struct policy
 {
         struct refused refused = {};
 
-        return engine_attach(world.engine, c, child->pidfd, policy, NULL, NULL, &refused);
+        return engine_attach(world.engine, &caller_daemon, c, child->pidfd, policy, &refused);
 }
 
 static void attach(struct context *c, struct child *child, const struct policy *policy)

@@ -28,7 +28,7 @@ static int attach_by(struct context *c, struct child *child, const struct policy
 {
         struct refused refused = {};
 
-        return engine_attach(world.engine, c, child->pidfd, policy, NULL, NULL, &refused);
+        return engine_attach(world.engine, &caller_daemon, c, child->pidfd, policy, &refused);
 }
 
 static void attach(struct context *c, struct child *child, const struct policy *policy)
@@ -169,8 +169,8 @@ START_TEST(law_30_nobody_in_it_leaves)
         ck_assert_uint_eq(n, 3);
         for (size_t i = 0; i < n; i++) {
                 ck_assert_int_eq(engine_open_member(world.engine, &list[i], &p), 0);
-                ck_assert_int_eq(engine_attach(world.engine, elsewhere, engine_process_pidfd(p), &quiet, NULL,
-                                                 NULL, &refused),
+                ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, elsewhere,
+                                                 engine_process_pidfd(p), &quiet, &refused),
                                 -EACCES);
                 engine_process_close(p);
         }
@@ -181,11 +181,11 @@ START_TEST(law_30_nobody_in_it_leaves)
                 ck_assert_int_eq(engine_open_member(world.engine, &list[i], &p), 0);
                 group_enter(other, (pid_t) list[i].pid);
                 if (engine_context_of(world.engine, p)) { /* not the daemon, whom nobody knows there */
-                        ck_assert_int_eq(engine_attach(world.engine, elsewhere, engine_process_pidfd(p),
-                                                         &quiet, NULL, NULL, &refused),
+                        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, elsewhere,
+                                                         engine_process_pidfd(p), &quiet, &refused),
                                         -EACCES);
-                        ck_assert_int_eq(engine_attach(world.engine, below, engine_process_pidfd(p), &quiet,
-                                                         NULL, NULL, &refused),
+                        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below,
+                                                         engine_process_pidfd(p), &quiet, &refused),
                                         0);
                         ck_assert_uint_eq(engine_count_members(world.engine, below, false), 1);
                 }

@@ -28,7 +28,7 @@ static void attach(struct context *c, struct child *child, const struct policy *
 {
         struct refused refused = {};
 
-        ck_assert_int_eq(engine_attach(world.engine, c, child->pidfd, policy, NULL, NULL, &refused), 0);
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, c, child->pidfd, policy, &refused), 0);
 }
 
 static bool is_busy(void *userdata)

@@ -120,7 +120,7 @@ static void attach(struct context *c, int pidfd)
         struct policy policy = {.kill_after_usec = UINT64_MAX, .uid = getuid()};
         struct refused refused = {};
 
-        ck_assert_int_eq(engine_attach(world.engine, c, pidfd, &policy, NULL, NULL, &refused), 0);
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, c, pidfd, &policy, &refused), 0);
 }
 
 START_TEST(law_31_drained_when_the_last_member_below_has_left)

@@ -121,7 +121,7 @@ static struct context *member(const char *path, struct child **ret)
         struct refused refused;
 
         *ret = child_start(child_sleep);
-        ck_assert_int_eq(engine_attach(world.engine, c, (*ret)->pidfd, &quiet, NULL, NULL, &refused), 0);
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, c, (*ret)->pidfd, &quiet, &refused), 0);
         return c;
 }
 
@@ -136,7 +136,7 @@ START_TEST(watch_and_forget)
         int fd = greet();
 
         c = member("a", &child);
-        ck_assert_int_eq(tree_cancel(world.tree, now_boottime_usec(), c,
+        ck_assert_int_eq(tree_cancel(world.tree, now_boottime_usec(), &caller_daemon, c,
                                          cause_new(71, "enough", 5, 4711, "who"), &n, &refused),
                         1);
         world_drain(NULL);
@@ -313,8 +313,8 @@ START_TEST(the_probe_is_told_who_has_attached)
         int fd = greet();
 
         for (policy.uid = 4711; policy.uid < 4713; policy.uid++)
-                ck_assert_int_eq(engine_attach(world.engine, c, child_start(child_sleep)->pidfd, &policy,
-                                                 NULL, NULL, &refused),
+                ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, c,
+                                                 child_start(child_sleep)->pidfd, &policy, &refused),
                                 0);
         cancel(c);
         ck_assert_uint_eq(take(fd, &watch, sizeof watch), sizeof watch);
@@ -498,11 +498,6 @@ START_TEST(one_probe_at_a_time)
 }
 END_TEST
 
-static bool leave(void *userdata, const struct context *from)
-{
-        return true;
-}
-
 START_TEST(a_probe_that_does_not_read_makes_nothing_later)
 {
         enum { CONTEXTS = 300 };
@@ -513,6 +508,7 @@ START_TEST(a_probe_that_does_not_read_makes_nothing_later)
                 struct probe_watch watch;
                 struct probe_forget forget;
         } record;
+        const struct caller root = {.uid = 0};
         struct refused refused;
         char path[16];
         int fd = greet();
@@ -524,8 +520,7 @@ START_TEST(a_probe_that_does_not_read_makes_nothing_later)
                 list[i] = make(path);
         }
         for (unsigned i = 0; i < CONTEXTS; i++) {
-                ck_assert_int_eq(engine_attach(world.engine, list[i], child->pidfd, &quiet, leave, NULL,
-                                                 &refused),
+                ck_assert_int_eq(engine_attach(world.engine, &root, list[i], child->pidfd, &quiet, &refused),
                                 0);
                 cancel(list[i]);
         }

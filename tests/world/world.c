@@ -129,7 +129,8 @@ void cancel_only(struct context *c)
         struct refused refused = {};
         uint32_t n;
 
-        ck_assert_int_eq(tree_cancel(world.tree, now_boottime_usec(), c, NULL, &n, &refused), 1);
+        ck_assert_int_eq(tree_cancel(world.tree, now_boottime_usec(), &caller_daemon, c, NULL, &n, &refused),
+                        1);
 }
 
 uint32_t cancel(struct context *c)
