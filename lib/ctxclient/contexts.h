@@ -198,7 +198,7 @@ int ctx_after_stop_wait(struct ctx_after *after);
 /* -- The context of a thread ----------------------------------------------------------------------------- */
 
 /* From now on this thread works for ctx. Calls nest. The thread holds a reference to ctx until it leaves;
- * when a thread ends, it has left all. -ENOMEM.
+ * when a thread ends, it has left all. -ENOMEM, -EAGAIN.
  *
  * Under a context of ctxd the thread is a member of that context meanwhile: of the one that it entered last.
  * A member counts as work that has to stop, and is reported if it is still blocked some time after the

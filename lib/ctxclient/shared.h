@@ -9,11 +9,11 @@
  * page of memory that the daemon writes, without a system call. For a context of another user, and for one
  * that the daemon has forgotten, ctx_err() may ask the daemon.
  *
- * Errors. A call that asks the daemon can return: -ENOENT, there is no such context, or you may not read it;
- * -EACCES, you may not do this; -EEXIST; -EALREADY, the context is done already; -EINVAL, a bad name, key or
- * argument; -EDQUOT, a limit is reached; -ESRCH, there is no such process. Where the connection fails:
- * -ECONNREFUSED, -ECONNRESET, -ENOTCONN, -EHOSTUNREACH, and -ETIMEDOUT after 25 s without an answer.
- * ctx_client_error() has the daemon's own words.
+ * Errors. A call that asks the daemon can return, or set in errno: -ENOENT, there is no such context, or you
+ * may not read it; -EACCES, you may not do this; -EEXIST; -EALREADY, the context is done already; -EINVAL, a
+ * bad name, key or argument; -EDQUOT, a limit is reached; -ESRCH, there is no such process. Where the
+ * connection fails: -ECONNREFUSED, -ECONNRESET, -ENOTCONN, -EHOSTUNREACH, and -ETIMEDOUT after 25 s without
+ * an answer. ctx_client_error() has the daemon's own words.
  *
  * Other users' contexts. What the mode of a context forbids, polkit may allow. The library then makes the
  * call again over the system bus, and the call takes as long as a person needs to type a password.

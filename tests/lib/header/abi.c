@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The structs that programs are built with, as version 0.1 had them: doc/ABI.md promises that these numbers never
- * change while the soname is the same. It is enough that this file compiles. A field that is added gets a line;
- * no line is changed. */
+/* The structs that programs are built with, as version 0.1 had them: doc/ABI.md promises that these numbers
+ * never change while the soname is the same. It is enough that this file compiles. A field that is added gets
+ * a line; no line is changed. */
 
 #include <ctxclient.h>
 

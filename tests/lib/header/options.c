@@ -6,8 +6,8 @@
 #include "lib/options.h"
 #include "tests/law/local.h"
 
-/* Programs and libraries of different versions: what the library makes of an options struct that is as large as
- * the program knows it. tests/lib/shared/test-options.c asks the same of the calls that need a daemon. */
+/* Programs and libraries of different versions: what the library makes of an options struct that is as large
+ * as the program knows it. tests/lib/shared/test-options.c asks the same of the calls that need a daemon. */
 
 /* What a library of a later version could know. */
 struct later {

@@ -4,8 +4,8 @@
 
 #include "tests/lib/shared/daemon.h"
 
-/* Options of every version, for the calls that ask the daemon: what a program of the first version gives, and one
- * of a later version that knows more. */
+/* Options of every version, for the calls that ask the daemon: what a program of the first version gives, and
+ * one of a later version that knows more. */
 
 /* The structs as version 0 has them, written down once more, and followed by what a later version may add. */
 struct create {
