@@ -4,10 +4,10 @@
 
 /* What a context ends: blocking system calls, locks, channels, groups of threads, child processes.
  *
- * Every function that waits takes the context as its first argument, and stops waiting when the context is
- * done. It then returns what ctx_err() says: -ECANCELED or -ETIMEDOUT. Such an error can also come from the
- * call itself, so ask ctx_err() whether it was the context. The rules of <ctxclient/contexts.h> for errors,
- * ownership, units and threads hold here too. */
+ * A function whose first argument is a context stops waiting when that context is done. It then returns what
+ * ctx_err() says: -ECANCELED or -ETIMEDOUT. Such an error can also come from the call itself, so ask
+ * ctx_err() whether it was the context. The rules of <ctxclient/contexts.h> for errors, ownership, units and
+ * threads hold here too. */
 
 #include <poll.h>
 #include <stddef.h>
