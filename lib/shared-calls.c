@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "lib/options.h"
 #include "lib/shared-context.h"
 #include "lib/spawn.h"
 
@@ -80,14 +81,13 @@ int ctx_release(struct ctx *ctx)
 int spawn_take_options(
                 const struct ctx_spawn_options *options, int default_signal, struct ctx_spawn_options *ret)
 {
+        int r = 0;
+
         *ret = (struct ctx_spawn_options) CTX_SPAWN_OPTIONS;
-        if (options) {
-                if (options->size < sizeof *ret)
-                        return -EINVAL;
-                if (options->size > sizeof *ret)
-                        return -E2BIG;
-                memcpy(ret, options, options->size);
-        }
+        if (options)
+                r = options_take(options, CTX_SPAWN_OPTIONS_SIZE_VER0, ret, sizeof *ret);
+        if (r < 0)
+                return r;
         if (ret->signal == CTX_SIGNAL_DEFAULT)
                 ret->signal = default_signal;
         return ret->signal < 0 || ret->signal > SIGRTMAX ? -EINVAL : 0;

@@ -6,23 +6,22 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/options.h"
 #include "lib/shared-context.h"
 #include "proto/path.h"
 
-/* The size that the first version of the struct has: no program knows less. */
-#define OPTIONS_SIZE_MIN sizeof(struct ctx_create_options)
 #define FLAGS_ALL (CTX_CREATE_PARENTS | CTX_CREATE_OPEN | CTX_CREATE_UNBOUND)
 
 static int take_options(const struct ctx_create_options *options, struct ctx_create_options *ret)
 {
+        int r;
+
         *ret = (struct ctx_create_options) CTX_CREATE_OPTIONS;
         if (!options)
                 return 0;
-        if (options->size < OPTIONS_SIZE_MIN)
-                return -EINVAL;
-        if (options->size > sizeof *ret)
-                return -E2BIG;
-        memcpy(ret, options, options->size);
+        r = options_take(options, CTX_CREATE_OPTIONS_SIZE_VER0, ret, sizeof *ret);
+        if (r < 0)
+                return r;
         if (ret->flags & ~FLAGS_ALL || ret->cause_error < 0)
                 return -EINVAL;
         if (ret->owner_pidfd >= 0 && ret->flags & CTX_CREATE_UNBOUND)

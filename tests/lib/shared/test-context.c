@@ -333,7 +333,7 @@ START_TEST(options_have_a_size)
         struct {
                 struct ctx_create_options options;
                 uint64_t later;
-        } options = {CTX_CREATE_OPTIONS, 0};
+        } options = {CTX_CREATE_OPTIONS, 1};
         struct ctx_client *client = new_client();
 
         options.options.size = 8;
