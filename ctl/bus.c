@@ -8,7 +8,7 @@
 #include "util/cleanup.h"
 #include "ctl/ask-again.h"
 #include "ctl/bus.h"
-#include "lib/reach.h"
+#include "proto/daemon-address.h"
 
 #define DIRECT_ADDRESS "unix:path=" CTXD_SYSTEM_SOCKET
 

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "lib/blocking/ctx-futex.h"
+
+/* Go's channel, in a select with a context. Whoever has to wait stands in a queue with a futex of its own and
+ * the place of its item; the other side copies, marks and wakes it, under the channel's lock. So a waiter
+ * that gives up finds out, under that lock, whether its item has changed hands: law 26. */
+
+enum {
+        WAITING,
+        SERVED,
+        CLOSED,
+};
+
+struct waiter {
+        TAILQ_ENTRY(waiter) entry;
+        _Atomic uint32_t state;
+        void *item;
+};
+
+TAILQ_HEAD(waiters, waiter);
+
+struct ctx_chan {
+        _Atomic uint32_t refs;
+        uint32_t lock;
+        bool closed;
+        size_t item_size, capacity;
+        size_t first, n; /* the ring */
+        struct waiters senders, receivers;
+        _Alignas(max_align_t) char items[];
+};
+
+struct ctx_chan *ctx_chan_new(size_t item_size, size_t capacity)
+{
+        struct ctx_chan *chan;
+        size_t size;
+
+        if (item_size == 0) {
+                errno = EINVAL;
+                return NULL;
+        }
+        if (__builtin_mul_overflow(item_size, capacity, &size) ||
+                        __builtin_add_overflow(size, sizeof(struct ctx_chan), &size)) {
+                errno = ENOMEM;
+                return NULL;
+        }
+        chan = malloc(size);
+        if (!chan)
+                return NULL;
+        *chan = (struct ctx_chan){.refs = 1, .item_size = item_size, .capacity = capacity};
+        TAILQ_INIT(&chan->senders);
+        TAILQ_INIT(&chan->receivers);
+        return chan;
+}
+
+struct ctx_chan *ctx_chan_ref(struct ctx_chan *chan)
+{
+        if (chan)
+                atomic_fetch_add_explicit(&chan->refs, 1, memory_order_relaxed);
+        return chan;
+}
+
+struct ctx_chan *ctx_chan_unref(struct ctx_chan *chan)
+{
+        if (chan && atomic_fetch_sub_explicit(&chan->refs, 1, memory_order_acq_rel) == 1)
+                free(chan);
+        return NULL;
+}
+
+static void *slot(struct ctx_chan *chan, size_t i)
+{
+        return chan->items + (chan->first + i) % chan->capacity * chan->item_size;
+}
+
+static void put(struct ctx_chan *chan, const void *item)
+{
+        memcpy(slot(chan, chan->n++), item, chan->item_size);
+}
+
+static void take(struct ctx_chan *chan, void *item)
+{
+        memcpy(item, slot(chan, 0), chan->item_size);
+        chan->first = (chan->first + 1) % chan->capacity;
+        chan->n--;
+}
+
+/* The waiter may be gone as soon as its state has changed: only the address is used after that, and a wake of
+ * an address where somebody else sleeps by then is one that everybody stands. */
+static void serve(struct waiters *waiters, struct waiter *waiter, uint32_t state)
+{
+        TAILQ_REMOVE(waiters, waiter, entry);
+        atomic_store_explicit(&waiter->state, state, memory_order_release);
+        futex_wake_all(&waiter->state);
+}
+
+/* Both under the lock: 1 done, 0 would have to wait, negative error. */
+static int try_send(struct ctx_chan *chan, const void *item)
+{
+        struct waiter *receiver = TAILQ_FIRST(&chan->receivers);
+
+        if (chan->closed)
+                return -EPIPE;
+        if (receiver) {
+                memcpy(receiver->item, item, chan->item_size);
+                serve(&chan->receivers, receiver, SERVED);
+                return 1;
+        }
+        if (chan->n == chan->capacity)
+                return 0;
+        put(chan, item);
+        return 1;
+}
+
+static int try_recv(struct ctx_chan *chan, void *item)
+{
+        struct waiter *sender = TAILQ_FIRST(&chan->senders);
+
+        if (chan->n > 0) {
+                take(chan, item);
+                if (sender) {
+                        put(chan, sender->item);
+                        serve(&chan->senders, sender, SERVED);
+                }
+                return 1;
+        }
+        if (sender) {
+                memcpy(item, sender->item, chan->item_size);
+                serve(&chan->senders, sender, SERVED);
+                return 1;
+        }
+        return chan->closed ? -EPIPE : 0;
+}
+
+/* The lock is held, and is not any more afterwards. SERVED, CLOSED, or the context's error. */
+static int wait_in(struct ctx *ctx, struct ctx_chan *chan, struct waiters *waiters, void *item)
+{
+        struct waiter waiter = {.item = item};
+        uint32_t state;
+        int r = 0;
+
+        TAILQ_INSERT_TAIL(waiters, &waiter, entry);
+        mutex_unlock(&chan->lock);
+        while (r == 0 && atomic_load_explicit(&waiter.state, memory_order_acquire) == WAITING)
+                r = park(ctx, &waiter.state, WAITING);
+
+        /* Also where it was served: the other side must be through with the waiter before it goes. */
+        mutex_lock(&chan->lock);
+        state = atomic_load(&waiter.state);
+        if (state == WAITING)
+                TAILQ_REMOVE(waiters, &waiter, entry);
+        mutex_unlock(&chan->lock);
+        return state == WAITING ? r : (int) state;
+}
+
+int ctx_chan_send(struct ctx *ctx, struct ctx_chan *chan, const void *item)
+{
+        int r;
+
+        if (!ctx || !chan || !item)
+                return -EINVAL;
+        r = park_begin(ctx);
+        if (r < 0)
+                return r;
+        mutex_lock(&chan->lock);
+        r = try_send(chan, item);
+        if (r != 0) {
+                mutex_unlock(&chan->lock);
+                return r > 0 ? 0 : r;
+        }
+        r = wait_in(ctx, chan, &chan->senders, (void *) (uintptr_t) item);
+        return r < 0 ? r : r == SERVED ? 0 : -EPIPE;
+}
+
+int ctx_chan_recv(struct ctx *ctx, struct ctx_chan *chan, void *ret_item)
+{
+        int r;
+
+        if (!ctx || !chan || !ret_item)
+                return -EINVAL;
+        r = park_begin(ctx);
+        if (r < 0)
+                return r;
+        mutex_lock(&chan->lock);
+        r = try_recv(chan, ret_item);
+        if (r != 0) {
+                mutex_unlock(&chan->lock);
+                return r > 0;
+        }
+        r = wait_in(ctx, chan, &chan->receivers, ret_item);
+        return r < 0 ? r : r == SERVED;
+}
+
+int ctx_chan_close(struct ctx_chan *chan)
+{
+        struct waiter *waiter;
+        int r = 0;
+
+        if (!chan)
+                return -EINVAL;
+        mutex_lock(&chan->lock);
+        if (chan->closed)
+                r = -EPIPE;
+        chan->closed = true;
+        while ((waiter = TAILQ_FIRST(&chan->senders)))
+                serve(&chan->senders, waiter, CLOSED);
+        while ((waiter = TAILQ_FIRST(&chan->receivers)))
+                serve(&chan->receivers, waiter, CLOSED);
+        mutex_unlock(&chan->lock);
+        return r;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+
+#include "lib/blocking/ctx-futex.h"
+
+/* A mutex, a condition and a semaphore that a context ends. Law 26 here: whoever gives up looks once more,
+ * since the wake-up that it may have had was meant for one waiter, and would be lost with it. */
+
+enum {
+        UNLOCKED = 0,
+        LOCKED = 1,
+        CONTENDED = 2, /* and somebody may sleep */
+};
+
+static bool lock_fast(_Atomic uint32_t *word)
+{
+        uint32_t expected = UNLOCKED;
+
+        return atomic_compare_exchange_strong_explicit(
+                        word, &expected, LOCKED, memory_order_acquire, memory_order_relaxed);
+}
+
+/* Leaves CONTENDED behind, so that whoever unlocks wakes the next. */
+static bool lock_contended(_Atomic uint32_t *word)
+{
+        return atomic_exchange_explicit(word, CONTENDED, memory_order_acquire) == UNLOCKED;
+}
+
+void mutex_lock(uint32_t *word)
+{
+        if (lock_fast(word_of(word)))
+                return;
+        while (!lock_contended(word_of(word)))
+                futex_wait(word_of(word), CONTENDED);
+}
+
+void mutex_unlock(uint32_t *word)
+{
+        if (atomic_exchange_explicit(word_of(word), UNLOCKED, memory_order_release) == CONTENDED)
+                unpark_one(word_of(word));
+}
+
+int ctx_mutex_lock(struct ctx *ctx, struct ctx_mutex *mutex)
+{
+        _Atomic uint32_t *word;
+        uint32_t state;
+        int r;
+
+        if (!ctx || !mutex)
+                return -EINVAL;
+        state = ctx_state(ctx->source);
+        if (state)
+                return state_to_errno(state);
+        word = word_of(&mutex->word);
+        if (lock_fast(word))
+                return 0;
+
+        r = park_begin(ctx);
+        while (r == 0) {
+                if (lock_contended(word))
+                        return 0;
+                r = park(ctx, word, CONTENDED);
+        }
+        return lock_contended(word) ? 0 : r;
+}
+
+int ctx_mutex_trylock(struct ctx_mutex *mutex)
+{
+        if (!mutex)
+                return -EINVAL;
+        return lock_fast(word_of(&mutex->word)) ? 0 : -EBUSY;
+}
+
+int ctx_mutex_unlock(struct ctx_mutex *mutex)
+{
+        if (!mutex)
+                return -EINVAL;
+        if (atomic_load_explicit(word_of(&mutex->word), memory_order_relaxed) == UNLOCKED)
+                return -EPERM;
+        mutex_unlock(&mutex->word);
+        return 0;
+}
+
+int ctx_cond_wait(struct ctx *ctx, struct ctx_cond *cond, struct ctx_mutex *mutex)
+{
+        _Atomic uint32_t *sequence;
+        uint32_t seen;
+        int r;
+
+        if (!ctx || !cond || !mutex)
+                return -EINVAL;
+        r = park_begin(ctx);
+        if (r < 0)
+                return r;
+
+        sequence = word_of(&cond->sequence);
+        seen = atomic_load(sequence);
+        mutex_unlock(&mutex->word);
+        do
+                r = park(ctx, sequence, seen);
+        while (r == 0 && atomic_load(sequence) == seen);
+        mutex_lock(&mutex->word);
+        /* A signal that came as well was perhaps meant for this waiter: then it has been taken. */
+        return atomic_load(sequence) != seen ? 0 : r;
+}
+
+int ctx_cond_signal(struct ctx_cond *cond)
+{
+        if (!cond)
+                return -EINVAL;
+        atomic_fetch_add(word_of(&cond->sequence), 1);
+        unpark_one(word_of(&cond->sequence));
+        return 0;
+}
+
+int ctx_cond_broadcast(struct ctx_cond *cond)
+{
+        if (!cond)
+                return -EINVAL;
+        atomic_fetch_add(word_of(&cond->sequence), 1);
+        futex_wake_all(word_of(&cond->sequence));
+        return 0;
+}
+
+static bool sem_take(_Atomic uint32_t *value)
+{
+        uint32_t n = atomic_load_explicit(value, memory_order_relaxed);
+
+        while (n > 0)
+                if (atomic_compare_exchange_weak_explicit(
+                                    value, &n, n - 1, memory_order_acquire, memory_order_relaxed))
+                        return true;
+        return false;
+}
+
+int ctx_sem_wait(struct ctx *ctx, struct ctx_sem *sem)
+{
+        _Atomic uint32_t *value;
+        uint32_t state;
+        int r;
+
+        if (!ctx || !sem)
+                return -EINVAL;
+        state = ctx_state(ctx->source);
+        if (state)
+                return state_to_errno(state);
+        value = word_of(&sem->value);
+        if (sem_take(value))
+                return 0;
+
+        r = park_begin(ctx);
+        if (r < 0)
+                return r;
+        atomic_fetch_add(word_of(&sem->waiters), 1);
+        for (;;) {
+                if (sem_take(value)) {
+                        r = 0; /* also where the context is done meanwhile */
+                        break;
+                }
+                if (r < 0)
+                        break;
+                r = park(ctx, value, 0);
+        }
+        atomic_fetch_sub(word_of(&sem->waiters), 1);
+        return r;
+}
+
+int ctx_sem_trywait(struct ctx_sem *sem)
+{
+        if (!sem)
+                return -EINVAL;
+        return sem_take(word_of(&sem->value)) ? 0 : -EAGAIN;
+}
+
+int ctx_sem_post(struct ctx_sem *sem)
+{
+        uint32_t n;
+
+        if (!sem)
+                return -EINVAL;
+        n = atomic_load(word_of(&sem->value));
+        do {
+                if (n == UINT32_MAX)
+                        return -EOVERFLOW;
+        } while (!atomic_compare_exchange_weak(word_of(&sem->value), &n, n + 1));
+        if (atomic_load(word_of(&sem->waiters)) > 0)
+                unpark_one(word_of(&sem->value));
+        return 0;
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/local/after.h"
+#include "lib/remote/context.h"
+#include "lib/blocking/spawn.h"
+
+#define LOCAL_KILL_AFTER_USEC UINT64_C(10000000) /* as ctxd's KillAfterSec= is by default */
+
+/* A child process under a context. What it is a member of, the daemon ends; what else ends it, a local
+ * context, is this library's to carry out: a callback signals it, and a second context, with a timeout, kills
+ * it later. Both are the library's own callbacks, which wait for none of the program's: whoever ends the context
+ * signals. */
+
+struct ctx_task {
+        pid_t pid;
+        int pidfd;
+        struct shared *shared; /* the daemon signals for this one; or NULL. Kept alive by ctx */
+        struct ctx *ctx;
+        int signal;
+        uint64_t kill_after_usec;
+
+        pthread_mutex_t lock;
+        bool reaped;
+        int status;
+
+        struct ctx_after *on_done;
+        struct ctx *overtime; /* made by on_done */
+        struct ctx_after *on_overtime;
+};
+
+static void send_signal(struct ctx_task *task, int signal)
+{
+        syscall(SYS_pidfd_send_signal, task->pidfd, signal, NULL, 0);
+}
+
+static void kill_task(void *userdata)
+{
+        send_signal(userdata, SIGKILL);
+}
+
+static void end_task(void *userdata)
+{
+        struct ctx_task *task = userdata;
+
+        if (task->shared && shared_seems_done(task->shared))
+                return; /* the daemon does: a member gets its signal once */
+        send_signal(task, task->signal);
+        if (task->kill_after_usec == UINT64_MAX)
+                return;
+        task->overtime = ctx_with_timeout(ctx_background(), task->kill_after_usec);
+        if (task->overtime)
+                task->on_overtime = after_new(task->overtime, kill_task, task, true);
+}
+
+static struct ctx_task *task_free(struct ctx_task *task)
+{
+        if (task->on_done)
+                ctx_after_stop_wait(task->on_done);
+        if (task->on_overtime)
+                ctx_after_stop_wait(task->on_overtime);
+        ctx_after_unref(task->on_overtime);
+        ctx_after_unref(task->on_done);
+        ctx_unref(task->overtime);
+        if (task->pidfd >= 0)
+                close(task->pidfd);
+        ctx_unref(task->ctx);
+        pthread_mutex_destroy(&task->lock);
+        free(task);
+        return NULL;
+}
+
+static struct ctx_task *task_new(struct ctx *ctx, const struct ctx_spawn_options *options)
+{
+        struct ctx_task *task = calloc(1, sizeof *task);
+
+        if (!task)
+                return NULL;
+        pthread_mutex_init(&task->lock, NULL);
+        task->pidfd = -1;
+        task->ctx = ctx_ref(ctx);
+        task->shared = shared_of(ctx);
+        task->signal = options->signal;
+        task->kill_after_usec = options->kill_after_usec;
+        if (task->kill_after_usec == CTX_KILL_AFTER_DEFAULT)
+                task->kill_after_usec = options->signal ? LOCAL_KILL_AFTER_USEC : UINT64_MAX;
+        return task;
+}
+
+/* Who ends it: the daemon, this library, or both, each for its part. */
+static int bind_task(struct ctx_task *task, const struct ctx_spawn_options *options)
+{
+        int r = 0;
+
+        if (task->shared)
+                r = shared_attach(task->shared, task->pidfd, options);
+        if (r < 0)
+                return r == -EALREADY && ctx_err(task->ctx) != 0 ? ctx_err(task->ctx) : r;
+        if ((task->shared && task->ctx->source == &task->shared->ctx.wide.ctx) ||
+                        ctx_never_done(task->ctx->source) ||
+                        (task->signal == 0 && task->kill_after_usec == UINT64_MAX))
+                return 0;
+        task->on_done = after_new(task->ctx, end_task, task, true);
+        return task->on_done ? 0 : -errno;
+}
+
+/* What exec said: 0, or -errno. */
+static int read_report(int fd)
+{
+        int error = 0;
+        ssize_t n;
+
+        while ((n = read(fd, &error, sizeof error)) < 0 && errno == EINTR)
+                ;
+        return n == sizeof error ? -error : 0;
+}
+
+static int start_child(struct ctx_task *task, struct child_start *start)
+{
+        int r;
+
+        r = child_fork(start, &task->pid);
+        if (r < 0)
+                return r;
+        task->pidfd = (int) syscall(SYS_pidfd_open, task->pid, 0);
+        r = task->pidfd < 0 ? -errno : bind_task(task, start->options);
+        if (r >= 0 && write(start->gate, "g", 1) < 0 && errno != EPIPE)
+                r = -errno;
+        close(start->gate); /* without the byte, it ends */
+        if (r >= 0)
+                r = read_report(start->report);
+        close(start->report);
+        if (r < 0)
+                while (waitpid(task->pid, NULL, 0) < 0 && errno == EINTR)
+                        ;
+        return r;
+}
+
+/* "NAME=value", or NULL for value NULL. */
+static int assignment(const char *name, const char *value, char **ret)
+{
+        *ret = NULL;
+        if (value && asprintf(ret, "%s=%s", name, value) < 0)
+                return -ENOMEM;
+        return 0;
+}
+
+static int spawn(struct ctx_task *task, char *const argv[], const struct ctx_spawn_options *options)
+{
+        struct child_start start = {.argv = argv, .options = options};
+        char *context = NULL, *address = NULL;
+        int r = 0;
+
+        if (task->shared) {
+                r = assignment(CTXD_ENV_CONTEXT, task->shared->reference, &context);
+                if (r >= 0)
+                        r = assignment(CTXD_ENV_ADDRESS, task->shared->client->given, &address);
+        }
+        start.env = r >= 0 ? child_env(options->env, context, address) : NULL;
+        r = start.env ? start_child(task, &start) : -ENOMEM;
+        free(start.env);
+        free(context);
+        free(address);
+        return r;
+}
+
+struct ctx_task *ctx_spawn(struct ctx *ctx, char *const argv[], const struct ctx_spawn_options *options)
+{
+        struct ctx_spawn_options o;
+        struct ctx_task *task;
+        int r = ctx && argv && argv[0] ? 0 : -EINVAL;
+
+        if (r == 0)
+                r = spawn_take_options(options, SIGTERM, &o);
+        if (r == 0)
+                r = ctx_err(ctx);
+        if (r < 0) {
+                errno = -r;
+                return NULL;
+        }
+        task = task_new(ctx, &o);
+        if (!task)
+                return NULL;
+        r = spawn(task, argv, &o);
+        if (r < 0) {
+                task_free(task);
+                errno = -r;
+                return NULL;
+        }
+        return task;
+}
+
+static int status_of(const siginfo_t *info)
+{
+        switch (info->si_code) {
+        case CLD_EXITED:
+                return (info->si_status & 0xff) << 8;
+        case CLD_DUMPED:
+                return info->si_status | 0x80;
+        default:
+                return info->si_status;
+        }
+}
+
+/* Several threads may wait: they sleep without reaping, and one reaps. */
+static int reap(struct ctx_task *task)
+{
+        siginfo_t info = {};
+        int r = 0;
+
+        while (waitid(P_PIDFD, (id_t) task->pidfd, &info, WEXITED | WNOWAIT) < 0)
+                if (errno != EINTR)
+                        break; /* another thread was quicker, or somebody else */
+        pthread_mutex_lock(&task->lock);
+        if (!task->reaped) {
+                while ((r = waitid(P_PIDFD, (id_t) task->pidfd, &info, WEXITED)) < 0 && errno == EINTR)
+                        ;
+                if (r < 0) {
+                        r = -errno;
+                } else {
+                        task->status = status_of(&info);
+                        task->reaped = true;
+                }
+        }
+        pthread_mutex_unlock(&task->lock);
+        return r;
+}
+
+int ctx_task_wait(struct ctx_task *task, int *ret_status)
+{
+        bool reaped;
+        int r;
+
+        if (!task)
+                return -EINVAL;
+        pthread_mutex_lock(&task->lock);
+        reaped = task->reaped;
+        pthread_mutex_unlock(&task->lock);
+        if (!reaped) {
+                r = reap(task);
+                if (r < 0)
+                        return r;
+        }
+        if (ret_status)
+                *ret_status = task->status;
+        return 0;
+}
+
+int ctx_task_pidfd(struct ctx_task *task)
+{
+        return task ? task->pidfd : -EINVAL;
+}
+
+struct ctx_task *ctx_task_unref(struct ctx_task *task)
+{
+        return task ? task_free(task) : NULL;
+}

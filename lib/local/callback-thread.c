@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "lib/local/after.h"
+
+/* The one thread that runs callbacks (and where a deadline is the library's own business, one more, which runs none).
+ * It is started by the first of them, sleeps on an eventfd (callbacks are queued) and a timerfd (the earliest deadline
+ * of a context with a callback), and stays. A program with a loop of its own does that there, without the thread
+ * (loop.c).
+ *
+ * A walk queues with a compare-and-swap, under locks that this file never takes. The heap of deadlines has a lock of
+ * its own, under which nothing else is locked. */
+
+#define RETRY_MSEC 100
+
+struct entry {
+        uint64_t deadline_usec;
+        struct helper_timer *timer;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct entry *heap;
+static size_t n_heap, n_allocated;
+
+static struct ctx_after *_Atomic queue; /* the last one first */
+
+static _Atomic bool started;
+static int wake_fd = -1, timer_fd = -1, epoll_fd = -1;
+static uint64_t armed_usec = CTX_NEVER;
+/* When to look at the deadlines again, on CLOCK_MONOTONIC, because the kernel did not take the next one. */
+static uint64_t retry_usec = CTX_NEVER;
+static bool taken_over;
+static bool has_timers_thread;
+
+static void put(size_t i, struct entry entry)
+{
+        heap[i] = entry;
+        entry.timer->index = (uint32_t) i + 1;
+}
+
+static void sift_up(size_t i, struct entry entry)
+{
+        for (; i > 0 && heap[(i - 1) / 2].deadline_usec > entry.deadline_usec; i = (i - 1) / 2)
+                put(i, heap[(i - 1) / 2]);
+        put(i, entry);
+}
+
+static void sift_down(size_t i, struct entry entry)
+{
+        for (;;) {
+                size_t next = 2 * i + 1;
+
+                if (next + 1 < n_heap && heap[next + 1].deadline_usec < heap[next].deadline_usec)
+                        next++;
+                if (next >= n_heap || heap[next].deadline_usec >= entry.deadline_usec)
+                        break;
+                put(i, heap[next]);
+                i = next;
+        }
+        put(i, entry);
+}
+
+static void heap_remove(size_t i)
+{
+        struct entry last = heap[--n_heap];
+
+        heap[i].timer->index = 0;
+        if (i == n_heap)
+                return;
+        if (i > 0 && heap[(i - 1) / 2].deadline_usec > last.deadline_usec)
+                sift_up(i, last);
+        else
+                sift_down(i, last);
+}
+
+/* The lock is held. A timer that is set too early does no harm: what is due is asked of the heap. */
+static int arm_timer(void)
+{
+        uint64_t usec = n_heap > 0 ? heap[0].deadline_usec : CTX_NEVER;
+        struct itimerspec spec = {};
+
+        if (usec >= armed_usec)
+                return 0;
+        if (usec > INT64_MAX / 1000)
+                usec = INT64_MAX / 1000;
+        spec.it_value.tv_sec = (time_t) (usec / 1000000);
+        spec.it_value.tv_nsec = usec == 0 ? 1 : (long) (usec % 1000000) * 1000;
+        if (timerfd_settime(timer_fd, TFD_TIMER_ABSTIME, &spec, NULL) < 0)
+                return -errno;
+        armed_usec = usec;
+        return 0;
+}
+
+int helper_arm(struct helper_timer *timer, uint64_t deadline_usec)
+{
+        int r = 0;
+
+        pthread_mutex_lock(&lock);
+        if (n_heap == n_allocated) {
+                size_t n = n_allocated ? 2 * n_allocated : 16;
+                struct entry *grown = reallocarray(heap, n, sizeof(struct entry));
+
+                if (grown) {
+                        heap = grown;
+                        n_allocated = n;
+                } else {
+                        r = -ENOMEM;
+                }
+        }
+        if (r == 0) {
+                n_heap++;
+                sift_up(n_heap - 1, (struct entry){.deadline_usec = deadline_usec, .timer = timer});
+                r = arm_timer();
+                if (r < 0)
+                        heap_remove(timer->index - 1);
+        }
+        pthread_mutex_unlock(&lock);
+        return r;
+}
+
+void helper_disarm(struct helper_timer *timer)
+{
+        pthread_mutex_lock(&lock);
+        if (timer->index > 0)
+                heap_remove(timer->index - 1);
+        pthread_mutex_unlock(&lock);
+}
+
+static uint64_t soon(void)
+{
+        struct timespec ts;
+
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000 + RETRY_MSEC * 1000;
+}
+
+/* One that is due, held; NULL: none. */
+static struct helper_timer *take_due(void)
+{
+        struct helper_timer *timer = NULL;
+
+        pthread_mutex_lock(&lock);
+        while (n_heap > 0 && !timer && heap[0].deadline_usec <= now_usec()) {
+                struct helper_timer *due = heap[0].timer;
+
+                heap_remove(0);
+                if (due->hold(due))
+                        timer = due;
+        }
+        if (!timer) {
+                armed_usec = CTX_NEVER;
+                retry_usec = arm_timer() < 0 ? soon() : CTX_NEVER;
+        }
+        pthread_mutex_unlock(&lock);
+        return timer;
+}
+
+void helper_push(struct ctx_after *after)
+{
+        struct ctx_after *first = atomic_load_explicit(&queue, memory_order_relaxed);
+
+        do
+                after->queued = first;
+        while (!atomic_compare_exchange_weak_explicit(
+                        &queue, &first, after, memory_order_release, memory_order_relaxed));
+}
+
+void helper_wake(void)
+{
+        eventfd_write(wake_fd, 1);
+}
+
+static bool run_queue(void)
+{
+        struct ctx_after *after = atomic_exchange_explicit(&queue, NULL, memory_order_acquire),
+                         *in_order = NULL;
+        bool any = after;
+
+        while (after) {
+                struct ctx_after *next = after->queued;
+
+                after->queued = in_order;
+                in_order = after;
+                after = next;
+        }
+        while (in_order) {
+                after = in_order;
+                in_order = after->queued;
+                after_run(after);
+        }
+        return any;
+}
+
+static bool fire_due(void)
+{
+        struct helper_timer *timer;
+        bool any = false;
+
+        while ((timer = take_due())) {
+                timer->fire(timer);
+                any = true;
+        }
+        return any;
+}
+
+static void drain(int fd)
+{
+        uint64_t count;
+
+        while (read(fd, &count, sizeof(count)) > 0)
+                ;
+}
+
+uint64_t helper_retry_usec(void)
+{
+        uint64_t usec;
+
+        pthread_mutex_lock(&lock);
+        usec = retry_usec;
+        pthread_mutex_unlock(&lock);
+        return usec;
+}
+
+bool helper_dispatch(int timeout)
+{
+        struct epoll_event events[3];
+        bool fired;
+
+        if (timeout != 0 && helper_retry_usec() != CTX_NEVER)
+                timeout = RETRY_MSEC;
+        if (epoll_wait(epoll_fd, events, 3, timeout) > 0) {
+                drain(wake_fd);
+                drain(timer_fd);
+        }
+        fired = fire_due();
+        return run_queue() || fired;
+}
+
+static void *helper_thread(void *unused)
+{
+        for (;;)
+                helper_dispatch(-1);
+        return NULL;
+}
+
+/* The other thread does the same, and may be in a callback for long. */
+static void *timers_thread(void *userdata)
+{
+        struct pollfd pollfd = {.fd = (int) (intptr_t) userdata, .events = POLLIN};
+
+        for (;;) {
+                if (poll(&pollfd, 1, helper_retry_usec() == CTX_NEVER ? -1 : RETRY_MSEC) > 0)
+                        drain(pollfd.fd);
+                fire_due();
+        }
+        return NULL;
+}
+
+static int start_thread(void *(*fn)(void *), void *userdata, const char *name)
+{
+        pthread_attr_t attr;
+        sigset_t all, old;
+        pthread_t thread;
+        int r;
+
+        r = pthread_attr_init(&attr);
+        if (r != 0)
+                return -r;
+        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        /* The program's signals are the program's threads'. */
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &old);
+        r = pthread_create(&thread, &attr, fn, userdata);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        pthread_attr_destroy(&attr);
+        if (r == 0)
+                pthread_setname_np(thread, name);
+        return -r;
+}
+
+static void close_helper(void)
+{
+        int *fds[] = {&wake_fd, &timer_fd, &epoll_fd};
+
+        for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+                if (*fds[i] >= 0)
+                        close(*fds[i]);
+                *fds[i] = -1;
+        }
+}
+
+static int open_fds(void)
+{
+        struct epoll_event event = {.events = EPOLLIN};
+
+        wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+        epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+        if (wake_fd < 0 || timer_fd < 0 || epoll_fd < 0)
+                return -errno;
+        if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_fd, &event) < 0 ||
+                        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event) < 0)
+                return -errno;
+        return 0;
+}
+
+static int open_helper(void)
+{
+        int r = open_fds();
+
+        if (r == 0)
+                r = start_thread(helper_thread, NULL, "ctx-callbacks");
+        if (r < 0)
+                close_helper();
+        return r;
+}
+
+int helper_start(void)
+{
+        int r = 0;
+
+        if (atomic_load_explicit(&started, memory_order_acquire))
+                return 0;
+        pthread_mutex_lock(&lock);
+        if (!atomic_load_explicit(&started, memory_order_relaxed))
+                r = open_helper();
+        if (r == 0)
+                atomic_store_explicit(&started, true, memory_order_release);
+        pthread_mutex_unlock(&lock);
+        return r;
+}
+
+int helper_start_timers(void)
+{
+        int r = helper_start();
+
+        if (r < 0)
+                return r;
+        pthread_mutex_lock(&lock);
+        if (!taken_over && !has_timers_thread) {
+                r = start_thread(timers_thread, (void *) (intptr_t) timer_fd, "ctx-timers");
+                has_timers_thread = r >= 0;
+        }
+        pthread_mutex_unlock(&lock);
+        return r;
+}
+
+int helper_take_over(int other)
+{
+        struct epoll_event event = {.events = EPOLLIN};
+        int r = 0;
+
+        pthread_mutex_lock(&lock);
+        if (!atomic_load_explicit(&started, memory_order_relaxed)) {
+                r = open_fds();
+                if (r == 0 && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, other, &event) < 0)
+                        r = -errno;
+                if (r == 0) {
+                        taken_over = true;
+                        atomic_store_explicit(&started, true, memory_order_release);
+                } else {
+                        close_helper();
+                }
+        }
+        if (r == 0)
+                r = taken_over ? epoll_fd : -EBUSY;
+        pthread_mutex_unlock(&lock);
+        return r;
+}
+
+/* The child of a fork has no helper, and none of the parent's callbacks. */
+static void before_fork(void)
+{
+        pthread_mutex_lock(&lock);
+}
+
+static void after_fork_in_parent(void)
+{
+        pthread_mutex_unlock(&lock);
+}
+
+static void after_fork_in_child(void)
+{
+        for (size_t i = 0; i < n_heap; i++)
+                heap[i].timer->index = 0;
+        n_heap = 0;
+        atomic_store(&queue, NULL);
+        close_helper();
+        armed_usec = retry_usec = CTX_NEVER;
+        taken_over = has_timers_thread = false;
+        atomic_store(&started, false);
+        pthread_mutex_unlock(&lock);
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+        pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}

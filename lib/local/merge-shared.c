@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "lib/local/ctx.h"
+
+/* A merge of contexts under several shared ones is done when any of these is. For all that asks for "the"
+ * shared context above, this stands for them: it has no slot of its own, and asks each of theirs. It stands
+ * in no tree, and nobody but the merge and what is below it knows it. */
+
+#define LOOK_AGAIN_USEC UINT64_C(1000000) /* where one descriptor does not stand for all */
+
+struct any {
+        struct ctx_shared shared;
+        pthread_mutex_t lock;
+        int fd; /* epoll, over their descriptors */
+        unsigned fork_generation;
+        size_t n;
+        struct ctx_shared *parts[];
+};
+
+static struct ctx_shared *first_done(struct any *any, uint32_t *ret_state)
+{
+        for (size_t i = 0; i < any->n; i++) {
+                uint32_t state = ctx_state(&any->parts[i]->wide.ctx);
+
+                if (state) {
+                        *ret_state = state;
+                        return any->parts[i];
+                }
+        }
+        return NULL;
+}
+
+static int any_settle(struct ctx_shared *shared, uint64_t word)
+{
+        uint32_t state;
+
+        return first_done((struct any *) shared, &state) ? (int) state : STATE_WORD_ACTIVE;
+}
+
+static int any_cause(struct ctx_shared *shared, int *ret_error, const char **ret_message)
+{
+        struct ctx_shared *part;
+        uint32_t state = STATE_WORD_CANCELED;
+
+        part = first_done((struct any *) shared, &state);
+        if (part)
+                return ctx_cause(&part->wide.ctx, ret_error, ret_message);
+        cause_read(CAUSE_DEFAULT, state, ret_error, ret_message);
+        return 1;
+}
+
+static int open_fd(struct any *any)
+{
+        int fd = epoll_create1(EPOLL_CLOEXEC);
+
+        if (fd < 0)
+                return -errno;
+        for (size_t i = 0; i < any->n; i++) {
+                struct epoll_event event = {.events = EPOLLIN};
+                int part = any->parts[i]->ops->done_fd(any->parts[i]);
+                int r = part < 0 ? part : epoll_ctl(fd, EPOLL_CTL_ADD, part, &event) < 0 ? -errno : 0;
+
+                /* Two of one context have one descriptor. */
+                if (r < 0 && r != -EEXIST) {
+                        close(fd);
+                        return r;
+                }
+        }
+        return fd;
+}
+
+static int any_done_fd(struct ctx_shared *shared)
+{
+        struct any *any = (struct any *) shared;
+        int fd;
+
+        pthread_mutex_lock(&any->lock);
+        if (any->fd < 0 || any->fork_generation != fork_generation) {
+                fd = open_fd(any);
+                if (fd >= 0) {
+                        if (any->fd >= 0)
+                                close(any->fd);
+                        any->fd = fd;
+                        any->fork_generation = fork_generation;
+                }
+        } else {
+                fd = any->fd;
+        }
+        pthread_mutex_unlock(&any->lock);
+        return fd;
+}
+
+/* Usually they are one daemon's, which one descriptor stands for. */
+static bool any_guard(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec)
+{
+        struct any *any = (struct any *) shared;
+        bool is_kept = true;
+
+        *ret_fd = -1;
+        *ret_usec = CTX_NEVER;
+        for (size_t i = 0; i < any->n; i++) {
+                uint64_t usec = CTX_NEVER;
+                int fd = -1;
+
+                if (any->parts[i]->ops->guard && !any->parts[i]->ops->guard(any->parts[i], &fd, &usec))
+                        is_kept = false;
+                if (i > 0 && fd >= 0 && fd != *ret_fd)
+                        usec = usec < LOOK_AGAIN_USEC ? usec : LOOK_AGAIN_USEC;
+                else if (fd >= 0)
+                        *ret_fd = fd;
+                if (usec < *ret_usec)
+                        *ret_usec = usec;
+        }
+        if (!is_kept)
+                *ret_fd = -1;
+        return is_kept;
+}
+
+static bool any_is_alone(struct ctx_shared *shared)
+{
+        struct any *any = (struct any *) shared;
+
+        for (size_t i = 0; i < any->n; i++)
+                if (any->parts[i]->ops->is_alone && any->parts[i]->ops->is_alone(any->parts[i]))
+                        return true;
+        return false;
+}
+
+/* The merge stands in the tree of each, by its place or an arm, so that whoever finishes one comes upon it.
+ */
+static int any_watch(struct ctx_shared *shared)
+{
+        struct any *any = (struct any *) shared;
+
+        for (size_t i = 0; i < any->n; i++) {
+                int r = any->parts[i]->ops->watch(any->parts[i]);
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static uint64_t any_deadline(struct ctx_shared *shared)
+{
+        struct any *any = (struct any *) shared;
+        uint64_t earliest = CTX_NEVER;
+
+        for (size_t i = 0; i < any->n; i++) {
+                uint64_t deadline = shared_deadline(any->parts[i]);
+
+                if (deadline < earliest)
+                        earliest = deadline;
+        }
+        return earliest;
+}
+
+static void any_free(struct ctx_shared *shared)
+{
+        struct any *any = (struct any *) shared;
+
+        for (size_t i = 0; i < any->n; i++)
+                ctx_unref(&any->parts[i]->wide.ctx);
+        if (any->fd >= 0)
+                close(any->fd);
+        pthread_mutex_destroy(&any->lock);
+        free(any);
+}
+
+static const struct ctx_shared_ops any_ops = {
+                .settle = any_settle,
+                .cause = any_cause,
+                .done_fd = any_done_fd,
+                .guard = any_guard,
+                .is_alone = any_is_alone,
+                .watch = any_watch,
+                .deadline = any_deadline,
+                .free = any_free,
+};
+
+/* A stand-in among them gives its own parts, so that there is never one of stand-ins. */
+static size_t flatten(struct ctx_shared *const *parts, size_t n, struct ctx_shared **ret)
+{
+        size_t total = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                const struct any *any = parts[i]->ops == &any_ops ? (const struct any *) parts[i] : NULL;
+                size_t n_mine = any ? any->n : 1;
+
+                for (size_t j = 0; ret && j < n_mine; j++)
+                        ret[total + j] = any ? any->parts[j] : parts[i];
+                total += n_mine;
+        }
+        return total;
+}
+
+struct ctx_shared *shared_any_of(struct ctx_shared *const *parts, size_t n)
+{
+        size_t total = flatten(parts, n, NULL);
+        struct any *any = malloc(sizeof(struct any) + total * sizeof(struct ctx_shared *));
+
+        if (!any)
+                return NULL;
+        shared_ctx_init(&any->shared, &any_ops);
+        pthread_mutex_init(&any->lock, NULL);
+        any->fd = -1;
+        any->fork_generation = fork_generation;
+        any->n = flatten(parts, n, any->parts);
+        for (size_t i = 0; i < any->n; i++)
+                ctx_ref(&any->parts[i]->wide.ctx);
+        return &any->shared;
+}

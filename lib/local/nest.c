@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "lib/local/ctx.h"
+
+/* Lists of children, their locks, and the stripes that a parent gets when threads meet at it. */
+
+unsigned n_stripes;
+unsigned fork_generation;
+uint32_t lock_mark;
+
+static _Atomic unsigned n_threads;
+static __thread unsigned thread_number __attribute__((tls_model("initial-exec")));
+
+static void forked(void)
+{
+        fork_generation++;
+        lock_mark = fork_generation << 24;
+}
+
+__attribute__((constructor)) static void start(void)
+{
+        long n = sysconf(_SC_NPROCESSORS_CONF);
+
+        pthread_atfork(NULL, NULL, forked);
+
+        /* Twice as many as processors, since threads are dealt out in turn and some of them do not work. */
+        for (n_stripes = 2; n_stripes < STRIPES_MAX && (long) n_stripes < 2 * n; n_stripes *= 2)
+                ;
+}
+
+/* From 1 to n_stripes, the same for all calls of a thread. */
+static unsigned thread_stripe(void)
+{
+        if (__builtin_expect(thread_number == 0, 0))
+                thread_number = 1 + (atomic_fetch_add_explicit(&n_threads, 1, memory_order_relaxed) &
+                                                    (n_stripes - 1));
+        return thread_number;
+}
+
+#if defined(__x86_64__) || defined(__i386__)
+#define cpu_relax() __builtin_ia32_pause()
+#else
+#define cpu_relax() atomic_signal_fence(memory_order_seq_cst)
+#endif
+
+/* The holder is in a few stores, or it was preempted there: then it is given the processor, and, should it
+ * have a lower priority than we, time. */
+uint32_t nest_lock_slow(struct nest *nest)
+{
+        for (unsigned spins = 0;; spins++) {
+                uint32_t word = atomic_load_explicit(&nest->word, memory_order_relaxed);
+                bool stale = word & CTX_LOCK && (word & CTX_LOCK_MARK) != lock_mark;
+                uint32_t value = word & ~(CTX_LOCK | CTX_LOCK_MARK);
+
+                if ((!(word & CTX_LOCK) || stale) &&
+                                atomic_compare_exchange_weak_explicit(&nest->word, &word,
+                                                value | CTX_LOCK | lock_mark, memory_order_acquire,
+                                                memory_order_relaxed))
+                        return value;
+                if (spins < 64) {
+                        cpu_relax();
+                } else if (spins < 256) {
+                        sched_yield();
+                } else {
+                        nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+                }
+        }
+}
+
+/* The lock of one place in a tree: the parent's own list, or one of its stripes. */
+static struct nest *stripe_nest(struct ctx *parent, unsigned stripe)
+{
+        struct stripe *stripes;
+
+        if (stripe == 0)
+                return &parent->nest;
+        stripes = atomic_load_explicit(&parent->extra->stripes, memory_order_acquire);
+        return &stripes[stripe - 1].nest;
+}
+
+void nest_split(struct ctx *parent)
+{
+        struct stripe *stripes;
+        struct extra *extra;
+        uint32_t word;
+
+        extra = ctx_extra(parent);
+        if (!extra)
+                return;
+        stripes = aligned_alloc(_Alignof(struct stripe), n_stripes * sizeof(struct stripe));
+        if (!stripes)
+                return;
+        for (unsigned i = 0; i < n_stripes; i++)
+                stripes[i] = (struct stripe){};
+
+        word = nest_lock(&parent->nest);
+        if (!(word & (CTX_STRIPED | CTX_STATE))) {
+                atomic_store_explicit(&extra->stripes, stripes, memory_order_release);
+                word |= CTX_STRIPED | CTX_KIDS;
+                stripes = NULL;
+        }
+        nest_unlock(&parent->nest, word);
+        free(stripes);
+}
+
+/* Locks the parent's own nest and returns true, or returns false: the stripes are to be used. */
+static bool lock_own(struct ctx *parent, uint32_t *ret_word)
+{
+        struct nest *nest = &parent->nest;
+        uint32_t word = atomic_load_explicit(&nest->word, memory_order_acquire);
+
+        if (word & CTX_STRIPED)
+                return false;
+        if (__builtin_expect(!nest_trylock(nest, &word), 0)) {
+                /* Somebody else is at this parent right now. */
+                nest_split(parent);
+                word = nest_lock(nest);
+                if (word & CTX_STRIPED) {
+                        nest_unlock(nest, word);
+                        return false;
+                }
+        }
+        *ret_word = word;
+        return true;
+}
+
+uint32_t child_link(struct child *child, struct ctx *parent)
+{
+        struct nest *nest = &parent->nest;
+        uint32_t word, state, kids;
+
+        if (__builtin_expect(lock_own(parent, &word), 1)) {
+                state = word & CTX_STATE;
+        } else {
+                child->stripe = (uint8_t) thread_stripe();
+                nest = stripe_nest(parent, child->stripe);
+                word = nest_lock(nest);
+                /* A cancel writes the state first, and locks every stripe after that. */
+                state = atomic_load_explicit(&parent->nest.word, memory_order_acquire) & CTX_STATE;
+        }
+        if (__builtin_expect(state != 0, 0)) {
+                nest_unlock(nest, word);
+                return state;
+        }
+
+        child->parent = parent;
+        child->next = nest->first;
+        if (child->next)
+                child->next->prev = child;
+        nest->first = child;
+        kids = atomic_load_explicit(&nest->kids, memory_order_relaxed) + 1;
+        atomic_store_explicit(&nest->kids, kids, memory_order_relaxed);
+        atomic_store_explicit(&child->place, PLACE_LINKED, memory_order_relaxed);
+        nest_unlock(nest, word | CTX_KIDS);
+        return 0;
+}
+
+bool child_unlink(struct child *child, bool release)
+{
+        struct ctx *parent = child->parent;
+        struct nest *nest = stripe_nest(parent, child->stripe);
+        uint32_t word = nest_lock(nest), kids;
+        bool last = false;
+
+        /* The first one's prev means nothing: a walk takes from the front without a look at the second. */
+        if (atomic_load_explicit(&child->place, memory_order_relaxed) == PLACE_LINKED) {
+                if (child->next)
+                        child->next->prev = child->prev;
+                if (nest->first == child)
+                        nest->first = child->next;
+                else
+                        child->prev->next = child->next;
+                if (!nest->first && !(word & CTX_STRIPED))
+                        word &= ~CTX_KIDS;
+        }
+        atomic_store_explicit(&child->place, release ? PLACE_RELEASED : PLACE_NONE, memory_order_release);
+        if (release) {
+                kids = atomic_load_explicit(&nest->kids, memory_order_relaxed) - 1;
+                atomic_store_explicit(&nest->kids, kids, memory_order_relaxed);
+                if (kids == 0 && word & CTX_ORPHAN) {
+                        word &= ~CTX_ORPHAN;
+                        last = true;
+                }
+        }
+        nest_unlock(nest, word);
+
+        return last && atomic_fetch_sub_explicit(&parent->child.refs, 1, memory_order_acq_rel) == 1;
+}

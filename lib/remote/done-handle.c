@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "lib/remote/context.h"
+
+/* Done handles. The daemon keeps one for each process and context, so this process keeps one too, for all
+ * objects and clients that stand for that context: the first asks for it, the last gives it up. While the
+ * daemon is asked, others who want the same handle wait, so that an Undone never overtakes the Done of a
+ * newcomer. */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static LIST_HEAD(, handle) buckets[256];
+
+/* An id belongs to the daemon that gave it: one that has lost its contexts may count from the start. */
+static uint64_t epoch_of(const struct shared *shared)
+{
+        return atomic_load_explicit(&shared->epoch, memory_order_acquire);
+}
+
+static struct handle *find(const struct shared *shared)
+{
+        struct handle *h;
+
+        LIST_FOREACH (h, &buckets[shared->id % 256], handles)
+                if (h->id == shared->id &&
+                                atomic_load_explicit(&h->epoch, memory_order_relaxed) == epoch_of(shared))
+                        return h;
+        return NULL;
+}
+
+static struct handle *handle_new(const struct shared *shared)
+{
+        struct handle *h = calloc(1, sizeof *h);
+
+        if (!h)
+                return NULL;
+        h->epoch = epoch_of(shared);
+        h->id = shared->id;
+        h->fd = -1;
+        h->refs = 1;
+        return h;
+}
+
+int shared_ask_fd(struct shared *shared, const char *member)
+{
+        sd_bus_message *reply = NULL;
+        int fd, r;
+
+        r = shared_begin(shared);
+        if (r < 0)
+                return r;
+        r = client_call(shared->client, &reply, member, "s", shared->reference);
+        if (r >= 0) {
+                r = sd_bus_message_read(reply, "h", &fd); /* the message owns it */
+                if (r >= 0) {
+                        r = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+                        if (r < 0)
+                                r = -errno;
+                }
+                if (r < 0)
+                        client_failed(shared->client, r, NULL);
+        }
+        sd_bus_message_unref(reply);
+        client_end(shared->client);
+        return r;
+}
+
+/* For one that is done by what is known here: no daemon has to be there. */
+static int make_readable(void)
+{
+        int fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
+
+        if (fd < 0)
+                return -errno;
+        eventfd_write(fd, UINT64_MAX - 1);
+        return fd;
+}
+
+static bool is_done(const struct shared *shared)
+{
+        return atomic_load_explicit(&shared->ctx.wide.ctx.nest.word, memory_order_acquire) & CTX_STATE ||
+               atomic_load_explicit(&shared->verdict, memory_order_acquire);
+}
+
+/* The lock is held, and let go of meanwhile. */
+static int make(struct shared *shared, struct handle **ret)
+{
+        struct handle *h = handle_new(shared);
+        int r;
+
+        if (!h)
+                return -ENOMEM;
+        h->busy = true;
+        LIST_INSERT_HEAD(&buckets[h->id % 256], h, handles);
+        pthread_mutex_unlock(&lock);
+
+        r = is_done(shared) ? make_readable() : shared_ask_fd(shared, "Done");
+        if (r == -ENOENT)
+                shared_is_unknown(shared);
+        if (r < 0 && is_done(shared)) /* lost while it was asked for */
+                r = make_readable();
+
+        pthread_mutex_lock(&lock);
+        h->busy = false;
+        pthread_cond_broadcast(&changed);
+        if (r < 0) {
+                LIST_REMOVE(h, handles);
+                free(h);
+                return r;
+        }
+        h->fd = r;
+        *ret = h;
+        return 0;
+}
+
+/* The lock is held. */
+static int get(struct shared *shared, struct handle **ret)
+{
+        struct handle *h;
+
+        for (;;) {
+                h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+                if (h) /* another thread, meanwhile */
+                        break;
+                h = find(shared);
+                if (!h) {
+                        int r = make(shared, &h);
+
+                        if (r < 0)
+                                return r;
+                        atomic_store_explicit(&shared->handle, h, memory_order_release);
+                        break;
+                }
+                if (!h->busy) {
+                        h->refs++;
+                        atomic_store_explicit(&shared->handle, h, memory_order_release);
+                        break;
+                }
+                pthread_cond_wait(&changed, &lock);
+        }
+        *ret = h;
+        return 0;
+}
+
+int handle_known_fd(const struct shared *shared)
+{
+        const struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+
+        return h ? h->fd : -1;
+}
+
+int handle_fd(struct shared *shared)
+{
+        struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+        int r;
+
+        if (h)
+                return h->fd;
+        if (client_is_inherited(shared->client))
+                return client_failed(shared->client, -ECHILD, NULL);
+        pthread_mutex_lock(&lock);
+        r = get(shared, &h);
+        pthread_mutex_unlock(&lock);
+        return r < 0 ? r : h->fd;
+}
+
+void handle_fire(struct shared *shared)
+{
+        struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+
+        /* It may be full already, of the daemon's write or ours. */
+        if (h && !client_is_inherited(shared->client))
+                eventfd_write(h->fd, UINT64_MAX - 1);
+}
+
+void handle_confirm(struct shared *shared, uint64_t epoch)
+{
+        struct handle *h;
+
+        pthread_mutex_lock(&lock);
+        h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+        if (h)
+                atomic_store_explicit(&h->epoch, epoch, memory_order_relaxed);
+        pthread_mutex_unlock(&lock);
+}
+
+/* To a daemon that is not there nothing is given back, and none is started for that. */
+static void say_undone(struct shared *shared)
+{
+        if (client_begin_connected(shared->client) < 0)
+                return;
+        if (atomic_load_explicit(&shared->client->epoch, memory_order_relaxed) == epoch_of(shared))
+                client_call(shared->client, NULL, "Undone", "s", shared->reference);
+        client_end(shared->client);
+}
+
+void handle_release(struct shared *shared)
+{
+        struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+
+        if (!h)
+                return;
+        if (client_is_inherited(shared->client)) {
+                /* The parent's, and its daemon is not ours to talk to; the descriptor is a copy. */
+                if (--h->refs == 0) {
+                        close(h->fd);
+                        free(h);
+                }
+                return;
+        }
+        pthread_mutex_lock(&lock);
+        if (--h->refs > 0) {
+                pthread_mutex_unlock(&lock);
+                return;
+        }
+        h->busy = true;
+        pthread_mutex_unlock(&lock);
+
+        close(h->fd);
+        if (!is_done(shared)) /* the daemon keeps no handle that it has written to */
+                say_undone(shared);
+
+        pthread_mutex_lock(&lock);
+        LIST_REMOVE(h, handles);
+        pthread_cond_broadcast(&changed);
+        pthread_mutex_unlock(&lock);
+        free(h);
+}
+
+static void before_fork(void)
+{
+        pthread_mutex_lock(&lock);
+}
+
+static void after_fork_in_parent(void)
+{
+        pthread_mutex_unlock(&lock);
+}
+
+/* To the daemon the child is another process: it starts without handles. Those of the parent's contexts are
+ * reached through these alone. */
+static void after_fork_in_child(void)
+{
+        memset(buckets, 0, sizeof buckets);
+        changed = (pthread_cond_t) PTHREAD_COND_INITIALIZER;
+        pthread_mutex_unlock(&lock);
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+        pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <poll.h>
+#include <systemd/sd-event.h>
+
+#include "lib/local/callback-thread.h"
+#include "lib/remote/context.h"
+
+/* The library in the program's own loop: what its two threads would do, the callbacks' (helper.c) and that of
+ * the shared contexts (shared-watch.c), is done by ctx_client_process(). The helper's epoll set is the one that
+ * the program polls, and has the other's set in it. */
+
+/* One takes over at a time. It guards nothing in a child of a fork, where nothing is taken over. */
+static pthread_mutex_t taking = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic bool processing;
+
+/* The sources of the one client that is attached; touched on the loop's thread alone. */
+static struct ctx_client *_Atomic attached;
+static sd_event_source *io_source, *time_source;
+
+/* The descriptor, or -errno. */
+static int take_over(struct ctx_client *client)
+{
+        int fd, r;
+
+        if (!client)
+                return -EINVAL;
+        if (client_is_inherited(client))
+                return client_failed(client, -ECHILD,
+                                "This connection belongs to the process that made it, before a fork");
+        pthread_mutex_lock(&taking);
+        fd = r = watch_take_over();
+        if (r >= 0) {
+                r = helper_take_over(fd);
+                if (r < 0)
+                        watch_give_back();
+        }
+        pthread_mutex_unlock(&taking);
+        if (r == -EBUSY)
+                return client_failed(
+                                client, r, "The library has a thread already: take it into the loop before");
+        return r < 0 ? client_failed(client, r, NULL) : r;
+}
+
+int ctx_client_get_fd(struct ctx_client *client)
+{
+        return take_over(client);
+}
+
+int ctx_client_get_events(struct ctx_client *client)
+{
+        int r = take_over(client);
+
+        return r < 0 ? r : POLLIN;
+}
+
+int ctx_client_get_timeout(struct ctx_client *client, uint64_t *ret_monotonic_usec)
+{
+        int r = take_over(client);
+        uint64_t usec;
+
+        if (r < 0)
+                return r;
+        usec = helper_retry_usec();
+        if (watch_next_usec() < usec)
+                usec = watch_next_usec();
+        if (ret_monotonic_usec)
+                *ret_monotonic_usec = usec;
+        return usec != CTX_NEVER;
+}
+
+int ctx_client_process(struct ctx_client *client)
+{
+        int r = take_over(client);
+        bool told, ran;
+
+        if (r < 0)
+                return r;
+        if (atomic_exchange(&processing, true))
+                return client_failed(client, -EBUSY, "Callbacks are being run");
+        /* Contexts first: their callbacks are then run at once. The client may be gone after these. */
+        told = watch_dispatch();
+        ran = helper_dispatch(0);
+        atomic_store(&processing, false);
+        return told || ran;
+}
+
+static int process_attached(struct ctx_client *client)
+{
+        int r = ctx_client_process(client);
+
+        /* A loop that is run from inside a callback has nothing to do here, yet. */
+        return r == -EBUSY ? 0 : r;
+}
+
+static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        return process_attached(userdata);
+}
+
+static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        return process_attached(userdata);
+}
+
+static int on_prepare(sd_event_source *source, void *userdata)
+{
+        uint64_t usec;
+        int r;
+
+        r = ctx_client_get_timeout(userdata, &usec);
+        if (r > 0)
+                r = sd_event_source_set_time(time_source, usec);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_enabled(time_source, usec == CTX_NEVER ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
+}
+
+static void drop_sources(void)
+{
+        io_source = sd_event_source_disable_unref(io_source);
+        time_source = sd_event_source_disable_unref(time_source);
+}
+
+static int add_sources(struct ctx_client *client, sd_event *event, int fd, int64_t priority)
+{
+        int r;
+
+        r = sd_event_add_io(event, &io_source, fd, POLLIN, on_io, client);
+        if (r >= 0)
+                r = sd_event_add_time(event, &time_source, CLOCK_MONOTONIC, CTX_NEVER, 1, on_time, client);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(time_source, SD_EVENT_OFF);
+        if (r >= 0)
+                r = sd_event_source_set_priority(io_source, priority);
+        if (r >= 0)
+                r = sd_event_source_set_priority(time_source, priority);
+        if (r >= 0)
+                r = sd_event_source_set_prepare(io_source, on_prepare);
+        if (r < 0)
+                drop_sources();
+        return r;
+}
+
+int ctx_client_attach_event(struct ctx_client *client, struct sd_event *event, int64_t priority)
+{
+        struct ctx_client *nobody = NULL;
+        sd_event *own = NULL;
+        int fd, r;
+
+        fd = take_over(client);
+        if (fd < 0)
+                return fd;
+        if (!atomic_compare_exchange_strong(&attached, &nobody, client))
+                return client_failed(client, -EBUSY, "A client is attached to a loop already");
+        r = event ? 0 : sd_event_default(&own);
+        if (r >= 0)
+                r = add_sources(client, event ? event : own, fd, priority);
+        sd_event_unref(own); /* its sources hold it */
+        if (r < 0) {
+                atomic_store(&attached, NULL);
+                return client_failed(client, r, NULL);
+        }
+        client_ref(client);
+        return 0;
+}
+
+int ctx_client_detach_event(struct ctx_client *client)
+{
+        if (!client)
+                return -EINVAL;
+        if (client_is_inherited(client))
+                return client_failed(client, -ECHILD, "The loop is that of the process before a fork");
+        if (atomic_load(&attached) != client)
+                return 0;
+        drop_sources();
+        atomic_store(&attached, NULL);
+        ctx_client_unref(client);
+        return 1;
+}
+
+/* The loop is the parent's. */
+static void after_fork_in_child(void)
+{
+        taking = (pthread_mutex_t) PTHREAD_MUTEX_INITIALIZER;
+        atomic_store(&processing, false);
+        atomic_store(&attached, NULL);
+        io_source = time_source = NULL;
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+        pthread_atfork(NULL, NULL, after_fork_in_child);
+}

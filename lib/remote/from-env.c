@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/remote/context.h"
+
+/* What the process was started for. */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct ctx_client *the_client; /* of the process, made on first use */
+
+static struct ctx_client *get_client(void)
+{
+        struct ctx_client *client;
+
+        pthread_mutex_lock(&lock);
+        if (the_client && client_is_inherited(the_client))
+                the_client = ctx_client_unref(the_client);
+        if (!the_client)
+                the_client = ctx_client_new(NULL);
+        client = the_client ? client_ref(the_client) : NULL;
+        pthread_mutex_unlock(&lock);
+        return client;
+}
+
+/* As the kernel knows it. Copied to a buffer of CTXD_PATH_ID_MAX + 1 bytes; "/" if this is no member. */
+static int ask_current(struct ctx_client *client, char *buffer)
+{
+        sd_bus_message *reply = NULL;
+        const char *path;
+        int r;
+
+        r = client_begin(client);
+        if (r < 0)
+                return r;
+        r = client_call(client, &reply, "Current", "");
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "s", &path);
+        if (r >= 0 && strlen(path) > CTXD_PATH_ID_MAX)
+                r = -EBADMSG;
+        if (r >= 0)
+                strcpy(buffer, path);
+        sd_bus_message_unref(reply);
+        client_end(client);
+        return r;
+}
+
+struct ctx *ctx_from_env(void)
+{
+        const char *named = secure_getenv(CTXD_ENV_CONTEXT);
+        char current[CTXD_PATH_ID_MAX + 1] = "/";
+        struct ctx_client *client;
+        struct ctx *ctx;
+        int r, saved;
+
+        if (named && (!*named || strcmp(named, "/") == 0))
+                named = NULL;
+        client = get_client();
+        if (!client) /* errno is why; without a daemon there is nothing but the background to be in */
+                return named ? NULL : ctx_background();
+        r = ask_current(client, current);
+        if (r >= 0 && strcmp(current, "/") != 0)
+                ctx = ctx_open(client, current);
+        else if (named)
+                ctx = ctx_open(client, named);
+        else
+                ctx = ctx_background();
+        saved = errno;
+        ctx_client_unref(client);
+        errno = saved;
+        return ctx;
+}
+
+static void before_fork(void)
+{
+        pthread_mutex_lock(&lock);
+}
+
+static void after_fork(void)
+{
+        pthread_mutex_unlock(&lock);
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+        pthread_atfork(before_fork, after_fork, after_fork);
+}

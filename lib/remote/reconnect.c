@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "lib/remote/mapped-page.h"
+#include "proto/daemon-address.h"
+#include "lib/remote/context.h"
+
+/* When the daemon is gone, and when one is there again.
+ *
+ * Each connection begins with the question Alive, whose answer is the daemon's epoch and a descriptor that hangs up
+ * with it. From then on nobody asks; whoever sleeps has the descriptor among those that it polls, and whoever only
+ * looks finds the end in the state page. A daemon that was stopped in good order has ended its contexts before. One
+ * that crashed has not: until CTX_DAEMON_GRACE_USEC have passed they are as they were, and one that comes back is
+ * looked for, by every call that needs it, and in steps that do not wait (client_return()) by those who sleep: a
+ * thread in ctx_wait(), the library's own, the program's loop. When it is there again, with another epoch, it knows a
+ * context or it does not:
+ *
+ * - one with a page is known if that page is kept again, which costs nothing to see;
+ * - of one without it is asked;
+ * - what is unknown, and what is left when the time is over, is lost: done, with the cause CTXD_CAUSE_STOPPED. */
+
+#define STEP_USEC UINT64_C(50000)        /* at first */
+#define LATER_STEP_USEC UINT64_C(250000) /* after a second */
+
+static bool has_hung_up(struct ctx_client *client)
+{
+        struct pollfd pollfd = {.fd = atomic_load_explicit(&client->alive_fd, memory_order_acquire)};
+
+        return pollfd.fd >= 0 && poll(&pollfd, 1, 0) > 0;
+}
+
+bool client_is_away(struct ctx_client *client)
+{
+        uint64_t nobody = 0;
+
+        if (atomic_load_explicit(&client->away_since_usec, memory_order_acquire) != 0)
+                return true;
+        if (!has_hung_up(client))
+                return false;
+        atomic_compare_exchange_strong(&client->away_since_usec, &nobody, monotonic_usec());
+        return true;
+}
+
+/* The number stays the same, since somebody may be polling it. A daemon that gives none never hangs up. */
+static void take_alive_fd(struct ctx_client *client, int given)
+{
+        int fd = atomic_load_explicit(&client->alive_fd, memory_order_relaxed), never = -1;
+
+        if (fd < 0) {
+                fd = given < 0 ? -1 : fcntl(given, F_DUPFD_CLOEXEC, 3);
+                atomic_store_explicit(&client->alive_fd, fd, memory_order_release);
+                return;
+        }
+        if (given < 0)
+                given = never = eventfd(0, EFD_CLOEXEC);
+        watch_pause_client(client);
+        if (given >= 0)
+                dup3(given, fd, O_CLOEXEC);
+        watch_resume_client(client);
+        if (never >= 0)
+                close(never);
+}
+
+/* The lock is held. bus is taken. */
+static void take_daemon(struct ctx_client *client, sd_bus *bus, sd_bus_message *answer)
+{
+        uint64_t before = atomic_load_explicit(&client->epoch, memory_order_relaxed), epoch = 0;
+        int fd = -1;
+
+        client->bus = bus;
+        if (!answer || sd_bus_message_read(answer, "ht", &fd, &epoch) < 0) {
+                fd = -1; /* the message owns it */
+                epoch = 0;
+        }
+        take_alive_fd(client, fd);
+        atomic_store_explicit(&client->epoch, epoch, memory_order_release);
+        atomic_store_explicit(&client->away_since_usec, 0, memory_order_release);
+        if (before != 0 && before != epoch) {
+                client->is_another = true;
+                threads_start_over(client);
+        }
+}
+
+int client_connect(struct ctx_client *client)
+{
+        sd_bus_message *answer = NULL;
+        char why[512], text[sizeof why + 32];
+        sd_bus *bus;
+        int r;
+
+        client_drop_attempt(client);
+        r = reach(client->given, false, &bus, &answer, why, sizeof why);
+        if (r < 0) {
+                snprintf(text, sizeof text, "Cannot reach ctxd %s", why);
+                return client_failed(client, r, text);
+        }
+        take_daemon(client, bus, answer);
+        sd_bus_message_unref(answer);
+        return 0;
+}
+
+void client_drop_attempt(struct ctx_client *client)
+{
+        struct return_attempt *a = &client->attempt;
+
+        sd_bus_message_unref(a->answer);
+        if (a->bus) {
+                sd_bus_close(a->bus);
+                sd_bus_unref(a->bus);
+        }
+        *a = (struct return_attempt){.place = a->place};
+}
+
+static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct return_attempt *a = userdata;
+
+        if (sd_bus_message_is_method_error(m, NULL) && !reach_is_answer(sd_bus_message_get_error(m))) {
+                a->failed = true;
+                return 0;
+        }
+        if (!sd_bus_message_is_method_error(m, NULL))
+                a->answer = sd_bus_message_ref(m);
+        a->answered = true;
+        return 0;
+}
+
+static int begin_attempt(struct return_attempt *a, const struct reach_place *place)
+{
+        sd_bus_message *question = NULL;
+        int r;
+
+        r = reach_open(place, &a->bus);
+        if (r >= 0)
+                r = reach_question(a->bus, &question);
+        /* Whoever stopped it may have meant it. */
+        if (r >= 0)
+                r = sd_bus_message_set_auto_start(question, 0);
+        if (r >= 0)
+                r = sd_bus_call_async(a->bus, NULL, question, on_answer, a, 0);
+        sd_bus_message_unref(question);
+        return r;
+}
+
+/* The lock is held. */
+static void step(struct ctx_client *client)
+{
+        struct reach_place places[REACH_PLACES_MAX];
+        size_t n = reach_places(client->given, false, places);
+        struct return_attempt *a = &client->attempt;
+        int r = 0;
+
+        for (size_t i = 0; i < n && !a->bus; i++) {
+                r = begin_attempt(a, places + a->place % n);
+                if (r < 0) {
+                        client_drop_attempt(client);
+                        a->place++;
+                }
+        }
+        if (!a->bus)
+                return;
+        do
+                r = sd_bus_process(a->bus, NULL);
+        while (r > 0 && !a->answered && !a->failed);
+        if (a->answered) {
+                sd_bus *bus = a->bus;
+
+                a->bus = NULL;
+                take_daemon(client, bus, a->answer);
+                client_drop_attempt(client);
+                a->place = 0;
+        } else if (r < 0 || a->failed) {
+                client_drop_attempt(client);
+                a->place++;
+        }
+}
+
+uint64_t client_return(struct ctx_client *client)
+{
+        uint64_t since = atomic_load_explicit(&client->away_since_usec, memory_order_acquire), passed;
+        bool is_another = false;
+
+        if (since == 0)
+                return CTX_NEVER;
+        passed = monotonic_usec() - since;
+        if (passed >= CTX_DAEMON_GRACE_USEC)
+                return CTX_NEVER;
+        /* Whoever has the lock is in a call, and finds the daemon, if it can be found. */
+        if (!client_is_inherited(client) && pthread_mutex_trylock(&client->lock) == 0) {
+                if (!has_hung_up(client)) {
+                        atomic_store_explicit(&client->away_since_usec, 0, memory_order_release);
+                } else {
+                        if (client->bus) {
+                                sd_bus_close(client->bus);
+                                client->bus = sd_bus_unref(client->bus);
+                        }
+                        step(client);
+                }
+                is_another = client->is_another;
+                client->is_another = false;
+                pthread_mutex_unlock(&client->lock);
+        }
+        if (is_another)
+                client_decide(client);
+        if (atomic_load_explicit(&client->away_since_usec, memory_order_acquire) == 0)
+                return CTX_NEVER;
+        return passed < 1000000 ? STEP_USEC : LATER_STEP_USEC;
+}
+
+void client_add_context(struct ctx_client *client, struct shared *shared)
+{
+        pthread_mutex_lock(&client->contexts_lock);
+        TAILQ_INSERT_TAIL(&client->contexts, shared, of_client);
+        client->n_contexts++;
+        pthread_mutex_unlock(&client->contexts_lock);
+}
+
+void client_remove_context(struct ctx_client *client, struct shared *shared)
+{
+        /* After a fork the lock may be held by nobody, and the list be torn. Nobody looks at it any more. */
+        if (client_is_inherited(client))
+                return;
+        pthread_mutex_lock(&client->contexts_lock);
+        TAILQ_REMOVE(&client->contexts, shared, of_client);
+        client->n_contexts--;
+        pthread_mutex_unlock(&client->contexts_lock);
+}
+
+/* The next of the list, which goes to its end; held. NULL: it is on its way out. */
+static struct shared *take_next(struct ctx_client *client)
+{
+        struct shared *shared;
+
+        pthread_mutex_lock(&client->contexts_lock);
+        shared = TAILQ_FIRST(&client->contexts);
+        if (shared) {
+                TAILQ_REMOVE(&client->contexts, shared, of_client);
+                TAILQ_INSERT_TAIL(&client->contexts, shared, of_client);
+                if (!ctx_ref_if_alive(&shared->ctx.wide.ctx))
+                        shared = NULL;
+        }
+        pthread_mutex_unlock(&client->contexts_lock);
+        return shared;
+}
+
+/* How many of them fn says yes to. */
+static size_t count_each(struct ctx_client *client, bool (*fn)(struct shared *shared))
+{
+        size_t n, n_yes = 0;
+
+        if (client_is_inherited(client))
+                return 0;
+        pthread_mutex_lock(&client->contexts_lock);
+        n = client->n_contexts;
+        pthread_mutex_unlock(&client->contexts_lock);
+        for (; n > 0; n--) {
+                struct shared *shared = take_next(client);
+
+                if (!shared)
+                        continue;
+                n_yes += fn(shared);
+                ctx_unref(&shared->ctx.wide.ctx);
+        }
+        return n_yes;
+}
+
+static bool is_active(struct shared *shared)
+{
+        if (!ctx_state(&shared->ctx.wide.ctx))
+                return true;
+        handle_fire(shared); /* its deadline, for one, passed while there was no daemon */
+        return false;
+}
+
+size_t client_sweep(struct ctx_client *client)
+{
+        return count_each(client, is_active);
+}
+
+static bool decide(struct shared *shared)
+{
+        if (is_active(shared))
+                shared_decide(shared);
+        return true;
+}
+
+void client_decide(struct ctx_client *client)
+{
+        count_each(client, decide);
+}

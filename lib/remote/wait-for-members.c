@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <poll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/remote/context.h"
+
+/* Lifelines, and waiting until nobody is left. */
+
+/* While it waits it asks again so often: a daemon that is gone writes no handle any more. */
+#define ASK_AGAIN_USEC 5000000
+#define NO_DAEMON_USEC 250000
+
+int ctx_lifeline_fd(struct ctx *ctx)
+{
+        struct shared *shared;
+        int r = shared_writable(ctx, &shared);
+
+        return r < 0 ? r : shared_ask_fd(shared, "Lifeline");
+}
+
+int ctx_drained_fd(struct ctx *ctx)
+{
+        struct shared *shared = shared_itself(ctx);
+        int fd, none = -1, r;
+
+        if (!shared)
+                return -EINVAL;
+        fd = atomic_load_explicit(&shared->drained_fd, memory_order_acquire);
+        if (fd >= 0)
+                return fd;
+        r = watch_attend(shared);
+        if (r < 0)
+                return r;
+        fd = shared_ask_fd(shared, "Drained");
+        if (fd < 0)
+                return fd;
+        /* Another thread may have been faster, and lent its one out already. */
+        if (atomic_compare_exchange_strong(&shared->drained_fd, &none, fd))
+                return fd;
+        close(fd);
+        return none;
+}
+
+/* 1: readable, 0: time is up, or -errno. */
+static int poll_until(int fd, uint64_t until_usec)
+{
+        struct pollfd pollfd = {.fd = fd, .events = POLLIN};
+
+        for (;;) {
+                uint64_t now = now_usec(), left = until_usec > now ? until_usec - now : 0;
+                struct timespec timeout = {(time_t) (left / 1000000), (long) (left % 1000000 * 1000)};
+                int r = ppoll(&pollfd, 1, &timeout, NULL);
+
+                if (r < 0 && errno != EINTR)
+                        return -errno;
+                if (r > 0)
+                        return 1;
+                if (r == 0 && now_usec() >= until_usec)
+                        return 0;
+        }
+}
+
+/* The daemon could not be asked: it may come back. */
+static bool is_away(struct shared *shared, int r, uint64_t *since_usec)
+{
+        uint64_t now = monotonic_usec();
+
+        if (r == -ENOENT || r == -ECHILD || r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -EDQUOT ||
+                        shared_is_lost(shared))
+                return false;
+        if (*since_usec == 0)
+                *since_usec = now;
+        return now - *since_usec < CTX_DAEMON_GRACE_USEC;
+}
+
+static int wait_drained(struct shared *shared, uint64_t until_usec)
+{
+        uint64_t away_since_usec = 0;
+        int fd = -1, r;
+
+        for (;;) {
+                int next = shared_ask_fd(shared, "Drained");
+                uint64_t now = now_usec(), again;
+
+                if (next >= 0) {
+                        if (fd >= 0)
+                                close(fd);
+                        fd = next;
+                        away_since_usec = 0;
+                        again = now + ASK_AGAIN_USEC;
+                } else if (is_away(shared, next, &away_since_usec)) {
+                        again = now + NO_DAEMON_USEC;
+                } else {
+                        /* A context is forgotten when it has drained, no earlier; but one that we held a handle
+                         * of, which was not written, was lost. */
+                        r = next == -ENOENT && !shared_is_lost(shared) && (fd < 0 || poll_until(fd, 0) == 1)
+                                            ? 0
+                                            : next;
+                        break;
+                }
+                r = poll_until(fd, again < until_usec ? again : until_usec);
+                if (r == 0 && now_usec() < until_usec)
+                        continue;
+                r = r == 0 ? -ETIMEDOUT : r < 0 ? r : 0;
+                break;
+        }
+        if (fd >= 0)
+                close(fd);
+        return r;
+}
+
+int ctx_cancel_wait(struct ctx *ctx, uint64_t timeout_usec)
+{
+        uint64_t now = now_usec(), until;
+        struct shared *shared;
+        int first, r;
+
+        until = timeout_usec > UINT64_MAX - now ? UINT64_MAX : now + timeout_usec;
+        r = shared_writable(ctx, &shared);
+        if (r < 0)
+                return r;
+        first = ctx_cancel(ctx);
+        if (first < 0)
+                return first;
+        r = wait_drained(shared, until);
+        return r < 0 ? r : first;
+}

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "lib/remote/context.h"
+
+/* Tells the local descendants of a shared context that it is done, where somebody waits for that by a descriptor or a
+ * callback: one thread, started when it is first needed, that sleeps on an epoll set of done handles. Callbacks have a
+ * thread of their own (helper.c), so that this one never queues behind them. A program with a loop of its own serves
+ * the set there, and no thread is started (loop.c).
+ *
+ * A handle leaves the set under the lock, and events are taken out of the set under the lock, so that an event never
+ * names a handle that is gone.
+ *
+ * Beside the handles it has in the set what hangs up when a daemon is gone: then nobody writes these handles, and
+ * until it is back, or time is up, the set is looked at by time (client-away.c). That alone can be why there is a
+ * thread; then it gives way to a program that takes the set into its loop. */
+
+#define EVENTS_AT_ONCE 64
+#define RETRY_USEC UINT64_C(1000000)
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static int epoll_fd = -1;
+static size_t n_watched; /* handles in the set */
+static bool has_thread, taken_over;
+static LIST_HEAD(client_list, ctx_client) clients = LIST_HEAD_INITIALIZER(clients);
+static bool is_needed; /* the thread, for more than to look after clients */
+static pthread_t thread;
+static _Atomic bool quits; /* the thread is to end */
+
+LIST_HEAD(watcher_list, shared);
+
+#define CLIENT_MARK \
+        UINT64_C(1) /* in the data of an event: a client, not a handle; alone: what wakes the thread to its end */
+
+/* The handle is in the set; the lock is held. */
+static void leave(struct handle *h)
+{
+        epoll_ctl(epoll_fd, EPOLL_CTL_DEL, h->fd, NULL);
+        h->watch_generation = 0;
+        n_watched--;
+}
+
+/* Moves those who watch a handle to fired, each with a reference. The lock is held. */
+static void take(struct handle *h, struct watcher_list *fired)
+{
+        struct shared *shared;
+
+        while ((shared = LIST_FIRST(&h->watchers))) {
+                LIST_REMOVE(shared, watchers);
+                shared->watch = WATCH_FIRED;
+                /* One that is on its way out waits for the lock in watch_stop(). */
+                if (ctx_ref_if_alive(&shared->ctx.wide.ctx))
+                        LIST_INSERT_HEAD(fired, shared, watchers);
+        }
+        leave(h);
+}
+
+static int alive_fd(const struct ctx_client *client)
+{
+        return atomic_load_explicit(&client->alive_fd, memory_order_acquire);
+}
+
+/* Into the set, or out of it. The lock is held, in all of these. */
+static int watch_client(struct ctx_client *client)
+{
+        struct epoll_event event = {.events = EPOLLHUP, .data.u64 = (uintptr_t) client | CLIENT_MARK};
+
+        if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, alive_fd(client), &event) < 0)
+                return -errno;
+        client->watch = CLIENT_WATCHED;
+        return 0;
+}
+
+static void unwatch_client(struct ctx_client *client)
+{
+        if (client->watch == CLIENT_WATCHED)
+                epoll_ctl(epoll_fd, EPOLL_CTL_DEL, alive_fd(client), NULL);
+        client->watch = CLIENT_AWAY;
+        client->look_usec = 0;
+}
+
+static void add_client(struct ctx_client *client)
+{
+        if (client->watch_generation == fork_generation + 1 || alive_fd(client) < 0)
+                return;
+        LIST_INSERT_HEAD(&clients, client, watched);
+        client->watch_generation = fork_generation + 1;
+        client->watch = CLIENT_UNWATCHED;
+        if (watch_client(client) < 0)
+                unwatch_client(client); /* and tried again, by and by */
+}
+
+void watch_pause_client(struct ctx_client *client)
+{
+        pthread_mutex_lock(&lock);
+        if (client->watch_generation == fork_generation + 1)
+                unwatch_client(client);
+        pthread_mutex_unlock(&lock);
+}
+
+void watch_resume_client(struct ctx_client *client)
+{
+        pthread_mutex_lock(&lock);
+        if (client->watch_generation == fork_generation + 1)
+                (void) watch_client(client);
+        pthread_mutex_unlock(&lock);
+}
+
+/* Nobody else knows it any more, but through the list. */
+void watch_forget_client(struct ctx_client *client)
+{
+        if (client->watch_generation != fork_generation + 1)
+                return;
+        pthread_mutex_lock(&lock);
+        unwatch_client(client);
+        LIST_REMOVE(client, watched);
+        pthread_mutex_unlock(&lock);
+}
+
+/* One whose daemon is gone, and whose turn it is; held. */
+static struct ctx_client *take_away_client(uint64_t now)
+{
+        struct ctx_client *client;
+
+        pthread_mutex_lock(&lock);
+        LIST_FOREACH (client, &clients, watched)
+                if (client->watch == CLIENT_AWAY && client->look_usec <= now && client_ref_if_alive(client)) {
+                        client->look_usec = CTX_NEVER; /* nobody else's meanwhile */
+                        break;
+                }
+        pthread_mutex_unlock(&lock);
+        return client;
+}
+
+/* Whoever is done by now is told; if somebody is not, the daemon is looked for. */
+static void look_after(struct ctx_client *client)
+{
+        bool is_away = client_is_away(client);
+        uint64_t usec = CTX_NEVER;
+
+        if (is_away && client_sweep(client) > 0) {
+                usec = client_return(client);
+                is_away = client_is_away(client);
+        }
+        pthread_mutex_lock(&lock);
+        if (client->watch == CLIENT_AWAY) {
+                if (!is_away && watch_client(client) < 0)
+                        usec = RETRY_USEC;
+                client->look_usec = usec == CTX_NEVER ? CTX_NEVER : monotonic_usec() + usec;
+        }
+        pthread_mutex_unlock(&lock);
+        ctx_client_unref(client);
+}
+
+bool watch_dispatch(void)
+{
+        struct watcher_list fired = LIST_HEAD_INITIALIZER(fired);
+        struct epoll_event events[EVENTS_AT_ONCE];
+        uint64_t now = monotonic_usec();
+        struct ctx_client *client;
+        struct shared *shared;
+        int n;
+
+        pthread_mutex_lock(&lock);
+        n = epoll_wait(epoll_fd, events, EVENTS_AT_ONCE, 0);
+        for (int i = 0; i < n; i++) {
+                if (events[i].data.u64 == CLIENT_MARK)
+                        continue;
+                if (events[i].data.u64 & CLIENT_MARK)
+                        unwatch_client((struct ctx_client *) (uintptr_t) (events[i].data.u64 & ~CLIENT_MARK));
+                else
+                        take(events[i].data.ptr, &fired);
+        }
+        pthread_mutex_unlock(&lock);
+
+        while ((shared = LIST_FIRST(&fired))) {
+                LIST_REMOVE(shared, watchers);
+                shared_finish(shared);
+                ctx_unref(&shared->ctx.wide.ctx);
+        }
+        while ((client = take_away_client(now)))
+                look_after(client);
+        return n > 0;
+}
+
+uint64_t watch_next_usec(void)
+{
+        const struct ctx_client *client;
+        uint64_t usec = CTX_NEVER;
+
+        pthread_mutex_lock(&lock);
+        LIST_FOREACH (client, &clients, watched)
+                if (client->watch == CLIENT_AWAY && client->look_usec < usec)
+                        usec = client->look_usec;
+        pthread_mutex_unlock(&lock);
+        return usec;
+}
+
+static void *watch_thread(void *userdata)
+{
+        struct pollfd pollfd = {.fd = (int) (intptr_t) userdata, .events = POLLIN};
+
+        while (!atomic_load_explicit(&quits, memory_order_acquire)) {
+                uint64_t next = watch_next_usec(), now = monotonic_usec();
+                int timeout = next == CTX_NEVER ? -1 : next <= now ? 0 : (int) ((next - now) / 1000) + 1;
+
+                if (poll(&pollfd, 1, timeout) >= 0)
+                        watch_dispatch();
+        }
+        return NULL;
+}
+
+/* The lock is held, in all of these. */
+static int open_set(void)
+{
+        if (epoll_fd < 0)
+                epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+        return epoll_fd < 0 ? -errno : 0;
+}
+
+static void close_set(void)
+{
+        if (epoll_fd >= 0)
+                close(epoll_fd);
+        epoll_fd = -1;
+}
+
+static int start_thread(void)
+{
+        sigset_t all, old;
+        int r;
+
+        /* The program's signals are the program's threads'. */
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &old);
+        r = pthread_create(&thread, NULL, watch_thread, (void *) (intptr_t) epoll_fd);
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+        if (r != 0)
+                return -r;
+        pthread_setname_np(thread, "ctx-watch");
+        has_thread = true;
+        return 0;
+}
+
+/* It is there for good. */
+static void need_thread(void)
+{
+        if (has_thread && !is_needed)
+                pthread_detach(thread);
+        is_needed = true;
+}
+
+/* The thread was not needed for more than to look after clients: somebody else does that now. */
+static int end_thread(void)
+{
+        struct epoll_event event = {.events = EPOLLIN, .data.u64 = CLIENT_MARK};
+        int fd = eventfd(1, EFD_CLOEXEC), r = 0;
+        pthread_t ended = thread;
+
+        if (fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+                r = -errno;
+                if (fd >= 0)
+                        close(fd);
+                return r;
+        }
+        atomic_store_explicit(&quits, true, memory_order_release);
+        has_thread = false;
+        taken_over = true; /* nobody starts another meanwhile */
+        pthread_mutex_unlock(&lock);
+        pthread_join(ended, NULL);
+        pthread_mutex_lock(&lock);
+        atomic_store_explicit(&quits, false, memory_order_release);
+        close(fd);
+        return 0;
+}
+
+/* Sees that somebody looks at the set. */
+static int serve(void)
+{
+        int r = open_set();
+
+        if (r == 0 && !has_thread && !taken_over)
+                r = start_thread();
+        if (r < 0 && n_watched == 0 && LIST_EMPTY(&clients))
+                close_set();
+        return r;
+}
+
+static int add(struct shared *shared, struct handle *h)
+{
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = h};
+        int r;
+
+        if (shared->watch != WATCH_NONE && shared->watch_generation == fork_generation)
+                return 0;
+        r = serve();
+        if (r < 0)
+                return r;
+        need_thread();
+        add_client(shared->client);
+        if (h->watch_generation != fork_generation + 1) {
+                if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, h->fd, &event) < 0)
+                        return -errno;
+                h->watch_generation = fork_generation + 1;
+                n_watched++;
+        }
+        if (shared->watch != WATCH_LISTED)
+                LIST_INSERT_HEAD(&h->watchers, shared, watchers);
+        shared->watch = WATCH_LISTED;
+        shared->watch_generation = fork_generation;
+        return 0;
+}
+
+int watch_start(struct shared *shared)
+{
+        int r = handle_fd(shared);
+
+        if (r < 0)
+                return r;
+        pthread_mutex_lock(&lock);
+        r = add(shared, atomic_load_explicit(&shared->handle, memory_order_acquire));
+        pthread_mutex_unlock(&lock);
+        return r;
+}
+
+int watch_attend(struct shared *shared)
+{
+        int r;
+
+        if (client_is_inherited(shared->client) || alive_fd(shared->client) < 0)
+                return 0;
+        pthread_mutex_lock(&lock);
+        r = serve();
+        if (r == 0)
+                add_client(shared->client);
+        pthread_mutex_unlock(&lock);
+        return r;
+}
+
+/* Nobody has a reference any more, and the handle is still there. */
+void watch_stop(struct shared *shared)
+{
+        struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+
+        if (shared->watch == WATCH_NONE)
+                return;
+        pthread_mutex_lock(&lock);
+        if (shared->watch == WATCH_LISTED) {
+                LIST_REMOVE(shared, watchers);
+                if (LIST_EMPTY(&h->watchers) && h->watch_generation == fork_generation + 1)
+                        leave(h);
+        }
+        pthread_mutex_unlock(&lock);
+}
+
+int watch_take_over(void)
+{
+        int r;
+
+        pthread_mutex_lock(&lock);
+        r = has_thread && !is_needed ? end_thread() : 0;
+        if (r == 0)
+                r = has_thread ? -EBUSY : open_set();
+        if (r == 0) {
+                taken_over = true;
+                r = epoll_fd;
+        }
+        pthread_mutex_unlock(&lock);
+        return r;
+}
+
+void watch_give_back(void)
+{
+        pthread_mutex_lock(&lock);
+        taken_over = false;
+        /* If that fails, the next one who watches tries again. */
+        if (n_watched > 0 || !LIST_EMPTY(&clients))
+                serve();
+        else
+                close_set();
+        pthread_mutex_unlock(&lock);
+}
+
+static void before_fork(void)
+{
+        pthread_mutex_lock(&lock);
+}
+
+static void after_fork_in_parent(void)
+{
+        pthread_mutex_unlock(&lock);
+}
+
+/* The thread is the parent's, and the set is shared with it: the child leaves it alone, and makes its own if
+ * it comes to that. */
+static void after_fork_in_child(void)
+{
+        close_set();
+        n_watched = 0;
+        LIST_INIT(&clients);
+        has_thread = taken_over = is_needed = false;
+        pthread_mutex_unlock(&lock);
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+        pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
