@@ -8,9 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lib/local/after.h"
-#include "lib/remote/context.h"
 #include "lib/blocking/spawn.h"
+#include "lib/local/after.h"
+#include "lib/local/spawn-options.h"
+#include "proto/names.h"
 
 #define LOCAL_KILL_AFTER_USEC UINT64_C(10000000) /* as ctxd's KillAfterSec= is by default */
 
@@ -22,7 +23,7 @@
 struct ctx_task {
         pid_t pid;
         int pidfd;
-        struct shared *shared; /* the daemon signals for this one; or NULL. Kept alive by ctx */
+        struct ctx_shared *shared; /* the daemon signals for this one; or NULL. Kept alive by ctx */
         struct ctx *ctx;
         int signal;
         uint64_t kill_after_usec;
@@ -50,7 +51,7 @@ static void end_task(void *userdata)
 {
         struct ctx_task *task = userdata;
 
-        if (task->shared && shared_seems_done(task->shared))
+        if (task->shared && task->shared->ops->seems_done(task->shared))
                 return; /* the daemon does: a member gets its signal once */
         send_signal(task, task->signal);
         if (task->kill_after_usec == UINT64_MAX)
@@ -86,7 +87,7 @@ static struct ctx_task *task_new(struct ctx *ctx, const struct ctx_spawn_options
         pthread_mutex_init(&task->lock, NULL);
         task->pidfd = -1;
         task->ctx = ctx_ref(ctx);
-        task->shared = shared_of(ctx);
+        task->shared = ctx_shared_above(ctx->source);
         task->signal = options->signal;
         task->kill_after_usec = options->kill_after_usec;
         if (task->kill_after_usec == CTX_KILL_AFTER_DEFAULT)
@@ -100,10 +101,11 @@ static int bind_task(struct ctx_task *task, const struct ctx_spawn_options *opti
         int r = 0;
 
         if (task->shared)
-                r = shared_attach(task->shared, task->pidfd, options);
+                r = task->shared->ops->attach(
+                                task->shared, task->pidfd, options->signal, options->kill_after_usec);
         if (r < 0)
                 return r == -EALREADY && ctx_err(task->ctx) != 0 ? ctx_err(task->ctx) : r;
-        if ((task->shared && task->ctx->source == &task->shared->ctx.wide.ctx) ||
+        if ((task->shared && task->ctx->source == &task->shared->wide.ctx) ||
                         ctx_never_done(task->ctx->source) ||
                         (task->signal == 0 && task->kill_after_usec == UINT64_MAX))
                 return 0;
@@ -159,9 +161,11 @@ static int spawn(struct ctx_task *task, char *const argv[], const struct ctx_spa
         int r = 0;
 
         if (task->shared) {
-                r = assignment(CTXD_ENV_CONTEXT, task->shared->reference, &context);
+                const struct ctx_shared_ops *ops = task->shared->ops;
+
+                r = assignment(CTXD_ENV_CONTEXT, ops->path(task->shared), &context);
                 if (r >= 0)
-                        r = assignment(CTXD_ENV_ADDRESS, task->shared->client->given, &address);
+                        r = assignment(CTXD_ENV_ADDRESS, ops->address(task->shared), &address);
         }
         start.env = r >= 0 ? child_env(options->env, context, address) : NULL;
         r = start.env ? start_child(task, &start) : -ENOMEM;

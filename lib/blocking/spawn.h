@@ -5,14 +5,6 @@
 
 #include "lib/ctxclient.h"
 
-struct shared;
-
-/* A copy with every default filled in but that of kill-after. 0, -EINVAL or -E2BIG. */
-int spawn_take_options(
-                const struct ctx_spawn_options *options, int default_signal, struct ctx_spawn_options *ret);
-
-int shared_attach(struct shared *shared, int pidfd, const struct ctx_spawn_options *options);
-
 /* spawn-child.c: a child that waits at a gate before it execs. */
 struct child_start {
         char *const *argv;

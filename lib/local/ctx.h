@@ -178,8 +178,13 @@ struct ctx_shared_ops {
         int (*cancel)(struct ctx_shared *shared, int error, const char *message);
         /* Where there is no slot that says so. May be NULL. */
         uint64_t (*deadline)(struct ctx_shared *shared);
+        /* Attaches a process. signal and kill_after_usec as in struct ctx_spawn_options. 0 or a negative errno. */
+        int (*attach)(struct ctx_shared *shared, int pidfd, int signal, uint64_t kill_after_usec);
+        /* Is it done, by what can be seen without a call to the daemon? */
+        bool (*seems_done)(struct ctx_shared *shared);
+        /* What a child process is told in $CTXD_CONTEXT, and in $CTXD_ADDRESS (NULL: nothing). */
         const char *(*path)(struct ctx_shared *shared);
-        const char *(*value)(struct ctx_shared *shared, const char *key);
+        const char *(*address)(struct ctx_shared *shared);
         /* The calling thread works for it now, and for no other shared one; it works for none any more. May be NULL. */
         void (*enter)(struct ctx_shared *shared);
         void (*leave)(struct ctx_shared *shared);

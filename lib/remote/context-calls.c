@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <signal.h>
-#include <string.h>
 
+#include "lib/local/spawn-options.h"
 #include "lib/remote/context.h"
-#include "lib/blocking/spawn.h"
 
 /* The public calls on a shared context that the core does not have. */
 
@@ -17,7 +15,7 @@ const char *ctx_path(struct ctx *ctx)
 {
         struct shared *shared = shared_itself(ctx);
 
-        return shared ? shared->ctx.ops->path(&shared->ctx) : NULL;
+        return shared ? shared->reference : NULL;
 }
 
 const char *ctx_value_string(struct ctx *ctx, const char *key)
@@ -25,7 +23,7 @@ const char *ctx_value_string(struct ctx *ctx, const char *key)
         struct shared *shared = shared_of(ctx);
 
         errno = ctx && key ? 0 : EINVAL;
-        return shared && key ? shared->ctx.ops->value(&shared->ctx, key) : NULL;
+        return shared && key ? shared_value(shared, key) : NULL;
 }
 
 int shared_writable(struct ctx *ctx, struct shared **ret)
@@ -77,24 +75,8 @@ int ctx_release(struct ctx *ctx)
         return 0;
 }
 
-int spawn_take_options(
-                const struct ctx_spawn_options *options, int default_signal, struct ctx_spawn_options *ret)
-{
-        *ret = (struct ctx_spawn_options) CTX_SPAWN_OPTIONS;
-        if (options) {
-                if (options->size < sizeof *ret)
-                        return -EINVAL;
-                if (options->size > sizeof *ret)
-                        return -E2BIG;
-                memcpy(ret, options, options->size);
-        }
-        if (ret->signal == CTX_SIGNAL_DEFAULT)
-                ret->signal = default_signal;
-        return ret->signal < 0 || ret->signal > SIGRTMAX ? -EINVAL : 0;
-}
-
 static int append_attach(
-                sd_bus_message *m, struct shared *shared, int pidfd, const struct ctx_spawn_options *options)
+                sd_bus_message *m, struct shared *shared, int pidfd, int signal, uint64_t kill_after_usec)
 {
         int r;
 
@@ -102,14 +84,15 @@ static int append_attach(
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'a', "{sv}");
         if (r >= 0)
-                r = append_option(m, "signal", "i", options->signal);
-        if (r >= 0 && options->kill_after_usec != CTX_KILL_AFTER_DEFAULT)
-                r = append_option(m, "kill-after-usec", "t", options->kill_after_usec);
+                r = append_option(m, "signal", "i", signal);
+        if (r >= 0 && kill_after_usec != CTX_KILL_AFTER_DEFAULT)
+                r = append_option(m, "kill-after-usec", "t", kill_after_usec);
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-int shared_attach(struct shared *shared, int pidfd, const struct ctx_spawn_options *options)
+int shared_attach(struct ctx_shared *base, int pidfd, int signal, uint64_t kill_after_usec)
 {
+        struct shared *shared = (struct shared *) base;
         sd_bus_message *m = NULL;
         int r;
 
@@ -118,7 +101,7 @@ int shared_attach(struct shared *shared, int pidfd, const struct ctx_spawn_optio
                 return r;
         r = client_message(shared->client, &m, "Attach");
         if (r >= 0)
-                r = append_attach(m, shared, pidfd, options);
+                r = append_attach(m, shared, pidfd, signal, kill_after_usec);
         if (r < 0)
                 client_failed(shared->client, r, NULL);
         else
@@ -137,5 +120,5 @@ int ctx_attach(struct ctx *ctx, int pidfd, const struct ctx_spawn_options *optio
         if (!shared || pidfd < 0)
                 return -EINVAL;
         r = spawn_take_options(options, 0, &o);
-        return r < 0 ? r : shared_attach(shared, pidfd, &o);
+        return r < 0 ? r : shared_attach(&shared->ctx, pidfd, o.signal, o.kill_after_usec);
 }

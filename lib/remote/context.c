@@ -11,10 +11,10 @@
 
 /* The operations of a shared context (lib/local/ctx.h). */
 
-bool shared_seems_done(const struct shared *shared)
+static bool shared_seems_done(struct ctx_shared *base)
 {
+        const struct shared *shared = (const struct shared *) base;
         const struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
-        const struct ctx_shared *base = &shared->ctx;
 
         if (shared_known_verdict(shared) ||
                         atomic_load_explicit(&base->wide.ctx.nest.word, memory_order_acquire) & CTX_STATE)
@@ -210,9 +210,9 @@ static const char *shared_path(struct ctx_shared *base)
         return ((struct shared *) base)->reference;
 }
 
-static const char *shared_value_op(struct ctx_shared *base, const char *key)
+static const char *shared_address(struct ctx_shared *base)
 {
-        return shared_value((struct shared *) base, key);
+        return ((struct shared *) base)->client->given;
 }
 
 static void destroy(struct shared *shared)
@@ -246,8 +246,10 @@ static const struct ctx_shared_ops ops = {
                 .attend = shared_attend,
                 .watch = shared_watch,
                 .cancel = shared_cancel,
+                .attach = shared_attach,
+                .seems_done = shared_seems_done,
                 .path = shared_path,
-                .value = shared_value_op,
+                .address = shared_address,
                 .enter = threads_enter,
                 .leave = threads_leave,
                 .free = shared_free,

@@ -82,8 +82,8 @@ int shared_new(struct ctx_client *client, const char *reference, uint64_t id, ui
 int shared_begin(struct shared *shared);
 /* A descriptor of the caller's own that the daemon gives for the context, or -errno. */
 int shared_ask_fd(struct shared *shared, const char *member);
-/* By what can be seen without a call. */
-bool shared_seems_done(const struct shared *shared);
+/* ops->attach, for ctx_attach() as well. */
+int shared_attach(struct ctx_shared *base, int pidfd, int signal, uint64_t kill_after_usec);
 /* Err, if it is not known yet. 1: done; 0: active; -errno. */
 int shared_ask(struct shared *shared);
 /* Another daemon answers than before, and by what is here it is active: it knows it, or it is lost. */
