@@ -26,7 +26,7 @@ TAILQ_HEAD(waiters, waiter);
 
 struct ctx_chan {
         _Atomic uint32_t refs;
-        uint32_t lock;
+        struct lock lock;
         bool closed;
         size_t item_size, capacity;
         size_t first, n; /* the ring */
@@ -51,7 +51,8 @@ struct ctx_chan *ctx_chan_new(size_t item_size, size_t capacity)
         chan = malloc(size);
         if (!chan)
                 return NULL;
-        *chan = (struct ctx_chan){.refs = 1, .item_size = item_size, .capacity = capacity};
+        *chan = (struct ctx_chan){
+                        .refs = 1, .lock.rank = LOCK_CHANNEL, .item_size = item_size, .capacity = capacity};
         TAILQ_INIT(&chan->senders);
         TAILQ_INIT(&chan->receivers);
         return chan;
@@ -143,16 +144,16 @@ static int wait_in(struct ctx *ctx, struct ctx_chan *chan, struct waiters *waite
         int r = 0;
 
         TAILQ_INSERT_TAIL(waiters, &waiter, entry);
-        mutex_unlock(&chan->lock);
+        lock_release(&chan->lock);
         while (r == 0 && atomic_load_explicit(&waiter.state, memory_order_acquire) == WAITING)
                 r = park(ctx, &waiter.state, WAITING);
 
         /* Also where it was served: the other side must be through with the waiter before it goes. */
-        mutex_lock(&chan->lock);
+        lock_acquire(&chan->lock);
         state = atomic_load(&waiter.state);
         if (state == WAITING)
                 TAILQ_REMOVE(waiters, &waiter, entry);
-        mutex_unlock(&chan->lock);
+        lock_release(&chan->lock);
         return state == WAITING ? r : (int) state;
 }
 
@@ -165,10 +166,10 @@ int ctx_chan_send(struct ctx *ctx, struct ctx_chan *chan, const void *item)
         r = park_begin(ctx);
         if (r < 0)
                 return r;
-        mutex_lock(&chan->lock);
+        lock_acquire(&chan->lock);
         r = try_send(chan, item);
         if (r != 0) {
-                mutex_unlock(&chan->lock);
+                lock_release(&chan->lock);
                 return r > 0 ? 0 : r;
         }
         r = wait_in(ctx, chan, &chan->senders, (void *) (uintptr_t) item);
@@ -184,10 +185,10 @@ int ctx_chan_recv(struct ctx *ctx, struct ctx_chan *chan, void *ret_item)
         r = park_begin(ctx);
         if (r < 0)
                 return r;
-        mutex_lock(&chan->lock);
+        lock_acquire(&chan->lock);
         r = try_recv(chan, ret_item);
         if (r != 0) {
-                mutex_unlock(&chan->lock);
+                lock_release(&chan->lock);
                 return r > 0;
         }
         r = wait_in(ctx, chan, &chan->receivers, ret_item);
@@ -201,7 +202,7 @@ int ctx_chan_close(struct ctx_chan *chan)
 
         if (!chan)
                 return -EINVAL;
-        mutex_lock(&chan->lock);
+        lock_acquire(&chan->lock);
         if (chan->closed)
                 r = -EPIPE;
         chan->closed = true;
@@ -209,6 +210,6 @@ int ctx_chan_close(struct ctx_chan *chan)
                 serve(&chan->senders, waiter, CLOSED);
         while ((waiter = TAILQ_FIRST(&chan->receivers)))
                 serve(&chan->receivers, waiter, CLOSED);
-        mutex_unlock(&chan->lock);
+        lock_release(&chan->lock);
         return r;
 }

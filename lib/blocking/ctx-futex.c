@@ -97,8 +97,3 @@ int park(struct ctx *ctx, _Atomic uint32_t *word, uint32_t value)
                 return -ENOSYS;
         return state_to_errno(ctx_state(source));
 }
-
-void unpark_one(_Atomic uint32_t *word)
-{
-        syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-}

@@ -14,8 +14,3 @@ int park_begin(struct ctx *ctx);
 /* Sleeps while *word is value and ctx is active; may return before. 0, or the context's error. Who gives up after an
  * error may have been woken for something as well, and must look once more. */
 int park(struct ctx *ctx, _Atomic uint32_t *word, uint32_t value);
-void unpark_one(_Atomic uint32_t *word);
-
-/* Cannot be ended. For short sections inside the library, and to lock again after a condition. */
-void mutex_lock(uint32_t *word);
-void mutex_unlock(uint32_t *word);

@@ -6,40 +6,6 @@
 /* A mutex, a condition and a semaphore that a context ends. Law 26 here: whoever gives up looks once more,
  * since the wake-up that it may have had was meant for one waiter, and would be lost with it. */
 
-enum {
-        UNLOCKED = 0,
-        LOCKED = 1,
-        CONTENDED = 2, /* and somebody may sleep */
-};
-
-static bool lock_fast(_Atomic uint32_t *word)
-{
-        uint32_t expected = UNLOCKED;
-
-        return atomic_compare_exchange_strong_explicit(
-                        word, &expected, LOCKED, memory_order_acquire, memory_order_relaxed);
-}
-
-/* Leaves CONTENDED behind, so that whoever unlocks wakes the next. */
-static bool lock_contended(_Atomic uint32_t *word)
-{
-        return atomic_exchange_explicit(word, CONTENDED, memory_order_acquire) == UNLOCKED;
-}
-
-void mutex_lock(uint32_t *word)
-{
-        if (lock_fast(word_of(word)))
-                return;
-        while (!lock_contended(word_of(word)))
-                futex_wait(word_of(word), CONTENDED);
-}
-
-void mutex_unlock(uint32_t *word)
-{
-        if (atomic_exchange_explicit(word_of(word), UNLOCKED, memory_order_release) == CONTENDED)
-                unpark_one(word_of(word));
-}
-
 int ctx_mutex_lock(struct ctx *ctx, struct ctx_mutex *mutex)
 {
         _Atomic uint32_t *word;
@@ -52,32 +18,32 @@ int ctx_mutex_lock(struct ctx *ctx, struct ctx_mutex *mutex)
         if (state)
                 return state_to_errno(state);
         word = word_of(&mutex->word);
-        if (lock_fast(word))
+        if (lock_word_try(word))
                 return 0;
 
         r = park_begin(ctx);
         while (r == 0) {
-                if (lock_contended(word))
+                if (lock_word_try_contended(word))
                         return 0;
-                r = park(ctx, word, CONTENDED);
+                r = park(ctx, word, LOCK_WORD_CONTENDED);
         }
-        return lock_contended(word) ? 0 : r;
+        return lock_word_try_contended(word) ? 0 : r;
 }
 
 int ctx_mutex_trylock(struct ctx_mutex *mutex)
 {
         if (!mutex)
                 return -EINVAL;
-        return lock_fast(word_of(&mutex->word)) ? 0 : -EBUSY;
+        return lock_word_try(word_of(&mutex->word)) ? 0 : -EBUSY;
 }
 
 int ctx_mutex_unlock(struct ctx_mutex *mutex)
 {
         if (!mutex)
                 return -EINVAL;
-        if (atomic_load_explicit(word_of(&mutex->word), memory_order_relaxed) == UNLOCKED)
+        if (atomic_load_explicit(word_of(&mutex->word), memory_order_relaxed) == LOCK_WORD_FREE)
                 return -EPERM;
-        mutex_unlock(&mutex->word);
+        lock_word_release(word_of(&mutex->word));
         return 0;
 }
 
@@ -95,11 +61,11 @@ int ctx_cond_wait(struct ctx *ctx, struct ctx_cond *cond, struct ctx_mutex *mute
 
         sequence = word_of(&cond->sequence);
         seen = atomic_load(sequence);
-        mutex_unlock(&mutex->word);
+        lock_word_release(word_of(&mutex->word));
         do
                 r = park(ctx, sequence, seen);
         while (r == 0 && atomic_load(sequence) == seen);
-        mutex_lock(&mutex->word);
+        lock_word_acquire(word_of(&mutex->word));
         /* A signal that came as well was perhaps meant for this waiter: then it has been taken. */
         return atomic_load(sequence) != seen ? 0 : r;
 }
@@ -109,7 +75,7 @@ int ctx_cond_signal(struct ctx_cond *cond)
         if (!cond)
                 return -EINVAL;
         atomic_fetch_add(word_of(&cond->sequence), 1);
-        unpark_one(word_of(&cond->sequence));
+        futex_wake_one(word_of(&cond->sequence));
         return 0;
 }
 
@@ -184,6 +150,6 @@ int ctx_sem_post(struct ctx_sem *sem)
                         return -EOVERFLOW;
         } while (!atomic_compare_exchange_weak(word_of(&sem->value), &n, n + 1));
         if (atomic_load(word_of(&sem->waiters)) > 0)
-                unpark_one(word_of(&sem->value));
+                futex_wake_one(word_of(&sem->value));
         return 0;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +27,7 @@ struct ctx_task {
         int signal;
         uint64_t kill_after_usec;
 
-        pthread_mutex_t lock;
+        struct lock lock;
         bool reaped;
         int status;
 
@@ -73,7 +72,6 @@ static struct ctx_task *task_free(struct ctx_task *task)
         if (task->pidfd >= 0)
                 close(task->pidfd);
         ctx_unref(task->ctx);
-        pthread_mutex_destroy(&task->lock);
         free(task);
         return NULL;
 }
@@ -84,7 +82,7 @@ static struct ctx_task *task_new(struct ctx *ctx, const struct ctx_spawn_options
 
         if (!task)
                 return NULL;
-        pthread_mutex_init(&task->lock, NULL);
+        task->lock.rank = LOCK_TASK;
         task->pidfd = -1;
         task->ctx = ctx_ref(ctx);
         task->shared = ctx_shared_above(ctx->source);
@@ -222,7 +220,7 @@ static int reap(struct ctx_task *task)
         while (waitid(P_PIDFD, (id_t) task->pidfd, &info, WEXITED | WNOWAIT) < 0)
                 if (errno != EINTR)
                         break; /* another thread was quicker, or somebody else */
-        pthread_mutex_lock(&task->lock);
+        lock_acquire(&task->lock);
         if (!task->reaped) {
                 while ((r = waitid(P_PIDFD, (id_t) task->pidfd, &info, WEXITED)) < 0 && errno == EINTR)
                         ;
@@ -233,7 +231,7 @@ static int reap(struct ctx_task *task)
                         task->reaped = true;
                 }
         }
-        pthread_mutex_unlock(&task->lock);
+        lock_release(&task->lock);
         return r;
 }
 
@@ -244,9 +242,9 @@ int ctx_task_wait(struct ctx_task *task, int *ret_status)
 
         if (!task)
                 return -EINVAL;
-        pthread_mutex_lock(&task->lock);
+        lock_acquire(&task->lock);
         reaped = task->reaped;
-        pthread_mutex_unlock(&task->lock);
+        lock_release(&task->lock);
         if (!reaped) {
                 r = reap(task);
                 if (r < 0)

@@ -97,6 +97,7 @@ void after_run(struct ctx_after *after)
                 /* One of the library's own may run inside a callback that cancels. */
                 struct ctx_after *outer = running;
 
+                lock_order_none();
                 running = after;
                 after->fn(after->userdata);
                 running = outer;

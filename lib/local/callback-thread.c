@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/local/after.h"
+#include "lib/local/thread.h"
 
 /* The one thread that runs callbacks (and where a deadline is the library's own business, one more, which runs none).
  * It is started by the first of them, sleeps on an eventfd (callbacks are queued) and a timerfd (the earliest deadline
@@ -26,7 +26,7 @@ struct entry {
         struct helper_timer *timer;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct lock lock = LOCK_INIT(LOCK_CALLBACKS);
 static struct entry *heap;
 static size_t n_heap, n_allocated;
 
@@ -103,7 +103,7 @@ int helper_arm(struct helper_timer *timer, uint64_t deadline_usec)
 {
         int r = 0;
 
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         if (n_heap == n_allocated) {
                 size_t n = n_allocated ? 2 * n_allocated : 16;
                 struct entry *grown = reallocarray(heap, n, sizeof(struct entry));
@@ -122,16 +122,16 @@ int helper_arm(struct helper_timer *timer, uint64_t deadline_usec)
                 if (r < 0)
                         heap_remove(timer->index - 1);
         }
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
         return r;
 }
 
 void helper_disarm(struct helper_timer *timer)
 {
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         if (timer->index > 0)
                 heap_remove(timer->index - 1);
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
 }
 
 static uint64_t soon(void)
@@ -147,7 +147,7 @@ static struct helper_timer *take_due(void)
 {
         struct helper_timer *timer = NULL;
 
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         while (n_heap > 0 && !timer && heap[0].deadline_usec <= now_usec()) {
                 struct helper_timer *due = heap[0].timer;
 
@@ -159,7 +159,7 @@ static struct helper_timer *take_due(void)
                 armed_usec = CTX_NEVER;
                 retry_usec = arm_timer() < 0 ? soon() : CTX_NEVER;
         }
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
         return timer;
 }
 
@@ -223,9 +223,9 @@ uint64_t helper_retry_usec(void)
 {
         uint64_t usec;
 
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         usec = retry_usec;
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
         return usec;
 }
 
@@ -264,26 +264,14 @@ static void *timers_thread(void *userdata)
         return NULL;
 }
 
-static int start_thread(void *(*fn)(void *), void *userdata, const char *name)
+static int start_detached(void *(*fn)(void *), void *userdata, const char *name)
 {
-        pthread_attr_t attr;
-        sigset_t all, old;
         pthread_t thread;
-        int r;
+        int r = thread_start(fn, userdata, name, &thread);
 
-        r = pthread_attr_init(&attr);
-        if (r != 0)
-                return -r;
-        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-        /* The program's signals are the program's threads'. */
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        r = pthread_create(&thread, &attr, fn, userdata);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
-        pthread_attr_destroy(&attr);
         if (r == 0)
-                pthread_setname_np(thread, name);
-        return -r;
+                pthread_detach(thread);
+        return r;
 }
 
 static void close_helper(void)
@@ -317,7 +305,7 @@ static int open_helper(void)
         int r = open_fds();
 
         if (r == 0)
-                r = start_thread(helper_thread, NULL, "ctx-callbacks");
+                r = start_detached(helper_thread, NULL, "ctx-callbacks");
         if (r < 0)
                 close_helper();
         return r;
@@ -329,12 +317,12 @@ int helper_start(void)
 
         if (atomic_load_explicit(&started, memory_order_acquire))
                 return 0;
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         if (!atomic_load_explicit(&started, memory_order_relaxed))
                 r = open_helper();
         if (r == 0)
                 atomic_store_explicit(&started, true, memory_order_release);
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
         return r;
 }
 
@@ -344,12 +332,12 @@ int helper_start_timers(void)
 
         if (r < 0)
                 return r;
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         if (!taken_over && !has_timers_thread) {
-                r = start_thread(timers_thread, (void *) (intptr_t) timer_fd, "ctx-timers");
+                r = start_detached(timers_thread, (void *) (intptr_t) timer_fd, "ctx-timers");
                 has_timers_thread = r >= 0;
         }
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
         return r;
 }
 
@@ -358,7 +346,7 @@ int helper_take_over(int other)
         struct epoll_event event = {.events = EPOLLIN};
         int r = 0;
 
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         if (!atomic_load_explicit(&started, memory_order_relaxed)) {
                 r = open_fds();
                 if (r == 0 && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, other, &event) < 0)
@@ -372,21 +360,11 @@ int helper_take_over(int other)
         }
         if (r == 0)
                 r = taken_over ? epoll_fd : -EBUSY;
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
         return r;
 }
 
 /* The child of a fork has no helper, and none of the parent's callbacks. */
-static void before_fork(void)
-{
-        pthread_mutex_lock(&lock);
-}
-
-static void after_fork_in_parent(void)
-{
-        pthread_mutex_unlock(&lock);
-}
-
 static void after_fork_in_child(void)
 {
         for (size_t i = 0; i < n_heap; i++)
@@ -397,10 +375,11 @@ static void after_fork_in_child(void)
         armed_usec = retry_usec = CTX_NEVER;
         taken_over = has_timers_thread = false;
         atomic_store(&started, false);
-        pthread_mutex_unlock(&lock);
 }
 
-__attribute__((constructor)) static void watch_forks(void)
+static struct fork_part fork_part = {.lock = &lock, .in_child = after_fork_in_child};
+
+__attribute__((constructor)) static void register_fork_part(void)
 {
-        pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+        fork_register(&fork_part);
 }

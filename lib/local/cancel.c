@@ -125,7 +125,7 @@ static enum visit visit(struct walk *walk, struct ctx *parent, struct child *chi
         }
 
         ctx = child_ctx(child);
-        word = nest_lock(&ctx->nest);
+        word = nest_lock_at(&ctx->nest, LOCK_NEST_BELOW);
         if (!(word & CTX_STATE)) {
                 if (__builtin_expect(word & CTX_DEADLINE, 0) && is_overdue(walk, ctx)) {
                         word |= STATE_WORD_DEADLINE_EXCEEDED;
@@ -147,7 +147,7 @@ static enum visit visit(struct walk *walk, struct ctx *parent, struct child *chi
                         result = VISIT_ENTER;
                 }
         }
-        nest_unlock(&ctx->nest, word);
+        nest_unlock_at(&ctx->nest, word, LOCK_NEST_BELOW);
         /* The last touch: its owner may free it now. */
         atomic_store_explicit(&child->place, PLACE_NONE, memory_order_release);
         return result;

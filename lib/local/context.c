@@ -245,6 +245,7 @@ void ctx_bury(struct ctx *dead)
                 dead = ctx->source;
                 switch ((enum ctx_kind) ctx->child.kind) {
                 case CTX_KIND_VALUE:
+                        lock_order_none();
                         if (((struct ctx_value *) ctx)->destroy)
                                 ((struct ctx_value *) ctx)->destroy(((struct ctx_value *) ctx)->value);
                         ctx_drop(ctx->child.parent, &dead);

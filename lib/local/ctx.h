@@ -8,6 +8,8 @@
 #include <time.h>
 
 #include "lib/ctxclient.h"
+#include "lib/local/fork.h"
+#include "lib/local/lock.h"
 #include "proto/state-page.h"
 
 /* The inside of a context.
@@ -51,7 +53,7 @@ enum ctx_kind {
 #define CTX_ORPHAN UINT32_C(512)    /* the last reference is gone, the nest's last child frees */
 #define CTX_DEADLINE UINT32_C(1024) /* fixed at creation: deadline_usec is one */
 #define CTX_SHARED UINT32_C(2048)   /* fixed at creation: is or has above it a shared context */
-#define CTX_LOCK_MARK UINT32_C(0xff000000) /* with CTX_LOCK only: lock_mark of the holder */
+#define CTX_LOCK_MARK UINT32_C(0xff000000) /* with CTX_LOCK only: fork_lock_mark of the holder */
 
 struct child;
 
@@ -272,11 +274,6 @@ uint64_t deadline_after(uint64_t usec);
 /* The earliest of all that can end ctx by time, the shared ancestor's deadline included. */
 uint64_t ctx_deadline_usec(struct ctx *ctx);
 
-/* How many forks lie between the program's start and this process, and the same as it stands beside CTX_LOCK in a
- * word. A lock with another mark was held by a thread of the parent process when it forked: nobody holds it here. */
-extern unsigned fork_generation;
-extern uint32_t lock_mark;
-
 uint32_t nest_lock_slow(struct nest *nest);
 
 /* If the word is still as the caller has read it, and unlocked. The one place, but for nest_lock_slow(), that locks:
@@ -284,22 +281,35 @@ uint32_t nest_lock_slow(struct nest *nest);
 static inline bool nest_trylock(struct nest *nest, uint32_t *word)
 {
         return !(*word & CTX_LOCK) &&
-               atomic_compare_exchange_strong_explicit(&nest->word, word, *word | CTX_LOCK | lock_mark,
+               atomic_compare_exchange_strong_explicit(&nest->word, word, *word | CTX_LOCK | fork_lock_mark,
                                memory_order_acquire, memory_order_relaxed);
 }
 
-static inline uint32_t nest_lock(struct nest *nest)
+/* rank: LOCK_NEST; or, while the lock of the parent's nest is held, LOCK_NEST_BELOW. */
+static inline uint32_t nest_lock_at(struct nest *nest, enum lock_rank rank)
 {
         uint32_t word = atomic_load_explicit(&nest->word, memory_order_relaxed);
 
+        lock_order_take(rank);
         if (__builtin_expect(nest_trylock(nest, &word), 1))
                 return word;
         return nest_lock_slow(nest);
 }
 
+static inline uint32_t nest_lock(struct nest *nest)
+{
+        return nest_lock_at(nest, LOCK_NEST);
+}
+
+static inline void nest_unlock_at(struct nest *nest, uint32_t word, enum lock_rank rank)
+{
+        lock_order_drop(rank);
+        atomic_store_explicit(&nest->word, word, memory_order_release);
+}
+
 static inline void nest_unlock(struct nest *nest, uint32_t word)
 {
-        atomic_store_explicit(&nest->word, word, memory_order_release);
+        nest_unlock_at(nest, word, LOCK_NEST);
 }
 
 /* enum state_word, settled: deadlines and shared ancestors are looked at. ctx is a source. */
@@ -373,6 +383,7 @@ void extra_free(struct extra *extra);
 int local_done_fd(struct ctx *source);
 
 /* futex.c. Waiting is on the whole word of a context, with CTX_WAITERS set in it. */
+void futex_wake_one(_Atomic uint32_t *word);
 void futex_wake_all(_Atomic uint32_t *word);
 /* Returns when word is not, or no longer, value; sometimes before. */
 void futex_wait(_Atomic uint32_t *word, uint32_t value);

@@ -6,6 +6,11 @@
 
 #include "lib/local/ctx.h"
 
+void futex_wake_one(_Atomic uint32_t *word)
+{
+        syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
 void futex_wake_all(_Atomic uint32_t *word)
 {
         syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -15,9 +14,7 @@
 
 struct any {
         struct ctx_shared shared;
-        pthread_mutex_t lock;
-        int fd; /* epoll, over their descriptors */
-        unsigned fork_generation;
+        _Atomic uint64_t fd; /* epoll, over their descriptors; 0: none yet */
         size_t n;
         struct ctx_shared *parts[];
 };
@@ -74,24 +71,29 @@ static int open_fd(struct any *any)
         return fd;
 }
 
+/* In any->fd stands the descriptor plus 1, and in the upper half the fork_generation of the process that made it. */
+static uint64_t word_of_fd(int fd)
+{
+        return (uint64_t) fork_generation << 32 | (uint32_t) (fd + 1);
+}
+
 static int any_done_fd(struct ctx_shared *shared)
 {
         struct any *any = (struct any *) shared;
+        uint64_t word = atomic_load_explicit(&any->fd, memory_order_acquire);
         int fd;
 
-        pthread_mutex_lock(&any->lock);
-        if (any->fd < 0 || any->fork_generation != fork_generation) {
-                fd = open_fd(any);
-                if (fd >= 0) {
-                        if (any->fd >= 0)
-                                close(any->fd);
-                        any->fd = fd;
-                        any->fork_generation = fork_generation;
-                }
-        } else {
-                fd = any->fd;
+        if (word != 0 && word >> 32 == fork_generation)
+                return (int) (uint32_t) word - 1;
+        fd = open_fd(any);
+        if (fd < 0)
+                return fd;
+        if (!atomic_compare_exchange_strong(&any->fd, &word, word_of_fd(fd))) {
+                close(fd); /* another thread was faster */
+                return (int) (uint32_t) word - 1;
         }
-        pthread_mutex_unlock(&any->lock);
+        if (word != 0)
+                close((int) (uint32_t) word - 1);
         return fd;
 }
 
@@ -166,9 +168,8 @@ static void any_free(struct ctx_shared *shared)
 
         for (size_t i = 0; i < any->n; i++)
                 ctx_unref(&any->parts[i]->wide.ctx);
-        if (any->fd >= 0)
-                close(any->fd);
-        pthread_mutex_destroy(&any->lock);
+        if (any->fd != 0)
+                close((int) (uint32_t) any->fd - 1);
         free(any);
 }
 
@@ -207,9 +208,7 @@ struct ctx_shared *shared_any_of(struct ctx_shared *const *parts, size_t n)
         if (!any)
                 return NULL;
         shared_ctx_init(&any->shared, &any_ops);
-        pthread_mutex_init(&any->lock, NULL);
-        any->fd = -1;
-        any->fork_generation = fork_generation;
+        any->fd = 0;
         any->n = flatten(parts, n, any->parts);
         for (size_t i = 0; i < any->n; i++)
                 ctx_ref(&any->parts[i]->wide.ctx);

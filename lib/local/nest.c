@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -9,23 +8,13 @@
 /* Lists of children, their locks, and the stripes that a parent gets when threads meet at it. */
 
 unsigned n_stripes;
-unsigned fork_generation;
-uint32_t lock_mark;
 
 static _Atomic unsigned n_threads;
 static __thread unsigned thread_number __attribute__((tls_model("initial-exec")));
 
-static void forked(void)
-{
-        fork_generation++;
-        lock_mark = fork_generation << 24;
-}
-
 __attribute__((constructor)) static void start(void)
 {
         long n = sysconf(_SC_NPROCESSORS_CONF);
-
-        pthread_atfork(NULL, NULL, forked);
 
         /* Twice as many as processors, since threads are dealt out in turn and some of them do not work. */
         for (n_stripes = 2; n_stripes < STRIPES_MAX && (long) n_stripes < 2 * n; n_stripes *= 2)
@@ -53,12 +42,12 @@ uint32_t nest_lock_slow(struct nest *nest)
 {
         for (unsigned spins = 0;; spins++) {
                 uint32_t word = atomic_load_explicit(&nest->word, memory_order_relaxed);
-                bool stale = word & CTX_LOCK && (word & CTX_LOCK_MARK) != lock_mark;
+                bool stale = word & CTX_LOCK && (word & CTX_LOCK_MARK) != fork_lock_mark;
                 uint32_t value = word & ~(CTX_LOCK | CTX_LOCK_MARK);
 
                 if ((!(word & CTX_LOCK) || stale) &&
                                 atomic_compare_exchange_weak_explicit(&nest->word, &word,
-                                                value | CTX_LOCK | lock_mark, memory_order_acquire,
+                                                value | CTX_LOCK | fork_lock_mark, memory_order_acquire,
                                                 memory_order_relaxed))
                         return value;
                 if (spins < 64) {
@@ -115,7 +104,9 @@ static bool lock_own(struct ctx *parent, uint32_t *ret_word)
 
         if (word & CTX_STRIPED)
                 return false;
-        if (__builtin_expect(!nest_trylock(nest, &word), 0)) {
+        if (__builtin_expect(nest_trylock(nest, &word), 1)) {
+                lock_order_take(LOCK_NEST);
+        } else {
                 /* Somebody else is at this parent right now. */
                 nest_split(parent);
                 word = nest_lock(nest);

@@ -24,8 +24,6 @@ static void destroy(struct ctx_client *client)
         page_free_all(client->pages);
         thread_map_free_all(atomic_load_explicit(&client->threads, memory_order_acquire));
         thread_map_free_all(client->old_threads);
-        pthread_mutex_destroy(&client->contexts_lock);
-        pthread_mutex_destroy(&client->lock);
         free(client->given);
         free(client);
 }
@@ -42,8 +40,8 @@ struct ctx_client *ctx_client_new(const char *address)
         client->fork_generation = fork_generation;
         client->alive_fd = -1;
         TAILQ_INIT(&client->contexts);
-        pthread_mutex_init(&client->lock, NULL);
-        pthread_mutex_init(&client->contexts_lock, NULL);
+        client->lock.rank = LOCK_CLIENT;
+        client->contexts_lock.rank = LOCK_CONTEXT_LIST;
         address = reach_given(address);
         if (address && !(client->given = strdup(address)))
                 r = -ENOMEM;
@@ -107,7 +105,7 @@ static int check(struct ctx_client *client)
         if (client_is_inherited(client))
                 return client_failed(client, -ECHILD,
                                 "This connection belongs to the process that made it, before a fork");
-        pthread_mutex_lock(&client->lock);
+        lock_acquire(&client->lock);
         if (client->bus && !is_connected(client)) {
                 sd_bus_close(client->bus);
                 client->bus = sd_bus_unref(client->bus);
@@ -128,7 +126,7 @@ int client_begin(struct ctx_client *client)
                 client->is_another = false;
                 if (r >= 0 && !is_another)
                         return 0;
-                pthread_mutex_unlock(&client->lock);
+                lock_release(&client->lock);
                 if (r < 0) /* no socket: ENOENT is what the daemon says of a context */
                         return r == -ENOENT ? -ENOTCONN : r;
                 client_decide(client);
@@ -141,13 +139,13 @@ int client_begin_connected(struct ctx_client *client)
 
         if (r < 0 || client->bus)
                 return r;
-        pthread_mutex_unlock(&client->lock);
+        lock_release(&client->lock);
         return -ENOTCONN;
 }
 
 void client_end(struct ctx_client *client)
 {
-        pthread_mutex_unlock(&client->lock);
+        lock_release(&client->lock);
 }
 
 const char *ctx_client_address(struct ctx_client *client)
@@ -157,12 +155,12 @@ const char *ctx_client_address(struct ctx_client *client)
 
         if (!client || client_is_inherited(client))
                 return NULL;
-        pthread_mutex_lock(&client->lock);
+        lock_acquire(&client->lock);
         if (!client->bus || sd_bus_get_address(client->bus, &current) < 0)
                 current = client->given;
         *address = '\0';
         if (current)
                 strncat(address, current, sizeof address - 1);
-        pthread_mutex_unlock(&client->lock);
+        lock_release(&client->lock);
         return *address ? address : NULL;
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,6 +9,7 @@
 #include <systemd/sd-bus.h>
 
 #include "lib/ctxclient.h"
+#include "lib/local/lock.h"
 #include "proto/names.h"
 
 /* The connection to the daemon.
@@ -29,7 +29,7 @@ struct ctx_client {
         unsigned fork_generation; /* and the same without a system call */
         char *given; /* the address that was named, of which a child is told in $CTXD_ADDRESS; or NULL: it is found */
 
-        pthread_mutex_t lock;
+        struct lock lock;
         sd_bus *bus;
         struct page *pages;                 /* mapped for as long as the client lives */
         struct thread_map *_Atomic threads; /* this process's, once a thread has entered a context */
@@ -47,7 +47,7 @@ struct ctx_client {
                 size_t place;
         } attempt;
 
-        pthread_mutex_t contexts_lock;
+        struct lock contexts_lock;
         TAILQ_HEAD(client_contexts, shared) contexts;
         size_t n_contexts;
 

@@ -13,8 +13,8 @@
  * daemon is asked, others who want the same handle wait, so that an Undone never overtakes the Done of a
  * newcomer. */
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static struct lock lock = LOCK_INIT(LOCK_DONE_HANDLES);
+static _Atomic uint32_t changes; /* a futex; counted under the lock */
 static LIST_HEAD(, handle) buckets[256];
 
 /* An id belongs to the daemon that gave it: one that has lost its contexts may count from the start. */
@@ -71,6 +71,23 @@ int shared_ask_fd(struct shared *shared, const char *member)
         return r;
 }
 
+/* The lock is held. */
+static void tell_change(void)
+{
+        atomic_fetch_add(&changes, 1);
+        futex_wake_all(&changes);
+}
+
+/* The lock is held, and let go of meanwhile. */
+static void wait_for_change(void)
+{
+        uint32_t seen = atomic_load(&changes);
+
+        lock_release(&lock);
+        futex_wait(&changes, seen);
+        lock_acquire(&lock);
+}
+
 /* For one that is done by what is known here: no daemon has to be there. */
 static int make_readable(void)
 {
@@ -98,7 +115,7 @@ static int make(struct shared *shared, struct handle **ret)
                 return -ENOMEM;
         h->busy = true;
         LIST_INSERT_HEAD(&buckets[h->id % 256], h, handles);
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
 
         r = is_done(shared) ? make_readable() : shared_ask_fd(shared, "Done");
         if (r == -ENOENT)
@@ -106,9 +123,9 @@ static int make(struct shared *shared, struct handle **ret)
         if (r < 0 && is_done(shared)) /* lost while it was asked for */
                 r = make_readable();
 
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         h->busy = false;
-        pthread_cond_broadcast(&changed);
+        tell_change();
         if (r < 0) {
                 LIST_REMOVE(h, handles);
                 free(h);
@@ -142,7 +159,7 @@ static int get(struct shared *shared, struct handle **ret)
                         atomic_store_explicit(&shared->handle, h, memory_order_release);
                         break;
                 }
-                pthread_cond_wait(&changed, &lock);
+                wait_for_change();
         }
         *ret = h;
         return 0;
@@ -164,9 +181,9 @@ int handle_fd(struct shared *shared)
                 return h->fd;
         if (client_is_inherited(shared->client))
                 return client_failed(shared->client, -ECHILD, NULL);
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         r = get(shared, &h);
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
         return r < 0 ? r : h->fd;
 }
 
@@ -183,11 +200,11 @@ void handle_confirm(struct shared *shared, uint64_t epoch)
 {
         struct handle *h;
 
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         h = atomic_load_explicit(&shared->handle, memory_order_acquire);
         if (h)
                 atomic_store_explicit(&h->epoch, epoch, memory_order_relaxed);
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
 }
 
 /* To a daemon that is not there nothing is given back, and none is started for that. */
@@ -214,33 +231,23 @@ void handle_release(struct shared *shared)
                 }
                 return;
         }
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         if (--h->refs > 0) {
-                pthread_mutex_unlock(&lock);
+                lock_release(&lock);
                 return;
         }
         h->busy = true;
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
 
         close(h->fd);
         if (!is_done(shared)) /* the daemon keeps no handle that it has written to */
                 say_undone(shared);
 
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         LIST_REMOVE(h, handles);
-        pthread_cond_broadcast(&changed);
-        pthread_mutex_unlock(&lock);
+        tell_change();
+        lock_release(&lock);
         free(h);
-}
-
-static void before_fork(void)
-{
-        pthread_mutex_lock(&lock);
-}
-
-static void after_fork_in_parent(void)
-{
-        pthread_mutex_unlock(&lock);
 }
 
 /* To the daemon the child is another process: it starts without handles. Those of the parent's contexts are
@@ -248,11 +255,11 @@ static void after_fork_in_parent(void)
 static void after_fork_in_child(void)
 {
         memset(buckets, 0, sizeof buckets);
-        changed = (pthread_cond_t) PTHREAD_COND_INITIALIZER;
-        pthread_mutex_unlock(&lock);
 }
 
-__attribute__((constructor)) static void watch_forks(void)
+static struct fork_part fork_part = {.lock = &lock, .in_child = after_fork_in_child};
+
+__attribute__((constructor)) static void register_fork_part(void)
 {
-        pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+        fork_register(&fork_part);
 }

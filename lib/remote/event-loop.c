@@ -11,7 +11,7 @@
  * the program polls, and has the other's set in it. */
 
 /* One takes over at a time. It guards nothing in a child of a fork, where nothing is taken over. */
-static pthread_mutex_t taking = PTHREAD_MUTEX_INITIALIZER;
+static struct lock taking = LOCK_INIT(LOCK_EVENT_LOOP);
 static _Atomic bool processing;
 
 /* The sources of the one client that is attached; touched on the loop's thread alone. */
@@ -28,14 +28,14 @@ static int take_over(struct ctx_client *client)
         if (client_is_inherited(client))
                 return client_failed(client, -ECHILD,
                                 "This connection belongs to the process that made it, before a fork");
-        pthread_mutex_lock(&taking);
+        lock_acquire(&taking);
         fd = r = watch_take_over();
         if (r >= 0) {
                 r = helper_take_over(fd);
                 if (r < 0)
                         watch_give_back();
         }
-        pthread_mutex_unlock(&taking);
+        lock_release(&taking);
         if (r == -EBUSY)
                 return client_failed(
                                 client, r, "The library has a thread already: take it into the loop before");
@@ -182,13 +182,15 @@ int ctx_client_detach_event(struct ctx_client *client)
 /* The loop is the parent's. */
 static void after_fork_in_child(void)
 {
-        taking = (pthread_mutex_t) PTHREAD_MUTEX_INITIALIZER;
+        atomic_store(&taking.word, LOCK_WORD_FREE);
         atomic_store(&processing, false);
         atomic_store(&attached, NULL);
         io_source = time_source = NULL;
 }
 
-__attribute__((constructor)) static void watch_forks(void)
+static struct fork_part fork_part = {.in_child = after_fork_in_child};
+
+__attribute__((constructor)) static void register_fork_part(void)
 {
-        pthread_atfork(NULL, NULL, after_fork_in_child);
+        fork_register(&fork_part);
 }

@@ -8,20 +8,20 @@
 
 /* What the process was started for. */
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct lock lock = LOCK_INIT(LOCK_FROM_ENV);
 static struct ctx_client *the_client; /* of the process, made on first use */
 
 static struct ctx_client *get_client(void)
 {
         struct ctx_client *client;
 
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         if (the_client && client_is_inherited(the_client))
                 the_client = ctx_client_unref(the_client);
         if (!the_client)
                 the_client = ctx_client_new(NULL);
         client = the_client ? client_ref(the_client) : NULL;
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
         return client;
 }
 
@@ -73,17 +73,9 @@ struct ctx *ctx_from_env(void)
         return ctx;
 }
 
-static void before_fork(void)
-{
-        pthread_mutex_lock(&lock);
-}
+static struct fork_part fork_part = {.lock = &lock};
 
-static void after_fork(void)
+__attribute__((constructor)) static void register_fork_part(void)
 {
-        pthread_mutex_unlock(&lock);
-}
-
-__attribute__((constructor)) static void watch_forks(void)
-{
-        pthread_atfork(before_fork, after_fork, after_fork);
+        fork_register(&fork_part);
 }

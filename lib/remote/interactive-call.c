@@ -56,9 +56,9 @@ int client_ask_again(struct ctx_client *client, sd_bus_message *m, sd_bus_error 
         if (copy(bus, m, &again) >= 0) {
                 sd_bus_error_free(error);
                 /* A person may be asked. */
-                pthread_mutex_unlock(&client->lock);
+                lock_release(&client->lock);
                 r = sd_bus_call(bus, again, UINT64_MAX, error, ret_reply);
-                pthread_mutex_lock(&client->lock);
+                lock_acquire(&client->lock);
         }
         sd_bus_message_unref(again);
         sd_bus_flush_close_unref(bus);

@@ -191,7 +191,7 @@ uint64_t client_return(struct ctx_client *client)
         if (passed >= CTX_DAEMON_GRACE_USEC)
                 return CTX_NEVER;
         /* Whoever has the lock is in a call, and finds the daemon, if it can be found. */
-        if (!client_is_inherited(client) && pthread_mutex_trylock(&client->lock) == 0) {
+        if (!client_is_inherited(client) && lock_try_acquire(&client->lock)) {
                 if (!has_hung_up(client)) {
                         atomic_store_explicit(&client->away_since_usec, 0, memory_order_release);
                 } else {
@@ -203,7 +203,7 @@ uint64_t client_return(struct ctx_client *client)
                 }
                 is_another = client->is_another;
                 client->is_another = false;
-                pthread_mutex_unlock(&client->lock);
+                lock_release(&client->lock);
         }
         if (is_another)
                 client_decide(client);
@@ -214,10 +214,10 @@ uint64_t client_return(struct ctx_client *client)
 
 void client_add_context(struct ctx_client *client, struct shared *shared)
 {
-        pthread_mutex_lock(&client->contexts_lock);
+        lock_acquire(&client->contexts_lock);
         TAILQ_INSERT_TAIL(&client->contexts, shared, of_client);
         client->n_contexts++;
-        pthread_mutex_unlock(&client->contexts_lock);
+        lock_release(&client->contexts_lock);
 }
 
 void client_remove_context(struct ctx_client *client, struct shared *shared)
@@ -225,10 +225,10 @@ void client_remove_context(struct ctx_client *client, struct shared *shared)
         /* After a fork the lock may be held by nobody, and the list be torn. Nobody looks at it any more. */
         if (client_is_inherited(client))
                 return;
-        pthread_mutex_lock(&client->contexts_lock);
+        lock_acquire(&client->contexts_lock);
         TAILQ_REMOVE(&client->contexts, shared, of_client);
         client->n_contexts--;
-        pthread_mutex_unlock(&client->contexts_lock);
+        lock_release(&client->contexts_lock);
 }
 
 /* The next of the list, which goes to its end; held. NULL: it is on its way out. */
@@ -236,7 +236,7 @@ static struct shared *take_next(struct ctx_client *client)
 {
         struct shared *shared;
 
-        pthread_mutex_lock(&client->contexts_lock);
+        lock_acquire(&client->contexts_lock);
         shared = TAILQ_FIRST(&client->contexts);
         if (shared) {
                 TAILQ_REMOVE(&client->contexts, shared, of_client);
@@ -244,7 +244,7 @@ static struct shared *take_next(struct ctx_client *client)
                 if (!ctx_ref_if_alive(&shared->ctx.wide.ctx))
                         shared = NULL;
         }
-        pthread_mutex_unlock(&client->contexts_lock);
+        lock_release(&client->contexts_lock);
         return shared;
 }
 
@@ -255,9 +255,9 @@ static size_t count_each(struct ctx_client *client, bool (*fn)(struct shared *sh
 
         if (client_is_inherited(client))
                 return 0;
-        pthread_mutex_lock(&client->contexts_lock);
+        lock_acquire(&client->contexts_lock);
         n = client->n_contexts;
-        pthread_mutex_unlock(&client->contexts_lock);
+        lock_release(&client->contexts_lock);
         for (; n > 0; n--) {
                 struct shared *shared = take_next(client);
 

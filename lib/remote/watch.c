@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "lib/local/thread.h"
 #include "lib/remote/context.h"
 
 /* Tells the local descendants of a shared context that it is done, where somebody waits for that by a descriptor or a
@@ -23,7 +24,7 @@
 #define EVENTS_AT_ONCE 64
 #define RETRY_USEC UINT64_C(1000000)
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct lock lock = LOCK_INIT(LOCK_WATCH);
 static int epoll_fd = -1;
 static size_t n_watched; /* handles in the set */
 static bool has_thread, taken_over;
@@ -97,18 +98,18 @@ static void add_client(struct ctx_client *client)
 
 void watch_pause_client(struct ctx_client *client)
 {
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         if (client->watch_generation == fork_generation + 1)
                 unwatch_client(client);
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
 }
 
 void watch_resume_client(struct ctx_client *client)
 {
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         if (client->watch_generation == fork_generation + 1)
                 (void) watch_client(client);
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
 }
 
 /* Nobody else knows it any more, but through the list. */
@@ -116,10 +117,10 @@ void watch_forget_client(struct ctx_client *client)
 {
         if (client->watch_generation != fork_generation + 1)
                 return;
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         unwatch_client(client);
         LIST_REMOVE(client, watched);
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
 }
 
 /* One whose daemon is gone, and whose turn it is; held. */
@@ -127,13 +128,13 @@ static struct ctx_client *take_away_client(uint64_t now)
 {
         struct ctx_client *client;
 
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         LIST_FOREACH (client, &clients, watched)
                 if (client->watch == CLIENT_AWAY && client->look_usec <= now && client_ref_if_alive(client)) {
                         client->look_usec = CTX_NEVER; /* nobody else's meanwhile */
                         break;
                 }
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
         return client;
 }
 
@@ -147,13 +148,13 @@ static void look_after(struct ctx_client *client)
                 usec = client_return(client);
                 is_away = client_is_away(client);
         }
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         if (client->watch == CLIENT_AWAY) {
                 if (!is_away && watch_client(client) < 0)
                         usec = RETRY_USEC;
                 client->look_usec = usec == CTX_NEVER ? CTX_NEVER : monotonic_usec() + usec;
         }
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
         ctx_client_unref(client);
 }
 
@@ -166,7 +167,7 @@ bool watch_dispatch(void)
         struct shared *shared;
         int n;
 
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         n = epoll_wait(epoll_fd, events, EVENTS_AT_ONCE, 0);
         for (int i = 0; i < n; i++) {
                 if (events[i].data.u64 == CLIENT_MARK)
@@ -176,7 +177,7 @@ bool watch_dispatch(void)
                 else
                         take(events[i].data.ptr, &fired);
         }
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
 
         while ((shared = LIST_FIRST(&fired))) {
                 LIST_REMOVE(shared, watchers);
@@ -193,11 +194,11 @@ uint64_t watch_next_usec(void)
         const struct ctx_client *client;
         uint64_t usec = CTX_NEVER;
 
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         LIST_FOREACH (client, &clients, watched)
                 if (client->watch == CLIENT_AWAY && client->look_usec < usec)
                         usec = client->look_usec;
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
         return usec;
 }
 
@@ -230,23 +231,6 @@ static void close_set(void)
         epoll_fd = -1;
 }
 
-static int start_thread(void)
-{
-        sigset_t all, old;
-        int r;
-
-        /* The program's signals are the program's threads'. */
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &old);
-        r = pthread_create(&thread, NULL, watch_thread, (void *) (intptr_t) epoll_fd);
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
-        if (r != 0)
-                return -r;
-        pthread_setname_np(thread, "ctx-watch");
-        has_thread = true;
-        return 0;
-}
-
 /* It is there for good. */
 static void need_thread(void)
 {
@@ -271,9 +255,9 @@ static int end_thread(void)
         atomic_store_explicit(&quits, true, memory_order_release);
         has_thread = false;
         taken_over = true; /* nobody starts another meanwhile */
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
         pthread_join(ended, NULL);
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         atomic_store_explicit(&quits, false, memory_order_release);
         close(fd);
         return 0;
@@ -284,8 +268,10 @@ static int serve(void)
 {
         int r = open_set();
 
-        if (r == 0 && !has_thread && !taken_over)
-                r = start_thread();
+        if (r == 0 && !has_thread && !taken_over) {
+                r = thread_start(watch_thread, (void *) (intptr_t) epoll_fd, "ctx-watch", &thread);
+                has_thread = r == 0;
+        }
         if (r < 0 && n_watched == 0 && LIST_EMPTY(&clients))
                 close_set();
         return r;
@@ -322,9 +308,9 @@ int watch_start(struct shared *shared)
 
         if (r < 0)
                 return r;
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         r = add(shared, atomic_load_explicit(&shared->handle, memory_order_acquire));
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
         return r;
 }
 
@@ -334,11 +320,11 @@ int watch_attend(struct shared *shared)
 
         if (client_is_inherited(shared->client) || alive_fd(shared->client) < 0)
                 return 0;
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         r = serve();
         if (r == 0)
                 add_client(shared->client);
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
         return r;
 }
 
@@ -349,20 +335,20 @@ void watch_stop(struct shared *shared)
 
         if (shared->watch == WATCH_NONE)
                 return;
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         if (shared->watch == WATCH_LISTED) {
                 LIST_REMOVE(shared, watchers);
                 if (LIST_EMPTY(&h->watchers) && h->watch_generation == fork_generation + 1)
                         leave(h);
         }
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
 }
 
 int watch_take_over(void)
 {
         int r;
 
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         r = has_thread && !is_needed ? end_thread() : 0;
         if (r == 0)
                 r = has_thread ? -EBUSY : open_set();
@@ -370,30 +356,20 @@ int watch_take_over(void)
                 taken_over = true;
                 r = epoll_fd;
         }
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
         return r;
 }
 
 void watch_give_back(void)
 {
-        pthread_mutex_lock(&lock);
+        lock_acquire(&lock);
         taken_over = false;
         /* If that fails, the next one who watches tries again. */
         if (n_watched > 0 || !LIST_EMPTY(&clients))
                 serve();
         else
                 close_set();
-        pthread_mutex_unlock(&lock);
-}
-
-static void before_fork(void)
-{
-        pthread_mutex_lock(&lock);
-}
-
-static void after_fork_in_parent(void)
-{
-        pthread_mutex_unlock(&lock);
+        lock_release(&lock);
 }
 
 /* The thread is the parent's, and the set is shared with it: the child leaves it alone, and makes its own if
@@ -404,10 +380,11 @@ static void after_fork_in_child(void)
         n_watched = 0;
         LIST_INIT(&clients);
         has_thread = taken_over = is_needed = false;
-        pthread_mutex_unlock(&lock);
 }
 
-__attribute__((constructor)) static void watch_forks(void)
+static struct fork_part fork_part = {.lock = &lock, .in_child = after_fork_in_child};
+
+__attribute__((constructor)) static void register_fork_part(void)
 {
-        pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+        fork_register(&fork_part);
 }
