@@ -14,14 +14,14 @@
 
 int bus_connect(struct ctl *ctl)
 {
-        const char *given = ctl->address ? ctl->address : ctl->user ? NULL : reach_given(NULL);
+        const char *given = ctl->address ? ctl->address : ctl->user ? NULL : daemon_given_address(NULL);
         const char *address = given, *found;
         char why[512];
         int r;
 
         if (ctl->bus)
                 return 0;
-        r = reach(given, ctl->user, &ctl->bus, NULL, why, sizeof why);
+        r = daemon_connect(given, ctl->user, &ctl->bus, NULL, why, sizeof why);
         if (r < 0) {
                 complain("cannot reach ctxd %s", why);
                 return r == -EACCES || r == -EPERM ? EXIT_NOT_ALLOWED : EXIT_FAILED;

@@ -7,31 +7,31 @@
 #include "proto/daemon-address.h"
 #include "proto/names.h"
 
-const char *reach_given(const char *address)
+const char *daemon_given_address(const char *address)
 {
         return address ? address : secure_getenv(CTXD_ENV_ADDRESS);
 }
 
-size_t reach_places(const char *given, bool user, struct reach_place places[REACH_PLACES_MAX])
+size_t daemon_places(const char *given, bool user, struct daemon_place places[DAEMON_PLACES_MAX])
 {
         const char *directory = secure_getenv("XDG_RUNTIME_DIR");
-        struct reach_place *place = places;
+        struct daemon_place *place = places;
 
         if (given) {
-                *place = (struct reach_place){.given = given};
+                *place = (struct daemon_place){.given = given};
                 return 1;
         }
-        *place = (struct reach_place){.user = user};
+        *place = (struct daemon_place){.user = user};
         if (!user)
                 snprintf(place++->address, sizeof place->address, "unix:path=%s", CTXD_SYSTEM_SOCKET);
         else if (directory && snprintf(place->address, sizeof place->address, "unix:path=%s/ctxd/bus",
                                               directory) < (int) sizeof place->address)
                 place++;
-        *place++ = (struct reach_place){.user = user};
+        *place++ = (struct daemon_place){.user = user};
         return (size_t) (place - places);
 }
 
-const char *reach_name(const struct reach_place *place)
+const char *daemon_place_name(const struct daemon_place *place)
 {
         if (place->given)
                 return place->given;
@@ -62,7 +62,7 @@ static int open_address(const char *address, sd_bus **ret)
         return 0;
 }
 
-int reach_open(const struct reach_place *place, sd_bus **ret)
+int daemon_place_connect(const struct daemon_place *place, sd_bus **ret)
 {
         const char *address = place->given ? place->given : place->address;
         int r;
@@ -73,33 +73,33 @@ int reach_open(const struct reach_place *place, sd_bus **ret)
         return r < 0 ? r : 0;
 }
 
-int reach_question(sd_bus *bus, sd_bus_message **ret)
+int daemon_alive_message(sd_bus *bus, sd_bus_message **ret)
 {
         return sd_bus_message_new_method_call(
                         bus, ret, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Alive");
 }
 
-bool reach_is_answer(const sd_bus_error *error)
+bool daemon_has_answered(const sd_bus_error *error)
 {
         return sd_bus_error_has_name(error, SD_BUS_ERROR_UNKNOWN_METHOD) ||
                sd_bus_error_has_name(error, CTXD_ERROR_LIMITS_EXCEEDED);
 }
 
-static int try(const struct reach_place *place, sd_bus **ret, sd_bus_message **ret_answer,
+static int try_place(const struct daemon_place *place, sd_bus **ret, sd_bus_message **ret_answer,
                 sd_bus_error *error)
 {
         sd_bus_message *question = NULL;
         sd_bus *bus;
         int r;
 
-        r = reach_open(place, &bus);
+        r = daemon_place_connect(place, &bus);
         if (r < 0)
                 return r;
-        r = reach_question(bus, &question);
+        r = daemon_alive_message(bus, &question);
         if (r >= 0)
                 r = sd_bus_call(bus, question, 0, error, ret_answer);
         sd_bus_message_unref(question);
-        if (r < 0 && !reach_is_answer(error)) {
+        if (r < 0 && !daemon_has_answered(error)) {
                 sd_bus_close(bus);
                 sd_bus_unref(bus);
                 return r;
@@ -108,11 +108,11 @@ static int try(const struct reach_place *place, sd_bus **ret, sd_bus_message **r
         return 0;
 }
 
-int reach(const char *given, bool user, sd_bus **ret, sd_bus_message **ret_answer, char *ret_text,
+int daemon_connect(const char *given, bool user, sd_bus **ret, sd_bus_message **ret_answer, char *ret_text,
                 size_t size)
 {
-        struct reach_place places[REACH_PLACES_MAX];
-        size_t n = reach_places(given, user, places);
+        struct daemon_place places[DAEMON_PLACES_MAX];
+        size_t n = daemon_places(given, user, places);
         int r = -ENXIO, length = 0;
 
         *ret_text = '\0';
@@ -120,13 +120,13 @@ int reach(const char *given, bool user, sd_bus **ret, sd_bus_message **ret_answe
                 sd_bus_error error = SD_BUS_ERROR_NULL;
                 sd_bus_message *answer = NULL;
 
-                r = try(places + i, ret, &answer, &error);
+                r = try_place(places + i, ret, &answer, &error);
                 if (r >= 0 && ret_answer)
                         *ret_answer = sd_bus_message_ref(answer);
                 sd_bus_message_unref(answer);
                 if (r < 0 && length >= 0 && (size_t) length < size)
                         length += snprintf(ret_text + length, size - (size_t) length, "%s %s: %s",
-                                        i == 0 ? "at" : "; nor at", reach_name(places + i),
+                                        i == 0 ? "at" : "; nor at", daemon_place_name(places + i),
                                         error.message ? error.message : strerrordesc_np(-r));
                 sd_bus_error_free(&error);
                 if (r >= 0)

@@ -9,29 +9,29 @@
  * a setuid program); or else the socket for direct connections, and then the bus, which also starts ctxd. Who cannot
  * reach it at one of these two tries the other. */
 
-#define REACH_PLACES_MAX 2
+#define DAEMON_PLACES_MAX 2
 
-struct reach_place {
+struct daemon_place {
         char address[256]; /* "": the system's bus, or the user's */
         const char *given; /* instead, of any length; or NULL */
         bool user;
 };
 
 /* address, or $CTXD_ADDRESS, or NULL. */
-const char *reach_given(const char *address);
+const char *daemon_given_address(const char *address);
 /* How many places. user: the daemon of this user. */
-size_t reach_places(const char *given, bool user, struct reach_place places[REACH_PLACES_MAX]);
+size_t daemon_places(const char *given, bool user, struct daemon_place places[DAEMON_PLACES_MAX]);
 /* What to call it in a sentence. */
-const char *reach_name(const struct reach_place *place);
+const char *daemon_place_name(const struct daemon_place *place);
 /* Begins to connect, without waiting. 0, or -errno. */
-int reach_open(const struct reach_place *place, sd_bus **ret);
+int daemon_place_connect(const struct daemon_place *place, sd_bus **ret);
 /* Whoever says no has said something. */
-bool reach_is_answer(const sd_bus_error *error);
+bool daemon_has_answered(const sd_bus_error *error);
 /* The call that asks whether the daemon is there: Alive() -> ht. */
-int reach_question(sd_bus *bus, sd_bus_message **ret);
+int daemon_alive_message(sd_bus *bus, sd_bus_message **ret);
 
 /* All of it: tries one place after the other until a daemon answers. ret_answer may be NULL; the answer is NULL where
  * the daemon is too old to say more than that it is there. On failure -errno of the last one, and ret_text has the
  * whole story, after "cannot reach ctxd". */
-int reach(const char *given, bool user, sd_bus **ret, sd_bus_message **ret_answer, char *ret_text,
+int daemon_connect(const char *given, bool user, sd_bus **ret, sd_bus_message **ret_answer, char *ret_text,
                 size_t size);

@@ -146,7 +146,7 @@ static int wait_in(struct ctx *ctx, struct ctx_chan *chan, struct waiters *waite
         TAILQ_INSERT_TAIL(waiters, &waiter, entry);
         lock_release(&chan->lock);
         while (r == 0 && atomic_load_explicit(&waiter.state, memory_order_acquire) == WAITING)
-                r = park(ctx, &waiter.state, WAITING);
+                r = ctx_futex_wait(ctx, &waiter.state, WAITING);
 
         /* Also where it was served: the other side must be through with the waiter before it goes. */
         lock_acquire(&chan->lock);
@@ -163,7 +163,7 @@ int ctx_chan_send(struct ctx *ctx, struct ctx_chan *chan, const void *item)
 
         if (!ctx || !chan || !item)
                 return -EINVAL;
-        r = park_begin(ctx);
+        r = ctx_futex_begin(ctx);
         if (r < 0)
                 return r;
         lock_acquire(&chan->lock);
@@ -182,7 +182,7 @@ int ctx_chan_recv(struct ctx *ctx, struct ctx_chan *chan, void *ret_item)
 
         if (!ctx || !chan || !ret_item)
                 return -EINVAL;
-        r = park_begin(ctx);
+        r = ctx_futex_begin(ctx);
         if (r < 0)
                 return r;
         lock_acquire(&chan->lock);

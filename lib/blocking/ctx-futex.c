@@ -23,7 +23,7 @@ static struct timespec monotonic_after(uint64_t usec)
         return ts;
 }
 
-int park_begin(struct ctx *ctx)
+int ctx_futex_begin(struct ctx *ctx)
 {
         struct ctx_shared *shared = ctx_shared_done(ctx);
         uint32_t state = ctx_state(ctx->source);
@@ -32,11 +32,11 @@ int park_begin(struct ctx *ctx)
 
         if (state)
                 return state_to_errno(state);
-        if (!shared || (shared->ops->guard && !shared->ops->guard(shared, &fd, &usec)))
+        if (!shared || (shared->ops->before_sleep && !shared->ops->before_sleep(shared, &fd, &usec)))
                 return 0;
         r = shared->ops->watch(shared);
-        /* Without a daemon that could be asked it is tried again: park(). */
-        return r < 0 && shared->ops->is_alone && shared->ops->is_alone(shared) ? 0 : r;
+        /* Without a daemon that could be asked it is tried again: ctx_futex_wait(). */
+        return r < 0 && shared->ops->has_no_daemon && shared->ops->has_no_daemon(shared) ? 0 : r;
 }
 
 #define WATCH_AGAIN_USEC 50000
@@ -47,12 +47,12 @@ static uint64_t look_usec(struct ctx_shared *shared)
         uint64_t usec;
         int fd;
 
-        if (shared->ops->guard && !shared->ops->guard(shared, &fd, &usec))
+        if (shared->ops->before_sleep && !shared->ops->before_sleep(shared, &fd, &usec))
                 return usec;
         return shared->ops->watch(shared) < 0 ? WATCH_AGAIN_USEC : CTX_NEVER;
 }
 
-int park(struct ctx *ctx, _Atomic uint32_t *word, uint32_t value)
+int ctx_futex_wait(struct ctx *ctx, _Atomic uint32_t *word, uint32_t value)
 {
         struct ctx_shared *shared = ctx_shared_done(ctx);
         struct ctx *source = ctx->source;

@@ -9,8 +9,8 @@ static inline _Atomic uint32_t *word_of(uint32_t *word)
         return (_Atomic uint32_t *) word;
 }
 
-/* Before the first park() on ctx: 0, the context's error if it is done, or why it cannot be waited for. */
-int park_begin(struct ctx *ctx);
+/* Before the first ctx_futex_wait() on ctx: 0, the context's error if it is done, or why it cannot be waited for. */
+int ctx_futex_begin(struct ctx *ctx);
 /* Sleeps while *word is value and ctx is active; may return before. 0, or the context's error. Who gives up after an
  * error may have been woken for something as well, and must look once more. */
-int park(struct ctx *ctx, _Atomic uint32_t *word, uint32_t value);
+int ctx_futex_wait(struct ctx *ctx, _Atomic uint32_t *word, uint32_t value);

@@ -21,11 +21,11 @@ int ctx_mutex_lock(struct ctx *ctx, struct ctx_mutex *mutex)
         if (lock_word_try(word))
                 return 0;
 
-        r = park_begin(ctx);
+        r = ctx_futex_begin(ctx);
         while (r == 0) {
                 if (lock_word_try_contended(word))
                         return 0;
-                r = park(ctx, word, LOCK_WORD_CONTENDED);
+                r = ctx_futex_wait(ctx, word, LOCK_WORD_CONTENDED);
         }
         return lock_word_try_contended(word) ? 0 : r;
 }
@@ -55,7 +55,7 @@ int ctx_cond_wait(struct ctx *ctx, struct ctx_cond *cond, struct ctx_mutex *mute
 
         if (!ctx || !cond || !mutex)
                 return -EINVAL;
-        r = park_begin(ctx);
+        r = ctx_futex_begin(ctx);
         if (r < 0)
                 return r;
 
@@ -63,7 +63,7 @@ int ctx_cond_wait(struct ctx *ctx, struct ctx_cond *cond, struct ctx_mutex *mute
         seen = atomic_load(sequence);
         lock_word_release(word_of(&mutex->word));
         do
-                r = park(ctx, sequence, seen);
+                r = ctx_futex_wait(ctx, sequence, seen);
         while (r == 0 && atomic_load(sequence) == seen);
         lock_word_acquire(word_of(&mutex->word));
         /* A signal that came as well was perhaps meant for this waiter: then it has been taken. */
@@ -114,7 +114,7 @@ int ctx_sem_wait(struct ctx *ctx, struct ctx_sem *sem)
         if (sem_take(value))
                 return 0;
 
-        r = park_begin(ctx);
+        r = ctx_futex_begin(ctx);
         if (r < 0)
                 return r;
         atomic_fetch_add(word_of(&sem->waiters), 1);
@@ -125,7 +125,7 @@ int ctx_sem_wait(struct ctx *ctx, struct ctx_sem *sem)
                 }
                 if (r < 0)
                         break;
-                r = park(ctx, value, 0);
+                r = ctx_futex_wait(ctx, value, 0);
         }
         atomic_fetch_sub(word_of(&sem->waiters), 1);
         return r;

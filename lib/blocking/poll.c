@@ -11,7 +11,7 @@
 
 #define ASK_AGAIN_USEC 50000
 
-int io_done_fds(struct ctx *ctx, struct pollfd fds[IO_DONE_FDS], uint64_t *ret_usec)
+int poll_done_fds(struct ctx *ctx, struct pollfd fds[POLL_DONE_FDS], uint64_t *ret_usec)
 {
         struct ctx_shared *shared = ctx_shared_done(ctx);
         struct ctx *source = ctx->source;
@@ -21,8 +21,8 @@ int io_done_fds(struct ctx *ctx, struct pollfd fds[IO_DONE_FDS], uint64_t *ret_u
         *ret_usec = CTX_NEVER;
         if (ctx_never_done(source))
                 return 0;
-        if (shared && shared->ops->guard) {
-                is_kept = shared->ops->guard(shared, &fd, ret_usec);
+        if (shared && shared->ops->before_sleep) {
+                is_kept = shared->ops->before_sleep(shared, &fd, ret_usec);
                 if (fd >= 0)
                         fds[n++] = (struct pollfd){.fd = fd};
         }
@@ -30,13 +30,13 @@ int io_done_fds(struct ctx *ctx, struct pollfd fds[IO_DONE_FDS], uint64_t *ret_u
                 fd = shared->ops->done_fd(shared);
                 if (fd >= 0)
                         fds[n++] = (struct pollfd){.fd = fd, .events = POLLIN};
-                else if (!shared->ops->is_alone || !shared->ops->is_alone(shared))
+                else if (!shared->ops->has_no_daemon || !shared->ops->has_no_daemon(shared))
                         return fd;
                 else if (*ret_usec > ASK_AGAIN_USEC)
                         *ret_usec = ASK_AGAIN_USEC;
         }
         if (!shared || &shared->wide.ctx != source) {
-                fd = local_done_fd(source);
+                fd = ctx_local_done_fd(source);
                 if (fd < 0)
                         return fd;
                 fds[n++] = (struct pollfd){.fd = fd, .events = POLLIN};
@@ -62,14 +62,14 @@ static uint64_t time_left(uint64_t until_usec)
         return until_usec > now ? until_usec - now : 0;
 }
 
-/* Into all, which has room for IO_DONE_FDS more. How many of the caller's are ready. */
+/* Into all, which has room for POLL_DONE_FDS more. How many of the caller's are ready. */
 static int poll_once(struct ctx *ctx, struct pollfd *all, nfds_t n_fds, uint64_t left_usec, bool *ret_again)
 {
         uint64_t look_usec;
         struct timespec ts;
         int n_done, r, n = 0;
 
-        n_done = io_done_fds(ctx, all + n_fds, &look_usec);
+        n_done = poll_done_fds(ctx, all + n_fds, &look_usec);
         if (n_done < 0)
                 return n_done;
         *ret_again = look_usec < left_usec;
@@ -89,7 +89,7 @@ static int poll_once(struct ctx *ctx, struct pollfd *all, nfds_t n_fds, uint64_t
 
 int ctx_poll(struct ctx *ctx, struct pollfd *fds, nfds_t n_fds, uint64_t timeout_usec)
 {
-        struct pollfd on_stack[FDS_ON_STACK + IO_DONE_FDS], *all = on_stack;
+        struct pollfd on_stack[FDS_ON_STACK + POLL_DONE_FDS], *all = on_stack;
         uint64_t now = monotonic_usec(), until;
         bool again;
         int n;
@@ -98,7 +98,7 @@ int ctx_poll(struct ctx *ctx, struct pollfd *fds, nfds_t n_fds, uint64_t timeout
                 return -EINVAL;
         until = timeout_usec > CTX_NEVER - now ? CTX_NEVER : now + timeout_usec;
         if (n_fds > FDS_ON_STACK) {
-                all = malloc((n_fds + IO_DONE_FDS) * sizeof(struct pollfd));
+                all = malloc((n_fds + POLL_DONE_FDS) * sizeof(struct pollfd));
                 if (!all)
                         return -ENOMEM;
         }

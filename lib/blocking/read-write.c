@@ -17,7 +17,7 @@
  * Where the kernel has no such try for a file (a terminal, some devices, pipes before Linux 6.4) it is polled
  * first and then used, which blocks only if somebody else takes what poll saw. */
 
-int io_wait(struct ctx *ctx, int fd, short events)
+int poll_one_fd(struct ctx *ctx, int fd, short events)
 {
         int r = ctx_poll(ctx, &(struct pollfd){.fd = fd, .events = events}, 1, CTX_NEVER);
 
@@ -96,7 +96,7 @@ ssize_t ctx_readv(struct ctx *ctx, int fd, const struct iovec *iov, int n_iov)
                 r = try_read(fd, iov, n_iov);
                 if (r != -EAGAIN)
                         return r;
-                r = io_wait(ctx, fd, POLLIN);
+                r = poll_one_fd(ctx, fd, POLLIN);
         }
         return r;
 }
@@ -109,7 +109,7 @@ ssize_t ctx_writev(struct ctx *ctx, int fd, const struct iovec *iov, int n_iov)
                 r = try_write(fd, iov, n_iov);
                 if (r != -EAGAIN)
                         return r;
-                r = io_wait(ctx, fd, POLLOUT);
+                r = poll_one_fd(ctx, fd, POLLOUT);
         }
         return r;
 }
@@ -133,7 +133,7 @@ ssize_t ctx_recvmsg(struct ctx *ctx, int fd, struct msghdr *message, int flags)
                 r = result(recvmsg(fd, message, flags | MSG_DONTWAIT));
                 if (r != -EAGAIN || flags & MSG_DONTWAIT)
                         return r;
-                r = io_wait(ctx, fd, POLLIN);
+                r = poll_one_fd(ctx, fd, POLLIN);
         }
         return r;
 }
@@ -146,7 +146,7 @@ ssize_t ctx_sendmsg(struct ctx *ctx, int fd, const struct msghdr *message, int f
                 r = result(sendmsg(fd, message, flags | MSG_DONTWAIT));
                 if (r != -EAGAIN || flags & MSG_DONTWAIT)
                         return r;
-                r = io_wait(ctx, fd, POLLOUT);
+                r = poll_one_fd(ctx, fd, POLLOUT);
         }
         return r;
 }

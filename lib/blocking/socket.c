@@ -3,8 +3,8 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
-#include "lib/local/after.h"
 #include "lib/blocking/poll.h"
+#include "lib/local/after.h"
 
 /* To accept, to connect, and the way out for code that does not poll. */
 
@@ -25,7 +25,7 @@ int ctx_accept4(struct ctx *ctx, int fd, struct sockaddr *address, socklen_t *si
                         return state_to_errno(state);
                 /* A blocking one is asked only after poll has seen a connection. */
                 if (!(flags_now & O_NONBLOCK)) {
-                        r = io_wait(ctx, fd, POLLIN);
+                        r = poll_one_fd(ctx, fd, POLLIN);
                         if (r < 0)
                                 return r;
                 }
@@ -36,7 +36,7 @@ int ctx_accept4(struct ctx *ctx, int fd, struct sockaddr *address, socklen_t *si
                         return r;
                 if (errno != EAGAIN)
                         return -errno;
-                r = io_wait(ctx, fd, POLLIN);
+                r = poll_one_fd(ctx, fd, POLLIN);
                 if (r < 0)
                         return r;
         }
@@ -85,7 +85,7 @@ int ctx_connect(struct ctx *ctx, int fd, const struct sockaddr *address, socklen
         if (r != -EINPROGRESS && r != -EALREADY)
                 return r;
         do
-                r = io_wait(ctx, fd, POLLOUT);
+                r = poll_one_fd(ctx, fd, POLLOUT);
         while (r == -EINTR);
         if (r < 0)
                 return r;

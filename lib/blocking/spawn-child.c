@@ -19,7 +19,7 @@ static bool is_ours(const char *assignment)
                strncmp(assignment, CTXD_ENV_ADDRESS "=", strlen(CTXD_ENV_ADDRESS "=")) == 0;
 }
 
-char **child_env(char *const *env, char *context, char *address)
+char **spawn_env(char *const *env, char *context, char *address)
 {
         bool replace = context || address;
         char **result, **at;
@@ -96,7 +96,7 @@ static int take_fds(const int fds[3])
         return 0;
 }
 
-static _Noreturn void be_child(const struct child_start *start, int gate, int report, const sigset_t *mask)
+static _Noreturn void be_child(const struct spawn_start *start, int gate, int report, const sigset_t *mask)
 {
         int error = 0;
 
@@ -116,7 +116,7 @@ static _Noreturn void be_child(const struct child_start *start, int gate, int re
         _exit(127);
 }
 
-int child_fork(struct child_start *start, pid_t *ret_pid)
+int spawn_fork(struct spawn_start *start, pid_t *ret_pid)
 {
         int gate[2], report[2], r;
         sigset_t all, before;

@@ -122,11 +122,11 @@ static int read_report(int fd)
         return n == sizeof error ? -error : 0;
 }
 
-static int start_child(struct ctx_task *task, struct child_start *start)
+static int start_child(struct ctx_task *task, struct spawn_start *start)
 {
         int r;
 
-        r = child_fork(start, &task->pid);
+        r = spawn_fork(start, &task->pid);
         if (r < 0)
                 return r;
         task->pidfd = (int) syscall(SYS_pidfd_open, task->pid, 0);
@@ -154,7 +154,7 @@ static int assignment(const char *name, const char *value, char **ret)
 
 static int spawn(struct ctx_task *task, char *const argv[], const struct ctx_spawn_options *options)
 {
-        struct child_start start = {.argv = argv, .options = options};
+        struct spawn_start start = {.argv = argv, .options = options};
         char *context = NULL, *address = NULL;
         int r = 0;
 
@@ -165,7 +165,7 @@ static int spawn(struct ctx_task *task, char *const argv[], const struct ctx_spa
                 if (r >= 0)
                         r = assignment(CTXD_ENV_ADDRESS, ops->address(task->shared), &address);
         }
-        start.env = r >= 0 ? child_env(options->env, context, address) : NULL;
+        start.env = r >= 0 ? spawn_env(options->env, context, address) : NULL;
         r = start.env ? start_child(task, &start) : -ENOMEM;
         free(start.env);
         free(context);

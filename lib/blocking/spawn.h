@@ -6,16 +6,16 @@
 #include "lib/ctxclient.h"
 
 /* spawn-child.c: a child that waits at a gate before it execs. */
-struct child_start {
+struct spawn_start {
         char *const *argv;
-        char **env; /* by child_env() */
+        char **env; /* by spawn_env() */
         const struct ctx_spawn_options *options;
         int gate;   /* the parent's end: a byte lets it go, the end of file ends it */
         int report; /* the parent's end: an int, what exec gave; nothing if it went well */
 };
 
 /* 0 with the pid and the two descriptors, or -errno. */
-int child_fork(struct child_start *start, pid_t *ret_pid);
+int spawn_fork(struct spawn_start *start, pid_t *ret_pid);
 /* env (NULL: environ) with $CTXD_CONTEXT and $CTXD_ADDRESS as given ("NAME=value"), and without those where
  * NULL. The strings are borrowed, the array is to be freed. If both are NULL all is as it was. */
-char **child_env(char *const *env, char *context, char *address);
+char **spawn_env(char *const *env, char *context, char *address);

@@ -23,14 +23,14 @@ static int wait_shared(struct ctx *source, uint64_t end_usec)
 {
         for (;;) {
                 uint32_t state = ctx_state(source);
-                struct pollfd fds[IO_DONE_FDS];
+                struct pollfd fds[POLL_DONE_FDS];
                 uint64_t left, look_usec;
                 struct timespec ts;
                 int n;
 
                 if (state)
                         return state_to_errno(state);
-                n = io_done_fds(source, fds, &look_usec);
+                n = poll_done_fds(source, fds, &look_usec);
                 if (n < 0)
                         return n;
                 left = until(end_usec, ctx_deadline_usec(source));

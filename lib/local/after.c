@@ -26,9 +26,9 @@ static void after_release(struct ctx_after *after)
         struct ctx *parent = after->child.parent, *dead = NULL;
 
         if (parent && child_unlink(&after->child, true))
-                ctx_die(parent, &dead);
+                ctx_dead_add(parent, &dead);
         if (dead)
-                ctx_bury(dead);
+                ctx_dead_free(dead);
         ctx_unref(after->held);
         ctx_after_unref(after);
 }
@@ -39,8 +39,8 @@ enum after_queued after_queue(struct ctx_after *after, struct ctx_after **direct
         if (after->fork_generation != fork_generation || !change(after, AFTER_PENDING, AFTER_QUEUED))
                 return AFTER_NOT;
         if (!after->direct) {
-                helper_push(after);
-                return AFTER_HELPER;
+                callback_thread_push(after);
+                return AFTER_FOR_THREAD;
         }
         after->queued = *direct;
         *direct = after;
@@ -57,13 +57,13 @@ void after_run_list(struct ctx_after *direct)
         }
 }
 
-static struct ctx_after *of_timer(struct helper_timer *timer)
+static struct ctx_after *of_timer(struct ctx_timer *timer)
 {
         return (struct ctx_after *) ((char *) timer - offsetof(struct ctx_after, timer));
 }
 
 /* Whoever is in the heap has not let go of its context yet. */
-static bool hold_timer(struct helper_timer *timer)
+static bool hold_timer(struct ctx_timer *timer)
 {
         struct ctx_after *after = of_timer(timer);
 
@@ -73,7 +73,7 @@ static bool hold_timer(struct helper_timer *timer)
         return true;
 }
 
-static void fire_timer(struct helper_timer *timer)
+static void fire_timer(struct ctx_timer *timer)
 {
         struct ctx_after *after = of_timer(timer);
         struct ctx *ctx = after->ctx;
@@ -87,7 +87,7 @@ static void fire_timer(struct helper_timer *timer)
 static void disarm(struct ctx_after *after)
 {
         if (after->timed)
-                helper_disarm(&after->timer);
+                timer_disarm(&after->timer);
 }
 
 void after_run(struct ctx_after *after)
@@ -137,14 +137,14 @@ struct ctx_after *after_new(struct ctx *ctx, void (*fn)(void *userdata), void *u
         }
         shared = ctx_shared_done(source);
         if (!direct || source->deadline_usec != CTX_NEVER)
-                r = direct ? helper_start_timers() : helper_start();
+                r = direct ? timer_thread_start() : callback_thread_start();
         if (r >= 0 && shared)
                 r = shared->ops->watch(shared);
         /* The program's reference on ctx covers this until the callback is linked. */
         after->ctx = source;
         after->timed = source->deadline_usec != CTX_NEVER;
         if (r >= 0 && after->timed)
-                r = helper_arm(&after->timer, source->deadline_usec);
+                r = timer_arm(&after->timer, source->deadline_usec);
         if (r < 0) {
                 free(after);
                 errno = -r;
@@ -162,8 +162,8 @@ struct ctx_after *after_new(struct ctx *ctx, void (*fn)(void *userdata), void *u
                 disarm(after);
                 if (!after->held)
                         after->held = ctx_ref(source);
-                if (after_queue(after, &now) == AFTER_HELPER)
-                        helper_wake();
+                if (after_queue(after, &now) == AFTER_FOR_THREAD)
+                        callback_thread_wake();
                 after_run_list(now);
         }
         return after;

@@ -22,8 +22,8 @@ struct ctx_after {
         struct ctx *held; /* a reference, where the place in the list does not hold what was asked for */
         bool timed;       /* armed, perhaps */
         bool direct;      /* fn is the library's own and does not block: run by whoever makes it done */
-        struct helper_timer timer; /* the context's deadline */
-        struct ctx_after *queued;  /* the next in the queue */
+        struct ctx_timer timer;   /* the context's deadline */
+        struct ctx_after *queued; /* the next in the queue */
         void (*fn)(void *userdata);
         void *userdata;
         unsigned fork_generation;

@@ -23,7 +23,7 @@
 
 struct entry {
         uint64_t deadline_usec;
-        struct helper_timer *timer;
+        struct ctx_timer *timer;
 };
 
 static struct lock lock = LOCK_INIT(LOCK_CALLBACKS);
@@ -38,7 +38,7 @@ static uint64_t armed_usec = CTX_NEVER;
 /* When to look at the deadlines again, on CLOCK_MONOTONIC, because the kernel did not take the next one. */
 static uint64_t retry_usec = CTX_NEVER;
 static bool taken_over;
-static bool has_timers_thread;
+static bool has_timer_thread;
 
 static void put(size_t i, struct entry entry)
 {
@@ -99,7 +99,7 @@ static int arm_timer(void)
         return 0;
 }
 
-int helper_arm(struct helper_timer *timer, uint64_t deadline_usec)
+int timer_arm(struct ctx_timer *timer, uint64_t deadline_usec)
 {
         int r = 0;
 
@@ -126,7 +126,7 @@ int helper_arm(struct helper_timer *timer, uint64_t deadline_usec)
         return r;
 }
 
-void helper_disarm(struct helper_timer *timer)
+void timer_disarm(struct ctx_timer *timer)
 {
         lock_acquire(&lock);
         if (timer->index > 0)
@@ -143,13 +143,13 @@ static uint64_t soon(void)
 }
 
 /* One that is due, held; NULL: none. */
-static struct helper_timer *take_due(void)
+static struct ctx_timer *take_due(void)
 {
-        struct helper_timer *timer = NULL;
+        struct ctx_timer *timer = NULL;
 
         lock_acquire(&lock);
         while (n_heap > 0 && !timer && heap[0].deadline_usec <= now_usec()) {
-                struct helper_timer *due = heap[0].timer;
+                struct ctx_timer *due = heap[0].timer;
 
                 heap_remove(0);
                 if (due->hold(due))
@@ -163,7 +163,7 @@ static struct helper_timer *take_due(void)
         return timer;
 }
 
-void helper_push(struct ctx_after *after)
+void callback_thread_push(struct ctx_after *after)
 {
         struct ctx_after *first = atomic_load_explicit(&queue, memory_order_relaxed);
 
@@ -173,7 +173,7 @@ void helper_push(struct ctx_after *after)
                         &queue, &first, after, memory_order_release, memory_order_relaxed));
 }
 
-void helper_wake(void)
+void callback_thread_wake(void)
 {
         eventfd_write(wake_fd, 1);
 }
@@ -201,7 +201,7 @@ static bool run_queue(void)
 
 static bool fire_due(void)
 {
-        struct helper_timer *timer;
+        struct ctx_timer *timer;
         bool any = false;
 
         while ((timer = take_due())) {
@@ -219,7 +219,7 @@ static void drain(int fd)
                 ;
 }
 
-uint64_t helper_retry_usec(void)
+uint64_t callback_thread_retry_usec(void)
 {
         uint64_t usec;
 
@@ -229,12 +229,12 @@ uint64_t helper_retry_usec(void)
         return usec;
 }
 
-bool helper_dispatch(int timeout)
+bool callback_thread_dispatch(int timeout)
 {
         struct epoll_event events[3];
         bool fired;
 
-        if (timeout != 0 && helper_retry_usec() != CTX_NEVER)
+        if (timeout != 0 && callback_thread_retry_usec() != CTX_NEVER)
                 timeout = RETRY_MSEC;
         if (epoll_wait(epoll_fd, events, 3, timeout) > 0) {
                 drain(wake_fd);
@@ -244,20 +244,20 @@ bool helper_dispatch(int timeout)
         return run_queue() || fired;
 }
 
-static void *helper_thread(void *unused)
+static void *run_callback_thread(void *unused)
 {
         for (;;)
-                helper_dispatch(-1);
+                callback_thread_dispatch(-1);
         return NULL;
 }
 
 /* The other thread does the same, and may be in a callback for long. */
-static void *timers_thread(void *userdata)
+static void *run_timer_thread(void *userdata)
 {
         struct pollfd pollfd = {.fd = (int) (intptr_t) userdata, .events = POLLIN};
 
         for (;;) {
-                if (poll(&pollfd, 1, helper_retry_usec() == CTX_NEVER ? -1 : RETRY_MSEC) > 0)
+                if (poll(&pollfd, 1, callback_thread_retry_usec() == CTX_NEVER ? -1 : RETRY_MSEC) > 0)
                         drain(pollfd.fd);
                 fire_due();
         }
@@ -274,7 +274,7 @@ static int start_detached(void *(*fn)(void *), void *userdata, const char *name)
         return r;
 }
 
-static void close_helper(void)
+static void close_fds(void)
 {
         int *fds[] = {&wake_fd, &timer_fd, &epoll_fd};
 
@@ -300,18 +300,18 @@ static int open_fds(void)
         return 0;
 }
 
-static int open_helper(void)
+static int open_thread(void)
 {
         int r = open_fds();
 
         if (r == 0)
-                r = start_detached(helper_thread, NULL, "ctx-callbacks");
+                r = start_detached(run_callback_thread, NULL, "ctx-callbacks");
         if (r < 0)
-                close_helper();
+                close_fds();
         return r;
 }
 
-int helper_start(void)
+int callback_thread_start(void)
 {
         int r = 0;
 
@@ -319,29 +319,29 @@ int helper_start(void)
                 return 0;
         lock_acquire(&lock);
         if (!atomic_load_explicit(&started, memory_order_relaxed))
-                r = open_helper();
+                r = open_thread();
         if (r == 0)
                 atomic_store_explicit(&started, true, memory_order_release);
         lock_release(&lock);
         return r;
 }
 
-int helper_start_timers(void)
+int timer_thread_start(void)
 {
-        int r = helper_start();
+        int r = callback_thread_start();
 
         if (r < 0)
                 return r;
         lock_acquire(&lock);
-        if (!taken_over && !has_timers_thread) {
-                r = start_detached(timers_thread, (void *) (intptr_t) timer_fd, "ctx-timers");
-                has_timers_thread = r >= 0;
+        if (!taken_over && !has_timer_thread) {
+                r = start_detached(run_timer_thread, (void *) (intptr_t) timer_fd, "ctx-timers");
+                has_timer_thread = r >= 0;
         }
         lock_release(&lock);
         return r;
 }
 
-int helper_take_over(int other)
+int callback_thread_take_over(int other)
 {
         struct epoll_event event = {.events = EPOLLIN};
         int r = 0;
@@ -355,7 +355,7 @@ int helper_take_over(int other)
                         taken_over = true;
                         atomic_store_explicit(&started, true, memory_order_release);
                 } else {
-                        close_helper();
+                        close_fds();
                 }
         }
         if (r == 0)
@@ -371,9 +371,9 @@ static void after_fork_in_child(void)
                 heap[i].timer->index = 0;
         n_heap = 0;
         atomic_store(&queue, NULL);
-        close_helper();
+        close_fds();
         armed_usec = retry_usec = CTX_NEVER;
-        taken_over = has_timers_thread = false;
+        taken_over = has_timer_thread = false;
         atomic_store(&started, false);
 }
 

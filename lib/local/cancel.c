@@ -44,9 +44,9 @@ static void walk_finish(struct walk *walk)
 {
         cause_drop(walk->cause, CAUSE_ADVANCE - walk->n_causes);
         if (walk->wake)
-                helper_wake();
+                callback_thread_wake();
         after_run_list(walk->direct);
-        ctx_bury(walk->dead);
+        ctx_dead_free(walk->dead);
 }
 
 static bool is_overdue(struct walk *walk, const struct ctx *ctx)
@@ -120,7 +120,7 @@ static enum visit visit(struct walk *walk, struct ctx *parent, struct child *chi
 
         if (__builtin_expect(child->flags & CHILD_AFTER, 0)) {
                 atomic_store_explicit(&child->place, PLACE_NONE, memory_order_release);
-                walk->wake |= after_queue((struct ctx_after *) child, &walk->direct) == AFTER_HELPER;
+                walk->wake |= after_queue((struct ctx_after *) child, &walk->direct) == AFTER_FOR_THREAD;
                 return VISIT_LEAF;
         }
 
@@ -273,9 +273,9 @@ static void detach(struct ctx *ctx)
         if (!parent)
                 return;
         if (child_unlink(&ctx->child, alone))
-                ctx_die(parent, &dead);
+                ctx_dead_add(parent, &dead);
         if (dead)
-                ctx_bury(dead);
+                ctx_dead_free(dead);
 }
 
 /* -EPERM, -EINVAL, or 0: can be cancelled by itself. */

@@ -107,7 +107,7 @@ static void inherit_deadline(struct ctx *ctx, struct ctx *source)
         ((struct ctx_wide *) ctx)->deadline_cause = cause_ref(cause);
 }
 
-void ctx_join(struct ctx *ctx, struct ctx *parent)
+void ctx_link(struct ctx *ctx, struct ctx *parent)
 {
         struct ctx *source = parent->source;
         uint32_t word = 0, state;
@@ -195,7 +195,7 @@ static bool release(struct ctx *ctx)
         }
 }
 
-void ctx_die(struct ctx *ctx, struct ctx **dead)
+void ctx_dead_add(struct ctx *ctx, struct ctx **dead)
 {
         /* It may still be in its parent's list, where a walk looks at its word, but not at this. */
         ctx->source = *dead;
@@ -205,14 +205,14 @@ void ctx_die(struct ctx *ctx, struct ctx **dead)
 void ctx_drop(struct ctx *ctx, struct ctx **dead)
 {
         if (!(ctx->child.flags & CHILD_STATIC) && release(ctx))
-                ctx_die(ctx, dead);
+                ctx_dead_add(ctx, dead);
 }
 
 static void leave_tree(struct child *child, struct ctx **dead)
 {
         if (child->parent && atomic_load_explicit(&child->place, memory_order_acquire) != PLACE_RELEASED &&
                         child_unlink(child, true))
-                ctx_die(child->parent, dead);
+                ctx_dead_add(child->parent, dead);
 }
 
 static void destroy_source(struct ctx *ctx, struct ctx **dead)
@@ -237,7 +237,7 @@ static void destroy_source(struct ctx *ctx, struct ctx **dead)
                 extra_free(ctx->extra);
 }
 
-void ctx_bury(struct ctx *dead)
+void ctx_dead_free(struct ctx *dead)
 {
         while (dead) {
                 struct ctx *ctx = dead;
@@ -272,6 +272,6 @@ struct ctx *ctx_unref(struct ctx *ctx)
                 return NULL;
         ctx_drop(ctx, &dead);
         if (dead)
-                ctx_bury(dead);
+                ctx_dead_free(dead);
         return NULL;
 }

@@ -149,7 +149,7 @@ struct ctx_merge {
 
 /* -- A shared context: what lib/shared*.c fills in ---------------------------------------------------------------
  *
- * struct ctx_shared is the start of its own struct. Made with shared_ctx_init() (one reference, kind SHARED, flag
+ * struct ctx_shared is the start of its own struct. Made with ctx_shared_init() (one reference, kind SHARED, flag
  * CTX_SHARED, wide.shared = itself). The core reads the slot in ctx_err() and friends by itself; ops are called
  * with no lock held, never recursively, from any thread. */
 
@@ -168,12 +168,12 @@ struct ctx_shared_ops {
          * and *ret_fd, a descriptor that hangs up once that is over (-1: none). False: nobody does just now, so that
          * there is nothing to poll, and a step was made to find somebody again. In both cases look again after
          * *ret_usec at the latest. May be NULL. */
-        bool (*guard)(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec);
+        bool (*before_sleep)(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec);
         /* done_fd() could not be asked for: is that because nobody is there who could answer? With guard. */
-        bool (*is_alone)(struct ctx_shared *shared);
+        bool (*has_no_daemon)(struct ctx_shared *shared);
         /* Somebody sleeps on its descriptor alone, and the library sees to it that it is told if the daemon is gone.
          * Idempotent. May be NULL. */
-        int (*attend)(struct ctx_shared *shared);
+        int (*watch_daemon)(struct ctx_shared *shared);
         /* Sees to it that ctx_finish() is called by the library once it is done. Idempotent. */
         int (*watch)(struct ctx_shared *shared);
         /* message may be NULL. As ctx_cancel_cause(); returns after the daemon has; may call ctx_finish(). */
@@ -205,19 +205,19 @@ struct ctx_shared {
                         keeper; /* of the slot's page: STATE_KEEPER_DIED says that nobody writes there; never NULL */
 };
 
-void shared_ctx_init(struct ctx_shared *shared, const struct ctx_shared_ops *ops);
+void ctx_shared_init(struct ctx_shared *shared, const struct ctx_shared_ops *ops);
 
 /* The library has learned that it is done (state: enum state_word): makes the local descendants done with it, and
  * wakes all that wait. Idempotent, thread-safe. The caller holds a reference. */
 void ctx_finish(struct ctx *ctx, uint32_t state, struct cause *cause);
 
 /* enum state_word, by the slot and the clock. */
-uint32_t shared_peek(struct ctx_shared *shared);
-uint64_t shared_deadline(struct ctx_shared *shared);
+uint32_t ctx_shared_state(struct ctx_shared *shared);
+uint64_t ctx_shared_deadline(struct ctx_shared *shared);
 
 /* merge-shared.c. A stand-in for several shared contexts of which each can be the end; takes references. NULL: no
  * memory. */
-struct ctx_shared *shared_any_of(struct ctx_shared *const *parts, size_t n);
+struct ctx_shared *ctx_shared_any_of(struct ctx_shared *const *parts, size_t n);
 
 /* -- For the other files of the library -------------------------------------------------------------------------- */
 
@@ -335,7 +335,7 @@ struct extra *ctx_extra(struct ctx *source);
 /* Adds a child to the tree, under the parent's source. 0, or the state that the parent is in, and then nothing
  * was changed. */
 uint32_t child_link(struct child *child, struct ctx *parent);
-/* Out of the list, and (release) out of the count. Returns true if the parent is dead with that: ctx_bury() it. */
+/* Out of the list, and (release) out of the count. Returns true if the parent is dead with that: ctx_dead_free() it. */
 bool child_unlink(struct child *child, bool release);
 /* Splits the parent's nest into stripes. Failure to do so is of no consequence. */
 void nest_split(struct ctx *parent);
@@ -362,12 +362,12 @@ static inline int state_to_errno(uint32_t state)
  * of the parent. NULL with errno. */
 struct ctx *ctx_alloc(size_t size, enum ctx_kind kind, struct ctx *parent);
 /* Links a context that is complete under its parent; or makes it done if the parent is. */
-void ctx_join(struct ctx *ctx, struct ctx *parent);
+void ctx_link(struct ctx *ctx, struct ctx *parent);
 
 /* A reference less. Contexts that die of it are put on *dead, to be buried once no lock is held. */
 void ctx_drop(struct ctx *ctx, struct ctx **dead);
-void ctx_die(struct ctx *ctx, struct ctx **dead);
-void ctx_bury(struct ctx *dead);
+void ctx_dead_add(struct ctx *ctx, struct ctx **dead);
+void ctx_dead_free(struct ctx *dead);
 /* A reference more, if there is one. */
 bool ctx_ref_if_alive(struct ctx *ctx);
 
@@ -380,7 +380,7 @@ void extra_fire(struct ctx *source, struct extra *extra);
 void extra_free(struct extra *extra);
 
 /* done-fd.c. The descriptor of a local source, made if it is not there; a shared ancestor is not part of it. */
-int local_done_fd(struct ctx *source);
+int ctx_local_done_fd(struct ctx *source);
 
 /* futex.c. Waiting is on the whole word of a context, with CTX_WAITERS set in it. */
 void futex_wake_one(_Atomic uint32_t *word);
@@ -397,8 +397,8 @@ uint32_t ctx_announce_wait(struct ctx *source);
 /* after.c. A walk has come upon a callback, under the nest's lock. */
 struct ctx_after;
 enum after_queued {
-        AFTER_NOT,    /* stopped, or of before a fork */
-        AFTER_HELPER, /* in the helper's queue: it has to be woken */
+        AFTER_NOT,        /* stopped, or of before a fork */
+        AFTER_FOR_THREAD, /* in the helper's queue: it has to be woken */
         AFTER_DIRECT, /* the library's own: put on *direct, to be run by after_run_list() at the end of the walk */
 };
 enum after_queued after_queue(struct ctx_after *after, struct ctx_after **direct);

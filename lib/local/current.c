@@ -18,7 +18,7 @@ static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool have_key;
 
-static struct ctx_shared *shared_of(const struct entered *entered)
+static struct ctx_shared *remote_context_above(const struct entered *entered)
 {
         return entered ? ctx_shared_above(entered->ctx) : NULL;
 }
@@ -26,7 +26,7 @@ static struct ctx_shared *shared_of(const struct entered *entered)
 /* The thread page holds one context for each thread: the innermost entry's. */
 static void tell(struct ctx_shared *before)
 {
-        struct ctx_shared *now = shared_of(innermost);
+        struct ctx_shared *now = remote_context_above(innermost);
 
         if (now == before)
                 return;
@@ -39,7 +39,7 @@ static void tell(struct ctx_shared *before)
 static void remove_entry(struct entered **place)
 {
         struct entered *entered = *place;
-        struct ctx_shared *before = shared_of(innermost);
+        struct ctx_shared *before = remote_context_above(innermost);
 
         *place = entered->outer;
         tell(before);
@@ -61,7 +61,7 @@ static void make_key(void)
 
 int ctx_enter(struct ctx *ctx)
 {
-        struct ctx_shared *before = shared_of(innermost);
+        struct ctx_shared *before = remote_context_above(innermost);
         struct entered *entered;
 
         if (!ctx)

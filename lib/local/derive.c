@@ -15,7 +15,7 @@ struct ctx *ctx_with_cancel(struct ctx *parent)
         }
         ctx = ctx_alloc(sizeof(struct ctx), CTX_KIND_CANCEL, parent);
         if (ctx)
-                ctx_join(ctx, parent);
+                ctx_link(ctx, parent);
         return ctx;
 }
 
@@ -40,7 +40,7 @@ struct ctx *ctx_with_deadline(struct ctx *parent, uint64_t boottime_usec)
         ctx = ctx_alloc(sizeof(struct ctx), CTX_KIND_CANCEL, parent);
         if (ctx) {
                 ctx->deadline_usec = boottime_usec;
-                ctx_join(ctx, parent);
+                ctx_link(ctx, parent);
         }
         return ctx;
 }
@@ -72,7 +72,7 @@ struct ctx *ctx_with_deadline_cause(
         }
         wide->deadline_cause = cause;
         wide->ctx.deadline_usec = boottime_usec;
-        ctx_join(&wide->ctx, parent);
+        ctx_link(&wide->ctx, parent);
         return &wide->ctx;
 }
 
@@ -94,7 +94,7 @@ struct ctx *ctx_without_cancel(struct ctx *parent)
                 return NULL;
         if (ctx->child.flags & CHILD_WIDE)
                 ((struct ctx_wide *) ctx)->done = NULL;
-        ctx_join(ctx, ctx_background());
+        ctx_link(ctx, ctx_background());
         return ctx;
 }
 

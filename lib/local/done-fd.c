@@ -119,7 +119,7 @@ static int attach(struct ctx *source, int fd, uint32_t *ret_word, int *ret_usele
         return current;
 }
 
-int local_done_fd(struct ctx *source)
+int ctx_local_done_fd(struct ctx *source)
 {
         uint32_t word = atomic_load_explicit(&source->nest.word, memory_order_acquire);
         bool fresh = !(word & CTX_EXTRA);
@@ -157,7 +157,7 @@ int ctx_done_fd(struct ctx *ctx)
 
         shared = ctx_shared_done(ctx);
         if (shared && &shared->wide.ctx == ctx->source) {
-                r = shared->ops->attend ? shared->ops->attend(shared) : 0;
+                r = shared->ops->watch_daemon ? shared->ops->watch_daemon(shared) : 0;
                 return r < 0 ? r : shared->ops->done_fd(shared);
         }
         if (shared) {
@@ -165,7 +165,7 @@ int ctx_done_fd(struct ctx *ctx)
                 if (r < 0)
                         return r;
         }
-        r = local_done_fd(ctx->source);
+        r = ctx_local_done_fd(ctx->source);
         /* Done by a shared ancestor, and nobody has told the descriptor. */
         if (r >= 0 && shared && ctx_state(ctx->source))
                 ctx_end(ctx->source, STATE_WORD_CANCELED, NULL);

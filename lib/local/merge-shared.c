@@ -98,7 +98,7 @@ static int any_done_fd(struct ctx_shared *shared)
 }
 
 /* Usually they are one daemon's, which one descriptor stands for. */
-static bool any_guard(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec)
+static bool any_before_sleep(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec)
 {
         struct any *any = (struct any *) shared;
         bool is_kept = true;
@@ -109,7 +109,8 @@ static bool any_guard(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec
                 uint64_t usec = CTX_NEVER;
                 int fd = -1;
 
-                if (any->parts[i]->ops->guard && !any->parts[i]->ops->guard(any->parts[i], &fd, &usec))
+                if (any->parts[i]->ops->before_sleep &&
+                                !any->parts[i]->ops->before_sleep(any->parts[i], &fd, &usec))
                         is_kept = false;
                 if (i > 0 && fd >= 0 && fd != *ret_fd)
                         usec = usec < LOOK_AGAIN_USEC ? usec : LOOK_AGAIN_USEC;
@@ -123,12 +124,12 @@ static bool any_guard(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec
         return is_kept;
 }
 
-static bool any_is_alone(struct ctx_shared *shared)
+static bool any_has_no_daemon(struct ctx_shared *shared)
 {
         struct any *any = (struct any *) shared;
 
         for (size_t i = 0; i < any->n; i++)
-                if (any->parts[i]->ops->is_alone && any->parts[i]->ops->is_alone(any->parts[i]))
+                if (any->parts[i]->ops->has_no_daemon && any->parts[i]->ops->has_no_daemon(any->parts[i]))
                         return true;
         return false;
 }
@@ -154,7 +155,7 @@ static uint64_t any_deadline(struct ctx_shared *shared)
         uint64_t earliest = CTX_NEVER;
 
         for (size_t i = 0; i < any->n; i++) {
-                uint64_t deadline = shared_deadline(any->parts[i]);
+                uint64_t deadline = ctx_shared_deadline(any->parts[i]);
 
                 if (deadline < earliest)
                         earliest = deadline;
@@ -177,8 +178,8 @@ static const struct ctx_shared_ops any_ops = {
                 .settle = any_settle,
                 .cause = any_cause,
                 .done_fd = any_done_fd,
-                .guard = any_guard,
-                .is_alone = any_is_alone,
+                .before_sleep = any_before_sleep,
+                .has_no_daemon = any_has_no_daemon,
                 .watch = any_watch,
                 .deadline = any_deadline,
                 .free = any_free,
@@ -200,14 +201,14 @@ static size_t flatten(struct ctx_shared *const *parts, size_t n, struct ctx_shar
         return total;
 }
 
-struct ctx_shared *shared_any_of(struct ctx_shared *const *parts, size_t n)
+struct ctx_shared *ctx_shared_any_of(struct ctx_shared *const *parts, size_t n)
 {
         size_t total = flatten(parts, n, NULL);
         struct any *any = malloc(sizeof(struct any) + total * sizeof(struct ctx_shared *));
 
         if (!any)
                 return NULL;
-        shared_ctx_init(&any->shared, &any_ops);
+        ctx_shared_init(&any->shared, &any_ops);
         any->fd = 0;
         any->n = flatten(parts, n, any->parts);
         for (size_t i = 0; i < any->n; i++)

@@ -69,7 +69,7 @@ static int any_shared(struct ctx_merge *merge, struct ctx *const *others, size_t
                 if (shared)
                         parts[n_parts++] = shared;
         }
-        shared = shared_any_of(parts, n_parts);
+        shared = ctx_shared_any_of(parts, n_parts);
         free(parts);
         if (!shared)
                 return -ENOMEM;
@@ -105,7 +105,7 @@ struct ctx *ctx_merge(struct ctx *parent, struct ctx *const *others, size_t n)
                 return NULL;
         }
         earliest_deadline(merge, others, n);
-        ctx_join(ctx, parent);
+        ctx_link(ctx, parent);
 
         /* From here on a cancel from above may come at any time. */
         for (size_t i = 0; i < n; i++) {

@@ -5,7 +5,7 @@
 
 static const _Atomic uint32_t kept; /* for who has no page */
 
-void shared_ctx_init(struct ctx_shared *shared, const struct ctx_shared_ops *ops)
+void ctx_shared_init(struct ctx_shared *shared, const struct ctx_shared_ops *ops)
 {
         *shared = (struct ctx_shared){
                         .wide.ctx =

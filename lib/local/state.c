@@ -27,7 +27,7 @@ static inline bool is_kept(const struct ctx_shared *shared)
         return !(atomic_load_explicit(shared->keeper, memory_order_relaxed) & STATE_KEEPER_DIED);
 }
 
-uint32_t shared_peek(struct ctx_shared *shared)
+uint32_t ctx_shared_state(struct ctx_shared *shared)
 {
         uint64_t word, deadline;
 
@@ -57,7 +57,7 @@ uint32_t ctx_state(struct ctx *source)
         if (word & CTX_STATE)
                 return word & CTX_STATE;
         if (word & CTX_SHARED) {
-                state = shared_peek((struct ctx_shared *) ((struct ctx_wide *) source)->done);
+                state = ctx_shared_state((struct ctx_shared *) ((struct ctx_wide *) source)->done);
                 if (state)
                         return latch(source, state, CAUSE_SHARED);
         }
@@ -112,7 +112,7 @@ int ctx_cause(struct ctx *ctx, int *ret_error, const char **ret_message)
         return 1;
 }
 
-uint64_t shared_deadline(struct ctx_shared *shared)
+uint64_t ctx_shared_deadline(struct ctx_shared *shared)
 {
         if (shared->deadline_usec)
                 return atomic_load_explicit(shared->deadline_usec, memory_order_relaxed);
@@ -122,7 +122,8 @@ uint64_t shared_deadline(struct ctx_shared *shared)
 uint64_t ctx_deadline_usec(struct ctx *ctx)
 {
         struct ctx_shared *shared = ctx_shared_done(ctx);
-        uint64_t deadline = ctx->source->deadline_usec, above = shared ? shared_deadline(shared) : CTX_NEVER;
+        uint64_t deadline = ctx->source->deadline_usec,
+                 above = shared ? ctx_shared_deadline(shared) : CTX_NEVER;
 
         return above < deadline ? above : deadline;
 }

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/remote/interactive-call.h"
 #include "lib/remote/client.h"
+#include "lib/remote/interactive-call.h"
 
 /* Calls, and what became of them. */
 
@@ -68,7 +68,7 @@ static struct failure *this_threads_failure(bool make)
         return failure;
 }
 
-int client_failed(struct ctx_client *client, int r, const char *text)
+int client_set_error(struct ctx_client *client, int r, const char *text)
 {
         struct failure *failure = this_threads_failure(true);
         char copy[sizeof failure->text];
@@ -101,10 +101,10 @@ int client_send(struct ctx_client *client, sd_bus_message *m, sd_bus_message **r
         int r = sd_bus_call(client->bus, m, 0, &error, ret_reply);
 
         if (r < 0)
-                r = client_ask_again(client, m, &error, ret_reply, r);
+                r = client_call_interactively(client, m, &error, ret_reply, r);
         if (r < 0) {
                 r = to_errno(&error, r);
-                client_failed(client, r, error.message);
+                client_set_error(client, r, error.message);
         }
         sd_bus_error_free(&error);
         return r;
@@ -119,7 +119,7 @@ static int callv(struct ctx_client *client, sd_bus_message **ret_reply, const ch
         if (r >= 0 && *types) {
                 r = sd_bus_message_appendv(m, types, ap);
                 if (r < 0) /* a string that is not UTF-8 */
-                        client_failed(client, r, NULL);
+                        client_set_error(client, r, NULL);
         }
         if (r >= 0)
                 r = client_send(client, m, ret_reply);
@@ -139,7 +139,7 @@ int client_call(struct ctx_client *client, sd_bus_message **ret_reply, const cha
         return r;
 }
 
-int append_option(sd_bus_message *m, const char *name, const char *type, ...)
+int message_append_option(sd_bus_message *m, const char *name, const char *type, ...)
 {
         va_list ap;
         int r;

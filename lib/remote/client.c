@@ -5,15 +5,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/remote/context.h"
 #include "lib/remote/mapped-page.h"
 #include "proto/daemon-address.h"
-#include "lib/remote/context.h"
 
 static void destroy(struct ctx_client *client)
 {
         int fd = atomic_load_explicit(&client->alive_fd, memory_order_acquire);
 
-        watch_forget_client(client);
+        watch_remove_client(client);
         if (client_is_inherited(client))
                 sd_bus_unref(client->bus); /* closes our copies of its descriptors, sends nothing */
         else
@@ -21,7 +21,7 @@ static void destroy(struct ctx_client *client)
         client_drop_attempt(client);
         if (fd >= 0)
                 close(fd);
-        page_free_all(client->pages);
+        mapped_page_free_all(client->pages);
         thread_map_free_all(atomic_load_explicit(&client->threads, memory_order_acquire));
         thread_map_free_all(client->old_threads);
         free(client->given);
@@ -42,13 +42,13 @@ struct ctx_client *ctx_client_new(const char *address)
         TAILQ_INIT(&client->contexts);
         client->lock.rank = LOCK_CLIENT;
         client->contexts_lock.rank = LOCK_CONTEXT_LIST;
-        address = reach_given(address);
+        address = daemon_given_address(address);
         if (address && !(client->given = strdup(address)))
                 r = -ENOMEM;
         if (r >= 0)
                 r = client_connect(client);
         if (r < 0) {
-                client_failed(NULL, r, r == -ENOMEM ? NULL : ctx_client_error(client));
+                client_set_error(NULL, r, r == -ENOMEM ? NULL : ctx_client_error(client));
                 destroy(client);
                 errno = -r;
                 return NULL;
@@ -103,7 +103,7 @@ static bool is_connected(struct ctx_client *client)
 static int check(struct ctx_client *client)
 {
         if (client_is_inherited(client))
-                return client_failed(client, -ECHILD,
+                return client_set_error(client, -ECHILD,
                                 "This connection belongs to the process that made it, before a fork");
         lock_acquire(&client->lock);
         if (client->bus && !is_connected(client)) {
@@ -129,7 +129,7 @@ int client_begin(struct ctx_client *client)
                 lock_release(&client->lock);
                 if (r < 0) /* no socket: ENOENT is what the daemon says of a context */
                         return r == -ENOENT ? -ENOTCONN : r;
-                client_decide(client);
+                client_check_contexts(client);
         }
 }
 

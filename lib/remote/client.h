@@ -19,8 +19,8 @@
  * parent's socket and, perhaps, a lock that another thread of the parent held: it may touch neither, which
  * client_begin() sees to by comparing pids (-ECHILD). */
 
-struct page;
-struct shared;
+struct mapped_page;
+struct remote_context;
 struct thread_map;
 
 struct ctx_client {
@@ -31,7 +31,7 @@ struct ctx_client {
 
         struct lock lock;
         sd_bus *bus;
-        struct page *pages;                 /* mapped for as long as the client lives */
+        struct mapped_page *pages;          /* mapped for as long as the client lives */
         struct thread_map *_Atomic threads; /* this process's, once a thread has entered a context */
         struct thread_map *old_threads;     /* those of daemons before */
 
@@ -40,7 +40,7 @@ struct ctx_client {
         _Atomic int alive_fd;   /* hangs up when it is gone; always the same number; -1: it gave none */
         _Atomic uint64_t away_since_usec; /* CLOCK_MONOTONIC; 0: nobody has seen that it is gone */
         bool is_another;        /* under the lock: not the one of before, its contexts are to be decided */
-        struct return_attempt { /* under the lock: a connection that is being made, without waiting */
+        struct client_attempt { /* under the lock: a connection that is being made, without waiting */
                 sd_bus *bus;
                 sd_bus_message *answer;
                 bool answered, failed;
@@ -48,7 +48,7 @@ struct ctx_client {
         } attempt;
 
         struct lock contexts_lock;
-        TAILQ_HEAD(client_contexts, shared) contexts;
+        TAILQ_HEAD(client_contexts, remote_context) contexts;
         size_t n_contexts;
 
         /* shared-watch.c, under its lock */
@@ -80,10 +80,10 @@ int client_call(struct ctx_client *client, sd_bus_message **ret_reply, const cha
                 ...);
 
 /* Remembers a failure for ctx_client_error(); returns r. text NULL: strerror's. */
-int client_failed(struct ctx_client *client, int r, const char *text);
+int client_set_error(struct ctx_client *client, int r, const char *text);
 
 /* Appends one {sv}. */
-int append_option(sd_bus_message *m, const char *name, const char *type, ...);
+int message_append_option(sd_bus_message *m, const char *name, const char *type, ...);
 
 /* client-away.c */
 
@@ -93,11 +93,11 @@ void client_drop_attempt(struct ctx_client *client);
 /* The daemon is gone, and nobody has found it again. */
 bool client_is_away(struct ctx_client *client);
 /* After another daemon than before has answered, with no lock held: each context is known to it, or lost. */
-void client_decide(struct ctx_client *client);
+void client_check_contexts(struct ctx_client *client);
 /* It is away: a step on the way back, which does not wait. The time until the next one, in µs; CTX_NEVER: it is there,
  * or there was time enough for it to come back. */
-uint64_t client_return(struct ctx_client *client);
+uint64_t client_try_return(struct ctx_client *client);
 /* Sees that whoever sleeps on a descriptor of a context that is done by now is told. How many are not done. */
-size_t client_sweep(struct ctx_client *client);
-void client_add_context(struct ctx_client *client, struct shared *shared);
-void client_remove_context(struct ctx_client *client, struct shared *shared);
+size_t client_tell_done(struct ctx_client *client);
+void client_add_context(struct ctx_client *client, struct remote_context *remote);
+void client_remove_context(struct ctx_client *client, struct remote_context *remote);

@@ -6,85 +6,86 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/remote/mapped-page.h"
 #include "lib/remote/context.h"
+#include "lib/remote/mapped-page.h"
 
 /* The operations of a shared context (lib/local/ctx.h). */
 
-static bool shared_seems_done(struct ctx_shared *base)
+static bool remote_context_seems_done(struct ctx_shared *shared)
 {
-        const struct shared *shared = (const struct shared *) base;
-        const struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+        const struct remote_context *remote = (const struct remote_context *) shared;
+        const struct done_handle *h = atomic_load_explicit(&remote->handle, memory_order_acquire);
 
-        if (shared_known_verdict(shared) ||
-                        atomic_load_explicit(&base->wide.ctx.nest.word, memory_order_acquire) & CTX_STATE)
+        if (remote_context_known_verdict(remote) ||
+                        atomic_load_explicit(&shared->wide.ctx.nest.word, memory_order_acquire) & CTX_STATE)
                 return true;
-        if (base->word)
-                return atomic_load_explicit(base->word, memory_order_acquire) != base->given;
+        if (shared->word)
+                return atomic_load_explicit(shared->word, memory_order_acquire) != shared->given;
         return h && poll(&(struct pollfd){.fd = h->fd, .events = POLLIN}, 1, 0) > 0;
 }
 
-int shared_begin(struct shared *shared)
+int remote_context_begin(struct remote_context *remote)
 {
-        int r = client_begin(shared->client);
+        int r = client_begin(remote->client);
 
-        if (r < 0 || !shared_is_lost(shared))
+        if (r < 0 || !remote_context_is_lost(remote))
                 return r;
-        client_end(shared->client);
-        return client_failed(shared->client, -ENOENT, "The daemon that knew this context was stopped");
+        client_end(remote->client);
+        return client_set_error(remote->client, -ENOENT, "The daemon that knew this context was stopped");
 }
 
 /* A context without a page (it is another uid's) is as its handle says. */
-static uint32_t settle_by_handle(struct shared *shared)
+static uint32_t settle_by_handle(struct remote_context *remote)
 {
-        const struct verdict *verdict = shared_known_verdict(shared);
+        const struct verdict *verdict = remote_context_known_verdict(remote);
         struct pollfd pollfd = {.events = POLLIN};
 
         if (verdict)
                 return verdict->state;
         /* Nobody is asked who is not there. */
-        pollfd.fd = client_is_away(shared->client) ? handle_known_fd(shared) : handle_fd(shared);
+        pollfd.fd = client_is_away(remote->client) ? done_handle_known_fd(remote) : done_handle_fd(remote);
         if (pollfd.fd >= 0 && poll(&pollfd, 1, 0) > 0) {
                 /* A daemon that was stopped writes the handle, and answers no more. */
-                if (client_is_away(shared->client))
-                        return shared_lose(shared);
-                verdict = shared_verdict(shared);
+                if (client_is_away(remote->client))
+                        return remote_context_lose(remote);
+                verdict = remote_context_verdict(remote);
                 return verdict ? verdict->state : STATE_WORD_CANCELED;
         }
-        if (shared_is_orphan(shared))
-                return shared_lose(shared);
-        if (atomic_load_explicit(&shared->own_deadline_usec, memory_order_relaxed) <= now_usec())
+        if (remote_context_is_orphan(remote))
+                return remote_context_lose(remote);
+        if (atomic_load_explicit(&remote->own_deadline_usec, memory_order_relaxed) <= now_usec())
                 return STATE_WORD_DEADLINE_EXCEEDED;
         return STATE_WORD_ACTIVE;
 }
 
-static int shared_settle(struct ctx_shared *base, uint64_t word)
+static int remote_context_settle(struct ctx_shared *shared, uint64_t word)
 {
-        struct shared *shared = (struct shared *) base;
+        struct remote_context *remote = (struct remote_context *) shared;
         const struct verdict *verdict;
 
-        if (!base->word)
-                return (int) settle_by_handle(shared);
-        if (word == base->given) {
-                verdict = shared_known_verdict(shared);
+        if (!shared->word)
+                return (int) settle_by_handle(remote);
+        if (word == shared->given) {
+                verdict = remote_context_known_verdict(remote);
                 if (verdict)
                         return (int) verdict->state;
-                return shared_is_orphan(shared) ? (int) shared_lose(shared) : STATE_WORD_ACTIVE;
+                return remote_context_is_orphan(remote) ? (int) remote_context_lose(remote)
+                                                        : STATE_WORD_ACTIVE;
         }
-        if (word == (base->given | STATE_WORD_STOPPED))
-                return (int) shared_lose(shared);
-        if (word / (STATE_WORD_MASK + 1) == base->given / (STATE_WORD_MASK + 1))
+        if (word == (shared->given | STATE_WORD_STOPPED))
+                return (int) remote_context_lose(remote);
+        if (word / (STATE_WORD_MASK + 1) == shared->given / (STATE_WORD_MASK + 1))
                 return (int) (word & STATE_WORD_MASK);
         /* The slot is somebody else's now, so ours was done and forgotten. How is known if the daemon still
          * does. */
-        verdict = shared_verdict(shared);
+        verdict = remote_context_verdict(remote);
         return verdict ? (int) verdict->state : STATE_WORD_CANCELED;
 }
 
-static int shared_cause(struct ctx_shared *base, int *ret_error, const char **ret_message)
+static int remote_context_cause(struct ctx_shared *shared, int *ret_error, const char **ret_message)
 {
-        const struct verdict *verdict = shared_verdict((struct shared *) base);
-        uint32_t word = atomic_load_explicit(&base->wide.ctx.nest.word, memory_order_acquire);
+        const struct verdict *verdict = remote_context_verdict((struct remote_context *) shared);
+        uint32_t word = atomic_load_explicit(&shared->wide.ctx.nest.word, memory_order_acquire);
 
         if (!verdict) { /* forgotten, or out of reach: what it was is all that is known */
                 cause_read(CAUSE_DEFAULT, word & CTX_STATE, ret_error, ret_message);
@@ -97,25 +98,25 @@ static int shared_cause(struct ctx_shared *base, int *ret_error, const char **re
         return 1;
 }
 
-static int shared_done_fd(struct ctx_shared *base)
+static int remote_context_done_fd(struct ctx_shared *shared)
 {
-        return handle_fd((struct shared *) base);
+        return done_handle_fd((struct remote_context *) shared);
 }
 
 #define LOOK_AGAIN_USEC UINT64_C(5000000) /* where nothing tells that the daemon is gone */
 
-static bool shared_guard(struct ctx_shared *base, int *ret_fd, uint64_t *ret_usec)
+static bool remote_context_before_sleep(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec)
 {
-        struct shared *shared = (struct shared *) base;
-        struct ctx_client *client = shared->client;
-        bool is_kept = shared->page && page_is_kept(shared->page) &&
-                       atomic_load_explicit(base->keeper, memory_order_relaxed) != 0;
+        struct remote_context *remote = (struct remote_context *) shared;
+        struct ctx_client *client = remote->client;
+        bool is_kept = remote->page && mapped_page_is_kept(remote->page) &&
+                       atomic_load_explicit(shared->keeper, memory_order_relaxed) != 0;
 
         /* A page that is kept by the daemon that we know is the cheaper witness. */
-        if (!(is_kept && page_epoch(shared->page) ==
+        if (!(is_kept && mapped_page_epoch(remote->page) ==
                                             atomic_load_explicit(&client->epoch, memory_order_acquire)) &&
                         client_is_away(client)) {
-                uint64_t usec = client_return(client);
+                uint64_t usec = client_try_return(client);
 
                 if (client_is_away(client)) {
                         *ret_fd = -1;
@@ -131,184 +132,184 @@ static bool shared_guard(struct ctx_shared *base, int *ret_fd, uint64_t *ret_use
 /* A daemon that is killed has closed its connections a little before it has closed everything. */
 #define GOING_MSEC 200
 
-static bool shared_is_alone(struct ctx_shared *base)
+static bool remote_context_has_no_daemon(struct ctx_shared *shared)
 {
-        struct shared *shared = (struct shared *) base;
-        struct pollfd pollfd = {.fd = atomic_load_explicit(&shared->client->alive_fd, memory_order_acquire)};
+        struct remote_context *remote = (struct remote_context *) shared;
+        struct pollfd pollfd = {.fd = atomic_load_explicit(&remote->client->alive_fd, memory_order_acquire)};
 
-        if (shared->page && !page_is_kept(shared->page))
+        if (remote->page && !mapped_page_is_kept(remote->page))
                 return true;
         return pollfd.fd >= 0 && poll(&pollfd, 1, GOING_MSEC) > 0;
 }
 
-static int shared_attend(struct ctx_shared *base)
+static int remote_context_watch_daemon(struct ctx_shared *shared)
 {
-        return watch_attend((struct shared *) base);
+        return watch_daemon((struct remote_context *) shared);
 }
 
-static int shared_watch(struct ctx_shared *base)
+static int remote_context_watch(struct ctx_shared *shared)
 {
-        return watch_start((struct shared *) base);
+        return watch_start((struct remote_context *) shared);
 }
 
-void shared_finish(struct shared *shared)
+void remote_context_finish(struct remote_context *remote)
 {
-        struct ctx *ctx = &shared->ctx.wide.ctx;
+        struct ctx *ctx = &remote->shared.wide.ctx;
         uint32_t state = ctx_state(ctx);
 
         if (!state) { /* no page, and no handle yet */
-                const struct verdict *verdict = shared_verdict(shared);
+                const struct verdict *verdict = remote_context_verdict(remote);
 
                 state = verdict ? verdict->state : STATE_WORD_CANCELED;
         }
         ctx_finish(ctx, state, CAUSE_SHARED);
 }
 
-static int call_cancel(struct shared *shared, int error, const char *message, int *ret_first)
+static int call_cancel(struct remote_context *remote, int error, const char *message, int *ret_first)
 {
         sd_bus_message *reply = NULL;
         int r;
 
-        r = shared_begin(shared);
+        r = remote_context_begin(remote);
         if (r < 0)
                 return r;
         if (error == 0)
-                r = client_call(shared->client, &reply, "Cancel", "ss", shared->reference,
+                r = client_call(remote->client, &reply, "Cancel", "ss", remote->reference,
                                 message ? message : "");
         else
-                r = client_call(shared->client, &reply, "CancelCause", "sis", shared->reference, error,
+                r = client_call(remote->client, &reply, "CancelCause", "sis", remote->reference, error,
                                 message ? message : "");
         if (r >= 0) {
                 r = sd_bus_message_read(reply, "b", ret_first);
                 if (r < 0)
-                        client_failed(shared->client, r, NULL);
+                        client_set_error(remote->client, r, NULL);
         }
         sd_bus_message_unref(reply);
-        client_end(shared->client);
+        client_end(remote->client);
         return r;
 }
 
-static int shared_cancel(struct ctx_shared *base, int error, const char *message)
+static int remote_context_cancel(struct ctx_shared *shared, int error, const char *message)
 {
-        struct shared *shared = (struct shared *) base;
+        struct remote_context *remote = (struct remote_context *) shared;
         int first = 0, r;
 
-        r = call_cancel(shared, error, message, &first);
+        r = call_cancel(remote, error, message, &first);
         if (r == -ENOENT)
-                shared_is_unknown(shared);
+                remote_context_unknown(remote);
         /* Only done contexts are forgotten, and an id is never used again. */
-        if (r == -ENOENT && ctx_state(&base->wide.ctx))
+        if (r == -ENOENT && ctx_state(&shared->wide.ctx))
                 r = 0;
         if (r < 0)
                 return r;
-        shared_finish(shared);
+        remote_context_finish(remote);
         return first;
 }
 
-static const char *shared_path(struct ctx_shared *base)
+static const char *remote_context_path(struct ctx_shared *shared)
 {
-        return ((struct shared *) base)->reference;
+        return ((struct remote_context *) shared)->reference;
 }
 
-static const char *shared_address(struct ctx_shared *base)
+static const char *remote_context_address(struct ctx_shared *shared)
 {
-        return ((struct shared *) base)->client->given;
+        return ((struct remote_context *) shared)->client->given;
 }
 
-static void destroy(struct shared *shared)
+static void destroy(struct remote_context *remote)
 {
-        if (!shared_is_lost(shared))
-                free((void *) shared_known_verdict(shared));
-        values_free(atomic_load_explicit(&shared->values, memory_order_acquire));
-        if (shared->drained_fd >= 0)
-                close(shared->drained_fd);
-        ctx_client_unref(shared->client);
-        free(shared->reference);
-        free(shared);
+        if (!remote_context_is_lost(remote))
+                free((void *) remote_context_known_verdict(remote));
+        values_free(atomic_load_explicit(&remote->values, memory_order_acquire));
+        if (remote->drained_fd >= 0)
+                close(remote->drained_fd);
+        ctx_client_unref(remote->client);
+        free(remote->reference);
+        free(remote);
 }
 
-static void shared_free(struct ctx_shared *base)
+static void remote_context_free(struct ctx_shared *shared)
 {
-        struct shared *shared = (struct shared *) base;
+        struct remote_context *remote = (struct remote_context *) shared;
 
-        client_remove_context(shared->client, shared);
-        watch_stop(shared);
-        handle_release(shared);
-        destroy(shared);
+        client_remove_context(remote->client, remote);
+        watch_stop(remote);
+        done_handle_release(remote);
+        destroy(remote);
 }
 
 static const struct ctx_shared_ops ops = {
-                .settle = shared_settle,
-                .cause = shared_cause,
-                .done_fd = shared_done_fd,
-                .guard = shared_guard,
-                .is_alone = shared_is_alone,
-                .attend = shared_attend,
-                .watch = shared_watch,
-                .cancel = shared_cancel,
-                .attach = shared_attach,
-                .seems_done = shared_seems_done,
-                .path = shared_path,
-                .address = shared_address,
-                .enter = threads_enter,
-                .leave = threads_leave,
-                .free = shared_free,
+                .settle = remote_context_settle,
+                .cause = remote_context_cause,
+                .done_fd = remote_context_done_fd,
+                .before_sleep = remote_context_before_sleep,
+                .has_no_daemon = remote_context_has_no_daemon,
+                .watch_daemon = remote_context_watch_daemon,
+                .watch = remote_context_watch,
+                .cancel = remote_context_cancel,
+                .attach = remote_context_attach,
+                .seems_done = remote_context_seems_done,
+                .path = remote_context_path,
+                .address = remote_context_address,
+                .enter = thread_map_enter,
+                .leave = thread_map_leave,
+                .free = remote_context_free,
 };
 
 /* The client is begun. A page is its owner's alone: without one all still works, by handle and Err. */
-static int ask_page(struct shared *shared)
+static int ask_page(struct remote_context *remote)
 {
         const struct state_slot *slot = NULL;
-        struct page *page = NULL;
+        struct mapped_page *page = NULL;
         sd_bus_message *reply = NULL;
         uint64_t offset, word;
         int fd, r;
 
-        r = client_call(shared->client, &reply, "Page", "s", shared->reference);
+        r = client_call(remote->client, &reply, "Page", "s", remote->reference);
         if (r >= 0)
                 r = sd_bus_message_read(reply, "htt", &fd, &offset, &word);
         if (r >= 0)
-                r = page_slot(&shared->client->pages, fd, offset, &slot, &page);
+                r = mapped_page_slot(&remote->client->pages, fd, offset, &slot, &page);
         sd_bus_message_unref(reply);
         if (r == -EACCES)
                 return 0;
         if (r < 0)
-                return client_failed(shared->client, r,
+                return client_set_error(remote->client, r,
                                 r == -EBADMSG ? "The daemon's state page cannot be read" : NULL);
-        shared->ctx.word = (const _Atomic uint64_t *) &slot->word;
-        shared->ctx.deadline_usec = (const _Atomic uint64_t *) &slot->deadline_usec;
-        shared->ctx.given = word & ~(uint64_t) STATE_WORD_MASK;
-        shared->ctx.keeper = page_keeper(page);
-        shared->page = page;
+        remote->shared.word = (const _Atomic uint64_t *) &slot->word;
+        remote->shared.deadline_usec = (const _Atomic uint64_t *) &slot->deadline_usec;
+        remote->shared.given = word & ~(uint64_t) STATE_WORD_MASK;
+        remote->shared.keeper = mapped_page_keeper(page);
+        remote->page = page;
         return 0;
 }
 
-int shared_new(struct ctx_client *client, const char *reference, uint64_t id, uint64_t deadline_usec,
-                struct shared **ret)
+int remote_context_new(struct ctx_client *client, const char *reference, uint64_t id, uint64_t deadline_usec,
+                struct remote_context **ret)
 {
-        struct shared *shared = calloc(1, sizeof *shared);
+        struct remote_context *remote = calloc(1, sizeof *remote);
         int r;
 
-        if (!shared)
+        if (!remote)
                 return -ENOMEM;
-        shared_ctx_init(&shared->ctx, &ops);
-        shared->client = client_ref(client);
-        shared->id = id;
-        shared->drained_fd = -1;
-        shared->own_deadline_usec = deadline_usec;
-        shared->ctx.deadline_usec = &shared->own_deadline_usec;
-        shared->reference = strdup(reference);
-        r = shared->reference ? client_begin(client) : -ENOMEM;
+        ctx_shared_init(&remote->shared, &ops);
+        remote->client = client_ref(client);
+        remote->id = id;
+        remote->drained_fd = -1;
+        remote->own_deadline_usec = deadline_usec;
+        remote->shared.deadline_usec = &remote->own_deadline_usec;
+        remote->reference = strdup(reference);
+        r = remote->reference ? client_begin(client) : -ENOMEM;
         if (r >= 0) {
-                r = ask_page(shared);
-                shared->epoch = atomic_load_explicit(&client->epoch, memory_order_relaxed);
+                r = ask_page(remote);
+                remote->epoch = atomic_load_explicit(&client->epoch, memory_order_relaxed);
                 client_end(client);
         }
         if (r < 0) {
-                destroy(shared);
+                destroy(remote);
                 return r;
         }
-        client_add_context(client, shared);
-        *ret = shared;
+        client_add_context(client, remote);
+        *ret = remote;
         return 0;
 }

@@ -66,27 +66,27 @@ static int append_options(sd_bus_message *m, const struct ctx_create_options *o)
 
         r = sd_bus_message_open_container(m, 'a', "{sv}");
         if (r >= 0 && o->timeout_usec != UINT64_MAX)
-                r = append_option(m, "timeout-usec", "t", o->timeout_usec);
+                r = message_append_option(m, "timeout-usec", "t", o->timeout_usec);
         if (r >= 0 && o->deadline_usec != UINT64_MAX)
-                r = append_option(m, "deadline-usec", "t", o->deadline_usec);
+                r = message_append_option(m, "deadline-usec", "t", o->deadline_usec);
         if (r >= 0 && (o->cause_message || o->cause_error > 0))
-                r = append_option(m, "cause", "(is)", o->cause_error, cause);
+                r = message_append_option(m, "cause", "(is)", o->cause_error, cause);
         if (r >= 0 && o->mode != CTX_MODE_INHERIT)
-                r = append_option(m, "mode", "u", o->mode);
+                r = message_append_option(m, "mode", "u", o->mode);
         if (r >= 0 && o->grace_usec != 0)
-                r = append_option(m, "grace-usec", "t", o->grace_usec);
+                r = message_append_option(m, "grace-usec", "t", o->grace_usec);
         if (r >= 0 && o->description)
-                r = append_option(m, "description", "s", o->description);
+                r = message_append_option(m, "description", "s", o->description);
         if (r >= 0 && o->values)
                 r = append_values(m, o->values);
         if (r >= 0 && o->flags & CTX_CREATE_PARENTS)
-                r = append_option(m, "parents", "b", 1);
+                r = message_append_option(m, "parents", "b", 1);
         if (r >= 0 && o->flags & CTX_CREATE_OPEN)
-                r = append_option(m, "open", "b", 1);
+                r = message_append_option(m, "open", "b", 1);
         if (r >= 0 && o->owner_pidfd >= 0)
-                r = append_option(m, "owner", "h", o->owner_pidfd);
+                r = message_append_option(m, "owner", "h", o->owner_pidfd);
         else if (r >= 0 && !(o->flags & CTX_CREATE_UNBOUND))
-                r = append_option(m, "bind", "s", "caller");
+                r = message_append_option(m, "bind", "s", "caller");
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
@@ -110,7 +110,7 @@ static int call_create(struct ctx_client *client, const char *path, const struct
         if (r >= 0)
                 r = append_options(m, options);
         if (r < 0)
-                client_failed(client, r,
+                client_set_error(client, r,
                                 r == -EINVAL ? "A path, value or text is not UTF-8, or a value has no '='"
                                              : NULL);
         else
@@ -159,7 +159,7 @@ static int call_open(struct ctx_client *client, const char *path, struct named *
         if (r < 0)
                 return r;
         if (reference.id == 0)
-                return client_failed(client, -ENOENT, "The context was released meanwhile");
+                return client_set_error(client, -ENOENT, "The context was released meanwhile");
         snprintf(ret->reference, sizeof ret->reference, "%s#%" PRIu64, reference.path, reference.id);
         ret->id = reference.id;
         ret->deadline_usec = CTX_NEVER;
@@ -169,15 +169,15 @@ static int call_open(struct ctx_client *client, const char *path, struct named *
 /* A negative r becomes errno. */
 static struct ctx *finish(struct ctx_client *client, const struct named *named, int r)
 {
-        struct shared *shared = NULL;
+        struct remote_context *remote = NULL;
 
         if (r >= 0)
-                r = shared_new(client, named->reference, named->id, named->deadline_usec, &shared);
+                r = remote_context_new(client, named->reference, named->id, named->deadline_usec, &remote);
         if (r < 0) {
                 errno = -r;
                 return NULL;
         }
-        return &shared->ctx.wide.ctx;
+        return &remote->shared.wide.ctx;
 }
 
 struct ctx *ctx_create(struct ctx_client *client, const char *path, const struct ctx_create_options *options)
@@ -193,7 +193,7 @@ struct ctx *ctx_create(struct ctx_client *client, const char *path, const struct
         r = take_options(options, &o);
         if (r < 0)
                 return finish(client, NULL,
-                                client_failed(client, r,
+                                client_set_error(client, r,
                                                 "The options have a size, flag or number that is not known"));
         r = client_begin(client);
         if (r >= 0) {

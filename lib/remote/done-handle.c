@@ -15,47 +15,47 @@
 
 static struct lock lock = LOCK_INIT(LOCK_DONE_HANDLES);
 static _Atomic uint32_t changes; /* a futex; counted under the lock */
-static LIST_HEAD(, handle) buckets[256];
+static LIST_HEAD(, done_handle) buckets[256];
 
 /* An id belongs to the daemon that gave it: one that has lost its contexts may count from the start. */
-static uint64_t epoch_of(const struct shared *shared)
+static uint64_t epoch_of(const struct remote_context *remote)
 {
-        return atomic_load_explicit(&shared->epoch, memory_order_acquire);
+        return atomic_load_explicit(&remote->epoch, memory_order_acquire);
 }
 
-static struct handle *find(const struct shared *shared)
+static struct done_handle *find(const struct remote_context *remote)
 {
-        struct handle *h;
+        struct done_handle *h;
 
-        LIST_FOREACH (h, &buckets[shared->id % 256], handles)
-                if (h->id == shared->id &&
-                                atomic_load_explicit(&h->epoch, memory_order_relaxed) == epoch_of(shared))
+        LIST_FOREACH (h, &buckets[remote->id % 256], handles)
+                if (h->id == remote->id &&
+                                atomic_load_explicit(&h->epoch, memory_order_relaxed) == epoch_of(remote))
                         return h;
         return NULL;
 }
 
-static struct handle *handle_new(const struct shared *shared)
+static struct done_handle *done_handle_new(const struct remote_context *remote)
 {
-        struct handle *h = calloc(1, sizeof *h);
+        struct done_handle *h = calloc(1, sizeof *h);
 
         if (!h)
                 return NULL;
-        h->epoch = epoch_of(shared);
-        h->id = shared->id;
+        h->epoch = epoch_of(remote);
+        h->id = remote->id;
         h->fd = -1;
         h->refs = 1;
         return h;
 }
 
-int shared_ask_fd(struct shared *shared, const char *member)
+int remote_context_ask_fd(struct remote_context *remote, const char *member)
 {
         sd_bus_message *reply = NULL;
         int fd, r;
 
-        r = shared_begin(shared);
+        r = remote_context_begin(remote);
         if (r < 0)
                 return r;
-        r = client_call(shared->client, &reply, member, "s", shared->reference);
+        r = client_call(remote->client, &reply, member, "s", remote->reference);
         if (r >= 0) {
                 r = sd_bus_message_read(reply, "h", &fd); /* the message owns it */
                 if (r >= 0) {
@@ -64,10 +64,10 @@ int shared_ask_fd(struct shared *shared, const char *member)
                                 r = -errno;
                 }
                 if (r < 0)
-                        client_failed(shared->client, r, NULL);
+                        client_set_error(remote->client, r, NULL);
         }
         sd_bus_message_unref(reply);
-        client_end(shared->client);
+        client_end(remote->client);
         return r;
 }
 
@@ -99,16 +99,16 @@ static int make_readable(void)
         return fd;
 }
 
-static bool is_done(const struct shared *shared)
+static bool is_done(const struct remote_context *remote)
 {
-        return atomic_load_explicit(&shared->ctx.wide.ctx.nest.word, memory_order_acquire) & CTX_STATE ||
-               atomic_load_explicit(&shared->verdict, memory_order_acquire);
+        return atomic_load_explicit(&remote->shared.wide.ctx.nest.word, memory_order_acquire) & CTX_STATE ||
+               atomic_load_explicit(&remote->verdict, memory_order_acquire);
 }
 
 /* The lock is held, and let go of meanwhile. */
-static int make(struct shared *shared, struct handle **ret)
+static int make(struct remote_context *remote, struct done_handle **ret)
 {
-        struct handle *h = handle_new(shared);
+        struct done_handle *h = done_handle_new(remote);
         int r;
 
         if (!h)
@@ -117,10 +117,10 @@ static int make(struct shared *shared, struct handle **ret)
         LIST_INSERT_HEAD(&buckets[h->id % 256], h, handles);
         lock_release(&lock);
 
-        r = is_done(shared) ? make_readable() : shared_ask_fd(shared, "Done");
+        r = is_done(remote) ? make_readable() : remote_context_ask_fd(remote, "Done");
         if (r == -ENOENT)
-                shared_is_unknown(shared);
-        if (r < 0 && is_done(shared)) /* lost while it was asked for */
+                remote_context_unknown(remote);
+        if (r < 0 && is_done(remote)) /* lost while it was asked for */
                 r = make_readable();
 
         lock_acquire(&lock);
@@ -137,26 +137,26 @@ static int make(struct shared *shared, struct handle **ret)
 }
 
 /* The lock is held. */
-static int get(struct shared *shared, struct handle **ret)
+static int get(struct remote_context *remote, struct done_handle **ret)
 {
-        struct handle *h;
+        struct done_handle *h;
 
         for (;;) {
-                h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+                h = atomic_load_explicit(&remote->handle, memory_order_acquire);
                 if (h) /* another thread, meanwhile */
                         break;
-                h = find(shared);
+                h = find(remote);
                 if (!h) {
-                        int r = make(shared, &h);
+                        int r = make(remote, &h);
 
                         if (r < 0)
                                 return r;
-                        atomic_store_explicit(&shared->handle, h, memory_order_release);
+                        atomic_store_explicit(&remote->handle, h, memory_order_release);
                         break;
                 }
                 if (!h->busy) {
                         h->refs++;
-                        atomic_store_explicit(&shared->handle, h, memory_order_release);
+                        atomic_store_explicit(&remote->handle, h, memory_order_release);
                         break;
                 }
                 wait_for_change();
@@ -165,65 +165,65 @@ static int get(struct shared *shared, struct handle **ret)
         return 0;
 }
 
-int handle_known_fd(const struct shared *shared)
+int done_handle_known_fd(const struct remote_context *remote)
 {
-        const struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+        const struct done_handle *h = atomic_load_explicit(&remote->handle, memory_order_acquire);
 
         return h ? h->fd : -1;
 }
 
-int handle_fd(struct shared *shared)
+int done_handle_fd(struct remote_context *remote)
 {
-        struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+        struct done_handle *h = atomic_load_explicit(&remote->handle, memory_order_acquire);
         int r;
 
         if (h)
                 return h->fd;
-        if (client_is_inherited(shared->client))
-                return client_failed(shared->client, -ECHILD, NULL);
+        if (client_is_inherited(remote->client))
+                return client_set_error(remote->client, -ECHILD, NULL);
         lock_acquire(&lock);
-        r = get(shared, &h);
+        r = get(remote, &h);
         lock_release(&lock);
         return r < 0 ? r : h->fd;
 }
 
-void handle_fire(struct shared *shared)
+void done_handle_fire(struct remote_context *remote)
 {
-        struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+        struct done_handle *h = atomic_load_explicit(&remote->handle, memory_order_acquire);
 
         /* It may be full already, of the daemon's write or ours. */
-        if (h && !client_is_inherited(shared->client))
+        if (h && !client_is_inherited(remote->client))
                 eventfd_write(h->fd, UINT64_MAX - 1);
 }
 
-void handle_confirm(struct shared *shared, uint64_t epoch)
+void done_handle_confirm(struct remote_context *remote, uint64_t epoch)
 {
-        struct handle *h;
+        struct done_handle *h;
 
         lock_acquire(&lock);
-        h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+        h = atomic_load_explicit(&remote->handle, memory_order_acquire);
         if (h)
                 atomic_store_explicit(&h->epoch, epoch, memory_order_relaxed);
         lock_release(&lock);
 }
 
 /* To a daemon that is not there nothing is given back, and none is started for that. */
-static void say_undone(struct shared *shared)
+static void say_undone(struct remote_context *remote)
 {
-        if (client_begin_connected(shared->client) < 0)
+        if (client_begin_connected(remote->client) < 0)
                 return;
-        if (atomic_load_explicit(&shared->client->epoch, memory_order_relaxed) == epoch_of(shared))
-                client_call(shared->client, NULL, "Undone", "s", shared->reference);
-        client_end(shared->client);
+        if (atomic_load_explicit(&remote->client->epoch, memory_order_relaxed) == epoch_of(remote))
+                client_call(remote->client, NULL, "Undone", "s", remote->reference);
+        client_end(remote->client);
 }
 
-void handle_release(struct shared *shared)
+void done_handle_release(struct remote_context *remote)
 {
-        struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+        struct done_handle *h = atomic_load_explicit(&remote->handle, memory_order_acquire);
 
         if (!h)
                 return;
-        if (client_is_inherited(shared->client)) {
+        if (client_is_inherited(remote->client)) {
                 /* The parent's, and its daemon is not ours to talk to; the descriptor is a copy. */
                 if (--h->refs == 0) {
                         close(h->fd);
@@ -240,8 +240,8 @@ void handle_release(struct shared *shared)
         lock_release(&lock);
 
         close(h->fd);
-        if (!is_done(shared)) /* the daemon keeps no handle that it has written to */
-                say_undone(shared);
+        if (!is_done(remote)) /* the daemon keeps no handle that it has written to */
+                say_undone(remote);
 
         lock_acquire(&lock);
         LIST_REMOVE(h, handles);

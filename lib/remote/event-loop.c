@@ -26,20 +26,20 @@ static int take_over(struct ctx_client *client)
         if (!client)
                 return -EINVAL;
         if (client_is_inherited(client))
-                return client_failed(client, -ECHILD,
+                return client_set_error(client, -ECHILD,
                                 "This connection belongs to the process that made it, before a fork");
         lock_acquire(&taking);
         fd = r = watch_take_over();
         if (r >= 0) {
-                r = helper_take_over(fd);
+                r = callback_thread_take_over(fd);
                 if (r < 0)
                         watch_give_back();
         }
         lock_release(&taking);
         if (r == -EBUSY)
-                return client_failed(
+                return client_set_error(
                                 client, r, "The library has a thread already: take it into the loop before");
-        return r < 0 ? client_failed(client, r, NULL) : r;
+        return r < 0 ? client_set_error(client, r, NULL) : r;
 }
 
 int ctx_client_get_fd(struct ctx_client *client)
@@ -61,7 +61,7 @@ int ctx_client_get_timeout(struct ctx_client *client, uint64_t *ret_monotonic_us
 
         if (r < 0)
                 return r;
-        usec = helper_retry_usec();
+        usec = callback_thread_retry_usec();
         if (watch_next_usec() < usec)
                 usec = watch_next_usec();
         if (ret_monotonic_usec)
@@ -77,10 +77,10 @@ int ctx_client_process(struct ctx_client *client)
         if (r < 0)
                 return r;
         if (atomic_exchange(&processing, true))
-                return client_failed(client, -EBUSY, "Callbacks are being run");
+                return client_set_error(client, -EBUSY, "Callbacks are being run");
         /* Contexts first: their callbacks are then run at once. The client may be gone after these. */
         told = watch_dispatch();
-        ran = helper_dispatch(0);
+        ran = callback_thread_dispatch(0);
         atomic_store(&processing, false);
         return told || ran;
 }
@@ -152,14 +152,14 @@ int ctx_client_attach_event(struct ctx_client *client, struct sd_event *event, i
         if (fd < 0)
                 return fd;
         if (!atomic_compare_exchange_strong(&attached, &nobody, client))
-                return client_failed(client, -EBUSY, "A client is attached to a loop already");
+                return client_set_error(client, -EBUSY, "A client is attached to a loop already");
         r = event ? 0 : sd_event_default(&own);
         if (r >= 0)
                 r = add_sources(client, event ? event : own, fd, priority);
         sd_event_unref(own); /* its sources hold it */
         if (r < 0) {
                 atomic_store(&attached, NULL);
-                return client_failed(client, r, NULL);
+                return client_set_error(client, r, NULL);
         }
         client_ref(client);
         return 0;
@@ -170,7 +170,7 @@ int ctx_client_detach_event(struct ctx_client *client)
         if (!client)
                 return -EINVAL;
         if (client_is_inherited(client))
-                return client_failed(client, -ECHILD, "The loop is that of the process before a fork");
+                return client_set_error(client, -ECHILD, "The loop is that of the process before a fork");
         if (atomic_load(&attached) != client)
                 return 0;
         drop_sources();

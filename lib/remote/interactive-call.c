@@ -10,7 +10,7 @@
 /* A connection for this one call, so that others can use the client's meanwhile. */
 static int open_bus(struct ctx_client *client, sd_bus **ret)
 {
-        struct reach_place place = {};
+        struct daemon_place place = {};
         const char *address;
         int r;
 
@@ -19,7 +19,7 @@ static int open_bus(struct ctx_client *client, sd_bus **ret)
                 return r;
         if (strcmp(address, DIRECT_ADDRESS) != 0)
                 place.given = address;
-        return reach_open(&place, ret);
+        return daemon_place_connect(&place, ret);
 }
 
 static int copy(sd_bus *bus, sd_bus_message *m, sd_bus_message **ret)
@@ -44,7 +44,7 @@ static int copy(sd_bus *bus, sd_bus_message *m, sd_bus_message **ret)
         return 0;
 }
 
-int client_ask_again(struct ctx_client *client, sd_bus_message *m, sd_bus_error *error,
+int client_call_interactively(struct ctx_client *client, sd_bus_message *m, sd_bus_error *error,
                 sd_bus_message **ret_reply, int r)
 {
         sd_bus_message *again = NULL;

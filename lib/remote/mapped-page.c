@@ -8,8 +8,8 @@
 #include "lib/local/ctx.h"
 #include "lib/remote/mapped-page.h"
 
-struct page {
-        struct page *next;
+struct mapped_page {
+        struct mapped_page *next;
         dev_t dev;
         ino_t ino;
         size_t size;
@@ -18,14 +18,14 @@ struct page {
         _Atomic uint64_t orphaned_usec, orphaned_epoch;
 };
 
-static const struct state_page_header *header_of(const struct page *page)
+static const struct state_page_header *header_of(const struct mapped_page *page)
 {
         return page->map;
 }
 
-static struct page *find(struct page *pages, const struct stat *st)
+static struct mapped_page *find(struct mapped_page *pages, const struct stat *st)
 {
-        for (struct page *page = pages; page; page = page->next)
+        for (struct mapped_page *page = pages; page; page = page->next)
                 /* A page that has grown since is mapped once more; contexts still point into the shorter one.
                  */
                 if (page->dev == st->st_dev && page->ino == st->st_ino && page->size == (size_t) st->st_size)
@@ -33,10 +33,10 @@ static struct page *find(struct page *pages, const struct stat *st)
         return NULL;
 }
 
-static int map(int fd, const struct stat *st, struct page **ret)
+static int map(int fd, const struct stat *st, struct mapped_page **ret)
 {
         const struct state_page_header *header;
-        struct page *page;
+        struct mapped_page *page;
         void *p;
 
         if (st->st_size < (off_t) sizeof *header)
@@ -55,15 +55,16 @@ static int map(int fd, const struct stat *st, struct page **ret)
                 munmap(p, (size_t) st->st_size);
                 return r;
         }
-        *page = (struct page){.dev = st->st_dev, .ino = st->st_ino, .size = (size_t) st->st_size, .map = p};
+        *page = (struct mapped_page){
+                        .dev = st->st_dev, .ino = st->st_ino, .size = (size_t) st->st_size, .map = p};
         *ret = page;
         return 0;
 }
 
-int page_slot(struct page **pages, int fd, uint64_t offset, const struct state_slot **ret_slot,
-                struct page **ret_page)
+int mapped_page_slot(struct mapped_page **pages, int fd, uint64_t offset, const struct state_slot **ret_slot,
+                struct mapped_page **ret_page)
 {
-        struct page *page;
+        struct mapped_page *page;
         struct stat st;
         int r;
 
@@ -85,24 +86,24 @@ int page_slot(struct page **pages, int fd, uint64_t offset, const struct state_s
         return 0;
 }
 
-const _Atomic uint32_t *page_keeper(const struct page *page)
+const _Atomic uint32_t *mapped_page_keeper(const struct mapped_page *page)
 {
         return (const _Atomic uint32_t *) &header_of(page)->keeper;
 }
 
-bool page_is_kept(const struct page *page)
+bool mapped_page_is_kept(const struct mapped_page *page)
 {
-        return !(atomic_load_explicit(page_keeper(page), memory_order_acquire) & STATE_KEEPER_DIED);
+        return !(atomic_load_explicit(mapped_page_keeper(page), memory_order_acquire) & STATE_KEEPER_DIED);
 }
 
-uint64_t page_epoch(const struct page *page)
+uint64_t mapped_page_epoch(const struct mapped_page *page)
 {
         return __atomic_load_n(&header_of(page)->epoch, __ATOMIC_ACQUIRE);
 }
 
-uint64_t page_orphaned_usec(struct page *page)
+uint64_t mapped_page_orphaned_usec(struct mapped_page *page)
 {
-        uint64_t now = monotonic_usec(), epoch = page_epoch(page);
+        uint64_t now = monotonic_usec(), epoch = mapped_page_epoch(page);
 
         if (atomic_load_explicit(&page->orphaned_epoch, memory_order_acquire) != epoch) {
                 atomic_store_explicit(&page->orphaned_usec, now, memory_order_relaxed);
@@ -111,10 +112,10 @@ uint64_t page_orphaned_usec(struct page *page)
         return now - atomic_load_explicit(&page->orphaned_usec, memory_order_relaxed);
 }
 
-struct page *page_free_all(struct page *pages)
+struct mapped_page *mapped_page_free_all(struct mapped_page *pages)
 {
         while (pages) {
-                struct page *next = pages->next;
+                struct mapped_page *next = pages->next;
 
                 munmap((void *) pages->map, pages->size);
                 free(pages);

@@ -6,9 +6,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "lib/remote/context.h"
 #include "lib/remote/mapped-page.h"
 #include "proto/daemon-address.h"
-#include "lib/remote/context.h"
 
 /* When the daemon is gone, and when one is there again.
  *
@@ -16,7 +16,7 @@
  * with it. From then on nobody asks; whoever sleeps has the descriptor among those that it polls, and whoever only
  * looks finds the end in the state page. A daemon that was stopped in good order has ended its contexts before. One
  * that crashed has not: until CTX_DAEMON_GRACE_USEC have passed they are as they were, and one that comes back is
- * looked for, by every call that needs it, and in steps that do not wait (client_return()) by those who sleep: a
+ * looked for, by every call that needs it, and in steps that do not wait (client_try_return()) by those who sleep: a
  * thread in ctx_wait(), the library's own, the program's loop. When it is there again, with another epoch, it knows a
  * context or it does not:
  *
@@ -82,7 +82,7 @@ static void take_daemon(struct ctx_client *client, sd_bus *bus, sd_bus_message *
         atomic_store_explicit(&client->away_since_usec, 0, memory_order_release);
         if (before != 0 && before != epoch) {
                 client->is_another = true;
-                threads_start_over(client);
+                thread_map_start_over(client);
         }
 }
 
@@ -94,10 +94,10 @@ int client_connect(struct ctx_client *client)
         int r;
 
         client_drop_attempt(client);
-        r = reach(client->given, false, &bus, &answer, why, sizeof why);
+        r = daemon_connect(client->given, false, &bus, &answer, why, sizeof why);
         if (r < 0) {
                 snprintf(text, sizeof text, "Cannot reach ctxd %s", why);
-                return client_failed(client, r, text);
+                return client_set_error(client, r, text);
         }
         take_daemon(client, bus, answer);
         sd_bus_message_unref(answer);
@@ -106,21 +106,21 @@ int client_connect(struct ctx_client *client)
 
 void client_drop_attempt(struct ctx_client *client)
 {
-        struct return_attempt *a = &client->attempt;
+        struct client_attempt *a = &client->attempt;
 
         sd_bus_message_unref(a->answer);
         if (a->bus) {
                 sd_bus_close(a->bus);
                 sd_bus_unref(a->bus);
         }
-        *a = (struct return_attempt){.place = a->place};
+        *a = (struct client_attempt){.place = a->place};
 }
 
 static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        struct return_attempt *a = userdata;
+        struct client_attempt *a = userdata;
 
-        if (sd_bus_message_is_method_error(m, NULL) && !reach_is_answer(sd_bus_message_get_error(m))) {
+        if (sd_bus_message_is_method_error(m, NULL) && !daemon_has_answered(sd_bus_message_get_error(m))) {
                 a->failed = true;
                 return 0;
         }
@@ -130,14 +130,14 @@ static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 0;
 }
 
-static int begin_attempt(struct return_attempt *a, const struct reach_place *place)
+static int begin_attempt(struct client_attempt *a, const struct daemon_place *place)
 {
         sd_bus_message *question = NULL;
         int r;
 
-        r = reach_open(place, &a->bus);
+        r = daemon_place_connect(place, &a->bus);
         if (r >= 0)
-                r = reach_question(a->bus, &question);
+                r = daemon_alive_message(a->bus, &question);
         /* Whoever stopped it may have meant it. */
         if (r >= 0)
                 r = sd_bus_message_set_auto_start(question, 0);
@@ -150,9 +150,9 @@ static int begin_attempt(struct return_attempt *a, const struct reach_place *pla
 /* The lock is held. */
 static void step(struct ctx_client *client)
 {
-        struct reach_place places[REACH_PLACES_MAX];
-        size_t n = reach_places(client->given, false, places);
-        struct return_attempt *a = &client->attempt;
+        struct daemon_place places[DAEMON_PLACES_MAX];
+        size_t n = daemon_places(client->given, false, places);
+        struct client_attempt *a = &client->attempt;
         int r = 0;
 
         for (size_t i = 0; i < n && !a->bus; i++) {
@@ -180,7 +180,7 @@ static void step(struct ctx_client *client)
         }
 }
 
-uint64_t client_return(struct ctx_client *client)
+uint64_t client_try_return(struct ctx_client *client)
 {
         uint64_t since = atomic_load_explicit(&client->away_since_usec, memory_order_acquire), passed;
         bool is_another = false;
@@ -206,50 +206,50 @@ uint64_t client_return(struct ctx_client *client)
                 lock_release(&client->lock);
         }
         if (is_another)
-                client_decide(client);
+                client_check_contexts(client);
         if (atomic_load_explicit(&client->away_since_usec, memory_order_acquire) == 0)
                 return CTX_NEVER;
         return passed < 1000000 ? STEP_USEC : LATER_STEP_USEC;
 }
 
-void client_add_context(struct ctx_client *client, struct shared *shared)
+void client_add_context(struct ctx_client *client, struct remote_context *remote)
 {
         lock_acquire(&client->contexts_lock);
-        TAILQ_INSERT_TAIL(&client->contexts, shared, of_client);
+        TAILQ_INSERT_TAIL(&client->contexts, remote, of_client);
         client->n_contexts++;
         lock_release(&client->contexts_lock);
 }
 
-void client_remove_context(struct ctx_client *client, struct shared *shared)
+void client_remove_context(struct ctx_client *client, struct remote_context *remote)
 {
         /* After a fork the lock may be held by nobody, and the list be torn. Nobody looks at it any more. */
         if (client_is_inherited(client))
                 return;
         lock_acquire(&client->contexts_lock);
-        TAILQ_REMOVE(&client->contexts, shared, of_client);
+        TAILQ_REMOVE(&client->contexts, remote, of_client);
         client->n_contexts--;
         lock_release(&client->contexts_lock);
 }
 
 /* The next of the list, which goes to its end; held. NULL: it is on its way out. */
-static struct shared *take_next(struct ctx_client *client)
+static struct remote_context *take_next(struct ctx_client *client)
 {
-        struct shared *shared;
+        struct remote_context *remote;
 
         lock_acquire(&client->contexts_lock);
-        shared = TAILQ_FIRST(&client->contexts);
-        if (shared) {
-                TAILQ_REMOVE(&client->contexts, shared, of_client);
-                TAILQ_INSERT_TAIL(&client->contexts, shared, of_client);
-                if (!ctx_ref_if_alive(&shared->ctx.wide.ctx))
-                        shared = NULL;
+        remote = TAILQ_FIRST(&client->contexts);
+        if (remote) {
+                TAILQ_REMOVE(&client->contexts, remote, of_client);
+                TAILQ_INSERT_TAIL(&client->contexts, remote, of_client);
+                if (!ctx_ref_if_alive(&remote->shared.wide.ctx))
+                        remote = NULL;
         }
         lock_release(&client->contexts_lock);
-        return shared;
+        return remote;
 }
 
 /* How many of them fn says yes to. */
-static size_t count_each(struct ctx_client *client, bool (*fn)(struct shared *shared))
+static size_t count_each(struct ctx_client *client, bool (*fn)(struct remote_context *remote))
 {
         size_t n, n_yes = 0;
 
@@ -259,37 +259,37 @@ static size_t count_each(struct ctx_client *client, bool (*fn)(struct shared *sh
         n = client->n_contexts;
         lock_release(&client->contexts_lock);
         for (; n > 0; n--) {
-                struct shared *shared = take_next(client);
+                struct remote_context *remote = take_next(client);
 
-                if (!shared)
+                if (!remote)
                         continue;
-                n_yes += fn(shared);
-                ctx_unref(&shared->ctx.wide.ctx);
+                n_yes += fn(remote);
+                ctx_unref(&remote->shared.wide.ctx);
         }
         return n_yes;
 }
 
-static bool is_active(struct shared *shared)
+static bool is_active(struct remote_context *remote)
 {
-        if (!ctx_state(&shared->ctx.wide.ctx))
+        if (!ctx_state(&remote->shared.wide.ctx))
                 return true;
-        handle_fire(shared); /* its deadline, for one, passed while there was no daemon */
+        done_handle_fire(remote); /* its deadline, for one, passed while there was no daemon */
         return false;
 }
 
-size_t client_sweep(struct ctx_client *client)
+size_t client_tell_done(struct ctx_client *client)
 {
         return count_each(client, is_active);
 }
 
-static bool decide(struct shared *shared)
+static bool decide(struct remote_context *remote)
 {
-        if (is_active(shared))
-                shared_decide(shared);
+        if (is_active(remote))
+                remote_context_check(remote);
         return true;
 }
 
-void client_decide(struct ctx_client *client)
+void client_check_contexts(struct ctx_client *client)
 {
         count_each(client, decide);
 }

@@ -59,7 +59,7 @@ void thread_map_free_all(struct thread_map *map)
 }
 
 /* Another thread may be at it just now, so it stays; nobody reads it any more. */
-void threads_start_over(struct ctx_client *client)
+void thread_map_start_over(struct ctx_client *client)
 {
         struct thread_map *map = atomic_exchange_explicit(&client->threads, NULL, memory_order_acq_rel);
 
@@ -69,9 +69,9 @@ void threads_start_over(struct ctx_client *client)
         client->old_threads = map;
 }
 
-void threads_forget(struct shared *shared)
+void thread_map_reset_entrance(struct remote_context *remote)
 {
-        atomic_store_explicit(&shared->entrance, ENTRANCE_UNKNOWN, memory_order_release);
+        atomic_store_explicit(&remote->entrance, ENTRANCE_UNKNOWN, memory_order_release);
 }
 
 static int map_new(int page_fd, int kick_fd, struct thread_map **ret)
@@ -108,17 +108,17 @@ static int map_new(int page_fd, int kick_fd, struct thread_map **ret)
 }
 
 /* Names the context to the daemon. */
-static int ask(struct shared *shared)
+static int ask(struct remote_context *remote)
 {
-        struct ctx_client *client = shared->client;
+        struct ctx_client *client = remote->client;
         sd_bus_message *reply = NULL;
         struct thread_map *map;
         int page, kick, r;
 
-        r = shared_begin(shared);
+        r = remote_context_begin(remote);
         if (r < 0)
                 return r;
-        r = client_call(client, &reply, "Threads", "s", shared->reference);
+        r = client_call(client, &reply, "Threads", "s", remote->reference);
         if (r >= 0)
                 r = sd_bus_message_read(reply, "hh", &page, &kick);
         if (r >= 0 && !atomic_load_explicit(&client->threads, memory_order_relaxed)) {
@@ -131,18 +131,18 @@ static int ask(struct shared *shared)
         return r;
 }
 
-static struct thread_map *map_of(struct shared *shared)
+static struct thread_map *map_of(struct remote_context *remote)
 {
-        int entrance = atomic_load_explicit(&shared->entrance, memory_order_acquire);
+        int entrance = atomic_load_explicit(&remote->entrance, memory_order_acquire);
 
-        if (shared->client->fork_generation != fork_generation)
+        if (remote->client->fork_generation != fork_generation)
                 return NULL;
         if (entrance == ENTRANCE_UNKNOWN) {
-                entrance = ask(shared) < 0 ? ENTRANCE_CLOSED : ENTRANCE_OPEN;
-                atomic_store_explicit(&shared->entrance, entrance, memory_order_release);
+                entrance = ask(remote) < 0 ? ENTRANCE_CLOSED : ENTRANCE_OPEN;
+                atomic_store_explicit(&remote->entrance, entrance, memory_order_release);
         }
         return entrance == ENTRANCE_OPEN
-                               ? atomic_load_explicit(&shared->client->threads, memory_order_acquire)
+                               ? atomic_load_explicit(&remote->client->threads, memory_order_acquire)
                                : NULL;
 }
 
@@ -180,44 +180,44 @@ static struct thread_entry *claim(struct thread_map *map)
 }
 
 /* The daemon looked at the page when the context became done; if that is behind us it is to look again. */
-static void kick_if_done(const struct ctx_shared *base, const struct thread_map *map)
+static void kick_if_done(const struct ctx_shared *shared, const struct thread_map *map)
 {
         const uint64_t one = 1;
         int saved = errno;
 
-        if (!base->word || atomic_load(base->word) == base->given)
+        if (!shared->word || atomic_load(shared->word) == shared->given)
                 return;
         if (write(map->kick, &one, sizeof one) < 0)
                 errno = saved; /* full: it has not looked yet, and will */
 }
 
-void threads_enter(struct ctx_shared *base)
+void thread_map_enter(struct ctx_shared *shared)
 {
-        struct shared *shared = (struct shared *) base;
-        struct thread_map *map = map_of(shared);
+        struct remote_context *remote = (struct remote_context *) shared;
+        struct thread_map *map = map_of(remote);
         struct thread_entry *entry = map ? claim(map) : NULL;
 
         if (!entry)
                 return;
         __atomic_store_n(&entry->since_usec, now_usec(), __ATOMIC_RELAXED);
-        __atomic_store_n(&entry->context_id, shared->id, __ATOMIC_SEQ_CST);
-        kick_if_done(base, map);
+        __atomic_store_n(&entry->context_id, remote->id, __ATOMIC_SEQ_CST);
+        kick_if_done(shared, map);
 }
 
-void threads_leave(struct ctx_shared *base)
+void thread_map_leave(struct ctx_shared *shared)
 {
-        struct shared *shared = (struct shared *) base;
+        struct remote_context *remote = (struct remote_context *) shared;
         struct thread_map *map;
         struct thread_entry *entry;
 
-        if (!place.held || shared->client->fork_generation != fork_generation)
+        if (!place.held || remote->client->fork_generation != fork_generation)
                 return;
-        map = atomic_load_explicit(&shared->client->threads, memory_order_acquire);
+        map = atomic_load_explicit(&remote->client->threads, memory_order_acquire);
         if (!map || place.serial != map->serial)
                 return;
         place.held = false;
         entry = &map->page->entries[place.index];
         __atomic_store_n(&entry->context_id, 0, __ATOMIC_SEQ_CST);
         __atomic_store_n(&entry->tid, 0, __ATOMIC_RELEASE);
-        kick_if_done(base, map);
+        kick_if_done(shared, map);
 }

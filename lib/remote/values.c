@@ -53,7 +53,7 @@ static int read_values(sd_bus_message *m, struct values *values)
         return r;
 }
 
-static int ask(struct shared *shared, struct values **ret)
+static int ask(struct remote_context *remote, struct values **ret)
 {
         struct values *values = calloc(1, sizeof *values), *small;
         sd_bus_message *reply = NULL;
@@ -61,7 +61,7 @@ static int ask(struct shared *shared, struct values **ret)
 
         if (!values)
                 return -ENOMEM;
-        r = client_call(shared->client, &reply, "Values", "s", shared->reference);
+        r = client_call(remote->client, &reply, "Values", "s", remote->reference);
         if (r >= 0)
                 r = read_values(reply, values);
         sd_bus_message_unref(reply);
@@ -75,19 +75,19 @@ static int ask(struct shared *shared, struct values **ret)
         return 0;
 }
 
-const char *shared_value(struct shared *shared, const char *key)
+const char *remote_context_value(struct remote_context *remote, const char *key)
 {
-        struct values *values = atomic_load_explicit(&shared->values, memory_order_acquire);
+        struct values *values = atomic_load_explicit(&remote->values, memory_order_acquire);
         struct pair wanted = {.key = (char *) key}, *found;
         int r = 0;
 
         if (!values) {
-                r = shared_begin(shared);
+                r = remote_context_begin(remote);
                 if (r >= 0) {
-                        values = atomic_load_explicit(&shared->values, memory_order_acquire);
-                        if (!values && (r = ask(shared, &values)) >= 0)
-                                atomic_store_explicit(&shared->values, values, memory_order_release);
-                        client_end(shared->client);
+                        values = atomic_load_explicit(&remote->values, memory_order_acquire);
+                        if (!values && (r = ask(remote, &values)) >= 0)
+                                atomic_store_explicit(&remote->values, values, memory_order_release);
+                        client_end(remote->client);
                 }
                 if (r < 0) {
                         errno = -r;

@@ -4,8 +4,8 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-#include "lib/remote/mapped-page.h"
 #include "lib/remote/context.h"
+#include "lib/remote/mapped-page.h"
 
 /* How a shared context ended: as the daemon says, asked once; or because there is no daemon any more that would ever
  * say so (client-away.c). */
@@ -48,66 +48,66 @@ static const struct verdict stopped = {
                 .state = STATE_WORD_CANCELED, .error = ECANCELED, .cause = CTXD_CAUSE_STOPPED};
 
 /* The first one stays. Takes the verdict. */
-static void set_verdict(struct shared *shared, const struct verdict *verdict)
+static void set_verdict(struct remote_context *remote, const struct verdict *verdict)
 {
         const struct verdict *none = NULL;
 
         if (!atomic_compare_exchange_strong_explicit(
-                            &shared->verdict, &none, verdict, memory_order_acq_rel, memory_order_relaxed) &&
+                            &remote->verdict, &none, verdict, memory_order_acq_rel, memory_order_relaxed) &&
                         verdict != &stopped)
                 free((void *) verdict);
 }
 
-int shared_ask(struct shared *shared)
+int remote_context_ask_verdict(struct remote_context *remote)
 {
         sd_bus_message *reply = NULL;
         struct verdict *verdict;
         int r = 0;
 
-        if (shared_known_verdict(shared))
+        if (remote_context_known_verdict(remote))
                 return 1;
-        r = client_begin(shared->client);
+        r = client_begin(remote->client);
         if (r < 0)
                 return r;
         /* Two threads may have come here: the client's lock lets one ask, the other finds the answer. */
-        if (!shared_known_verdict(shared)) {
-                r = client_call(shared->client, &reply, "Err", "s", shared->reference);
+        if (!remote_context_known_verdict(remote)) {
+                r = client_call(remote->client, &reply, "Err", "s", remote->reference);
                 if (r >= 0)
                         r = read_verdict(reply, &verdict);
                 if (r >= 0)
-                        set_verdict(shared, verdict);
+                        set_verdict(remote, verdict);
                 sd_bus_message_unref(reply);
         }
-        client_end(shared->client);
+        client_end(remote->client);
         return r == -EAGAIN ? 0 : r < 0 ? r : 1;
 }
 
-const struct verdict *shared_verdict(struct shared *shared)
+const struct verdict *remote_context_verdict(struct remote_context *remote)
 {
-        (void) shared_ask(shared);
-        return shared_known_verdict(shared);
+        (void) remote_context_ask_verdict(remote);
+        return remote_context_known_verdict(remote);
 }
 
 /* In a child of a fork the descriptors are the parent's. */
-uint32_t shared_lose(struct shared *shared)
+uint32_t remote_context_lose(struct remote_context *remote)
 {
-        set_verdict(shared, &stopped);
-        handle_fire(shared);
-        if (shared->drained_fd >= 0 && !client_is_inherited(shared->client))
-                eventfd_write(shared->drained_fd, UINT64_MAX - 1);
-        return shared_known_verdict(shared)->state;
+        set_verdict(remote, &stopped);
+        done_handle_fire(remote);
+        if (remote->drained_fd >= 0 && !client_is_inherited(remote->client))
+                eventfd_write(remote->drained_fd, UINT64_MAX - 1);
+        return remote_context_known_verdict(remote)->state;
 }
 
-bool shared_is_lost(const struct shared *shared)
+bool remote_context_is_lost(const struct remote_context *remote)
 {
-        return shared_known_verdict(shared) == &stopped;
+        return remote_context_known_verdict(remote) == &stopped;
 }
 
-void shared_is_unknown(struct shared *shared)
+void remote_context_unknown(struct remote_context *remote)
 {
-        if (atomic_load_explicit(&shared->epoch, memory_order_acquire) !=
-                        atomic_load_explicit(&shared->client->epoch, memory_order_acquire))
-                shared_lose(shared);
+        if (atomic_load_explicit(&remote->epoch, memory_order_acquire) !=
+                        atomic_load_explicit(&remote->client->epoch, memory_order_acquire))
+                remote_context_lose(remote);
 }
 
 static uint64_t since(const struct ctx_client *client)
@@ -115,38 +115,38 @@ static uint64_t since(const struct ctx_client *client)
         return atomic_load_explicit(&client->away_since_usec, memory_order_acquire);
 }
 
-bool shared_is_orphan(const struct shared *shared)
+bool remote_context_is_orphan(const struct remote_context *remote)
 {
-        struct ctx_client *client = shared->client;
+        struct ctx_client *client = remote->client;
         uint64_t ours = atomic_load_explicit(&client->epoch, memory_order_acquire), theirs;
 
-        if (!shared->page)
+        if (!remote->page)
                 return client_is_away(client) && monotonic_usec() - since(client) >= CTX_DAEMON_GRACE_USEC;
-        theirs = page_epoch(shared->page);
-        if (page_is_kept(shared->page))
+        theirs = mapped_page_epoch(remote->page);
+        if (mapped_page_is_kept(remote->page))
                 return false;
         /* If we talk to another daemon, and it is there, it does not keep the page. */
         return theirs == 0 || (ours != 0 && ours != theirs && !client_is_away(client)) ||
-               page_orphaned_usec(shared->page) >= CTX_DAEMON_GRACE_USEC;
+               mapped_page_orphaned_usec(remote->page) >= CTX_DAEMON_GRACE_USEC;
 }
 
-void shared_decide(struct shared *shared)
+void remote_context_check(struct remote_context *remote)
 {
-        uint64_t epoch = atomic_load_explicit(&shared->client->epoch, memory_order_acquire);
+        uint64_t epoch = atomic_load_explicit(&remote->client->epoch, memory_order_acquire);
         int r = 0;
 
-        if (!shared->page) {
-                r = shared_ask(shared);
+        if (!remote->page) {
+                r = remote_context_ask_verdict(remote);
                 if (r == -ENOENT)
-                        shared_is_unknown(shared);
+                        remote_context_unknown(remote);
                 else if (r > 0)
-                        handle_fire(shared);
-        } else if (page_epoch(shared->page) != epoch) {
+                        done_handle_fire(remote);
+        } else if (mapped_page_epoch(remote->page) != epoch) {
                 return; /* that daemon has gone, too */
         }
         if (r < 0)
                 return;
-        atomic_store_explicit(&shared->epoch, epoch, memory_order_release);
-        handle_confirm(shared, epoch);
-        threads_forget(shared);
+        atomic_store_explicit(&remote->epoch, epoch, memory_order_release);
+        done_handle_confirm(remote, epoch);
+        thread_map_reset_entrance(remote);
 }

@@ -14,30 +14,30 @@
 
 int ctx_lifeline_fd(struct ctx *ctx)
 {
-        struct shared *shared;
-        int r = shared_writable(ctx, &shared);
+        struct remote_context *remote;
+        int r = remote_context_writable(ctx, &remote);
 
-        return r < 0 ? r : shared_ask_fd(shared, "Lifeline");
+        return r < 0 ? r : remote_context_ask_fd(remote, "Lifeline");
 }
 
 int ctx_drained_fd(struct ctx *ctx)
 {
-        struct shared *shared = shared_itself(ctx);
+        struct remote_context *remote = remote_context_of(ctx);
         int fd, none = -1, r;
 
-        if (!shared)
+        if (!remote)
                 return -EINVAL;
-        fd = atomic_load_explicit(&shared->drained_fd, memory_order_acquire);
+        fd = atomic_load_explicit(&remote->drained_fd, memory_order_acquire);
         if (fd >= 0)
                 return fd;
-        r = watch_attend(shared);
+        r = watch_daemon(remote);
         if (r < 0)
                 return r;
-        fd = shared_ask_fd(shared, "Drained");
+        fd = remote_context_ask_fd(remote, "Drained");
         if (fd < 0)
                 return fd;
         /* Another thread may have been faster, and lent its one out already. */
-        if (atomic_compare_exchange_strong(&shared->drained_fd, &none, fd))
+        if (atomic_compare_exchange_strong(&remote->drained_fd, &none, fd))
                 return fd;
         close(fd);
         return none;
@@ -63,25 +63,25 @@ static int poll_until(int fd, uint64_t until_usec)
 }
 
 /* The daemon could not be asked: it may come back. */
-static bool is_away(struct shared *shared, int r, uint64_t *since_usec)
+static bool is_away(struct remote_context *remote, int r, uint64_t *since_usec)
 {
         uint64_t now = monotonic_usec();
 
         if (r == -ENOENT || r == -ECHILD || r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -EDQUOT ||
-                        shared_is_lost(shared))
+                        remote_context_is_lost(remote))
                 return false;
         if (*since_usec == 0)
                 *since_usec = now;
         return now - *since_usec < CTX_DAEMON_GRACE_USEC;
 }
 
-static int wait_drained(struct shared *shared, uint64_t until_usec)
+static int wait_drained(struct remote_context *remote, uint64_t until_usec)
 {
         uint64_t away_since_usec = 0;
         int fd = -1, r;
 
         for (;;) {
-                int next = shared_ask_fd(shared, "Drained");
+                int next = remote_context_ask_fd(remote, "Drained");
                 uint64_t now = now_usec(), again;
 
                 if (next >= 0) {
@@ -90,12 +90,13 @@ static int wait_drained(struct shared *shared, uint64_t until_usec)
                         fd = next;
                         away_since_usec = 0;
                         again = now + ASK_AGAIN_USEC;
-                } else if (is_away(shared, next, &away_since_usec)) {
+                } else if (is_away(remote, next, &away_since_usec)) {
                         again = now + NO_DAEMON_USEC;
                 } else {
                         /* A context is forgotten when it has drained, no earlier; but one that we held a handle
                          * of, which was not written, was lost. */
-                        r = next == -ENOENT && !shared_is_lost(shared) && (fd < 0 || poll_until(fd, 0) == 1)
+                        r = next == -ENOENT && !remote_context_is_lost(remote) &&
+                                                            (fd < 0 || poll_until(fd, 0) == 1)
                                             ? 0
                                             : next;
                         break;
@@ -114,16 +115,16 @@ static int wait_drained(struct shared *shared, uint64_t until_usec)
 int ctx_cancel_wait(struct ctx *ctx, uint64_t timeout_usec)
 {
         uint64_t now = now_usec(), until;
-        struct shared *shared;
+        struct remote_context *remote;
         int first, r;
 
         until = timeout_usec > UINT64_MAX - now ? UINT64_MAX : now + timeout_usec;
-        r = shared_writable(ctx, &shared);
+        r = remote_context_writable(ctx, &remote);
         if (r < 0)
                 return r;
         first = ctx_cancel(ctx);
         if (first < 0)
                 return first;
-        r = wait_drained(shared, until);
+        r = wait_drained(remote, until);
         return r < 0 ? r : first;
 }

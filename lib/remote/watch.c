@@ -33,13 +33,13 @@ static bool is_needed; /* the thread, for more than to look after clients */
 static pthread_t thread;
 static _Atomic bool quits; /* the thread is to end */
 
-LIST_HEAD(watcher_list, shared);
+LIST_HEAD(watcher_list, remote_context);
 
 #define CLIENT_MARK \
         UINT64_C(1) /* in the data of an event: a client, not a handle; alone: what wakes the thread to its end */
 
 /* The handle is in the set; the lock is held. */
-static void leave(struct handle *h)
+static void leave(struct done_handle *h)
 {
         epoll_ctl(epoll_fd, EPOLL_CTL_DEL, h->fd, NULL);
         h->watch_generation = 0;
@@ -47,16 +47,16 @@ static void leave(struct handle *h)
 }
 
 /* Moves those who watch a handle to fired, each with a reference. The lock is held. */
-static void take(struct handle *h, struct watcher_list *fired)
+static void take(struct done_handle *h, struct watcher_list *fired)
 {
-        struct shared *shared;
+        struct remote_context *remote;
 
-        while ((shared = LIST_FIRST(&h->watchers))) {
-                LIST_REMOVE(shared, watchers);
-                shared->watch = WATCH_FIRED;
+        while ((remote = LIST_FIRST(&h->watchers))) {
+                LIST_REMOVE(remote, watchers);
+                remote->watch = WATCH_FIRED;
                 /* One that is on its way out waits for the lock in watch_stop(). */
-                if (ctx_ref_if_alive(&shared->ctx.wide.ctx))
-                        LIST_INSERT_HEAD(fired, shared, watchers);
+                if (ctx_ref_if_alive(&remote->shared.wide.ctx))
+                        LIST_INSERT_HEAD(fired, remote, watchers);
         }
         leave(h);
 }
@@ -113,7 +113,7 @@ void watch_resume_client(struct ctx_client *client)
 }
 
 /* Nobody else knows it any more, but through the list. */
-void watch_forget_client(struct ctx_client *client)
+void watch_remove_client(struct ctx_client *client)
 {
         if (client->watch_generation != fork_generation + 1)
                 return;
@@ -144,8 +144,8 @@ static void look_after(struct ctx_client *client)
         bool is_away = client_is_away(client);
         uint64_t usec = CTX_NEVER;
 
-        if (is_away && client_sweep(client) > 0) {
-                usec = client_return(client);
+        if (is_away && client_tell_done(client) > 0) {
+                usec = client_try_return(client);
                 is_away = client_is_away(client);
         }
         lock_acquire(&lock);
@@ -164,7 +164,7 @@ bool watch_dispatch(void)
         struct epoll_event events[EVENTS_AT_ONCE];
         uint64_t now = monotonic_usec();
         struct ctx_client *client;
-        struct shared *shared;
+        struct remote_context *remote;
         int n;
 
         lock_acquire(&lock);
@@ -179,10 +179,10 @@ bool watch_dispatch(void)
         }
         lock_release(&lock);
 
-        while ((shared = LIST_FIRST(&fired))) {
-                LIST_REMOVE(shared, watchers);
-                shared_finish(shared);
-                ctx_unref(&shared->ctx.wide.ctx);
+        while ((remote = LIST_FIRST(&fired))) {
+                LIST_REMOVE(remote, watchers);
+                remote_context_finish(remote);
+                ctx_unref(&remote->shared.wide.ctx);
         }
         while ((client = take_away_client(now)))
                 look_after(client);
@@ -277,67 +277,67 @@ static int serve(void)
         return r;
 }
 
-static int add(struct shared *shared, struct handle *h)
+static int add(struct remote_context *remote, struct done_handle *h)
 {
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = h};
         int r;
 
-        if (shared->watch != WATCH_NONE && shared->watch_generation == fork_generation)
+        if (remote->watch != WATCH_NONE && remote->watch_generation == fork_generation)
                 return 0;
         r = serve();
         if (r < 0)
                 return r;
         need_thread();
-        add_client(shared->client);
+        add_client(remote->client);
         if (h->watch_generation != fork_generation + 1) {
                 if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, h->fd, &event) < 0)
                         return -errno;
                 h->watch_generation = fork_generation + 1;
                 n_watched++;
         }
-        if (shared->watch != WATCH_LISTED)
-                LIST_INSERT_HEAD(&h->watchers, shared, watchers);
-        shared->watch = WATCH_LISTED;
-        shared->watch_generation = fork_generation;
+        if (remote->watch != WATCH_LISTED)
+                LIST_INSERT_HEAD(&h->watchers, remote, watchers);
+        remote->watch = WATCH_LISTED;
+        remote->watch_generation = fork_generation;
         return 0;
 }
 
-int watch_start(struct shared *shared)
+int watch_start(struct remote_context *remote)
 {
-        int r = handle_fd(shared);
+        int r = done_handle_fd(remote);
 
         if (r < 0)
                 return r;
         lock_acquire(&lock);
-        r = add(shared, atomic_load_explicit(&shared->handle, memory_order_acquire));
+        r = add(remote, atomic_load_explicit(&remote->handle, memory_order_acquire));
         lock_release(&lock);
         return r;
 }
 
-int watch_attend(struct shared *shared)
+int watch_daemon(struct remote_context *remote)
 {
         int r;
 
-        if (client_is_inherited(shared->client) || alive_fd(shared->client) < 0)
+        if (client_is_inherited(remote->client) || alive_fd(remote->client) < 0)
                 return 0;
         lock_acquire(&lock);
         r = serve();
         if (r == 0)
-                add_client(shared->client);
+                add_client(remote->client);
         lock_release(&lock);
         return r;
 }
 
 /* Nobody has a reference any more, and the handle is still there. */
-void watch_stop(struct shared *shared)
+void watch_stop(struct remote_context *remote)
 {
-        struct handle *h = atomic_load_explicit(&shared->handle, memory_order_acquire);
+        struct done_handle *h = atomic_load_explicit(&remote->handle, memory_order_acquire);
 
-        if (shared->watch == WATCH_NONE)
+        if (remote->watch == WATCH_NONE)
                 return;
         lock_acquire(&lock);
-        if (shared->watch == WATCH_LISTED) {
-                LIST_REMOVE(shared, watchers);
+        if (remote->watch == WATCH_LISTED) {
+                LIST_REMOVE(remote, watchers);
                 if (LIST_EMPTY(&h->watchers) && h->watch_generation == fork_generation + 1)
                         leave(h);
         }

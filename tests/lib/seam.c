@@ -60,7 +60,7 @@ static struct fake *fake_new(const char *message)
 {
         struct fake *fake = calloc(1, sizeof(struct fake));
 
-        shared_ctx_init(&fake->shared, &fake_ops);
+        ctx_shared_init(&fake->shared, &fake_ops);
         fake->shared.given = 7 * 4;
         fake->word = fake->shared.given;
         fake->deadline = UINT64_MAX;

@@ -31,7 +31,7 @@ pid_t ctx_waitpid(struct ctx *ctx, pid_t pid, int *ret_status)
                 p = waitpid(pid, &status, WNOHANG);
                 if (p != 0)
                         break;
-                r = io_wait(ctx, fd, POLLIN);
+                r = poll_one_fd(ctx, fd, POLLIN);
                 if (r < 0)
                         break;
         }
@@ -92,7 +92,7 @@ static int flock_in_task(struct ctx *ctx, int fd, int operation)
                 return r;
         }
         do
-                r = io_wait(ctx, pidfd, POLLIN);
+                r = poll_one_fd(ctx, pidfd, POLLIN);
         while (r == -EINTR);
         if (r < 0)
                 syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
