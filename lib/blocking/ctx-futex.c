@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/local/shared.h"
 #include "lib/blocking/ctx-futex.h"
 
 /* To sleep on a futex of one's own and on a context at the same time: futex_waitv(2). */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/local/shared.h"
 #include "lib/blocking/poll.h"
 
 /* poll(2) with a context beside the descriptors: its own descriptor, and that of the nearest shared ancestor,
@@ -58,7 +59,7 @@ static uint64_t time_left(uint64_t until_usec)
 
         if (until_usec == CTX_NEVER)
                 return CTX_NEVER;
-        now = monotonic_usec();
+        now = now_monotonic_usec();
         return until_usec > now ? until_usec - now : 0;
 }
 
@@ -90,7 +91,7 @@ static int poll_once(struct ctx *ctx, struct pollfd *all, nfds_t n_fds, uint64_t
 int ctx_poll(struct ctx *ctx, struct pollfd *fds, nfds_t n_fds, uint64_t timeout_usec)
 {
         struct pollfd on_stack[FDS_ON_STACK + POLL_DONE_FDS], *all = on_stack;
-        uint64_t now = monotonic_usec(), until;
+        uint64_t now = now_monotonic_usec(), until;
         bool again;
         int n;
 

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/local/shared.h"
 #include "lib/blocking/spawn.h"
 #include "lib/local/after.h"
 #include "lib/local/spawn-options.h"

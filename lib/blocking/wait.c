@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <poll.h>
 
+#include "lib/local/shared.h"
 #include "lib/blocking/poll.h"
 
 /* To wait for a context, and for nothing else: on its word, without a descriptor. Under a shared one, whose
@@ -15,7 +16,7 @@ static uint64_t until(uint64_t end_usec, uint64_t deadline_usec)
                 end_usec = deadline_usec;
         if (end_usec == CTX_NEVER)
                 return CTX_NEVER;
-        now = now_usec();
+        now = now_boottime_usec();
         return end_usec > now ? end_usec - now : 0;
 }
 
@@ -34,7 +35,7 @@ static int wait_shared(struct ctx *source, uint64_t end_usec)
                 if (n < 0)
                         return n;
                 left = until(end_usec, ctx_deadline_usec(source));
-                if (left == 0 && end_usec <= now_usec())
+                if (left == 0 && end_usec <= now_boottime_usec())
                         return 0;
                 if (left > FUTEX_WAIT_MAX_USEC && left != CTX_NEVER)
                         left = FUTEX_WAIT_MAX_USEC;

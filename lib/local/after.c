@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "lib/local/shared.h"
 #include "lib/local/after.h"
 
 static __thread struct ctx_after *running __attribute__((tls_model("initial-exec")));

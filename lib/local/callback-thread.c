@@ -134,21 +134,13 @@ void timer_disarm(struct ctx_timer *timer)
         lock_release(&lock);
 }
 
-static uint64_t soon(void)
-{
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000 + RETRY_MSEC * 1000;
-}
-
 /* One that is due, held; NULL: none. */
 static struct ctx_timer *take_due(void)
 {
         struct ctx_timer *timer = NULL;
 
         lock_acquire(&lock);
-        while (n_heap > 0 && !timer && heap[0].deadline_usec <= now_usec()) {
+        while (n_heap > 0 && !timer && heap[0].deadline_usec <= now_boottime_usec()) {
                 struct ctx_timer *due = heap[0].timer;
 
                 heap_remove(0);
@@ -157,7 +149,7 @@ static struct ctx_timer *take_due(void)
         }
         if (!timer) {
                 armed_usec = CTX_NEVER;
-                retry_usec = arm_timer() < 0 ? soon() : CTX_NEVER;
+                retry_usec = arm_timer() < 0 ? now_monotonic_usec() + RETRY_MSEC * 1000 : CTX_NEVER;
         }
         lock_release(&lock);
         return timer;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 
+#include "lib/local/shared.h"
 #include "lib/local/callback-thread.h"
 
 /* To cancel is to write the state into every descendant.
@@ -52,7 +53,7 @@ static void walk_finish(struct walk *walk)
 static bool is_overdue(struct walk *walk, const struct ctx *ctx)
 {
         if (walk->now_usec == 0)
-                walk->now_usec = now_usec();
+                walk->now_usec = now_boottime_usec();
         return walk->now_usec >= ctx->deadline_usec;
 }
 

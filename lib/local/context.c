@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "lib/local/ctx.h"
+#include "lib/local/shared.h"
 
 /* Birth and death of contexts. */
 

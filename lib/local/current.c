@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "lib/local/ctx.h"
+#include "lib/local/shared.h"
 
 /* What a thread works for: a stack of contexts for each thread. A shared context is told when the first of
  * its entries comes and when the innermost one changes. */

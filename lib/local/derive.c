@@ -21,11 +21,13 @@ struct ctx *ctx_with_cancel(struct ctx *parent)
 
 uint64_t deadline_after(uint64_t usec)
 {
+        struct timespec ts;
         uint64_t now, deadline;
 
         if (usec == CTX_NEVER)
                 return CTX_NEVER;
-        now = (now_nsec() + 999) / 1000;
+        clock_gettime(CLOCK_BOOTTIME, &ts);
+        now = (uint64_t) ts.tv_sec * 1000000 + ((uint64_t) ts.tv_nsec + 999) / 1000;
         return __builtin_add_overflow(now, usec, &deadline) ? CTX_NEVER : deadline;
 }
 

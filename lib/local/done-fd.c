@@ -6,7 +6,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "lib/local/ctx.h"
+#include "lib/local/shared.h"
 
 /* The descriptor of a context: an eventfd that a cancel fills, or, with a deadline, a timerfd that a cancel
  * sets to the past, so that no thread has to watch the time. After a fork the child does not touch the

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "lib/local/ctx.h"
+#include "lib/local/futex.h"
 #include "lib/local/lock.h"
 
 void lock_word_acquire(_Atomic uint32_t *word)

@@ -4,7 +4,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "lib/local/ctx.h"
+#include "lib/local/shared.h"
 
 /* A merge of contexts under several shared ones is done when any of these is. For all that asks for "the"
  * shared context above, this stands for them: it has no slot of its own, and asks each of theirs. It stands

@@ -3,7 +3,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
-#include "lib/local/ctx.h"
+#include "lib/local/shared.h"
 
 /* A context with several parents. It is a child of the first as any other is; in each of the others' trees
  * stands an arm that leads to it. A cancel that comes upon an arm goes on at the merge; contexts are made

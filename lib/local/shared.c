@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "lib/local/ctx.h"
+#include "lib/local/shared.h"
 
 /* What a shared context has of a context; the rest is its client's. */
 

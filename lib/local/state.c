@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 
-#include "lib/local/ctx.h"
+#include "lib/local/shared.h"
 
 /* What a context says of itself. Who looks first after a deadline has passed, or after a shared ancestor is
  * done, writes that down (latches it), so that nothing that comes later can change it. */
@@ -37,7 +37,7 @@ uint32_t ctx_shared_state(struct ctx_shared *shared)
         if (__builtin_expect(word != shared->given, 0))
                 return (uint32_t) shared->ops->settle(shared, word) & CTX_STATE;
         deadline = atomic_load_explicit(shared->deadline_usec, memory_order_relaxed);
-        if (__builtin_expect(deadline != CTX_NEVER, 0) && now_usec() >= deadline)
+        if (__builtin_expect(deadline != CTX_NEVER, 0) && now_boottime_usec() >= deadline)
                 return STATE_WORD_DEADLINE_EXCEEDED;
         if (__builtin_expect(!is_kept(shared), 0))
                 return (uint32_t) shared->ops->settle(shared, word) & CTX_STATE;
@@ -61,7 +61,7 @@ uint32_t ctx_state(struct ctx *source)
                 if (state)
                         return latch(source, state, CAUSE_SHARED);
         }
-        if (word & CTX_DEADLINE && now_usec() >= source->deadline_usec)
+        if (word & CTX_DEADLINE && now_boottime_usec() >= source->deadline_usec)
                 return latch(source, STATE_WORD_DEADLINE_EXCEEDED, deadline_cause(source));
         return STATE_WORD_ACTIVE;
 }
@@ -151,6 +151,6 @@ uint64_t ctx_remaining(struct ctx *ctx)
         deadline = ctx_deadline_usec(ctx);
         if (deadline == CTX_NEVER)
                 return CTX_NEVER;
-        now = now_usec();
+        now = now_boottime_usec();
         return deadline > now ? deadline - now : 0;
 }

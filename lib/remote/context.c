@@ -53,7 +53,7 @@ static uint32_t settle_by_handle(struct remote_context *remote)
         }
         if (remote_context_is_orphan(remote))
                 return remote_context_lose(remote);
-        if (atomic_load_explicit(&remote->own_deadline_usec, memory_order_relaxed) <= now_usec())
+        if (atomic_load_explicit(&remote->own_deadline_usec, memory_order_relaxed) <= now_boottime_usec())
                 return STATE_WORD_DEADLINE_EXCEEDED;
         return STATE_WORD_ACTIVE;
 }

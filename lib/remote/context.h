@@ -3,7 +3,7 @@
 
 #include <sys/queue.h>
 
-#include "lib/local/ctx.h"
+#include "lib/local/shared.h"
 #include "lib/remote/client.h"
 
 /* A shared context, as this process knows it: a slot of a state page, and what was asked of the daemon once.

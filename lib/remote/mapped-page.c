@@ -103,7 +103,7 @@ uint64_t mapped_page_epoch(const struct mapped_page *page)
 
 uint64_t mapped_page_orphaned_usec(struct mapped_page *page)
 {
-        uint64_t now = monotonic_usec(), epoch = mapped_page_epoch(page);
+        uint64_t now = now_monotonic_usec(), epoch = mapped_page_epoch(page);
 
         if (atomic_load_explicit(&page->orphaned_epoch, memory_order_acquire) != epoch) {
                 atomic_store_explicit(&page->orphaned_usec, now, memory_order_relaxed);

@@ -42,7 +42,7 @@ bool client_is_away(struct ctx_client *client)
                 return true;
         if (!has_hung_up(client))
                 return false;
-        atomic_compare_exchange_strong(&client->away_since_usec, &nobody, monotonic_usec());
+        atomic_compare_exchange_strong(&client->away_since_usec, &nobody, now_monotonic_usec());
         return true;
 }
 
@@ -187,7 +187,7 @@ uint64_t client_try_return(struct ctx_client *client)
 
         if (since == 0)
                 return CTX_NEVER;
-        passed = monotonic_usec() - since;
+        passed = now_monotonic_usec() - since;
         if (passed >= CTX_DAEMON_GRACE_USEC)
                 return CTX_NEVER;
         /* Whoever has the lock is in a call, and finds the daemon, if it can be found. */

@@ -199,7 +199,7 @@ void thread_map_enter(struct ctx_shared *shared)
 
         if (!entry)
                 return;
-        __atomic_store_n(&entry->since_usec, now_usec(), __ATOMIC_RELAXED);
+        __atomic_store_n(&entry->since_usec, now_boottime_usec(), __ATOMIC_RELAXED);
         __atomic_store_n(&entry->context_id, remote->id, __ATOMIC_SEQ_CST);
         kick_if_done(shared, map);
 }

@@ -121,7 +121,8 @@ bool remote_context_is_orphan(const struct remote_context *remote)
         uint64_t ours = atomic_load_explicit(&client->epoch, memory_order_acquire), theirs;
 
         if (!remote->page)
-                return client_is_away(client) && monotonic_usec() - since(client) >= CTX_DAEMON_GRACE_USEC;
+                return client_is_away(client) &&
+                       now_monotonic_usec() - since(client) >= CTX_DAEMON_GRACE_USEC;
         theirs = mapped_page_epoch(remote->page);
         if (mapped_page_is_kept(remote->page))
                 return false;

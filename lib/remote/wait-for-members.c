@@ -49,7 +49,7 @@ static int poll_until(int fd, uint64_t until_usec)
         struct pollfd pollfd = {.fd = fd, .events = POLLIN};
 
         for (;;) {
-                uint64_t now = now_usec(), left = until_usec > now ? until_usec - now : 0;
+                uint64_t now = now_boottime_usec(), left = until_usec > now ? until_usec - now : 0;
                 struct timespec timeout = {(time_t) (left / 1000000), (long) (left % 1000000 * 1000)};
                 int r = ppoll(&pollfd, 1, &timeout, NULL);
 
@@ -57,7 +57,7 @@ static int poll_until(int fd, uint64_t until_usec)
                         return -errno;
                 if (r > 0)
                         return 1;
-                if (r == 0 && now_usec() >= until_usec)
+                if (r == 0 && now_boottime_usec() >= until_usec)
                         return 0;
         }
 }
@@ -65,7 +65,7 @@ static int poll_until(int fd, uint64_t until_usec)
 /* The daemon could not be asked: it may come back. */
 static bool is_away(struct remote_context *remote, int r, uint64_t *since_usec)
 {
-        uint64_t now = monotonic_usec();
+        uint64_t now = now_monotonic_usec();
 
         if (r == -ENOENT || r == -ECHILD || r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -EDQUOT ||
                         remote_context_is_lost(remote))
@@ -82,7 +82,7 @@ static int wait_drained(struct remote_context *remote, uint64_t until_usec)
 
         for (;;) {
                 int next = remote_context_ask_fd(remote, "Drained");
-                uint64_t now = now_usec(), again;
+                uint64_t now = now_boottime_usec(), again;
 
                 if (next >= 0) {
                         if (fd >= 0)
@@ -102,7 +102,7 @@ static int wait_drained(struct remote_context *remote, uint64_t until_usec)
                         break;
                 }
                 r = poll_until(fd, again < until_usec ? again : until_usec);
-                if (r == 0 && now_usec() < until_usec)
+                if (r == 0 && now_boottime_usec() < until_usec)
                         continue;
                 r = r == 0 ? -ETIMEDOUT : r < 0 ? r : 0;
                 break;
@@ -114,7 +114,7 @@ static int wait_drained(struct remote_context *remote, uint64_t until_usec)
 
 int ctx_cancel_wait(struct ctx *ctx, uint64_t timeout_usec)
 {
-        uint64_t now = now_usec(), until;
+        uint64_t now = now_boottime_usec(), until;
         struct remote_context *remote;
         int first, r;
 

@@ -152,7 +152,7 @@ static void look_after(struct ctx_client *client)
         if (client->watch == CLIENT_AWAY) {
                 if (!is_away && watch_client(client) < 0)
                         usec = RETRY_USEC;
-                client->look_usec = usec == CTX_NEVER ? CTX_NEVER : monotonic_usec() + usec;
+                client->look_usec = usec == CTX_NEVER ? CTX_NEVER : now_monotonic_usec() + usec;
         }
         lock_release(&lock);
         ctx_client_unref(client);
@@ -162,7 +162,7 @@ bool watch_dispatch(void)
 {
         struct watcher_list fired = LIST_HEAD_INITIALIZER(fired);
         struct epoll_event events[EVENTS_AT_ONCE];
-        uint64_t now = monotonic_usec();
+        uint64_t now = now_monotonic_usec();
         struct ctx_client *client;
         struct remote_context *remote;
         int n;
@@ -207,7 +207,7 @@ static void *watch_thread(void *userdata)
         struct pollfd pollfd = {.fd = (int) (intptr_t) userdata, .events = POLLIN};
 
         while (!atomic_load_explicit(&quits, memory_order_acquire)) {
-                uint64_t next = watch_next_usec(), now = monotonic_usec();
+                uint64_t next = watch_next_usec(), now = now_monotonic_usec();
                 int timeout = next == CTX_NEVER ? -1 : next <= now ? 0 : (int) ((next - now) / 1000) + 1;
 
                 if (poll(&pollfd, 1, timeout) >= 0)

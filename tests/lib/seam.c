@@ -2,7 +2,7 @@
 #include <sys/eventfd.h>
 #include <sys/wait.h>
 
-#include "lib/local/ctx.h"
+#include "lib/local/shared.h"
 #include "tests/law/local.h"
 
 /* The seam between local contexts and shared ones, with a state page of our own in the daemon's place. */
