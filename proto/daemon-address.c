@@ -49,7 +49,7 @@ static int open_address(const char *address, sd_bus **ret)
         if (r < 0)
                 return r;
         r = sd_bus_set_address(bus, address);
-        /* The direct socket answers Hello as a broker does, so that an address may name either. */
+        /* The direct socket answers Hello as a bus does. So an address may be that of either. */
         if (r >= 0)
                 r = sd_bus_set_bus_client(bus, 1);
         if (r >= 0)

@@ -5,33 +5,35 @@
 #include <stddef.h>
 #include <systemd/sd-bus.h>
 
-/* Where ctxd is found, for the library and for ctxctl, in this order: the address that was given; $CTXD_ADDRESS (not in
- * a setuid program); or else the socket for direct connections, and then the bus, which also starts ctxd. Who cannot
- * reach it at one of these two tries the other. */
+/* Where the library and ctxctl look for ctxd. They try, in this order: the address that was given;
+ * $CTXD_ADDRESS, but not in a setuid program; and, if there is neither, the socket for direct connections and
+ * then the bus. The bus also starts ctxd. */
 
 #define DAEMON_PLACES_MAX 2
 
 struct daemon_place {
-        char address[256]; /* "": the system's bus, or the user's */
-        const char *given; /* instead, of any length; or NULL */
+        /* Empty: the system bus, or the user's. */
+        char address[256];
+        /* Used instead if it is not NULL; of any length. */
+        const char *given;
         bool user;
 };
 
-/* address, or $CTXD_ADDRESS, or NULL. */
+/* Returns address, $CTXD_ADDRESS or NULL. */
 const char *daemon_given_address(const char *address);
-/* How many places. user: the daemon of this user. */
+/* Fills in where to look, and returns how many places that are. user: look for the daemon of this user. */
 size_t daemon_places(const char *given, bool user, struct daemon_place places[DAEMON_PLACES_MAX]);
-/* What to call it in a sentence. */
+/* What to call the place in a message. */
 const char *daemon_place_name(const struct daemon_place *place);
-/* Begins to connect, without waiting. 0, or -errno. */
+/* Starts to connect, without waiting. 0 or a negative errno. */
 int daemon_place_connect(const struct daemon_place *place, sd_bus **ret);
-/* Whoever says no has said something. */
+/* Does this error come from a daemon that is there? */
 bool daemon_has_answered(const sd_bus_error *error);
-/* The call that asks whether the daemon is there: Alive() -> ht. */
+/* Makes the call Alive() -> ht, which asks whether the daemon is there. */
 int daemon_alive_message(sd_bus *bus, sd_bus_message **ret);
 
-/* All of it: tries one place after the other until a daemon answers. ret_answer may be NULL; the answer is NULL where
- * the daemon is too old to say more than that it is there. On failure -errno of the last one, and ret_text has the
- * whole story, after "cannot reach ctxd". */
+/* Tries one place after the other until a daemon answers. ret_answer may be NULL. The answer is NULL if the
+ * daemon is too old to know the call. On failure returns the negative errno of the last place, and ret_text
+ * says what failed at each place; it reads on after "cannot reach ctxd". */
 int daemon_connect(const char *given, bool user, sd_bus **ret, sd_bus_message **ret_answer, char *ret_text,
                 size_t size);

@@ -6,9 +6,10 @@
 
 #include "lib/blocking/ctx-futex.h"
 
-/* Go's channel, in a select with a context. Whoever has to wait stands in a queue with a futex of its own and
- * the place of its item; the other side copies, marks and wakes it, under the channel's lock. So a waiter
- * that gives up finds out, under that lock, whether its item has changed hands: law 26. */
+/* A channel as in Go: an operation also ends when a context is done. A thread that has to wait stands in a
+ * queue, with a futex of its own and a pointer to its item. The other side, under the channel's lock, copies
+ * the item, marks the waiter as served, and wakes it. A waiter that gives up looks under the same lock
+ * whether its item was taken or delivered: then that counts, and not the end of the context (law 26). */
 
 enum {
         WAITING,
@@ -29,7 +30,7 @@ struct ctx_chan {
         struct lock lock;
         bool closed;
         size_t item_size, capacity;
-        size_t first, n; /* the ring */
+        size_t first, n; /* a ring buffer: the index of the first item, and how many there are */
         struct waiters senders, receivers;
         _Alignas(max_align_t) char items[];
 };
@@ -89,8 +90,9 @@ static void take(struct ctx_chan *chan, void *item)
         chan->n--;
 }
 
-/* The waiter may be gone as soon as its state has changed: only the address is used after that, and a wake of
- * an address where somebody else sleeps by then is one that everybody stands. */
+/* Once the state has changed, the waiter may return, and its struct is gone. So only the address of the futex
+ * is used after that. If another thread sleeps at the same address by then, it wakes up too early, which
+ * every sleeper allows for. */
 static void serve(struct waiters *waiters, struct waiter *waiter, uint32_t state)
 {
         TAILQ_REMOVE(waiters, waiter, entry);
@@ -98,7 +100,7 @@ static void serve(struct waiters *waiters, struct waiter *waiter, uint32_t state
         futex_wake_all(&waiter->state);
 }
 
-/* Both under the lock: 1 done, 0 would have to wait, negative error. */
+/* The lock is held, in both. 1: done; 0: the caller would have to wait; or a negative errno. */
 static int try_send(struct ctx_chan *chan, const void *item)
 {
         struct waiter *receiver = TAILQ_FIRST(&chan->receivers);
@@ -136,7 +138,7 @@ static int try_recv(struct ctx_chan *chan, void *item)
         return chan->closed ? -EPIPE : 0;
 }
 
-/* The lock is held, and is not any more afterwards. SERVED, CLOSED, or the context's error. */
+/* Called with the lock held; releases it. Returns SERVED, CLOSED, or the context's error. */
 static int wait_in(struct ctx *ctx, struct ctx_chan *chan, struct waiters *waiters, void *item)
 {
         struct waiter waiter = {.item = item};
@@ -148,7 +150,8 @@ static int wait_in(struct ctx *ctx, struct ctx_chan *chan, struct waiters *waite
         while (r == 0 && atomic_load_explicit(&waiter.state, memory_order_acquire) == WAITING)
                 r = ctx_futex_wait(ctx, &waiter.state, WAITING);
 
-        /* Also where it was served: the other side must be through with the waiter before it goes. */
+        /* The lock is taken even if the waiter was served: the other side must be done with it before this
+         * struct goes. */
         lock_acquire(&chan->lock);
         state = atomic_load(&waiter.state);
         if (state == WAITING)

@@ -5,10 +5,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lib/local/shared.h"
 #include "lib/blocking/ctx-futex.h"
+#include "lib/local/shared.h"
 
-/* To sleep on a futex of one's own and on a context at the same time: futex_waitv(2). */
+/* Sleeps until a word changes or a context is done, whichever comes first: futex_waitv(2) waits for both. */
 
 #define NSEC_PER_SEC UINT64_C(1000000000)
 
@@ -36,13 +36,13 @@ int ctx_futex_begin(struct ctx *ctx)
         if (!shared || (shared->ops->before_sleep && !shared->ops->before_sleep(shared, &fd, &usec)))
                 return 0;
         r = shared->ops->watch(shared);
-        /* Without a daemon that could be asked it is tried again: ctx_futex_wait(). */
+        /* If there is no daemon to ask, ctx_futex_wait() tries again. */
         return r < 0 && shared->ops->has_no_daemon && shared->ops->has_no_daemon(shared) ? 0 : r;
 }
 
 #define WATCH_AGAIN_USEC 50000
 
-/* How long to sleep at the most: for ever if the library tells when it is done. */
+/* For how long to sleep at most. Without limit, if the library makes the context done in time. */
 static uint64_t look_usec(struct ctx_shared *shared)
 {
         uint64_t usec;

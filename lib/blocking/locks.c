@@ -3,8 +3,9 @@
 
 #include "lib/blocking/ctx-futex.h"
 
-/* A mutex, a condition and a semaphore that a context ends. Law 26 here: whoever gives up looks once more,
- * since the wake-up that it may have had was meant for one waiter, and would be lost with it. */
+/* A mutex, a condition and a semaphore. Waiting for one ends when a context is done. A thread that gives up
+ * looks once more before it returns (law 26): a wake-up that it got is meant for one thread only, and must
+ * not be lost. */
 
 int ctx_mutex_lock(struct ctx *ctx, struct ctx_mutex *mutex)
 {
@@ -66,7 +67,7 @@ int ctx_cond_wait(struct ctx *ctx, struct ctx_cond *cond, struct ctx_mutex *mute
                 r = ctx_futex_wait(ctx, sequence, seen);
         while (r == 0 && atomic_load(sequence) == seen);
         lock_word_acquire(word_of(&mutex->word));
-        /* A signal that came as well was perhaps meant for this waiter: then it has been taken. */
+        /* If there was a signal as well, it may have been meant for this thread. So it counts. */
         return atomic_load(sequence) != seen ? 0 : r;
 }
 
@@ -120,7 +121,7 @@ int ctx_sem_wait(struct ctx *ctx, struct ctx_sem *sem)
         atomic_fetch_add(word_of(&sem->waiters), 1);
         for (;;) {
                 if (sem_take(value)) {
-                        r = 0; /* also where the context is done meanwhile */
+                        r = 0; /* even if the context is done by now */
                         break;
                 }
                 if (r < 0)

@@ -4,11 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/local/shared.h"
 #include "lib/blocking/poll.h"
+#include "lib/local/shared.h"
 
-/* poll(2) with a context beside the descriptors: its own descriptor, and that of the nearest shared ancestor,
- * so that nobody has to carry the news from one to the other; and one that tells if no such news will come. */
+/* poll(2) that also ends when a context is done. Beside the caller's descriptors it polls the descriptor of
+ * the context; that of the nearest shared ancestor; and one that hangs up when the daemon is gone, since a
+ * daemon that is gone does not make the second one readable. So no thread has to pass on the end of the
+ * shared ancestor. */
 
 #define ASK_AGAIN_USEC 50000
 
@@ -63,7 +65,8 @@ static uint64_t time_left(uint64_t until_usec)
         return until_usec > now ? until_usec - now : 0;
 }
 
-/* Into all, which has room for POLL_DONE_FDS more. How many of the caller's are ready. */
+/* Polls all, an array with room for POLL_DONE_FDS more. Returns how many of the caller's descriptors are
+ * ready. */
 static int poll_once(struct ctx *ctx, struct pollfd *all, nfds_t n_fds, uint64_t left_usec, bool *ret_again)
 {
         uint64_t look_usec;
@@ -82,7 +85,7 @@ static int poll_once(struct ctx *ctx, struct pollfd *all, nfds_t n_fds, uint64_t
                 return -errno;
         for (nfds_t i = 0; i < n_fds; i++)
                 n += all[i].revents != 0;
-        /* Neither these nor the time: the context, or the daemon. */
+        /* None of the caller's, and not the time: it is the context or the daemon. */
         if (n == 0 && r > 0)
                 *ret_again = true;
         return n;

@@ -5,10 +5,10 @@
 
 #include "lib/local/ctx.h"
 
-/* What has to be polled beside a descriptor: 0 to POLL_DONE_FDS entries, of which a readable one tells that ctx is done,
- * and a hung-up one that this is to be asked for again; or a negative errno. It is also to be asked for again after
- * *ret_usec (CTX_NEVER: no need). Asks the daemon, where it has to. */
+/* Fills in what has to be polled beside a descriptor so that the end of ctx is noticed. Returns the number of
+ * entries, 0 to POLL_DONE_FDS, or a negative errno. If one is readable, ctx is done. If one has hung up, or
+ * after *ret_usec (CTX_NEVER: no limit), the caller calls this again. May ask the daemon. */
 #define POLL_DONE_FDS 3
 int poll_done_fds(struct ctx *ctx, struct pollfd fds[POLL_DONE_FDS], uint64_t *ret_usec);
-/* Until fd is ready for events: 0, the context's error, or another one. */
+/* Waits until fd is ready for events. Returns 0, the context's error, or another negative errno. */
 int poll_one_fd(struct ctx *ctx, int fd, short events);

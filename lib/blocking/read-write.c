@@ -9,13 +9,13 @@
 
 #include "lib/blocking/poll.h"
 
-/* Reads and writes that a context ends. Each is first tried without waiting (RWF_NOWAIT, or MSG_DONTWAIT),
- * whatever the descriptor's own mode is; where that would block, the descriptor is polled together with the
- * context. One try that succeeds is the result, also if it did less than was asked: nothing is done twice, so
- * no byte is lost.
+/* Reads and writes that end when a context is done. Each is first tried without waiting (RWF_NOWAIT or
+ * MSG_DONTWAIT), whatever the mode of the descriptor is. If that would block, the descriptor is polled
+ * together with the context. The first try that succeeds is the result, even if it did less than was asked
+ * for. Nothing is done twice, so no byte is lost.
  *
- * Where the kernel has no such try for a file (a terminal, some devices, pipes before Linux 6.4) it is polled
- * first and then used, which blocks only if somebody else takes what poll saw. */
+ * For some files (a terminal, some devices, pipes before Linux 6.4) the kernel cannot try without waiting.
+ * These are polled first and then used. That blocks only if another thread or process takes what poll saw. */
 
 int poll_one_fd(struct ctx *ctx, int fd, short events)
 {
@@ -46,8 +46,9 @@ static ssize_t try_read(int fd, const struct iovec *iov, int n_iov)
         struct msghdr message = {.msg_iov = (struct iovec *) (uintptr_t) iov, .msg_iovlen = (size_t) n_iov};
         ssize_t n = result(preadv2(fd, iov, n_iov, -1, RWF_NOWAIT));
 
+        /* The kernel reads from a disk, and a context cannot end that. */
         if (n == -EAGAIN && is_regular(fd))
-                return result(readv(fd, iov, n_iov)); /* the disk, which cannot be ended */
+                return result(readv(fd, iov, n_iov));
         if (n != -EOPNOTSUPP && n != -ENOSYS && n != -ESPIPE)
                 return n;
         n = result(recvmsg(fd, &message, MSG_DONTWAIT));
@@ -56,7 +57,7 @@ static ssize_t try_read(int fd, const struct iovec *iov, int n_iov)
         return is_regular(fd) || is_ready(fd, POLLIN) ? result(readv(fd, iov, n_iov)) : -EAGAIN;
 }
 
-/* What a pipe takes without blocking once poll calls it writable. */
+/* Once poll says that a pipe is writable, it takes as many bytes as this without blocking. */
 static ssize_t write_little(int fd, const struct iovec *iov, int n_iov)
 {
         for (int i = 0; i < n_iov; i++)

@@ -6,7 +6,8 @@
 #include "lib/blocking/poll.h"
 #include "lib/local/after.h"
 
-/* To accept, to connect, and the way out for code that does not poll. */
+/* Accept and connect that end when a context is done; and a way out for code that blocks in a socket and does
+ * not poll. */
 
 int ctx_accept4(struct ctx *ctx, int fd, struct sockaddr *address, socklen_t *size, int flags)
 {
@@ -23,7 +24,7 @@ int ctx_accept4(struct ctx *ctx, int fd, struct sockaddr *address, socklen_t *si
 
                 if (state)
                         return state_to_errno(state);
-                /* A blocking one is asked only after poll has seen a connection. */
+                /* A blocking descriptor is asked only after poll has seen a connection. */
                 if (!(flags_now & O_NONBLOCK)) {
                         r = poll_one_fd(ctx, fd, POLLIN);
                         if (r < 0)
@@ -47,7 +48,7 @@ int ctx_accept(struct ctx *ctx, int fd, struct sockaddr *address, socklen_t *siz
         return ctx_accept4(ctx, fd, address, size, 0);
 }
 
-/* Without waiting, whatever the mode of the descriptor. */
+/* Does not wait, whatever the mode of the descriptor is. */
 static int start_connect(int fd, const struct sockaddr *address, socklen_t size)
 {
         int flags = fcntl(fd, F_GETFL), r;
@@ -75,7 +76,7 @@ int ctx_connect(struct ctx *ctx, int fd, const struct sockaddr *address, socklen
         r = state_to_errno(ctx_state(ctx->source));
         if (r < 0)
                 return r;
-        /* A Unix socket whose listener's queue is full: poll does not tell when there is room. */
+        /* The queue of a listening Unix socket may be full. poll does not say when there is room again. */
         while ((r = start_connect(fd, address, size)) == -EAGAIN) {
                 r = ctx_wait(ctx, pause);
                 if (r < 0)

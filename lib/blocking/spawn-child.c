@@ -10,8 +10,8 @@
 #include "lib/blocking/spawn.h"
 #include "proto/names.h"
 
-/* Between fork and exec. The program may have threads, so the child calls only what is safe in a signal
- * handler. */
+/* What happens between fork and exec. The program may have threads, so the child calls only what may be
+ * called in a signal handler. */
 
 static bool is_ours(const char *assignment)
 {
@@ -42,7 +42,8 @@ char **spawn_env(char *const *env, char *context, char *address)
         return result;
 }
 
-/* A pipe clear of 0 to 2, which a program may have closed and the child fills. */
+/* The pipe avoids the numbers 0 to 2. The program may have closed these, and the child puts its own
+ * descriptors there. */
 static int open_pipe(int fds[2])
 {
         if (pipe2(fds, O_CLOEXEC) < 0)
@@ -72,7 +73,7 @@ static int wait_at_gate(int gate)
         return n == 1 ? 0 : -1;
 }
 
-/* As posix_spawn does: a handler is code that is gone after exec, and must not run before. */
+/* As posix_spawn does. The code of a signal handler is gone after exec, and must not run before it. */
 static void reset_signals(void)
 {
         struct sigaction action;

@@ -7,23 +7,24 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lib/local/shared.h"
 #include "lib/blocking/spawn.h"
 #include "lib/local/after.h"
+#include "lib/local/shared.h"
 #include "lib/local/spawn-options.h"
 #include "proto/names.h"
 
-#define LOCAL_KILL_AFTER_USEC UINT64_C(10000000) /* as ctxd's KillAfterSec= is by default */
+#define LOCAL_KILL_AFTER_USEC UINT64_C(10000000) /* as the default of ctxd's KillAfterSec= */
 
-/* A child process under a context. What it is a member of, the daemon ends; what else ends it, a local
- * context, is this library's to carry out: a callback signals it, and a second context, with a timeout, kills
- * it later. Both are the library's own callbacks, which wait for none of the program's: whoever ends the context
- * signals. */
+/* A child process under a context. The daemon ends it with the shared context that it is attached to. To end
+ * it with a local context is left to the library: a callback sends the signal, and a second context, with a
+ * timeout, sends SIGKILL later. Both callbacks are direct ones (struct ctx_after): they do not wait for
+ * callbacks of the program. */
 
 struct ctx_task {
         pid_t pid;
         int pidfd;
-        struct ctx_shared *shared; /* the daemon signals for this one; or NULL. Kept alive by ctx */
+        /* The daemon signals for this one; or NULL. ctx keeps it alive. */
+        struct ctx_shared *shared;
         struct ctx *ctx;
         int signal;
         uint64_t kill_after_usec;
@@ -33,7 +34,7 @@ struct ctx_task {
         int status;
 
         struct ctx_after *on_done;
-        struct ctx *overtime; /* made by on_done */
+        struct ctx *overtime; /* made by end_task() */
         struct ctx_after *on_overtime;
 };
 
@@ -52,7 +53,7 @@ static void end_task(void *userdata)
         struct ctx_task *task = userdata;
 
         if (task->shared && task->shared->ops->seems_done(task->shared))
-                return; /* the daemon does: a member gets its signal once */
+                return; /* the daemon sends it: a member gets its signal once */
         send_signal(task, task->signal);
         if (task->kill_after_usec == UINT64_MAX)
                 return;
@@ -94,7 +95,7 @@ static struct ctx_task *task_new(struct ctx *ctx, const struct ctx_spawn_options
         return task;
 }
 
-/* Who ends it: the daemon, this library, or both, each for its part. */
+/* Decides who ends the task: the daemon, this library, or both, each for its own part. */
 static int bind_task(struct ctx_task *task, const struct ctx_spawn_options *options)
 {
         int r = 0;
@@ -112,7 +113,7 @@ static int bind_task(struct ctx_task *task, const struct ctx_spawn_options *opti
         return task->on_done ? 0 : -errno;
 }
 
-/* What exec said: 0, or -errno. */
+/* The result of exec: 0, or -errno. */
 static int read_report(int fd)
 {
         int error = 0;
@@ -134,7 +135,7 @@ static int start_child(struct ctx_task *task, struct spawn_start *start)
         r = task->pidfd < 0 ? -errno : bind_task(task, start->options);
         if (r >= 0 && write(start->gate, "g", 1) < 0 && errno != EPIPE)
                 r = -errno;
-        close(start->gate); /* without the byte, it ends */
+        close(start->gate); /* if the byte was not written, the child exits */
         if (r >= 0)
                 r = read_report(start->report);
         close(start->report);
@@ -144,7 +145,7 @@ static int start_child(struct ctx_task *task, struct spawn_start *start)
         return r;
 }
 
-/* "NAME=value", or NULL for value NULL. */
+/* "NAME=value", or NULL if value is NULL. */
 static int assignment(const char *name, const char *value, char **ret)
 {
         *ret = NULL;
@@ -212,7 +213,7 @@ static int status_of(const siginfo_t *info)
         }
 }
 
-/* Several threads may wait: they sleep without reaping, and one reaps. */
+/* Several threads may wait. They sleep without reaping the child, and then one of them reaps it. */
 static int reap(struct ctx_task *task)
 {
         siginfo_t info = {};
@@ -220,7 +221,7 @@ static int reap(struct ctx_task *task)
 
         while (waitid(P_PIDFD, (id_t) task->pidfd, &info, WEXITED | WNOWAIT) < 0)
                 if (errno != EINTR)
-                        break; /* another thread was quicker, or somebody else */
+                        break; /* another thread has reaped it, or the program has */
         lock_acquire(&task->lock);
         if (!task->reaped) {
                 while ((r = waitid(P_PIDFD, (id_t) task->pidfd, &info, WEXITED)) < 0 && errno == EINTR)

@@ -5,17 +5,22 @@
 
 #include "lib/ctxclient.h"
 
-/* spawn-child.c: a child that waits at a gate before it execs. */
+/* A child that waits at a gate, and calls exec once it is let through (spawn-child.c). */
 struct spawn_start {
         char *const *argv;
-        char **env; /* by spawn_env() */
+        char **env; /* made by spawn_env() */
         const struct ctx_spawn_options *options;
-        int gate;   /* the parent's end: a byte lets it go, the end of file ends it */
-        int report; /* the parent's end: an int, what exec gave; nothing if it went well */
+        /* The parent's end of a pipe. The child goes on when it reads a byte, and exits at the end of
+         * file. */
+        int gate;
+        /* The parent's end of a pipe. The child writes errno, as an int, if exec fails; nothing if it
+         * succeeds. */
+        int report;
 };
 
-/* 0 with the pid and the two descriptors, or -errno. */
+/* 0 with the pid and the two descriptors, or a negative errno. */
 int spawn_fork(struct spawn_start *start, pid_t *ret_pid);
-/* env (NULL: environ) with $CTXD_CONTEXT and $CTXD_ADDRESS as given ("NAME=value"), and without those where
- * NULL. The strings are borrowed, the array is to be freed. If both are NULL all is as it was. */
+/* Returns a copy of env (NULL: environ) in which $CTXD_CONTEXT and $CTXD_ADDRESS are as given ("NAME=value"),
+ * or not set where NULL is given. If both are NULL, nothing is changed. The caller frees the array; the
+ * strings are borrowed. */
 char **spawn_env(char *const *env, char *context, char *address);

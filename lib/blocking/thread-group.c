@@ -7,12 +7,13 @@
 
 #include "lib/blocking/ctx-futex.h"
 
-/* Threads that begin and end together. */
+/* Threads that work for one context. The first error of one of them cancels the others, and the caller can
+ * wait for all. */
 
 struct ctx_group {
         _Atomic uint32_t refs;
         _Atomic uint32_t running; /* a futex */
-        _Atomic int error;        /* the first */
+        _Atomic int error;        /* the first one that a thread returned */
         struct ctx *ctx;
 };
 

@@ -2,11 +2,12 @@
 #include <errno.h>
 #include <poll.h>
 
-#include "lib/local/shared.h"
 #include "lib/blocking/poll.h"
+#include "lib/local/shared.h"
 
-/* To wait for a context, and for nothing else: on its word, without a descriptor. Under a shared one, whose
- * end is announced by a descriptor, on that one and the local one together. */
+/* Waits for a context and nothing else. That needs no descriptor: a thread sleeps on the context's word. Only
+ * the end of a shared context is announced by a descriptor. So under one, a thread polls that descriptor and
+ * the local one. */
 
 static uint64_t until(uint64_t end_usec, uint64_t deadline_usec)
 {

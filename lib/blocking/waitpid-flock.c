@@ -11,7 +11,7 @@
 
 #include "lib/blocking/poll.h"
 
-/* To wait for a child, and for a file lock. */
+/* Waiting for a child process and for a file lock. */
 
 pid_t ctx_waitpid(struct ctx *ctx, pid_t pid, int *ret_status)
 {
@@ -27,7 +27,7 @@ pid_t ctx_waitpid(struct ctx *ctx, pid_t pid, int *ret_status)
         if (fd < 0)
                 return errno == ESRCH ? -ECHILD : -errno;
         for (;;) {
-                /* It is reaped here and nowhere else, and then it is the result. */
+                /* waitpid() without waiting is the only call that reaps. If it does, that is the result. */
                 p = waitpid(pid, &status, WNOHANG);
                 if (p != 0)
                         break;
@@ -45,13 +45,13 @@ pid_t ctx_waitpid(struct ctx *ctx, pid_t pid, int *ret_status)
         return p;
 }
 
-/* flock() can be ended by a signal only, and a lock belongs to the open file: so a task of its own, which
- * shares memory and descriptors with us, waits in it, and is killed when the context is done. It makes system
- * calls only. Only a lock that is held by somebody else costs that. */
+/* Only a signal ends flock(), and a lock belongs to the open file. So a task waits in flock(): it shares
+ * memory and descriptors with this process, makes system calls only, and is killed when the context is done.
+ * That is needed only if somebody else holds the lock. */
 
 #define STACK_SIZE 16384
 
-/* ThreadSanitizer does not know of tasks that share memory and are no threads. */
+/* ThreadSanitizer does not know tasks that share memory and are not threads. */
 #ifdef __SANITIZE_THREAD__
 #define TASK_FLAGS (CLONE_FILES | CLONE_PIDFD)
 #else
@@ -65,7 +65,7 @@ struct lock_wait {
 static int wait_for_lock(void *userdata)
 {
         const struct lock_wait *wait = userdata;
-        int saved = errno; /* the caller's, which we share */
+        int saved = errno; /* the task shares errno with the caller */
         int result = syscall(SYS_flock, wait->fd, wait->operation) < 0 ? errno : 0;
 
         errno = saved;
@@ -84,7 +84,7 @@ static int flock_in_task(struct ctx *ctx, int fd, int operation)
                         0);
         if (stack == MAP_FAILED)
                 return -errno;
-        /* No signal at its end, so that it is no child for the program's own wait(). */
+        /* It sends no signal when it ends, so the program's own wait() does not see it. */
         pid = clone(wait_for_lock, stack + STACK_SIZE, TASK_FLAGS, &wait, &pidfd);
         if (pid < 0) {
                 r = -errno;
@@ -103,7 +103,7 @@ static int flock_in_task(struct ctx *ctx, int fd, int operation)
 
         if (info.si_code == CLD_EXITED)
                 return -info.si_status;
-        /* Killed, perhaps between the lock and the word about it. */
+        /* It was killed, and may have got the lock without being able to say so. */
         flock(fd, LOCK_UN);
         return r < 0 ? r : -EINTR;
 }

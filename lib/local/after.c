@@ -2,8 +2,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "lib/local/shared.h"
 #include "lib/local/after.h"
+#include "lib/local/shared.h"
 
 static __thread struct ctx_after *running __attribute__((tls_model("initial-exec")));
 
@@ -21,7 +21,7 @@ struct ctx_after *ctx_after_unref(struct ctx_after *after)
         return NULL;
 }
 
-/* The registration is over: out of the list, the hold on the context, the reference. */
+/* The registration ends: it leaves the list, and gives up its hold on the context and its reference. */
 static void after_release(struct ctx_after *after)
 {
         struct ctx *parent = after->child.parent, *dead = NULL;
@@ -36,7 +36,7 @@ static void after_release(struct ctx_after *after)
 
 enum after_queued after_queue(struct ctx_after *after, struct ctx_after **direct)
 {
-        /* What was registered before a fork is the parent process's to run. */
+        /* A callback that was registered before a fork runs in the parent process only. */
         if (after->fork_generation != fork_generation || !change(after, AFTER_PENDING, AFTER_QUEUED))
                 return AFTER_NOT;
         if (!after->direct) {
@@ -63,7 +63,7 @@ static struct ctx_after *of_timer(struct ctx_timer *timer)
         return (struct ctx_after *) ((char *) timer - offsetof(struct ctx_after, timer));
 }
 
-/* Whoever is in the heap has not let go of its context yet. */
+/* As long as the timer is in the heap, the registration holds its context. */
 static bool hold_timer(struct ctx_timer *timer)
 {
         struct ctx_after *after = of_timer(timer);
@@ -95,7 +95,7 @@ void after_run(struct ctx_after *after)
 {
         disarm(after);
         if (change(after, AFTER_QUEUED, AFTER_RUNNING)) {
-                /* One of the library's own may run inside a callback that cancels. */
+                /* A direct callback may run inside another callback, which cancels. */
                 struct ctx_after *outer = running;
 
                 lock_order_none();
@@ -141,7 +141,7 @@ struct ctx_after *after_new(struct ctx *ctx, void (*fn)(void *userdata), void *u
                 r = direct ? timer_thread_start() : callback_thread_start();
         if (r >= 0 && shared)
                 r = shared->ops->watch(shared);
-        /* The program's reference on ctx covers this until the callback is linked. */
+        /* Until the callback is linked, the program's reference on ctx keeps the source alive. */
         after->ctx = source;
         after->timed = source->deadline_usec != CTX_NEVER;
         if (r >= 0 && after->timed)
@@ -152,10 +152,11 @@ struct ctx_after *after_new(struct ctx *ctx, void (*fn)(void *userdata), void *u
                 return NULL;
         }
 
-        /* The callback may use what it was registered with: a value or a view, not its source alone. */
+        /* The callback may use the value or view that it was registered with. Holding the source alone would
+         * not keep that alive. */
         if (ctx != source)
                 after->held = ctx_ref(ctx);
-        /* What is done by the clock or by a shared ancestor is written down first. */
+        /* If a deadline has passed, or a shared ancestor is done, that is written down first. */
         ctx_state(source);
         if (child_link(&after->child, source)) {
                 struct ctx_after *now = NULL;
@@ -175,15 +176,15 @@ struct ctx_after *ctx_after_func(struct ctx *ctx, void (*fn)(void *userdata), vo
         return after_new(ctx, fn, userdata, false);
 }
 
-/* 1: stopped, 0: too late. */
+/* 1: stopped; 0: too late. */
 static int stop(struct ctx_after *after)
 {
         if (change(after, AFTER_QUEUED, AFTER_STOPPED))
-                return 1; /* the helper finds it in its queue */
+                return 1; /* the callback thread finds it in its queue */
         if (!change(after, AFTER_PENDING, AFTER_STOPPED))
                 return atomic_load(&after->state) == AFTER_QUEUED ? stop(after) : 0;
 
-        /* A registration with a context that is never done has no reference. */
+        /* If the context is never done, the registration has no reference. */
         if (after->ctx) {
                 disarm(after);
                 after_release(after);

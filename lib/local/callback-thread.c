@@ -11,13 +11,14 @@
 #include "lib/local/after.h"
 #include "lib/local/thread.h"
 
-/* The one thread that runs callbacks (and where a deadline is the library's own business, one more, which runs none).
- * It is started by the first of them, sleeps on an eventfd (callbacks are queued) and a timerfd (the earliest deadline
- * of a context with a callback), and stays. A program with a loop of its own does that there, without the thread
- * (loop.c).
+/* The thread that runs callbacks. The first callback starts it, and it stays. It sleeps on an eventfd
+ * (callbacks are queued) and a timerfd (the earliest deadline of a context that has a callback). If a
+ * deadline matters to a callback of the library's own, there is a second thread, which serves the timers and
+ * runs no callbacks. A program with its own event loop does all that in its loop, without these threads
+ * (remote/event-loop.c).
  *
- * A walk queues with a compare-and-swap, under locks that this file never takes. The heap of deadlines has a lock of
- * its own, under which nothing else is locked. */
+ * A walk of a cancel adds to the queue with a compare-and-swap, while it holds locks of nests. So this file
+ * takes no lock for the queue. Its one lock guards the heap of timers. */
 
 #define RETRY_MSEC 100
 
@@ -30,12 +31,13 @@ static struct lock lock = LOCK_INIT(LOCK_CALLBACKS);
 static struct entry *heap;
 static size_t n_heap, n_allocated;
 
-static struct ctx_after *_Atomic queue; /* the last one first */
+static struct ctx_after *_Atomic queue; /* in reverse order */
 
 static _Atomic bool started;
 static int wake_fd = -1, timer_fd = -1, epoll_fd = -1;
 static uint64_t armed_usec = CTX_NEVER;
-/* When to look at the deadlines again, on CLOCK_MONOTONIC, because the kernel did not take the next one. */
+/* The kernel has refused to set the timer for the next deadline. So look at the deadlines again at this time,
+ * on CLOCK_MONOTONIC. */
 static uint64_t retry_usec = CTX_NEVER;
 static bool taken_over;
 static bool has_timer_thread;
@@ -81,7 +83,7 @@ static void heap_remove(size_t i)
                 sift_down(i, last);
 }
 
-/* The lock is held. A timer that is set too early does no harm: what is due is asked of the heap. */
+/* The lock is held. It does no harm if the kernel's timer is early: the heap says what is due. */
 static int arm_timer(void)
 {
         uint64_t usec = n_heap > 0 ? heap[0].deadline_usec : CTX_NEVER;
@@ -134,7 +136,7 @@ void timer_disarm(struct ctx_timer *timer)
         lock_release(&lock);
 }
 
-/* One that is due, held; NULL: none. */
+/* A timer that is due, after a successful hold(); NULL: there is none. */
 static struct ctx_timer *take_due(void)
 {
         struct ctx_timer *timer = NULL;
@@ -243,7 +245,7 @@ static void *run_callback_thread(void *unused)
         return NULL;
 }
 
-/* The other thread does the same, and may be in a callback for long. */
+/* The callback thread serves the timers too, but may be in a callback for a long time. */
 static void *run_timer_thread(void *userdata)
 {
         struct pollfd pollfd = {.fd = (int) (intptr_t) userdata, .events = POLLIN};
@@ -356,7 +358,7 @@ int callback_thread_take_over(int other)
         return r;
 }
 
-/* The child of a fork has no helper, and none of the parent's callbacks. */
+/* In a child there is no callback thread, and the callbacks are the parent's. */
 static void after_fork_in_child(void)
 {
         for (size_t i = 0; i < n_heap; i++)

@@ -1,28 +1,30 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 
-#include "lib/local/shared.h"
 #include "lib/local/callback-thread.h"
+#include "lib/local/shared.h"
 
-/* To cancel is to write the state into every descendant.
+/* A cancel writes the state into every descendant.
  *
- * The walk goes depth first, without recursion and without memory of its own: the contexts on its way down
- * are strung together by a field that they do not need meanwhile, and each is marked CTX_WALKING until all
- * below it is done. A leaf is marked and unlinked under the parent's lock in one go. A context with children,
- * waiters, a descriptor or callbacks is referenced, unlinked and gone into, with no lock held.
+ * The walk goes depth first, without recursion, and allocates nothing: the contexts between the root and the
+ * current one are strung together by a field that they do not need meanwhile. Each of them is marked
+ * CTX_WALKING until everything below it is done. A leaf is made done and unlinked at once, under the parent's
+ * lock. A context with children, waiters, a descriptor or callbacks is referenced and unlinked, and then the
+ * walk goes into it without holding a lock.
  *
- * Whoever comes upon a context that another walk is at waits for that one: a cancel that has lost must not
- * return before all below is done. One walk waits for another only at a context that lies below all that it
- * has marked itself, so that they cannot wait for each other in a circle. */
+ * A walk that comes upon a context in which another walk is waits for that one, because a cancel must not
+ * return before everything below is done. One walk waits for another only at a context below all that it has
+ * marked itself. So two walks never wait for each other. */
 
-#define LEAVES_AT_ONCE 64 /* then others are let at the parent's lock */
+/* After so many leaves the parent's lock is released once, so that other threads get it. */
+#define LEAVES_AT_ONCE 64
 #define CAUSE_ADVANCE (INT64_C(1) << 40)
 
 struct walk {
-        struct cause *cause; /* references are taken in bulk */
+        struct cause *cause; /* references on it are taken many at a time */
         int64_t n_causes;
-        uint64_t now_usec; /* when it was first asked for, 0: not yet */
-        bool wake;         /* the helper has callbacks to run */
+        uint64_t now_usec; /* the time when it was first needed; 0: not needed yet */
+        bool wake;         /* the callback thread has something to run */
         struct ctx_after *direct;
         struct ctx *dead;
 };
@@ -62,8 +64,8 @@ static void wait_for_walk(struct ctx *source)
         for (unsigned n = 0;; n++) {
                 uint32_t word = atomic_load_explicit(&source->nest.word, memory_order_acquire);
 
-                /* After a fork the one who walks may be a thread of the parent, which will never end it here.
-                 */
+                /* After a fork the other walk may be one of a thread of the parent process, and never ends
+                 * here. */
                 if (!(word & CTX_WALKING) || (fork_generation > 0 && n > 100))
                         return;
                 word = nest_lock(&source->nest);
@@ -107,12 +109,12 @@ static struct ctx *child_ctx(struct child *child)
 }
 
 enum visit {
-        VISIT_LEAF,  /* done and unlinked, nothing to be done for it or below it */
-        VISIT_ENTER, /* marked by us, referenced */
-        VISIT_WAIT,  /* another walk is at it, referenced */
+        VISIT_LEAF,  /* done and unlinked; there is nothing more to do */
+        VISIT_ENTER, /* marked by this walk, and referenced */
+        VISIT_WAIT,  /* another walk is in it; referenced */
 };
 
-/* Takes the child off the list and looks at it. The lock of the nest is held. */
+/* Takes the child off the list and makes it done. The lock of the nest is held. */
 static enum visit visit(struct walk *walk, struct ctx *parent, struct child *child)
 {
         enum visit result = VISIT_LEAF;
@@ -149,12 +151,12 @@ static enum visit visit(struct walk *walk, struct ctx *parent, struct child *chi
                 }
         }
         nest_unlock_at(&ctx->nest, word, LOCK_NEST_BELOW);
-        /* The last touch: its owner may free it now. */
+        /* This is the last access: its owner may free it from now on. */
         atomic_store_explicit(&child->place, PLACE_NONE, memory_order_release);
         return result;
 }
 
-/* Empties a nest up to the next child that has to be entered. NULL: it is empty. */
+/* Empties a nest up to the next child that the walk has to go into. NULL: it is empty. */
 static struct ctx *walk_nest(struct walk *walk, struct ctx *parent, struct nest *nest)
 {
         uint32_t word = nest_lock(nest);
@@ -196,7 +198,7 @@ static struct ctx *walk_children(struct walk *walk, struct ctx *parent)
         return ctx;
 }
 
-/* root is done and marked CTX_WALKING by the caller, and no longer afterwards. */
+/* The caller has made root done and marked it CTX_WALKING. The mark is removed at the end. */
 static void walk_tree(struct ctx *root)
 {
         struct walk walk = {};
@@ -255,9 +257,9 @@ void ctx_finish(struct ctx *ctx, uint32_t state, struct cause *cause)
         ctx_end(ctx->source, state, cause);
 }
 
-/* A cancelled context leaves its parent's list, and, where nothing of it needs the parent any more, lets go
- * of the parent as well, so that its last unref takes no lock. The caller has a reference, and is the only
- * one who was first, so nobody else looks at these flags now. */
+/* A cancelled context leaves its parent's list. If it needs nothing else of the parent, it releases the
+ * parent too: then its last unref takes no lock. The caller has a reference, and only one caller is the first
+ * to cancel, so no other thread looks at these flags now. */
 static void detach(struct ctx *ctx)
 {
         bool alone = !(ctx->child.flags & CHILD_WIDE) &&
@@ -279,7 +281,7 @@ static void detach(struct ctx *ctx)
                 ctx_dead_free(dead);
 }
 
-/* -EPERM, -EINVAL, or 0: can be cancelled by itself. */
+/* 0: it can be cancelled itself; -EPERM or -EINVAL. */
 static int check_cancel(struct ctx *ctx)
 {
         if (!ctx)
@@ -307,7 +309,7 @@ int ctx_cancel_cause(struct ctx *ctx, int error, const char *message)
         if (ctx->child.kind == CTX_KIND_SHARED)
                 return ((struct ctx_shared *) ctx)->ops->cancel((struct ctx_shared *) ctx, error, message);
 
-        /* A deadline that has passed, or a shared ancestor that is done, was first. */
+        /* If a deadline has passed, or a shared ancestor is done, that was first. */
         if (atomic_load_explicit(&ctx->nest.word, memory_order_relaxed) & (CTX_DEADLINE | CTX_SHARED))
                 ctx_state(ctx);
         r = ctx_end(ctx, STATE_WORD_CANCELED, cause_new(error, message));

@@ -6,8 +6,6 @@
 #include "lib/local/ctx.h"
 #include "proto/names.h"
 
-/* A cause without a text is a number in the pointer, so that the common ones need no memory. Where there is
- * no memory for a text the error is kept. */
 struct cause *cause_new(int error, const char *message)
 {
         struct cause *cause;

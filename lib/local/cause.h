@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Why a context is done. A cause is a pointer. It points to an object with a reference count; or it is a number that is
- * no valid pointer, so that the common causes need no memory. */
+/* Why a context is done. A cause is a pointer. It points to an object with a reference count; or it is a
+ * number that is no valid pointer, so that the common causes need no memory. */
 
 struct cause {
         _Atomic int64_t refs;

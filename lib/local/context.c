@@ -4,7 +4,7 @@
 
 #include "lib/local/shared.h"
 
-/* Birth and death of contexts. */
+/* How contexts are allocated, linked and freed. */
 
 #define STATIC_CONTEXT(name, the_kind)                                                 \
         static struct ctx name = {                                                     \
@@ -72,7 +72,7 @@ struct ctx *ctx_alloc(size_t size, enum ctx_kind kind, struct ctx *parent)
         return ctx;
 }
 
-/* What is above is not kept alive by a place in the tree: the context holds it itself. */
+/* The place in the tree does not keep alive what is above. So the context holds references. */
 static void hold_above(struct ctx *ctx)
 {
         struct ctx_shared *shared = ctx_shared_above(ctx);
@@ -92,7 +92,7 @@ static void hold_above(struct ctx *ctx)
         }
 }
 
-/* The parent's deadline, and what it says about why, where it is not later than the own one. */
+/* Inherits the parent's deadline and its cause, unless the context's own deadline is earlier. */
 static void inherit_deadline(struct ctx *ctx, struct ctx *source)
 {
         struct cause *cause;
@@ -142,16 +142,16 @@ static bool is_source(const struct ctx *ctx)
         return ctx->source == ctx;
 }
 
-/* No child holds this context, and none is on its way out of its nest. The caller's reference is the only
- * one, so that no child can come. */
+/* Returns true if no child holds this context and none is leaving its nest. The caller has the only
+ * reference, so that no new child can come. */
 static bool has_no_kids(struct ctx *ctx)
 {
         return atomic_load_explicit(&ctx->nest.kids, memory_order_acquire) == 0 &&
                !(atomic_load_explicit(&ctx->nest.word, memory_order_acquire) & (CTX_LOCK | CTX_STRIPED));
 }
 
-/* The children go on without anybody else who knows the context: from now on each nest with children counts
- * as one reference, which its last child gives up. Returns true if there was none. */
+/* The last reference of the program goes, and there are children. From now on each nest with children counts
+ * as one reference, which its last child gives up. Returns true if there was no such nest. */
 static bool orphan(struct ctx *ctx)
 {
         struct stripe *stripes = ctx->extra ? atomic_load(&ctx->extra->stripes) : NULL;
@@ -172,12 +172,12 @@ static bool orphan(struct ctx *ctx)
         return atomic_fetch_sub_explicit(&ctx->child.refs, surplus, memory_order_acq_rel) == surplus;
 }
 
-/* Gives a reference up; true if the context is dead, and the caller has to bury it. */
+/* Gives a reference up. Returns true if the caller has to free the context. */
 static bool release(struct ctx *ctx)
 {
         for (;;) {
-                /* In this order: a walk takes its reference before it says that the context is no longer
-                 * linked. */
+                /* The order of these two loads matters: a walk takes its reference before it writes that the
+                 * context is not linked any more. */
                 uint8_t place = atomic_load_explicit(&ctx->child.place, memory_order_acquire);
                 uint32_t refs = atomic_load_explicit(&ctx->child.refs, memory_order_acquire);
 
@@ -190,14 +190,14 @@ static bool release(struct ctx *ctx)
                 if (__builtin_expect(is_source(ctx) && !has_no_kids(ctx), 0))
                         return orphan(ctx);
                 if (place != PLACE_LINKED && ctx->child.kind != CTX_KIND_MERGE)
-                        return true; /* nobody can reach it any more */
+                        return true; /* no other thread can find it any more */
                 return atomic_fetch_sub_explicit(&ctx->child.refs, 1, memory_order_acq_rel) == 1;
         }
 }
 
 void ctx_dead_add(struct ctx *ctx, struct ctx **dead)
 {
-        /* It may still be in its parent's list, where a walk looks at its word, but not at this. */
+        /* A walk may still find it in its parent's list. It looks at the word then, but not at this field. */
         ctx->source = *dead;
         *dead = ctx;
 }

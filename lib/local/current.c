@@ -5,8 +5,8 @@
 
 #include "lib/local/shared.h"
 
-/* What a thread works for: a stack of contexts for each thread. A shared context is told when the first of
- * its entries comes and when the innermost one changes. */
+/* The contexts that each thread works for: a stack for each thread. A shared context is told when it
+ * becomes the one that the thread works for, itself or by a context below it, and when that ends. */
 
 struct entered {
         struct entered *outer;
@@ -18,15 +18,15 @@ static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool have_key;
 
-static struct ctx_shared *remote_context_above(const struct entered *entered)
+static struct ctx_shared *shared_above(const struct entered *entered)
 {
         return entered ? ctx_shared_above(entered->ctx) : NULL;
 }
 
-/* The thread page holds one context for each thread: the innermost entry's. */
+/* The thread page has room for one context of each thread: that of the innermost entry. */
 static void tell(struct ctx_shared *before)
 {
-        struct ctx_shared *now = remote_context_above(innermost);
+        struct ctx_shared *now = shared_above(innermost);
 
         if (now == before)
                 return;
@@ -39,7 +39,7 @@ static void tell(struct ctx_shared *before)
 static void remove_entry(struct entered **place)
 {
         struct entered *entered = *place;
-        struct ctx_shared *before = remote_context_above(innermost);
+        struct ctx_shared *before = shared_above(innermost);
 
         *place = entered->outer;
         tell(before);
@@ -47,7 +47,7 @@ static void remove_entry(struct entered **place)
         free(entered);
 }
 
-/* A thread that ends without leaving. */
+/* A thread has ended without leaving its contexts. */
 static void leave_all(void *unused)
 {
         while (innermost)
@@ -61,7 +61,7 @@ static void make_key(void)
 
 int ctx_enter(struct ctx *ctx)
 {
-        struct ctx_shared *before = remote_context_above(innermost);
+        struct ctx_shared *before = shared_above(innermost);
         struct entered *entered;
 
         if (!ctx)

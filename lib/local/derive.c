@@ -3,7 +3,7 @@
 
 #include "lib/local/ctx.h"
 
-/* The constructors. */
+/* The functions that make one context from another. */
 
 struct ctx *ctx_with_cancel(struct ctx *parent)
 {
@@ -100,7 +100,7 @@ struct ctx *ctx_without_cancel(struct ctx *parent)
         return ctx;
 }
 
-/* A view: its state, deadline and cause are the source's, and it holds what it was made of. */
+/* Makes ctx a view of parent: it has the state, deadline and cause of parent's source, and holds parent. */
 static void view(struct ctx *ctx, struct ctx *parent)
 {
         ctx->source = parent->source;

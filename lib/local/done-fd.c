@@ -8,9 +8,9 @@
 
 #include "lib/local/shared.h"
 
-/* The descriptor of a context: an eventfd that a cancel fills, or, with a deadline, a timerfd that a cancel
- * sets to the past, so that no thread has to watch the time. After a fork the child does not touch the
- * parent's, which the two share, but makes its own. */
+/* The descriptor of a context. It is an eventfd, which a cancel fills. With a deadline it is a timerfd, which
+ * a cancel sets to a time in the past: so no thread has to watch the time. A child of a fork shares the
+ * parent's descriptor, so it makes one of its own and leaves that alone. */
 
 static bool has_timer(const struct ctx *source)
 {
@@ -25,23 +25,24 @@ static int arm(int fd, uint64_t usec)
         };
 
         if (usec == 0)
-                spec.it_value.tv_nsec = 1; /* all zero would disarm it */
-        /* What is beyond the kernel's clock is as good as never. */
+                spec.it_value.tv_nsec = 1; /* zero would disarm it */
+        /* A time that the kernel's clock never reaches is as good as never. */
         if (usec / 1000000 > INT64_MAX / 1000000000)
                 spec.it_value.tv_sec = INT64_MAX / 1000000000;
         return timerfd_settime(fd, TFD_TIMER_ABSTIME, &spec, NULL) < 0 ? -errno : 0;
 }
 
-/* Makes it readable for ever. */
+/* Makes it readable for good. */
 static void fire(const struct ctx *source, int fd)
 {
         if (!has_timer(source)) {
-                /* One less than would block, in case that somebody wrote to it. */
+                /* One less than the value that would block, in case the program has written to it. */
                 eventfd_write(fd, UINT64_MAX - 1);
                 return;
         }
         arm(fd, 0);
-        /* The timer runs off in an interrupt: a moment later, and the caller promises that it has. */
+        /* The kernel fires the timer a moment later, in an interrupt. The caller promises that it has
+         * fired. */
         poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 1000);
 }
 
@@ -80,8 +81,8 @@ void extra_fire(struct ctx *source, struct extra *extra)
                 fire(source, fd);
 }
 
-/* The usual case: nothing is there yet, and all is put in place under one lock. The word before, or with
- * CTX_EXTRA set where somebody else was quicker. */
+/* The usual case: there is nothing yet, and everything is put in place under one lock. *ret_word is the word
+ * as it was before. If it has CTX_EXTRA, another thread was faster. */
 static int attach_new(struct ctx *source, int fd, uint32_t *ret_word)
 {
         struct extra *extra = malloc(sizeof(struct extra));
@@ -100,8 +101,8 @@ static int attach_new(struct ctx *source, int fd, uint32_t *ret_word)
         return 0;
 }
 
-/* Puts fd in the place of none, or of one of before a fork. Returns the one that counts; *ret_useless is to
- * be closed, if it is not negative. */
+/* Puts fd in place if there is no descriptor, or only one from before a fork. Returns the one that is in
+ * place. The caller closes *ret_useless if it is not negative. */
 static int attach(struct ctx *source, int fd, uint32_t *ret_word, int *ret_useless)
 {
         uint32_t word = nest_lock(&source->nest);
@@ -139,7 +140,7 @@ int ctx_local_done_fd(struct ctx *source)
                 fd = attach(source, fd, &word, &useless);
         if (useless >= 0)
                 close(useless);
-        /* Who made it done before this was there has not seen it. */
+        /* If it was made done before the descriptor was there, nobody has made that readable. */
         if (word & CTX_STATE)
                 fire(source, fd);
         return fd;
@@ -166,7 +167,7 @@ int ctx_done_fd(struct ctx *ctx)
                         return r;
         }
         r = ctx_local_done_fd(ctx->source);
-        /* Done by a shared ancestor, and nobody has told the descriptor. */
+        /* A shared ancestor is done, and nobody has made the descriptor readable. */
         if (r >= 0 && shared && ctx_state(ctx->source))
                 ctx_end(ctx->source, STATE_WORD_CANCELED, NULL);
         return r;

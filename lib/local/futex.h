@@ -9,7 +9,7 @@ void futex_wake_one(_Atomic uint32_t *word);
 void futex_wake_all(_Atomic uint32_t *word);
 /* Returns when *word is not value, and sometimes before. */
 void futex_wait(_Atomic uint32_t *word, uint32_t value);
-/* The same, for at most usec (CTX_NEVER: without limit). No wait is longer than FUTEX_WAIT_MAX_USEC: a deadline also
- * counts the time for which the machine is suspended, and the kernel's timeout does not. */
+/* The same, for at most usec (CTX_NEVER: without limit). No wait is longer than FUTEX_WAIT_MAX_USEC: a
+ * deadline also counts the time for which the machine is suspended, and the kernel's timeout does not. */
 #define FUTEX_WAIT_MAX_USEC UINT64_C(60000000)
 void futex_wait_for(_Atomic uint32_t *word, uint32_t value, uint64_t usec);

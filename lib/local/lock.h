@@ -7,15 +7,16 @@
 
 /* The locks inside the library, and the order in which a thread takes them.
  *
- * There are two kinds. A struct lock is a mutex of one word, on which the kernel is asked only if two threads meet.
- * The lock of a list of children is one bit of its word (lib/local/ctx.h, struct nest). Each has a rank: a thread that
- * holds a lock takes only locks of a higher rank. So no two threads can wait for each other. A thread that runs code of
- * the program (a callback, a destructor) holds none.
+ * There are two kinds. A struct lock is a mutex of one word, on which the kernel is asked only if two threads
+ * meet. The lock of a list of children is one bit of its word (lib/local/ctx.h, struct nest). Each has a
+ * rank: a thread that holds a lock takes only locks of a higher rank. So no two threads can wait for each
+ * other. A thread that runs code of the program (a callback, a destructor) holds none.
  *
- * With -DCHECK_LOCK_ORDER the library aborts where this is not kept; tests/lib runs a library that was built so. */
+ * With -DCHECK_LOCK_ORDER the library aborts where this is not kept; tests/lib runs a library that was built
+ * so. */
 
 enum lock_rank {
-        LOCK_FROM_ENV = 1, /* remote/from-env.c: held while the process's own client is made, which connects */
+        LOCK_FROM_ENV = 1, /* remote/from-env.c: held while the process's own client connects */
         LOCK_EVENT_LOOP,   /* remote/event-loop.c: held while the threads' work is taken over */
         LOCK_CLIENT,       /* remote/client.h: held during a call to the daemon */
         LOCK_CONTEXT_LIST, /* remote/client.h: the list of a client's contexts */
@@ -57,7 +58,8 @@ static inline bool lock_word_try(_Atomic uint32_t *word)
                         word, &expected, LOCK_WORD_HELD, memory_order_acquire, memory_order_relaxed);
 }
 
-/* Before and after a sleep. It leaves CONTENDED in the word, so that whoever releases the lock wakes the next. */
+/* Before and after a sleep. It leaves CONTENDED in the word, so that whoever releases the lock wakes the
+ * next. */
 static inline bool lock_word_try_contended(_Atomic uint32_t *word)
 {
         return atomic_exchange_explicit(word, LOCK_WORD_CONTENDED, memory_order_acquire) == LOCK_WORD_FREE;

@@ -6,15 +6,18 @@
 
 #include "lib/local/shared.h"
 
-/* A merge of contexts under several shared ones is done when any of these is. For all that asks for "the"
- * shared context above, this stands for them: it has no slot of its own, and asks each of theirs. It stands
- * in no tree, and nobody but the merge and what is below it knows it. */
+/* A merge of contexts under several shared contexts is done when any of these is done. This is a shared
+ * context that stands for all of them. It has no slot of its own, and asks each of them. It is in no tree,
+ * and only the merge and what is below the merge know it. */
 
-#define LOOK_AGAIN_USEC UINT64_C(1000000) /* where one descriptor does not stand for all */
+/* How often to look, where one descriptor does not stand for all. */
+#define LOOK_AGAIN_USEC UINT64_C(1000000)
 
 struct any {
         struct ctx_shared shared;
-        _Atomic uint64_t fd; /* epoll, over their descriptors; 0: none yet */
+        /* An epoll descriptor over theirs, plus 1; in the upper half, the fork_generation of the process that
+         * made it. 0: none. */
+        _Atomic uint64_t fd;
         size_t n;
         struct ctx_shared *parts[];
 };
@@ -62,7 +65,7 @@ static int open_fd(struct any *any)
                 int part = any->parts[i]->ops->done_fd(any->parts[i]);
                 int r = part < 0 ? part : epoll_ctl(fd, EPOLL_CTL_ADD, part, &event) < 0 ? -errno : 0;
 
-                /* Two of one context have one descriptor. */
+                /* Two of them may be the same context, with one descriptor. */
                 if (r < 0 && r != -EEXIST) {
                         close(fd);
                         return r;
@@ -71,7 +74,6 @@ static int open_fd(struct any *any)
         return fd;
 }
 
-/* In any->fd stands the descriptor plus 1, and in the upper half the fork_generation of the process that made it. */
 static uint64_t word_of_fd(int fd)
 {
         return (uint64_t) fork_generation << 32 | (uint32_t) (fd + 1);
@@ -97,7 +99,7 @@ static int any_done_fd(struct ctx_shared *shared)
         return fd;
 }
 
-/* Usually they are one daemon's, which one descriptor stands for. */
+/* Usually all are contexts of one daemon, and one descriptor says whether that is gone. */
 static bool any_before_sleep(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec)
 {
         struct any *any = (struct any *) shared;
@@ -134,8 +136,8 @@ static bool any_has_no_daemon(struct ctx_shared *shared)
         return false;
 }
 
-/* The merge stands in the tree of each, by its place or an arm, so that whoever finishes one comes upon it.
- */
+/* The merge is a child of each of them, itself or by an arm. So whoever makes one of them done finds the
+ * merge. */
 static int any_watch(struct ctx_shared *shared)
 {
         struct any *any = (struct any *) shared;
@@ -185,7 +187,8 @@ static const struct ctx_shared_ops any_ops = {
                 .free = any_free,
 };
 
-/* A stand-in among them gives its own parts, so that there is never one of stand-ins. */
+/* If one of them stands for several itself, its parts are taken. So none stands for one that stands for
+ * others. */
 static size_t flatten(struct ctx_shared *const *parts, size_t n, struct ctx_shared **ret)
 {
         size_t total = 0;

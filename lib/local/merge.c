@@ -5,11 +5,10 @@
 
 #include "lib/local/shared.h"
 
-/* A context with several parents. It is a child of the first as any other is; in each of the others' trees
- * stands an arm that leads to it. A cancel that comes upon an arm goes on at the merge; contexts are made
- * after what they are made of, so that there is no cycle. */
+/* A context with several parents. It is a child of the first one, as any other context is. In the list of
+ * each other parent there is an arm, which leads to the merge: a cancel that finds an arm goes on at the
+ * merge. A context is made after its parents, so there is no cycle. */
 
-/* An arm is a place in another's tree, which leads to the merge. */
 static uint32_t arm_link(struct ctx_merge *merge, struct arm *arm, struct ctx *other)
 {
         struct ctx *source = other->source;
@@ -34,8 +33,8 @@ static void earliest_deadline(struct ctx_merge *merge, struct ctx *const *others
         }
 }
 
-/* The shared contexts of which each can be the end: one, or a stand-in for several. The reference on what is
- * returned in the merge is its own. */
+/* Finds the shared contexts that can make the merge done. If there are several, one is made that stands for
+ * all. The merge gets a reference of its own. */
 static int any_shared(struct ctx_merge *merge, struct ctx *const *others, size_t n)
 {
         struct ctx *first = merge->wide.done, *same = first;
@@ -48,7 +47,7 @@ static int any_shared(struct ctx_merge *merge, struct ctx *const *others, size_t
                 if (done && !same)
                         same = done;
                 if (done && done != same)
-                        n_parts = 1; /* several */
+                        n_parts = 1; /* there are several */
         }
         if (n_parts == 0) {
                 if (same && same != first) {
@@ -107,7 +106,7 @@ struct ctx *ctx_merge(struct ctx *parent, struct ctx *const *others, size_t n)
         earliest_deadline(merge, others, n);
         ctx_link(ctx, parent);
 
-        /* From here on a cancel from above may come at any time. */
+        /* From here on a cancel may come from above at any time. */
         for (size_t i = 0; i < n; i++) {
                 uint32_t state = arm_link(merge, &merge->arms[i], others[i]);
 

@@ -16,12 +16,13 @@ __attribute__((constructor)) static void start(void)
 {
         long n = sysconf(_SC_NPROCESSORS_CONF);
 
-        /* Twice as many as processors, since threads are dealt out in turn and some of them do not work. */
+        /* Twice as many stripes as processors: threads are given stripes in turn, and some threads do
+         * little. */
         for (n_stripes = 2; n_stripes < STRIPES_MAX && (long) n_stripes < 2 * n; n_stripes *= 2)
                 ;
 }
 
-/* From 1 to n_stripes, the same for all calls of a thread. */
+/* From 1 to n_stripes, always the same for one thread. */
 static unsigned thread_stripe(void)
 {
         if (__builtin_expect(thread_number == 0, 0))
@@ -36,8 +37,8 @@ static unsigned thread_stripe(void)
 #define cpu_relax() atomic_signal_fence(memory_order_seq_cst)
 #endif
 
-/* The holder is in a few stores, or it was preempted there: then it is given the processor, and, should it
- * have a lower priority than we, time. */
+/* The holder needs the lock for a few stores only. It may have lost the processor meanwhile: then this thread
+ * yields. The holder may have a lower priority: then this thread sleeps. */
 uint32_t nest_lock_slow(struct nest *nest)
 {
         for (unsigned spins = 0;; spins++) {
@@ -60,7 +61,7 @@ uint32_t nest_lock_slow(struct nest *nest)
         }
 }
 
-/* The lock of one place in a tree: the parent's own list, or one of its stripes. */
+/* The nest that has the children of this stripe; 0: the parent's own. */
 static struct nest *stripe_nest(struct ctx *parent, unsigned stripe)
 {
         struct stripe *stripes;
@@ -96,7 +97,7 @@ void nest_split(struct ctx *parent)
         free(stripes);
 }
 
-/* Locks the parent's own nest and returns true, or returns false: the stripes are to be used. */
+/* Locks the parent's own nest and returns true. Returns false if there are stripes, which have to be used. */
 static bool lock_own(struct ctx *parent, uint32_t *ret_word)
 {
         struct nest *nest = &parent->nest;
@@ -107,7 +108,7 @@ static bool lock_own(struct ctx *parent, uint32_t *ret_word)
         if (__builtin_expect(nest_trylock(nest, &word), 1)) {
                 lock_order_take(LOCK_NEST);
         } else {
-                /* Somebody else is at this parent right now. */
+                /* Another thread is at this parent right now. */
                 nest_split(parent);
                 word = nest_lock(nest);
                 if (word & CTX_STRIPED) {
@@ -130,7 +131,7 @@ uint32_t child_link(struct child *child, struct ctx *parent)
                 child->stripe = (uint8_t) thread_stripe();
                 nest = stripe_nest(parent, child->stripe);
                 word = nest_lock(nest);
-                /* A cancel writes the state first, and locks every stripe after that. */
+                /* A cancel first writes the state, and then locks every stripe. */
                 state = atomic_load_explicit(&parent->nest.word, memory_order_acquire) & CTX_STATE;
         }
         if (__builtin_expect(state != 0, 0)) {
@@ -157,7 +158,8 @@ bool child_unlink(struct child *child, bool release)
         uint32_t word = nest_lock(nest), kids;
         bool last = false;
 
-        /* The first one's prev means nothing: a walk takes from the front without a look at the second. */
+        /* `prev` of the first child means nothing, because a walk takes children from the front and does not
+         * touch the next one. */
         if (atomic_load_explicit(&child->place, memory_order_relaxed) == PLACE_LINKED) {
                 if (child->next)
                         child->next->prev = child->prev;

@@ -10,21 +10,21 @@
 
 /* The children of a context: the list, its lock, and the word that says in what state the context is.
  *
- * The word is 32 bits: the state, the lock of the list, and flags. Only the thread that holds CTX_LOCK may change it. So
- * to lock is one compare-and-swap, and to unlock is one plain store. A thread holds the lock for a few stores, or while
- * a cancel goes over a limited number of children.
+ * The word is 32 bits: the state, the lock of the list, and flags. Only the thread that holds CTX_LOCK may
+ * change it. So to lock is one compare-and-swap, and to unlock is one plain store. A thread holds the lock
+ * for a few stores, or while a cancel goes over a limited number of children.
  *
- * When two threads meet at the lock of one parent, the parent gets stripes: 2 to STRIPES_MAX more lists, each with a
- * lock of its own. From then on a thread puts new children into its stripe, and no thread writes to the cache line of
- * the parent itself. */
+ * When two threads meet at the lock of one parent, the parent gets stripes: 2 to STRIPES_MAX more lists, each
+ * with a lock of its own. From then on a thread puts new children into its stripe, and no thread writes to
+ * the cache line of the parent itself. */
 
 /* The two lowest bits are the same as in a state page (enum state_word). */
 #define CTX_STATE UINT32_C(3)
 #define CTX_LOCK UINT32_C(4)
 /* The context is done, and a thread is still making its descendants done. */
 #define CTX_WALKING UINT32_C(8)
-/* The context is done, but nobody has made its descendants done yet. A thread that only looked found a deadline
- * passed or a shared ancestor done, and such a thread does not walk over the descendants. */
+/* The context is done, but nobody has made its descendants done yet. A thread that only looked found a
+ * deadline passed or a shared ancestor done, and such a thread does not walk over the descendants. */
 #define CTX_UNWALKED UINT32_C(16)
 /* A thread may wait on this word with a futex. */
 #define CTX_WAITERS UINT32_C(32)
@@ -52,10 +52,12 @@ struct nest {
         struct child *first;
 };
 
-/* A place in a nest. It belongs to a context, to an arm of a merge (which leads to the merge), or to a callback. */
+/* A place in a nest. It belongs to a context, to an arm of a merge (which leads to the merge), or to a
+ * callback. */
 struct child {
         struct child *next, *prev;
-        /* The source in whose nest this is; NULL: in none. For a value or a view: the context it was made of. */
+        /* The source in whose nest this is; NULL: in none. For a value or a view: the context it was made
+         * of. */
         struct ctx *parent;
         _Atomic uint32_t refs;
         _Atomic uint8_t place; /* enum child_place; written under the nest's lock */
@@ -85,19 +87,20 @@ struct stripe {
 #define STRIPES_MAX 16
 extern unsigned n_stripes; /* a power of two */
 
-/* Adds a child to the tree under a source. Returns 0; or the state of the parent if that is done, and then nothing was
- * changed. */
+/* Adds a child to the tree under a source. Returns 0; or the state of the parent if that is done, and then
+ * nothing was changed. */
 uint32_t child_link(struct child *child, struct ctx *parent);
-/* Takes the child out of the list and, with release, out of the count. Returns true if the parent has to be freed now:
- * see ctx_dead_add(). */
+/* Takes the child out of the list and, with release, out of the count. Returns true if the parent has to be
+ * freed now: see ctx_dead_add(). */
 bool child_unlink(struct child *child, bool release);
 /* Gives the parent stripes. It does no harm if that fails. */
 void nest_split(struct ctx *parent);
 
 uint32_t nest_lock_slow(struct nest *nest);
 
-/* Locks if nobody holds the lock and the word is still as the caller has read it. Only this and nest_lock_slow() take
- * the lock, because both write the mark: after a fork a lock without the right mark counts as free. */
+/* Locks if nobody holds the lock and the word is still as the caller has read it. Only this and
+ * nest_lock_slow() take the lock, because both write the mark: after a fork a lock without the right mark
+ * counts as free. */
 static inline bool nest_trylock(struct nest *nest, uint32_t *word)
 {
         return !(*word & CTX_LOCK) &&

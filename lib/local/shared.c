@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "lib/local/shared.h"
 
-/* What a shared context has of a context; the rest is its client's. */
+/* What is the same for every shared context; lib/remote/ fills in the rest. */
 
-static const _Atomic uint32_t kept; /* for who has no page */
+static const _Atomic uint32_t kept; /* for a context that has no page */
 
 void ctx_shared_init(struct ctx_shared *shared, const struct ctx_shared_ops *ops)
 {

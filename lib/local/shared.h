@@ -3,32 +3,33 @@
 
 #include "lib/local/ctx.h"
 
-/* A shared context (one of the daemon's), as far as local/ and blocking/ know it: where to read its state, and a table
- * of operations for everything else. lib/remote/context.c fills it in; struct ctx_shared is the first member of its own
- * struct. The operations may be called from any thread. The caller holds no lock, and is in no other operation of the
- * same context. */
+/* A shared context (one of the daemon's), as far as local/ and blocking/ know it: where to read its state,
+ * and a table of operations for everything else. lib/remote/context.c fills it in; struct ctx_shared is the
+ * first member of its own struct. The operations may be called from any thread. The caller holds no lock, and
+ * is in no other operation of the same context. */
 
 struct ctx_shared;
 
 struct ctx_shared_ops {
-        /* Called if the word of the slot is not `given` any more; if nobody writes to the page; or if there is no slot
-         * (word is NULL). Returns the state, enum state_word: it may still be active. It does not wait for the network
-         * if the word is of the same generation. */
+        /* Called if the word of the slot is not `given` any more; if nobody writes to the page; or if there
+         * is no slot (word is NULL). Returns the state, enum state_word: it may still be active. It does not
+         * wait for the network if the word is of the same generation. */
         int (*settle)(struct ctx_shared *shared, uint64_t word);
-        /* For a context that is done. Returns 1, an errno, and a text that lives as long as shared. May ask the daemon.
-         */
+        /* For a context that is done. Returns 1, an errno, and a text that lives as long as shared. May ask
+         * the daemon. */
         int (*cause)(struct ctx_shared *shared, int *ret_error, const char **ret_message);
         /* A descriptor that is readable once the context is done. It stays shared's. Or a negative errno. */
         int (*done_fd)(struct ctx_shared *shared);
-        /* The caller wants to sleep until the context is done. Returns true if there is a daemon. Then the caller polls
-         * done_fd(), and *ret_fd (-1: none) as well, which hangs up when the daemon is gone. Returns false if there is
-         * no daemon just now. Then there is nothing to poll, and one step was made to find a daemon again. In both cases
-         * the caller looks again after *ret_usec at the latest. May be NULL. */
+        /* The caller wants to sleep until the context is done. Returns true if there is a daemon. Then the
+         * caller polls done_fd(), and *ret_fd (-1: none) as well, which hangs up when the daemon is gone.
+         * Returns false if there is no daemon just now. Then there is nothing to poll, and one step was made
+         * to find a daemon again. In both cases the caller looks again after *ret_usec at the latest. May be
+         * NULL. */
         bool (*before_sleep)(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec);
         /* done_fd() has failed. Is the reason that there is no daemon? NULL together with before_sleep. */
         bool (*has_no_daemon)(struct ctx_shared *shared);
-        /* Somebody is going to sleep on the descriptor alone. From now on the library makes it readable if the daemon
-         * is gone. May be called again. May be NULL. */
+        /* Somebody is going to sleep on the descriptor alone. From now on the library makes it readable if
+         * the daemon is gone. May be called again. May be NULL. */
         int (*watch_daemon)(struct ctx_shared *shared);
         /* From now on the library calls ctx_finish() once the context is done. May be called again. */
         int (*watch)(struct ctx_shared *shared);
@@ -36,8 +37,8 @@ struct ctx_shared_ops {
         int (*cancel)(struct ctx_shared *shared, int error, const char *message);
         /* For a context without `deadline_usec`. May be NULL. */
         uint64_t (*deadline)(struct ctx_shared *shared);
-        /* Attaches a process. signal and kill_after_usec are those of struct ctx_spawn_options. 0 or a negative errno.
-         */
+        /* Attaches a process. signal and kill_after_usec are those of struct ctx_spawn_options. 0 or a
+         * negative errno. */
         int (*attach)(struct ctx_shared *shared, int pidfd, int signal, uint64_t kill_after_usec);
         /* Is it done, as far as can be seen without asking the daemon? */
         bool (*seems_done)(struct ctx_shared *shared);
@@ -56,12 +57,14 @@ struct ctx_shared_ops {
 struct ctx_shared {
         struct ctx_wide wide;
         const struct ctx_shared_ops *ops;
-        /* The word of the mapped slot, which stays mapped while this context lives. NULL: settle() is asked. */
+        /* The word of the mapped slot, which stays mapped while this context lives. NULL: settle() is
+         * asked. */
         const _Atomic uint64_t *word;
         const _Atomic uint64_t *deadline_usec;
         /* The value of *word as long as the context is active. */
         uint64_t given;
-        /* A word of the page: STATE_KEEPER_DIED in it says that nobody writes to the page any more. Never NULL. */
+        /* A word of the page: STATE_KEEPER_DIED in it says that nobody writes to the page any more. Never
+         * NULL. */
         const _Atomic uint32_t *keeper;
 };
 
@@ -72,8 +75,8 @@ void ctx_shared_init(struct ctx_shared *shared, const struct ctx_shared_ops *ops
 uint32_t ctx_shared_state(struct ctx_shared *shared);
 uint64_t ctx_shared_deadline(struct ctx_shared *shared);
 
-/* A shared context that stands for several: it is done when one of them is. It takes a reference on each. NULL: there
- * is no memory. */
+/* A shared context that stands for several: it is done when one of them is. It takes a reference on each.
+ * NULL: there is no memory. */
 struct ctx_shared *ctx_shared_any_of(struct ctx_shared *const *parts, size_t n);
 
 /* The shared context that makes ctx done when it is done; NULL: there is none. A without_cancel has none. */
@@ -86,7 +89,8 @@ static inline struct ctx_shared *ctx_shared_done(const struct ctx *ctx)
         return (struct ctx_shared *) ((const struct ctx_wide *) source)->done;
 }
 
-/* The nearest shared context from ctx up, for its values and its place in the tree. A without_cancel keeps that. */
+/* The nearest shared context from ctx up, for its values and its place in the tree. A without_cancel keeps
+ * that. */
 static inline struct ctx_shared *ctx_shared_above(const struct ctx *ctx)
 {
         if (!(ctx->child.flags & CHILD_WIDE))

@@ -3,8 +3,8 @@
 
 #include "lib/ctxclient.h"
 
-/* The options of ctx_spawn() and of ctx_attach(): the one is in blocking/, the other in remote/. */
+/* The options of ctx_spawn() (blocking/) and of ctx_attach() (remote/). */
 
-/* A copy with every default filled in but that of kill-after. 0, -EINVAL or -E2BIG. */
+/* Copies the options and fills in every default but that of kill_after_usec. 0, -EINVAL or -E2BIG. */
 int spawn_take_options(
                 const struct ctx_spawn_options *options, int default_signal, struct ctx_spawn_options *ret);

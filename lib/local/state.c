@@ -3,8 +3,8 @@
 
 #include "lib/local/shared.h"
 
-/* What a context says of itself. Who looks first after a deadline has passed, or after a shared ancestor is
- * done, writes that down (latches it), so that nothing that comes later can change it. */
+/* What a context says of itself. The first thread that sees that a deadline has passed, or that a shared
+ * ancestor is done, writes that into the word. Nothing that comes later can change it. */
 
 static uint32_t latch(struct ctx *source, uint32_t state, struct cause *cause)
 {
@@ -66,7 +66,8 @@ uint32_t ctx_state(struct ctx *source)
         return STATE_WORD_ACTIVE;
 }
 
-/* The slot's word is as it was given, and there is no deadline: what most calls under a shared context find. */
+/* The word of the slot is unchanged, and there is no deadline. Most calls under a shared context find
+ * that. */
 static inline bool slot_is_quiet(const struct ctx *source)
 {
         const struct ctx_shared *shared =

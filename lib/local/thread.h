@@ -3,6 +3,6 @@
 
 #include <pthread.h>
 
-/* Starts a thread of the library's own. It blocks every signal: the program's signals are for the program's threads.
- * 0, or a negative errno. */
+/* Starts a thread of the library's own. It blocks every signal: the program's signals are for the program's
+ * threads. 0, or a negative errno. */
 int thread_start(void *(*fn)(void *), void *userdata, const char *name, pthread_t *ret);

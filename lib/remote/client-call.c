@@ -9,7 +9,7 @@
 #include "lib/remote/client.h"
 #include "lib/remote/interactive-call.h"
 
-/* Calls, and what became of them. */
+/* Calls to the daemon, and their errors. */
 
 static const struct {
         const char *name;
@@ -35,7 +35,7 @@ static int to_errno(const sd_bus_error *error, int r)
         return r;
 }
 
-/* The sentence of a thread's last failure. */
+/* The text of a thread's last error. */
 struct failure {
         const struct ctx_client *client;
         char text[CTXD_PATH_ID_MAX + 512];
@@ -75,7 +75,7 @@ int client_set_error(struct ctx_client *client, int r, const char *text)
 
         if (!failure)
                 return r;
-        /* text may be what stands there already */
+        /* text may be in failure->text itself */
         snprintf(copy, sizeof copy, "%s", text ? text : strerrordesc_np(-r));
         memcpy(failure->text, copy, sizeof copy);
         failure->client = client;
@@ -118,7 +118,7 @@ static int callv(struct ctx_client *client, sd_bus_message **ret_reply, const ch
 
         if (r >= 0 && *types) {
                 r = sd_bus_message_appendv(m, types, ap);
-                if (r < 0) /* a string that is not UTF-8 */
+                if (r < 0) /* a string is not UTF-8 */
                         client_set_error(client, r, NULL);
         }
         if (r >= 0)

@@ -15,7 +15,7 @@ static void destroy(struct ctx_client *client)
 
         watch_remove_client(client);
         if (client_is_inherited(client))
-                sd_bus_unref(client->bus); /* closes our copies of its descriptors, sends nothing */
+                sd_bus_unref(client->bus); /* closes our copies of its descriptors, and sends nothing */
         else
                 sd_bus_flush_close_unref(client->bus);
         client_drop_attempt(client);
@@ -86,8 +86,8 @@ bool client_is_inherited(const struct ctx_client *client)
         return client->pid != getpid();
 }
 
-/* Over a bus the daemon may be gone while the connection is not. What is sent to a closed one is lost. The lock is
- * held. */
+/* A message on a closed connection is lost. Over a bus, the daemon may be gone and the connection still be
+ * there. The lock is held. */
 static bool is_connected(struct ctx_client *client)
 {
         struct pollfd fds[2] = {{.events = POLLRDHUP}};
@@ -99,7 +99,8 @@ static bool is_connected(struct ctx_client *client)
         return poll(fds, 2, 0) == 0;
 }
 
-/* The lock is taken. */
+/* 0 with the lock held, and with client->bus NULL if there is no connection; or a negative errno without the
+ * lock. */
 static int check(struct ctx_client *client)
 {
         if (client_is_inherited(client))
@@ -127,7 +128,8 @@ int client_begin(struct ctx_client *client)
                 if (r >= 0 && !is_another)
                         return 0;
                 lock_release(&client->lock);
-                if (r < 0) /* no socket: ENOENT is what the daemon says of a context */
+                /* There may be no socket. But ENOENT is what the daemon says if there is no such context. */
+                if (r < 0)
                         return r == -ENOENT ? -ENOTCONN : r;
                 client_check_contexts(client);
         }

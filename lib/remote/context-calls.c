@@ -4,7 +4,7 @@
 #include "lib/local/spawn-options.h"
 #include "lib/remote/context.h"
 
-/* The public calls on a shared context that the core does not have. */
+/* The public calls on a shared context that go to the daemon. */
 
 struct remote_context *remote_context_of(struct ctx *ctx)
 {

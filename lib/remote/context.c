@@ -9,7 +9,7 @@
 #include "lib/remote/context.h"
 #include "lib/remote/mapped-page.h"
 
-/* The operations of a shared context (lib/local/ctx.h). */
+/* The operations of a shared context (lib/local/shared.h). */
 
 static bool remote_context_seems_done(struct ctx_shared *shared)
 {
@@ -34,7 +34,7 @@ int remote_context_begin(struct remote_context *remote)
         return client_set_error(remote->client, -ENOENT, "The daemon that knew this context was stopped");
 }
 
-/* A context without a page (it is another uid's) is as its handle says. */
+/* A context of another uid has no page. Its state is that of its done handle. */
 static uint32_t settle_by_handle(struct remote_context *remote)
 {
         const struct verdict *verdict = remote_context_known_verdict(remote);
@@ -42,10 +42,10 @@ static uint32_t settle_by_handle(struct remote_context *remote)
 
         if (verdict)
                 return verdict->state;
-        /* Nobody is asked who is not there. */
+        /* If the daemon is gone, it is not asked for a handle. */
         pollfd.fd = client_is_away(remote->client) ? done_handle_known_fd(remote) : done_handle_fd(remote);
         if (pollfd.fd >= 0 && poll(&pollfd, 1, 0) > 0) {
-                /* A daemon that was stopped writes the handle, and answers no more. */
+                /* A daemon that was stopped has written to the handle, and does not answer any more. */
                 if (client_is_away(remote->client))
                         return remote_context_lose(remote);
                 verdict = remote_context_verdict(remote);
@@ -76,8 +76,8 @@ static int remote_context_settle(struct ctx_shared *shared, uint64_t word)
                 return (int) remote_context_lose(remote);
         if (word / (STATE_WORD_MASK + 1) == shared->given / (STATE_WORD_MASK + 1))
                 return (int) (word & STATE_WORD_MASK);
-        /* The slot is somebody else's now, so ours was done and forgotten. How is known if the daemon still
-         * does. */
+        /* The slot belongs to another context now. So this one was done, and the daemon has freed it. The
+         * daemon may still know how it ended. */
         verdict = remote_context_verdict(remote);
         return verdict ? (int) verdict->state : STATE_WORD_CANCELED;
 }
@@ -87,7 +87,8 @@ static int remote_context_cause(struct ctx_shared *shared, int *ret_error, const
         const struct verdict *verdict = remote_context_verdict((struct remote_context *) shared);
         uint32_t word = atomic_load_explicit(&shared->wide.ctx.nest.word, memory_order_acquire);
 
-        if (!verdict) { /* forgotten, or out of reach: what it was is all that is known */
+        /* The daemon does not know it any more, or cannot be asked: only the state is known. */
+        if (!verdict) {
                 cause_read(CAUSE_DEFAULT, word & CTX_STATE, ret_error, ret_message);
                 return 1;
         }
@@ -103,7 +104,7 @@ static int remote_context_done_fd(struct ctx_shared *shared)
         return done_handle_fd((struct remote_context *) shared);
 }
 
-#define LOOK_AGAIN_USEC UINT64_C(5000000) /* where nothing tells that the daemon is gone */
+#define LOOK_AGAIN_USEC UINT64_C(5000000) /* if nothing says when the daemon is gone */
 
 static bool remote_context_before_sleep(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec)
 {
@@ -112,7 +113,7 @@ static bool remote_context_before_sleep(struct ctx_shared *shared, int *ret_fd, 
         bool is_kept = remote->page && mapped_page_is_kept(remote->page) &&
                        atomic_load_explicit(shared->keeper, memory_order_relaxed) != 0;
 
-        /* A page that is kept by the daemon that we know is the cheaper witness. */
+        /* It is cheaper to look at the page: does the daemon that we know keep it? */
         if (!(is_kept && mapped_page_epoch(remote->page) ==
                                             atomic_load_explicit(&client->epoch, memory_order_acquire)) &&
                         client_is_away(client)) {
@@ -129,7 +130,7 @@ static bool remote_context_before_sleep(struct ctx_shared *shared, int *ret_fd, 
         return true;
 }
 
-/* A daemon that is killed has closed its connections a little before it has closed everything. */
+/* When a daemon is killed, its connections are closed a little before the other descriptors. */
 #define GOING_MSEC 200
 
 static bool remote_context_has_no_daemon(struct ctx_shared *shared)
@@ -157,7 +158,7 @@ void remote_context_finish(struct remote_context *remote)
         struct ctx *ctx = &remote->shared.wide.ctx;
         uint32_t state = ctx_state(ctx);
 
-        if (!state) { /* no page, and no handle yet */
+        if (!state) { /* there is neither a page nor a handle yet */
                 const struct verdict *verdict = remote_context_verdict(remote);
 
                 state = verdict ? verdict->state : STATE_WORD_CANCELED;
@@ -197,7 +198,7 @@ static int remote_context_cancel(struct ctx_shared *shared, int error, const cha
         r = call_cancel(remote, error, message, &first);
         if (r == -ENOENT)
                 remote_context_unknown(remote);
-        /* Only done contexts are forgotten, and an id is never used again. */
+        /* The daemon forgets only contexts that are done, and never uses an id again. */
         if (r == -ENOENT && ctx_state(&shared->wide.ctx))
                 r = 0;
         if (r < 0)
@@ -256,7 +257,8 @@ static const struct ctx_shared_ops ops = {
                 .free = remote_context_free,
 };
 
-/* The client is begun. A page is its owner's alone: without one all still works, by handle and Err. */
+/* client_begin() was called. Only the owner of a context gets its page. Without one, everything works by the
+ * handle and by Err. */
 static int ask_page(struct remote_context *remote)
 {
         const struct state_slot *slot = NULL;

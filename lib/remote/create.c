@@ -33,7 +33,7 @@ static int take_options(const struct ctx_create_options *options, struct ctx_cre
 static int append_value(sd_bus_message *m, const char *text)
 {
         const char *equals = strchr(text, '=');
-        char key[CTXD_KEY_MAX + 2]; /* one too long is the daemon's to refuse */
+        char key[CTXD_KEY_MAX + 2]; /* the daemon refuses one that is too long */
 
         if (!equals)
                 return -EINVAL;
@@ -96,7 +96,7 @@ struct named {
         uint64_t deadline_usec;
 };
 
-/* The client is begun. */
+/* client_begin() was called. */
 static int call_create(struct ctx_client *client, const char *path, const struct ctx_create_options *options,
                 struct named *ret)
 {
@@ -124,7 +124,7 @@ static int call_create(struct ctx_client *client, const char *path, const struct
         return r < 0 ? r : 0;
 }
 
-/* The client is begun. 1: found; 0: not in the list: it was released, or is not there. */
+/* client_begin() was called. 1: found; 0: not in the list, because it was released or does not exist. */
 static int call_list(struct ctx_client *client, const char *path, struct named *ret)
 {
         sd_bus_message *reply = NULL;
@@ -143,7 +143,7 @@ static int call_list(struct ctx_client *client, const char *path, struct named *
         return r;
 }
 
-/* The client is begun. A released one has no path and is in no list, but path#id still means it. */
+/* client_begin() was called. A released context has no path and is in no list, but path#id still means it. */
 static int call_open(struct ctx_client *client, const char *path, struct named *ret)
 {
         struct reference reference;
@@ -166,7 +166,7 @@ static int call_open(struct ctx_client *client, const char *path, struct named *
         return 0;
 }
 
-/* A negative r becomes errno. */
+/* If r is negative, it becomes errno. */
 static struct ctx *finish(struct ctx_client *client, const struct named *named, int r)
 {
         struct remote_context *remote = NULL;

@@ -8,16 +8,16 @@
 
 #include "lib/remote/context.h"
 
-/* Done handles. The daemon keeps one for each process and context, so this process keeps one too, for all
- * objects and clients that stand for that context: the first asks for it, the last gives it up. While the
- * daemon is asked, others who want the same handle wait, so that an Undone never overtakes the Done of a
- * newcomer. */
+/* Done handles. The daemon has one for each process and context. So this process has one too, for all objects
+ * and clients that stand for the context. The first of these asks the daemon for it, and the last one gives
+ * it up. While one thread asks the daemon, others that want the same handle wait. So the call Undone for an
+ * old handle never comes after the call Done for a new one. */
 
 static struct lock lock = LOCK_INIT(LOCK_DONE_HANDLES);
-static _Atomic uint32_t changes; /* a futex; counted under the lock */
+static _Atomic uint32_t changes; /* a futex, changed under the lock */
 static LIST_HEAD(, done_handle) buckets[256];
 
-/* An id belongs to the daemon that gave it: one that has lost its contexts may count from the start. */
+/* An id belongs to the daemon that gave it. A daemon that has lost its contexts may start to count again. */
 static uint64_t epoch_of(const struct remote_context *remote)
 {
         return atomic_load_explicit(&remote->epoch, memory_order_acquire);
@@ -78,7 +78,7 @@ static void tell_change(void)
         futex_wake_all(&changes);
 }
 
-/* The lock is held, and let go of meanwhile. */
+/* The lock is held, and released meanwhile. */
 static void wait_for_change(void)
 {
         uint32_t seen = atomic_load(&changes);
@@ -88,7 +88,7 @@ static void wait_for_change(void)
         lock_acquire(&lock);
 }
 
-/* For one that is done by what is known here: no daemon has to be there. */
+/* The context is done, as far as is known here. So no daemon is needed. */
 static int make_readable(void)
 {
         int fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC);
@@ -105,7 +105,7 @@ static bool is_done(const struct remote_context *remote)
                atomic_load_explicit(&remote->verdict, memory_order_acquire);
 }
 
-/* The lock is held, and let go of meanwhile. */
+/* The lock is held, and released meanwhile. */
 static int make(struct remote_context *remote, struct done_handle **ret)
 {
         struct done_handle *h = done_handle_new(remote);
@@ -120,7 +120,7 @@ static int make(struct remote_context *remote, struct done_handle **ret)
         r = is_done(remote) ? make_readable() : remote_context_ask_fd(remote, "Done");
         if (r == -ENOENT)
                 remote_context_unknown(remote);
-        if (r < 0 && is_done(remote)) /* lost while it was asked for */
+        if (r < 0 && is_done(remote)) /* it became lost meanwhile */
                 r = make_readable();
 
         lock_acquire(&lock);
@@ -143,7 +143,7 @@ static int get(struct remote_context *remote, struct done_handle **ret)
 
         for (;;) {
                 h = atomic_load_explicit(&remote->handle, memory_order_acquire);
-                if (h) /* another thread, meanwhile */
+                if (h) /* another thread has made it meanwhile */
                         break;
                 h = find(remote);
                 if (!h) {
@@ -191,7 +191,7 @@ void done_handle_fire(struct remote_context *remote)
 {
         struct done_handle *h = atomic_load_explicit(&remote->handle, memory_order_acquire);
 
-        /* It may be full already, of the daemon's write or ours. */
+        /* This fails if the daemon or this process has written to it before. */
         if (h && !client_is_inherited(remote->client))
                 eventfd_write(h->fd, UINT64_MAX - 1);
 }
@@ -207,7 +207,7 @@ void done_handle_confirm(struct remote_context *remote, uint64_t epoch)
         lock_release(&lock);
 }
 
-/* To a daemon that is not there nothing is given back, and none is started for that. */
+/* If the daemon is gone, it needs nothing back, and none is started for that. */
 static void say_undone(struct remote_context *remote)
 {
         if (client_begin_connected(remote->client) < 0)
@@ -224,7 +224,7 @@ void done_handle_release(struct remote_context *remote)
         if (!h)
                 return;
         if (client_is_inherited(remote->client)) {
-                /* The parent's, and its daemon is not ours to talk to; the descriptor is a copy. */
+                /* The connection belongs to the parent process. The descriptor is a copy. */
                 if (--h->refs == 0) {
                         close(h->fd);
                         free(h);
@@ -240,7 +240,7 @@ void done_handle_release(struct remote_context *remote)
         lock_release(&lock);
 
         close(h->fd);
-        if (!is_done(remote)) /* the daemon keeps no handle that it has written to */
+        if (!is_done(remote)) /* the daemon has freed a handle that it has written to */
                 say_undone(remote);
 
         lock_acquire(&lock);
@@ -250,8 +250,8 @@ void done_handle_release(struct remote_context *remote)
         free(h);
 }
 
-/* To the daemon the child is another process: it starts without handles. Those of the parent's contexts are
- * reached through these alone. */
+/* For the daemon the child is another process, which has no handles yet. Handles of the parent's contexts are
+ * only reached through these contexts. */
 static void after_fork_in_child(void)
 {
         memset(buckets, 0, sizeof buckets);

@@ -6,19 +6,19 @@
 #include "lib/local/callback-thread.h"
 #include "lib/remote/context.h"
 
-/* The library in the program's own loop: what its two threads would do, the callbacks' (helper.c) and that of
- * the shared contexts (shared-watch.c), is done by ctx_client_process(). The helper's epoll set is the one that
- * the program polls, and has the other's set in it. */
+/* The library in the program's own event loop. ctx_client_process() does what the library's threads would do:
+ * that of the callbacks (local/callback-thread.c) and that of the shared contexts (watch.c). The program
+ * polls the epoll set of the first, which has that of the second in it. */
 
-/* One takes over at a time. It guards nothing in a child of a fork, where nothing is taken over. */
+/* One thread at a time takes over. In a child of a fork nothing is taken over, so it guards nothing there. */
 static struct lock taking = LOCK_INIT(LOCK_EVENT_LOOP);
 static _Atomic bool processing;
 
-/* The sources of the one client that is attached; touched on the loop's thread alone. */
+/* The event sources of the client that is attached. Only the thread of the loop uses them. */
 static struct ctx_client *_Atomic attached;
 static sd_event_source *io_source, *time_source;
 
-/* The descriptor, or -errno. */
+/* The descriptor, or a negative errno. */
 static int take_over(struct ctx_client *client)
 {
         int fd, r;
@@ -78,7 +78,8 @@ int ctx_client_process(struct ctx_client *client)
                 return r;
         if (atomic_exchange(&processing, true))
                 return client_set_error(client, -EBUSY, "Callbacks are being run");
-        /* Contexts first: their callbacks are then run at once. The client may be gone after these. */
+        /* Contexts come first, so that their callbacks run in the same call. A callback may free the
+         * client. */
         told = watch_dispatch();
         ran = callback_thread_dispatch(0);
         atomic_store(&processing, false);
@@ -89,7 +90,7 @@ static int process_attached(struct ctx_client *client)
 {
         int r = ctx_client_process(client);
 
-        /* A loop that is run from inside a callback has nothing to do here, yet. */
+        /* If the loop runs inside a callback, there is nothing to do yet. */
         return r == -EBUSY ? 0 : r;
 }
 
@@ -156,7 +157,7 @@ int ctx_client_attach_event(struct ctx_client *client, struct sd_event *event, i
         r = event ? 0 : sd_event_default(&own);
         if (r >= 0)
                 r = add_sources(client, event ? event : own, fd, priority);
-        sd_event_unref(own); /* its sources hold it */
+        sd_event_unref(own); /* the sources hold a reference */
         if (r < 0) {
                 atomic_store(&attached, NULL);
                 return client_set_error(client, r, NULL);
@@ -179,7 +180,7 @@ int ctx_client_detach_event(struct ctx_client *client)
         return 1;
 }
 
-/* The loop is the parent's. */
+/* The loop belongs to the parent process. */
 static void after_fork_in_child(void)
 {
         atomic_store(&taking.word, LOCK_WORD_FREE);

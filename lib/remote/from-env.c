@@ -6,10 +6,10 @@
 
 #include "lib/remote/context.h"
 
-/* What the process was started for. */
+/* ctx_from_env(): the context that this process was started in. */
 
 static struct lock lock = LOCK_INIT(LOCK_FROM_ENV);
-static struct ctx_client *the_client; /* of the process, made on first use */
+static struct ctx_client *the_client; /* the process's own, made on first use */
 
 static struct ctx_client *get_client(void)
 {
@@ -25,7 +25,8 @@ static struct ctx_client *get_client(void)
         return client;
 }
 
-/* As the kernel knows it. Copied to a buffer of CTXD_PATH_ID_MAX + 1 bytes; "/" if this is no member. */
+/* Asks in which context the process is, by what the kernel knows. buffer has CTXD_PATH_ID_MAX + 1 bytes. It
+ * becomes "/" if the process is in none. */
 static int ask_current(struct ctx_client *client, char *buffer)
 {
         sd_bus_message *reply = NULL;
@@ -58,7 +59,8 @@ struct ctx *ctx_from_env(void)
         if (named && (!*named || strcmp(named, "/") == 0))
                 named = NULL;
         client = get_client();
-        if (!client) /* errno is why; without a daemon there is nothing but the background to be in */
+        /* errno says why. Without a daemon, a process can only be in the background. */
+        if (!client)
                 return named ? NULL : ctx_background();
         r = ask_current(client, current);
         if (r >= 0 && strcmp(current, "/") != 0)

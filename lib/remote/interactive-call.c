@@ -7,7 +7,7 @@
 
 #define DIRECT_ADDRESS "unix:path=" CTXD_SYSTEM_SOCKET
 
-/* A connection for this one call, so that others can use the client's meanwhile. */
+/* A connection for this call only. Others can use the client's meanwhile. */
 static int open_bus(struct ctx_client *client, sd_bus **ret)
 {
         struct daemon_place place = {};
@@ -55,7 +55,7 @@ int client_call_interactively(struct ctx_client *client, sd_bus_message *m, sd_b
                 return r;
         if (copy(bus, m, &again) >= 0) {
                 sd_bus_error_free(error);
-                /* A person may be asked. */
+                /* This may wait until a person has answered. */
                 lock_release(&client->lock);
                 r = sd_bus_call(bus, again, UINT64_MAX, error, ret_reply);
                 lock_acquire(&client->lock);

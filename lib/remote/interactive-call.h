@@ -3,8 +3,9 @@
 
 #include "lib/remote/client.h"
 
-/* What became of the call m, r and *error, which has failed. Where it takes an authorization that only the system bus
- * can give, it is made again there, and allowed to ask whoever sits there. That may take long, so the client's lock is
- * let go of meanwhile: its connection may be another one afterwards. */
+/* The call m has failed with r and *error. If it needs an authorization that can only be given on the system
+ * bus, it is repeated there, and polkit may ask the person at the machine. Returns the result of that, or
+ * else r. This may take long. So the client's lock is released meanwhile, and the client may have another
+ * connection afterwards. */
 int client_call_interactively(struct ctx_client *client, sd_bus_message *m, sd_bus_error *error,
                 sd_bus_message **ret_reply, int r);

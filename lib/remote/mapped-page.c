@@ -14,7 +14,8 @@ struct mapped_page {
         ino_t ino;
         size_t size;
         const void *map;
-        /* Since when nobody keeps it for the daemon of that epoch: another one that took it over may end as well. */
+        /* Since when the daemon of that epoch does not keep the page any more. Another daemon may take the
+         * page over, and end as well. */
         _Atomic uint64_t orphaned_usec, orphaned_epoch;
 };
 
@@ -26,8 +27,8 @@ static const struct state_page_header *header_of(const struct mapped_page *page)
 static struct mapped_page *find(struct mapped_page *pages, const struct stat *st)
 {
         for (struct mapped_page *page = pages; page; page = page->next)
-                /* A page that has grown since is mapped once more; contexts still point into the shorter one.
-                 */
+                /* A page that has grown is mapped once more. Contexts still point into the shorter
+                 * mapping. */
                 if (page->dev == st->st_dev && page->ino == st->st_ino && page->size == (size_t) st->st_size)
                         return page;
         return NULL;

@@ -10,22 +10,24 @@
 #include "lib/remote/mapped-page.h"
 #include "proto/daemon-address.h"
 
-/* When the daemon is gone, and when one is there again.
+/* How the library notices that the daemon is gone, and that one is there again.
  *
- * Each connection begins with the question Alive, whose answer is the daemon's epoch and a descriptor that hangs up
- * with it. From then on nobody asks; whoever sleeps has the descriptor among those that it polls, and whoever only
- * looks finds the end in the state page. A daemon that was stopped in good order has ended its contexts before. One
- * that crashed has not: until CTX_DAEMON_GRACE_USEC have passed they are as they were, and one that comes back is
- * looked for, by every call that needs it, and in steps that do not wait (client_try_return()) by those who sleep: a
- * thread in ctx_wait(), the library's own, the program's loop. When it is there again, with another epoch, it knows a
- * context or it does not:
+ * A connection begins with the call Alive. Its answer is the daemon's epoch, and a descriptor that hangs up
+ * when the daemon is gone. A thread that sleeps also polls that descriptor. A thread that only looks finds
+ * the end in the state page. A daemon that was stopped in good order has made its contexts done before. A
+ * daemon that crashed has not. Then the contexts stay as they are until CTX_DAEMON_GRACE_USEC has passed, and
+ * the library looks for a daemon that has come back: with every call that needs one; and with
+ * client_try_return(), in steps that do not wait, while a thread sleeps in ctx_wait(), in the library's own
+ * thread, and in the program's event loop. A daemon that has come back has another epoch. It either knows a
+ * context or does not:
  *
- * - one with a page is known if that page is kept again, which costs nothing to see;
- * - of one without it is asked;
- * - what is unknown, and what is left when the time is over, is lost: done, with the cause CTXD_CAUSE_STOPPED. */
+ * - If a context has a page, the daemon knows it if it keeps the page. That can be seen without a call.
+ * - If a context has no page, the daemon is asked.
+ * - A context that it does not know is lost, and so is every context when the time is over: it becomes done,
+ *   with the cause CTXD_CAUSE_STOPPED. */
 
-#define STEP_USEC UINT64_C(50000)        /* at first */
-#define LATER_STEP_USEC UINT64_C(250000) /* after a second */
+#define STEP_USEC UINT64_C(50000)        /* the time between two steps, in the first second */
+#define LATER_STEP_USEC UINT64_C(250000) /* the same later on */
 
 static bool has_hung_up(struct ctx_client *client)
 {
@@ -46,7 +48,8 @@ bool client_is_away(struct ctx_client *client)
         return true;
 }
 
-/* The number stays the same, since somebody may be polling it. A daemon that gives none never hangs up. */
+/* The number stays the same, because a thread may be polling it. If the daemon gives none, it never hangs
+ * up. */
 static void take_alive_fd(struct ctx_client *client, int given)
 {
         int fd = atomic_load_explicit(&client->alive_fd, memory_order_relaxed), never = -1;
@@ -66,7 +69,7 @@ static void take_alive_fd(struct ctx_client *client, int given)
                 close(never);
 }
 
-/* The lock is held. bus is taken. */
+/* The lock is held. Takes the reference on bus. */
 static void take_daemon(struct ctx_client *client, sd_bus *bus, sd_bus_message *answer)
 {
         uint64_t before = atomic_load_explicit(&client->epoch, memory_order_relaxed), epoch = 0;
@@ -138,7 +141,7 @@ static int begin_attempt(struct client_attempt *a, const struct daemon_place *pl
         r = daemon_place_connect(place, &a->bus);
         if (r >= 0)
                 r = daemon_alive_message(a->bus, &question);
-        /* Whoever stopped it may have meant it. */
+        /* The daemon may have been stopped on purpose. So the call does not start it. */
         if (r >= 0)
                 r = sd_bus_message_set_auto_start(question, 0);
         if (r >= 0)
@@ -190,7 +193,7 @@ uint64_t client_try_return(struct ctx_client *client)
         passed = now_monotonic_usec() - since;
         if (passed >= CTX_DAEMON_GRACE_USEC)
                 return CTX_NEVER;
-        /* Whoever has the lock is in a call, and finds the daemon, if it can be found. */
+        /* If another thread has the lock, it is in a call, and finds the daemon itself. */
         if (!client_is_inherited(client) && lock_try_acquire(&client->lock)) {
                 if (!has_hung_up(client)) {
                         atomic_store_explicit(&client->away_since_usec, 0, memory_order_release);
@@ -222,7 +225,8 @@ void client_add_context(struct ctx_client *client, struct remote_context *remote
 
 void client_remove_context(struct ctx_client *client, struct remote_context *remote)
 {
-        /* After a fork the lock may be held by nobody, and the list be torn. Nobody looks at it any more. */
+        /* In a child of a fork, the lock may be held for ever, and the list may be half changed. Nobody reads
+         * it there. */
         if (client_is_inherited(client))
                 return;
         lock_acquire(&client->contexts_lock);
@@ -231,7 +235,7 @@ void client_remove_context(struct ctx_client *client, struct remote_context *rem
         lock_release(&client->contexts_lock);
 }
 
-/* The next of the list, which goes to its end; held. NULL: it is on its way out. */
+/* Takes the next context of the list, with a reference, and moves it to the end. NULL: it is being freed. */
 static struct remote_context *take_next(struct ctx_client *client)
 {
         struct remote_context *remote;
@@ -248,7 +252,7 @@ static struct remote_context *take_next(struct ctx_client *client)
         return remote;
 }
 
-/* How many of them fn says yes to. */
+/* Calls fn for each context. Returns how often it returned true. */
 static size_t count_each(struct ctx_client *client, bool (*fn)(struct remote_context *remote))
 {
         size_t n, n_yes = 0;
@@ -273,7 +277,7 @@ static bool is_active(struct remote_context *remote)
 {
         if (!ctx_state(&remote->shared.wide.ctx))
                 return true;
-        done_handle_fire(remote); /* its deadline, for one, passed while there was no daemon */
+        done_handle_fire(remote); /* for example, its deadline has passed while there was no daemon */
         return false;
 }
 

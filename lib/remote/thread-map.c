@@ -10,18 +10,20 @@
 #include "lib/remote/context.h"
 #include "proto/thread-page.h"
 
-/* What threads work for, told to the daemon by stores into this process's thread page (proto/thread-page.h). The
- * first thread that enters a context names it to the daemon, which is one call; every further entry, and every
- * leaving, is a handful of stores, and one system call more if the context is done by then, so that the daemon looks
- * again. Where there is no page (an older daemon, no right to be a member, no room in the page) the thread is not seen,
- * and nothing else is different. */
+/* Tells the daemon which context each thread works for, by stores into the thread page of this process
+ * (proto/thread-page.h). When the first thread enters a context, the daemon is told of that context with a
+ * call. Every further enter and leave is a few stores. If the context is done by then, there is one system
+ * call more, so that the daemon looks at the page again. There may be no page: the daemon is older, the
+ * process may not be a member, or the page is full. Then the daemon does not see the thread, and everything
+ * else works. */
 
 struct thread_map {
-        uint64_t serial;          /* never used again: a thread's place in another map is none in this one */
-        unsigned fork_generation; /* of the process that has it mapped */
+        /* Never used again. So the place of a thread in one map is not taken for a place in another. */
+        uint64_t serial;
+        unsigned fork_generation; /* of the process that has mapped it */
         struct thread_page *page;
         int kick;
-        struct thread_map *next; /* an older one */
+        struct thread_map *next; /* the next older one */
 };
 
 enum {
@@ -30,7 +32,7 @@ enum {
         ENTRANCE_CLOSED,
 };
 
-/* This thread's entry, kept between an enter and its leave, and tried first by the next one. */
+/* The entry of this thread, from enter to leave. The next enter tries the same entry first. */
 static __thread struct {
         uint64_t serial;
         uint32_t index;
@@ -58,7 +60,7 @@ void thread_map_free_all(struct thread_map *map)
         }
 }
 
-/* Another thread may be at it just now, so it stays; nobody reads it any more. */
+/* Another thread may be using the map just now, so it is kept. No daemon reads it any more. */
 void thread_map_start_over(struct ctx_client *client)
 {
         struct thread_map *map = atomic_exchange_explicit(&client->threads, NULL, memory_order_acq_rel);
@@ -93,7 +95,7 @@ static int map_new(int page_fd, int kick_fd, struct thread_map **ret)
                 free(map);
                 return r;
         }
-        /* To the daemon a forked child is another process. */
+        /* For the daemon a forked child is another process. */
         madvise(p, sizeof *map->page, MADV_DONTFORK);
         map->page = p;
         map->fork_generation = fork_generation;
@@ -107,7 +109,7 @@ static int map_new(int page_fd, int kick_fd, struct thread_map **ret)
         return 0;
 }
 
-/* Names the context to the daemon. */
+/* Tells the daemon of the context. */
 static int ask(struct remote_context *remote)
 {
         struct ctx_client *client = remote->client;
@@ -179,7 +181,8 @@ static struct thread_entry *claim(struct thread_map *map)
         return &entries[place.index];
 }
 
-/* The daemon looked at the page when the context became done; if that is behind us it is to look again. */
+/* The daemon looks at the page when a context becomes done. If that was before this change, it has to look
+ * again. */
 static void kick_if_done(const struct ctx_shared *shared, const struct thread_map *map)
 {
         const uint64_t one = 1;
@@ -187,8 +190,9 @@ static void kick_if_done(const struct ctx_shared *shared, const struct thread_ma
 
         if (!shared->word || atomic_load(shared->word) == shared->given)
                 return;
+        /* The eventfd is full. So the daemon has not looked yet, and will. */
         if (write(map->kick, &one, sizeof one) < 0)
-                errno = saved; /* full: it has not looked yet, and will */
+                errno = saved;
 }
 
 void thread_map_enter(struct ctx_shared *shared)

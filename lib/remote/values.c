@@ -5,7 +5,8 @@
 
 #include "lib/remote/context.h"
 
-/* The values of a shared context with those that it inherits: asked for once, since they cannot change. */
+/* The values of a shared context, inherited ones included. They are asked for once, since they cannot
+ * change. */
 
 struct pair {
         char *key, *value;

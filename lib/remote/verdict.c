@@ -7,8 +7,8 @@
 #include "lib/remote/context.h"
 #include "lib/remote/mapped-page.h"
 
-/* How a shared context ended: as the daemon says, asked once; or because there is no daemon any more that would ever
- * say so (client-away.c). */
+/* How a shared context ended. Either the daemon says so, and is asked once; or no daemon is there any more
+ * that would say so (reconnect.c). */
 
 static uint32_t state_of_code(int code)
 {
@@ -43,11 +43,11 @@ static int read_verdict(sd_bus_message *m, struct verdict **ret)
         return 0;
 }
 
-/* The end of what nobody keeps any more. */
+/* For a context that no daemon keeps any more. */
 static const struct verdict stopped = {
                 .state = STATE_WORD_CANCELED, .error = ECANCELED, .cause = CTXD_CAUSE_STOPPED};
 
-/* The first one stays. Takes the verdict. */
+/* The first verdict stays. Takes ownership of the verdict. */
 static void set_verdict(struct remote_context *remote, const struct verdict *verdict)
 {
         const struct verdict *none = NULL;
@@ -69,7 +69,8 @@ int remote_context_ask_verdict(struct remote_context *remote)
         r = client_begin(remote->client);
         if (r < 0)
                 return r;
-        /* Two threads may have come here: the client's lock lets one ask, the other finds the answer. */
+        /* Two threads may come here. One of them asks, under the client's lock; the other finds the
+         * answer. */
         if (!remote_context_known_verdict(remote)) {
                 r = client_call(remote->client, &reply, "Err", "s", remote->reference);
                 if (r >= 0)
@@ -88,7 +89,7 @@ const struct verdict *remote_context_verdict(struct remote_context *remote)
         return remote_context_known_verdict(remote);
 }
 
-/* In a child of a fork the descriptors are the parent's. */
+/* In a child of a fork the descriptors belong to the parent. */
 uint32_t remote_context_lose(struct remote_context *remote)
 {
         set_verdict(remote, &stopped);
@@ -126,7 +127,7 @@ bool remote_context_is_orphan(const struct remote_context *remote)
         theirs = mapped_page_epoch(remote->page);
         if (mapped_page_is_kept(remote->page))
                 return false;
-        /* If we talk to another daemon, and it is there, it does not keep the page. */
+        /* If another daemon is there, to which the client is connected, it does not keep this page. */
         return theirs == 0 || (ours != 0 && ours != theirs && !client_is_away(client)) ||
                mapped_page_orphaned_usec(remote->page) >= CTX_DAEMON_GRACE_USEC;
 }
@@ -143,7 +144,7 @@ void remote_context_check(struct remote_context *remote)
                 else if (r > 0)
                         done_handle_fire(remote);
         } else if (mapped_page_epoch(remote->page) != epoch) {
-                return; /* that daemon has gone, too */
+                return; /* that daemon is gone as well */
         }
         if (r < 0)
                 return;

@@ -6,9 +6,9 @@
 
 #include "lib/remote/context.h"
 
-/* Lifelines, and waiting until nobody is left. */
+/* Waiting until no process is a member of a context any more; and lifelines. */
 
-/* While it waits it asks again so often: a daemon that is gone writes no handle any more. */
+/* How often to ask again while waiting: a daemon that is gone does not write to the handle. */
 #define ASK_AGAIN_USEC 5000000
 #define NO_DAEMON_USEC 250000
 
@@ -36,14 +36,14 @@ int ctx_drained_fd(struct ctx *ctx)
         fd = remote_context_ask_fd(remote, "Drained");
         if (fd < 0)
                 return fd;
-        /* Another thread may have been faster, and lent its one out already. */
+        /* Another thread may have been faster, and have given its descriptor to the program already. */
         if (atomic_compare_exchange_strong(&remote->drained_fd, &none, fd))
                 return fd;
         close(fd);
         return none;
 }
 
-/* 1: readable, 0: time is up, or -errno. */
+/* 1: readable; 0: the time is up; or a negative errno. */
 static int poll_until(int fd, uint64_t until_usec)
 {
         struct pollfd pollfd = {.fd = fd, .events = POLLIN};
@@ -62,7 +62,7 @@ static int poll_until(int fd, uint64_t until_usec)
         }
 }
 
-/* The daemon could not be asked: it may come back. */
+/* The daemon could not be asked. Returns true if it may come back. */
 static bool is_away(struct remote_context *remote, int r, uint64_t *since_usec)
 {
         uint64_t now = now_monotonic_usec();
@@ -93,8 +93,8 @@ static int wait_drained(struct remote_context *remote, uint64_t until_usec)
                 } else if (is_away(remote, next, &away_since_usec)) {
                         again = now + NO_DAEMON_USEC;
                 } else {
-                        /* A context is forgotten when it has drained, no earlier; but one that we held a handle
-                         * of, which was not written, was lost. */
+                        /* The daemon forgets a context when no member is left, and not before. But if it has
+                         * not written to the handle that we have, the context was lost. */
                         r = next == -ENOENT && !remote_context_is_lost(remote) &&
                                                             (fd < 0 || poll_until(fd, 0) == 1)
                                             ? 0

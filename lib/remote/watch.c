@@ -9,36 +9,37 @@
 #include "lib/local/thread.h"
 #include "lib/remote/context.h"
 
-/* Tells the local descendants of a shared context that it is done, where somebody waits for that by a descriptor or a
- * callback: one thread, started when it is first needed, that sleeps on an epoll set of done handles. Callbacks have a
- * thread of their own (helper.c), so that this one never queues behind them. A program with a loop of its own serves
- * the set there, and no thread is started (loop.c).
+/* Makes the local descendants of a shared context done when it is done, if a descriptor or a callback depends
+ * on that. One thread does it. It is started when it is first needed, and sleeps on an epoll set of done
+ * handles. Callbacks have a thread of their own (local/callback-thread.c), so this thread never waits for
+ * them. A program with its own event loop serves the set there, without this thread (event-loop.c).
  *
- * A handle leaves the set under the lock, and events are taken out of the set under the lock, so that an event never
+ * Handles leave the set under the lock, and events are taken from the set under the lock. So an event never
  * names a handle that is gone.
  *
- * Beside the handles it has in the set what hangs up when a daemon is gone: then nobody writes these handles, and
- * until it is back, or time is up, the set is looked at by time (client-away.c). That alone can be why there is a
- * thread; then it gives way to a program that takes the set into its loop. */
+ * The set also has the descriptors that hang up when a daemon is gone. Such a daemon does not write to its
+ * handles. Then its client is looked at from time to time, until the daemon is back or the time is up
+ * (reconnect.c). The thread may run for that reason alone. Then it ends when a program takes the set into its
+ * event loop. */
 
 #define EVENTS_AT_ONCE 64
 #define RETRY_USEC UINT64_C(1000000)
 
 static struct lock lock = LOCK_INIT(LOCK_WATCH);
 static int epoll_fd = -1;
-static size_t n_watched; /* handles in the set */
+static size_t n_watched; /* how many handles are in the set */
 static bool has_thread, taken_over;
 static LIST_HEAD(client_list, ctx_client) clients = LIST_HEAD_INITIALIZER(clients);
-static bool is_needed; /* the thread, for more than to look after clients */
+static bool is_needed; /* the thread is needed for more than for clients whose daemon is gone */
 static pthread_t thread;
-static _Atomic bool quits; /* the thread is to end */
+static _Atomic bool quits; /* the thread has to end */
 
 LIST_HEAD(watcher_list, remote_context);
 
-#define CLIENT_MARK \
-        UINT64_C(1) /* in the data of an event: a client, not a handle; alone: what wakes the thread to its end */
+/* In the data of an event: it is for a client, not for a handle. Alone, it wakes the thread so that it ends. */
+#define CLIENT_MARK UINT64_C(1)
 
-/* The handle is in the set; the lock is held. */
+/* The handle is in the set, and the lock is held. */
 static void leave(struct done_handle *h)
 {
         epoll_ctl(epoll_fd, EPOLL_CTL_DEL, h->fd, NULL);
@@ -46,7 +47,7 @@ static void leave(struct done_handle *h)
         n_watched--;
 }
 
-/* Moves those who watch a handle to fired, each with a reference. The lock is held. */
+/* Moves the contexts that watch a handle to fired, each with a reference. The lock is held. */
 static void take(struct done_handle *h, struct watcher_list *fired)
 {
         struct remote_context *remote;
@@ -54,7 +55,7 @@ static void take(struct done_handle *h, struct watcher_list *fired)
         while ((remote = LIST_FIRST(&h->watchers))) {
                 LIST_REMOVE(remote, watchers);
                 remote->watch = WATCH_FIRED;
-                /* One that is on its way out waits for the lock in watch_stop(). */
+                /* A context that is being freed waits for the lock in watch_stop(). */
                 if (ctx_ref_if_alive(&remote->shared.wide.ctx))
                         LIST_INSERT_HEAD(fired, remote, watchers);
         }
@@ -66,7 +67,7 @@ static int alive_fd(const struct ctx_client *client)
         return atomic_load_explicit(&client->alive_fd, memory_order_acquire);
 }
 
-/* Into the set, or out of it. The lock is held, in all of these. */
+/* Adds the client to the set, or removes it. The lock is held, in all of these. */
 static int watch_client(struct ctx_client *client)
 {
         struct epoll_event event = {.events = EPOLLHUP, .data.u64 = (uintptr_t) client | CLIENT_MARK};
@@ -93,7 +94,7 @@ static void add_client(struct ctx_client *client)
         client->watch_generation = fork_generation + 1;
         client->watch = CLIENT_UNWATCHED;
         if (watch_client(client) < 0)
-                unwatch_client(client); /* and tried again, by and by */
+                unwatch_client(client); /* tried again later */
 }
 
 void watch_pause_client(struct ctx_client *client)
@@ -112,7 +113,7 @@ void watch_resume_client(struct ctx_client *client)
         lock_release(&lock);
 }
 
-/* Nobody else knows it any more, but through the list. */
+/* The client has no reference left. Only the list still leads to it. */
 void watch_remove_client(struct ctx_client *client)
 {
         if (client->watch_generation != fork_generation + 1)
@@ -123,7 +124,7 @@ void watch_remove_client(struct ctx_client *client)
         lock_release(&lock);
 }
 
-/* One whose daemon is gone, and whose turn it is; held. */
+/* A client whose daemon is gone and that has to be looked at now, with a reference. */
 static struct ctx_client *take_away_client(uint64_t now)
 {
         struct ctx_client *client;
@@ -131,14 +132,14 @@ static struct ctx_client *take_away_client(uint64_t now)
         lock_acquire(&lock);
         LIST_FOREACH (client, &clients, watched)
                 if (client->watch == CLIENT_AWAY && client->look_usec <= now && client_ref_if_alive(client)) {
-                        client->look_usec = CTX_NEVER; /* nobody else's meanwhile */
+                        client->look_usec = CTX_NEVER; /* no other thread takes it meanwhile */
                         break;
                 }
         lock_release(&lock);
         return client;
 }
 
-/* Whoever is done by now is told; if somebody is not, the daemon is looked for. */
+/* Makes known which contexts are done by now. If some are not, looks for the daemon. */
 static void look_after(struct ctx_client *client)
 {
         bool is_away = client_is_away(client);
@@ -231,7 +232,7 @@ static void close_set(void)
         epoll_fd = -1;
 }
 
-/* It is there for good. */
+/* From now on the thread stays. */
 static void need_thread(void)
 {
         if (has_thread && !is_needed)
@@ -239,7 +240,7 @@ static void need_thread(void)
         is_needed = true;
 }
 
-/* The thread was not needed for more than to look after clients: somebody else does that now. */
+/* The thread was only needed for clients whose daemon is gone, and the caller does that from now on. */
 static int end_thread(void)
 {
         struct epoll_event event = {.events = EPOLLIN, .data.u64 = CLIENT_MARK};
@@ -254,7 +255,7 @@ static int end_thread(void)
         }
         atomic_store_explicit(&quits, true, memory_order_release);
         has_thread = false;
-        taken_over = true; /* nobody starts another meanwhile */
+        taken_over = true; /* no other thread starts one meanwhile */
         lock_release(&lock);
         pthread_join(ended, NULL);
         lock_acquire(&lock);
@@ -263,7 +264,7 @@ static int end_thread(void)
         return 0;
 }
 
-/* Sees that somebody looks at the set. */
+/* Makes sure that somebody serves the set. */
 static int serve(void)
 {
         int r = open_set();
@@ -328,7 +329,7 @@ int watch_daemon(struct remote_context *remote)
         return r;
 }
 
-/* Nobody has a reference any more, and the handle is still there. */
+/* There is no reference left, and the handle is still there. */
 void watch_stop(struct remote_context *remote)
 {
         struct done_handle *h = atomic_load_explicit(&remote->handle, memory_order_acquire);
@@ -364,7 +365,7 @@ void watch_give_back(void)
 {
         lock_acquire(&lock);
         taken_over = false;
-        /* If that fails, the next one who watches tries again. */
+        /* If this fails, the next one that watches tries again. */
         if (n_watched > 0 || !LIST_EMPTY(&clients))
                 serve();
         else
@@ -372,8 +373,8 @@ void watch_give_back(void)
         lock_release(&lock);
 }
 
-/* The thread is the parent's, and the set is shared with it: the child leaves it alone, and makes its own if
- * it comes to that. */
+/* The thread runs in the parent only, and the set is shared with the parent. The child leaves it alone, and
+ * makes one of its own when it needs one. */
 static void after_fork_in_child(void)
 {
         close_set();
