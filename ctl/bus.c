@@ -8,20 +8,20 @@
 #include "util/cleanup.h"
 #include "ctl/authorize.h"
 #include "ctl/bus.h"
-#include "lib/reach.h"
+#include "proto/daemon-address.h"
 
 #define DIRECT_ADDRESS "unix:path=" CTXD_SYSTEM_SOCKET
 
 int bus_connect(struct ctl *ctl)
 {
-        const char *given = ctl->address ? ctl->address : ctl->user ? NULL : reach_given(NULL);
+        const char *given = ctl->address ? ctl->address : ctl->user ? NULL : daemon_given_address(NULL);
         const char *address = given, *found;
         char why[512];
         int r;
 
         if (ctl->bus)
                 return 0;
-        r = reach(given, ctl->user, &ctl->bus, NULL, why, sizeof why);
+        r = daemon_connect(given, ctl->user, &ctl->bus, NULL, why, sizeof why);
         if (r < 0) {
                 print_error("cannot reach ctxd %s", why);
                 return r == -EACCES || r == -EPERM ? EXIT_NOT_ALLOWED : EXIT_FAILED;

@@ -2,7 +2,7 @@
 #include <sys/eventfd.h>
 #include <sys/wait.h>
 
-#include "lib/ctx.h"
+#include "lib/local/shared.h"
 #include "tests/law/local.h"
 
 /* The seam between local contexts and shared ones, with a state page of our own in the daemon's place. */
@@ -30,8 +30,13 @@ static int fake_cause(struct ctx_shared *shared, int *ret_error, const char **re
         return 1;
 }
 
+static _Atomic bool asked, is_slow;
+
 static int fake_done_fd(struct ctx_shared *shared)
 {
+        atomic_store(&asked, true);
+        while (atomic_load(&is_slow))
+                usleep(1000);
         return ((struct fake *) shared)->fd;
 }
 
@@ -60,7 +65,7 @@ static struct fake *fake_new(const char *message)
 {
         struct fake *fake = calloc(1, sizeof(struct fake));
 
-        shared_ctx_init(&fake->shared, &fake_ops);
+        ctx_shared_init(&fake->shared, &fake_ops);
         fake->shared.given = 7 * 4;
         fake->word = fake->shared.given;
         fake->deadline = UINT64_MAX;
@@ -227,6 +232,42 @@ START_TEST(a_lock_that_was_held_at_fork)
 }
 END_TEST
 
+static void *poll_with(void *userdata)
+{
+        (void) !ctx_poll(userdata, NULL, 0, 0);
+        return NULL;
+}
+
+/* The same with a merge: another thread was asking for the descriptor that stands for all of its parts. */
+START_TEST(a_descriptor_of_a_merge_that_was_asked_for_at_fork)
+{
+        struct fake *fakes[2] = {fake_new("a"), fake_new("b")};
+        struct ctx *other = ctx_of(fakes[1]), *merged = ctx_merge(ctx_of(fakes[0]), &other, 1);
+        pthread_t thread;
+        int status;
+        pid_t pid;
+
+        atomic_store(&asked, false);
+        atomic_store(&is_slow, true);
+        pthread_create(&thread, NULL, poll_with, merged);
+        while (!atomic_load(&asked))
+                usleep(1000);
+        pid = fork();
+        if (pid == 0) {
+                alarm(10);
+                atomic_store(&is_slow, false);
+                _exit(ctx_poll(merged, NULL, 0, 0) == 0 ? 0 : 1);
+        }
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        atomic_store(&is_slow, false);
+        pthread_join(thread, NULL);
+        ck_assert_int_eq(status, 0);
+        ctx_unref(merged);
+        for (int i = 0; i < 2; i++)
+                ctx_unref(ctx_of(fakes[i]));
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const tests[] = {
@@ -235,6 +276,7 @@ int main(void)
                         a_merge_of_several_shared_ones,
                         the_news_reach_all_below,
                         a_lock_that_was_held_at_fork,
+                        a_descriptor_of_a_merge_that_was_asked_for_at_fork,
                         NULL,
         };
 

@@ -3,7 +3,7 @@
 #include <sys/wait.h>
 
 #include "lib/ctxclient.h"
-#include "lib/options.h"
+#include "lib/local/options.h"
 #include "tests/law/local.h"
 
 /* Programs and libraries of different versions: what the library makes of an options struct that is as large

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/local/futex.h"
+#include "lib/local/lock.h"
+
+void lock_word_acquire(_Atomic uint32_t *word)
+{
+        if (lock_word_try(word))
+                return;
+        while (!lock_word_try_contended(word))
+                futex_wait(word, LOCK_WORD_CONTENDED);
+}
+
+void lock_word_release(_Atomic uint32_t *word)
+{
+        if (atomic_exchange_explicit(word, LOCK_WORD_FREE, memory_order_release) == LOCK_WORD_CONTENDED)
+                futex_wake_one(word);
+}
+
+void lock_acquire(struct lock *lock)
+{
+        lock_order_take(lock->rank);
+        lock_word_acquire(&lock->word);
+}
+
+bool lock_try_acquire(struct lock *lock)
+{
+        if (!lock_word_try(&lock->word))
+                return false;
+        lock_order_take(lock->rank);
+        return true;
+}
+
+void lock_release(struct lock *lock)
+{
+        lock_order_drop(lock->rank);
+        lock_word_release(&lock->word);
+}
+
+#ifdef CHECK_LOCK_ORDER
+static __thread uint32_t held; /* a bit for each rank */
+
+static _Noreturn void complain(const char *what, unsigned rank)
+{
+        fprintf(stderr, "lock order: %s %u, held: 0x%x\n", what, rank, held);
+        abort();
+}
+
+void lock_order_take(enum lock_rank rank)
+{
+        if (rank == 0 || held >> rank || (rank == LOCK_NEST_BELOW && !(held >> LOCK_NEST)))
+                complain("takes", rank);
+        held |= UINT32_C(1) << rank;
+}
+
+void lock_order_drop(enum lock_rank rank)
+{
+        if (!(held >> rank & 1))
+                complain("releases", rank);
+        held &= ~(UINT32_C(1) << rank);
+}
+
+void lock_order_none(void)
+{
+        if (held)
+                complain("runs the program's code", 0);
+}
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "lib/remote/context.h"
+#include "lib/remote/mapped-page.h"
+
+/* How a shared context ended. Either the daemon says so, and is asked once; or no daemon is there any more
+ * that would say so (reconnect.c). */
+
+static uint32_t state_of_code(int code)
+{
+        switch (code) {
+        case 0:
+                return STATE_WORD_ACTIVE;
+        case ETIMEDOUT:
+                return STATE_WORD_DEADLINE_EXCEEDED;
+        default:
+                return STATE_WORD_CANCELED;
+        }
+}
+
+static int read_verdict(sd_bus_message *m, struct verdict **ret)
+{
+        const char *err, *cause;
+        struct verdict *verdict;
+        int code, error, r;
+
+        r = sd_bus_message_read(m, "siis", &err, &code, &error, &cause);
+        if (r < 0)
+                return r;
+        if (code == 0)
+                return -EAGAIN;
+        verdict = malloc(sizeof *verdict + strlen(cause) + 1);
+        if (!verdict)
+                return -ENOMEM;
+        verdict->state = state_of_code(code);
+        verdict->error = error;
+        strcpy(verdict->cause, cause);
+        *ret = verdict;
+        return 0;
+}
+
+/* For a context that no daemon keeps any more. */
+static const struct verdict stopped = {
+                .state = STATE_WORD_CANCELED, .error = ECANCELED, .cause = CTXD_CAUSE_STOPPED};
+
+/* The first verdict stays. Takes ownership of the verdict. */
+static void set_verdict(struct remote_context *remote, const struct verdict *verdict)
+{
+        const struct verdict *none = NULL;
+
+        if (!atomic_compare_exchange_strong_explicit(
+                            &remote->verdict, &none, verdict, memory_order_acq_rel, memory_order_relaxed) &&
+                        verdict != &stopped)
+                free((void *) verdict);
+}
+
+int remote_context_ask_verdict(struct remote_context *remote)
+{
+        sd_bus_message *reply = NULL;
+        struct verdict *verdict;
+        int r = 0;
+
+        if (remote_context_known_verdict(remote))
+                return 1;
+        r = client_begin(remote->client);
+        if (r < 0)
+                return r;
+        /* Two threads may come here. One of them asks, under the client's lock; the other finds the
+         * answer. */
+        if (!remote_context_known_verdict(remote)) {
+                r = client_call(remote->client, &reply, "Err", "s", remote->reference);
+                if (r >= 0)
+                        r = read_verdict(reply, &verdict);
+                if (r >= 0)
+                        set_verdict(remote, verdict);
+                sd_bus_message_unref(reply);
+        }
+        client_end(remote->client);
+        return r == -EAGAIN ? 0 : r < 0 ? r : 1;
+}
+
+const struct verdict *remote_context_verdict(struct remote_context *remote)
+{
+        (void) remote_context_ask_verdict(remote);
+        return remote_context_known_verdict(remote);
+}
+
+/* In a child of a fork the descriptors belong to the parent. */
+uint32_t remote_context_lose(struct remote_context *remote)
+{
+        set_verdict(remote, &stopped);
+        done_handle_fire(remote);
+        if (remote->drained_fd >= 0 && !client_is_inherited(remote->client))
+                eventfd_write(remote->drained_fd, UINT64_MAX - 1);
+        return remote_context_known_verdict(remote)->state;
+}
+
+bool remote_context_is_lost(const struct remote_context *remote)
+{
+        return remote_context_known_verdict(remote) == &stopped;
+}
+
+void remote_context_unknown(struct remote_context *remote)
+{
+        if (atomic_load_explicit(&remote->epoch, memory_order_acquire) !=
+                        atomic_load_explicit(&remote->client->epoch, memory_order_acquire))
+                remote_context_lose(remote);
+}
+
+static uint64_t since(const struct ctx_client *client)
+{
+        return atomic_load_explicit(&client->away_since_usec, memory_order_acquire);
+}
+
+bool remote_context_is_orphan(const struct remote_context *remote)
+{
+        struct ctx_client *client = remote->client;
+        uint64_t ours = atomic_load_explicit(&client->epoch, memory_order_acquire), theirs;
+
+        if (!remote->page)
+                return client_is_away(client) &&
+                       now_monotonic_usec() - since(client) >= CTX_DAEMON_GRACE_USEC;
+        theirs = mapped_page_epoch(remote->page);
+        if (mapped_page_is_kept(remote->page))
+                return false;
+        /* If another daemon is there, to which the client is connected, it does not keep this page. */
+        return theirs == 0 || (ours != 0 && ours != theirs && !client_is_away(client)) ||
+               mapped_page_orphaned_usec(remote->page) >= CTX_DAEMON_GRACE_USEC;
+}
+
+void remote_context_check(struct remote_context *remote)
+{
+        uint64_t epoch = atomic_load_explicit(&remote->client->epoch, memory_order_acquire);
+        int r = 0;
+
+        if (!remote->page) {
+                r = remote_context_ask_verdict(remote);
+                if (r == -ENOENT)
+                        remote_context_unknown(remote);
+                else if (r > 0)
+                        done_handle_fire(remote);
+        } else if (mapped_page_epoch(remote->page) != epoch) {
+                return; /* that daemon is gone as well */
+        }
+        if (r < 0)
+                return;
+        atomic_store_explicit(&remote->epoch, epoch, memory_order_release);
+        done_handle_confirm(remote, epoch);
+        thread_map_reset_entrance(remote);
+}

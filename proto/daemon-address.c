@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/daemon-address.h"
+#include "proto/names.h"
+
+const char *daemon_given_address(const char *address)
+{
+        return address ? address : secure_getenv(CTXD_ENV_ADDRESS);
+}
+
+size_t daemon_places(const char *given, bool user, struct daemon_place places[DAEMON_PLACES_MAX])
+{
+        const char *directory = secure_getenv("XDG_RUNTIME_DIR");
+        struct daemon_place *place = places;
+
+        if (given) {
+                *place = (struct daemon_place){.given = given};
+                return 1;
+        }
+        *place = (struct daemon_place){.user = user};
+        if (!user)
+                snprintf(place++->address, sizeof place->address, "unix:path=%s", CTXD_SYSTEM_SOCKET);
+        else if (directory && snprintf(place->address, sizeof place->address, "unix:path=%s/ctxd/bus",
+                                              directory) < (int) sizeof place->address)
+                place++;
+        *place++ = (struct daemon_place){.user = user};
+        return (size_t) (place - places);
+}
+
+const char *daemon_place_name(const struct daemon_place *place)
+{
+        if (place->given)
+                return place->given;
+        if (place->address[0])
+                return place->address;
+        return place->user ? "the session bus" : "the system bus";
+}
+
+static int open_address(const char *address, sd_bus **ret)
+{
+        sd_bus *bus;
+        int r;
+
+        r = sd_bus_new(&bus);
+        if (r < 0)
+                return r;
+        r = sd_bus_set_address(bus, address);
+        /* The direct socket answers Hello as a bus does. So an address may be that of either. */
+        if (r >= 0)
+                r = sd_bus_set_bus_client(bus, 1);
+        if (r >= 0)
+                r = sd_bus_start(bus);
+        if (r < 0) {
+                sd_bus_unref(bus);
+                return r;
+        }
+        *ret = bus;
+        return 0;
+}
+
+int daemon_place_connect(const struct daemon_place *place, sd_bus **ret)
+{
+        const char *address = place->given ? place->given : place->address;
+        int r;
+
+        if (*address)
+                return open_address(address, ret);
+        r = place->user ? sd_bus_open_user(ret) : sd_bus_open_system(ret);
+        return r < 0 ? r : 0;
+}
+
+int daemon_alive_message(sd_bus *bus, sd_bus_message **ret)
+{
+        return sd_bus_message_new_method_call(
+                        bus, ret, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Alive");
+}
+
+bool daemon_has_answered(const sd_bus_error *error)
+{
+        return sd_bus_error_has_name(error, SD_BUS_ERROR_UNKNOWN_METHOD) ||
+               sd_bus_error_has_name(error, CTXD_ERROR_LIMITS_EXCEEDED);
+}
+
+static int try_place(const struct daemon_place *place, sd_bus **ret, sd_bus_message **ret_answer,
+                sd_bus_error *error)
+{
+        sd_bus_message *question = NULL;
+        sd_bus *bus;
+        int r;
+
+        r = daemon_place_connect(place, &bus);
+        if (r < 0)
+                return r;
+        r = daemon_alive_message(bus, &question);
+        if (r >= 0)
+                r = sd_bus_call(bus, question, 0, error, ret_answer);
+        sd_bus_message_unref(question);
+        if (r < 0 && !daemon_has_answered(error)) {
+                sd_bus_close(bus);
+                sd_bus_unref(bus);
+                return r;
+        }
+        *ret = bus;
+        return 0;
+}
+
+int daemon_connect(const char *given, bool user, sd_bus **ret, sd_bus_message **ret_answer, char *ret_text,
+                size_t size)
+{
+        struct daemon_place places[DAEMON_PLACES_MAX];
+        size_t n = daemon_places(given, user, places);
+        int r = -ENXIO, length = 0;
+
+        *ret_text = '\0';
+        for (size_t i = 0; i < n; i++) {
+                sd_bus_error error = SD_BUS_ERROR_NULL;
+                sd_bus_message *answer = NULL;
+
+                r = try_place(places + i, ret, &answer, &error);
+                if (r >= 0 && ret_answer)
+                        *ret_answer = sd_bus_message_ref(answer);
+                sd_bus_message_unref(answer);
+                if (r < 0 && length >= 0 && (size_t) length < size)
+                        length += snprintf(ret_text + length, size - (size_t) length, "%s %s: %s",
+                                        i == 0 ? "at" : "; nor at", daemon_place_name(places + i),
+                                        error.message ? error.message : strerrordesc_np(-r));
+                sd_bus_error_free(&error);
+                if (r >= 0)
+                        return 0;
+        }
+        return r;
+}
