@@ -49,12 +49,6 @@ int poll_done_fds(struct ctx *ctx, struct pollfd fds[POLL_DONE_FDS], uint64_t *r
 
 #define FDS_ON_STACK 16
 
-static struct timespec timespec_of(uint64_t usec)
-{
-        return (struct timespec){
-                        .tv_sec = (time_t) (usec / 1000000), .tv_nsec = (long) (usec % 1000000) * 1000};
-}
-
 static uint64_t time_left(uint64_t until_usec)
 {
         uint64_t now;
@@ -79,7 +73,7 @@ static int poll_once(struct ctx *ctx, struct pollfd *all, nfds_t n_fds, uint64_t
         *ret_again = look_usec < left_usec;
         if (*ret_again)
                 left_usec = look_usec;
-        ts = timespec_of(left_usec == CTX_NEVER ? 0 : left_usec);
+        ts = timespec_of_usec(left_usec == CTX_NEVER ? 0 : left_usec);
         r = ppoll(all, n_fds + (nfds_t) n_done, left_usec == CTX_NEVER ? NULL : &ts, NULL);
         if (r < 0)
                 return -errno;

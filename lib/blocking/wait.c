@@ -42,8 +42,7 @@ static int wait_shared(struct ctx *source, uint64_t end_usec)
                         left = FUTEX_WAIT_MAX_USEC;
                 if (look_usec < left)
                         left = look_usec;
-                ts = (struct timespec){.tv_sec = (time_t) (left / 1000000),
-                                .tv_nsec = (long) (left % 1000000) * 1000};
+                ts = timespec_of_usec(left);
                 if (ppoll(fds, (nfds_t) n, left == CTX_NEVER ? NULL : &ts, NULL) < 0 && errno != EINTR)
                         return -errno;
         }

@@ -83,22 +83,29 @@ static void heap_remove(size_t i)
                 sift_down(i, last);
 }
 
+int timer_set_fd(int fd, uint64_t usec)
+{
+        /* The kernel's clock does not go further, which is as good as never. */
+        uint64_t at_most = usec < INT64_MAX / 1000 ? usec : INT64_MAX / 1000;
+        struct itimerspec spec = {.it_value = timespec_of_usec(at_most)};
+
+        if (usec == 0)
+                spec.it_value.tv_nsec = 1; /* zero would disarm it */
+        return timerfd_settime(fd, TFD_TIMER_ABSTIME, &spec, NULL) < 0 ? -errno : 0;
+}
+
 /* The lock is held. It does no harm if the kernel's timer is early: the heap says what is due. */
 static int arm_timer(void)
 {
         uint64_t usec = n_heap > 0 ? heap[0].deadline_usec : CTX_NEVER;
-        struct itimerspec spec = {};
+        int r;
 
         if (usec >= armed_usec)
                 return 0;
-        if (usec > INT64_MAX / 1000)
-                usec = INT64_MAX / 1000;
-        spec.it_value.tv_sec = (time_t) (usec / 1000000);
-        spec.it_value.tv_nsec = usec == 0 ? 1 : (long) (usec % 1000000) * 1000;
-        if (timerfd_settime(timer_fd, TFD_TIMER_ABSTIME, &spec, NULL) < 0)
-                return -errno;
-        armed_usec = usec;
-        return 0;
+        r = timer_set_fd(timer_fd, usec);
+        if (r == 0)
+                armed_usec = usec;
+        return r;
 }
 
 int timer_arm(struct ctx_timer *timer, uint64_t deadline_usec)
@@ -371,9 +378,4 @@ static void after_fork_in_child(void)
         atomic_store(&started, false);
 }
 
-static struct fork_part fork_part = {.lock = &lock, .in_child = after_fork_in_child};
-
-__attribute__((constructor)) static void register_fork_part(void)
-{
-        fork_register(&fork_part);
-}
+FORK_PART(.lock = &lock, .in_child = after_fork_in_child)

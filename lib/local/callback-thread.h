@@ -24,6 +24,8 @@ int timer_thread_start(void);
 int timer_arm(struct ctx_timer *timer, uint64_t deadline_usec);
 /* After this, hold() is not called any more. */
 void timer_disarm(struct ctx_timer *timer);
+/* Sets a timerfd to a time of its clock. 0 or a negative errno. */
+int timer_set_fd(int fd, uint64_t usec);
 
 void callback_thread_push(struct ctx_after *after);
 void callback_thread_wake(void);

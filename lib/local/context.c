@@ -35,14 +35,7 @@ struct ctx *ctx_ref(struct ctx *ctx)
 
 bool ctx_ref_if_alive(struct ctx *ctx)
 {
-        uint32_t refs = atomic_load_explicit(&ctx->child.refs, memory_order_relaxed);
-
-        do {
-                if (refs == 0)
-                        return false;
-        } while (!atomic_compare_exchange_weak_explicit(
-                        &ctx->child.refs, &refs, refs + 1, memory_order_relaxed, memory_order_relaxed));
-        return true;
+        return refs_take_if_alive(&ctx->child.refs);
 }
 
 struct ctx *ctx_alloc(size_t size, enum ctx_kind kind, struct ctx *parent)

@@ -125,6 +125,17 @@ void ctx_dead_add(struct ctx *ctx, struct ctx **dead);
 void ctx_dead_free(struct ctx *dead);
 /* Takes a reference, unless the last one is gone already. */
 bool ctx_ref_if_alive(struct ctx *ctx);
+static inline bool refs_take_if_alive(_Atomic uint32_t *refs)
+{
+        uint32_t n = atomic_load_explicit(refs, memory_order_relaxed);
+
+        do {
+                if (n == 0)
+                        return false;
+        } while (!atomic_compare_exchange_weak_explicit(
+                        refs, &n, n + 1, memory_order_relaxed, memory_order_relaxed));
+        return true;
+}
 
 /* Makes a source and all below it done. Takes the caller's reference on cause. Returns 1 if this call did it,
  * 0 if the context was done before. In both cases everything below is done when it returns. */

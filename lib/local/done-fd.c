@@ -6,6 +6,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "lib/local/callback-thread.h"
 #include "lib/local/shared.h"
 
 /* The descriptor of a context. It is an eventfd, which a cancel fills. With a deadline it is a timerfd, which
@@ -17,21 +18,6 @@ static bool has_timer(const struct ctx *source)
         return source->deadline_usec != CTX_NEVER;
 }
 
-static int arm(int fd, uint64_t usec)
-{
-        struct itimerspec spec = {
-                        .it_value.tv_sec = (time_t) (usec / 1000000),
-                        .it_value.tv_nsec = (long) (usec % 1000000) * 1000,
-        };
-
-        if (usec == 0)
-                spec.it_value.tv_nsec = 1; /* zero would disarm it */
-        /* A time that the kernel's clock never reaches is as good as never. */
-        if (usec / 1000000 > INT64_MAX / 1000000000)
-                spec.it_value.tv_sec = INT64_MAX / 1000000000;
-        return timerfd_settime(fd, TFD_TIMER_ABSTIME, &spec, NULL) < 0 ? -errno : 0;
-}
-
 /* Makes it readable for good. */
 static void fire(const struct ctx *source, int fd)
 {
@@ -40,7 +26,7 @@ static void fire(const struct ctx *source, int fd)
                 eventfd_write(fd, UINT64_MAX - 1);
                 return;
         }
-        arm(fd, 0);
+        timer_set_fd(fd, 0);
         /* The kernel fires the timer a moment later, in an interrupt. The caller promises that it has
          * fired. */
         poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 1000);
@@ -57,7 +43,7 @@ static int open_fd(const struct ctx *source)
         fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        r = arm(fd, source->deadline_usec);
+        r = timer_set_fd(fd, source->deadline_usec);
         if (r < 0) {
                 close(fd);
                 return r;

@@ -21,8 +21,17 @@ struct fork_part {
 
 void fork_register(struct fork_part *part);
 
+/* Registers a part when the library is loaded: FORK_PART(.lock = ..., .in_child = ...) */
+#define FORK_PART(...)                                                    \
+        static struct fork_part fork_part = {__VA_ARGS__};                \
+                                                                          \
+        __attribute__((constructor)) static void register_fork_part(void) \
+        {                                                                 \
+                fork_register(&fork_part);                                \
+        }
+
 /* How many forks there are between the start of the program and this process. The mark is the same number, as
  * it stands beside CTX_LOCK in the word of a nest. A lock with another mark was held by a thread of the
  * parent process during the fork: here it counts as free. */
-extern unsigned fork_generation;
-extern uint32_t fork_lock_mark;
+extern unsigned fork_generation __attribute__((visibility("hidden")));
+extern uint32_t fork_lock_mark __attribute__((visibility("hidden")));

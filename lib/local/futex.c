@@ -23,8 +23,7 @@ void futex_wait_for(_Atomic uint32_t *word, uint32_t value, uint64_t usec)
         if (usec != CTX_NEVER) {
                 if (usec > FUTEX_WAIT_MAX_USEC)
                         usec = FUTEX_WAIT_MAX_USEC;
-                ts = (struct timespec){.tv_sec = (time_t) (usec / 1000000),
-                                .tv_nsec = (long) (usec % 1000000) * 1000};
+                ts = timespec_of_usec(usec);
         }
         syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, usec == CTX_NEVER ? NULL : &ts, NULL, 0);
 }

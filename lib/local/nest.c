@@ -105,9 +105,7 @@ static bool lock_own(struct ctx *parent, uint32_t *ret_word)
 
         if (word & CTX_STRIPED)
                 return false;
-        if (__builtin_expect(nest_trylock(nest, &word), 1)) {
-                lock_order_take(LOCK_NEST);
-        } else {
+        if (__builtin_expect(!nest_trylock(nest, &word, LOCK_NEST), 0)) {
                 /* Another thread is at this parent right now. */
                 nest_split(parent);
                 word = nest_lock(nest);

@@ -101,11 +101,14 @@ uint32_t nest_lock_slow(struct nest *nest);
 /* Locks if nobody holds the lock and the word is still as the caller has read it. Only this and
  * nest_lock_slow() take the lock, because both write the mark: after a fork a lock without the right mark
  * counts as free. */
-static inline bool nest_trylock(struct nest *nest, uint32_t *word)
+static inline bool nest_trylock(struct nest *nest, uint32_t *word, enum lock_rank rank)
 {
-        return !(*word & CTX_LOCK) &&
-               atomic_compare_exchange_strong_explicit(&nest->word, word, *word | CTX_LOCK | fork_lock_mark,
-                               memory_order_acquire, memory_order_relaxed);
+        if (*word & CTX_LOCK || !atomic_compare_exchange_strong_explicit(&nest->word, word,
+                                                *word | CTX_LOCK | fork_lock_mark, memory_order_acquire,
+                                                memory_order_relaxed))
+                return false;
+        lock_order_take(rank);
+        return true;
 }
 
 /* Returns the word without the lock. rank is LOCK_NEST; for a child, while its parent's nest is locked, it is
@@ -114,9 +117,9 @@ static inline uint32_t nest_lock_at(struct nest *nest, enum lock_rank rank)
 {
         uint32_t word = atomic_load_explicit(&nest->word, memory_order_relaxed);
 
-        lock_order_take(rank);
-        if (__builtin_expect(nest_trylock(nest, &word), 1))
+        if (__builtin_expect(nest_trylock(nest, &word, rank), 1))
                 return word;
+        lock_order_take(rank);
         return nest_lock_slow(nest);
 }
 

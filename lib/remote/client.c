@@ -64,14 +64,7 @@ struct ctx_client *client_ref(struct ctx_client *client)
 
 bool client_ref_if_alive(struct ctx_client *client)
 {
-        uint32_t refs = atomic_load_explicit(&client->refs, memory_order_relaxed);
-
-        do {
-                if (refs == 0)
-                        return false;
-        } while (!atomic_compare_exchange_weak_explicit(
-                        &client->refs, &refs, refs + 1, memory_order_relaxed, memory_order_relaxed));
-        return true;
+        return refs_take_if_alive(&client->refs);
 }
 
 struct ctx_client *ctx_client_unref(struct ctx_client *client)

@@ -189,9 +189,4 @@ static void after_fork_in_child(void)
         io_source = time_source = NULL;
 }
 
-static struct fork_part fork_part = {.in_child = after_fork_in_child};
-
-__attribute__((constructor)) static void register_fork_part(void)
-{
-        fork_register(&fork_part);
-}
+FORK_PART(.in_child = after_fork_in_child)

@@ -75,9 +75,4 @@ struct ctx *ctx_from_env(void)
         return ctx;
 }
 
-static struct fork_part fork_part = {.lock = &lock};
-
-__attribute__((constructor)) static void register_fork_part(void)
-{
-        fork_register(&fork_part);
-}
+FORK_PART(.lock = &lock)

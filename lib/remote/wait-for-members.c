@@ -50,7 +50,7 @@ static int poll_until(int fd, uint64_t until_usec)
 
         for (;;) {
                 uint64_t now = now_boottime_usec(), left = until_usec > now ? until_usec - now : 0;
-                struct timespec timeout = {(time_t) (left / 1000000), (long) (left % 1000000 * 1000)};
+                struct timespec timeout = timespec_of_usec(left);
                 int r = ppoll(&pollfd, 1, &timeout, NULL);
 
                 if (r < 0 && errno != EINTR)

@@ -383,9 +383,4 @@ static void after_fork_in_child(void)
         has_thread = taken_over = is_needed = false;
 }
 
-static struct fork_part fork_part = {.lock = &lock, .in_child = after_fork_in_child};
-
-__attribute__((constructor)) static void register_fork_part(void)
-{
-        fork_register(&fork_part);
-}
+FORK_PART(.lock = &lock, .in_child = after_fork_in_child)
