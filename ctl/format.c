@@ -10,6 +10,12 @@
 #include "util/clock.h"
 #include "ctl/format.h"
 
+#define USEC_PER_MSEC UINT64_C(1000)
+#define USEC_PER_SEC UINT64_C(1000000)
+#define USEC_PER_MINUTE (60 * USEC_PER_SEC)
+#define USEC_PER_HOUR (60 * USEC_PER_MINUTE)
+#define USEC_PER_DAY (24 * USEC_PER_HOUR)
+
 char *format_timespan(char *buffer, uint64_t usec)
 {
         static const struct {
@@ -74,24 +80,25 @@ char *format_relative(char *buffer, uint64_t boottime_usec)
         return buffer;
 }
 
+static char *format_name(char *buffer, const char *name, uint32_t id)
+{
+        if (name)
+                snprintf(buffer, FORMAT_MAX, "%s", name);
+        else
+                snprintf(buffer, FORMAT_MAX, "%" PRIu32, id);
+        return buffer;
+}
+
 char *format_user(char *buffer, uid_t uid)
 {
         const struct passwd *pw = getpwuid(uid);
 
-        if (pw)
-                snprintf(buffer, FORMAT_MAX, "%s", pw->pw_name);
-        else
-                snprintf(buffer, FORMAT_MAX, "%" PRIu32, uid);
-        return buffer;
+        return format_name(buffer, pw ? pw->pw_name : NULL, uid);
 }
 
 char *format_group(char *buffer, gid_t gid)
 {
         const struct group *gr = getgrgid(gid);
 
-        if (gr)
-                snprintf(buffer, FORMAT_MAX, "%s", gr->gr_name);
-        else
-                snprintf(buffer, FORMAT_MAX, "%" PRIu32, gid);
-        return buffer;
+        return format_name(buffer, gr ? gr->gr_name : NULL, gid);
 }

@@ -9,12 +9,6 @@
 
 #define FORMAT_MAX 128
 
-#define USEC_PER_MSEC UINT64_C(1000)
-#define USEC_PER_SEC UINT64_C(1000000)
-#define USEC_PER_MINUTE (60 * USEC_PER_SEC)
-#define USEC_PER_HOUR (60 * USEC_PER_MINUTE)
-#define USEC_PER_DAY (24 * USEC_PER_HOUR)
-
 /* "3d 2h", "1min 30s", "5.0s", "500ms". */
 char *format_timespan(char *buffer, uint64_t usec);
 /* A time on CLOCK_BOOTTIME, as the wall clock shows it: "Mon 2026-11-23 11:48:01 UTC". */

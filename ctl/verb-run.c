@@ -86,8 +86,7 @@ static bool read_command_line(struct ctl *ctl, int argc, char *argv[], struct ru
 static int open_context(struct ctl *ctl, const char *path, struct run *run)
 {
         if (run->create.has_timeout || run->create.has_grace || run->create.n_values > 0) {
-                print_error("context '%s' exists: --timeout=, --grace= and --value= are only for a new "
-                            "context",
+                print_error("context '%s' exists: only a new one can have --timeout=, --grace= or --value=",
                                 path);
                 return EXIT_RUN_FAILED;
         }

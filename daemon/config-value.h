@@ -2,11 +2,10 @@
 #pragma once
 
 #include "daemon/config.h"
+#include "util/timespan.h"
 
 /* Parsers for the values of ctxd.conf, in systemd's form. They return 0, or -EINVAL or -ERANGE. */
 
-/* "5s", "1min 30s", "500ms", "infinity"; a number alone is seconds. In µs. */
-int parse_timespan(const char *text, uint64_t *ret);
 /* 1 or more; "infinity". */
 int parse_number(const char *text, uint64_t *ret);
 /* Bytes, with K, M, G or T of 1024; "infinity". */

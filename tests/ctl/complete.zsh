@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# zsh -f complete.zsh DIRECTORY LINE...: what zsh makes of each LINE when the tab key is struck at its end, with the
-# completions in DIRECTORY. One line out for each in. A zsh of its own at a terminal of its own: keys are read in the
-# order in which they are sent, so nothing here depends on time.
+# zsh -f complete.zsh DIRECTORY LINE...: what zsh makes of each LINE when the tab key is struck at its end,
+# with the completions in DIRECTORY. One line out for each in. A zsh of its own at a terminal of its own: keys
+# are read in the order in which they are sent, so nothing here depends on time.
 
 zmodload zsh/zpty || exit 77
 directory=$1
@@ -27,7 +27,8 @@ patience() {
 }
 
 zpty -w shell "PROMPT= RPROMPT= fpath=(${(q)directory} \$fpath)"
-zpty -w shell 'zstyle ":completion:*" menu no; setopt no_beep no_always_last_prompt; LISTMAX=10000; unsetopt auto_list auto_menu'
+zpty -w shell 'zstyle ":completion:*" menu no; setopt no_beep no_always_last_prompt'
+zpty -w shell 'LISTMAX=10000; unsetopt auto_list auto_menu'
 zpty -w shell 'autoload -Uz compinit && compinit -u -D'
 zpty -w shell 'show() { print -r -- "<""<<$BUFFER>>"">"; BUFFER= }; zle -N show; bindkey "^X" show'
 zpty -w shell 'bindkey "^I" complete-word; print "<""<<ready>>"">"'

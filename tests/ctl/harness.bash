@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# For the tests of ctxctl: a daemon of its own, and TAP. $CTXD_PROGRAM and $CTXCTL_PROGRAM say what is tried.
+# For the tests of ctxctl: starts a daemon, runs ctxctl, waits, and prints TAP. The environment names the
+# programs: $CTXD_PROGRAM and $CTXCTL_PROGRAM.
 
 set -u
 : "${CTXD_PROGRAM:?}" "${CTXCTL_PROGRAM:?}"
@@ -11,22 +12,12 @@ dir=$(mktemp -d /tmp/ctxd-test-ctl-XXXXXX) || exit 1
 chmod 755 "$dir"
 number=0
 failed=0
+daemon=
 
-cleanup() {
-        [ -n "${daemon-}" ] && kill "$daemon" 2>/dev/null && wait "$daemon" 2>/dev/null
-        rm -rf "$dir"
-}
-trap cleanup EXIT
+trap 'stop_daemon; rm -rf "$dir"' EXIT
 trap 'exit 1' TERM INT HUP
 
-serves() {
-        "$CTXCTL_PROGRAM" status >/dev/null 2>&1 || ! kill -0 "$daemon" 2>/dev/null
-}
-
-# Its probe is there, or it is known why not: the daemon itself only waits for a while.
-probed() {
-        output=$("$CTXCTL_PROGRAM" --json=short status 2>/dev/null) && ! matches "$output" 'has not answered yet'
-}
+# ---- the daemon
 
 # start_daemon [CONFIGURATION]
 start_daemon() {
@@ -34,18 +25,114 @@ start_daemon() {
         "$CTXD_PROGRAM" --embedded="$dir" --config="$dir/ctxd.conf" >"$dir/log" 2>&1 &
         daemon=$!
         export CTXD_ADDRESS=unix:path=$dir/bus
-        until_true 60 serves && kill -0 "$daemon" && until_true 60 probed && return
+        until_true 60 serves && kill -0 "$daemon" && until_true 60 knows_probe && return
         echo "Bail out! ctxd did not come up"
         sed 's/^/# /' "$dir/log"
         exit 1
 }
 
-# ctl ARGUMENTS...: $output, $errors, $status
+# stop_daemon [SIGNAL]
+stop_daemon() {
+        [ -n "$daemon" ] || return
+        kill "-${1-TERM}" "$daemon" 2>/dev/null
+        wait "$daemon" 2>/dev/null
+        daemon=
+}
+
+# The daemon answers, or has ended.
+serves() {
+        "$CTXCTL_PROGRAM" status >/dev/null 2>&1 || ! kill -0 "$daemon" 2>/dev/null
+}
+
+# The daemon knows whether it has a probe.
+knows_probe() {
+        ctl --json=short status && ! matches "$output" 'has not answered yet'
+}
+
+# probe: prints bpf, proc or off
+probe() {
+        ctl --json=short status
+        value 'd["ProbeBackend"]'
+}
+
+# ---- ctxctl
+
+# ctl ARGUMENTS...: sets $output, $errors and $status
 ctl() {
         output=$("$CTXCTL_PROGRAM" "$@" 2>"$dir/errors" </dev/null)
         status=$?
         errors=$(cat "$dir/errors")
+        return $status
 }
+
+# ctl_as_nobody ARGUMENTS...: the same, as another user
+ctl_as_nobody() {
+        output=$("${as_nobody[@]}" "$@" 2>"$dir/errors")
+        status=$?
+        errors=$(cat "$dir/errors")
+}
+as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups "$dir/ctxctl")
+
+# Prepares that. Fails where a test cannot change its user.
+can_be_nobody() {
+        [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null && install -m 755 "$CTXCTL_PROGRAM" "$dir/ctxctl"
+}
+
+# value EXPRESSION: prints a Python expression, in which d is the JSON in $output
+value() {
+        python3 -c 'import json, sys
+d = json.loads(sys.argv[1])
+print(eval(sys.argv[2]))' "$output" "$1"
+}
+
+# json EXPRESSION: the expression is true
+json() {
+        [ "$(value "bool($1)")" = True ]
+}
+
+# matches TEXT PATTERN: TEXT has a line that matches the extended regular expression
+matches() {
+        grep -q -E -e "$2" <<<"$1"
+}
+
+# ---- waiting, and processes to wait for
+
+# until_true SECONDS COMMAND...: repeats COMMAND until it succeeds. Only a test that fails takes that long.
+until_true() {
+        local end=$((SECONDS + $1))
+        shift
+        until "$@"; do
+                [ $SECONDS -lt $end ] || return 1
+                sleep 0.05
+        done
+}
+
+# becomes PID NAME: waits until the process has executed its program; before that it is a copy of this shell
+becomes() {
+        until_true 60 grep -q -x -e "$2" "/proc/$1/comm"
+}
+
+# member CONTEXT SECONDS: starts a process that gets no signal on cancel; $! is its pid
+member() {
+        sleep "$2" &
+        becomes $! sleep
+        "$CTXCTL_PROGRAM" attach "$1" $! || echo "# cannot attach"
+}
+
+# A command that writes to $dir/ready, and then blocks in a read from $dir/fifo until somebody writes to that.
+# shellcheck disable=SC2034
+blocked_reader=(python3 -c '
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+open(sys.argv[2], "w").write("x")
+os.read(fd, 1)' "$dir/fifo" "$dir/ready")
+
+# gone PID: the process has ended; it may still be a zombie
+gone() {
+        ! grep -q -E '^State:[[:space:]]+[^ZX]' "/proc/$1/status" 2>/dev/null
+}
+
+# ---- TAP
 
 ok() {
         number=$((number + 1))
@@ -64,51 +151,19 @@ skip() {
         echo "ok $number - $1 # SKIP $2"
 }
 
-# check NAME CONDITION...: a command that is to succeed
+# check NAME COMMAND...: COMMAND has to succeed
 check() {
         local name=$1
         shift
         if "$@"; then ok "$name"; else not_ok "$name"; fi
 }
 
-# expect NAME STATUS ARGUMENTS...: ctxctl is to exit with that
+# expect NAME STATUS ARGUMENTS...: ctxctl has to exit with STATUS
 expect() {
         local name=$1 wanted=$2
         shift 2
         ctl "$@"
         if [ "$status" = "$wanted" ]; then ok "$name"; else not_ok "$name (not $wanted)"; fi
-}
-
-# matches TEXT PATTERN: an extended regular expression
-matches() {
-        grep -q -E -e "$2" <<<"$1"
-}
-
-# json EXPRESSION: of python, with d as what ctxctl printed
-json() {
-        python3 -c 'import json, sys
-d = json.loads(sys.argv[1])
-sys.exit(0 if eval(sys.argv[2]) else 1)' "$output" "$1"
-}
-
-# until_true SECONDS COMMAND...: no test takes that long but where it fails
-until_true() {
-        local end=$((SECONDS + $1))
-        shift
-        until "$@"; do
-                [ $SECONDS -lt $end ] || return 1
-                sleep 0.05
-        done
-}
-
-# becomes PID NAME: waits until the process has executed its program; before that it still is this shell.
-becomes() {
-        until_true 60 grep -q -x -e "$2" "/proc/$1/comm"
-}
-
-# gone PID: a zombie has gone, too, though whoever adopted it may not collect it
-gone() {
-        ! grep -q -E '^State:[[:space:]]+[^ZX]' "/proc/$1/status" 2>/dev/null
 }
 
 finish() {

@@ -225,13 +225,16 @@ START_TEST(timespans)
                         {"1min 30s", 90000000},
                         {"1h", UINT64_C(3600000000)},
                         {"1.5s", 1500000},
+                        {".5s", 500000},
+                        {"1.", 1000000},
+                        {"2weeks 1day", UINT64_C(1296000000000)},
                         {"2d", UINT64_C(172800000000)},
                         {"7us", 7},
                         {"infinity", UINT64_MAX},
                         {" 3s ", 3000000},
         };
         static const char *const bad[] = {"", " ", "s", "-1", "5x", "5 5 x", "18446744073709551615s",
-                        "99999999999999999999", "infinity s", "5s,"};
+                        "99999999999999999999", "infinity s", "5s,", ".", ".s", "1..5"};
         uint64_t usec;
 
         for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
