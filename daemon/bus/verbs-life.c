@@ -75,7 +75,7 @@ static int create(struct request *q, const char *path, struct create_request *re
                         deadline < req->options.deadline_usec)
                 req->options.deadline_usec = deadline;
 
-        r = engine_create(q->service->engine, &q->caller, path, &req->options, parties.owner, parties.member,
+        r = engine_create(q->service->engine, now, &q->caller, path, &req->options, parties.owner, parties.member,
                         &c, &refused);
         if (r < 0) {
                 request_commit(q);

@@ -69,14 +69,14 @@ int engine_attach(struct engine *e, const struct caller *caller, struct context 
         return r;
 }
 
-int engine_create(struct engine *e, const struct caller *caller, const char *text,
+int engine_create(struct engine *e, uint64_t now_usec, const struct caller *caller, const char *text,
                 const struct create_options *options, struct process *owner, struct process *member,
                 struct context **ret, struct refused *ret_refused)
 {
         struct context *c;
         int made, r = 0;
 
-        made = tree_create(e->tree, now_boottime_usec(), caller, text, options, &c, ret_refused);
+        made = tree_create(e->tree, now_usec, caller, text, options, &c, ret_refused);
         if (made < 0)
                 return made;
         if (owner && made > 0)

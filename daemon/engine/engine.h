@@ -118,7 +118,7 @@ int engine_attach(struct engine *e, const struct caller *caller, struct context 
                 const struct policy *policy, struct refused *ret_refused);
 /* tree_create(), with an owner (or NULL) whose exit ends it, and a member (or NULL) as options->attach describes it: all
  * of it, or nothing. As tree_create(); -EOWNERDEAD: the owner has exited; -ESRCH: the member has. */
-int engine_create(struct engine *e, const struct caller *caller, const char *text,
+int engine_create(struct engine *e, uint64_t now_usec, const struct caller *caller, const char *text,
                 const struct create_options *options, struct process *owner, struct process *member,
                 struct context **ret, struct refused *ret_refused);
 /* Of c, or of all below it, too: live processes, sorted by pid. The caller frees the array. */

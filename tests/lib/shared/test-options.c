@@ -162,6 +162,5 @@ int main(void)
                         NULL,
         };
 
-        unsetenv("CTXD_CONTEXT");
-        return run_tests("shared-options", tests);
+        return run_tests_with_daemon("shared-options", tests);
 }
