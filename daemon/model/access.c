@@ -126,11 +126,11 @@ int access_check(const struct tree *t, const struct caller *caller, const struct
                 return 0;
         if (!context_may_read(t, c, caller))
                 return refused_without(ret_refused, verb_privilege(verb),
-                                refuse_context(ret_refused, REFUSED_NO_SUCH, NULL, c));
+                                refused_context(ret_refused, REFUSED_NO_SUCH, NULL, c));
         if (context_is_background(c) && !rule->background)
-                return refuse_context(ret_refused, REFUSED_NOT_CANCELABLE, NULL, c);
+                return refused_context(ret_refused, REFUSED_NOT_CANCELABLE, NULL, c);
         return refused_without(ret_refused, rule->right == RIGHT_UID ? 0 : PRIVILEGE_MANAGE,
-                        refuse_reference(ret_refused, REFUSED_ACCESS, rule->detail, c));
+                        refused_reference(ret_refused, REFUSED_ACCESS, rule->detail, c));
 }
 
 int tree_want(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
@@ -142,7 +142,7 @@ int tree_want(struct tree *t, uint64_t now_usec, const struct caller *caller, st
                 return r;
         tree_settle(t, now_usec);
         tree_reach(t, c);
-        return c->forgotten ? refuse_reference(ret_refused, REFUSED_NO_SUCH, NULL, c) : 0;
+        return c->forgotten ? refused_reference(ret_refused, REFUSED_NO_SUCH, NULL, c) : 0;
 }
 
 unsigned access_below(const struct tree *t, const struct context *visible, const char *path,
@@ -169,7 +169,7 @@ static int first_label_check(const struct tree *t, const struct caller *caller, 
         if (n > 0 && label_is_user(label, n, &uid)) {
                 if (uid != caller->uid && !caller_is_privileged(t, caller))
                         return refused_without(ret_refused, PRIVILEGE_MANAGE,
-                                        refuse_path(ret_refused, REFUSED_ACCESS, "it is another user's tree",
+                                        refused_path(ret_refused, REFUSED_ACCESS, "it is another user's tree",
                                                         label, n));
                 *ret_own_tree = true;
                 return 0;
@@ -179,7 +179,7 @@ static int first_label_check(const struct tree *t, const struct caller *caller, 
                 return 0;
         /* To make one below a first label takes more, since that label may be there already, and be somebody's. */
         return refused_without(ret_refused, alone ? PRIVILEGE_FIRST_LABEL : PRIVILEGE_MANAGE,
-                        refuse_path(ret_refused, REFUSED_ACCESS,
+                        refused_path(ret_refused, REFUSED_ACCESS,
                                         "first labels belong to root and system users; your own tree is ~ "
                                         "(user-UID)",
                                         label ? label : "", n));
@@ -194,7 +194,7 @@ int access_create(const struct tree *t, const struct caller *caller, const struc
         if (context_may_write(t, visible, caller))
                 return 0;
         return refused_without(ret_refused, PRIVILEGE_MANAGE,
-                        refuse_context(ret_refused, REFUSED_ACCESS, "its parent may not be written to",
+                        refused_context(ret_refused, REFUSED_ACCESS, "its parent may not be written to",
                                         visible));
 }
 
@@ -202,7 +202,7 @@ int access_group(const struct tree *t, const struct caller *caller, gid_t gid, s
 {
         if (caller_is_privileged(t, caller) || caller_has_gid(caller, gid))
                 return 0;
-        return refuse(ret_refused, REFUSED_ACCESS, "the caller is not in that group");
+        return refused_because(ret_refused, REFUSED_ACCESS, "the caller is not in that group");
 }
 
 int caller_want_process(
@@ -216,7 +216,7 @@ int caller_want_process(
         /* Who attaches a process has it signalled on cancel, and must be allowed to do that without the daemon. A
          * process that has connected may have execed a setuid program since, and whoever holds its socket must not
          * make it work for another uid. */
-        return refuse(ret_refused, REFUSED_PROCESS,
+        return refused_because(ret_refused, REFUSED_PROCESS,
                         verb == VERB_ENTER ? "The process that has connected is another user's by now"
                                            : "Only a process that you may signal can be attached, and this "
                                              "one is another user's");
@@ -234,6 +234,6 @@ int access_leave(const struct tree *t, const struct caller *caller, const struct
         if (context_is_below(below, from))
                 return 0;
         /* Which one that is may be none of the caller's business. */
-        return refuse(ret_refused, REFUSED_PROCESS,
+        return refused_because(ret_refused, REFUSED_PROCESS,
                         "The process is a member of another context, which you may not take it from");
 }

@@ -10,7 +10,7 @@
  * nothing recurses, and a subtree costs as much as it has active contexts. How it goes through them is
  * ending.c. */
 
-void arm_kill(struct tree *t, struct context *c, uint64_t from_usec)
+void context_arm_kill(struct tree *t, struct context *c, uint64_t from_usec)
 {
         uint64_t next = UINT64_MAX;
 
@@ -28,7 +28,7 @@ void arm_kill(struct tree *t, struct context *c, uint64_t from_usec)
         heap_put(&t->wakes, c, next);
 }
 
-void become_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state,
+void context_become_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state,
                 unsigned origin_up)
 {
         unsigned effects = EFFECT_DONE;
@@ -43,13 +43,13 @@ void become_done(struct tree *t, uint64_t now_usec, struct context *c, enum cont
         if (c->heap_index != 0)
                 heap_remove(&t->wakes, c);
         if (c->busy)
-                arm_kill(t, c, 0);
+                context_arm_kill(t, c, 0);
         else
-                retire(t, now_usec, c);
+                context_retire(t, now_usec, c);
         effect_add(t, c, effects);
 }
 
-void set_cause(struct context *c, struct cause *cause)
+void context_set_cause(struct context *c, struct cause *cause)
 {
         if (c->cause)
                 user_discharge(c->user, RESOURCE_BYTES, strlen(c->cause->message));
@@ -67,7 +67,7 @@ int tree_cancel(struct tree *t, uint64_t now_usec, const struct caller *caller, 
 
         r = access_check(t, caller, c, VERB_CANCEL, ret_refused);
         if (r >= 0 && cause && strlen(cause->message) > CTXD_REASON_MAX)
-                r = refuse(ret_refused, REFUSED_INVALID, "the reason is longer than 1024 bytes");
+                r = refused_because(ret_refused, REFUSED_INVALID, "the reason is longer than 1024 bytes");
         if (r >= 0) {
                 tree_settle(t, now_usec);
                 tree_reach(t, c);
@@ -79,24 +79,24 @@ int tree_cancel(struct tree *t, uint64_t now_usec, const struct caller *caller, 
                         *ret_contexts = 0;
                 return r;
         }
-        set_cause(c, cause);
-        n = mark_done(t, now_usec, c, CONTEXT_CANCELED, &budget);
+        context_set_cause(c, cause);
+        n = context_end(t, now_usec, c, CONTEXT_CANCELED, &budget);
         if (ret_contexts)
                 *ret_contexts = n;
         return 1;
 }
 
-void let_go(struct tree *t, struct context *c)
+void context_give_up_path(struct tree *t, struct context *c)
 {
         bool queued = c->retired == RETIRED_QUEUED;
 
         if (queued)
-                unretire(t, c);
+                context_unretire(t, c);
         index_remove(&t->by_name, c);
         c->released = true;
         index_insert(&t->by_id, c);
         if (queued)
-                retire(t, t->now_usec, c);
+                context_retire(t, t->now_usec, c);
 }
 
 int tree_release(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *root,
@@ -117,13 +117,13 @@ int tree_release(struct tree *t, uint64_t now_usec, const struct caller *caller,
                 cause = cause_new(0, "context released", caller->uid, caller->pid, caller->comm);
                 if (!cause)
                         return -ENOMEM;
-                set_cause(root, cause);
-                mark_done(t, now_usec, root, CONTEXT_CANCELED, &budget);
+                context_set_cause(root, cause);
+                context_end(t, now_usec, root, CONTEXT_CANCELED, &budget);
         }
 
         /* Whoever has no path cannot be a parent of one that has. */
-        let_go(t, root);
-        release_below(t, root, &budget);
+        context_give_up_path(t, root);
+        context_release_below(t, root, &budget);
         return 0;
 }
 
@@ -153,11 +153,11 @@ int tree_extend(struct tree *t, uint64_t now_usec, const struct caller *caller, 
         tree_settle(t, now_usec);
         tree_reach(t, c);
         if (context_is_done(c))
-                return refuse_context(ret_refused, REFUSED_DONE, NULL, c);
+                return refused_context(ret_refused, REFUSED_DONE, NULL, c);
         if (deadline_usec > c->parent->deadline_usec)
-                return refuse_context(ret_refused, REFUSED_INVALID,
+                return refused_context(ret_refused, REFUSED_INVALID,
                                 "its parent's deadline is earlier than that", c);
-        if (deadline_usec != UINT64_MAX && wake_reserve(t, c) < 0)
+        if (deadline_usec != UINT64_MAX && context_reserve_wake(t, c) < 0)
                 return -ENOMEM;
 
         c->wake_usec = deadline_usec;

@@ -85,7 +85,7 @@ static void check_context(const struct tree *t, const struct context *c)
         if (c->released)
                 CHECK(c, index_has(&t->by_id, index_hash_id(&t->by_id, c->id), c));
         else
-                CHECK(c, find_child(t, c->parent, c->label, strlen(c->label)) == c);
+                CHECK(c, tree_child(t, c->parent, c->label, strlen(c->label)) == c);
         if (context_is_done(c))
                 check_done(t, c);
         else

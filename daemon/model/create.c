@@ -48,7 +48,7 @@ static void plan_path(const struct tree *t, const struct caller *caller, const s
 
         for (const char *p = root ? "" : ref->path; *p; p += *p == '/') {
                 size_t n = strcspn(p, "/");
-                struct context *child = plan.n_new > 0 ? NULL : find_child(t, plan.base, p, n);
+                struct context *child = plan.n_new > 0 ? NULL : tree_child(t, plan.base, p, n);
                 bool last = p[n] == '\0' && !ref->generate;
 
                 plan.labels++;
@@ -81,7 +81,7 @@ static int no_parent(const struct tree *t, const struct caller *caller, const st
         unsigned privilege = access_below(t, plan->visible, ref->path, caller) ? PRIVILEGE_MANAGE : 0;
 
         return refused_without(ret_refused, privilege,
-                        refuse_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", path, length));
+                        refused_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", path, length));
 }
 
 static int plan_check(const struct tree *t, const struct caller *caller, const struct reference *ref,
@@ -96,7 +96,7 @@ static int plan_check(const struct tree *t, const struct caller *caller, const s
 
         *ret_own_tree = false;
         if (plan->labels > CTXD_LABELS_MAX)
-                return refuse(ret_refused, REFUSED_NAME, "it has more than 64 labels");
+                return refused_because(ret_refused, REFUSED_NAME, "it has more than 64 labels");
         if (plan->off) {
                 char pinned[CTXD_PATH_ID_MAX + 1];
                 int n = snprintf(pinned, sizeof pinned, "%.*s#%" PRIu64, (int) ref->pinned, ref->path,
@@ -107,7 +107,7 @@ static int plan_check(const struct tree *t, const struct caller *caller, const s
         if (e && context_may_read(t, e, caller)) {
                 if (o->open && !context_is_done(e))
                         return 0;
-                return refuse_context(ret_refused, REFUSED_EXISTS,
+                return refused_context(ret_refused, REFUSED_EXISTS,
                                 context_is_done(e) ? "it is done; release it, or wait until it is forgotten"
                                                    : NULL,
                                 e);
@@ -123,7 +123,7 @@ static int plan_check(const struct tree *t, const struct caller *caller, const s
         if (r < 0)
                 return r;
         if (e)
-                return refuse_context(ret_refused, REFUSED_EXISTS, NULL, e);
+                return refused_context(ret_refused, REFUSED_EXISTS, NULL, e);
         if (*ret_own_tree && missing > 1) {
                 missing--;
                 p += strcspn(p, "/");
@@ -148,15 +148,15 @@ static int quota_check(struct tree *t, const struct made *made, struct refused *
                  all = pool_limit(&users->contexts, held), short_own, short_of;
 
         if (bytes > 0 && user_is_at_limit(user, RESOURCE_BYTES, bytes))
-                return refuse_quota(ret_refused, user, RESOURCE_BYTES);
+                return refused_quota(ret_refused, user, RESOURCE_BYTES);
         if (two && user_is_at_limit(first->user, RESOURCE_CONTEXTS, 1))
-                return refuse_quota(ret_refused, first->user, RESOURCE_CONTEXTS);
+                return refused_quota(ret_refused, first->user, RESOURCE_CONTEXTS);
         short_own = held > limit ? held - limit : 0;
         short_of = total > all ? total - all : 0;
-        if (make_room(t, user, short_own, short_of))
+        if (tree_make_room(t, user, short_own, short_of))
                 return 0;
-        return short_own > 0 ? refuse_quota(ret_refused, user, RESOURCE_CONTEXTS)
-                             : refuse_pool(ret_refused, user, RESOURCE_CONTEXTS);
+        return short_own > 0 ? refused_quota(ret_refused, user, RESOURCE_CONTEXTS)
+                             : refused_pool(ret_refused, user, RESOURCE_CONTEXTS);
 }
 
 /* The parent stays while room is made, also where it waits only for its last child to go. */
@@ -235,7 +235,7 @@ static int make(struct tree *t, const struct caller *caller, const struct create
                 if (!c->cause)
                         return -ENOMEM;
         }
-        return values_copy(c, o->values, o->n_values);
+        return context_copy_values(c, o->values, o->n_values);
 }
 
 /* A label that nobody has used under that parent, ever: counted up from the highest that anybody has used
@@ -246,7 +246,7 @@ static void make_up_label(const struct tree *t, const struct context *base, char
 
         do
                 sprintf(label, "%" PRIu64, ++n);
-        while (find_child(t, base, label, strlen(label)));
+        while (tree_child(t, base, label, strlen(label)));
 }
 
 static void note_label(struct tree *t, const char *label)
@@ -286,10 +286,10 @@ static void context_link(
         c->deadline_usec = c->own_deadline ? c->wake_usec : parent->deadline_usec;
         effect_add(t, c, EFFECT_NEW);
         if (context_is_done(parent)) { /* before its own deadline, as in Go */
-                become_done(t, now_usec, c, parent->state, parent->origin_up + 1U);
+                context_become_done(t, now_usec, c, parent->state, parent->origin_up + 1U);
                 effect_add(t, c, EFFECT_ROOT);
         } else if (c->own_deadline && c->wake_usec <= now_usec) {
-                become_done(t, now_usec, c, CONTEXT_DEADLINE_EXCEEDED, 0);
+                context_become_done(t, now_usec, c, CONTEXT_DEADLINE_EXCEEDED, 0);
                 effect_add(t, c, EFFECT_ROOT);
         } else if (c->own_deadline) {
                 heap_put(&t->wakes, c, c->wake_usec);
@@ -309,7 +309,7 @@ static int plan_attach(struct tree *t, uint64_t now_usec, const struct caller *c
                 if (r < 0)
                         return r;
         } else if (context_is_done(c) || o->deadline_usec <= now_usec) { /* it would be done at birth */
-                return refuse_path(ret_refused, REFUSED_DONE, NULL, ref->path, strlen(ref->path));
+                return refused_path(ret_refused, REFUSED_DONE, NULL, ref->path, strlen(ref->path));
         }
         return attachment_policy(t, caller, o->attach, c, ret_policy, ret_refused);
 }
@@ -332,7 +332,7 @@ int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, 
         if (r < 0)
                 return r;
         if (reference_parse(text, caller->uid, true, &ref, &why) < 0)
-                return refuse(ret_refused, REFUSED_NAME, why);
+                return refused_because(ret_refused, REFUSED_NAME, why);
         r = options_check(t, options, ret_refused);
         if (r < 0)
                 return r;
@@ -354,13 +354,13 @@ int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, 
         if (ref.generate) { /* context_link() notes that it was used */
                 make_up_label(t, plan.base, label);
                 if (strcmp(ref.path, "/") != 0 && strlen(ref.path) + 1 + strlen(label) > CTXD_PATH_MAX)
-                        return refuse(ret_refused, REFUSED_NAME, "it is longer than 1024 bytes");
+                        return refused_because(ret_refused, REFUSED_NAME, "it is longer than 1024 bytes");
         }
 
         r = make(t, caller, options, &plan, ref.generate ? label : NULL, own_tree, &made);
         c = made.n > 0 ? made.c[made.n - 1] : NULL;
         if (r >= 0 && options->deadline_usec != UINT64_MAX)
-                r = wake_reserve(t, c);
+                r = context_reserve_wake(t, c);
         if (r >= 0 && attach)
                 r = attachment_take(t, c, attach, &policy, ret_refused);
         if (r >= 0)
@@ -391,11 +391,11 @@ void tree_discard(struct tree *t, struct context *c)
                         for (struct context *p = c; p; p = p->parent)
                                 p->n_busy_below--;
                 }
-                forget_quietly(t, c);
+                context_forget_quietly(t, c);
                 c->pending = EFFECT_REMOVED | EFFECT_SILENT; /* it is in the queue */
                 c = c->parent;
         } while (c->implied && (c->pending & EFFECT_NEW) && LIST_EMPTY(&c->children) && !context_is_held(c));
         if (c->retired == RETIRED_OVERDUE &&
                         LIST_EMPTY(&c->children)) /* what it waited for has made room meanwhile */
-                forget(t, c);
+                context_forget(t, c);
 }

@@ -51,10 +51,10 @@ static void end_with_parent(struct tree *t, struct context *c)
         const struct context *parent = c->parent;
 
         if (c->own_deadline && c->wake_usec <= parent->done_usec) {
-                become_done(t, parent->done_usec, c, CONTEXT_DEADLINE_EXCEEDED, 0);
+                context_become_done(t, parent->done_usec, c, CONTEXT_DEADLINE_EXCEEDED, 0);
                 effect_add(t, c, EFFECT_ROOT);
         } else {
-                become_done(t, parent->done_usec, c, parent->state, parent->origin_up + 1U);
+                context_become_done(t, parent->done_usec, c, parent->state, parent->origin_up + 1U);
         }
 }
 
@@ -79,7 +79,7 @@ static void run(struct tree *t, struct ending *e, uint32_t *budget)
                         if (!context_is_done(c))
                                 end_early(t, c);
                         if (!c->released)
-                                let_go(t, c);
+                                context_give_up_path(t, c);
                 } else if (!context_is_done(c)) {
                         end_with_parent(t, c);
                         e->is_mixed |= c->origin_up == 0;
@@ -129,18 +129,18 @@ static uint32_t begin(struct tree *t, const struct ending *from, uint32_t *budge
         return e.contexts;
 }
 
-uint32_t mark_done(struct tree *t, uint64_t now_usec, struct context *root, enum context_state state,
+uint32_t context_end(struct tree *t, uint64_t now_usec, struct context *root, enum context_state state,
                 uint32_t *budget)
 {
         assert(!context_is_background(root) && !context_is_done(root));
 
-        become_done(t, now_usec, root, state, 0);
+        context_become_done(t, now_usec, root, state, 0);
         spend(budget, cost(root));
         return begin(t, &(struct ending){.root = root, .next = context_next(root, root), .contexts = 1},
                         budget);
 }
 
-void release_below(struct tree *t, struct context *root, uint32_t *budget)
+void context_release_below(struct tree *t, struct context *root, uint32_t *budget)
 {
         struct ending e = {.root = root, .next = context_next(root, root), .is_release = true};
 
@@ -148,7 +148,7 @@ void release_below(struct tree *t, struct context *root, uint32_t *budget)
                 (void) begin(t, &e, budget);
 }
 
-uint32_t reach(struct tree *t, struct context *c, uint32_t *budget)
+uint32_t context_reach(struct tree *t, struct context *c, uint32_t *budget)
 {
         struct context *path[CTXD_LABELS_MAX];
         uint32_t n = 0;
@@ -165,7 +165,7 @@ uint32_t reach(struct tree *t, struct context *c, uint32_t *budget)
                         n++;
                         spend(budget, cost(c));
                 } else if (!context_is_done(c) && c->own_deadline && c->wake_usec <= t->now_usec) {
-                        n += mark_done(t, t->now_usec, c, CONTEXT_DEADLINE_EXCEEDED, budget);
+                        n += context_end(t, t->now_usec, c, CONTEXT_DEADLINE_EXCEEDED, budget);
                 }
         }
         return n;
@@ -176,7 +176,7 @@ void tree_reach(struct tree *t, const struct context *c)
         uint32_t budget = t->slice;
 
         if (!TAILQ_EMPTY(&t->endings) || heap_first_key(&t->wakes) <= t->now_usec)
-                (void) reach(t, (struct context *) c, &budget);
+                (void) context_reach(t, (struct context *) c, &budget);
 }
 
 void endings_step_over(struct tree *t, struct context *c)
@@ -196,7 +196,7 @@ bool tree_advance(struct tree *t, uint64_t now_usec)
         uint32_t budget = t->slice;
         struct ending *e;
 
-        settle_some(t, now_usec, &budget);
+        tree_settle_some(t, now_usec, &budget);
         while (budget > 0 && (e = TAILQ_FIRST(&t->endings))) {
                 run(t, e, &budget);
                 if (!e->next) {

@@ -7,17 +7,17 @@
 #include "proto/path.h"
 #include "daemon/model/internal.h"
 
-uint64_t hash_name(const struct index *index, const struct context *c)
+uint64_t context_hash_name(const struct index *index, const struct context *c)
 {
         return index_hash_name(index, c->parent->id, c->label, strlen(c->label));
 }
 
-uint64_t hash_id(const struct index *index, const struct context *c)
+uint64_t context_hash_id(const struct index *index, const struct context *c)
 {
         return index_hash_id(index, c->id);
 }
 
-struct context *find_child(
+struct context *tree_child(
                 const struct tree *t, const struct context *parent, const char *label, size_t length)
 {
         struct context *c =
@@ -34,7 +34,7 @@ static struct context *find_below(const struct tree *t, struct context *c, const
         while (c && *path) {
                 size_t n = strcspn(path, "/");
 
-                c = find_child(t, c, path, n);
+                c = tree_child(t, c, path, n);
                 path += n;
                 path += *path == '/';
         }
@@ -110,7 +110,7 @@ int tree_find(struct tree *t, const struct caller *caller, const char *text, str
         int r;
 
         if (reference_parse(text, caller->uid, false, &ref, &why) < 0)
-                return refuse(ret_refused, REFUSED_NAME, why);
+                return refused_because(ret_refused, REFUSED_NAME, why);
         if (strcmp(ref.path, "/") == 0) {
                 *ret = c;
                 return 0;
@@ -123,7 +123,7 @@ int tree_find(struct tree *t, const struct caller *caller, const char *text, str
                         visible = c;
                 else if (shown == 0)
                         shown = (size_t) (p - 1 - ref.path);
-                c = find_child(t, c, p, n);
+                c = tree_child(t, c, p, n);
                 p += n;
                 if (shown == 0 && !c)
                         shown = (size_t) (p - ref.path);
@@ -138,9 +138,9 @@ int tree_find(struct tree *t, const struct caller *caller, const char *text, str
         }
         /* What is missing and what may not be read look the same: the first part that is not there. */
         if (ref.id != 0)
-                r = refuse_path(ret_refused, REFUSED_NO_SUCH, NULL, text, strlen(text));
+                r = refused_path(ret_refused, REFUSED_NO_SUCH, NULL, text, strlen(text));
         else
-                r = refuse_path(ret_refused, REFUSED_NO_SUCH, NULL, ref.path,
+                r = refused_path(ret_refused, REFUSED_NO_SUCH, NULL, ref.path,
                                 shown > 0 ? shown : strlen(ref.path));
         return refused_without(ret_refused, access_below(t, visible, ref.path, caller), r);
 }

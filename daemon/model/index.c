@@ -35,7 +35,7 @@ static void sip_word(uint64_t v[4], uint64_t word)
 
 /* Aumasson and Bernstein, SipHash: a fast short-input PRF (2012). The number is the first word of the
  * message. */
-uint64_t siphash24(const uint64_t key[2], uint64_t first, const void *data, size_t length)
+uint64_t index_siphash24(const uint64_t key[2], uint64_t first, const void *data, size_t length)
 {
         uint64_t v[4] = {
                         key[0] ^ UINT64_C(0x736f6d6570736575),
@@ -156,7 +156,7 @@ void index_remove(struct index *index, struct context *c)
 
 uint64_t index_hash_name(const struct index *index, uint64_t parent_id, const char *label, size_t length)
 {
-        return siphash24(index->key, parent_id, label, length);
+        return index_siphash24(index->key, parent_id, label, length);
 }
 
 uint64_t index_hash_id(const struct index *index, uint64_t id)

@@ -34,4 +34,4 @@ uint64_t index_hash_name(const struct index *index, uint64_t parent_id, const ch
 uint64_t index_hash_id(const struct index *index, uint64_t id);
 
 /* Of a number and then the bytes. */
-uint64_t siphash24(const uint64_t key[2], uint64_t first, const void *data, size_t length);
+uint64_t index_siphash24(const uint64_t key[2], uint64_t first, const void *data, size_t length);

@@ -12,15 +12,15 @@ enum retired {
 };
 
 /* Fills in *ret (which may be NULL) and returns the errno of that reason, negative. */
-int refuse(struct refused *ret, enum refusal reason, const char *detail);
-int refuse_context(struct refused *ret, enum refusal reason, const char *detail, const struct context *c);
-int refuse_reference(struct refused *ret, enum refusal reason, const char *detail, const struct context *c);
-int refuse_path(struct refused *ret, enum refusal reason, const char *detail, const char *path,
+int refused_because(struct refused *ret, enum refusal reason, const char *detail);
+int refused_context(struct refused *ret, enum refusal reason, const char *detail, const struct context *c);
+int refused_reference(struct refused *ret, enum refusal reason, const char *detail, const struct context *c);
+int refused_path(struct refused *ret, enum refusal reason, const char *detail, const char *path,
                 size_t length);
-int refuse_limit(struct refused *ret, const char *limit, const char *key, uint64_t used, uint64_t allowed);
+int refused_limit(struct refused *ret, const char *limit, const char *key, uint64_t used, uint64_t allowed);
 /* For what is charged to a user: of the user's own limit, or of what all share. */
-int refuse_quota(struct refused *ret, struct user *user, enum resource resource);
-int refuse_pool(struct refused *ret, struct user *user, enum resource resource);
+int refused_quota(struct refused *ret, struct user *user, enum resource resource);
+int refused_pool(struct refused *ret, struct user *user, enum resource resource);
 
 /* Notes the privilege with which it might not have been refused; returns r. */
 int refused_without(struct refused *ret, unsigned privilege, int r);
@@ -59,56 +59,56 @@ int attachment_take(struct tree *t, struct context *c, struct attachment *a, con
 bool label_is_user(const char *label, size_t length, uid_t *ret_uid);
 
 /* The child that has its path, or NULL. */
-struct context *find_child(
+struct context *tree_child(
                 const struct tree *t, const struct context *parent, const char *label, size_t length);
-uint64_t hash_name(const struct index *index, const struct context *c);
-uint64_t hash_id(const struct index *index, const struct context *c);
+uint64_t context_hash_name(const struct index *index, const struct context *c);
+uint64_t context_hash_id(const struct index *index, const struct context *c);
 
 void effect_add(struct tree *t, struct context *c, unsigned effects);
 
 /* Room in the heap for the context's times: before it gets any. 0 or -ENOMEM. */
-int wake_reserve(struct tree *t, struct context *c);
+int context_reserve_wake(struct tree *t, struct context *c);
 
 /* c, which is active and not the background, and all below it that is active; returns how many. What the budget does
  * not allow for comes later. */
-uint32_t mark_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state,
+uint32_t context_end(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state,
                 uint32_t *budget);
 /* What is below root, which was let go of: the same. */
-void release_below(struct tree *t, struct context *root, uint32_t *budget);
+void context_release_below(struct tree *t, struct context *root, uint32_t *budget);
 /* Frees its path; it is found by its id from now on. */
-void let_go(struct tree *t, struct context *c);
+void context_give_up_path(struct tree *t, struct context *c);
 /* c, which has no children, is about to be unlinked. */
 void endings_step_over(struct tree *t, struct context *c);
 void endings_deinit(struct tree *t);
 /* tree_reach(), and how many became done by it. */
-uint32_t reach(struct tree *t, struct context *c, uint32_t *budget);
-int settle_some(struct tree *t, uint64_t now_usec, uint32_t *budget);
-/* Its own state at its birth or end: what mark_done() does for each. */
-void become_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state,
+uint32_t context_reach(struct tree *t, struct context *c, uint32_t *budget);
+int tree_settle_some(struct tree *t, uint64_t now_usec, uint32_t *budget);
+/* Its own state at its birth or end: what context_end() does for each. */
+void context_become_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state,
                 unsigned origin_up);
 /* The first kill that is due at from_usec or later, into the heap; or out of it. */
-void arm_kill(struct tree *t, struct context *c, uint64_t from_usec);
+void context_arm_kill(struct tree *t, struct context *c, uint64_t from_usec);
 /* Replaces the cause, and what is charged for it. */
-void set_cause(struct context *c, struct cause *cause);
+void context_set_cause(struct context *c, struct cause *cause);
 
 /* Into the queue, if it is done and nothing holds it; and out of it. */
-void retire(struct tree *t, uint64_t now_usec, struct context *c);
-void unretire(struct tree *t, struct context *c);
+void context_retire(struct tree *t, uint64_t now_usec, struct context *c);
+void context_unretire(struct tree *t, struct context *c);
 /* Unlinks a context that has no children, and its ancestors that waited for that. */
-void forget(struct tree *t, struct context *c);
-void forget_quietly(struct tree *t, struct context *c); /* without the effect, and it alone */
+void context_forget(struct tree *t, struct context *c);
+void context_forget_quietly(struct tree *t, struct context *c); /* without the effect, and it alone */
 /* Forgets up to a bounded number of contexts whose retention is over; returns how many. */
-int forget_overdue(struct tree *t, uint64_t now_usec, uint32_t budget);
+int tree_forget_overdue(struct tree *t, uint64_t now_usec, uint32_t budget);
 /* Forgets at least n_own released ones of the user, and as many more, the user's first, as n of all users: or none,
  * then false. */
-bool make_room(struct tree *t, struct user *user, uint64_t n_own, uint64_t n);
+bool tree_make_room(struct tree *t, struct user *user, uint64_t n_own, uint64_t n);
 
 /* What tree_create() was asked for is in order: values, cause, description, mode. */
 int options_check(const struct tree *t, const struct create_options *o, struct refused *ret_refused);
 /* A context that is not linked yet. NULL without memory. */
 struct context *context_new(const char *label, size_t length, const char *description);
 /* Its own values, in one block. 0 or -ENOMEM. */
-int values_copy(struct context *c, const struct value *values, size_t n);
+int context_copy_values(struct context *c, const struct value *values, size_t n);
 
 /* Gives back everything it was charged for. */
 void context_discharge(struct context *c);

@@ -60,9 +60,9 @@ int attachment_take(struct tree *t, struct context *c, struct attachment *a, con
                 }
         }
         if (c->n_policies == CONTEXT_POLICIES_MAX)
-                return refuse_limit(ret_refused, "kinds of attach for a context", NULL, CONTEXT_POLICIES_MAX,
+                return refused_limit(ret_refused, "kinds of attach for a context", NULL, CONTEXT_POLICIES_MAX,
                                 CONTEXT_POLICIES_MAX);
-        if (policy->kill_after_usec != UINT64_MAX && wake_reserve(t, c) < 0)
+        if (policy->kill_after_usec != UINT64_MAX && context_reserve_wake(t, c) < 0)
                 return -ENOMEM;
         policies = reallocarray(c->policies, c->n_policies + 1U, sizeof *policies);
         if (!policies)
@@ -88,7 +88,7 @@ int tree_attach(struct tree *t, uint64_t now_usec, const struct caller *caller, 
         tree_settle(t, now_usec);
         tree_reach(t, c);
         if (context_is_done(c))
-                return refuse_reference(ret_refused, REFUSED_DONE, NULL, c);
+                return refused_reference(ret_refused, REFUSED_DONE, NULL, c);
         r = attachment_policy(t, caller, a, c, &policy, ret_refused);
         return r < 0 ? r : attachment_take(t, c, a, &policy, ret_refused);
 }
@@ -106,12 +106,12 @@ void tree_attached(struct tree *t, struct context *c)
         if (c->busy || c->forgotten || context_is_background(c))
                 return;
         tree_reach(t, c);
-        unretire(t, c);
+        context_unretire(t, c);
         c->busy = true;
         for (struct context *p = c; p; p = p->parent)
                 p->n_busy_below++;
         if (context_is_done(c)) /* a child that was born as it ended */
-                arm_kill(t, c, 0);
+                context_arm_kill(t, c, 0);
 }
 
 void tree_left(struct tree *t, uint64_t now_usec, struct context *c)
@@ -129,17 +129,17 @@ void tree_left(struct tree *t, uint64_t now_usec, struct context *c)
                         effect_add(t, p, EFFECT_DRAINED);
                 }
         }
-        retire(t, now_usec, c);
+        context_retire(t, now_usec, c);
 }
 
 void tree_handles_given(struct tree *t, struct context *c)
 {
         c->has_handles = true;
-        unretire(t, c);
+        context_unretire(t, c);
 }
 
 void tree_handles_closed(struct tree *t, uint64_t now_usec, struct context *c)
 {
         c->has_handles = false;
-        retire(t, now_usec, c);
+        context_retire(t, now_usec, c);
 }

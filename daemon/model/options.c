@@ -13,17 +13,17 @@ static int values_check(
         const char *why;
 
         if (n > CTXD_VALUES_MAX)
-                return refuse_limit(ret_refused, "values of a context", NULL, n, CTXD_VALUES_MAX);
+                return refused_limit(ret_refused, "values of a context", NULL, n, CTXD_VALUES_MAX);
         for (size_t i = 0; i < n; i++) {
                 if (key_check(values[i].key, &why) < 0)
-                        return refuse(ret_refused, REFUSED_KEY, why);
+                        return refused_because(ret_refused, REFUSED_KEY, why);
                 for (size_t j = 0; j < i; j++)
                         if (strcmp(values[i].key, values[j].key) == 0)
-                                return refuse(ret_refused, REFUSED_KEY, "it is given twice");
+                                return refused_because(ret_refused, REFUSED_KEY, "it is given twice");
                 bytes += strlen(values[i].key) + strlen(values[i].value);
         }
         if (bytes > t->max_value_bytes)
-                return refuse_limit(ret_refused, "bytes of a context's values", "MaxValueBytes", bytes,
+                return refused_limit(ret_refused, "bytes of a context's values", "MaxValueBytes", bytes,
                                 t->max_value_bytes);
         return 0;
 }
@@ -31,12 +31,13 @@ static int values_check(
 int options_check(const struct tree *t, const struct create_options *o, struct refused *ret_refused)
 {
         if (o->mode != CONTEXT_MODE_INHERIT && (o->mode & ~0777U) != 0)
-                return refuse(ret_refused, REFUSED_INVALID, "the mode has bits beyond 0777");
+                return refused_because(ret_refused, REFUSED_INVALID, "the mode has bits beyond 0777");
         if (o->has_cause && o->cause_message && strlen(o->cause_message) > CTXD_REASON_MAX)
-                return refuse(ret_refused, REFUSED_INVALID,
+                return refused_because(ret_refused, REFUSED_INVALID,
                                 "the cause of the deadline is longer than 1024 bytes");
         if (o->description && strlen(o->description) > CTXD_DESCRIPTION_MAX)
-                return refuse(ret_refused, REFUSED_INVALID, "the description is longer than 1024 bytes");
+                return refused_because(
+                                ret_refused, REFUSED_INVALID, "the description is longer than 1024 bytes");
         return values_check(t, o->values, o->n_values, ret_refused);
 }
 
@@ -57,7 +58,7 @@ struct context *context_new(const char *label, size_t length, const char *descri
         return c;
 }
 
-int values_copy(struct context *c, const struct value *values, size_t n)
+int context_copy_values(struct context *c, const struct value *values, size_t n)
 {
         size_t size = n * sizeof *values;
         struct value *copy;

@@ -11,7 +11,7 @@
 /* How much is forgotten at a time: others are served between. */
 #define FORGET_SLICE 2048
 
-/* How far make_room() looks past released contexts that cannot go since they have children. */
+/* How far tree_make_room() looks past released contexts that cannot go since they have children. */
 #define MAKE_ROOM_LOOK 256
 
 static struct retirement *queue_of(const struct context *c)
@@ -31,7 +31,7 @@ static void user_requeue(struct tree *t, struct user *user)
                                                                              : b->retire_usec);
 }
 
-void retire(struct tree *t, uint64_t now_usec, struct context *c)
+void context_retire(struct tree *t, uint64_t now_usec, struct context *c)
 {
         struct retirement *queue;
         const struct context *last;
@@ -57,19 +57,19 @@ static void dequeue(struct tree *t, struct context *c)
                 user_requeue(t, c->user);
 }
 
-void unretire(struct tree *t, struct context *c)
+void context_unretire(struct tree *t, struct context *c)
 {
         if (c->retired == RETIRED_QUEUED)
                 dequeue(t, c);
         c->retired = RETIRED_NOT;
 }
 
-void forget_quietly(struct tree *t, struct context *c)
+void context_forget_quietly(struct tree *t, struct context *c)
 {
         assert(LIST_EMPTY(&c->children) && !context_is_held(c) && !c->forgotten);
 
         endings_step_over(t, c);
-        unretire(t, c);
+        context_unretire(t, c);
         index_remove(c->released ? &t->by_id : &t->by_name, c);
         heap_remove(&t->wakes, c);
         if (c->heap_reserved)
@@ -82,10 +82,10 @@ void forget_quietly(struct tree *t, struct context *c)
         STAILQ_INSERT_TAIL(&t->forgotten, c, forgetting);
 }
 
-void forget(struct tree *t, struct context *c)
+void context_forget(struct tree *t, struct context *c)
 {
         for (;;) {
-                forget_quietly(t, c);
+                context_forget_quietly(t, c);
                 effect_add(t, c, EFFECT_REMOVED);
                 c = c->parent;
                 if (c->retired != RETIRED_OVERDUE || !LIST_EMPTY(&c->children))
@@ -93,7 +93,7 @@ void forget(struct tree *t, struct context *c)
         }
 }
 
-int forget_overdue(struct tree *t, uint64_t now_usec, uint32_t budget)
+int tree_forget_overdue(struct tree *t, uint64_t now_usec, uint32_t budget)
 {
         struct user *user;
         int n = 0;
@@ -106,7 +106,7 @@ int forget_overdue(struct tree *t, uint64_t now_usec, uint32_t budget)
                         break;
                 budget -= budget != UINT32_MAX;
                 if (LIST_EMPTY(&c->children)) {
-                        forget(t, c);
+                        context_forget(t, c);
                 } else {
                         dequeue(t, c);
                         c->retired = RETIRED_OVERDUE;
@@ -138,7 +138,7 @@ static void forget_released(struct tree *t, struct user *user, uint64_t n)
         for (c = TAILQ_FIRST(&user->released); n > 0; c = next) {
                 next = TAILQ_NEXT(c, retirement);
                 if (LIST_EMPTY(&c->children)) {
-                        forget(t, c);
+                        context_forget(t, c);
                         n--;
                 }
         }
@@ -174,7 +174,7 @@ static void forget_others(struct tree *t, const struct user *user, uint64_t n)
         }
 }
 
-bool make_room(struct tree *t, struct user *user, uint64_t n_own, uint64_t n)
+bool tree_make_room(struct tree *t, struct user *user, uint64_t n_own, uint64_t n)
 {
         uint64_t own, others;
 

@@ -36,8 +36,8 @@ int tree_new(struct tree **ret)
 
         t->background = calloc(1, sizeof *t->background + 1);
         if (!t->background || getrandom(key, sizeof key, 0) != sizeof key ||
-                        index_init(&t->by_name, hash_name, key) < 0 ||
-                        index_init(&t->by_id, hash_id, key) < 0) {
+                        index_init(&t->by_name, context_hash_name, key) < 0 ||
+                        index_init(&t->by_id, context_hash_id, key) < 0) {
                 tree_free(t);
                 return -ENOMEM;
         }
@@ -69,7 +69,7 @@ struct tree *tree_free(struct tree *t)
                 parent = c->parent;
                 if (parent) {
                         LIST_REMOVE(c, siblings);
-                        unretire(t, c);
+                        context_unretire(t, c);
                         context_discharge(c);
                 }
                 context_free(c);
@@ -149,7 +149,7 @@ struct context *effect_take_from(struct effect_queue *queue, unsigned *ret_effec
         return c;
 }
 
-int wake_reserve(struct tree *t, struct context *c)
+int context_reserve_wake(struct tree *t, struct context *c)
 {
         if (c->heap_reserved)
                 return 0;
@@ -160,7 +160,7 @@ int wake_reserve(struct tree *t, struct context *c)
         return 0;
 }
 
-int settle_some(struct tree *t, uint64_t now_usec, uint32_t *budget)
+int tree_settle_some(struct tree *t, uint64_t now_usec, uint32_t *budget)
 {
         struct context *c;
         int n = 0;
@@ -170,21 +170,21 @@ int settle_some(struct tree *t, uint64_t now_usec, uint32_t *budget)
         while (*budget > 0 && (c = heap_first(&t->wakes)) && heap_first_key(&t->wakes) <= now_usec) {
                 if (context_is_done(c)) {
                         effect_add(t, c, EFFECT_KILL);
-                        arm_kill(t, c, usec_add(now_usec, 1));
+                        context_arm_kill(t, c, usec_add(now_usec, 1));
                         *budget -= *budget != UINT32_MAX;
                         n++;
                 } else { /* an ancestor's end may have come first */
-                        n += (int) reach(t, c, budget);
+                        n += (int) context_reach(t, c, budget);
                 }
         }
-        return n + forget_overdue(t, now_usec, *budget);
+        return n + tree_forget_overdue(t, now_usec, *budget);
 }
 
 int tree_settle(struct tree *t, uint64_t now_usec)
 {
         uint32_t budget = t->slice < IN_PASSING || t->slice == UINT32_MAX ? t->slice : IN_PASSING;
 
-        return settle_some(t, now_usec, &budget);
+        return tree_settle_some(t, now_usec, &budget);
 }
 
 uint64_t tree_next_usec(const struct tree *t)

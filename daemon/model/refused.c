@@ -17,12 +17,13 @@ static const int refusal_errno[] = {
                 [REFUSED_PROCESS] = EACCES,
 };
 
-int refuse(struct refused *ret, enum refusal reason, const char *detail)
+int refused_because(struct refused *ret, enum refusal reason, const char *detail)
 {
-        return refuse_path(ret, reason, detail, "", 0);
+        return refused_path(ret, reason, detail, "", 0);
 }
 
-int refuse_path(struct refused *ret, enum refusal reason, const char *detail, const char *path, size_t length)
+int refused_path(
+                struct refused *ret, enum refusal reason, const char *detail, const char *path, size_t length)
 {
         if (ret) {
                 ret->reason = reason;
@@ -40,20 +41,20 @@ int refuse_path(struct refused *ret, enum refusal reason, const char *detail, co
         return -refusal_errno[reason];
 }
 
-int refuse_context(struct refused *ret, enum refusal reason, const char *detail, const struct context *c)
+int refused_context(struct refused *ret, enum refusal reason, const char *detail, const struct context *c)
 {
         char path[CTXD_PATH_ID_MAX + 1];
 
         context_path(c, path);
-        return refuse_path(ret, reason, detail, path, strlen(path));
+        return refused_path(ret, reason, detail, path, strlen(path));
 }
 
-int refuse_reference(struct refused *ret, enum refusal reason, const char *detail, const struct context *c)
+int refused_reference(struct refused *ret, enum refusal reason, const char *detail, const struct context *c)
 {
         char reference[CTXD_PATH_ID_MAX + 1];
 
         context_reference(c, reference);
-        return refuse_path(ret, reason, detail, reference, strlen(reference));
+        return refused_path(ret, reason, detail, reference, strlen(reference));
 }
 
 int refused_without(struct refused *ret, unsigned privilege, int r)
@@ -63,9 +64,9 @@ int refused_without(struct refused *ret, unsigned privilege, int r)
         return r;
 }
 
-int refuse_limit(struct refused *ret, const char *limit, const char *key, uint64_t used, uint64_t allowed)
+int refused_limit(struct refused *ret, const char *limit, const char *key, uint64_t used, uint64_t allowed)
 {
-        int r = refuse(ret, REFUSED_LIMIT, NULL);
+        int r = refused_because(ret, REFUSED_LIMIT, NULL);
 
         if (ret) {
                 ret->limit = limit;
@@ -85,21 +86,21 @@ static void note_refusal(struct refused *ret, struct user *user, enum resource r
         user->refusal_logged[resource] = true;
 }
 
-int refuse_quota(struct refused *ret, struct user *user, enum resource resource)
+int refused_quota(struct refused *ret, struct user *user, enum resource resource)
 {
-        int r = refuse_limit(ret, resource_name(resource), resource_key(resource), user->used[resource],
+        int r = refused_limit(ret, resource_name(resource), resource_key(resource), user->used[resource],
                         user->users->limit[resource]);
 
         note_refusal(ret, user, resource);
         return r;
 }
 
-int refuse_pool(struct refused *ret, struct user *user, enum resource resource)
+int refused_pool(struct refused *ret, struct user *user, enum resource resource)
 {
         bool contexts = resource == RESOURCE_CONTEXTS;
         const struct pool *pool = contexts ? &user->users->contexts : &user->users->descriptors;
         uint64_t allowed = pool_limit(pool, user->used[contexts ? resource : RESOURCE_DESCRIPTORS] + 1);
-        int r = refuse_limit(ret, contexts ? "contexts of all users" : "descriptors of all users",
+        int r = refused_limit(ret, contexts ? "contexts of all users" : "descriptors of all users",
                         contexts ? "MaxContexts" : resource_key(RESOURCE_DESCRIPTORS), pool->used, allowed);
 
         note_refusal(ret, user, resource);
@@ -108,8 +109,8 @@ int refuse_pool(struct refused *ret, struct user *user, enum resource resource)
 
 int tree_refuse_charge(struct refused *ret, struct user *user, enum resource resource, uint64_t amount)
 {
-        return user_is_at_limit(user, resource, amount) ? refuse_quota(ret, user, resource)
-                                                        : refuse_pool(ret, user, resource);
+        return user_is_at_limit(user, resource, amount) ? refused_quota(ret, user, resource)
+                                                        : refused_pool(ret, user, resource);
 }
 
 int tree_charge(struct tree *t, struct charge *charge, struct user *user, enum resource resource,
