@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The BPF programs of ctxd.bpf.c, loaded and read.
+/* Loads the BPF programs of ctxd.bpf.c, and reads what they write.
  *
- * Membership (maps, hooks, adopt, list) may be there already, kept by ctxd from an earlier probe: then only
- * the sweeps are loaded, on the kept maps. Everything works without any capability once it is loaded: an
- * iterator is read through its link, and links that are limited to a thread may be made of a loaded program
- * by anybody. */
+ * ctxd may have kept the membership programs (the maps, the hooks, adopt and list) from an earlier probe.
+ * Then only the sweeps are loaded, and they use the kept maps.
+ *
+ * Once all is loaded, no capability is needed any more: an iterator is read through its link, and anybody
+ * may make a link of a loaded program that is limited to one thread. */
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -33,8 +34,8 @@ struct bpf_backend {
         struct backend backend;
         struct ctxd_bpf *skeleton;
         struct bpf_link *sweep;
-        struct bpf_link *links[PROBE_FDS]; /* of ours; NULL where they are kept ones */
-        int fds[PROBE_FDS];                /* all; owned */
+        struct bpf_link *links[PROBE_FDS]; /* made by us; NULL where ctxd kept one */
+        int fds[PROBE_FDS];                /* all of them; we own these */
 };
 
 static const size_t map_value_size[PROBE_FDS] = {
@@ -56,7 +57,7 @@ static struct bpf_backend *bpf_backend(struct backend *backend)
         return (struct bpf_backend *) backend;
 }
 
-/* Reads an iterator to its end, in a buffer that grows; returns the number of bytes. */
+/* Reads an iterator to its end, into a buffer that grows. Returns the number of bytes. */
 static ssize_t iterator_read(int link_fd, char **ret)
 {
         _cleanup_close_ int fd = -1;
@@ -79,7 +80,8 @@ static ssize_t iterator_read(int link_fd, char **ret)
                         buffer = larger;
                         size += 262144;
                 }
-                before = realtime_begin(); /* choose.c sees to the right to do so */
+                /* choose.c has made sure that we may do this. */
+                before = realtime_begin();
                 k = read(fd, buffer + n, size - n);
                 error = k < 0 ? errno : 0;
                 realtime_end(before);
@@ -95,7 +97,7 @@ static ssize_t iterator_read(int link_fd, char **ret)
         return (ssize_t) n;
 }
 
-/* The same for one thread only. */
+/* The same, limited to one thread. */
 static ssize_t iterator_read_thread(struct bpf_program *program, uint32_t tid, char **ret)
 {
         union bpf_iter_link_info info = {.task.tid = tid};
@@ -112,8 +114,8 @@ static int bpf_sweep(struct backend *backend, const struct watches *watches, sam
 {
         struct bpf_backend *b = bpf_backend(backend);
         _cleanup_free_ char *buffer = NULL;
-        /* A moment off the CPU: the programs tell how long others have slept from when this thread arrived on
-         * it. */
+        /* Leaves the CPU for a moment. The programs work out how long others have slept from the time at
+         * which this thread last got a CPU. */
         struct timespec moment = {.tv_nsec = 1};
         ssize_t n;
 
@@ -179,7 +181,7 @@ static int bpf_describe(struct backend *backend, const struct sample *sample, in
         return 0;
 }
 
-/* Few, and seldom: all of them are put in again. */
+/* Such threads are few, and they change seldom, so the whole map is written anew. */
 static void bpf_entered(struct backend *backend, const struct watches *watches)
 {
         struct bpf_backend *b = bpf_backend(backend);
@@ -272,7 +274,7 @@ static int map_id(int fd, uint32_t *ret_value_size)
         return (int) info.id;
 }
 
-/* Puts the kept maps in the place of new ones, and leaves out what the kept links do already. */
+/* Uses the kept maps instead of new ones, and does not load the programs that the kept links already run. */
 static int take_over(struct ctxd_bpf *skeleton, const int *kept)
 {
         int r;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* In place of backend-bpf.c where clang, bpftool or libbpf were missing when ctxd was built. */
+/* Is built instead of backend-bpf.c where clang, bpftool or libbpf is missing. */
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Verdicts from /proc, where BPF is refused. It sees the processes that ctxd names in a WATCH, thread by
- * thread, as far as the files are readable; it knows no kernel stack unless /proc/PID/stack may be read, and
- * counts a sleep by the switches that the status file tells. */
+/* Takes samples from /proc, where the kernel refuses BPF. It sees the threads of the processes that ctxd
+ * names in a WATCH, as far as their files can be read. It has a kernel stack only where /proc/PID/stack may
+ * be read. It knows that a thread has slept on by the switches that the status file counts. */
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,7 +16,7 @@
 #include "bpf/watch.h"
 #include "util/cleanup.h"
 
-/* A letter of /proc/PID/stat as the kernel's __state, and what the judge reads from other fields. */
+/* Translates the letter of /proc/PID/stat into the kernel's __state and exit_state, which the judge reads. */
 static void set_state(struct sample *sample, char letter)
 {
         static const struct {
@@ -77,7 +77,7 @@ static int read_stat(uint32_t pid, uint32_t tid, struct sample *ret, uint64_t *r
         if (r < 0)
                 return r;
         open_paren = strchr(stat, '(');
-        close_paren = strrchr(stat, ')'); /* the name may hold parentheses */
+        close_paren = strrchr(stat, ')'); /* the name itself may have parentheses */
         if (!open_paren || !close_paren)
                 return -EBADMSG;
         if (sscanf(close_paren + 1,
@@ -128,7 +128,8 @@ static int read_sample(
         return 0;
 }
 
-/* The cgroup freezer leaves its members in an interruptible sleep; there is a file that says so. */
+/* A process that the cgroup freezer holds looks as if it slept interruptibly. A file of its group says that
+ * it is frozen. */
 static bool is_frozen(uint32_t pid)
 {
         char path[4200], text[4096];
@@ -227,7 +228,8 @@ static int proc_again(struct backend *backend, const struct sample *sample, stru
         return read_sample(sample->context_id, sample->pid, sample->tid, sample->leader_start_nsec, ret);
 }
 
-/* The stack for root with CAP_SYS_ADMIN; for others at least the function it sleeps in. */
+/* Only root with CAP_SYS_ADMIN may read the stack. Others get the name of the function in which the thread
+ * sleeps. */
 static int proc_evidence(struct backend *backend, const struct sample *sample, struct evidence *ret,
                 char *ret_stack, size_t size)
 {

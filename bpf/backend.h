@@ -7,7 +7,7 @@
 #include "bpf/sample.h"
 #include "proto/probe-record.h"
 
-/* What looks at tasks: the BPF programs, or /proc, or nothing. */
+/* A backend looks at tasks: with the BPF programs, or through /proc. There may be none. */
 
 struct watches;
 struct backend;
@@ -16,18 +16,19 @@ typedef void (*sample_func)(const struct sample *sample, void *userdata);
 
 struct backend_ops {
         enum probe_backend kind;
-        /* Calls func for each live member thread of a done context. */
+        /* Calls func for each living thread that is a member of a done context. */
         int (*sweep)(struct backend *backend, const struct watches *watches, sample_func func,
                         void *userdata);
-        /* The thread once more; -ESRCH if it has gone. */
+        /* Takes another sample of the same thread; -ESRCH if the thread has gone. */
         int (*again)(struct backend *backend, const struct sample *sample, struct sample *ret);
-        /* With the kernel stack, as text. */
+        /* Reads what is asked of a leaked thread alone, and its kernel stack as text. */
         int (*evidence)(struct backend *backend, const struct sample *sample, struct evidence *ret,
                         char *ret_stack, size_t size);
-        /* What a descriptor of the thread is: a path, pipe:[n], socket:[n]. */
+        /* Says what a descriptor of the thread refers to: a path, pipe:[n], socket:[n]. */
         int (*describe)(struct backend *backend, const struct sample *sample, int fd, char *ret, size_t size);
         void (*free)(struct backend *backend);
-        /* The threads that have entered a watched context are others now. NULL: asked at each sweep. */
+        /* Is called when other threads have entered a watched context than before. NULL: each sweep looks
+         * for itself. */
         void (*entered)(struct backend *backend, const struct watches *watches);
 };
 
@@ -37,21 +38,21 @@ struct backend {
 
 #define BACKEND_REASON_MAX 256
 
-/* Loads the programs, or takes over the maps and links of an earlier probe (kept: PROBE_FDS descriptors,
- * still the caller's, or NULL). A failure is explained in ret_reason. */
+/* Loads the programs, or takes over the maps and links of an earlier probe. kept: PROBE_FDS descriptors,
+ * which stay the caller's, or NULL. Where it fails, ret_reason says why. */
 int backend_bpf_new(const int *kept, struct backend **ret, char *ret_reason, size_t size);
-/* The descriptors for ctxd, in the order of enum probe_fd; they stay the backend's. */
+/* Gives the descriptors that ctxd wants, in the order of enum probe_fd. They stay the backend's. */
 int backend_bpf_fds(struct backend *backend, int ret_fds[PROBE_FDS]);
-/* Whether these descriptors are its own maps. */
+/* Whether these descriptors are maps of this backend. */
 bool backend_bpf_has(struct backend *backend, const int *kept);
 
 int backend_proc_new(struct backend **ret);
 
-/* Any of them; NULL is one that is off, and sees nothing. */
+/* For each kind of backend. NULL is a backend that is off: it sees nothing. */
 struct backend *backend_free(struct backend *backend);
 enum probe_backend backend_kind(const struct backend *backend);
 const char *backend_name(enum probe_backend kind);
 int backend_sweep(struct backend *backend, const struct watches *watches, sample_func func, void *userdata);
 void backend_entered(struct backend *backend, const struct watches *watches);
-/* 1: it is the same thread, and has not run since; 0: it moved or has gone. */
+/* 1: the thread has not run since the sample was taken. 0: it has run, or it has gone. */
 int backend_unchanged(struct backend *backend, const struct sample *sample);

@@ -15,7 +15,8 @@ int capability_drop(uint64_t keep)
         if (syscall(SYS_capget, &header, data) < 0)
                 return -errno;
 
-        /* The bounding set needs CAP_SETPCAP; without it no_new_privs is enough to gain nothing by exec. */
+        /* Without CAP_SETPCAP the bounding set cannot be changed. Then no_new_privs alone makes sure that
+         * an exec gains no capability. */
         for (int i = 0; prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++)
                 if (!(keep >> i & 1))
                         (void) prctl(PR_CAPBSET_DROP, i, 0, 0, 0);

@@ -3,5 +3,5 @@
 
 #include <stdint.h>
 
-/* Gives up, for good, every capability that is not in keep (bits 1 << CAP_*). */
+/* Gives up all capabilities that are not in keep (bits 1 << CAP_*), for good. */
 int capability_drop(uint64_t keep);

@@ -19,7 +19,8 @@ static bool is_alive(const struct sample *sample)
         return sample->exit_state == 0 && !(sample->flags & FLAG_EXITING);
 }
 
-/* Whether `waiter` waits for the process of `child`, which is a child of its process. */
+/* Whether the thread `waiter` waits for the process of `child`, which must be a child of the waiter's
+ * process. */
 static bool waits_for(const struct sample *waiter, const struct sample *child)
 {
         int32_t pid = (int32_t) waiter->args[0];
@@ -29,7 +30,8 @@ static bool waits_for(const struct sample *waiter, const struct sample *child)
         switch (syscall_kind(waiter->syscall)) {
         case SYSCALL_WAIT4:
                 return pid <= 0 || (uint32_t) pid == child->pid;
-        case SYSCALL_WAITID: /* (P_PID, pid), else any or a group; a pidfd is taken for any */
+        case SYSCALL_WAITID:
+                /* Only P_PID names one process. A pidfd may be that of any child. */
                 return pid != 1 || (uint32_t) waiter->args[1] == child->pid;
         case SYSCALL_VFORK:
                 return child->vfork && child->ptid == waiter->tid;

@@ -5,11 +5,11 @@
 
 #include "bpf/sample.h"
 
-/* Who waits for whom among the samples of one sweep. */
+/* Which thread waits for which process, among the samples of one sweep. */
 
-/* Sorts them for the look-ups below. */
+/* Sorts the samples, as the functions below need them. */
 void chain_sort(struct sample *samples, size_t n);
-/* A process that this thread waits for; NULL: none, or it waits for something else. */
+/* A thread of a process that this thread waits for. NULL: it waits for none. */
 const struct sample *chain_awaited(const struct sample *samples, size_t n, const struct sample *waiter);
-/* A thread that waits for this one's process. */
+/* A thread that waits for the process of this one, or NULL. */
 const struct sample *chain_waiter(const struct sample *samples, size_t n, const struct sample *child);

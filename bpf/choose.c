@@ -55,10 +55,11 @@ int backend_choose(struct probe *probe, const struct probe_welcome *welcome, con
                 snprintf(probe->reason, sizeof probe->reason, "Probe=off is configured");
         }
 
-        /* The BPF backend needs none of them any more, but for its moments at a real-time priority, where it
-         * may not raise the limit that allows them instead (LimitRTPRIO= does it beforehand). /proc wants
-         * CAP_SYS_PTRACE to tell another user's system call and what its descriptors are, and
-         * CAP_DAC_READ_SEARCH to enter that user's directory of them. */
+        /* The BPF backend needs no capability from here on, with one exception: for moments it takes a
+         * real-time priority, and where it may not raise the limit that allows this, it keeps CAP_SYS_NICE.
+         * (LimitRTPRIO= of the unit raises that limit.) For another user's process, /proc tells the system
+         * call and the descriptors only with CAP_SYS_PTRACE, and the directory of descriptors can be
+         * entered only with CAP_DAC_READ_SEARCH. */
         if (backend_kind(probe->backend) == PROBE_BACKEND_BPF && !allow_realtime())
                 keep = UINT64_C(1) << CAP_SYS_NICE;
         if (backend_kind(probe->backend) == PROBE_BACKEND_PROC)

@@ -7,10 +7,10 @@
 
 struct probe;
 
-/* Chooses the backend that ctxd wants and the kernel allows, once: the capabilities that loading needs are
- * given up with it. kept: PROBE_FDS descriptors or NULL. Where BPF is refused, probe->reason says why, and
- * the journal too. */
+/* Chooses the backend that ctxd wants and the kernel allows. This can be done only once, since it gives up
+ * the capabilities that loading needs. kept: PROBE_FDS descriptors or NULL. Where BPF is refused,
+ * probe->reason and the journal say why. */
 int backend_choose(struct probe *probe, const struct probe_welcome *welcome, const int *kept, bool *ret_kept);
-/* Whether the one that was chosen will do for a daemon that was started anew. If not, this process must end,
- * and the service manager starts another one, which has its capabilities. */
+/* Whether the chosen backend is right for a daemon that has been started again. If not, this process must
+ * end: the service manager then starts another one, which has all capabilities. */
 bool backend_fits(struct probe *probe, const struct probe_welcome *welcome, const int *kept);

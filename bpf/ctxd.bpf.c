@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* The BPF programs of ctxd: membership, which outlives the probe, and the probe's sweeps over the members of
- * done contexts. No program is attached to anything hot; all but the fork and exit hooks run when they are
- * read.
+/* The BPF programs of ctxd: membership, which lives on when the probe ends, and the probe's sweeps over the
+ * members of done contexts. None of them is attached to a place that the kernel passes often. Only the fork
+ * and exit hooks run by themselves; the others run when somebody reads them.
  *
- * The iterators that look at another task's leader or parent must not be sleepable (kernels from 6.2 on
- * refuse it, and 6.1 has no bpf_rcu_read_lock), so adopt and list are iter/task; sweep and evidence use the
- * task's own storage and read the rest by probe reads. */
+ * An iterator that looks at another task's leader or parent must not be sleepable: kernels from 6.2 on
+ * refuse that, and 6.1 has no bpf_rcu_read_lock. So adopt and list are iter/task. sweep and evidence are
+ * sleepable: they use the storage of the task itself, and read everything else by probe reads. */
 
 #include "bpf/membership.bpf.h"
 #include "bpf/sample.h"
@@ -32,10 +32,12 @@ struct {
         __type(value, struct entered);
 } entered SEC(".maps");
 
-__u32 n_entered = 0; /* most often nobody has, and then nobody looks */
+/* Most often it is 0, and then the map is not looked at. */
+__u32 n_entered = 0;
 
-/* How long a sleeper has been off the CPU, by the scheduler's clock, which the reader has just been stamped
- * with when it woke up for the sweep. What the sleeper ran after its own arrival is taken off. */
+/* How long a sleeping thread has been off the CPU, by the scheduler's clock. The present time on that clock
+ * is when the reader last got a CPU, which it did just before the sweep. The sleeper left its CPU when it
+ * had got it, plus what it has run since. */
 static __always_inline __u64 slept_nsec(struct task_struct *task)
 {
         struct task_struct *reader = (struct task_struct *) bpf_get_current_task();
@@ -67,7 +69,7 @@ static __always_inline bool is_member_of_done(struct sample *s, struct task_stru
         return true;
 }
 
-/* A thread works for what it has entered, whatever its process is a member of. */
+/* A thread works for the context that it has entered, even if its process is a member of another one. */
 static __always_inline bool has_entered_done(struct sample *s)
 {
         struct entered *e;
@@ -83,7 +85,7 @@ static __always_inline bool has_entered_done(struct sample *s)
         return true;
 }
 
-/* True if the sample is worth a look: a live member of a done context. */
+/* True if the task is a living member of a done context. */
 static __always_inline bool sample_fill(struct sample *s, struct task_struct *task)
 {
         bool is_member = is_member_of_done(s, task);
@@ -141,7 +143,7 @@ int sweep(struct bpf_iter__task *ctx)
         return 0;
 }
 
-/* Set by the probe: the numbers of these calls, -1 where there is none. */
+/* The numbers of these system calls, set by the probe; -1 where there is no such call. */
 const volatile __s32 syscall_poll = -1;
 const volatile __s32 syscall_ppoll = -1;
 const volatile __s32 syscall_open = -1;
@@ -149,7 +151,8 @@ const volatile __s32 syscall_openat = -1;
 
 #define PAGE 4096
 
-/* The path that is being opened: as much of it as lies in its first page, since a copy is all or nothing. */
+/* Copies the path that is being opened. A copy fails as a whole, so only the part in the first page is
+ * copied. */
 static __always_inline void copy_path(struct evidence *e, struct task_struct *task)
 {
         __u64 address, room;
@@ -203,7 +206,8 @@ int evidence(struct bpf_iter__task *ctx)
         e->nivcsw_after = task->nivcsw;
         bpf_seq_write(ctx->meta->seq, e, sizeof *e);
 
-        /* The kernel prints its own symbols, so that nobody needs to be allowed to read their addresses. */
+        /* The kernel prints the names of its symbols here, so the probe need not be allowed to read their
+         * addresses. */
         for (int i = 0; i < SAMPLE_FRAMES; i++) {
                 if (i >= e->n_frames)
                         break;
@@ -212,7 +216,7 @@ int evidence(struct bpf_iter__task *ctx)
         return 0;
 }
 
-/* The descriptor to name, of the task that the link is limited to. */
+/* The descriptor to name. The link is limited to its task. */
 __u32 wanted_fd = 0;
 
 SEC("iter/task_file")
@@ -227,8 +231,8 @@ int describe(struct bpf_iter__task_file *ctx)
         space = bpf_map_lookup_elem(&scratch, &zero);
         if (!space)
                 return 0;
-        /* The whole of it, NUL and all: 6.1 does not believe in the bounds of a length that comes from a
-         * helper. */
+        /* The whole buffer is written: the verifier of 6.1 does not accept a length that a helper has
+         * returned. */
         if (bpf_d_path(&file->f_path, space->text, sizeof space->text) > 0)
                 bpf_seq_write(ctx->meta->seq, space->text, sizeof space->text);
         return 0;

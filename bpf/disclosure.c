@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Who may read a context learns where its members stand. That is as much as the user who attached a member could
- * find out alone. So a process is told about in full only
+/* Everybody who may read a context can see the reports about its members. They must not tell more than the
+ * user who attached the member can find out alone. So more than the fact is told of a process only if
  *
- * - while it is one user's in all of its uids: a setuid program is not,
- * - while that user is one of those who have attached members, or root has attached some,
- * - and while that user may look into it: it is dumpable. The kernel makes a process undumpable when it changes its
- *   uid or executes a file that it may not read, and a process that holds secrets does so itself.
+ * - all of its uids are those of one user. This leaves out a setuid program.
+ * - that user has attached a member to the context, or root has.
+ * - that user may look into the process, which means that it is dumpable. The kernel makes a process
+ *   undumpable when it changes its uid, or when it executes a file that it may not read. A process that
+ *   holds secrets makes itself undumpable.
  *
- * The owner of its files in /proc tells whether it is dumpable: its own user, or else root. Of root's own processes
- * this tells nothing; but root may look into each of them anyway.
+ * Whether a process is dumpable shows in /proc: its files belong to its effective user if it is, and to
+ * root if it is not. For a process of root's own there is no difference, but root may look into every
+ * process anyway.
  *
- * A thread that has entered a context by itself needs nobody who attached it: its process has said so itself. */
+ * Where nobody has attached a member, the threads have entered the context by themselves, and their own
+ * process wanted that. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +45,8 @@ static int read_uids(const struct sample *sample, uid_t ret_uids[3], uid_t *ret_
         if (n < 0)
                 return -errno;
         status[n] = '\0';
-        /* The first line is the command, in which a newline is escaped, so a line cannot be forged. */
+        /* The first line has the name of the command. Newlines in it are escaped, so no process can forge a
+         * line. */
         line = strstr(status, "\nUid:");
         if (!line || sscanf(line, "\nUid: %u %u %u", &ret_uids[0], &ret_uids[1], &ret_uids[2]) != 3)
                 return -EBADMSG;

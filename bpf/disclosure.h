@@ -6,6 +6,7 @@
 struct sample;
 struct probe_watch;
 
-/* Whether more than the fact may be told of a thread: its system call, what it waits on, why, and its stacks. This
- * is asked before any of it is read or kept, so it holds for the journal and for D-Bus alike. */
+/* Whether a report about a thread may tell its system call, what it waits on, why it does not end, and its
+ * stacks. If not, the report tells only that the thread is there. The probe asks before it reads or keeps
+ * any of this, so the rule is the same for the journal and for D-Bus. */
 bool disclosure_is_allowed(const struct probe_watch *watch, const struct sample *sample);

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bpf/judge.h"
 
-/* include/linux/sched.h and sched/jobctl.h, the same from 5.19 on. The frozen flag of a task is no sign of
- * the freezer: stopped and vforking tasks have it too. */
+/* From include/linux/sched.h and sched/jobctl.h; they are the same since 5.19. A task's frozen flag does
+ * not mean that the freezer holds it: a stopped task and one that waits in vfork have the flag, too. */
 #define STATE_INTERRUPTIBLE 0x1
 #define STATE_UNINTERRUPTIBLE 0x2
 #define STATE_FROZEN 0x8000
-#define STATE_HELD (0x4 | 0x8 | 0x10 | 0x20 | 0x40 | STATE_FROZEN) /* stopped, traced, dead, parked */
-#define JOBCTL_HELD (1ULL << 23 | 1ULL << 26 | 1ULL << 27)         /* TRAP_FREEZE, STOPPED, TRACED */
-#define FLAGS_HELD (0x4 | 0x8 | 0x200) /* exiting, after a core dump, dumping core */
+/* Stopped, traced, dead, parked. */
+#define STATE_HELD (0x4 | 0x8 | 0x10 | 0x20 | 0x40 | STATE_FROZEN)
+/* JOBCTL_TRAP_FREEZE, JOBCTL_STOPPED, JOBCTL_TRACED. */
+#define JOBCTL_HELD (1ULL << 23 | 1ULL << 26 | 1ULL << 27)
+/* Exiting, after a core dump, dumping core. */
+#define FLAGS_HELD (0x4 | 0x8 | 0x200)
 
-/* Less than this share of a CPU is no busy loop. */
+/* A thread that takes less of a CPU than this is not busy. */
 #define BUSY_PERCENT 25
 
 enum activity sample_activity(const struct sample *sample)
@@ -81,7 +84,7 @@ bool thread_clock_ignoring(const struct thread_clock *clock, const struct sample
         *ret_percent = percent;
         if (percent >= BUSY_PERCENT)
                 return elapsed >= grace - grace / 4;
-        /* One that has been asleep for a while is left for the other verdict. */
+        /* A thread that has been asleep for a while may become blocked; it is judged as that. */
         if (clock->asleep_usec > 0 && now - clock->asleep_usec > grace / 2)
                 return false;
         return elapsed / 2 >= grace;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* The parts of the kernel that the programs read, by name: libbpf finds each field in the running kernel
- * (CO-RE), so one object serves 6.1 to 6.18, and the builder needs no BTF. What differs between kernels is
- * dealt with here. */
+/* The parts of the kernel that the programs read. libbpf looks up each field by its name in the running
+ * kernel (CO-RE). So one object works on 6.1 to 6.18, and no BTF is needed to build it. Differences between
+ * kernels are dealt with in this file. */
 
 typedef unsigned char __u8;
 typedef signed short __s16;
@@ -22,7 +22,7 @@ typedef _Bool bool;
 #define false 0
 #define UINT64_MAX 0xffffffffffffffffULL
 
-/* From the kernel's stable interface (linux/bpf.h), by the numbers that it will keep. */
+/* Numbers of the kernel's stable interface (linux/bpf.h), which do not change. */
 enum {
         BPF_MAP_TYPE_HASH = 1,
         BPF_MAP_TYPE_ARRAY = 2,
@@ -70,7 +70,7 @@ struct pid {
 };
 
 typedef struct {
-        unsigned long sig[1]; /* of 64 bits, where a long has as many */
+        unsigned long sig[1]; /* one word, where a long has 64 bits */
 } sigset_t;
 
 struct sigpending {
@@ -84,11 +84,11 @@ struct signal_struct {
 
 struct sched_entity {
         __u64 sum_exec_runtime;
-        __u64 prev_sum_exec_runtime; /* when it last got a CPU */
+        __u64 prev_sum_exec_runtime; /* of the moment when it last got a CPU */
 };
 
 struct sched_info {
-        unsigned long long last_arrival; /* on a CPU, by the scheduler's clock */
+        unsigned long long last_arrival; /* when it last got a CPU, by the scheduler's clock */
 };
 
 struct task_struct {
@@ -140,7 +140,7 @@ struct bpf_iter__task_file {
         struct file *file;
 };
 
-/* A system call's registers. */
+/* The registers that a system call was made with. */
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
         unsigned long r10;

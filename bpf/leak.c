@@ -10,17 +10,18 @@
 #include "bpf/waits.h"
 #include "util/clock.h"
 
-/* The first repeat comes after some graces, each next one after four times as long. */
+/* The first repeat comes after this many graces. Each one after it takes REPEAT_FACTOR times as long. */
 #define REPEAT_GRACES 4
 #define REPEAT_FACTOR 4
 #define REPEAT_MIN_USEC UINT64_C(1000000)
 #define REPEAT_MAX_USEC (UINT64_C(6) * 3600 * 1000000)
 
-/* Entries of the journal about one process. */
+/* The journal gets no more than so many entries about one process in this time. */
 #define BUDGET 10
 #define BUDGET_WINDOW_USEC UINT64_C(60000000)
 
-/* Frames that make a place; those further out are how the system call was entered. */
+/* The innermost frames, which tell one place from another. The outer ones are the same for each system
+ * call. */
 #define FINGERPRINT_FRAMES 6
 
 static uint64_t hash_more(uint64_t hash, const void *data, size_t size)
@@ -76,7 +77,7 @@ int leak_join(struct probe *probe, struct thread *thread, enum probe_leak_kind k
                 snprintf(leak->stack, sizeof leak->stack, "%s", stack);
                 HASH_ADD(hh, probe->leaks.by_key, key, sizeof leak->key, leak);
         }
-        /* The one that brought the evidence stays the first. */
+        /* The thread that the evidence is about stays the first one. */
         if (LIST_EMPTY(&leak->threads))
                 LIST_INSERT_HEAD(&leak->threads, thread, in_leak);
         else
@@ -106,7 +107,7 @@ static struct leak_budget *budget_of(struct probe *probe, const struct leak *lea
         return budget;
 }
 
-/* Budgets of processes that have no leak any more; few, and old ones. */
+/* Frees old budgets: their processes have had no new entry for long. */
 static void budgets_trim(struct probe *probe, uint64_t now)
 {
         struct leak_budget *budget, *next;
@@ -143,7 +144,8 @@ static void fill_times(struct leak *leak, uint64_t now)
         leak->record.since_done_usec = now > done ? now - done : 0;
         leak->record.count = leak->count;
         if (leak->key.kind == PROBE_LEAK_BLOCKED) {
-                /* The kernel's figure, if there is one; what was seen is a lower bound of it. */
+                /* The kernel's figure, where it has one. The thread has slept for at least as long as it
+                 * was seen to. */
                 uint64_t seen = thread->clock.asleep_usec > 0 ? now - thread->clock.asleep_usec : 0;
 
                 if (leak->evidence.sample.slept_nsec != UINT64_MAX)
@@ -154,7 +156,7 @@ static void fill_times(struct leak *leak, uint64_t now)
         leak->record.blocked_usec = blocked;
 }
 
-/* What is left is how long it has slept. */
+/* Only how long the thread has slept is left. */
 static void drop_evidence(struct leak *leak)
 {
         struct probe_leak *record = &leak->record;
@@ -169,7 +171,7 @@ static void drop_evidence(struct leak *leak)
                         .sample = {.syscall = -1, .slept_nsec = leak->evidence.sample.slept_nsec}};
 }
 
-/* Where the thread stands, and why, if that may be told. */
+/* Fills in where the thread is and why it does not end, if that may be told. */
 static void fill_evidence(struct probe *probe, struct leak *leak)
 {
         const struct sample *sample = &leak_headline(leak)->sample;
@@ -188,7 +190,7 @@ static void fill_evidence(struct probe *probe, struct leak *leak)
         waits_why(probe, sample, record->why, sizeof record->why);
 }
 
-/* Once more, or with newer figures; the process may have become another's since. */
+/* Sends a leak that was sent before. Meanwhile its process may have become one of which less may be told. */
 static void leak_tell(struct probe *probe, struct leak *leak)
 {
         if (!disclosure_is_allowed(&leak->watch->record, &leak_headline(leak)->sample))
@@ -246,8 +248,9 @@ void leak_leave(struct probe *probe, struct thread *thread, const char *how)
         leak_unlink(&probe->leaks, leak);
 }
 
-/* The evidence has been read; whoever has moved since is let go. The evidence may be that of another thread
- * of the same place then, which is the same place still. */
+/* Is called after the evidence was read: threads that have run since are taken out of the leak. The
+ * evidence may be that of such a thread. It still fits the ones that are left, which are in the same place.
+ * False: none is left. */
 static bool leak_verify(struct probe *probe, struct leak *leak)
 {
         if (leak->key.kind != PROBE_LEAK_BLOCKED)

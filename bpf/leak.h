@@ -10,14 +10,14 @@
 #include "bpf/watch.h"
 #include "proto/probe-record.h"
 
-/* What is reported: the threads of one process that hang in the same place are one leak. */
+/* A leak is what is reported. Threads of one process that are stuck in the same place are one leak. */
 
 struct probe;
 
 struct leak_key {
         uint64_t context_id;
         uint64_t leader_start_nsec;
-        uint64_t fingerprint; /* of the system call and the kernel's topmost frames */
+        uint64_t fingerprint; /* of the system call and the kernel's innermost frames */
         uint32_t pid;
         uint32_t kind; /* enum probe_leak_kind */
 };
@@ -26,20 +26,20 @@ struct leak {
         struct leak_key key;
         uint64_t id; /* 0: not published yet */
         struct watch *watch;
-        LIST_HEAD(, thread) threads; /* the first one is the one that is named */
+        LIST_HEAD(, thread) threads; /* the report names the first one */
         uint64_t count, count_told;
         struct probe_leak record;
-        struct evidence evidence; /* of the thread that was found first */
+        struct evidence evidence; /* about the thread that was found first */
         char stack[1024];
-        unsigned percent; /* of a CPU, if it ignores */
+        unsigned percent; /* of a CPU, if it is ignoring */
         uint64_t found_usec;
-        uint64_t repeat_usec;   /* when it is said again */
-        uint64_t interval_usec; /* and after how long the time after that */
+        uint64_t repeat_usec;   /* when it is reported again */
+        uint64_t interval_usec; /* and how long after that once more */
         bool journaled;
         UT_hash_handle hh;
 };
 
-/* How much the journal is told of one process. */
+/* Counts the entries of the journal about one process. */
 struct leak_budget {
         struct {
                 uint64_t start_nsec;
@@ -57,15 +57,16 @@ struct leaks {
         uint64_t last_id;
 };
 
-/* Makes the thread part of a leak; whoever is first in its place brings the evidence. */
+/* Makes the thread part of the leak of its place, which begins with the evidence about its first thread. */
 int leak_join(struct probe *probe, struct thread *thread, enum probe_leak_kind kind,
                 const struct evidence *evidence, const char *stack, unsigned percent);
-/* Takes it out, whatever it is in; how: what became of it. The last one resolves the leak. */
+/* Takes the thread out of its leak, if it is in one. how: what became of the thread. A leak without threads
+ * is resolved. */
 void leak_leave(struct probe *probe, struct thread *thread, const char *how);
-/* Says what is new, and what is due to be said again. */
+/* Reports the new leaks, and again the old ones that are due. */
 void leaks_publish(struct probe *probe, uint64_t now);
-/* Tells ctxd, which has just begun to listen, of the open leaks of a context. */
+/* Tells ctxd of the open leaks of a context. It has been started again, and does not know them. */
 void leaks_tell(struct probe *probe, const struct watch *watch);
-/* The thread that is named. */
+/* The thread that the report names. */
 struct thread *leak_headline(const struct leak *leak);
 void leaks_deinit(struct leaks *leaks);

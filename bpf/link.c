@@ -13,13 +13,14 @@
 #include "util/cleanup.h"
 #include "util/log.h"
 
-/* What ctxd may leave unread before it is taken for dead. */
+/* How many records may wait for ctxd. If there are more, it does not read any more, and the connection is
+ * closed. */
 #define QUEUE_MAX 1024
 
 #define BACKOFF_MIN_USEC UINT64_C(100000)
 #define BACKOFF_MAX_USEC UINT64_C(5000000)
 
-/* From losing ctxd to giving up contexts that it does not name again. */
+/* After a new connection: contexts that ctxd has not named again by then are forgotten. */
 #define CONFIRM_USEC UINT64_C(10000000)
 
 static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata);
@@ -262,7 +263,7 @@ static int on_record(struct probe *probe, const struct probe_message *m)
         }
 }
 
-/* One record; 0: there is none. */
+/* Takes in one record. 0: there is none. */
 static int link_receive(struct probe *probe)
 {
         struct probe_message m;
@@ -286,7 +287,7 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
 
         if (revents & EPOLLOUT)
                 link_flush(probe);
-        /* A bounded number, so that the watchdog and the sweeps have their turn. */
+        /* Not all records at once, so that the watchdog and the sweeps get their turn. */
         for (int i = 0; i < 64 && probe->link.connection.fd >= 0 && revents & ~(uint32_t) EPOLLOUT; i++) {
                 r = link_receive(probe);
                 if (r == 0)

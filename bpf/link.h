@@ -10,8 +10,8 @@
 
 struct probe;
 
-/* The connection to ctxd (proto/probe-record.h). With an address it is made again whenever it is lost; a
- * descriptor that was inherited is the only one there will be, and its end is the program's. */
+/* The connection to ctxd (proto/probe-connection.h). If there is an address, a lost connection is made
+ * again. If the descriptor was inherited, there will be no other one, and the program ends with it. */
 
 struct link_record {
         STAILQ_ENTRY(link_record) next;
@@ -19,7 +19,7 @@ struct link_record {
 };
 
 struct link {
-        const char *address; /* NULL: inherited */
+        const char *address; /* NULL: the descriptor was inherited */
         struct probe_connection connection;
         sd_event_source *io, *retry;
         uint64_t backoff_usec;
@@ -31,7 +31,7 @@ struct link {
 
 int link_init(struct probe *probe, const char *address, int fd);
 void link_deinit(struct probe *probe);
-/* Sends a record, or queues it while ctxd does not read. */
+/* Sends a record. It waits in a queue while ctxd does not read. */
 void link_send(struct probe *probe, const struct probe_header *record);
-/* Sends HELLO, with the backend's descriptors where it has some. */
+/* Sends HELLO, with the descriptors of the backend if it has some. */
 int link_hello(struct probe *probe, bool kept);

@@ -1,30 +1,35 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* Membership: the maps, the hooks, and the iterators that ctxd reads. All of it outlives the probe.
+/* Membership: the maps, the hooks, and the iterators that ctxd reads. All of it lives on when the probe
+ * ends.
  *
- * proto/membership.h says what ctxd does; this is how the counts stay exact.
+ * proto/membership.h describes what ctxd does. This is how the counts stay exact.
  *
- * A value in the members map never changes after it was made, but for `counted`, and `counted` changes by
- * atomic operations alone. Whoever changes NEW to COUNTED has added one to the slot's live before; whoever
- * changes COUNTED to GONE takes one off. So each value is counted once and taken off once, however the hooks
- * and adopt interleave.
+ * A value in the members map is never changed after it was made, except for `counted`, and `counted` is
+ * changed only by atomic operations. Whoever changes NEW to COUNTED has added one to the slot's live before
+ * that. Whoever changes COUNTED to GONE takes one off. So each value is counted once and taken off once, in
+ * whatever order the hooks and adopt run.
  *
- * - Fork hook and adopt meet at one child (it is in the task list before the hook runs): one of them makes
- * the value, the other finds it; both add to live, one wins NEW -> COUNTED, the other takes its own back.
- * - Exit and adopt: a task sets PF_EXITING first, and runs the exit hook later, with a full barrier in
- * between (the decrement of signal->live). Adopt makes the value and counts it, then reads PF_EXITING. If the
- * hook did not find the value, adopt sees the flag, and takes it off; if both see it, one wins COUNTED ->
- * GONE. A task that has run the exit hook before keeps the flag, so a zombie is never counted.
- * - Move: the new slot is held (live + 1) before the old value is taken off, so that an ancestor that is done
- * does not look drained in between; then the old value is GONE and deleted, and the new one made as for any
- * other task. A fork in that gap finds no value at its parent; given_nsec of the new one is later than the
- * child's birth, so adopt takes the child in, in this run or the next.
- * - Slot reuse: who adds to live looks at the slot's context_id after it, and takes it back where it is
- * another one.
+ * - The fork hook and adopt may both see a new child, which is in the task list before the hook runs. One
+ *   of them makes the value, and the other one finds it. Both add to live. One of them succeeds in changing
+ *   NEW to COUNTED; the other one takes off what it has added.
+ * - A task that exits sets PF_EXITING first and runs the exit hook later, and there is a full barrier in
+ *   between (the decrement of signal->live). Adopt makes the value and counts it, and then reads
+ *   PF_EXITING. If the hook did not find the value, adopt sees the flag and takes the value off. If both
+ *   see it, one of them succeeds in changing COUNTED to GONE. A task that has run the exit hook keeps the
+ *   flag, so a zombie is never counted.
+ * - To move a task, the new slot is held (live + 1) before the old value is taken off. Otherwise a done
+ *   ancestor would look drained in between. Then the old value becomes GONE and is deleted, and the new one
+ *   is made as for any other task. A child that is forked in between finds no value at its parent. But the
+ *   new value's given_nsec is later than the birth of that child, so adopt takes the child in, in this run
+ *   or in the next one.
+ * - A slot may be used again for another context. Whoever adds to live looks at the slot's context_id
+ *   afterwards, and takes off what it has added if it is the id of another context.
  *
- * Task storage can fail for a moment: memory, or a map operation that was preempted on this CPU. A child that
- * could not be given its value is put down in `missed`, and adopt makes it good. */
+ * An operation on task storage can fail for a moment: there is no memory, or a map operation on this CPU
+ * was preempted. A child that could not be given its value is remembered in `missed`, and adopt gives it
+ * one later. */
 
 #include "bpf/kernel.h"
 
@@ -94,7 +99,7 @@ static __always_inline struct membership_slot *slot_get(__u32 index)
         return index > 0 ? bpf_map_lookup_elem(&slots, &index) : NULL;
 }
 
-/* Atomic operations are full barriers only where their result is used: hold on to it. */
+/* An atomic operation is a full barrier only if its result is used. barrier_var() counts as a use. */
 static __always_inline __s32 slot_add(struct membership_slot *slot, __s32 n)
 {
         __u64 before = (__u32) __sync_fetch_and_add(&slot->live, n);
@@ -117,7 +122,7 @@ static __always_inline void slot_leave(struct membership_slot *slot, __u32 index
                 event_send(slot->context_id, index, MEMBERSHIP_DRAINED);
 }
 
-/* Counts a value in, unless somebody else does. */
+/* Adds a value to the count of its slot, unless somebody else does. */
 static __always_inline void value_count(struct membership_value *value)
 {
         struct membership_slot *slot = slot_get(value->slot);
@@ -140,7 +145,7 @@ static __always_inline void value_count(struct membership_value *value)
                 event_send(value->context_id, value->slot, MEMBERSHIP_BORN);
 }
 
-/* Of an exiting task: counts its value off, unless somebody else did. */
+/* Takes the value of an exiting task off the count, unless somebody else has. */
 static __always_inline void value_uncount(struct membership_value *value)
 {
         if (__sync_val_compare_and_swap(&value->counted, MEMBER_COUNTED, MEMBER_GONE) == MEMBER_COUNTED) {
@@ -151,7 +156,8 @@ static __always_inline void value_uncount(struct membership_value *value)
         }
 }
 
-/* The newest of what may make a task a member; since_nsec 0: none yet. */
+/* Keeps in `best` the newest of the values that may make a task a member. since_nsec is 0 while there is
+ * none. */
 static __always_inline void consider(
                 struct membership_value *best, struct membership_value *value, bool request)
 {
@@ -182,7 +188,7 @@ static __always_inline bool take_in(
         struct membership_value *own;
 
         own = bpf_task_storage_get(&members, task, &value, BPF_LOCAL_STORAGE_GET_F_CREATE);
-        if (!own) /* hook and adopt at the same time: the other one made it */
+        if (!own) /* hook and adopt ran at the same time, and the other one made it */
                 own = bpf_task_storage_get(&members, task, 0, 0);
         if (!own)
                 return false;
@@ -191,7 +197,7 @@ static __always_inline bool take_in(
         return true;
 }
 
-/* Of the forking thread: what it will be given as soon as it is back from the fork. */
+/* The signals that a forking thread will be given as soon as it returns from the fork. */
 static __always_inline __u64 signals_pending(struct task_struct *task)
 {
         __u64 set = BPF_CORE_READ(task, pending.signal.sig[0]) |
@@ -295,8 +301,8 @@ int adopt(struct bpf_iter__task *ctx)
         own_since = best.since_nsec;
 
         consider(&best, bpf_task_storage_get(&requests, leader, 0, 0), true);
-        /* A thread whose fork the hook could not see to, and nobody noticed: its leader is what it should be.
-         */
+        /* The hook may have failed for a new thread without anybody having noticed. It belongs where its
+         * leader does. */
         if (leader != task)
                 consider(&best, bpf_task_storage_get(&members, leader, 0, 0), false);
         value = bpf_task_storage_get(&members, parent, 0, 0);
@@ -334,7 +340,7 @@ static __always_inline __u32 number_at(struct pid *pid, unsigned int level)
         return upid.nr;
 }
 
-/* The pid namespace that the reader lives in: what getpid() tells it is the number at this level. */
+/* The level of the reader's pid namespace. Its own getpid() is its number at this level. */
 static __always_inline unsigned int reader_level(void)
 {
         struct task_struct *reader = (struct task_struct *) bpf_get_current_task();

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* ctxd-probe: finds the threads that do not stop.
+/* ctxd-probe finds the threads that do not stop.
  *
- * It loads the BPF programs (membership, which ctxd keeps alive, and the sweeps), gives up its capabilities,
- * and then lives in one loop: records from ctxd, and a timer for the next sweep while a done context is
- * watched. It is uid 0 for one reason: journald adds the unit, executable and user of a reported process for
- * such a sender alone. Nothing of ctxd waits for it; it may die and come back at any time. */
+ * It loads the BPF programs (membership, which ctxd keeps alive, and the sweeps), and gives up its
+ * capabilities. Then it runs one loop: it takes in the records from ctxd, and while a done context is
+ * watched, a timer starts the next sweep. It runs as uid 0 for one reason: only for such a sender journald
+ * adds the unit, executable and user of the process that is reported. Nothing in ctxd waits for the probe.
+ * It may die and be started again at any time. */
 
 #include <errno.h>
 #include <getopt.h>

@@ -9,12 +9,12 @@
 #include "bpf/sweep.h"
 #include "bpf/watch.h"
 
-/* The program: what is connected, loaded, watched and found. */
+/* The whole program. */
 struct probe {
         sd_event *event;
         struct link link;
         struct backend *backend;
-        bool chosen; /* a backend was chosen, and the capabilities are gone */
+        bool chosen; /* the backend was chosen, and the capabilities were given up */
         char reason[BACKEND_REASON_MAX];
         struct watches watches;
         struct leaks leaks;

@@ -7,7 +7,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* No code location fields: they would name this file, and not where the leak is. */
+/* Without the fields for the place in the code. They would name this file, and not the place of the leak. */
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
 
@@ -23,7 +23,7 @@
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
 #define FIELDS_MAX 32
 
-/* An entry in the making: owned strings. A field that there was no memory for is missing. */
+/* An entry that is being made. It owns its strings. A field is left out if there is no memory for it. */
 struct entry {
         struct iovec fields[FIELDS_MAX];
         int n;
@@ -47,7 +47,7 @@ static void entry_add(struct entry *entry, const char *format, ...)
         entry->fields[entry->n++] = (struct iovec){.iov_base = text, .iov_len = (size_t) n};
 }
 
-/* A field that is left out where there is nothing to say. */
+/* Adds a field, unless its text is empty. */
 static void entry_add_text(struct entry *entry, const char *name, const char *text)
 {
         if (text[0])
@@ -77,7 +77,7 @@ static void add_common(struct entry *entry, const struct probe *probe, const str
         entry_add(entry, "MESSAGE_ID=%s", message_id);
         entry_add(entry, "SYSLOG_IDENTIFIER=ctxd");
         entry_add(entry, "OBJECT_PID=%" PRIu32, record->pid);
-        /* So that `journalctl -u ctxd` shows it, as well as the log of the unit that journald finds for
+        /* With this, `journalctl -u ctxd` shows the entry. journald also adds it to the log of the unit of
          * OBJECT_PID. */
         entry_add(entry, "OBJECT_SYSTEMD_UNIT=ctxd.service");
         entry_add(entry, "CTXD_CONTEXT=%s", watch->path);

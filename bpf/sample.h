@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-2.1-or-later */
 #pragma once
 
-/* What a sweep tells of a thread, from either backend: the BPF programs write it, the probe judges it. */
+/* What a sweep finds out about a thread. Both backends fill it in, the BPF programs or the code that reads
+ * /proc, and the probe judges by it. */
 
 #ifndef __BPF__
 #include <linux/types.h>
 #endif
 
-#define SAMPLE_FRAMES 24 /* of the kernel stack */
+/* Frames of the kernel stack. */
+#define SAMPLE_FRAMES 24
 #define SAMPLE_POLLFDS 16
 #define SAMPLE_PATH 128
 
-/* A thread that has entered a done context by itself (proto/thread-page.h): what the probe tells the programs. */
+/* A thread that has entered a done context by itself (proto/thread-page.h), as the probe tells the
+ * programs. The key is its tid. Both numbers are those of the reader's pid namespace. */
 struct entered {
         __u64 context_id;
-        __u32 pid; /* of its process, as the reader's pid namespace numbers it; the key is its tid likewise */
+        __u32 pid;
         __u32 slot;
 };
 
@@ -24,11 +27,12 @@ struct sample {
         __u64 context_id;
         __u32 slot;
         __u32 policy;
-        __u32 pid; /* these four as the reader's pid namespace numbers them; 0: not in it */
+        /* These four are numbers of the reader's pid namespace; 0: it is not in there. */
+        __u32 pid;
         __u32 tid;
         __u32 ppid;
-        __u32 ptid;  /* the thread that is its parent: the one that waits, after a vfork */
-        __u32 state; /* the kernel's __state: 0 runs, bits 0 and 1 sleep */
+        __u32 ptid;  /* the thread that has forked it */
+        __u32 state; /* the kernel's __state: 0 runs; bit 0 or 1: sleeps */
         __u32 flags; /* PF_* */
         __u32 exit_state;
         __u32 ptrace;
@@ -39,8 +43,8 @@ struct sample {
         __u64 nivcsw;
         __u64 start_nsec; /* CLOCK_BOOTTIME */
         __u64 leader_start_nsec;
-        __u64 runtime_nsec; /* on the CPU, ever */
-        __u64 slept_nsec;   /* since it last left the CPU, if it is asleep; UINT64_MAX: not known */
+        __u64 runtime_nsec; /* on a CPU since it was born */
+        __u64 slept_nsec;   /* since it left the CPU, if it sleeps; UINT64_MAX: not known */
         __s64 syscall;      /* -1: none */
         __u64 args[6];
         __u64 ip;
@@ -48,19 +52,19 @@ struct sample {
         char comm[16];
 };
 
-/* The same, and what is asked of leaked threads only. The symbols of the frames follow as text, a line each.
- */
+/* A sample, and what is read only of threads that leak. The symbols of the frames follow as text, one on a
+ * line. */
 struct evidence {
         struct sample sample;
         __u64 nvcsw_after;
         __u64 nivcsw_after;
         __u32 n_frames;
-        __u32 n_pollfds; /* of pollfds[]: a poll of at most SAMPLE_POLLFDS descriptors */
+        __u32 n_pollfds; /* of pollfds[]; 0 if it polls more than fit */
         __u64 frames[SAMPLE_FRAMES];
         struct {
                 __s32 fd;
                 __u16 events;
                 __u16 revents;
         } pollfds[SAMPLE_POLLFDS];
-        char path[SAMPLE_PATH]; /* that is being opened; may be cut, empty where there is none */
+        char path[SAMPLE_PATH]; /* that is being opened; may be cut; "" if none */
 };

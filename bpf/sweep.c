@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The sweeps: when, and what follows from them. A sample is worth nothing if the machine was suspended since
- * the one before, and a verdict must wait where the probe itself was late: a thread that was to wake may not
- * have had its turn either. It does not wait for ever, though: there are machines that are always late.
- * Nothing is looked at while nothing is watched. */
+/* When the sweeps take place, and what follows from them. No verdict follows from two samples if the
+ * machine was suspended between them. If the probe itself is late, the verdicts wait: a thread that should
+ * have woken may not have got a CPU either. But they do not wait for ever, since some machines are always
+ * late. While nothing is watched, there are no sweeps. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -36,7 +36,8 @@ static uint64_t max_usec(uint64_t a, uint64_t b)
         return a > b ? a : b;
 }
 
-/* Of two clocks that are read one after the other: once more where others ran in between. */
+/* How long the machine has been suspended: the difference between two clocks. They are read one after the
+ * other, and once more if something else ran in between. */
 static int64_t suspended_usec(void)
 {
         int64_t before, boottime = 0;
@@ -109,7 +110,7 @@ static void update_threads(struct probe *probe, uint64_t end, bool suspended)
         }
 }
 
-/* A thread that has moved since the verdict is not accused. */
+/* A thread that has run since the verdict is not accused. */
 static void accuse_blocked(struct probe *probe, struct thread *thread)
 {
         struct evidence evidence = {};
@@ -149,21 +150,21 @@ static void judge_blocked(struct probe *probe, uint64_t begin)
                         continue;
                 if (begin < thread_clock_blocked_at(&thread->clock, record->done_usec, record->grace_usec))
                         continue;
-                /* Where one waits for another, that other one is to blame. */
+                /* If it waits for another member, that one is to blame. */
                 if (chain_awaited(s->samples, s->n_samples, &thread->sample))
                         continue;
                 accuse_blocked(probe, thread);
         }
 }
 
-/* What is known of a process, while its threads are gone through. */
+/* What is known of a process, while its threads are looked at one after the other. */
 struct suspect {
         struct {
                 uint64_t context_id, start_nsec, pid;
         } key;
-        struct thread *thread; /* the busiest that ignores */
+        struct thread *thread; /* the busiest one that is ignoring */
         unsigned percent;
-        bool excused; /* something of it is reported, or held, or waits for a child */
+        bool excused; /* one of its threads is reported, or held, or waits for a child */
         UT_hash_handle hh;
 };
 
@@ -220,8 +221,8 @@ static void tell_swept(struct probe *probe, uint64_t begin)
         link_send(probe, &record.header);
 }
 
-/* When the next sweep is due: the first verdict, or in half a grace, to see who has left; seldom where
- * nothing has changed for long. */
+/* When the next sweep is due: at the time of the next verdict, or after half a grace, to see who has left.
+ * Where nothing has changed for long, sweeps are rare. */
 static uint64_t next_sweep(const struct probe *probe, uint64_t now)
 {
         const struct sweeper *s = &probe->sweeper;
@@ -251,8 +252,8 @@ static uint64_t next_sweep(const struct probe *probe, uint64_t now)
                 if (thread->leak)
                         continue;
                 due = thread_clock_blocked_at(&thread->clock, record->done_usec, record->grace_usec);
-                if (due != UINT64_MAX &&
-                                due > now) /* one that was due and excused comes with the next interval */
+                /* One that was due before, and was excused, is looked at in the next interval. */
+                if (due != UINT64_MAX && due > now)
                         at = min_usec(at, max_usec(due, s->not_before_usec));
         }
         if (s->not_before_usec > now)
@@ -379,7 +380,7 @@ int sweeper_threads(struct probe *probe, const struct probe_threads *record)
         if (r < 0)
                 return r;
         backend_entered(probe->backend, &probe->watches);
-        /* Whoever has left is to be seen gone soon. */
+        /* Threads that have left are noticed by a sweep, so it must come soon. */
         return plan(probe, next_sweep(probe, now_boottime_usec()));
 }
 

@@ -48,7 +48,7 @@ void waits_syscall(const struct sample *sample, char *ret, size_t size)
         }
 }
 
-/* Appends, and says so by "..." where there is no room. */
+/* Appends `more`, or "..." if there is no room for it. */
 static void append(char *text, size_t size, const char *more)
 {
         size_t n = strlen(text);
@@ -119,7 +119,7 @@ void waits_on(struct probe *probe, const struct evidence *evidence, char *ret, s
                 snprintf(ret, size, "%s", evidence->path);
                 break;
         case SYSCALL_FUTEX:
-                /* Its address would tell a reader how the process is laid out. */
+                /* Without its address, which would tell how the memory of the process is laid out. */
                 snprintf(ret, size, "a futex");
                 break;
         case SYSCALL_SLEEP:
@@ -131,7 +131,7 @@ void waits_on(struct probe *probe, const struct evidence *evidence, char *ret, s
         waits_make_printable(ret);
 }
 
-/* What the thread does with SIGTERM: its mask, and its process's dispositions, from its status. */
+/* Says whether the thread blocks SIGTERM, or its process ignores or catches it. Its status file tells. */
 static void why_signal(const struct sample *sample, char *ret, size_t size)
 {
         static const struct {

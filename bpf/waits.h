@@ -7,10 +7,10 @@
 
 struct probe;
 
-/* The texts of a report: what a thread does, on what, and why the signal did not end it. Empty where it is
- * not known. */
-/* What a process says of itself (its name, a path) is not let loose on a terminal: '?' for what controls one.
- */
+/* The texts of a report: the system call of a thread, what it waits on, and why a signal has not ended it.
+ * A text is empty if nothing is known. */
+/* A process chooses its own name and its paths, and they get to a terminal. So '?' takes the place of each
+ * control character. */
 void waits_make_printable(char *text);
 void waits_syscall(const struct sample *sample, char *ret, size_t size);
 void waits_on(struct probe *probe, const struct evidence *evidence, char *ret, size_t size);

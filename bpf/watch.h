@@ -11,21 +11,22 @@
 #include "bpf/sample.h"
 #include "proto/probe-record.h"
 
-/* The done contexts that ctxd asked to watch, and the threads that sweeps have found in them. */
+/* The done contexts that ctxd wants watched, and the threads that sweeps have found in them. */
 
 struct leak;
 
 struct watch {
         uint64_t context_id;
         struct probe_watch record;
-        uint64_t baseline_usec;       /* when the first sweep is due; 0 once it has been */
-        struct probe_thread *entered; /* by themselves; n_entered of them */
+        uint64_t baseline_usec;       /* when its first sweep is due; 0 after that sweep */
+        struct probe_thread *entered; /* have entered by themselves; n_entered of them */
         uint32_t n_entered;
-        bool confirmed; /* ctxd has named it since the connection was made */
+        bool confirmed; /* ctxd has named it on this connection */
         UT_hash_handle hh;
 };
 
-/* A task's identity is its number together with its start time, never the number alone. */
+/* A task is known by its number and its start time together. The number alone may be used again for another
+ * task. */
 struct thread_key {
         uint64_t context_id;
         uint64_t start_nsec;
@@ -37,7 +38,7 @@ struct thread {
         struct watch *watch;
         struct sample sample; /* the latest */
         struct thread_clock clock;
-        uint64_t sweep; /* number of the sweep that saw it last */
+        uint64_t sweep; /* number of the last sweep that has seen it */
         struct leak *leak;
         LIST_ENTRY(thread) in_leak;
         UT_hash_handle hh;
@@ -48,16 +49,16 @@ struct watches {
         struct thread *threads;
 };
 
-/* 1: new, 0: known before, and brought up to date. */
+/* Adds a watch, or brings it up to date. 1: it is new; 0: it was there before. */
 int watches_add(struct watches *watches, const struct probe_watch *record, uint64_t baseline_usec,
                 struct watch **ret);
 struct watch *watches_get(const struct watches *watches, uint64_t context_id);
-/* -ENOENT: not watched. */
+/* -ENOENT: the context is not watched. */
 int watches_set_entered(struct watches *watches, const struct probe_threads *record);
-/* Its threads must have been freed. */
+/* Its threads must have been freed before. */
 void watch_free(struct watches *watches, struct watch *watch);
 
-/* The thread of a sample; made if it is new. NULL: no memory. */
+/* The thread of a sample. It is made if it is new. NULL: there is no memory. */
 struct thread *watches_thread(struct watches *watches, struct watch *watch, const struct sample *sample);
-/* It must not be part of a leak any more. */
+/* The thread must not be part of a leak. */
 void thread_free(struct watches *watches, struct thread *thread);

@@ -3,15 +3,17 @@
 
 #include <stdint.h>
 
-/* What ctxd and ctxd-probe say to each other: records of fixed size over a SOCK_SEQPACKET socket, one a message.
+/* What ctxd and ctxd-probe say to each other: records of fixed size over a SOCK_SEQPACKET socket, one
+ * record in each message. probe-connection.h sends and receives them.
  *
- * ctxd listens (or hands one end to the probe it starts itself). It speaks first: a WELCOME, with the descriptors of
- * an earlier probe's maps and links if it kept any. The probe then loads its programs (on the kept maps, if any) and
- * answers HELLO with the descriptors, in the order of enum probe_fd. From then on ctxd announces each done context
- * that may have members (WATCH), and takes it back (FORGET); the probe reports.
+ * ctxd listens on the socket, or it starts a probe of its own and gives it one end of a pair. ctxd speaks
+ * first. It sends WELCOME, together with the descriptors of an earlier probe's maps and links, if it has
+ * kept any. The probe loads its programs, on the kept maps if there are some. It answers HELLO, together
+ * with its descriptors, in the order of enum probe_fd. From then on ctxd names each done context that may
+ * have members (WATCH), and takes it back when there are none (FORGET). The probe reports what it finds.
  *
- * The side that reads treats the other as fallible: a record of the wrong size, type or version ends the
- * connection, strings are ended by the reader. */
+ * Each side must expect errors of the other one. A record of the wrong size, type or version ends the
+ * connection. */
 
 #define PROBE_PROTOCOL_VERSION 2
 
@@ -20,23 +22,25 @@ enum probe_record_type {
         PROBE_HELLO,       /* probe -> ctxd */
         PROBE_WATCH,       /* ctxd -> probe */
         PROBE_FORGET,      /* ctxd -> probe */
-        PROBE_LEAK,        /* probe -> ctxd: found, or found again with newer figures (same leak_id) */
+        PROBE_LEAK,        /* probe -> ctxd: a new leak, or newer figures of an old one (the same leak_id) */
         PROBE_RESOLVED,    /* probe -> ctxd */
         PROBE_SWEPT,       /* probe -> ctxd: a sweep has run */
         PROBE_THREADS,     /* ctxd -> probe: threads that have entered a watched context (thread-page.h) */
 };
 
-/* Descriptors that travel with HELLO (backend bpf) and with WELCOME (kept ones), all or none. */
+/* The descriptors that travel with HELLO if the backend is bpf, and with WELCOME if ctxd has kept them.
+ * Either all of them travel, or none. */
 enum probe_fd {
-        PROBE_FD_MEMBERS, /* map: task storage of struct membership_value, for look-ups by pidfd */
+        PROBE_FD_MEMBERS, /* map: task storage of struct membership_value, to be looked up by pidfd */
         PROBE_FD_SLOTS,   /* map: array of struct membership_slot, mmapable */
         PROBE_FD_EVENTS,  /* map: ring buffer of struct membership_event */
         PROBE_FD_STATS,   /* map: array of one struct membership_stats, mmapable */
         PROBE_FD_ADOPT,   /* link: iter/task that adopts and counts */
         PROBE_FD_LIST,    /* link: iter/task that writes struct membership_task */
-        PROBE_FD_FORK,    /* link: the hooks; whoever holds one keeps it attached */
-        PROBE_FD_EXIT,
-        PROBE_FD_REQUESTS, /* map: task storage of struct membership_value, written by ctxd (proto/membership.h) */
+        PROBE_FD_FORK,    /* link: the fork hook, which is attached for as long as somebody holds this */
+        PROBE_FD_EXIT,    /* link: the exit hook, likewise */
+        /* map: task storage of struct membership_value, which ctxd writes (proto/membership.h) */
+        PROBE_FD_REQUESTS,
         PROBE_FDS,
 };
 
@@ -54,40 +58,41 @@ struct probe_header {
 struct probe_welcome {
         struct probe_header header;
         uint32_t version;
-        uint32_t kept;    /* PROBE_FDS, or 0 */
-        uint32_t backend; /* the one that is wanted: Probe= of the configuration (bpf also stands for auto) */
-        uint32_t strict;  /* Probe=bpf: do not fall back to /proc */
+        uint32_t kept;    /* the number of descriptors: PROBE_FDS or 0 */
+        uint32_t backend; /* that is wanted, by Probe= of the configuration; for auto it is bpf, too */
+        uint32_t strict;  /* Probe=bpf: /proc is not to be used instead */
 };
 
 struct probe_hello {
         struct probe_header header;
         uint32_t version;
         uint32_t backend;
-        uint32_t kept; /* 1: these are the maps and links of the WELCOME, 0: new ones; kept ones are to be closed */
-        char reason[256]; /* why it is not bpf; empty if it is */
+        /* 1: the descriptors are those of the WELCOME. 0: they are new ones, and ctxd closes what it kept. */
+        uint32_t kept;
+        char reason[256]; /* why the backend is not bpf; empty if it is */
 };
 
 #define PROBE_PIDS_MAX 64
 #define PROBE_UIDS_MAX 32
 
-/* A context is done and may have members. */
+/* A context is done, and may have members. */
 struct probe_watch {
         struct probe_header header;
         uint64_t context_id;
-        uint32_t slot;       /* 0: known by pids alone (backend direct) */
+        uint32_t slot;       /* 0: the members are known by their pids alone (backend direct) */
         uint32_t state;      /* enum state_word */
         uint64_t done_usec;  /* CLOCK_BOOTTIME */
-        uint64_t grace_usec; /* UINT64_MAX: never report */
-        uint32_t n_pids;     /* backend direct: the members, as far as they fit */
-        uint32_t n_uids;     /* of those who have attached its members */
+        uint64_t grace_usec; /* UINT64_MAX: nothing is to be reported */
+        uint32_t n_pids;     /* backend direct: the members, as many as there is room for */
+        uint32_t n_uids;     /* of the users who have attached its members */
         uint32_t pids[PROBE_PIDS_MAX];
         uint32_t uids[PROBE_UIDS_MAX];
         char path[1032];
         char cause[1032];
 };
 
-/* The threads that work for a watched context without being members by their process; replaces what was said before.
- * Each was seen to be a thread of that process. */
+/* The threads that have entered a watched context, while their process is no member of it. They replace
+ * those of the record before. ctxd has seen that each is a thread of that process. */
 #define PROBE_THREADS_MAX 512
 
 struct probe_threads {
@@ -112,19 +117,20 @@ enum probe_leak_kind {
 
 struct probe_leak {
         struct probe_header header;
-        uint64_t leak_id; /* unique in the life of a probe */
+        uint64_t leak_id; /* a probe uses each number once */
         uint64_t context_id;
         uint32_t kind;
         uint32_t backend;
         uint32_t pid, tid;
-        uint64_t blocked_usec; /* UINT64_MAX: unknown */
+        uint64_t blocked_usec; /* UINT64_MAX: not known */
         uint64_t since_done_usec;
-        uint64_t count; /* threads that this report stands for */
+        uint64_t count; /* of the threads that this report is about */
         char comm[16];
-        char syscall_text[96]; /* read(7) */
+        /* The texts from here on are empty if they are not known, or must not be told. */
+        char syscall_text[96]; /* "read(7)" */
         char waits_on[256];
         char why[256];
-        char kernel_stack[1024]; /* one frame a line */
+        char kernel_stack[1024]; /* one frame on a line, and so below */
         char stack[2048];
 };
 

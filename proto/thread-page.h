@@ -3,20 +3,22 @@
 
 #include <stdint.h>
 
-/* What the threads of a process work for, told by stores: ctx_enter() under a shared context is two of them.
+/* A page in which a process tells what its threads work for. It tells by stores: ctx_enter() under a shared
+ * context makes two of them.
  *
- * A memfd that the daemon makes for one process, fixed in size and sealed, which that process maps and writes, and
- * the daemon reads with pread(2), as the word of somebody hostile. An entry belongs to the thread that has put its
- * tid into it by compare-and-swap, until it puts 0 there. In between it stores since_usec, then context_id
- * (release); 0 is no context. A reader takes one entry at a time: tid, context_id, since_usec.
+ * The daemon makes a memfd for one process, fixed in size and sealed. The process maps it and writes to it.
+ * The daemon reads it with pread(2), and trusts nothing in it. A thread takes an entry by putting its tid
+ * there with compare-and-swap, and owns it until it puts 0 there. In between it stores since_usec, and then
+ * context_id (release); 0 is no context. A reader takes one entry at a time: tid, context_id, since_usec.
  *
- * The daemon looks at the page when a context that the process has named with Threads() becomes done, and again
- * whenever the process writes to the kick, an eventfd: which it does after a store that takes a thread out of a
- * context that reads done. So nobody polls. */
+ * The daemon looks at the page when a context becomes done that the process has named with Threads(). It
+ * looks again whenever the process writes to the kick, an eventfd. The process does that when a thread
+ * leaves a context that is done. So nobody polls. */
 
 #define THREAD_PAGE_MAGIC UINT64_C(0x3164616572687463) /* "cthread1" */
 #define THREAD_PAGE_VERSION 1
-#define THREAD_PAGE_ENTRIES 1022 /* with the header 32 KiB */
+/* Together with the header they are 32 KiB. */
+#define THREAD_PAGE_ENTRIES 1022
 
 struct thread_page_header {
         uint64_t magic;
@@ -26,7 +28,8 @@ struct thread_page_header {
 };
 
 struct thread_entry {
-        uint32_t tid; /* as the process's own pid namespace numbers it, which is the daemon's or it is not seen */
+        /* As the process itself numbers it. In another pid namespace than the daemon's it is not found. */
+        uint32_t tid;
         uint32_t reserved;
         uint64_t context_id;
         uint64_t since_usec; /* CLOCK_BOOTTIME */

@@ -185,27 +185,30 @@ static void become_and_run(void *arg)
 static const char *const told_fields[] = {
                 "\nCTXD_SYSCALL", "\nCTXD_WAITS_ON", "\nCTXD_WHY", "\nCTXD_KERNEL_STACK", "\nCTXD_STACK"};
 
-static void check_told(size_t i, bool reads)
+static void check_told(size_t i, enum probe_backend backend, bool reads)
 {
         const struct probe_leak *leak;
         struct harness h;
-        uint32_t slot;
         char *entry;
         pid_t pid;
         int fd;
 
         fd = journal_listen();
         ck_assert_int_eq(pipe(silent), 0);
-        harness_start(&h, PROBE_BACKEND_BPF, NULL, NULL);
+        harness_start(&h, backend, NULL, NULL);
         h.attached_by = members[i].attached_by;
-        slot = harness_context(&h);
         pid = spawn(reads ? become_and_read : become_and_run, &i);
         if (reads)
                 wait_for_state(pid, pid, "S");
         else
                 sleep_usec(100000);
-        ck_assert(harness_attach(&h, pid, slot));
-        harness_cancel(&h, slot, GRACE_USEC);
+        if (backend == PROBE_BACKEND_BPF) {
+                uint32_t slot = harness_context(&h);
+
+                ck_assert(harness_attach(&h, pid, slot));
+                harness_cancel(&h, slot, GRACE_USEC);
+        } else
+                harness_cancel_pids(&h, 1, GRACE_USEC, &pid, 1);
 
         entry = next_entry(fd, CTXD_MESSAGE_LEAK_FOUND);
         has_line(entry, "\nOBJECT_PID=%d\n", pid);
@@ -218,7 +221,7 @@ static void check_told(size_t i, bool reads)
                 if (reads) {
                         has_line(entry, "\nCTXD_SYSCALL=read(%d)\n", silent[0]);
                         has_line(entry, "\nCTXD_WAITS_ON=pipe:[");
-                        has_line(entry, "\nCTXD_KERNEL_STACK\n");
+                        has_line(entry, "\nCTXD_KERNEL_STACK");
                         has_line(entry, "): read(%d) on pipe:[", silent[0]);
                         ck_assert(leak->syscall_text[0] && leak->waits_on[0] && leak->kernel_stack[0]);
                 }
@@ -241,13 +244,19 @@ static void check_told(size_t i, bool reads)
 
 START_TEST(law49_of_a_blocked_one)
 {
-        check_told((size_t) _i, true);
+        check_told((size_t) _i, PROBE_BACKEND_BPF, true);
 }
 END_TEST
 
 START_TEST(law49_of_an_ignoring_one)
 {
-        check_told((size_t) _i, false);
+        check_told((size_t) _i, PROBE_BACKEND_BPF, false);
+}
+END_TEST
+
+START_TEST(law49_without_bpf)
+{
+        check_told((size_t) _i, PROBE_BACKEND_PROC, true);
 }
 END_TEST
 
@@ -343,6 +352,7 @@ int main(int argc, char **argv)
         tcase_set_timeout(loops, 60);
         tcase_add_loop_test(loops, law49_of_a_blocked_one, 0, ELEMENTSOF(members));
         tcase_add_loop_test(loops, law49_of_an_ignoring_one, 0, ELEMENTSOF(members));
+        tcase_add_loop_test(loops, law49_without_bpf, 0, ELEMENTSOF(members));
         suite_add_tcase(suite, loops);
         return harness_main(argc, argv, true, suite);
 }
