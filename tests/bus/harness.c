@@ -101,20 +101,30 @@ unsigned settled_fds(void)
         return daemon_settled_fds(&world.daemon, world.bus.pid);
 }
 
-void world_start(const char *config, const char *probe)
+void world_bus_start(void)
 {
-        static const char *const buses[] = {NULL, "dbus-daemon", "dbus-broker"};
+        bus_start(&world.bus, world.transport == TRANSPORT_DBUS_DAEMON ? "dbus-daemon" : "dbus-broker",
+                        world.daemon.directory);
+}
+
+void world_prepare(const char *config, const char *probe)
+{
         char text[512];
 
         signal(SIGPIPE, SIG_IGN);
         snprintf(text, sizeof text, "[Daemon]\nProbe=%s\n%s", probe ? "proc" : "off", config);
         daemon_configure(&world.daemon, text);
         if (world.transport != TRANSPORT_DIRECT) {
-                bus_start(&world.bus, buses[world.transport], world.daemon.directory);
+                world_bus_start();
                 world.daemon.bus = world.bus.address;
         }
         world.daemon.probe = probe;
         world.daemon.prepare = prepare;
+}
+
+void world_start(const char *config, const char *probe)
+{
+        world_prepare(config, probe);
         daemon_again(&world.daemon);
         warm_up();
         world.fds = settled_fds();

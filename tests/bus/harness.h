@@ -49,6 +49,8 @@ void world_choose(const char *name);
  * probe program of the test's. End the process where that fails, so that no test runs on a broken base. */
 void world_start(const char *config, const char *probe);
 void world_stop(void);
+void world_prepare(const char *config, const char *probe); /* all but the start of the daemon */
+void world_bus_start(void);
 
 /* For checked fixtures: connects `bus`; and when the test is over, releases all contexts and waits until the
  * daemon has as many descriptors open as at the start. */
@@ -167,6 +169,7 @@ Suite *suite_values(void);
 Suite *suite_garbage(void);
 Suite *suite_crowd(void);
 Suite *suite_hostile(void);
+Suite *suite_bus_gone(void);
 Suite *suite_lazy(void);
 Suite *suite_quotas(void);
 Suite *suite_polkit(void);

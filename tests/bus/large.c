@@ -67,7 +67,7 @@ static void make_large(void)
 static void stop_daemon(void)
 {
         ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
-        ck_assert(HAPPENS(task_state(world.daemon.pid, world.daemon.pid) == 'T'));
+        ck_assert_happens(task_state(world.daemon.pid, world.daemon.pid) == 'T');
 }
 
 static void go_on(sd_bus *b)

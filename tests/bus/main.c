@@ -42,6 +42,6 @@ int main(int argc, char *argv[])
         Suite *suites[] = {suite_laws(), suite_ends(), suite_large(), suite_deadlines(), suite_making(),
                         suite_handles(), suite_members(), suite_query(), suite_signals(), suite_objects(),
                         suite_refusals(), suite_values(), suite_quotas(), suite_garbage(), suite_lazy(),
-                        suite_crowd(), suite_hostile()};
-        return run_suites(suites, ELEMENTSOF(suites));
+                        suite_crowd(), suite_hostile(), suite_bus_gone()};
+        return run_suites(suites, ELEMENTSOF(suites) - (world.transport == TRANSPORT_DIRECT));
 }

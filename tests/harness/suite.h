@@ -7,6 +7,11 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "tests/harness/base.h"
+
+/* Waits until the condition holds, and fails if it does not within the limit. */
+#define ck_assert_happens(condition) ck_assert_msg(HAPPENS(condition), "this did not happen: " #condition)
+
 /* Adds a case with these tests, which NULL ends. */
 TCase *add_case(Suite *suite, const char *name, const TTest *const *tests);
 int run_suite(Suite *suite);

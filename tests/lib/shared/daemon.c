@@ -49,7 +49,7 @@ void wait_for_other_threads(void)
 {
         unsigned same = 0;
 
-        ck_assert(HAPPENS((same = process_sleeps(getpid(), gettid()) ? same + 1 : 0) >= 20));
+        ck_assert_happens((same = process_sleeps(getpid(), gettid()) ? same + 1 : 0) >= 20);
 }
 
 pid_t run_child(int (*fn)(void *userdata), void *userdata)
