@@ -46,6 +46,7 @@ END_TEST
 START_TEST(a_caller_that_never_reads)
 {
         const struct timeval soon = {.tv_sec = 1};
+        const int little = 64 * 1024; /* of its own buffer, or that may hold all that it sends */
         int fd = raw_connect(), sent = 0;
         char name[128];
         struct raw m;
@@ -54,6 +55,7 @@ START_TEST(a_caller_that_never_reads)
         for (int i = 0; i < 2000; i++) {
                 _cleanup_message_ sd_bus_message *reply = CALL(bus, "Create", "sa{sv}", "many/", 0);
         }
+        ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &little, sizeof little), 0);
         ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof soon), 0);
         raw_begin(&m, 1, MANAGER, "List", "ssu");
         raw_text(&m, "/");

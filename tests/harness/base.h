@@ -44,3 +44,4 @@ char task_state(pid_t pid, pid_t tid);
  * though it may not have a CPU yet. */
 bool process_sleeps(pid_t pid, pid_t but);
 unsigned count_fds(pid_t pid);
+unsigned count_threads(void); /* of this process */

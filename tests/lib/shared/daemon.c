@@ -32,19 +32,6 @@ struct ctx *make(struct ctx_client *client, const char *path)
         return ctx;
 }
 
-unsigned count_threads(void)
-{
-        DIR *dir = opendir("/proc/self/task");
-        const struct dirent *entry;
-        unsigned n = 0;
-
-        ck_assert_ptr_nonnull(dir);
-        while ((entry = readdir(dir)))
-                n += entry->d_name[0] != '.';
-        closedir(dir);
-        return n;
-}
-
 void wait_for_other_threads(void)
 {
         unsigned same = 0;
