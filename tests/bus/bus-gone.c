@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A bus that is not there when the daemon starts, or that ends while it runs. The daemon says so, serves direct
- * connections meanwhile, and tries again. */
+/* The bus is not there when the daemon starts, or it ends while the daemon runs. The daemon says so, serves
+ * direct connections meanwhile, and tries again. */
 
 #include <errno.h>
 #include <signal.h>
@@ -64,7 +64,8 @@ START_TEST(no_bus_at_start)
         direct = connect_directly();
         create(direct, "early");
         ck_assert_happens(log_has("The bus cannot be used yet"));
-        ck_assert(!is_readable(world.daemon.notify)); /* it is not ready */
+        /* The daemon has not said that it is ready. */
+        ck_assert(!is_readable(world.daemon.notify));
         world_bus_start();
         expect_ready();
         EXPECT_ACTIVE(direct, "early");
@@ -72,7 +73,7 @@ START_TEST(no_bus_at_start)
 }
 END_TEST
 
-/* Each connection ends as soon as it is made, which is what a client of a bus that is just ending sees. */
+/* The bus closes each connection at once. A client sees this when the bus is just ending. */
 START_TEST(a_bus_that_ends_at_start)
 {
         struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -119,7 +120,8 @@ START_TEST(told_to_end_before_there_is_a_bus)
         kill_bus();
         daemon_launch(&world.daemon);
         ck_assert_happens(socket_is_there());
-        world_stop(); /* wants it to have ended well */
+        /* This checks the exit status. */
+        world_stop();
 }
 END_TEST
 
@@ -147,7 +149,7 @@ static bool name_is_owned(sd_bus *b)
                                "GetNameOwner", NULL, NULL, "s", CTXD_BUS_NAME) >= 0;
 }
 
-/* What the bus took along: its peers, and with them what they had subscribed to. */
+/* Peers of the bus, and their subscriptions, end with the bus. Contexts and handles stay. */
 START_TEST(a_bus_that_is_started_again)
 {
         _cleanup_bus_ sd_bus *direct = NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Members: Attach, and who is shown. Without the probe, so that what is known is the attached process and its
- * children; the kernel's own membership has tests of its own. */
+/* Members: Attach, and which members are shown. Without a probe, so that the daemon knows the attached
+ * process and its children alone. Membership in the kernel has tests of its own. */
 
 #include <dirent.h>
 #include <errno.h>
@@ -64,7 +64,7 @@ START_TEST(members_are_shown)
         READ(m, "b", &truncated);
         ck_assert(!truncated);
 
-        /* It stays one while it drains, and is none once it has gone. */
+        /* It stays a member while the context drains, and is none once it has exited. */
         cancel(bus, "m", "");
         ck_assert_uint_eq(n_processes("m/n", false, 0, pid, &found), 1);
         kill(pid, SIGKILL);

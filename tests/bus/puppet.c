@@ -17,7 +17,7 @@ static void dance(void *userdata)
 {
         const struct strings *s = userdata;
 
-        /* The other end's close has to be its end. */
+        /* The puppet must see the end of the pipe when the test closes its end. */
         close(s->in[1]);
         close(s->out[0]);
         s->fn(s->in[0], s->out[1]);

@@ -117,7 +117,7 @@ static void pages_of(uint32_t limit, bool by_reference, bool release)
                         n++;
                 }
                 strcpy(after, by_reference ? p.references[p.n - 1] : p.paths[p.n - 1]);
-                /* A leaf that was the last of its page goes away before the next one is asked for. */
+                /* A leaf that was the last of its page goes away before the next page is asked for. */
                 if (release && strchr(p.paths[p.n - 1], '/'))
                         OK(bus, "Release", "s", after);
         } while (p.truncated);
