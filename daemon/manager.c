@@ -224,6 +224,8 @@ static int serve(struct manager *m)
                 return r;
         if (m->mode != MANAGER_EMBEDDED) {
                 r = service_own_name(&m->service, m->mode == MANAGER_USER);
+                if (r == 0)
+                        return 0;
                 if (r < 0) {
                         log_error("The name %s on the %s bus was not to be had: %s", CTXD_BUS_NAME,
                                         m->mode == MANAGER_USER ? "session" : "system",
@@ -233,6 +235,7 @@ static int serve(struct manager *m)
         }
         log_info("Serving at unix:path=%s%s", path,
                         m->mode == MANAGER_EMBEDDED ? "" : " and as " CTXD_BUS_NAME);
+        sd_notify(0, "READY=1");
         return 0;
 }
 
@@ -282,16 +285,13 @@ int manager_start(struct manager *m)
         r = engine_start(m->service.engine, &options);
         if (r < 0)
                 return r;
-        r = serve(m);
-        if (r < 0)
-                return r;
-        sd_notify(0, "READY=1");
-        return 0;
+        return serve(m);
 }
 
 int manager_run(struct manager *m)
 {
-        return sd_event_loop(m->event);
+        /* It may have been told to end while it waited for the bus. */
+        return sd_event_get_state(m->event) == SD_EVENT_FINISHED ? 0 : sd_event_loop(m->event);
 }
 
 /* Ends every context that is still active, with a cause that says why. So its members are signalled and its

@@ -1,78 +1,42 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "daemon/bus/broker.h"
-#include "daemon/bus/error.h"
 #include "daemon/bus/polkit.h"
+#include "daemon/bus/sender.h"
 #include "daemon/bus/vtables.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
 
-#define WAITING_MAX 256 /* messages of one sender while it is asked about */
-#define RECONNECT_USEC 1000000
+/* The pauses between two attempts to get the name, how long an attempt may take, and how long they go on at start. */
+#define PAUSE_MIN_USEC 100000
+#define PAUSE_MAX_USEC 5000000
+#define ATTEMPT_USEC (20 * UINT64_C(1000000))
+#define START_USEC (60 * UINT64_C(1000000))
 
-struct waiting {
-        sd_bus_message *message;
-        bool requeued; /* given back to sd-bus: it comes by once more */
-        STAILQ_ENTRY(waiting) list;
-};
-
-struct sender {
-        struct broker *broker;
-        struct peer *peer;
-        bool known;
-        sd_bus_slot *asking;
-        STAILQ_HEAD(, waiting) waiting;
-        uint32_t n_waiting;
-        UT_hash_handle hh; /* by the unique name, which the peer holds */
-};
+/* What RequestName answers; else somebody else has the name. */
+enum { OWNER = 1, OWNER_ALREADY = 4 };
 
 struct broker {
         struct endpoint endpoint; /* first: the vtables' userdata */
         bool user;
-        struct sender *senders;
-        sd_event_source *reconnect;
+        struct senders senders;
+
+        bool owned_once;     /* we have had the name, and may have it still */
+        int failed;          /* it was not to be had at start, and is not tried again */
+        sd_bus_slot *asking; /* for the name */
+        sd_event_source *timer;
+        bool pausing; /* the timer ends a pause; else, where it runs, an attempt that takes too long */
+        uint64_t pause_usec, started_usec;
+        char complaint[160]; /* the last one */
 };
-
-static void waiting_drop(struct sender *s, struct waiting *w)
-{
-        STAILQ_REMOVE(&s->waiting, w, waiting, list);
-        s->n_waiting--;
-        sd_bus_message_unref(w->message);
-        free(w);
-}
-
-static struct sender *sender_free(struct sender *s)
-{
-        while (!STAILQ_EMPTY(&s->waiting))
-                waiting_drop(s, STAILQ_FIRST(&s->waiting));
-        sd_bus_slot_unref(s->asking);
-        if (s->broker->endpoint.service->polkit)
-                polkit_peer_gone(s->broker->endpoint.service->polkit, s->peer);
-        HASH_DELETE(hh, s->broker->senders, s);
-        peer_free(s->peer);
-        free(s);
-        return NULL;
-}
-
-static struct sender *sender_find(const struct broker *b, const char *name)
-{
-        struct sender *s;
-
-        HASH_FIND_STR(b->senders, name, s);
-        return s;
-}
 
 static struct peer *broker_peer(struct endpoint *e, sd_bus_message *m)
 {
-        const char *name = sd_bus_message_get_sender(m);
-        const struct sender *s = name ? sender_find((struct broker *) e, name) : NULL;
-
-        return s && s->known ? s->peer : NULL;
+        return senders_peer(&((struct broker *) e)->senders, sd_bus_message_get_sender(m));
 }
 
 static void broker_sent(struct endpoint *e)
@@ -80,282 +44,30 @@ static void broker_sent(struct endpoint *e)
         /* Attached to the event loop, which sees to it. */
 }
 
-static int read_gids(sd_bus_message *m, struct peer *p)
-{
-        const void *data;
-        size_t size;
-        int r;
-
-        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_VARIANT, "au");
-        if (r >= 0)
-                r = sd_bus_message_read_array(m, 'u', &data, &size);
-        if (r < 0)
-                return r;
-        free(p->gids);
-        p->gids = malloc(size > 0 ? size : 1);
-        if (!p->gids)
-                return -ENOMEM;
-        memcpy(p->gids, data, size);
-        p->caller.gids = p->gids;
-        p->caller.n_gids = size / sizeof *p->gids;
-        return sd_bus_message_exit_container(m);
-}
-
-/* The broker does not say which of the groups is the first, and so the one that a new context gets. /proc does, but
- * of the process as it is now, which may run a setgid program: it is believed only where the broker says so, too. */
-static void find_first_group(struct peer *p)
-{
-        unsigned gid = UINT32_MAX;
-        char path[32], line[256];
-        FILE *f;
-
-        if (p->caller.n_gids == 0)
-                return;
-        p->caller.gid = p->gids[0];
-        snprintf(path, sizeof path, "/proc/%d/status", p->caller.pid);
-        f = p->caller.pid > 0 ? fopen(path, "re") : NULL;
-        if (!f)
-                return;
-        while (fgets(line, sizeof line, f))
-                if (sscanf(line, "Gid: %*u %u", &gid) == 1)
-                        break;
-        fclose(f);
-        for (size_t i = 0; i < p->caller.n_gids; i++)
-                if (p->gids[i] == gid)
-                        p->caller.gid = gid;
-}
-
-static int read_credential(sd_bus_message *m, const char *name, struct peer *p)
-{
-        uint32_t number;
-        int fd, r;
-
-        if (strcmp(name, "UnixUserID") == 0) {
-                r = sd_bus_message_read(m, "v", "u", &number);
-                if (r >= 0)
-                        p->caller.uid = number;
-        } else if (strcmp(name, "ProcessID") == 0) {
-                r = sd_bus_message_read(m, "v", "u", &number);
-                if (r >= 0)
-                        p->caller.pid = (pid_t) number;
-        } else if (strcmp(name, "ProcessFD") == 0) {
-                r = sd_bus_message_read(m, "v", "h", &fd);
-                if (r >= 0 && p->pidfd < 0)
-                        p->pidfd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        } else if (strcmp(name, "UnixGroupIDs") == 0) {
-                r = read_gids(m, p);
-        } else {
-                r = sd_bus_message_skip(m, "v");
-        }
-        return r;
-}
-
-static int read_credentials(sd_bus_message *m, struct peer *p)
-{
-        const char *name;
-        int r;
-
-        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_ARRAY, "{sv}");
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, SD_BUS_TYPE_DICT_ENTRY, "sv")) > 0) {
-                r = sd_bus_message_read(m, "s", &name);
-                if (r >= 0)
-                        r = read_credential(m, name, p);
-                if (r >= 0)
-                        r = sd_bus_message_exit_container(m);
-        }
-        if (r >= 0 && p->caller.uid == (uid_t) -1)
-                r = -ENODATA;
-        return r;
-}
-
-static void sender_is_known(struct sender *s)
-{
-        struct waiting *w;
-
-        peer_read_comm(s->peer);
-        find_first_group(s->peer);
-        s->known = true;
-        STAILQ_FOREACH (w, &s->waiting, list) {
-                int r = sd_bus_enqueue_for_read(s->broker->endpoint.bus, w->message);
-
-                if (r < 0)
-                        sd_bus_reply_method_errno(w->message, r, NULL);
-                w->requeued = true;
-        }
-}
-
-static void sender_is_nobody(struct sender *s, int r)
-{
-        struct waiting *w;
-
-        STAILQ_FOREACH (w, &s->waiting, list)
-                sd_bus_reply_method_errorf(w->message, CTXD_ERROR_NO_SUCH_PROCESS,
-                                "The bus does not say who you are: %s", strerror(-r));
-        sender_free(s);
-}
-
-/* It had its name when we held the process of its pid already. */
-static int on_still_there(sd_bus_message *m, void *userdata, sd_bus_error *error)
-{
-        struct sender *s = userdata;
-
-        s->asking = sd_bus_slot_unref(s->asking);
-        if (sd_bus_message_is_method_error(m, NULL))
-                sender_is_nobody(s, -ENXIO);
-        else
-                sender_is_known(s);
-        return 0;
-}
-
-static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error)
-{
-        struct sender *s = userdata;
-        int r;
-
-        s->asking = sd_bus_slot_unref(s->asking);
-        r = sd_bus_message_is_method_error(m, NULL) ? -ENXIO : read_credentials(m, s->peer);
-        if (r >= 0 && s->peer->pidfd < 0) {
-                /* A broker that knows no pidfd: what was the sender's pid when it connected may be another's now. */
-                peer_find_process(s->peer);
-                r = sd_bus_call_method_async(s->broker->endpoint.bus, &s->asking, "org.freedesktop.DBus",
-                                "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetNameOwner",
-                                on_still_there, s, "s", s->peer->name);
-                if (r >= 0)
-                        return 0;
-        }
-        if (r < 0)
-                sender_is_nobody(s, r);
-        else
-                sender_is_known(s);
-        return 0;
-}
-
-static int set_aside(struct sender *s, sd_bus_message *m, bool requeued)
-{
-        struct waiting *w;
-
-        if (s->n_waiting >= WAITING_MAX)
-                return sd_bus_reply_method_errorf(m, CTXD_ERROR_LIMITS_EXCEEDED,
-                                "The limit on calls before the first answer is reached: %u of %d",
-                                s->n_waiting, WAITING_MAX);
-        w = calloc(1, sizeof *w);
-        if (!w)
-                return -ENOMEM;
-        w->message = sd_bus_message_ref(m);
-        w->requeued = requeued;
-        STAILQ_INSERT_TAIL(&s->waiting, w, list);
-        s->n_waiting++;
-        if (requeued)
-                return sd_bus_enqueue_for_read(s->broker->endpoint.bus, m);
-        return 0;
-}
-
-static int sender_new(struct broker *b, const char *name, struct sender **ret)
-{
-        struct sender *s = calloc(1, sizeof *s);
-        int r;
-
-        if (!s)
-                return -ENOMEM;
-        STAILQ_INIT(&s->waiting);
-        s->broker = b;
-        s->peer = peer_new(&b->endpoint, name);
-        if (!s->peer) {
-                free(s);
-                return -ENOMEM;
-        }
-        HASH_ADD_KEYPTR(hh, b->senders, s->peer->name, strlen(s->peer->name), s);
-        r = sd_bus_call_method_async(b->endpoint.bus, &s->asking, "org.freedesktop.DBus",
-                        "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetConnectionCredentials",
-                        on_credentials, s, "s", name);
-        if (r < 0) {
-                sender_free(s);
-                return r;
-        }
-        *ret = s;
-        return 0;
-}
-
-static int go_on(struct broker *b, struct sender *s, sd_bus_message *m)
-{
-        struct polkit *polkit = b->endpoint.service->polkit;
-
-        return polkit ? polkit_filter(polkit, s->peer, m) : 0;
-}
-
-/* Before any object is looked at. Returns 1 where the message has been taken care of. */
 static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        struct broker *b = userdata;
-        const char *name = sd_bus_message_get_sender(m);
-        struct waiting *first;
-        struct sender *s;
-        uint8_t type;
-        int r;
-
-        if (sd_bus_message_get_type(m, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL || !name)
-                return 0;
-        s = sender_find(b, name);
-        if (!s) {
-                r = sender_new(b, name, &s);
-                if (r < 0)
-                        return r;
-        }
-        if (!s->known) {
-                r = set_aside(s, m, false);
-                return r < 0 ? r : 1;
-        }
-        first = STAILQ_FIRST(&s->waiting);
-        if (!first)
-                return go_on(b, s, m);
-        if (first->message == m) {
-                waiting_drop(s, first);
-                return go_on(b, s, m);
-        }
-        /* It arrived while earlier ones were set aside, and was read before they were given back. */
-        r = set_aside(s, m, true);
-        return r < 0 ? r : 1;
+        return senders_take(&((struct broker *) userdata)->senders, m);
 }
 
 static int on_name_gone(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         struct broker *b = userdata;
         const char *name, *new_owner;
-        struct sender *s;
 
         if (sd_bus_message_read(m, "sss", &name, NULL, &new_owner) < 0)
                 return 0;
         if (b->endpoint.service->polkit)
                 polkit_name_changed(b->endpoint.service->polkit, name, new_owner);
-        if (new_owner[0] != '\0')
-                return 0;
-        s = sender_find(b, name);
-        if (s)
-                sender_free(s);
-        return 0;
-}
-
-static int broker_connect(struct broker *b);
-
-static int on_reconnect(sd_event_source *source, uint64_t usec, void *userdata)
-{
-        struct broker *b = userdata;
-        int r = broker_connect(b);
-
-        if (r < 0) {
-                sd_event_source_set_time(source, now_boottime_usec() + RECONNECT_USEC);
-                sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-        } else {
-                log_notice("The bus is back");
-        }
+        if (new_owner[0] == '\0')
+                senders_forget(&b->senders, name);
         return 0;
 }
 
 static void broker_disconnect(struct broker *b)
 {
-        while (b->senders)
-                sender_free(b->senders);
+        senders_clear(&b->senders);
         b->endpoint.service->polkit = polkit_free(b->endpoint.service->polkit);
+        b->asking = sd_bus_slot_unref(b->asking);
         if (b->endpoint.bus) {
                 sd_bus_detach_event(b->endpoint.bus);
                 sd_bus_close(b->endpoint.bus);
@@ -363,17 +75,79 @@ static void broker_disconnect(struct broker *b)
         }
 }
 
-/* The broker went away. Contexts stay, direct connections go on; the bus is tried again. */
+/* What no waiting cures: another has the name, we must not have it, or there is no address that could be tried. */
+static bool is_final(int error)
+{
+        return error == -EEXIST || error == -EACCES || error == -EPERM || error == -EINVAL ||
+               error == -ENOMEDIUM;
+}
+
+/* Says why the name is not ours, but not the same with each attempt. */
+static void complain(struct broker *b, const char *why)
+{
+        char complaint[sizeof b->complaint];
+
+        snprintf(complaint, sizeof complaint, "%s: %s",
+                        b->owned_once ? "The connection to the bus is lost" : "The bus cannot be used yet",
+                        why);
+        if (strcmp(complaint, b->complaint) == 0)
+                return;
+        strcpy(b->complaint, complaint);
+        log_warning("%s; trying again", complaint);
+}
+
+static void set_timer(struct broker *b, uint64_t usec)
+{
+        (void) sd_event_source_set_time(b->timer, now_monotonic_usec() + usec);
+        (void) sd_event_source_set_enabled(b->timer, SD_EVENT_ONESHOT);
+}
+
+/* The bus is not there, or went away, or does not give us the name. Contexts stay and direct connections go on.
+ * Once we have had the name we try for ever; at start for a limited time, so that whoever started us is told. */
+static void broker_retry(struct broker *b, int error, const char *why)
+{
+        if (b->pausing || b->failed < 0)
+                return;
+        if (!b->owned_once && (is_final(error) || now_monotonic_usec() - b->started_usec >= START_USEC)) {
+                b->failed = error;
+                return;
+        }
+        complain(b, why);
+        b->pausing = true;
+        set_timer(b, b->pause_usec);
+        b->pause_usec = b->pause_usec * 2 < PAUSE_MAX_USEC ? b->pause_usec * 2 : PAUSE_MAX_USEC;
+}
+
 static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        struct broker *b = userdata;
-
-        log_warning("The connection to the bus is lost; trying again every second");
-        sd_event_source_set_time(b->reconnect, now_boottime_usec() + RECONNECT_USEC / 10);
-        sd_event_source_set_enabled(b->reconnect, SD_EVENT_ONESHOT);
+        broker_retry(userdata, -ECONNRESET, strerror(ECONNRESET));
         return 0;
 }
 
+/* The answer to RequestName. */
+static int on_name(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        const sd_bus_error *e = sd_bus_message_get_error(m);
+        struct broker *b = userdata;
+        uint32_t result = 0;
+
+        b->asking = sd_bus_slot_unref(b->asking);
+        if (e) {
+                broker_retry(b, -sd_bus_message_get_errno(m), e->message ? e->message : e->name);
+        } else if (sd_bus_message_read(m, "u", &result) < 0 || (result != OWNER && result != OWNER_ALREADY)) {
+                broker_retry(b, -EEXIST, "another has the name " CTXD_BUS_NAME);
+        } else {
+                if (b->owned_once)
+                        log_notice("The bus is back");
+                (void) sd_event_source_set_enabled(b->timer, SD_EVENT_OFF);
+                b->owned_once = true;
+                b->pause_usec = PAUSE_MIN_USEC;
+                b->complaint[0] = '\0';
+        }
+        return 0;
+}
+
+/* Nothing here waits for the bus, which may be stopped: direct connections are served meanwhile. */
 static int broker_connect(struct broker *b)
 {
         sd_bus *bus;
@@ -395,8 +169,31 @@ static int broker_connect(struct broker *b)
                         (!b->user && (r = polkit_new(&b->endpoint, &b->endpoint.service->polkit)) < 0) ||
                         (r = sd_bus_attach_event(bus, b->endpoint.service->event, SD_EVENT_PRIORITY_NORMAL)) <
                                         0 ||
-                        (r = sd_bus_request_name(bus, CTXD_BUS_NAME, 0)) < 0)
+                        (r = sd_bus_request_name_async(bus, &b->asking, CTXD_BUS_NAME, 0, on_name, b)) < 0)
                 return r;
+        return 0;
+}
+
+static void broker_try(struct broker *b)
+{
+        int r = broker_connect(b);
+
+        if (r < 0)
+                broker_retry(b, r, strerror(-r));
+        else
+                set_timer(b, ATTEMPT_USEC);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct broker *b = userdata;
+
+        if (!b->pausing) {
+                broker_retry(b, -ETIMEDOUT, "it does not answer");
+                return 0;
+        }
+        b->pausing = false;
+        broker_try(b);
         return 0;
 }
 
@@ -409,27 +206,35 @@ int broker_new(struct service *s, bool user, struct broker **ret)
                 return -ENOMEM;
         b->user = user;
         b->endpoint = (struct endpoint){.service = s, .peer_of = broker_peer, .sent = broker_sent};
-        r = sd_event_add_time(s->event, &b->reconnect, CLOCK_BOOTTIME, 0, 1, on_reconnect, b);
+        b->senders.endpoint = &b->endpoint;
+        b->pause_usec = PAUSE_MIN_USEC;
+        b->started_usec = now_monotonic_usec();
+        r = sd_event_add_time(s->event, &b->timer, CLOCK_MONOTONIC, 0, 1, on_timer, b);
         if (r >= 0)
-                r = sd_event_source_set_enabled(b->reconnect, SD_EVENT_OFF);
-        if (r >= 0)
-                r = broker_connect(b);
+                r = sd_event_source_set_enabled(b->timer, SD_EVENT_OFF);
         if (r < 0) {
                 broker_free(b);
                 return r;
         }
+        broker_try(b);
         *ret = b;
         return 0;
+}
+
+int broker_owns_name(const struct broker *b)
+{
+        return b->failed < 0 ? b->failed : b->owned_once;
 }
 
 struct broker *broker_free(struct broker *b)
 {
         if (!b)
                 return NULL;
-        if (b->endpoint.bus)
+        /* One that is not ready would be waited for. */
+        if (b->endpoint.bus && sd_bus_is_ready(b->endpoint.bus) > 0)
                 sd_bus_flush(b->endpoint.bus);
         broker_disconnect(b);
-        sd_event_source_disable_unref(b->reconnect);
+        sd_event_source_disable_unref(b->timer);
         free(b);
         return NULL;
 }

@@ -3,13 +3,12 @@
 
 #include "daemon/bus/peer.h"
 
-/* The system bus or the session bus, where every peer comes in by one connection.
- *
- * Asking the broker who a sender is would be a synchronous round trip in sd-bus. So the first message of a sender is
- * set aside, its credentials are asked for without waiting, and its messages go on, in their order, once they are
- * there. They are kept until the sender's name is gone. */
+/* The system bus or the session bus, where every peer comes in by one connection. A bus that is not there, or goes away,
+ * is tried again and again, with a pause that grows. Nothing waits for it. */
 
 struct broker;
 
 int broker_new(struct service *s, bool user, struct broker **ret);
+/* 1: the name was ours at least once; 0: not yet; negative: it was not to be had at start, and is not tried again. */
+int broker_owns_name(const struct broker *b);
 struct broker *broker_free(struct broker *b);

@@ -214,5 +214,10 @@ int service_listen(struct service *s, const char *path)
 
 int service_own_name(struct service *s, bool user)
 {
-        return broker_new(s, user, &s->broker);
+        int r = broker_new(s, user, &s->broker);
+
+        while (r >= 0 && (r = broker_owns_name(s->broker)) == 0 &&
+                        sd_event_get_state(s->event) != SD_EVENT_FINISHED)
+                r = sd_event_run(s->event, UINT64_MAX);
+        return r;
 }

@@ -66,5 +66,6 @@ int service_listen(struct service *s, const char *path);
 /* The same with a socket that listens already. Owns the descriptor, but not its path: that stays. */
 int service_take_socket(struct service *s, int listen_fd);
 
-/* Takes org.ctxd1 on the system bus, or on the session bus. */
+/* Takes org.ctxd1 on the system bus, or on the session bus. Runs the event loop until it is ours, so that direct
+ * connections are served however long the bus needs; 0 if that loop was told to end. */
 int service_own_name(struct service *s, bool user);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What the tests say to the daemon, and how they want to be answered. */
+/* How tests call the daemon and check its answers. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -216,7 +216,7 @@ char *property_string(sd_bus *b, const char *path, const char *name)
         return value;
 }
 
-/* Walks List page by page; calls for each. */
+/* Walks through List page by page and calls a function for each entry. */
 static void each_listed(sd_bus *b, const char *prefix, FILE *f, unsigned *n)
 {
         char after[CTXD_PATH_ID_MAX + 1] = "";
@@ -274,7 +274,7 @@ unsigned count_listed(sd_bus *b, const char *prefix)
         return n;
 }
 
-/* How many entries the answer's array has. */
+/* Returns the number of entries of the answer's array. */
 unsigned length_of(sd_bus_message *m, const char *type)
 {
         unsigned n = 0;

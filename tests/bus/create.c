@@ -65,7 +65,7 @@ START_TEST(longest_names)
         REFUSED(bus, CTXD_ERROR_INVALID_NAME, "Create", "sa{sv}", path, 1, "parents", "b", 1);
         REFUSED(bus, CTXD_ERROR_INVALID_NAME, "Err", "s", path);
 
-        /* 1024 bytes in few labels: seven of 128, and one of what is left. */
+        /* 1024 bytes in few labels: seven of 128 bytes, and one with the rest. */
         path[0] = '\0';
         label[CTXD_LABEL_MAX] = '\0';
         for (int i = 0; i < 7; i++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The laws of deadlines: the order of things, on the real clock, never how fast they are. */
+/* The laws of deadlines on the real clock. The tests judge the order of events, never how fast they are. */
 
 #include <errno.h>
 #include <stdio.h>
@@ -39,7 +39,8 @@ START_TEST(law10_a_deadlines_cause_counts_where_it_is_the_earlier)
                         "the child's");
         EXPECT_ERR(bus, "p/past", CTXD_ERR_DEADLINE, ETIMEDOUT, EDOM, "the child's");
         int fd = done_handle(bus, "p/later");
-        /* Only now, so that all of them are there before it passes, however long that takes. */
+        /* The deadline is set only now: all contexts must exist before it passes, however slow the machine
+         * is. */
         OK(bus, "Extend", "st", "p", now_boottime_usec() + 100000);
         ck_assert(becomes_readable(fd));
         close(fd);
@@ -88,7 +89,7 @@ START_TEST(law12_a_deadline_is_never_early)
                 }
                 break;
         }
-        /* Whoever looks after it has passed sees it, and a cancel that comes after changes nothing. */
+        /* After the deadline everybody sees it, and a late cancel changes nothing. */
         ck_assert_int_eq(code_of(bus, "d"), ETIMEDOUT);
         ck_assert(!cancel(bus, "d", "too late"));
         EXPECT_ERR(bus, "d", CTXD_ERR_DEADLINE, ETIMEDOUT, ETIMEDOUT, CTXD_ERR_DEADLINE);
@@ -147,12 +148,12 @@ START_TEST(law14_extend_moves_a_deadline)
         ck_assert_uint_eq(property_u64(bus, "p/d", "DeadlineUSec"), now + HOUR / 2);
         ck_assert_uint_eq(property_u64(bus, "p", "DeadlineUSec"), now + 3 * HOUR);
 
-        /* At the top there is no parent to be bound by. */
+        /* A context at the top has no parent that limits its deadline. */
         OK(bus, "Extend", "st", "p", UINT64_MAX);
         ck_assert_uint_eq(property_u64(bus, "p", "DeadlineUSec"), UINT64_MAX);
         ck_assert_uint_eq(property_u64(bus, "p/d", "DeadlineUSec"), now + HOUR / 2);
 
-        /* One into the past ends it at once; then there is none to be moved. */
+        /* A deadline in the past ends the context at once. Then there is no deadline to move. */
         OK(bus, "Extend", "st", "p/d", UINT64_C(1));
         EXPECT_ERR(bus, "p/d", CTXD_ERR_DEADLINE, ETIMEDOUT, ETIMEDOUT, CTXD_ERR_DEADLINE);
         REFUSED(bus, CTXD_ERROR_ALREADY_DONE, "Extend", "st", "p/d", now + HOUR);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A daemon that may open 1,024 descriptors and no more, as a container gives it: whoever fills that table is refused,
- * and everybody else works on. */
+/* The daemon may open 1,024 descriptors, as in many containers. A user who fills this table is refused, and
+ * all others go on working. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ static void start_small_table(void)
         world_start("RetainSec=1s\n", NULL);
 }
 
-/* As alice: takes what there is, and stays. */
+/* As alice: takes all that she can get, and keeps it. */
 struct hog {
         int ready[2], go[2];
         unsigned taken;
@@ -128,10 +128,12 @@ static void others_work_beside(void (*fn)(void *userdata))
         ck_assert_uint_lt(taken, TABLE);
         run_as(BOB, works, NULL);
         work(bus, 20);
-        ck_assert(cancel(bus, "before", "")); /* and who was there before */
+        /* A client that was there before is served. */
+        ck_assert(cancel(bus, "before", ""));
         hog_ends(&a.hog, pid);
         expect_fds(before);
-        run_as(ALICE, works, NULL); /* there is room again */
+        /* There is room again. */
+        run_as(ALICE, works, NULL);
 }
 
 START_TEST(a_crowd_of_connections_leaves_room)
@@ -146,7 +148,8 @@ START_TEST(a_heap_of_handles_leaves_room)
 }
 END_TEST
 
-/* Descriptors on their way to who does not read them count for all of the daemon's, so they are few for each. */
+/* The kernel counts descriptors that are sent but not read against the daemon's uid. So each client may
+ * have only a few of them. */
 static void do_not_read(void *userdata)
 {
         const struct hog *h = userdata;
@@ -163,7 +166,8 @@ static void do_not_read(void *userdata)
                 raw_write(fd, m.bytes, m.n);
         }
         hog_stays(h, sent);
-        /* Now all is read: the answers that had none say so, and the next one has one again. */
+        /* Now the client reads everything. Answers without a descriptor say so, and the next call gets one
+         * again. */
         for (unsigned i = 0; i < sent; i++) {
                 type = raw_read(fd, name);
                 ck_assert(type == 2 || (type == 3 && strcmp(name, CTXD_ERROR_LIMITS_EXCEEDED) == 0));
@@ -192,7 +196,8 @@ START_TEST(descriptors_that_nobody_reads)
                 snprintf(path, sizeof path, "shared/%d", i);
                 create(bus, path);
         }
-        ck_assert(cancel(bus, "shared", "")); /* handles of what is done are not kept */
+        /* The daemon does not keep handles of contexts that are done. */
+        ck_assert(cancel(bus, "shared", ""));
         hog_init(&h);
         pid = spawn(be_alice_who_does_not_read, &h);
         (void) hog_has(&h);

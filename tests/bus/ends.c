@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Laws 28 and 29 against the live daemon: whose exit ends a context, and which close does. */
+/* Laws 28 and 29 with the real daemon: which process's exit ends a context, and which close does. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -52,7 +52,8 @@ START_TEST(law28_it_exits)
         create(bus, "other");
         below = done_handle(bus, "a/below");
         puppet_tell(&p, 'x');
-        expect_owner_exited("a", done); /* though nobody has reaped it yet */
+        /* The owner has exited, though nobody has reaped it yet. */
+        expect_owner_exited("a", done);
         ck_assert(is_readable(below));
         EXPECT_ACTIVE(bus, "other");
         close(below);
@@ -95,7 +96,7 @@ static void *exec_from_thread(void *userdata)
         return NULL;
 }
 
-/* A thread that is not the leader takes its place, and its pid. */
+/* Another thread than the leader executes a program. It gets the leader's place and pid. */
 static void become_cat_by_thread(int in, int out)
 {
         pthread_t thread;
@@ -161,7 +162,8 @@ START_TEST(law28_the_leader_is_not_the_process)
 }
 END_TEST
 
-/* The same number for another process. 0 where the kernel does not let us, or somebody else was given it. */
+/* Starts another process with the same pid. Returns 0 if the kernel does not allow that, or if somebody
+ * else got the pid. */
 static pid_t start_as(pid_t pid)
 {
         struct clone_args args = {
@@ -178,7 +180,6 @@ static pid_t start_as(pid_t pid)
 START_TEST(law28_a_pid_that_is_used_again_is_somebody_else)
 {
         for (unsigned i = 0; i < 20; i++) {
-                struct timespec ticks = {.tv_nsec = 50000000};
                 char first[16], second[16], member[16];
                 int done, status, pidfd, next;
                 struct puppet p;
@@ -192,10 +193,10 @@ START_TEST(law28_a_pid_that_is_used_again_is_somebody_else)
                 create(bus, member);
                 OK(bus, "Attach", "sha{sv}", member, p.pidfd, 2, "signal", "i", SIGKILL, "kill-after-usec",
                                 "t", UINT64_C(0));
-                nanosleep(&ticks,
-                                NULL); /* start times are told in ticks of 10 ms: not to be in the same one */
-                kill(world.daemon.pid,
-                                SIGSTOP); /* so that it learns of the exit when the number is somebody else's */
+                /* The kernel tells start times in ticks of 10 ms. The two must not start in the same tick. */
+                nap(50000);
+                /* The daemon must learn of the exit when the pid is another process's already. */
+                kill(world.daemon.pid, SIGSTOP);
                 kill(p.pid, SIGKILL);
                 ck_assert_int_eq(waitpid(p.pid, &status, 0), p.pid);
                 again = start_as(p.pid);
@@ -222,7 +223,7 @@ START_TEST(law28_a_pid_that_is_used_again_is_somebody_else)
 }
 END_TEST
 
-/* Lifelines */
+/* Lifelines. */
 
 static int lifeline_of(const char *path)
 {
@@ -272,7 +273,7 @@ static void fork_and_leave(int in, int out)
         _exit(0);
 }
 
-/* Whoever has inherited it holds it. */
+/* A process that has inherited the lifeline holds it. */
 START_TEST(law29_a_child_holds_on)
 {
         struct puppet p;
@@ -327,7 +328,7 @@ START_TEST(law29_a_holder_is_killed)
 }
 END_TEST
 
-/* On its way to somebody who has not read it yet, it is held by the message. */
+/* A lifeline that was sent and not read yet is held by the message. */
 START_TEST(law29_in_flight)
 {
         union {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A probe that needs no kernel: it says of every context with members that one of them leaks, and then that
- * it has left. For the tests of what ctxd makes of reports. */
+/* A probe that needs no kernel. It reports a leak for every context with members, and then says that the
+ * leak is over. Tests use it to see what ctxd does with reports. */
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Bytes that are no D-Bus, or break it: that ends the connection they come by at most. */
+/* Bytes that are not D-Bus, or that break its rules. At most they end the connection that they come from. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +12,8 @@
 
 #define MANAGER CTXD_OBJECT, CTXD_MANAGER_INTERFACE
 
-/* Sends it, and wants an error of that name; others are served meanwhile and after, and nothing has changed.
- */
+/* Sends it and expects an error of that name. Others are served meanwhile and after it, and nothing
+ * changes. */
 static void expect_error(const struct raw *m, const char *wanted)
 {
         _cleanup_free_ char *before = snapshot(bus), *after = NULL;
@@ -29,7 +29,7 @@ static void expect_error(const struct raw *m, const char *wanted)
         ck_assert_str_eq(before, after);
 }
 
-/* It is hung up on, or answered by an error, but by no reply. */
+/* The daemon closes the connection or answers with an error, but never with a reply. */
 static void expect_no_reply(const void *bytes, size_t n)
 {
         _cleanup_free_ char *before = snapshot(bus), *after = NULL;
@@ -156,7 +156,7 @@ START_TEST(messages_that_are_none)
         raw_text(&m, "");
         raw_end(&m);
 
-        /* One field of the header after the other is spoilt. */
+        /* Spoils the fields of the header one after another. */
         static const struct {
                 size_t at;
                 uint8_t value;
@@ -168,7 +168,7 @@ START_TEST(messages_that_are_none)
                 bad.bytes[spoilt[i].at] = spoilt[i].value;
                 expect_no_reply(bad.bytes, bad.n);
         }
-        /* Half messages, of each length. */
+        /* Sends the first part of a message, in every length. */
         for (size_t n = 0; n < m.n; n += 3)
                 expect_no_reply(m.bytes, n);
 

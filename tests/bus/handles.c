@@ -14,7 +14,7 @@
 #include "harness.h"
 #include "proto/state-page.h"
 
-/* Do both refer to one open file? A counter that is set by one is seen by the other. */
+/* Whether both descriptors are one open file. */
 static bool same_file(int a, int b)
 {
         return syscall(SYS_kcmp, getpid(), getpid(), 0 /* KCMP_FILE */, a, b) == 0;
@@ -59,7 +59,7 @@ START_TEST(two_connections_of_a_process_share_a_handle)
 }
 END_TEST
 
-/* Its own handle, not the parent's: what it does with it is its own affair. */
+/* Each context has a handle of its own. What a client does with its handle does not touch the parent's. */
 static void own_handle(void *userdata)
 {
         const int *parents = userdata;
@@ -338,7 +338,7 @@ START_TEST(the_page_cannot_be_written)
 }
 END_TEST
 
-/* For every uid, on every transport: tests/lib sees it hang up. */
+/* The same for every uid and transport. tests/lib checks that the descriptor hangs up. */
 START_TEST(alive_as_long_as_it_serves)
 {
         _cleanup_bus_ sd_bus *other = connect_bus();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Starting and stopping what is tested, and the descriptor count around each test. */
+/* Starts and stops the bus and the daemon, and counts the daemon's descriptors around each test. */
 
 #include <errno.h>
 #include <grp.h>
@@ -41,7 +41,7 @@ void world_choose(const char *name)
         exit(2);
 }
 
-/* getsockopt(SO_PEERPIDFD) fails as if it were not known. */
+/* Lets getsockopt(SO_PEERPIDFD) fail as if the kernel did not know it. */
 static void hide_peer_pidfds(void)
 {
         struct sock_filter filter[] = {
@@ -59,14 +59,15 @@ static void hide_peer_pidfds(void)
                 _exit(125);
 }
 
-/* What is special about this daemon. */
+/* Runs in the child that becomes ctxd. */
 static void prepare(const struct daemon *d)
 {
         pid_t parent = getppid();
 
         if (world.table > 0 && setrlimit(RLIMIT_NOFILE, &(struct rlimit){world.table, world.table}) < 0)
                 _exit(126);
-        if (d->system) { /* as its unit has it, but for the capability: no root */
+        /* As its unit does it, but without the capability: the daemon is not root. */
+        if (d->system) {
                 if (setgroups(0, NULL) < 0 || setresgid(DAEMON, DAEMON, DAEMON) < 0 ||
                                 setresuid(DAEMON, DAEMON, DAEMON) < 0)
                         _exit(1);
@@ -76,13 +77,13 @@ static void prepare(const struct daemon *d)
                 hide_peer_pidfds();
 }
 
-/* What is made once and kept is made before counting. */
+/* The daemon makes some things once and keeps them. They are made before the descriptors are counted. */
 static bool keeps_pages;
 
 static void warm_up(void)
 {
-        /* One that does not authenticate for a while has a time limit, and the loop a descriptor for that
-         * clock. */
+        /* A client that does not authenticate gets a time limit, for which the event loop needs a
+         * descriptor. */
         int fd, silent = connect_socket();
 
         bus = connect_bus();
@@ -101,20 +102,30 @@ unsigned settled_fds(void)
         return daemon_settled_fds(&world.daemon, world.bus.pid);
 }
 
-void world_start(const char *config, const char *probe)
+void world_bus_start(void)
 {
-        static const char *const buses[] = {NULL, "dbus-daemon", "dbus-broker"};
+        bus_start(&world.bus, world.transport == TRANSPORT_DBUS_DAEMON ? "dbus-daemon" : "dbus-broker",
+                        world.daemon.directory);
+}
+
+void world_prepare(const char *config, const char *probe)
+{
         char text[512];
 
         signal(SIGPIPE, SIG_IGN);
         snprintf(text, sizeof text, "[Daemon]\nProbe=%s\n%s", probe ? "proc" : "off", config);
         daemon_configure(&world.daemon, text);
         if (world.transport != TRANSPORT_DIRECT) {
-                bus_start(&world.bus, buses[world.transport], world.daemon.directory);
+                world_bus_start();
                 world.daemon.bus = world.bus.address;
         }
         world.daemon.probe = probe;
         world.daemon.prepare = prepare;
+}
+
+void world_start(const char *config, const char *probe)
+{
+        world_prepare(config, probe);
         daemon_again(&world.daemon);
         warm_up();
         world.fds = settled_fds();
@@ -127,13 +138,14 @@ void start_plain(void)
 
 void start_retaining(void)
 {
-        keeps_pages = true; /* as long as one of the contexts that they were asked for */
+        /* The daemon keeps a page as long as one of its contexts. */
+        keeps_pages = true;
         world_start("RetainSec=10min\n", NULL);
 }
 
 void world_stop(void)
 {
-        /* It has to end well, and sanitizers have their say. */
+        /* The daemon must end well. Sanitizers report through its exit status. */
         int status = daemon_stop(&world.daemon);
 
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {

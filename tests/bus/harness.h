@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A real ctxd on a bus of its own, and what the tests say to it.
- *
- * A test case starts one daemon (and one bus) before its tests, which run in processes of their own, and
- * stops it after them. Around each test the daemon's descriptors are counted: a test has to leave as many as
- * it found. */
+/* A real ctxd on a bus of its own, and the calls that tests make. A test case starts one daemon, and one
+ * bus if there is a bus, before its tests, and stops both after them. Each test runs in a process of its
+ * own. After each test the daemon must have as many descriptors open as before it. */
 
 #include <check.h>
 #include <stdarg.h>
@@ -41,16 +39,19 @@ struct world {
 
 extern struct world world;
 
-/* The transport by the name that the command line gives; exits 2 where it is none, and says that all is
- * skipped where it is not installed. */
+/* Chooses the transport by the name on the command line. Exits with 2 if there is no such transport. If its
+ * program is not installed, says that all tests are skipped, and exits. */
 void world_choose(const char *name);
 
-/* Start and stop everything, for a daemon with these lines in its configuration beside Probe=off, or with a
- * probe program of the test's. End the process where that fails, so that no test runs on a broken base. */
+/* Start and stop the bus and the daemon. The lines go into the daemon's configuration after Probe=off, or
+ * after Probe=proc with a probe program. What fails ends the process, so that no test runs on a broken
+ * base. */
 void world_start(const char *config, const char *probe);
 void world_stop(void);
+void world_prepare(const char *config, const char *probe); /* all but the start of the daemon */
+void world_bus_start(void);
 
-/* For checked fixtures: connects `bus`; and when the test is over, releases all contexts and waits until the
+/* For checked fixtures. The first connects `bus`. The second releases all contexts and waits until the
  * daemon has as many descriptors open as at the start. */
 extern sd_bus *bus;
 void test_setup(void);
@@ -67,11 +68,11 @@ void start_plain(void);     /* forgets what is done after a second */
 void start_retaining(void); /* keeps it for all of a test */
 
 sd_bus *connect_bus(void);
-/* A bare socket to the direct bus, or -errno. */
+/* Connects a bare socket to the direct bus. Returns it, or a negative errno. */
 int connect_socket(void);
 
-/* Calls of the Manager. CALL wants it to succeed and gives the reply; FAILS wants an error of that name with
- * a sentence; REFUSED in addition that nothing has changed (law 35). */
+/* Calls of the Manager. CALL expects success and returns the reply. FAILS expects an error of that name
+ * with a sentence. REFUSED also expects that nothing has changed (law 35). */
 #define _cleanup_message_ _cleanup_(sd_bus_message_unrefp)
 #define _cleanup_bus_ _cleanup_(sd_bus_flush_close_unrefp)
 
@@ -101,10 +102,10 @@ void call_fails(struct where w, bool nothing_changes, sd_bus *b, const char *err
 
 #define READ(m, ...) ck_assert_int_gt(sd_bus_message_read(m, __VA_ARGS__), 0)
 
-/* A call with its arguments (types NULL: none), to be sent and unreferenced. */
+/* Makes a call with these arguments (types NULL: none). The caller sends it and drops it. */
 sd_bus_message *new_callv(sd_bus *b, const char *object, const char *interface, const char *member,
                 const char *types, va_list ap);
-/* The answer to a message that was built by hand: NULL and *ret_error on a refusal. */
+/* Sends a message that was built by hand. Returns the reply, or NULL and the error. */
 sd_bus_message *send_call(sd_bus *b, sd_bus_message *m, sd_bus_error *ret_error);
 
 /* Makes a context without any option. */
@@ -123,21 +124,22 @@ char *object_of(const char *path);
 uint64_t property_u64(sd_bus *b, const char *path, const char *name);
 char *property_string(sd_bus *b, const char *path, const char *name);
 
-/* All that List says, and the Manager's counts: equal if nothing has changed. The caller frees. */
+/* All that List returns, and the Manager's counts. If two of these are equal, nothing has changed between
+ * them. The caller frees it. */
 char *snapshot(sd_bus *b);
 unsigned count_listed(sd_bus *b, const char *prefix);
 unsigned length_of(sd_bus_message *m, const char *type); /* the entries of the array that comes next */
-/* Nothing of that member is shown to b under path. */
+/* Checks that b is shown nothing of that member under the path. */
 void expect_no_members(sd_bus *b, const char *path, pid_t pid);
 
-/* What everybody else does meanwhile: creates, takes handles, cancels, n times over. */
+/* What other clients do meanwhile: creates, takes handles and cancels, n times. */
 void work(sd_bus *b, unsigned n);
 
 #define ALICE 1001
 #define BOB 1002
 
-/* A polkit of the test's own, in a mount namespace where it finds our actions, our rules and our users, and nothing of
- * this machine's. False, with the reason on standard output, where that cannot be. What the rules say: */
+/* A polkit of the test's own. It runs in a mount namespace with our actions, rules and users, and sees
+ * nothing of this machine's. If that is not possible, prints the reason and returns false. */
 bool polkit_enter(void);
 void start_polkit(void);         /* and a bus, and a daemon */
 void start_without_polkit(void); /* the same, where none is installed */
@@ -145,7 +147,8 @@ void polkitd_start(void);
 void polkitd_stop(void);
 void polkit_thinks(void); /* until it answers */
 void polkit_answers(void);
-#define CAROL 1003 /* alice: yes; bob: no; carol: once somebody has authenticated */
+/* What the rules say. Alice: always yes. Bob: no. Carol: after somebody has authenticated. */
+#define CAROL 1003
 #define DAVE 1004  /* may read, and no more */
 #define ERIN 1005  /* may make first labels, and no more */
 #define FRANK 1006 /* may cancel what is called jobs/... */
@@ -167,6 +170,7 @@ Suite *suite_values(void);
 Suite *suite_garbage(void);
 Suite *suite_crowd(void);
 Suite *suite_hostile(void);
+Suite *suite_bus_gone(void);
 Suite *suite_lazy(void);
 Suite *suite_quotas(void);
 Suite *suite_polkit(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* One client does its worst, and another one's creates, handles and cancels go on beside it. What "late" is, a test
- * does not measure on a machine that it does not know: it would not end. */
+/* One client does its worst while another one creates, takes handles and cancels. The tests do not measure
+ * how late that one is served: on an unknown machine no limit would be right. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +36,7 @@ static void ask(sd_bus *b, const char *member, const char *path, bool answer)
         ck_assert_int_ge(sd_bus_send(b, m, NULL), 0);
 }
 
-/* Has asked for a great deal, hears of everything, and reads no more. */
+/* It has asked for many answers and signals, and does not read any of them. */
 static void stop_in_the_middle(void *userdata)
 {
         _cleanup_bus_ sd_bus *b = connect_bus();
@@ -67,7 +67,8 @@ static void ask_and_ask(void *userdata)
 {
         _cleanup_bus_ sd_bus *b = connect_bus();
 
-        EXPECT_ACTIVE(b, "unanswered"); /* of a sender that is not known yet only so many calls are kept */
+        /* The daemon keeps only a limited number of calls of a sender that it does not know yet. */
+        EXPECT_ACTIVE(b, "unanswered");
         for (int i = 0; i < 2000; i++)
                 ask(b, "Create", "unanswered/", false);
         for (int i = 0; i < 2000; i++)
@@ -148,7 +149,7 @@ START_TEST(messages_of_many_megabytes)
 }
 END_TEST
 
-/* A thread page full of lies that changes all the time, by a process that kicks as often as it can. */
+/* A thread page with wrong entries that change all the time, from a process that kicks as often as it can. */
 struct page_entry {
         uint32_t tid, reserved;
         uint64_t context_id, since_usec, reserved2;
@@ -203,7 +204,8 @@ START_TEST(a_thread_page_of_garbage)
         pid = spawn(lie, ready);
         ck_assert_int_eq(read(ready[0], &byte, 1), 1);
         work(bus, 100);
-        ck_assert(cancel(bus, "lies", "")); /* from now on each kick is looked at */
+        /* From now on the daemon looks at the page at each kick. */
+        ck_assert(cancel(bus, "lies", ""));
         work(bus, 200);
         ck_assert_int_eq(code_of(bus, "lies/7"), ECANCELED);
         end_process(pid);
@@ -212,7 +214,7 @@ START_TEST(a_thread_page_of_garbage)
 }
 END_TEST
 
-/* More descriptors than the call takes, or could take: they are closed again. */
+/* A message with more descriptors than the call, or any call, could take. The daemon closes them. */
 START_TEST(descriptors_that_nobody_asked_for)
 {
         unsigned before = settled_fds();
@@ -236,7 +238,7 @@ START_TEST(descriptors_that_nobody_asked_for)
 }
 END_TEST
 
-/* A message that has begun brings more and more of them along, and never ends. */
+/* A message begins, brings more and more descriptors, and never ends. */
 START_TEST(half_a_message_with_descriptors)
 {
         unsigned before = settled_fds();
@@ -264,25 +266,20 @@ START_TEST(half_a_message_with_descriptors)
 }
 END_TEST
 
-/* It has read, and charged, all that was sent, and did not hang up on it. Without waiting for that, somebody who was
- * counted already may be the one who is hung up on, for what was left of his. */
+/* Whether the daemon has read and counted all that was sent, and kept the connection. The test must wait
+ * for this: otherwise the daemon may close a connection that was counted as kept when it reads the rest. */
 static bool is_kept(int fd)
 {
         struct pollfd p = {.fd = fd};
-        int waiting = -1;
+        int waiting;
 
-        for (int i = 0; i < WIDE_SEC * 1000 && waiting != 0; i++) {
-                ck_assert_int_eq(ioctl(fd, SIOCOUTQ, &waiting), 0);
-                if (waiting != 0)
-                        usleep(1000);
-        }
-        ck_assert_int_eq(waiting, 0);
+        ck_assert_happens(ioctl(fd, SIOCOUTQ, &waiting) == 0 && waiting == 0);
         work(bus, 5);
         ck_assert_int_ge(poll(&p, 1, 0), 0);
         return !(p.revents & (POLLHUP | POLLERR));
 }
 
-/* Half a message each; together they are more than one uid may keep us waiting for. */
+/* Each client sends half a message. Together this is more than one uid may leave unfinished. */
 START_TEST(half_a_message_of_many_megabytes)
 {
         static uint8_t bytes[1 << 20];
@@ -292,7 +289,8 @@ START_TEST(half_a_message_of_many_megabytes)
 
         raw_begin(&m, 1, MANAGER, "Err", "s");
         raw_end(&m);
-        m.bytes[7] = 4; /* 64 MiB */
+        /* The header announces 64 MiB. */
+        m.bytes[7] = 4;
         for (size_t i = 0; i < ELEMENTSOF(crowd); i++) {
                 crowd[i] = raw_connect();
                 bool taken = raw_send(crowd[i], m.bytes, m.n, NULL, 0);
@@ -315,7 +313,7 @@ START_TEST(half_a_message_of_many_megabytes)
 }
 END_TEST
 
-/* A socket that takes a minute to close, and whoever closes it last has to wait for that. */
+/* A socket that takes minutes to close. Whoever closes it last would have to wait. */
 START_TEST(a_descriptor_that_lingers)
 {
         struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -339,7 +337,8 @@ START_TEST(a_descriptor_that_lingers)
                         ;
                 ck_assert_int_eq(setsockopt(s, SOL_SOCKET, SO_LINGER, &minutes, sizeof minutes), 0);
                 ck_assert(raw_send(fd, m.bytes, m.n, &s, 1));
-                close(s); /* which is with the daemon by now */
+                /* The daemon has it now. */
+                close(s);
                 work(bus, 5);
                 close(fd);
                 work(bus, 5);
@@ -364,11 +363,13 @@ START_TEST(authentication_that_does_not_end)
                 ck_assert(raw_is_closed(fds[i]));
                 close(fds[i]);
         }
-        work(bus, 20); /* who has authenticated stays */
+        /* A client that has authenticated is kept. */
+        work(bus, 20);
 }
 END_TEST
 
-/* sd-bus forgets a few bytes, too, of what it throws away: those are its own. */
+/* When sd-bus throws a message away it also forgets a few bytes of its own. The leak sanitizer must not
+ * report those. */
 static void start_forgetful(void)
 {
         const char *options = getenv("ASAN_OPTIONS");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Laws 30 to 32 against the live daemon, with the real probe ($CTXD_PROBE): who becomes a member, when the last one
- * has left, and who is signalled. Where BPF is refused they are skipped; what is known without it has tests of its own. */
+/* Laws 30 to 32 with the real daemon and the real probe ($CTXD_PROBE): who becomes a member, when the last
+ * member has left, and who is signalled. Where BPF is refused these tests are skipped. What is known
+ * without BPF has tests of its own. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -102,7 +103,7 @@ static pid_t clone_with(uint64_t flags)
         return (pid_t) syscall(SYS_clone3, &args, sizeof args);
 }
 
-/* It says its pid; whoever started it is gone when this returns. */
+/* It says its pid. The process that started it is gone when this returns. */
 static void leave_daemon(int out)
 {
         pid_t pid = fork();
@@ -180,7 +181,7 @@ START_TEST(law30_all_its_kin)
         }
         for (size_t i = 0; i < ELEMENTSOF(ways); i++)
                 ck_assert_msg(is_member("a", kin[i]), "%s: no member", ways[i]);
-        /* Their parent's death changes nothing. */
+        /* The death of their parent changes nothing. */
         kill(p.pid, SIGKILL);
         ck_assert_int_eq(waitpid(p.pid, &status, 0), p.pid);
         p.pid = 0;
@@ -306,7 +307,7 @@ static void hand_over(int in, int out)
         puppet_pause(in, out);
 }
 
-/* Nobody of them lives for long; while they are killed another client is served. */
+/* None of these processes lives long. While the daemon kills them it serves another client. */
 START_TEST(law31_drained_under_kills)
 {
         struct puppet p;
@@ -342,7 +343,7 @@ static void count_signals(int in, int out)
         struct sigaction action = {.sa_handler = count};
 
         count_out = out;
-        /* One at a time, so that they are said in the order in which they came. */
+        /* One at a time, so that they are listed in the order in which they came. */
         sigfillset(&action.sa_mask);
         sigaction(SIGTERM, &action, NULL);
         sigaction(SIGUSR1, &action, NULL);
@@ -372,7 +373,7 @@ START_TEST(law32_one_signal_however_often_it_is_cancelled)
 }
 END_TEST
 
-/* A program that has become root: cp of sleep, setuid. */
+/* A copy of sleep that is setuid root. */
 static char program[128];
 
 static void become_alice(void)
@@ -499,7 +500,7 @@ static void alice_counts(int in, int out)
         count_signals(in, out);
 }
 
-/* Attached by root; alice may write what is below, and attaches it there with no signal at all. */
+/* Root has attached it. Alice may write below that context, and attaches it there without a signal. */
 START_TEST(law30_nothing_leaves_by_attaching_itself_with_less)
 {
         struct puppet p;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Trees that are too large to end in one go. The daemon is stopped while requests are sent, so that it finds them all
- * at once; what is judged is the order of its answers. On direct connections alone: behind a broker nobody knows when
- * a message has arrived. */
+/* Trees that are too large to end in one slice of work. The daemon is stopped while requests are sent, so
+ * that it finds all of them at once. The tests judge the order of its answers. They use direct connections
+ * alone: with a broker between, nobody knows when a message has arrived. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +16,8 @@
 
 #define LARGE 20000 /* many times what the daemon does in one go */
 #define AHEAD 128
-#define FIRST "large/00000" /* the first child is the last that an end comes to */
+/* An end reaches the first child last. */
+#define FIRST "large/00000"
 
 static int n_answered;
 
@@ -32,7 +33,7 @@ static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 1;
 }
 
-/* The answer goes to *ret. */
+/* Stores the answer in *ret. */
 #define SEND(b, ret, member, ...)                                                                      \
         ck_assert_int_ge(sd_bus_call_method_async(b, NULL, CTXD_BUS_NAME, CTXD_OBJECT,                 \
                                          CTXD_MANAGER_INTERFACE, member, on_answer, ret, __VA_ARGS__), \
@@ -67,7 +68,7 @@ static void make_large(void)
 static void stop_daemon(void)
 {
         ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
-        ck_assert(HAPPENS(task_state(world.daemon.pid, world.daemon.pid) == 'T'));
+        ck_assert_happens(task_state(world.daemon.pid, world.daemon.pid) == 'T');
 }
 
 static void go_on(sd_bus *b)
@@ -141,7 +142,8 @@ START_TEST(law05_who_comes_second_waits_for_all)
         SEND(bus, &second, "Cancel", "ss", "large", "once more");
         go_on(bus);
         run_until(bus, 1);
-        ck_assert(is_readable(fd)); /* whosever answer it is */
+        /* It is readable, whichever call was answered. */
+        ck_assert(is_readable(fd));
         run_until(bus, 2);
         expect_canceled(first, 1, LARGE + 1);
         expect_canceled(second, 0, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The laws of state (LAWS.md), against the live daemon and from several processes. */
+/* The laws of state with the real daemon and several processes. */
 
 #include <errno.h>
 #include <stdio.h>
@@ -79,7 +79,7 @@ START_TEST(law02_done_at_most_once)
 }
 END_TEST
 
-/* Several processes, one context after another: exactly one is told that it was the first, and its reason
+/* Several processes cancel the same contexts. Exactly one is told that it was the first, and its reason
  * stays. */
 struct race {
         int winner[64];
@@ -166,7 +166,8 @@ START_TEST(law04_err_before_and_after)
 }
 END_TEST
 
-/* Whoever's Cancel returns, first or not, sees all below done and every handle readable. */
+/* When a Cancel returns, whether it was the first or not, all contexts below are done and all handles are
+ * readable. */
 static const char *const subtree[] = {"top", "top/a", "top/a/x", "top/a/x/y", "top/b", "top/b/z"};
 
 static void cancel_and_look(void *userdata)
@@ -433,8 +434,8 @@ START_TEST(law34_no_second_context_of_that_path)
 }
 END_TEST
 
-/* What is refused after the call has been read in part, or after other checks have passed, has changed
- * nothing. */
+/* A call may be refused after it was read in part, or after other checks have passed. Nothing has changed
+ * then either. */
 START_TEST(law35_a_refused_call_changes_nothing)
 {
         int self = open_pidfd(getpid()), gone;
@@ -451,7 +452,7 @@ START_TEST(law35_a_refused_call_changes_nothing)
                         "h", gone);
         REFUSED(bus, CTXD_ERROR_INVALID_KEY, "Create", "sa{sv}", "a/b/c", 2, "parents", "b", 1, "values",
                         "a{ss}", 2, "org.good", "x", "bad", "x");
-        /* Its deadline has passed: born done, so that nothing can be attached; nor is it there then. */
+        /* Its deadline has passed, so it is done at birth: nothing can be attached, and it does not stay. */
         REFUSED(bus, CTXD_ERROR_ALREADY_DONE, "Create", "sa{sv}", "a/b/c", 3, "parents", "b", 1,
                         "timeout-usec", "t", UINT64_C(0), "attach", "h", self);
         cancel(bus, "a", "");

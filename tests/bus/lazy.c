@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Clients that do not read, read late, or write in pieces: they wait for nobody but themselves. */
+/* Clients that do not read, that read late, or that write in pieces. Only they themselves wait for that. */
 
 #include <errno.h>
 #include <string.h>
@@ -11,8 +11,8 @@
 
 #define MANAGER CTXD_OBJECT, CTXD_MANAGER_INTERFACE
 
-/* Signals pile up for a client that subscribed and reads no more. Others are served, and in the end it is
- * dropped. */
+/* Signals pile up for a client that subscribed and does not read. Others are served. In the end the daemon
+ * closes that connection. */
 START_TEST(a_subscriber_that_never_reads)
 {
         unsigned before = settled_fds();
@@ -41,11 +41,13 @@ START_TEST(a_subscriber_that_never_reads)
 }
 END_TEST
 
-/* It asks for the longest answer there is, again and again, and takes none: what waits for it is bounded, and
- * when it reads at last, all of it comes. */
+/* It asks for the longest answer again and again and reads none. What the daemon keeps for it is limited,
+ * and when it reads in the end, all answers come. */
 START_TEST(a_caller_that_never_reads)
 {
         const struct timeval soon = {.tv_sec = 1};
+        /* With a large buffer of its own, the kernel would take all that it sends. */
+        const int little = 64 * 1024;
         int fd = raw_connect(), sent = 0;
         char name[128];
         struct raw m;
@@ -54,13 +56,15 @@ START_TEST(a_caller_that_never_reads)
         for (int i = 0; i < 2000; i++) {
                 _cleanup_message_ sd_bus_message *reply = CALL(bus, "Create", "sa{sv}", "many/", 0);
         }
+        ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &little, sizeof little), 0);
         ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof soon), 0);
         raw_begin(&m, 1, MANAGER, "List", "ssu");
         raw_text(&m, "/");
         raw_text(&m, "");
         raw_u32(&m, 0);
         raw_end(&m);
-        for (; sent < 5000; sent++) /* for as long as somebody reads */
+        /* The daemon stops reading at some point. */
+        for (; sent < 5000; sent++)
                 if (send(fd, m.bytes, m.n, MSG_NOSIGNAL) != (ssize_t) m.n)
                         break;
         ck_assert_int_lt(sent, 5000);
@@ -71,7 +75,8 @@ START_TEST(a_caller_that_never_reads)
 }
 END_TEST
 
-/* One long answer for each of many connections, and none of them reads: so many are kept, and no more. */
+/* Many connections each get one long answer, and none of them reads. The daemon keeps a limited number of
+ * these connections. */
 START_TEST(a_crowd_that_never_reads)
 {
         int fds[300], closed = 0;
@@ -92,7 +97,7 @@ START_TEST(a_crowd_that_never_reads)
                 raw_write(fds[i], m.bytes, m.n);
         }
         work(bus, 50);
-        /* Those that are left have what was asked for. */
+        /* The connections that were kept get their answers. */
         for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
                 char name[128];
 
@@ -105,7 +110,7 @@ START_TEST(a_crowd_that_never_reads)
 }
 END_TEST
 
-/* More calls than are read ahead, from a client that reads the answers late: none is lost. */
+/* A client sends more calls than the daemon reads ahead, and reads the answers late. No answer is lost. */
 START_TEST(a_caller_that_reads_late)
 {
         int fd = raw_connect(), n = 0;
@@ -124,7 +129,7 @@ START_TEST(a_caller_that_reads_late)
 }
 END_TEST
 
-/* Two messages in one write, one in many, and a call that wants no answer. */
+/* Two messages in one write, one message in many writes, and a call without an answer. */
 START_TEST(messages_in_pieces)
 {
         struct raw m, two;
@@ -142,7 +147,7 @@ START_TEST(messages_in_pieces)
         raw_end(&two);
         raw_align(&m, 8);
         memcpy(m.bytes + m.n, two.bytes, two.n);
-        /* A message ends with its body: no padding between. */
+        /* A message ends with its body: there is no padding after it. */
         raw_begin(&m, 1, MANAGER, "Current", "");
         raw_end(&m);
         memcpy(m.bytes + m.n, two.bytes, two.n);
@@ -165,7 +170,7 @@ START_TEST(messages_in_pieces)
 }
 END_TEST
 
-/* Without Hello, as an sd-bus peer would come that knows it is a direct connection. */
+/* A peer that knows that the connection is direct, and does not send Hello. sd-bus is one. */
 START_TEST(a_peer_without_hello)
 {
         sd_bus *b;
@@ -187,7 +192,7 @@ START_TEST(a_peer_without_hello)
 }
 END_TEST
 
-/* On a broker's bus, too, though it is the broker that has the queue. */
+/* The same on a bus, where the broker keeps the queue. */
 static int count_signal(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         ++*(unsigned *) userdata;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* test-bus TRANSPORT [uids|polkit|kin]: the tests of ctxd on that bus; with "uids" those that need root, to be
- * somebody else; with "polkit" those of a daemon that asks polkit; with "kin" those of members that the kernel
- * knows, by the probe. */
+/* test-bus TRANSPORT [uids|polkit|kin]: the tests of ctxd on that transport. "uids": the tests that need
+ * root, because they act as several users. "polkit": a daemon that asks polkit. "kin": members that the
+ * kernel knows through the probe. */
 
 #include <stdio.h>
 #include <string.h>
@@ -42,6 +42,6 @@ int main(int argc, char *argv[])
         Suite *suites[] = {suite_laws(), suite_ends(), suite_large(), suite_deadlines(), suite_making(),
                         suite_handles(), suite_members(), suite_query(), suite_signals(), suite_objects(),
                         suite_refusals(), suite_values(), suite_quotas(), suite_garbage(), suite_lazy(),
-                        suite_crowd(), suite_hostile()};
-        return run_suites(suites, ELEMENTSOF(suites));
+                        suite_crowd(), suite_hostile(), suite_bus_gone()};
+        return run_suites(suites, ELEMENTSOF(suites) - (world.transport == TRANSPORT_DIRECT));
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Everybody tries everything on a context of alice's, in each mode: its owner, one of its group (which the kernel says
- * is a supplementary one), somebody else, a system user and root. What is refused for want of reading is refused in
- * the words in which a context is refused that is nowhere. */
+/* Each kind of caller tries every method on one of alice's contexts in each mode: its owner, a member of
+ * its group (the group is a supplementary one), another user, a system user and root. A caller who may not
+ * read the context is refused in the same words as for a context that does not exist. */
 
 #include <errno.h>
 #include <grp.h>
@@ -21,7 +21,8 @@
 enum needs {
         READ_IT,
         WRITE_IT,
-        OWN_IT, /* the owner alone, and root */
+        /* The owner and root. */
+        OWN_IT,
 };
 
 struct
@@ -29,7 +30,8 @@ try {
         const char *member, *types; /* after the path */
         enum needs needs;
         bool on_object;
-        const char *but; /* how it is refused to whoever may */
+        /* The error for callers who may do it. */
+        const char *but;
 };
 
 static const struct try tries[] = {
@@ -109,7 +111,8 @@ static void append(sd_bus_message *m, const char *types, int pidfd)
         ck_assert_int_ge(r, 0);
 }
 
-/* Calls it on what path names, or, without one, on the object. The sentence of a refusal is the caller's to free. */
+/* Calls the method on the path, or without a path on the object. The caller frees the sentence of a
+ * refusal. */
 static char *try_it(sd_bus *b, const struct scene *s, const struct try *t, const char *path,
                 const char *wanted, int pidfd)
 {
@@ -130,7 +133,7 @@ static char *try_it(sd_bus *b, const struct scene *s, const struct try *t, const
         return error.message ? strdup(error.message) : NULL;
 }
 
-/* What it says of the context, and of one that is not there: the same but for the name. */
+/* Compares the refusal with that for a context that does not exist: only the name may differ. */
 static void same_words(sd_bus *b, const struct scene *s, const struct try *t, const char *path,
                 const char *wanted, int pidfd)
 {
@@ -161,7 +164,7 @@ static void try_all(void *userdata)
                 bool makes = strcmp(t->member, "Create") == 0;
 
                 if (!may(s, 4)) {
-                        /* Nobody makes anything in another's tree, whatever there is. */
+                        /* Nobody may create in another user's tree, whether the context exists or not. */
                         same_words(b, s, t, makes ? PLACE "/" : PLACE,
                                         makes && s->actor.uid != ALICE ? CTXD_ERROR_ACCESS_DENIED
                                                                        : CTXD_ERROR_NO_SUCH_CONTEXT,

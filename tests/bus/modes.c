@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Whose first labels are, and what owner, group and mode allow. */
+/* Who may use which first labels, and what owner, group and mode allow. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,7 +69,7 @@ static void bob_reads_only(void *userdata)
         REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Page", "s", "public");
         REFUSED_ON(b, "/org/ctxd1/context/public", CTXD_ERROR_ACCESS_DENIED, "Derive", "sa{sv}", "x", 0);
         REFUSED_ON(b, "/org/ctxd1/context/public", CTXD_ERROR_ACCESS_DENIED, "Cancel", "s", "");
-        /* What lies below a readable one may be hidden all the same. */
+        /* A context below a readable one may still be hidden. */
         FAILS(b, CTXD_ERROR_NO_SUCH_CONTEXT, "Err", "s", "public/hidden");
         expect_no_members(b, "public", *hidden);
         close(self);
@@ -119,7 +119,7 @@ static void in_the_group(void *userdata)
         b = connect_bus();
         EXPECT_ACTIVE(b, "team");
         ck_assert(cancel(b, "team", "one of us"));
-        /* A group that the caller is not in cannot be given to what it makes. */
+        /* A caller cannot give a context to a group that the caller is not in. */
         REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "~/x", 1, "group", "u", 5001);
         OK(b, "Create", "sa{sv}", "~/x", 1, "group", "u", 5000);
 }
@@ -162,7 +162,8 @@ START_TEST(groups)
 }
 END_TEST
 
-/* Bob's own process works for somebody who does not say for what: it cannot leave, and is not told either. */
+/* Bob's process works for a context that is hidden from him. It cannot leave that context, and is not told
+ * its name. */
 static void bob_cannot_leave(void *userdata)
 {
         const int *pipes = userdata;
@@ -238,7 +239,7 @@ START_TEST(a_process_of_another_cannot_be_attached)
 }
 END_TEST
 
-/* A page's descriptor that has come into other hands, with a way to open the file anew. */
+/* Another user gets a page's descriptor and tries to open the file again. */
 static void reopen(void *userdata)
 {
         const int *fd = userdata;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Contexts as objects: their properties, and what introspection and busctl show of them. */
+/* Contexts as D-Bus objects: their properties, and what introspection and busctl show of them. */
 
 #include <errno.h>
 #include <stdio.h>
@@ -22,7 +22,8 @@ static char *introspect(sd_bus *b, const char *object)
         return copy;
 }
 
-/* Both ways: what is served and not written down, and what is written down and not served. */
+/* Compares in both directions: members that are served but not described, and members that are described
+ * but not served. */
 START_TEST(introspection_is_what_the_xml_says)
 {
         static const char *const objects[] = {CTXD_OBJECT, "/org/ctxd1/context/web"};
@@ -175,7 +176,7 @@ START_TEST(objects_that_are_not_there)
 }
 END_TEST
 
-/* Runs a command of another kind of client, and gives what it prints. */
+/* Runs another kind of client and returns what it prints. */
 static char *output_of(const char *format, ...)
 {
         char command[1024], *text = NULL;

@@ -82,7 +82,7 @@ static void alice_is_put(void *userdata)
         run_as(ALICE, alice_stays, NULL);
 }
 
-/* polkit would be asked about the context to enter, not about the one to leave. */
+/* polkit would be asked about the context that is entered, not about the one that is left. */
 START_TEST(nobody_leaves_by_polkits_leave)
 {
         int pipes[4], pidfd;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Where polkit asks a person. The agent, who would show the dialog, is carol's, in the process that calls; that the
- * password was right is what root tells polkit, as the helper of a real agent does. */
+/* polkit asks a person. The agent that would show the dialog is carol's, and runs in the process that
+ * calls. Root tells polkit that the password was right, as the helper of a real agent does. */
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,7 +21,7 @@ struct agent {
         bool called_off;
 };
 
-/* Cookies go to root, who says a byte when polkit has been told. */
+/* Sends cookies to root. Root answers with a byte when polkit has been told. */
 struct pipes {
         int cookie[2], told[2];
 };
@@ -131,7 +131,7 @@ static bool pass_time(sd_bus *b)
                         !(condition) && (now_boottime_usec() < end_ || (ck_abort_msg(#condition), false));) \
         pass_time(b)
 
-/* As the dialog ends: with the right password, or closed. */
+/* Ends the dialog: with the right password, or by closing it. */
 static void agent_answer(struct agent *a, const struct pipes *pipes, bool right)
 {
         char byte;
@@ -228,7 +228,7 @@ static void be_carol(void *userdata)
         run_as(CAROL, s->fn, &s->pipes);
 }
 
-/* Tells polkit that carol gave root's password, for each dialog that ends so. */
+/* Tells polkit, for each dialog that ends so, that carol gave root's password. */
 static void play(void (*fn)(void *userdata), int right)
 {
         struct scene s = {.fn = fn};

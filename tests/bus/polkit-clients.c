@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* ctxctl and the library begin on the direct socket, and ask again on the bus. */
+/* ctxctl and the library call on the direct socket first, and on the bus if polkit has to be asked. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +30,7 @@ static void be_a_client(const char *address)
                 unsetenv("CTXD_ADDRESS");
 }
 
-/* Without a terminal, so that nobody can be asked for a password. */
+/* Without a terminal, so that nobody is asked for a password. */
 static void exec_ctxctl(const struct command *c, int output)
 {
         const char *program = getenv("CTXCTL_PROGRAM"), *arguments[8] = {program};
@@ -168,7 +168,7 @@ static void *cancel_secret(void *userdata)
         return NULL;
 }
 
-/* Root, who lets polkit answer, hears of it when the other thread has had its way. */
+/* Root lets polkit answer when the other thread has done its calls. */
 static void alice_has_threads(void *userdata)
 {
         const int *pipes = userdata;
@@ -225,7 +225,7 @@ static void alice_warms_up(void *userdata)
         ctx_client_unref(client);
 }
 
-/* What the daemon makes for the library's first call and keeps, such as a user's state page. */
+/* The daemon makes something for the library's first call and keeps it, such as a user's state page. */
 static void start_for_clients(void)
 {
         start_polkit();

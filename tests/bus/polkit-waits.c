@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* While polkit thinks: who is served meanwhile, what is kept, and what an answer that comes late is worth. polkitd is
- * stopped, so that it thinks for as long as a test wants. Calls that allow interaction may take minutes, others some
- * seconds. */
+/* polkit takes its time: who is served meanwhile, what the daemon keeps, and what a late answer is worth.
+ * polkitd is stopped for as long as a test wants. Calls that allow interaction may take minutes, others
+ * some seconds. */
 
 #include <errno.h>
 #include <grp.h>
@@ -14,7 +14,7 @@
 
 #define QUESTIONS_MAX 16 /* of one uid */
 
-/* A connection of that user; it is the credentials of the moment that count. */
+/* A connection of that user. The credentials at the time of the connect count. */
 static sd_bus *connect_as(uid_t uid)
 {
         sd_bus *b;
@@ -53,7 +53,7 @@ static void begin(struct pending *p, sd_bus *b, bool interactive, const char *me
         ck_assert_int_ge(sd_bus_call_async(b, NULL, m, on_answer, p, UINT64_MAX), 0);
 }
 
-/* What was said before on that connection has been heard; and answers that are there have been read. */
+/* The daemon has handled all that was sent on this connection, and the answers have been read. */
 static void sync_with_daemon(sd_bus *b)
 {
         OK(b, "Err", "s", "/");
@@ -107,7 +107,7 @@ START_TEST(others_are_served_while_polkit_thinks)
 }
 END_TEST
 
-/* What is missing in a place of the caller's own is missing, and polkit has no say in it. */
+/* A context that does not exist in the caller's own tree is reported as missing. polkit is not asked. */
 START_TEST(nobody_is_asked_about_ones_own)
 {
         static const char *const missing[] = {"~", "~/x", "user-1002/x/y", "user-1002/mine/x", "~/mine#1",
@@ -170,7 +170,7 @@ START_TEST(a_caller_that_goes_takes_its_questions_along)
                 begin(&kept[i], alice, i % 2, "Cancel", "ss", "secret", "");
         sync_with_daemon(alice);
         sd_bus_flush_close_unref(alice);
-        /* There is room again once the daemon has heard of it. */
+        /* There is room again when the daemon has noticed. */
         for (int i = 0; i < WIDE_SEC * 100 && strcmp(more.error, CTXD_ERROR_LIMITS_EXCEEDED) == 0; i++) {
                 usleep(10000);
                 begin(&more, again, true, "Err", "s", "secret");
@@ -215,7 +215,7 @@ START_TEST(the_answer_finds_what_is_there_then)
 }
 END_TEST
 
-/* Who does not allow interaction does not wait for people. */
+/* A caller that does not allow interaction does not wait for a person. */
 START_TEST(a_polkit_that_does_not_answer)
 {
         _cleanup_bus_ sd_bus *alice = connect_as(ALICE);
@@ -240,7 +240,7 @@ START_TEST(a_polkit_that_does_not_answer)
 }
 END_TEST
 
-/* What is kept has a size, and so has a call that makes sense. */
+/* What the daemon keeps is limited in size. A call that makes sense is well below that limit. */
 START_TEST(a_large_message_is_not_kept)
 {
         _cleanup_bus_ sd_bus *alice = connect_as(ALICE);
@@ -271,8 +271,8 @@ START_TEST(a_large_message_is_not_kept)
 }
 END_TEST
 
-/* An option of an Attach that is not read before polkit has been asked: so many bytes, or empty texts, in variants in
- * variants. */
+/* Attach has an option that is not read before polkit has been asked: many bytes, or many empty texts, in
+ * nested variants. */
 static const char *answer_to_junk(sd_bus *b, const char *type, size_t n)
 {
         _cleanup_message_ sd_bus_message *m = NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* polkitd looks for actions, rules and users in fixed places. So the test moves into a mount namespace, where these
- * places are its own and /run is empty: nothing of the machine is read or touched. */
+/* polkitd looks for actions, rules and users in fixed places. So the test moves into a mount namespace
+ * where these places are its own and /run is empty. It neither reads nor changes anything of the machine. */
 
 #include <dirent.h>
 #include <errno.h>
@@ -64,7 +64,7 @@ static const char *polkitd_program(void)
         return NULL;
 }
 
-/* A new file with that text, and then what is in the other file. */
+/* Writes a new file with that text, followed by the contents of the other file. */
 static void write_file(const char *path, const char *text, const char *other)
 {
         FILE *out = fopen(path, "we"), *in = other ? fopen(other, "re") : NULL;
@@ -93,8 +93,8 @@ static void put_over(const char *what, const char *path)
                 give_up(path, errno);
 }
 
-/* The program that the variable names becomes a copy where every user gets at it, whoever may enter the directory that
- * it was built in. */
+/* Makes the variable name a copy of its program, in a place that every user can reach. The directory of the
+ * build may be closed to them. */
 static void use_copy(const char *variable, const char *path)
 {
         const char *program = getenv(variable);
@@ -122,7 +122,7 @@ static bool skip(const char *why)
 
 bool polkit_enter(void)
 {
-        /* Those of /run/systemd are what polkitd wants to watch. */
+        /* polkitd watches those of /run/systemd. */
         static const char *const dirs[] = {"/run/ctxd", "/run/systemd", "/run/systemd/seats",
                         "/run/systemd/sessions", "/run/systemd/users", "/run/systemd/machines", "/run/test",
                         "/run/test/actions", "/run/test/rules", "/run/test/none"};
@@ -154,8 +154,8 @@ bool polkit_enter(void)
         return true;
 }
 
-/* polkitd is not told of the death of its parent, since it becomes somebody else; and while it is stopped it does not
- * see that the bus is gone either. So it has a parent that goes with the test, and takes it along. */
+/* polkitd changes its uid, so the kernel does not tell it of the death of its parent. While it is stopped
+ * it does not see either that the bus is gone. So it has a parent that ends with the test and kills it. */
 static _Noreturn void keep_polkitd(pid_t parent, int tell)
 {
         sigset_t signals, before;
@@ -247,9 +247,7 @@ static bool all_stopped(void)
 void polkit_thinks(void)
 {
         kill(world.polkitd, SIGSTOP);
-        for (int i = 0; i < WIDE_SEC * 100 && !all_stopped(); i++)
-                usleep(10000);
-        ck_assert(all_stopped());
+        ck_assert_happens(all_stopped());
 }
 
 void polkit_answers(void)

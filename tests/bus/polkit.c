@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What polkit allows and what it does not: every method on another's context, over the bus and over the direct
- * socket. "secret" is root's alone; "public" everybody may read, and nobody but root may write. */
+/* What polkit allows and what it does not: every method on another user's context, over the bus and over
+ * the direct socket. "secret" is root's alone. Everybody may read "public", but only root may write it. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -198,7 +198,7 @@ START_TEST(whom_polkit_allows_may_all)
 }
 END_TEST
 
-/* All attempts on it, by that user, as they have to end. */
+/* Makes all attempts on it as that user, and checks how each ends. */
 static void nobody_may(uid_t uid, const char *path, pid_t member, bool direct,
                 const char *(*expected)(const struct attempt *a))
 {
@@ -257,7 +257,7 @@ START_TEST(a_challenge_is_said_to_who_does_not_allow_interaction)
 }
 END_TEST
 
-/* Whatever polkit would say. */
+/* The same, whatever polkit would answer. */
 START_TEST(on_a_direct_connection_nobody_is_asked)
 {
         pid_t secret = make("secret", 0700), public = make("public", 0744);

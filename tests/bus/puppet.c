@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,7 +17,7 @@ static void dance(void *userdata)
 {
         const struct strings *s = userdata;
 
-        /* The other end's close has to be its end. */
+        /* The puppet must see the end of the pipe when the test closes its end. */
         close(s->in[1]);
         close(s->out[0]);
         s->fn(s->in[0], s->out[1]);
@@ -63,10 +60,8 @@ void puppet_tell(const struct puppet *p, char byte)
 bool puppet_read(const struct puppet *p, void *buffer, size_t size)
 {
         for (size_t length = 0; length < size;) {
-                struct pollfd poll_fd = {.fd = p->from, .events = POLLIN};
-                ssize_t n = poll(&poll_fd, 1, 60000) == 1
-                                            ? read(p->from, (char *) buffer + length, size - length)
-                                            : 0;
+                ssize_t n = becomes_readable(p->from) ? read(p->from, (char *) buffer + length, size - length)
+                                                      : 0;
 
                 if (n <= 0)
                         return false;
@@ -84,22 +79,7 @@ char puppet_said(const struct puppet *p)
 
 void puppet_await_state(const struct puppet *p, char state)
 {
-        char path[48], text[256] = {};
-
-        snprintf(path, sizeof path, "/proc/%d/stat", (int) p->pid);
-        for (int i = 0; i < 6000; i++) {
-                FILE *f = fopen(path, "re");
-                const char *end;
-
-                ck_assert_ptr_nonnull(f);
-                ck_assert_uint_gt(fread(text, 1, sizeof text - 1, f), 0);
-                fclose(f);
-                end = strrchr(text, ')');
-                if (end && end[2] == state)
-                        return;
-                usleep(10000);
-        }
-        ck_abort_msg("process %d never was in state %c", (int) p->pid, state);
+        ck_assert_happens(task_state(p->pid, p->pid) == state);
 }
 
 char puppet_told(int in)

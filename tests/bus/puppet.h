@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* A process that does as it is told: one byte each way at a time. It goes with the test. */
+/* A process that does what the test tells it. Both sides send one byte at a time. It ends with the test. */
 struct puppet {
         pid_t pid; /* 0: it was reaped */
         int pidfd;
@@ -16,10 +16,10 @@ void puppet_end(struct puppet *p);
 void puppet_tell(const struct puppet *p, char byte);
 char puppet_said(const struct puppet *p); /* 0: nothing for a long while, or the end */
 bool puppet_read(const struct puppet *p, void *buffer, size_t size);
-/* Until /proc says that it is in that state. */
+/* Waits until the process is in that state according to /proc. */
 void puppet_await_state(const struct puppet *p, char state);
 
-/* In the puppet */
+/* These run in the puppet. */
 char puppet_told(int in); /* exits at the end */
 void puppet_say(int out, char byte);
 void puppet_pause(int in, int out);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* How much each uid may make the daemon keep, and that it is nobody else's loss. */
+/* How much each uid may make the daemon keep. A full quota concerns nobody else. */
 
 #include <stdio.h>
 #include <string.h>
@@ -90,7 +90,8 @@ static void start_small_all(void)
                         NULL);
 }
 
-/* The refusal says which limit, how much is used, how much may be, and what raises it; nothing has changed. */
+/* The refusal says which limit it is, how much is used, how much is allowed, and which setting raises it.
+ * Nothing has changed. */
 static void expect_limit(sd_bus *b, const char *what, const char *figures, const char *key,
                 const char *member, const char *types, ...)
 {
@@ -164,7 +165,8 @@ START_TEST(each_limit_says_which)
 }
 END_TEST
 
-/* A client that runs into its limit again and again is one line in the log, until it was well below it. */
+/* A client that reaches its limit again and again is one line in the log, until it was well below the
+ * limit. */
 START_TEST(the_first_refusal_is_logged)
 {
         char path[16];

@@ -66,7 +66,8 @@ static void field(struct raw *m, uint8_t code, const char *signature, const char
         }
 }
 
-/* The body counts from its own beginning for alignment; the header ends on 8, so that it is the same. */
+/* The alignment of the body counts from its own start. The header ends at a multiple of 8, so that this is
+ * the same. */
 static size_t body_at;
 
 void raw_begin(struct raw *m, uint32_t serial, const char *path, const char *interface, const char *member,

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* D-Bus by hand, to say what no library would. Little-endian. */
+/* D-Bus messages made by hand, so that a test can send what no library would send. Little-endian. */
 
 struct raw {
         uint8_t bytes[256 * 1024];
@@ -23,12 +23,12 @@ void raw_begin(struct raw *m, uint32_t serial, const char *path, const char *int
                 const char *signature);
 void raw_end(struct raw *m);
 
-/* A connection that has authenticated; -1 where it was turned away. */
+/* Connects and authenticates. Returns -1 if the daemon refuses. */
 int raw_connect(void);
 void raw_write(int fd, const void *bytes, size_t n);
 bool raw_send(int fd, const void *bytes, size_t n, const int *fds, size_t n_fds); /* false: it has hung up */
 bool raw_is_closed(int fd); /* by the other side, within a wide bound; what comes before it is lost */
 
-/* Reads one message: its type (2: reply, 3: error, 4: signal), 0 at the end of the connection. The error's
- * name goes into name. */
+/* Reads one message and returns its type: 2 for a reply, 3 for an error, 4 for a signal, 0 at the end of
+ * the connection. The name of an error goes into name. */
 int raw_read(int fd, char name[128]);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Bad arguments, to every method: an error by name, with a sentence, and nothing has changed (law 35). */
+/* Bad arguments to every method: an error with a name and a sentence, and nothing has changed (law 35). */
 
 #include <stdio.h>
 #include <string.h>

@@ -9,7 +9,7 @@
 
 #include "harness.h"
 
-/* What a connection was told: one line a signal. */
+/* The signals that a connection got, one line each. */
 struct heard {
         sd_bus *bus;
         sd_bus_slot *slot;
@@ -68,7 +68,7 @@ static void deaf(struct heard *h)
         sd_bus_flush_close_unref(h->bus);
 }
 
-/* All that was sent before now: it comes before the answer to a call. */
+/* Returns all signals that were sent before now: they arrive before the answer to a call. */
 static const char *news(struct heard *h)
 {
         h->text[0] = '\0';
@@ -103,7 +103,8 @@ START_TEST(new_and_done_are_told)
         create(bus, "s/a/b");
         ck_assert_str_eq(news(&h), "ContextNew s\nContextNew s/a\nContextNew s/a/b\n");
         cancel(bus, "s/a", "why");
-        ck_assert_str_eq(news(&h), "ContextDone s/a context canceled: why\n"); /* it stands for all below */
+        /* One signal stands for all contexts below. */
+        ck_assert_str_eq(news(&h), "ContextDone s/a context canceled: why\n");
         cancel(bus, "s/a/b", "again");
         cancel(bus, "s/a", "again");
         ck_assert_str_eq(news(&h), "");
@@ -203,7 +204,7 @@ START_TEST(a_deadline_is_told_while_nobody_asks)
         hear(&h);
         OK(h.bus, "Subscribe", "s", "/");
         OK(bus, "Create", "sa{sv}", "d", 1, "timeout-usec", "t", UINT64_C(200000));
-        /* Without a call in between: the daemon sends it by itself. */
+        /* Without a call in between: the daemon sends the signal on its own. */
         for (int i = 0; i < WIDE_SEC && !strstr(h.text, "ContextDone d context deadline exceeded"); i++) {
                 while (sd_bus_process(h.bus, NULL) > 0)
                         ;
@@ -248,7 +249,7 @@ static void start_fake_probe(void)
         world_start("RetainSec=1s\n", getenv("FAKE_PROBE"));
 }
 
-/* A probe of the test's says that each context with members leaks, and then that it is over. */
+/* The test's own probe reports a leak for each context with members, and then says that it is over. */
 START_TEST(leaks_are_told)
 {
         struct heard h;

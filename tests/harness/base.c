@@ -110,18 +110,28 @@ bool process_sleeps(pid_t pid, pid_t but)
         return all;
 }
 
-unsigned count_fds(pid_t pid)
+static unsigned count_entries(const char *path)
 {
-        char path[48];
+        DIR *d = opendir(path);
         unsigned n = 0;
-        DIR *d;
 
-        snprintf(path, sizeof path, "/proc/%d/fd", pid);
-        d = opendir(path);
         if (!d)
                 return 0;
         while (readdir(d))
                 n++;
         closedir(d);
-        return n - 2;
+        return n - 2; /* "." and ".." */
+}
+
+unsigned count_fds(pid_t pid)
+{
+        char path[48];
+
+        snprintf(path, sizeof path, "/proc/%d/fd", pid);
+        return count_entries(path);
+}
+
+unsigned count_threads(void)
+{
+        return count_entries("/proc/self/task");
 }

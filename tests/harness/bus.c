@@ -20,7 +20,7 @@ static bool own_mounts(void)
         return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
 }
 
-/* Shows dbus-daemon a list of users in which those of the tests have a name. */
+/* Gives the uids of the tests a name: dbus-daemon sees a list of users of its own. */
 static void name_users(const char *bus_path)
 {
         char path[128], line[512];

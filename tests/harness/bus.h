@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A bus of the test's own which everybody may use, so that ctxd alone tells callers of several uids apart. dbus-daemon is
- * given a configuration. dbus-broker is driven over a socket pair, as its launcher does it. */
+/* A private bus that everybody may use, so that only ctxd tells callers with different uids apart.
+ * dbus-daemon gets a configuration. dbus-broker is driven over a socket pair, as its launcher does it. */
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -15,14 +15,14 @@ struct private_bus {
         sd_bus *controller; /* of a dbus-broker */
 };
 
-/* program: "dbus-daemon" or "dbus-broker". Starts it with a socket in the directory, where it can be connected to when this
- * returns. After bus_stop() it can be started again. */
+/* Starts "dbus-daemon" or "dbus-broker" with its socket in the directory. When this returns, clients can
+ * connect. After bus_stop() it can be started again. */
 void bus_start(struct private_bus *b, const char *program, const char *directory);
 void bus_stop(struct private_bus *b);
 void bus_await_owner(const struct private_bus *b, const char *name);
 
-/* dbus-daemon turns uids away that have no name. Whether it can be shown names for those of the tests. */
+/* dbus-daemon refuses uids that have no user name. Whether the test can give its uids names. */
 bool bus_can_name_users(void);
 
-/* A connection to the address: to a bus, or to one peer alone. */
+/* Connects to the address of a bus, or of a single peer. */
 sd_bus *bus_connect(const char *address, bool is_bus);

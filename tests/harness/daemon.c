@@ -163,8 +163,9 @@ int daemon_stop(struct daemon *d)
 {
         int status = -1;
 
-        /* A test that has failed may have left it stopped. Not after SIGTERM: that would take away the stop which the leak
-         * sanitizer asks for when the daemon ends, and the sanitizer would wait for ever. */
+        /* A failed test may have left it stopped. The order matters: the leak sanitizer stops the daemon
+         * when it ends, and a SIGCONT after SIGTERM would undo that stop, for which the sanitizer would
+         * then wait for ever. */
         kill(d->pid, SIGCONT);
         kill(d->pid, SIGTERM);
         waitpid(d->pid, &status, 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A real ctxd, started as its unit does it, with a directory of its own for the configuration, the socket and the log. */
+/* A real ctxd, started as its unit does it. It has a directory of its own for the configuration, the socket
+ * and the log. */
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -23,18 +24,19 @@ struct daemon {
 
 /* Writes the configuration (NULL: an empty one). */
 void daemon_configure(struct daemon *d, const char *configuration);
-/* Starts it without waiting for it. */
+/* Starts it, and does not wait for it. */
 void daemon_launch(struct daemon *d);
 bool daemon_becomes_ready(struct daemon *d); /* false if it ends before it says READY=1 */
-/* All three, and sets $CTXD_ADDRESS. Ends the program where that fails. */
+/* Configures it, starts it, waits until it is ready, and sets $CTXD_ADDRESS. If that fails, ends the
+ * program. */
 void daemon_start(struct daemon *d, const char *configuration);
 
-/* Stops it as systemd does, and says with which wait status it ended. Its directory goes. */
+/* Stops it as systemd does, removes its directory, and returns its wait status. */
 int daemon_stop(struct daemon *d);
 void daemon_kill(struct daemon *d);    /* SIGKILL */
 void daemon_again(struct daemon *d);   /* a new one at the same place, with the same configuration */
 void daemon_restart(struct daemon *d); /* both */
 
-/* How many descriptors it has open, once that has not changed for a while in which it had nothing to do, nor had another
- * process (0: none) that may still give it something. */
+/* Waits until the number of its open descriptors does not change any more, and returns it. Neither ctxd nor
+ * the process `other` (0: none), which may send it something, had anything to do meanwhile. */
 unsigned daemon_settled_fds(const struct daemon *d, pid_t other);

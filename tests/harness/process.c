@@ -15,8 +15,8 @@ pid_t spawn(void (*fn)(void *userdata), void *userdata)
         sigset_t ends, before;
         pid_t pid;
 
-        /* Check's handlers for these take the whole group along. A child that is signalled before it has got rid of
-         * them must not run them. */
+        /* The handlers that check has installed for these signals end the whole group. The child must not
+         * run them if it is signalled before it has removed them. */
         sigemptyset(&ends);
         sigaddset(&ends, SIGTERM);
         sigaddset(&ends, SIGINT);

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Other processes of a test of check's. */
+/* Other processes of a test that runs under check. */
 
 #include <sys/types.h>
 
-/* Runs fn in another process, which is killed when the test ends. Its asserts are the test's. */
+/* Runs fn in another process, which is killed when the test ends. A failed assertion in it fails the test.
+ * */
 pid_t spawn(void (*fn)(void *userdata), void *userdata);
-/* Wants it to have succeeded. */
+/* Waits for its end, and expects that it succeeded. */
 void wait_for(pid_t pid);
 void run_as(uid_t uid, void (*fn)(void *userdata), void *userdata);
 
 /* A process that sleeps until it is killed, and a pidfd of it (NULL: none is wanted). */
 pid_t sleeper(int *ret_pidfd);
-/* Kills and reaps it. */
+/* Kills it and reaps it. */
 void end_process(pid_t pid);
 int open_pidfd(pid_t pid);

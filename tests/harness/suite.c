@@ -40,7 +40,7 @@ int run_suites(Suite *const *suites, size_t n)
         srunner_set_tap(runner, "-");
         srunner_run_all(runner, CK_SILENT);
         failed = srunner_ntests_failed(runner);
-        /* In TAP, a failure of what comes before the tests of a case is no test of its own. */
+        /* TAP has no line for a failure of what runs before the tests of a case. */
         print_failures(runner);
         srunner_free(runner);
         return failed ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -32,24 +32,11 @@ struct ctx *make(struct ctx_client *client, const char *path)
         return ctx;
 }
 
-unsigned count_threads(void)
-{
-        DIR *dir = opendir("/proc/self/task");
-        const struct dirent *entry;
-        unsigned n = 0;
-
-        ck_assert_ptr_nonnull(dir);
-        while ((entry = readdir(dir)))
-                n += entry->d_name[0] != '.';
-        closedir(dir);
-        return n;
-}
-
 void wait_for_other_threads(void)
 {
         unsigned same = 0;
 
-        ck_assert(HAPPENS((same = process_sleeps(getpid(), gettid()) ? same + 1 : 0) >= 20));
+        ck_assert_happens((same = process_sleeps(getpid(), gettid()) ? same + 1 : 0) >= 20);
 }
 
 pid_t run_child(int (*fn)(void *userdata), void *userdata)

@@ -29,7 +29,6 @@ const char *fresh_path(void);
 struct ctx *make(struct ctx_client *client, const char *path);
 
 #define boottime_usec now_boottime_usec
-unsigned count_threads(void); /* of this process */
 /* Waits until all other threads of this process sleep, for a while on end. */
 void wait_for_other_threads(void);
 

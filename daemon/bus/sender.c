@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/bus/error.h"
+#include "daemon/bus/polkit.h"
+#include "daemon/bus/sender.h"
+
+#define WAITING_MAX 256 /* messages of one sender while it is asked about */
+
+struct waiting {
+        sd_bus_message *message;
+        bool requeued; /* given back to sd-bus: it comes by once more */
+        STAILQ_ENTRY(waiting) list;
+};
+
+struct sender {
+        struct senders *all;
+        struct peer *peer;
+        bool known;
+        sd_bus_slot *asking;
+        STAILQ_HEAD(, waiting) waiting;
+        uint32_t n_waiting;
+        UT_hash_handle hh; /* by the unique name, which the peer holds */
+};
+
+static void waiting_drop(struct sender *s, struct waiting *w)
+{
+        STAILQ_REMOVE(&s->waiting, w, waiting, list);
+        s->n_waiting--;
+        sd_bus_message_unref(w->message);
+        free(w);
+}
+
+static struct sender *sender_free(struct sender *s)
+{
+        while (!STAILQ_EMPTY(&s->waiting))
+                waiting_drop(s, STAILQ_FIRST(&s->waiting));
+        sd_bus_slot_unref(s->asking);
+        if (s->all->endpoint->service->polkit)
+                polkit_peer_gone(s->all->endpoint->service->polkit, s->peer);
+        HASH_DELETE(hh, s->all->by_name, s);
+        peer_free(s->peer);
+        free(s);
+        return NULL;
+}
+
+static struct sender *sender_find(const struct senders *all, const char *name)
+{
+        struct sender *s;
+
+        HASH_FIND_STR(all->by_name, name, s);
+        return s;
+}
+
+static int read_gids(sd_bus_message *m, struct peer *p)
+{
+        const void *data;
+        size_t size;
+        int r;
+
+        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_VARIANT, "au");
+        if (r >= 0)
+                r = sd_bus_message_read_array(m, 'u', &data, &size);
+        if (r < 0)
+                return r;
+        free(p->gids);
+        p->gids = malloc(size > 0 ? size : 1);
+        if (!p->gids)
+                return -ENOMEM;
+        memcpy(p->gids, data, size);
+        p->caller.gids = p->gids;
+        p->caller.n_gids = size / sizeof *p->gids;
+        return sd_bus_message_exit_container(m);
+}
+
+/* The broker does not say which of the groups is the first, and so the one that a new context gets. /proc does, but
+ * of the process as it is now, which may run a setgid program: it is believed only where the broker says so, too. */
+static void find_first_group(struct peer *p)
+{
+        unsigned gid = UINT32_MAX;
+        char path[32], line[256];
+        FILE *f;
+
+        if (p->caller.n_gids == 0)
+                return;
+        p->caller.gid = p->gids[0];
+        snprintf(path, sizeof path, "/proc/%d/status", p->caller.pid);
+        f = p->caller.pid > 0 ? fopen(path, "re") : NULL;
+        if (!f)
+                return;
+        while (fgets(line, sizeof line, f))
+                if (sscanf(line, "Gid: %*u %u", &gid) == 1)
+                        break;
+        fclose(f);
+        for (size_t i = 0; i < p->caller.n_gids; i++)
+                if (p->gids[i] == gid)
+                        p->caller.gid = gid;
+}
+
+static int read_credential(sd_bus_message *m, const char *name, struct peer *p)
+{
+        uint32_t number;
+        int fd, r;
+
+        if (strcmp(name, "UnixUserID") == 0) {
+                r = sd_bus_message_read(m, "v", "u", &number);
+                if (r >= 0)
+                        p->caller.uid = number;
+        } else if (strcmp(name, "ProcessID") == 0) {
+                r = sd_bus_message_read(m, "v", "u", &number);
+                if (r >= 0)
+                        p->caller.pid = (pid_t) number;
+        } else if (strcmp(name, "ProcessFD") == 0) {
+                r = sd_bus_message_read(m, "v", "h", &fd);
+                if (r >= 0 && p->pidfd < 0)
+                        p->pidfd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        } else if (strcmp(name, "UnixGroupIDs") == 0) {
+                r = read_gids(m, p);
+        } else {
+                r = sd_bus_message_skip(m, "v");
+        }
+        return r;
+}
+
+static int read_credentials(sd_bus_message *m, struct peer *p)
+{
+        const char *name;
+        int r;
+
+        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_ARRAY, "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, SD_BUS_TYPE_DICT_ENTRY, "sv")) > 0) {
+                r = sd_bus_message_read(m, "s", &name);
+                if (r >= 0)
+                        r = read_credential(m, name, p);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        if (r >= 0 && p->caller.uid == (uid_t) -1)
+                r = -ENODATA;
+        return r;
+}
+
+static void sender_is_known(struct sender *s)
+{
+        struct waiting *w;
+
+        peer_read_comm(s->peer);
+        find_first_group(s->peer);
+        s->known = true;
+        STAILQ_FOREACH (w, &s->waiting, list) {
+                int r = sd_bus_enqueue_for_read(s->all->endpoint->bus, w->message);
+
+                if (r < 0)
+                        sd_bus_reply_method_errno(w->message, r, NULL);
+                w->requeued = true;
+        }
+}
+
+static void sender_is_nobody(struct sender *s, int r)
+{
+        struct waiting *w;
+
+        STAILQ_FOREACH (w, &s->waiting, list)
+                sd_bus_reply_method_errorf(w->message, CTXD_ERROR_NO_SUCH_PROCESS,
+                                "The bus does not say who you are: %s", strerror(-r));
+        sender_free(s);
+}
+
+/* It had its name when we held the process of its pid already. */
+static int on_still_there(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct sender *s = userdata;
+
+        s->asking = sd_bus_slot_unref(s->asking);
+        if (sd_bus_message_is_method_error(m, NULL))
+                sender_is_nobody(s, -ENXIO);
+        else
+                sender_is_known(s);
+        return 0;
+}
+
+static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct sender *s = userdata;
+        int r;
+
+        s->asking = sd_bus_slot_unref(s->asking);
+        r = sd_bus_message_is_method_error(m, NULL) ? -ENXIO : read_credentials(m, s->peer);
+        if (r >= 0 && s->peer->pidfd < 0) {
+                /* A broker that knows no pidfd: what was the sender's pid when it connected may be another's now. */
+                peer_find_process(s->peer);
+                r = sd_bus_call_method_async(s->all->endpoint->bus, &s->asking, "org.freedesktop.DBus",
+                                "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetNameOwner",
+                                on_still_there, s, "s", s->peer->name);
+                if (r >= 0)
+                        return 0;
+        }
+        if (r < 0)
+                sender_is_nobody(s, r);
+        else
+                sender_is_known(s);
+        return 0;
+}
+
+static int set_aside(struct sender *s, sd_bus_message *m, bool requeued)
+{
+        struct waiting *w;
+
+        if (s->n_waiting >= WAITING_MAX)
+                return sd_bus_reply_method_errorf(m, CTXD_ERROR_LIMITS_EXCEEDED,
+                                "The limit on calls before the first answer is reached: %u of %d",
+                                s->n_waiting, WAITING_MAX);
+        w = calloc(1, sizeof *w);
+        if (!w)
+                return -ENOMEM;
+        w->message = sd_bus_message_ref(m);
+        w->requeued = requeued;
+        STAILQ_INSERT_TAIL(&s->waiting, w, list);
+        s->n_waiting++;
+        if (requeued)
+                return sd_bus_enqueue_for_read(s->all->endpoint->bus, m);
+        return 0;
+}
+
+static int sender_new(struct senders *all, const char *name, struct sender **ret)
+{
+        struct sender *s = calloc(1, sizeof *s);
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        STAILQ_INIT(&s->waiting);
+        s->all = all;
+        s->peer = peer_new(all->endpoint, name);
+        if (!s->peer) {
+                free(s);
+                return -ENOMEM;
+        }
+        HASH_ADD_KEYPTR(hh, all->by_name, s->peer->name, strlen(s->peer->name), s);
+        r = sd_bus_call_method_async(all->endpoint->bus, &s->asking, "org.freedesktop.DBus",
+                        "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetConnectionCredentials",
+                        on_credentials, s, "s", name);
+        if (r < 0) {
+                sender_free(s);
+                return r;
+        }
+        *ret = s;
+        return 0;
+}
+
+static int go_on(struct senders *all, struct sender *s, sd_bus_message *m)
+{
+        struct polkit *polkit = all->endpoint->service->polkit;
+
+        return polkit ? polkit_filter(polkit, s->peer, m) : 0;
+}
+
+int senders_take(struct senders *all, sd_bus_message *m)
+{
+        const char *name = sd_bus_message_get_sender(m);
+        struct waiting *first;
+        struct sender *s;
+        uint8_t type;
+        int r;
+
+        if (sd_bus_message_get_type(m, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL || !name)
+                return 0;
+        s = sender_find(all, name);
+        if (!s) {
+                r = sender_new(all, name, &s);
+                if (r < 0)
+                        return r;
+        }
+        if (!s->known) {
+                r = set_aside(s, m, false);
+                return r < 0 ? r : 1;
+        }
+        first = STAILQ_FIRST(&s->waiting);
+        if (!first)
+                return go_on(all, s, m);
+        if (first->message == m) {
+                waiting_drop(s, first);
+                return go_on(all, s, m);
+        }
+        /* It arrived while earlier ones were set aside, and was read before they were given back. */
+        r = set_aside(s, m, true);
+        return r < 0 ? r : 1;
+}
+
+struct peer *senders_peer(const struct senders *all, const char *name)
+{
+        const struct sender *s = name ? sender_find(all, name) : NULL;
+
+        return s && s->known ? s->peer : NULL;
+}
+
+void senders_forget(struct senders *all, const char *name)
+{
+        struct sender *s = sender_find(all, name);
+
+        if (s)
+                sender_free(s);
+}
+
+void senders_clear(struct senders *all)
+{
+        while (all->by_name)
+                sender_free(all->by_name);
+}
