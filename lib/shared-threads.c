@@ -112,7 +112,7 @@ static int ask(struct shared *shared)
 {
         struct ctx_client *client = shared->client;
         sd_bus_message *reply = NULL;
-        struct thread_map *map;
+        struct thread_map *map = NULL;
         int page, kick, r;
 
         r = shared_begin(shared);
