@@ -45,7 +45,8 @@ static const size_t map_value_size[PROBE_FDS] = {
                 [PROBE_FD_REQUESTS] = sizeof(struct membership_value),
 };
 
-static int quiet(enum libbpf_print_level level, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static int quiet(
+                enum libbpf_print_level level, const char *format, va_list args)
 {
         if (level != LIBBPF_WARN || !getenv("CTXD_DEBUG"))
                 return 0;

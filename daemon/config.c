@@ -280,6 +280,7 @@ static void read_dropins(struct reader *r, const char *directory)
                 k = (size_t) k < sizeof path ? read_file(r, path) : -ENAMETOOLONG;
                 if (k < 0)
                         warn(r, 0, "The file cannot be read: %s", strerror(-k));
+                r->file = directory;
         }
         if (n >= 0)
                 free(entries);

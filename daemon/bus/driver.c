@@ -143,8 +143,8 @@ static int identity(sd_bus_message *m, sd_bus_error *error, uid_t *ret_uid, pid_
 
 static int get_connection_unix_user(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        uid_t uid;
-        pid_t pid;
+        uid_t uid = 0;
+        pid_t pid = 0;
         int r = identity(m, error, &uid, &pid);
 
         return r < 0 ? r : reply(m, "u", uid);
@@ -152,8 +152,8 @@ static int get_connection_unix_user(sd_bus_message *m, void *userdata, sd_bus_er
 
 static int get_connection_unix_process_id(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        uid_t uid;
-        pid_t pid;
+        uid_t uid = 0;
+        pid_t pid = 0;
         int r = identity(m, error, &uid, &pid);
 
         return r < 0 ? r : reply(m, "u", (uint32_t) pid);
@@ -161,8 +161,8 @@ static int get_connection_unix_process_id(sd_bus_message *m, void *userdata, sd_
 
 static int get_connection_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        uid_t uid;
-        pid_t pid;
+        uid_t uid = 0;
+        pid_t pid = 0;
         int r = identity(m, error, &uid, &pid);
 
         if (r < 0)

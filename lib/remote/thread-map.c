@@ -114,7 +114,7 @@ static int ask(struct remote_context *remote)
 {
         struct ctx_client *client = remote->client;
         sd_bus_message *reply = NULL;
-        struct thread_map *map;
+        struct thread_map *map = NULL;
         int page, kick, r;
 
         r = remote_context_begin(remote);

@@ -64,8 +64,6 @@ static void becomes_root(void *userdata)
         OK(b, "Create", "sa{sv}", "~", 1, "open", "b", 1);
         ck_assert_int_eq(setresuid(0, 0, 0), 0);
         for (int i = 0; i < 5; i++) {
-                _cleanup_message_ sd_bus_message *reply = NULL;
-
                 snprintf(path, sizeof path, "~/%d", i);
                 create(b, path);
                 if (i == 4)

@@ -177,7 +177,7 @@ START_TEST(objects_that_are_not_there)
 END_TEST
 
 /* Runs another kind of client and returns what it prints. */
-static char *output_of(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static char *output_of(const char *format, ...)
 {
         char command[1024], *text = NULL;
         size_t size = 0, n;

@@ -11,7 +11,8 @@
 /* Law 21 with a million contexts: what one of them takes, and how long each verb is busy with it. The figures
  * are printed; only the size is a test, since it is the same everywhere. */
 
-enum { CONTEXTS = 1000000, BYTES_MAX = 256 };
+#define CONTEXTS 1000000
+#define BYTES_MAX 256
 
 static struct refused refused;
 static const struct caller root = {.uid = 0, .pid = 1, .comm = "root"};

@@ -24,7 +24,7 @@ static void assert_path(const char *path, bool valid)
         const char *why = NULL;
 
         ck_assert_msg(path_check(path, &why) == (valid ? 0 : -EINVAL), "%s", path);
-        ck_assert_msg(valid == !why, "%s: %s", path, why);
+        ck_assert_msg(valid == !why, "%s: %s", path, why ? why : "valid");
         ck_assert_int_eq(path_check(path, NULL), valid ? 0 : -EINVAL);
 }
 
