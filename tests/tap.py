@@ -9,7 +9,6 @@ import sys
 import time
 
 BUS = ["org.ctxd1", "/org/ctxd1", "org.ctxd1.Manager"]
-=======
 PATIENCE = 180  # seconds for what must happen; a machine that is busy is no failure
 
 _cases = []

@@ -11,7 +11,8 @@
 #include "util/clock.h"
 #include "util/log.h"
 
-/* The pauses between two attempts to get the name, how long an attempt may take, and how long they go on at start. */
+/* The pauses between two attempts to get the name, how long an attempt may take, and how long they go on at
+ * start. */
 #define PAUSE_MIN_USEC 100000
 #define PAUSE_MAX_USEC 5000000
 #define ATTEMPT_USEC (20 * UINT64_C(1000000))
@@ -75,7 +76,8 @@ static void broker_disconnect(struct broker *b)
         }
 }
 
-/* What no waiting cures: another has the name, we must not have it, or there is no address that could be tried. */
+/* What no waiting cures: another has the name, we must not have it, or there is no address that could be
+ * tried. */
 static bool is_final(int error)
 {
         return error == -EEXIST || error == -EACCES || error == -EPERM || error == -EINVAL ||
@@ -102,8 +104,9 @@ static void set_timer(struct broker *b, uint64_t usec)
         (void) sd_event_source_set_enabled(b->timer, SD_EVENT_ONESHOT);
 }
 
-/* The bus is not there, or went away, or does not give us the name. Contexts stay and direct connections go on.
- * Once we have had the name we try for ever; at start for a limited time, so that whoever started us is told. */
+/* The bus is not there, or went away, or does not give us the name. Contexts stay and direct connections go
+ * on. Once we have had the name we try for ever; at start for a limited time, so that whoever started us is
+ * told. */
 static void broker_retry(struct broker *b, int error, const char *why)
 {
         if (b->pausing || b->failed < 0)

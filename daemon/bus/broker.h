@@ -3,12 +3,13 @@
 
 #include "daemon/bus/peer.h"
 
-/* The system bus or the session bus, where every peer comes in by one connection. A bus that is not there, or goes away,
- * is tried again and again, with a pause that grows. Nothing waits for it. */
+/* The system bus or the session bus, where every peer comes in by one connection. A bus that is not there, or
+ * goes away, is tried again and again, with a pause that grows. Nothing waits for it. */
 
 struct broker;
 
 int broker_new(struct service *s, bool user, struct broker **ret);
-/* 1: the name was ours at least once; 0: not yet; negative: it was not to be had at start, and is not tried again. */
+/* 1: the name was ours at least once; 0: not yet; negative: it was not to be had at start, and is not tried
+ * again. */
 int broker_owns_name(const struct broker *b);
 struct broker *broker_free(struct broker *b);

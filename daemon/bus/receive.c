@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* sd-bus keeps what it has received until the message is whole, and asks nobody how much that may be: each byte of
- * half a message can bring 253 descriptors along, so that one client fills the daemon's table and shuts everybody
- * else out. It throws away what is whole and invalid, and forgets to close the descriptors that came with it. And it
- * has no place to hook in: so the function that it receives by is ours. A program's own recvmsg() comes before the C
- * library's for the libraries that it is linked with. Only what is received for a direct connection, on its turn, is
- * looked at; and sd-bus never asks for more than the rest of one message at a time.
+/* sd-bus keeps what it has received until the message is whole, and asks nobody how much that may be: each
+ * byte of half a message can bring 253 descriptors along, so that one client fills the daemon's table and
+ * shuts everybody else out. It throws away what is whole and invalid, and forgets to close the descriptors
+ * that came with it. And it has no place to hook in: so the function that it receives by is ours. A program's
+ * own recvmsg() comes before the C library's for the libraries that it is linked with. Only what is received
+ * for a direct connection, on its turn, is looked at; and sd-bus never asks for more than the rest of one
+ * message at a time.
  *
- * To know where a message ends, one has to know where it began: behind the one before, or where nothing but the end
- * of the authentication came before it. Elsewhere (the first one, sent in one piece with that end) no descriptors are
- * taken. */
+ * To know where a message ends, one has to know where it began: behind the one before, or where nothing but
+ * the end of the authentication came before it. Elsewhere (the first one, sent in one piece with that end) no
+ * descriptors are taken. */
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,7 +8,8 @@
         16 /* in one message; what dbus-daemon allows on the system bus, and more than any call takes */
 #define RECEIVE_TURN (256 * 1024) /* bytes, then others are served */
 
-/* What a client has sent of a message that is not whole yet: bytes, and descriptors that are in our table already. */
+/* What a client has sent of a message that is not whole yet: bytes, and descriptors that are in our table
+ * already. */
 struct receiver {
         int fd;
         uint64_t bytes, turn; /* of the message; since receive_begin() */
@@ -26,8 +27,8 @@ struct receiver {
 /* Whether sd-bus receives by our recvmsg() in this process. */
 bool receive_takes_effect(void);
 
-/* In between, what is received from r->fd is counted there; more descriptors than one message may bring end that
- * connection. */
+/* In between, what is received from r->fd is counted there; more descriptors than one message may bring end
+ * that connection. */
 void receive_begin(struct receiver *r);
 void receive_end(void);
 

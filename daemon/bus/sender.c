@@ -76,8 +76,9 @@ static int read_gids(sd_bus_message *m, struct peer *p)
         return sd_bus_message_exit_container(m);
 }
 
-/* The broker does not say which of the groups is the first, and so the one that a new context gets. /proc does, but
- * of the process as it is now, which may run a setgid program: it is believed only where the broker says so, too. */
+/* The broker does not say which of the groups is the first, and so the one that a new context gets. /proc
+ * does, but of the process as it is now, which may run a setgid program: it is believed only where the broker
+ * says so, too. */
 static void find_first_group(struct peer *p)
 {
         unsigned gid = UINT32_MAX;
@@ -190,7 +191,8 @@ static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error
         s->asking = sd_bus_slot_unref(s->asking);
         r = sd_bus_message_is_method_error(m, NULL) ? -ENXIO : read_credentials(m, s->peer);
         if (r >= 0 && s->peer->pidfd < 0) {
-                /* A broker that knows no pidfd: what was the sender's pid when it connected may be another's now. */
+                /* A broker that knows no pidfd: what was the sender's pid when it connected may be another's
+                 * now. */
                 peer_find_process(s->peer);
                 r = sd_bus_call_method_async(s->all->endpoint->bus, &s->asking, "org.freedesktop.DBus",
                                 "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetNameOwner",

@@ -5,9 +5,9 @@
 
 /* Those who send us messages over a bus, by their unique names.
  *
- * Asking the broker who a sender is would be a synchronous round trip in sd-bus. So the first message of a sender is
- * set aside, its credentials are asked for without waiting, and its messages go on, in their order, once they are
- * there. They are kept until the sender's name is gone. */
+ * Asking the broker who a sender is would be a synchronous round trip in sd-bus. So the first message of a
+ * sender is set aside, its credentials are asked for without waiting, and its messages go on, in their order,
+ * once they are there. They are kept until the sender's name is gone. */
 
 struct sender;
 

@@ -53,10 +53,11 @@ struct service {
 int service_init(struct service *s, sd_event *event, struct tree *tree);
 void service_deinit(struct service *s);
 
-/* Has the effects carried out, and tells those who subscribed what is new. Returns how many members have to leave:
- * of contexts whose end is origin's, or of all (NULL). Contexts may be gone after this. */
+/* Has the effects carried out, and tells those who subscribed what is new. Returns how many members have to
+ * leave: of contexts whose end is origin's, or of all (NULL). Contexts may be gone after this. */
 uint32_t service_drain(struct service *s, const struct context *origin);
-/* The same, and goes through all large ends that are under way without serving anybody between: at the very last. */
+/* The same, and goes through all large ends that are under way without serving anybody between: at the very
+ * last. */
 void service_finish(struct service *s);
 /* emit.c: what a drain has left to be told. */
 void service_tell(struct service *s);
@@ -66,6 +67,6 @@ int service_listen(struct service *s, const char *path);
 /* The same with a socket that listens already. Owns the descriptor, but not its path: that stays. */
 int service_take_socket(struct service *s, int listen_fd);
 
-/* Takes org.ctxd1 on the system bus, or on the session bus. Runs the event loop until it is ours, so that direct
- * connections are served however long the bus needs; 0 if that loop was told to end. */
+/* Takes org.ctxd1 on the system bus, or on the session bus. Runs the event loop until it is ours, so that
+ * direct connections are served however long the bus needs; 0 if that loop was told to end. */
 int service_own_name(struct service *s, bool user);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Making and ending contexts. The order of each verb: parse, validate, authorise, change the model, carry out the
- * effects, reply; so that a refused call has changed nothing, and a reply comes after what it promises. */
+/* Making and ending contexts. The order of each verb: parse, validate, authorise, change the model, carry out
+ * the effects, reply; so that a refused call has changed nothing, and a reply comes after what it
+ * promises. */
 
 #include <errno.h>
 #include <string.h>
@@ -75,8 +76,8 @@ static int create(struct request *q, const char *path, struct create_request *re
                         deadline < req->options.deadline_usec)
                 req->options.deadline_usec = deadline;
 
-        r = engine_create(q->service->engine, now, &q->caller, path, &req->options, parties.owner, parties.member,
-                        &c, &refused);
+        r = engine_create(q->service->engine, now, &q->caller, path, &req->options, parties.owner,
+                        parties.member, &c, &refused);
         if (r < 0) {
                 request_commit(q);
                 return r == -EOWNERDEAD ? error_no_such_process(q->error, "The owner has exited already")

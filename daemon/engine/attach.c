@@ -4,8 +4,8 @@
 #include "daemon/engine/internal.h"
 #include "util/clock.h"
 
-/* Making processes members, and making contexts that come with a member or an owner. The model decides first; after that
- * only the world can fail, and then what the model has done is taken back here. */
+/* Making processes members, and making contexts that come with a member or an owner. The model decides first;
+ * after that only the world can fail, and then what the model has done is taken back here. */
 
 int engine_describe(struct engine *e, struct process *p, struct attachment *ret)
 {

@@ -5,12 +5,12 @@
 #include "daemon/engine/internal.h"
 #include "util/clock.h"
 
-/* Carries out what the model has left in its queue. What is large comes in slices: a drain does what is there, and
- * turns of their own, between which others are served, go on with the rest.
+/* Carries out what the model has left in its queue. What is large comes in slices: a drain does what is
+ * there, and turns of their own, between which others are served, go on with the rest.
  *
- * All state words come before the first handle, so that nobody sees a readable handle of a context that still reads
- * active (law 6). The words and handles of all that has ended come before anything that takes longer: signals, the probe,
- * and what is told. A context to which the world has tied nothing costs no call here. */
+ * All state words come before the first handle, so that nobody sees a readable handle of a context that still
+ * reads active (law 6). The words and handles of all that has ended come before anything that takes longer:
+ * signals, the probe, and what is told. A context to which the world has tied nothing costs no call here. */
 
 static void write_words(struct engine *e, const struct effect_queue *queue)
 {

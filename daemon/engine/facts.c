@@ -5,7 +5,8 @@
 #include "daemon/engine/internal.h"
 #include "util/log.h"
 
-/* What the world has said becomes verbs of the model. A fact names what it is about by number, and that may be gone. */
+/* What the world has said becomes verbs of the model. A fact names what it is about by number, and that may
+ * be gone. */
 
 static void cancel(struct engine *e, struct context *c, struct cause *cause)
 {

@@ -179,7 +179,8 @@ int engine_processes(struct engine *e, const struct context *c, bool recursive, 
                 free(members);
                 return -ENOMEM;
         }
-        /* Tasks of one process in one context follow one another, and become one entry; its name is its leader's. */
+        /* Tasks of one process in one context follow one another, and become one entry; its name is its
+         * leader's. */
         for (size_t i = 0; i < n; i++) {
                 const struct member *m = &members[i];
 

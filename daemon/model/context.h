@@ -10,10 +10,12 @@
 #include "daemon/model/effect.h"
 #include "daemon/model/policy.h"
 
-/* A node of the tree. Immutable but for its state, which changes once, and for what hangs on it (handles, members).
+/* A node of the tree. Immutable but for its state, which changes once, and for what hangs on it (handles,
+ * members).
  *
- * Whoever is outside model/ reads these fields and changes none; the functions of tree.h do. Contexts are freed by
- * tree_collect() alone, so a pointer that was found in an event stays valid until the end of that event. */
+ * Whoever is outside model/ reads these fields and changes none; the functions of tree.h do. Contexts are
+ * freed by tree_collect() alone, so a pointer that was found in an event stays valid until the end of that
+ * event. */
 
 struct anchor;
 struct tree;
@@ -39,7 +41,8 @@ struct value {
         char *value;
 };
 
-/* 224 bytes and the label: a million of them have to fit (tests/law measures it). What a cancel touches comes first. */
+/* 224 bytes and the label: a million of them have to fit (tests/law measures it). What a cancel touches comes
+ * first. */
 struct context {
         struct context *parent;        /* NULL for the background alone */
         LIST_HEAD(, context) children; /* newest first */
@@ -66,8 +69,8 @@ struct context {
         uint64_t done_usec;    /* 0 while active */
         uint64_t drained_usec; /* 0 until done with no member left, in it or below it */
         union {
-                /* Active: its own deadline, also where the parent's is earlier. Done and busy: the next kill. In
-                 * the heap where it matters. */
+                /* Active: its own deadline, also where the parent's is earlier. Done and busy: the next kill.
+                 * In the heap where it matters. */
                 uint64_t wake_usec;
                 uint64_t retire_usec; /* retired: since when neither member nor handle holds it */
         };
@@ -122,7 +125,8 @@ char *context_reference(const struct context *c, char *buffer);
 const char *context_err(const struct context *c);
 int context_err_code(const struct context *c);
 
-/* Why: as given by who ended it or set the deadline, else err and its code. Strings live as long as the context. */
+/* Why: as given by who ended it or set the deadline, else err and its code. Strings live as long as the
+ * context. */
 const char *context_cause(const struct context *c, int *ret_error);
 
 /* Who: the cause of its origin, or NULL while active, and where only a clock did it. */

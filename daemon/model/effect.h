@@ -5,8 +5,8 @@
 
 /* What the world has to be told of a context. The model sets bits (c->pending) and links the context into the
  * tree's queue (c->effects); both lie in the context, so that a cancel of any size allocates nothing. The
- * engine drains the queue, in the order of the design: state words, handles, signals, then what is emitted; for each
- * context it takes with effect_take_from(), it does what the bits say. */
+ * engine drains the queue, in the order of the design: state words, handles, signals, then what is emitted;
+ * for each context it takes with effect_take_from(), it does what the bits say. */
 
 enum effect {
         EFFECT_NEW = 1 << 0,     /* emit ContextNew */

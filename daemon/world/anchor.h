@@ -8,9 +8,9 @@
 
 #include "daemon/world/fact.h"
 
-/* What the rooms have tied to one context. A context has an anchor once a room has something for it, and keeps it
- * until it is forgotten; most have none, and then no room is asked when they end. It also spares the rooms a table
- * each: a million contexts have to end in 60 ns each.
+/* What the rooms have tied to one context. A context has an anchor once a room has something for it, and
+ * keeps it until it is forgotten; most have none, and then no room is asked when they end. It also spares the
+ * rooms a table each: a million contexts have to end in 60 ns each.
  *
  * The engine makes and frees it. A room reads the first part, and changes only the field that is its own. */
 

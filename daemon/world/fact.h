@@ -5,12 +5,13 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-/* What the world has to say: the mirror of the model's effects. A room puts a fact into the queue, and calls nobody;
- * the engine takes it out, and turns it into a verb of the model.
+/* What the world has to say: the mirror of the model's effects. A room puts a fact into the queue, and calls
+ * nobody; the engine takes it out, and turns it into a verb of the model.
  *
- * A fact lies in the object that it is about, so that to raise one allocates nothing. It names a context or a process
- * by number, never by pointer. One that is in the queue already is not put in twice: a fact says "look here", not how
- * often. So it can be raised again at any time, for instance by a room that is built anew after a restart. */
+ * A fact lies in the object that it is about, so that to raise one allocates nothing. It names a context or a
+ * process by number, never by pointer. One that is in the queue already is not put in twice: a fact says
+ * "look here", not how often. So it can be raised again at any time, for instance by a room that is built
+ * anew after a restart. */
 
 enum fact_kind {
         FACT_TIME,            /* the timer: something in the tree is due */
@@ -45,6 +46,6 @@ void fact_raise(struct facts *facts, struct fact *fact);
 void fact_withdraw(struct facts *facts, struct fact *fact);
 /* The oldest one, copied. False: there is none. */
 bool fact_take(struct facts *facts, struct fact *ret);
-/* Has the engine take what is there soon. A callback of the event loop ends with this; what the engine calls does not,
- * since the engine looks into the queue itself. */
+/* Has the engine take what is there soon. A callback of the event loop ends with this; what the engine calls
+ * does not, since the engine looks into the queue itself. */
 void facts_wake(struct facts *facts);

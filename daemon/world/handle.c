@@ -21,18 +21,19 @@
 #include "util/log.h"
 #include "util/turn.h"
 
-/* A handle is an eventfd, made as a semaphore and written with the most that it can hold: every read gives 1 and
- * leaves it readable (law 27). After that our copy of it, and all else of it, goes away between later events, so that
- * neither who waits for the handle nor who waits for a reply waits for that.
+/* A handle is an eventfd, made as a semaphore and written with the most that it can hold: every read gives 1
+ * and leaves it readable (law 27). After that our copy of it, and all else of it, goes away between later
+ * events, so that neither who waits for the handle nor who waits for a reply waits for that.
  *
- * The client shares the file description. It can fill the counter and make the description block, and a write of ours
- * would then sleep for as long as it likes. So a timer is set while handles are written, whose signal ends a write that
- * sleeps; a write that does not sleep is never interrupted by it. A counter that was not 0 is a handle that is readable
- * already, so its holder has lost nothing. For a while the other handles of that uid are then written one at a time,
- * between other events: each delay is met by nobody else's request.
+ * The client shares the file description. It can fill the counter and make the description block, and a write
+ * of ours would then sleep for as long as it likes. So a timer is set while handles are written, whose signal
+ * ends a write that sleeps; a write that does not sleep is never interrupted by it. A counter that was not 0
+ * is a handle that is readable already, so its holder has lost nothing. For a while the other handles of that
+ * uid are then written one at a time, between other events: each delay is met by nobody else's request.
  *
- * A timer that is due sooner than the kernel's own next tick makes the kernel program the clock, which costs more than
- * all the rest of a cancel. So as long as nobody is hostile the first tick of the guard is far off. */
+ * A timer that is due sooner than the kernel's own next tick makes the kernel program the clock, which costs
+ * more than all the rest of a cancel. So as long as nobody is hostile the first tick of the guard is far
+ * off. */
 
 #define GUARD_SIGNAL (SIGRTMIN + 5)
 /* A write that blocks costs this much where nobody expects one, */
@@ -40,8 +41,8 @@
 /* and up to this much where one was met in the last minute. */
 #define GUARD_NSEC 1000000
 #define HOSTILE_USEC 60000000
-/* What was written is let go of when those who were woken have had time to run, on the same core as well: so many at a
- * time, then others are served. Where very many have come together it is done sooner. */
+/* What was written is let go of when those who were woken have had time to run, on the same core as well: so
+ * many at a time, then others are served. Where very many have come together it is done sooner. */
 #define TIDY_USEC 20000
 #define TIDY_AT_ONCE 256
 #define WRITTEN_MAX 16384

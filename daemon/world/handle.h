@@ -3,8 +3,8 @@
 
 #include <stdbool.h>
 
-/* Done and drained handles: one eventfd of each kind for each process and context. Asking again gives the same one.
- * handle.c says how they are written, whatever their holders do. */
+/* Done and drained handles: one eventfd of each kind for each process and context. Asking again gives the
+ * same one. handle.c says how they are written, whatever their holders do. */
 
 struct anchor;
 struct handles;
@@ -31,7 +31,8 @@ int handle_drop(struct handles *hs, struct process *p, struct anchor *anchor, en
 /* All of that kind become readable; then handles_disarm(), once for many. */
 void handles_signal(struct handles *hs, struct anchor *anchor, enum handle_kind kind);
 void handles_disarm(struct handles *hs);
-/* What was written is let go of soon; while a large end is under way (is_busy), only where there is too much of it. */
+/* What was written is let go of soon; while a large end is under way (is_busy), only where there is too much
+ * of it. */
 void handles_tidy(struct handles *hs, bool is_busy);
 /* Now, since descriptors are short. False: there was none to give back. */
 bool handles_give_back(struct handles *hs);

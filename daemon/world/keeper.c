@@ -9,9 +9,9 @@
 #include "daemon/world/keeper.h"
 #include "proto/state-page.h"
 
-/* When a thread ends the kernel walks its list of robust futexes, and marks those that hold its id. A node of the list
- * lies at a fixed distance from its word, and clients see the words: so it has a page of its own right before the
- * mapping, and no address of ours is shown to anybody.
+/* When a thread ends the kernel walks its list of robust futexes, and marks those that hold its id. A node of
+ * the list lies at a fixed distance from its word, and clients see the words: so it has a page of its own
+ * right before the mapping, and no address of ours is shown to anybody.
  *
  * The list is the C library's, for robust mutexes. There are none in this daemon; it is taken over. */
 

@@ -5,8 +5,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-/* Leaks as the probe has reported them, kept for as long as their context. A context keeps a bounded number, and so do
- * all together; room is made by those that are over, the oldest first. */
+/* Leaks as the probe has reported them, kept for as long as their context. A context keeps a bounded number,
+ * and so do all together; room is made by those that are over, the oldest first. */
 
 struct anchor;
 struct leaks;
@@ -47,8 +47,8 @@ uint64_t leaks_found(const struct leaks *ls); /* ever */
 struct anchor *leaks_first_context(const struct leaks *ls);
 struct anchor *leaks_next_context(const struct anchor *anchor);
 
-/* The first leak that somebody is to be told of, with what (tell_...); NULL: none. It is there until leaks_collect(), even
- * if its context drops it. The caller clears tell_..., and says when all was told. */
+/* The first leak that somebody is to be told of, with what (tell_...); NULL: none. It is there until
+ * leaks_collect(), even if its context drops it. The caller clears tell_..., and says when all was told. */
 struct leak *leaks_first_news(const struct leaks *ls);
 void leaks_news_told(struct leaks *ls, struct leak *leak);
 void leaks_collect(struct leaks *ls);

@@ -3,9 +3,10 @@
 
 #include <stdint.h>
 
-/* Lifelines (law 29). We hold the read end of a pipe, and nothing but read ends: the kernel hangs it up when the last
- * write end is closed, however its holders have ended. So we keep no write end to give out again; another one is opened
- * through the read end. Nobody reads what is written to it; a pipe holds little, and no more than that. */
+/* Lifelines (law 29). We hold the read end of a pipe, and nothing but read ends: the kernel hangs it up when
+ * the last write end is closed, however its holders have ended. So we keep no write end to give out again;
+ * another one is opened through the read end. Nobody reads what is written to it; a pipe holds little, and no
+ * more than that. */
 
 struct lifeline;
 struct user;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The process whose exit ends a context (law 28). The pidfd tells of the exit, so another process that gets the pid
- * later is never taken for the owner, and an owner that had exited before is noticed at once. */
+/* The process whose exit ends a context (law 28). The pidfd tells of the exit, so another process that gets
+ * the pid later is never taken for the owner, and an owner that had exited before is noticed at once. */
 
 struct anchor;
 struct process;

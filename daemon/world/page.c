@@ -16,12 +16,13 @@
 #include "util/cleanup.h"
 #include "util/log.h"
 
-/* A reader gets a descriptor that was opened read-only through /proc: the file's mode is 0600 and its owner is the
- * daemon, so another uid can neither map it for writing, nor reopen it, nor truncate it. Its size never changes, and its
- * memory was allocated before, so that neither side can meet SIGBUS.
+/* A reader gets a descriptor that was opened read-only through /proc: the file's mode is 0600 and its owner
+ * is the daemon, so another uid can neither map it for writing, nor reopen it, nor truncate it. Its size
+ * never changes, and its memory was allocated before, so that neither side can meet SIGBUS.
  *
- * A slot's word keeps its done value until the slot is used again, which gives it another generation: a word is never
- * active twice with one generation, so a reader that comes late cannot take the new context for its own. */
+ * A slot's word keeps its done value until the slot is used again, which gives it another generation: a word
+ * is never active twice with one generation, so a reader that comes late cannot take the new context for its
+ * own. */
 
 #define PAGE_SIZE_BYTES (64 * 1024)
 #define KEEPER_OFFSET offsetof(struct state_page_header, keeper)
@@ -277,7 +278,8 @@ struct pages *pages_free(struct pages *ps)
 
         if (!ps)
                 return NULL;
-        /* The daemon leaves for good. What is still active stays so, but the header says that nobody is behind it. */
+        /* The daemon leaves for good. What is still active stays so, but the header says that nobody is
+         * behind it. */
         HASH_ITER (hh, ps->sets, set, next_set) {
                 struct page *p;
 

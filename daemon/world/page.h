@@ -4,8 +4,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* State pages (proto/state-page.h): a set of memfds for each owning uid, each a header and slots. A context gets a
- * slot when somebody asks for it, and keeps it until it is forgotten. */
+/* State pages (proto/state-page.h): a set of memfds for each owning uid, each a header and slots. A context
+ * gets a slot when somebody asks for it, and keeps it until it is forgotten. */
 
 struct anchor;
 struct pages;
@@ -21,7 +21,8 @@ struct page_state {
 int pages_new(struct pages **ret, struct world *world, uint64_t epoch);
 struct pages *pages_free(struct pages *ps);
 
-/* Made on first use. The descriptor is read-only and borrowed; the word has the slot's generation and no state. */
+/* Made on first use. The descriptor is read-only and borrowed; the word has the slot's generation and no
+ * state. */
 int page_get(struct pages *ps, struct anchor *anchor, const struct page_state *state, int *ret_fd,
                 uint64_t *ret_offset, uint64_t *ret_word);
 void page_update(struct anchor *anchor, const struct page_state *state);

@@ -16,8 +16,9 @@
 #include "util/log.h"
 #include "util/proc.h"
 
-/* Where no unit runs ctxd-probe (--embedded, --user), ctxd starts it, with one end of a socket pair as descriptor 3.
- * When it has exited it is started again, after a pause that grows as long as the probe does not last. */
+/* Where no unit runs ctxd-probe (--embedded, --user), ctxd starts it, with one end of a socket pair as
+ * descriptor 3. When it has exited it is started again, after a pause that grows as long as the probe does
+ * not last. */
 
 #define PROBE_SOCKET_FD 3
 #define BACKOFF_MIN_USEC 1000000

@@ -144,7 +144,8 @@ static int listen_at(struct probe *p, const char *path)
         if (fd < 0)
                 return -errno;
         (void) unlink(path);
-        /* Only our group gets as far as being asked who it is: the probe, which is root but may not overrule modes. */
+        /* Only our group gets as far as being asked who it is: the probe, which is root but may not overrule
+         * modes. */
         if (bind(fd, (struct sockaddr *) &address, sizeof address) < 0 || chmod(path, 0660) < 0 ||
                         listen(fd, 4) < 0)
                 return -errno;

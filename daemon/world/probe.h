@@ -8,11 +8,13 @@
 
 #include "proto/probe-connection.h"
 
-/* The connection to ctxd-probe (proto/probe-record.h). The probe connects to a socket, or is a child that we start and
- * start again (probe-child.c). It is told of every done context that has members, and tells what it finds.
+/* The connection to ctxd-probe (proto/probe-record.h). The probe connects to a socket, or is a child that we
+ * start and start again (probe-child.c). It is told of every done context that has members, and tells what it
+ * finds.
  *
- * Nothing here waits for it. What has to be said stands in a list of contexts, of which each is in it once, so that the
- * list cannot overflow. A probe that takes nothing for a long time is given up, as is one that breaks the protocol. */
+ * Nothing here waits for it. What has to be said stands in a list of contexts, of which each is in it once,
+ * so that the list cannot overflow. A probe that takes nothing for a long time is given up, as is one that
+ * breaks the protocol. */
 
 struct anchor;
 struct probe;
@@ -47,10 +49,11 @@ void probe_forget(struct probe *p, struct anchor *anchor); /* if it is watched *
 bool probe_is_new(const struct probe *p);
 /* a record that it has sent: 1, or 0 where there is none (left), or the connection is lost; */
 int probe_receive(struct probe *p, struct probe_message *ret);
-/* the next one that it is to have, of that context: PROBE_WATCH, PROBE_THREADS, PROBE_FORGET; 0: nothing, or not now. */
+/* the next one that it is to have, of that context: PROBE_WATCH, PROBE_THREADS, PROBE_FORGET; 0: nothing, or
+ * not now. */
 unsigned probe_next(struct probe *p, uint64_t *ret_context_id);
-/* The record for it, which takes it off the list where there was room: 1; 0: later, or lost. NULL: it needs none any
- * more. */
+/* The record for it, which takes it off the list where there was room: 1; 0: later, or lost. NULL: it needs
+ * none any more. */
 int probe_send(struct probe *p, const struct probe_header *record);
 /* With the maps and links of an earlier probe, or NULL. */
 void probe_send_welcome(struct probe *p, const int *fds);

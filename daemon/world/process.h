@@ -6,9 +6,9 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
-/* Processes. One is its pid and its start time: a pidfd that was alive after both had been read holds that very
- * process, so a number that was used again is never taken for it. To ask again for the same one gives the same
- * object. */
+/* Processes. One is its pid and its start time: a pidfd that was alive after both had been read holds that
+ * very process, so a number that was used again is never taken for it. To ask again for the same one gives
+ * the same object. */
 
 struct anchor;
 struct attached;

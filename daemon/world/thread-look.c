@@ -14,14 +14,15 @@
 #include "proto/thread-page.h"
 #include "util/clock.h"
 
-/* What a thread page says is believed only so far: a tid counts if it is a thread of that very process, and a context
- * if the process has named it before, by a call that asked whether it may. So a process can only lie about itself, and
- * gains nothing: it can keep a done context from draining, and put its own name into a report; it could do both without
- * a lie.
+/* What a thread page says is believed only so far: a tid counts if it is a thread of that very process, and a
+ * context if the process has named it before, by a call that asked whether it may. So a process can only lie
+ * about itself, and gains nothing: it can keep a done context from draining, and put its own name into a
+ * report; it could do both without a lie.
  *
- * A page is read when a context that it may speak of becomes done, once for all of one cancel, and when the process
- * kicks; never otherwise. A kick costs the process nothing, and a look at a page full of garbage takes us some time: so
- * the processes of one uid stand in a queue, and together they get a twentieth of the daemon's time at most. */
+ * A page is read when a context that it may speak of becomes done, once for all of one cancel, and when the
+ * process kicks; never otherwise. A kick costs the process nothing, and a look at a page full of garbage
+ * takes us some time: so the processes of one uid stand in a queue, and together they get a twentieth of the
+ * daemon's time at most. */
 
 #define SHARE 20
 #define PAUSE_MIN_USEC 1000

@@ -6,8 +6,8 @@
 
 #include "daemon/world/fact.h"
 
-/* What every room is given: the loop, the clock, the way up, and the calls by which it touches processes and makes
- * descriptors. A simulator, or a test of a bad day, links another world.c. */
+/* What every room is given: the loop, the clock, the way up, and the calls by which it touches processes and
+ * makes descriptors. A simulator, or a test of a bad day, links another world.c. */
 
 struct store; /* the journal of changes will be one; there is none yet */
 

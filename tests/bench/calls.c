@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Calls a second beside a bare sd-bus server that answers the same calls: a Create and a Done, one at a time and 64 in
- * flight; on a direct connection, the same with a thousand idle ones beside it, and through dbus-daemon and
- * dbus-broker, where the way from a cancel to a wake is measured as well. All processes are on one core.
+/* Calls a second beside a bare sd-bus server that answers the same calls: a Create and a Done, one at a time
+ * and 64 in flight; on a direct connection, the same with a thousand idle ones beside it, and through
+ * dbus-daemon and dbus-broker, where the way from a cancel to a wake is measured as well. All processes are
+ * on one core.
  *
- *     bench-calls CTXD [ROUNDS] */
+ *     bench-calls CTXD [ROUNDS]  */
 
 #include "proto/names.h"
 #include "tests/bench/common.h"

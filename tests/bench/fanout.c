@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* One cancel of a parent with N children, each with a done handle in one of ten processes, until the last of them has
- * been seen; beside N writes to eventfds that those processes wait for in the same way (the floor), and N sends on ten
- * SOCK_SEQPACKET sockets. All processes are on one core, the three take turns.
+/* One cancel of a parent with N children, each with a done handle in one of ten processes, until the last of
+ * them has been seen; beside N writes to eventfds that those processes wait for in the same way (the floor),
+ * and N sends on ten SOCK_SEQPACKET sockets. All processes are on one core, the three take turns.
  *
- *     bench-fanout CTXD [ROUNDS] */
+ *     bench-fanout CTXD [ROUNDS]  */
 
 #include <fcntl.h>
 #include <sys/epoll.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* One uid has all it may have: contexts, handles, connections. What another uid waits for its cancels, before and then;
- * and while that one goes on asking for more without a pause, which it is refused. The one that goes on has a core of
- * its own.
+/* One uid has all it may have: contexts, handles, connections. What another uid waits for its cancels, before
+ * and then; and while that one goes on asking for more without a pause, which it is refused. The one that
+ * goes on has a core of its own.
  *
- *     bench-neighbour CTXD [ROUNDS] */
+ *     bench-neighbour CTXD [ROUNDS]  */
 
 #include <signal.h>
 #include <sched.h>

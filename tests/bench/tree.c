@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Trees of 10^3 to 10^6 contexts in the daemon: how long it takes to build them, to cancel them, and to forget them,
- * what each costs, and how long another client waits for a ping meanwhile. And 10^5 deadlines at one instant, from
- * that instant until the last handle of ten that watch is readable.
+/* Trees of 10^3 to 10^6 contexts in the daemon: how long it takes to build them, to cancel them, and to
+ * forget them, what each costs, and how long another client waits for a ping meanwhile. And 10^5 deadlines at
+ * one instant, from that instant until the last handle of ten that watch is readable.
  *
- *     bench-tree CTXD [ROUNDS [MOST]] */
+ *     bench-tree CTXD [ROUNDS [MOST]]  */
 
 #include <fcntl.h>
 #include <poll.h>

@@ -54,6 +54,7 @@ START_TEST(a_caller_that_never_reads)
         create(bus, "many");
         for (int i = 0; i < 2000; i++)
                 OK(bus, "Create", "sa{sv}", "many/", 0);
+        ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &little, sizeof little), 0);
         ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof soon), 0);
         raw_begin(&m, 1, MANAGER, "List", "ssu");
         raw_text(&m, "/");

@@ -31,7 +31,8 @@ int world_connect(uid_t uid);
 void world_run(void);
 /* The same, but waits for so long for something to come: a timer that is due may be late. */
 void world_run_until(uint64_t usec);
-/* For what has to come: so long, and so often, for a machine may have had something else to do all the while. */
+/* For what has to come: so long, and so often, for a machine may have had something else to do all the
+ * while. */
 #define WORLD_PATIENCE_USEC UINT64_C(20000000)
 #define WORLD_PATIENCE_ROUNDS 1000
 

@@ -30,15 +30,6 @@ static void close_both(void)
         ck_assert_int_eq(near.fd, -1);
 }
 
-static unsigned count_fds(void)
-{
-        unsigned n = 0;
-
-        for (int fd = 0; fd < 256; fd++)
-                n += fcntl(fd, F_GETFD) >= 0;
-        return n;
-}
-
 /* Bytes and descriptors of any number, past all the checks. */
 static void give(const void *data, size_t size, size_t n_fds)
 {
@@ -84,7 +75,7 @@ END_TEST
 START_TEST(descriptors_travel_with_a_greeting)
 {
         struct probe_hello hello = {{PROBE_HELLO, sizeof hello}};
-        unsigned before = count_fds();
+        unsigned before = count_fds(getpid());
         int fds[PROBE_FDS], taken;
 
         connect_both();
@@ -107,7 +98,7 @@ START_TEST(descriptors_travel_with_a_greeting)
         probe_message_close(&got);
         ck_assert_int_lt(fcntl(taken, F_GETFD), 0);
         close_both();
-        ck_assert_uint_eq(count_fds(), before);
+        ck_assert_uint_eq(count_fds(getpid()), before);
 }
 END_TEST
 
@@ -146,12 +137,12 @@ END_TEST
 /* Whatever comes with it is closed. */
 static void refused(const void *data, size_t size, size_t n_fds)
 {
-        unsigned before = count_fds();
+        unsigned before = count_fds(getpid());
 
         give(data, size, n_fds);
         ck_assert_int_eq(probe_connection_receive(&near, &got), -EPROTO);
         ck_assert_uint_eq(got.n_fds, 0);
-        ck_assert_uint_eq(count_fds(), before);
+        ck_assert_uint_eq(count_fds(getpid()), before);
 }
 
 START_TEST(what_breaks_the_protocol_is_refused)

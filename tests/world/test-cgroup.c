@@ -12,7 +12,8 @@
 #include "tests/world/group.h"
 #include "tests/world/world.h"
 
-/* Members that are known by a control group of their own: real groups, made and removed by each test, and no probe. */
+/* Members that are known by a control group of their own: real groups, made and removed by each test, and no
+ * probe. */
 
 static const struct policy quiet = {.signal = 0, .kill_after_usec = CTXD_USEC_INFINITY};
 static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};

@@ -14,8 +14,8 @@
 #include "tests/world/group.h"
 #include "tests/world/world.h"
 
-/* Crowds that fork while they are cancelled. Each is bounded: by the number of processes that a uid of its own may
- * have, and in time, should nobody end it. */
+/* Crowds that fork while they are cancelled. Each is bounded: by the number of processes that a uid of its
+ * own may have, and in time, should nobody end it. */
 
 #define CROWD_MAX 120
 #define CROWD_USEC UINT64_C(100000000)
@@ -105,8 +105,8 @@ START_TEST(law_32_a_fork_bomb_in_a_group_is_ended)
 }
 END_TEST
 
-/* It forks until the signal comes; handling it, it stops. So each child was begun before, though the kernel may
- * have dated its birth after the signal: the copy of a large memory takes a while. */
+/* It forks until the signal comes; handling it, it stops. So each child was begun before, though the kernel
+ * may have dated its birth after the signal: the copy of a large memory takes a while. */
 static sigjmp_buf no_more;
 static pid_t forker;
 

@@ -229,7 +229,8 @@ START_TEST(a_full_blocking_handle_does_not_hang_us)
                 close(fds[i]);
         close(good_fd);
 
-        /* It is not forgotten as soon as that is done: the next cancel does not wait for the same once more. */
+        /* It is not forgotten as soon as that is done: the next cancel does not wait for the same once
+         * more. */
         good = make("a2");
         world_drain(NULL);
         good_fd = dup(get(p, good));

@@ -513,8 +513,8 @@ START_TEST(a_probe_that_does_not_read_makes_nothing_later)
         char path[16];
         int fd = greet();
 
-        /* Far more than the socket takes, and nobody reads: whoever waited would wait for ever. One process goes from
-         * context to context, each done when it leaves: 299 WATCH and FORGET, and a WATCH. */
+        /* Far more than the socket takes, and nobody reads: whoever waited would wait for ever. One process
+         * goes from context to context, each done when it leaves: 299 WATCH and FORGET, and a WATCH. */
         for (unsigned i = 0; i < CONTEXTS; i++) {
                 snprintf(path, sizeof path, "a%u", i);
                 list[i] = make(path);

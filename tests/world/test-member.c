@@ -282,7 +282,8 @@ START_TEST(a_cancel_counts_its_own)
 }
 END_TEST
 
-/* A Create with an attach or an owner that fails at the end: the context is taken back with all that hangs on it. */
+/* A Create with an attach or an owner that fails at the end: the context is taken back with all that hangs on
+ * it. */
 START_TEST(law_35_taken_back_with_its_member)
 {
         static const struct caller root = {.uid = 0};

@@ -238,7 +238,8 @@ END_TEST
 
 #define KEPT 5
 
-/* As a daemon that is killed: of its pages some are gone again by then, the first, one in the middle, the last. */
+/* As a daemon that is killed: of its pages some are gone again by then, the first, one in the middle, the
+ * last. */
 static void keep(const int *fds, unsigned gone, int out)
 {
         uint8_t *maps[KEPT];

@@ -41,7 +41,8 @@ void run_until(const unsigned *value, unsigned wanted);
 void run_while(bool (*pending)(void *userdata), void *userdata);
 void run_for(uint64_t usec); /* for what must not happen; what is there by now is seen to */
 
-/* For each leak of c and of what is below it, running ones first; stops when cb returns other than 0, and returns it. */
+/* For each leak of c and of what is below it, running ones first; stops when cb returns other than 0, and
+ * returns it. */
 int each_leak(struct engine *e, const struct context *c,
                 int (*cb)(void *userdata, struct context *c, const struct leak *leak), void *userdata);
 
@@ -57,8 +58,8 @@ struct child {
 struct child *child_start(void (*body)(int in, int out));
 void child_sleep(int in, int out); /* until it is killed */
 void child_count(int in, int out); /* writes 'T' for each SIGTERM, and goes on */
-/* Forks one for each 'f' it is told, a daemon for 'd', a thread for 't', which live on; with 'c' it counts SIGTERM as
- * they do, which it has ignored before. Each of them answers. */
+/* Forks one for each 'f' it is told, a daemon for 'd', a thread for 't', which live on; with 'c' it counts
+ * SIGTERM as they do, which it has ignored before. Each of them answers. */
 void child_breed(int in, int out);
 void child_ready(int out);
 char child_say(struct child *c);    /* the next byte from it; 0: nothing for a long while, or the end */

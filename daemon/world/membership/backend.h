@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What a backend of this room offers to the room: the kernel's maps (bpf.c), or pidfds and control groups (direct.c,
- * cgroup.c). Nobody outside the room includes it. */
+/* What a backend of this room offers to the room: the kernel's maps (bpf.c), or pidfds and control groups
+ * (direct.c, cgroup.c). Nobody outside the room includes it. */
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -9,13 +9,13 @@
 #include "util/cleanup.h"
 #include "util/proc.h"
 
-/* Without BPF a process that was attached, and has a control group of its own, is known by that group: who is in it
- * is a member, whatever has forked it, and whatever it has become since. It is what `ctxctl run --scope` makes, and
- * what a service has whose main process is attached.
+/* Without BPF a process that was attached, and has a control group of its own, is known by that group: who is
+ * in it is a member, whatever has forked it, and whatever it has become since. It is what `ctxctl run
+ * --scope` makes, and what a service has whose main process is attached.
  *
- * It is its own if the kernel says, at the time of the attach, that nobody is in it but the process and what descends
- * from it: not the root, not a session with its shell, not the service in which somebody has attached one of many. The
- * kernel tells when it has emptied (cgroup.events), so nobody has to look. */
+ * It is its own if the kernel says, at the time of the attach, that nobody is in it but the process and what
+ * descends from it: not the root, not a session with its shell, not the service in which somebody has
+ * attached one of many. The kernel tells when it has emptied (cgroup.events), so nobody has to look. */
 
 #define CROWD_MAX 512 /* so many are looked at, to see that they all descend from one */
 #define DEPTH_MAX 64

@@ -7,13 +7,13 @@
 #include "util/cleanup.h"
 #include "util/proc.h"
 
-/* Members without the kernel's help: the processes that were attached, each known by its pidfd, and all that are in
- * their control groups, where they have one of their own (membership-cgroup.c); of those that have none, whenever
- * somebody asks, their children of that moment. A context is drained when the attached processes have exited and
- * their groups have emptied; counts are of processes.
+/* Members without the kernel's help: the processes that were attached, each known by its pidfd, and all that
+ * are in their control groups, where they have one of their own (membership-cgroup.c); of those that have
+ * none, whenever somebody asks, their children of that moment. A context is drained when the attached
+ * processes have exited and their groups have emptied; counts are of processes.
  *
- * A process that was attached by itself is a member of its own context, and its children with it, in whose group
- * they may be. But that group has not emptied before they have left it as well. */
+ * A process that was attached by itself is a member of its own context, and its children with it, in whose
+ * group they may be. But that group has not emptied before they have left it as well. */
 
 struct attached {
         struct membership *membership;

@@ -27,8 +27,8 @@ struct own_cgroup;
 struct signal_pass;
 struct signalled;
 
-/* A context that has, or had, members. Lives from its first attach until the context is forgotten and nobody is counted
- * in it any more. */
+/* A context that has, or had, members. Lives from its first attach until the context is forgotten and nobody
+ * is counted in it any more. */
 struct member_slot {
         uint32_t number; /* index into the kernel's array of slots as well */
         uint64_t context_id;

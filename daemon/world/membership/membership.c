@@ -4,12 +4,12 @@
 #include "daemon/world/membership/internal.h"
 #include "util/cleanup.h"
 
-/* The contexts that have members. A context gets a slot when something is attached to it for the first time, and gives
- * it back when it is forgotten and nobody is counted in it.
+/* The contexts that have members. A context gets a slot when something is attached to it for the first time,
+ * and gives it back when it is forgotten and nobody is counted in it.
  *
- * ctxd starts with the direct backend, which looks at control groups as well. What was attached before the probe has
- * said HELLO is attached again then, through BPF (move.c); until then its children are known as well as the direct
- * backend knows them. */
+ * ctxd starts with the direct backend, which looks at control groups as well. What was attached before the
+ * probe has said HELLO is attached again then, through BPF (move.c); until then its children are known as
+ * well as the direct backend knows them. */
 
 int membership_new(struct membership **ret, struct world *world, struct processes *processes)
 {

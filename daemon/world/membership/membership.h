@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Who is a member of what, and the signals to members. A context that has members has a number here (its slot). A
- * backend knows the tasks: the kernel itself, through the maps that the probe has made (bpf.c); or, where that is
- * refused, ctxd by pidfd (direct.c) and by control group (cgroup.c). */
+/* Who is a member of what, and the signals to members. A context that has members has a number here (its
+ * slot). A backend knows the tasks: the kernel itself, through the maps that the probe has made (bpf.c); or,
+ * where that is refused, ctxd by pidfd (direct.c) and by control group (cgroup.c). */
 
 struct anchor;
 struct member_slot;
@@ -24,15 +24,16 @@ struct membership *membership_free(struct membership *m);
 
 /* "bpf"; "cgroup": some members are known by a control group of their own; "direct" */
 const char *membership_backend_name(const struct membership *m);
-/* The probe's maps and links (enum probe_fd): they are taken over on success, and every member moves there. */
+/* The probe's maps and links (enum probe_fd): they are taken over on success, and every member moves
+ * there. */
 int membership_use_bpf(struct membership *m, const int fds[]);
 /* Those in use, for the next probe; NULL: there are none. */
 const int *membership_bpf_fds(const struct membership *m);
 
 /* The slot of a context, made if it has none, and charged to user. -EDQUOT; -ENOSPC; -ENOMEM. */
 int membership_open(struct membership *m, struct anchor *anchor, struct user *user);
-/* Makes the process, with its threads and all that it forks meanwhile, members of a context that has a slot, by the
- * policy of that index. user: whom it is charged to. -EDQUOT; -ESRCH: it has gone; another -errno. */
+/* Makes the process, with its threads and all that it forks meanwhile, members of a context that has a slot,
+ * by the policy of that index. user: whom it is charged to. -EDQUOT; -ESRCH: it has gone; another -errno. */
 int membership_attach(struct membership *m, struct anchor *anchor, struct process *p, uint32_t index,
                 const struct policy *policy, struct user *user);
 /* Nobody was attached after all, and the slot was made for that: as if nobody had asked. */
@@ -72,6 +73,7 @@ void membership_want(struct membership *m, struct anchor *anchor);
 /* Of all that were wanted, in no order. The caller frees the list. */
 int membership_list(struct membership *m, struct member **ret, size_t *ret_n);
 
-/* For the probe: the slot as the kernel counts it; 0: the backend is direct, and the pids (at most n) say who. */
+/* For the probe: the slot as the kernel counts it; 0: the backend is direct, and the pids (at most n) say
+ * who. */
 uint32_t membership_slot_number(const struct membership *m, const struct anchor *anchor);
 size_t membership_pids(struct membership *m, struct anchor *anchor, uint32_t *pids, size_t n);

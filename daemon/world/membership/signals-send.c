@@ -12,10 +12,10 @@
 
 /* Who is given which signal (law 32). Each process gets its signal once.
  *
- * A child whose parent had been signalled before it was born, and could do something about that, is part of the
- * parent's cleaning up: it is left alone, and only killed when the time for that has come. A fork that was under
- * way when its parent got the signal looks the same in time; with BPF it is told apart by the signal, which the
- * parent then has still before it.
+ * A child whose parent had been signalled before it was born, and could do something about that, is part of
+ * the parent's cleaning up: it is left alone, and only killed when the time for that has come. A fork that
+ * was under way when its parent got the signal looks the same in time; with BPF it is told apart by the
+ * signal, which the parent then has still before it.
  *
  * Before every signal a pidfd is opened, and through it the start time is seen to be the member's, and all of
  * its uids to be those of the one who attached it, so that no program that has changed its uid is ever

@@ -11,14 +11,14 @@
 #include "util/log.h"
 #include "util/realtime.h"
 
-/* Signals to the members of done contexts, in passes over all members, until a pass finds nobody new: who forks
- * while a pass runs leaves children to the next one.
+/* Signals to the members of done contexts, in passes over all members, until a pass finds nobody new: who
+ * forks while a pass runs leaves children to the next one.
  *
- * A cancel makes a whole pass before it is answered. All others are made in pieces, between other events, so that
- * nobody else is late for a crowd that has to be killed. But a crowd that forks is a race, which is lost by who waits
- * for his turn among them: in the time of one the others make up for all that were killed. So a storm is ended in one
- * go, at the lowest real-time priority where that is allowed: newcomers are the children of those who are left, and
- * get fewer with every pass. */
+ * A cancel makes a whole pass before it is answered. All others are made in pieces, between other events, so
+ * that nobody else is late for a crowd that has to be killed. But a crowd that forks is a race, which is lost
+ * by who waits for his turn among them: in the time of one the others make up for all that were killed. So a
+ * storm is ended in one go, at the lowest real-time priority where that is allowed: newcomers are the
+ * children of those who are left, and get fewer with every pass. */
 
 #define RUN_USEC 5000 /* passes of a cancel after the first one: no longer */
 #define PIECE_USEC 2000

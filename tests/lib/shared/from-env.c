@@ -3,7 +3,8 @@
 
 #include "lib/ctxclient.h"
 
-/* What ctx_from_env() gives: "background", the path, or "nothing". Has the library in it, so that it can be setuid. */
+/* What ctx_from_env() gives: "background", the path, or "nothing". Has the library in it, so that it can be
+ * setuid. */
 
 int main(void)
 {

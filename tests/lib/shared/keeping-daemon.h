@@ -5,8 +5,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* A daemon of one context, as small as can be, which leaves behind what the next one takes over: the socket, the state
- * page, the done handle. What a restart keeps is then the library's business alone. */
+/* A daemon of one context, as small as can be, which leaves behind what the next one takes over: the socket,
+ * the state page, the done handle. What a restart keeps is then the library's business alone. */
 
 struct kept {
         char directory[32], address[128];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Threads that are members one by one: ctx_enter() under a shared context, and what the daemon and the probe make of
- * it. */
+/* Threads that are members one by one: ctx_enter() under a shared context, and what the daemon and the probe
+ * make of it. */
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -61,7 +61,8 @@ static bool is_member(sd_bus *bus, struct ctx *ctx, pid_t tid)
         return found;
 }
 
-/* The leak of the context's thread tid: 1 running, 2 resolved, 0 none; and how many there are of the context. */
+/* The leak of the context's thread tid: 1 running, 2 resolved, 0 none; and how many there are of the
+ * context. */
 static int leak_of(sd_bus *bus, struct ctx *ctx, pid_t tid, unsigned *ret_n)
 {
         sd_bus_message *reply = call(bus, "Leaks", "su", ctx_path(ctx), 0);

@@ -207,8 +207,8 @@ START_TEST(descriptor_of_a_local_child_in_both)
         setup(&i);
         local = ctx_with_cancel(i.ctx);
         pollfd.fd = ctx_done_fd(local); /* the parent watches before the fork */
-        /* Until its thread is at rest: a sanitizer's allocator, unlike libc's, does not survive a fork in the middle
-         * of what another thread does. */
+        /* Until its thread is at rest: a sanitizer's allocator, unlike libc's, does not survive a fork in the
+         * middle of what another thread does. */
         wait_for_other_threads();
         pid = run_child(watch_again, &i);
         hear(i.done[0]);

@@ -8,8 +8,8 @@
 
 #include "tests/lib/shared/daemon.h"
 
-/* Where the library looks for its daemon, and what it says where there is none. The order of the real places, and the
- * real bus, are tests/e2e's. */
+/* Where the library looks for its daemon, and what it says where there is none. The order of the real places,
+ * and the real bus, are tests/e2e's. */
 
 #define SYSTEM_SOCKET "/run/ctxd/bus"
 

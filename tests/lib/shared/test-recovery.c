@@ -6,11 +6,11 @@
 #include "tests/lib/shared/daemon.h"
 #include "tests/lib/shared/keeping-daemon.h"
 
-/* A daemon that is killed, and comes back with its contexts: nobody is told anything, and all goes on with the new
- * one. */
+/* A daemon that is killed, and comes back with its contexts: nobody is told anything, and all goes on with
+ * the new one. */
 
-/* What is said here holds for a daemon that comes back in time. Where this machine was too slow for that, there is
- * nothing to be seen. */
+/* What is said here holds for a daemon that comes back in time. Where this machine was too slow for that,
+ * there is nothing to be seen. */
 static void in_time(uint64_t killed_usec)
 {
         if (boottime_usec() - killed_usec > CTX_DAEMON_GRACE_USEC / 2)

@@ -12,9 +12,9 @@
 
 #include "tests/lib/shared/daemon.h"
 
-/* What becomes of shared contexts when their daemon is killed, is stopped, comes back without them, or does not come
- * back. Whoever waits is told, however it waits, and nobody is told too early. (A daemon that comes back with them is
- * in test-recovery.c.) */
+/* What becomes of shared contexts when their daemon is killed, is stopped, comes back without them, or does
+ * not come back. Whoever waits is told, however it waits, and nobody is told too early. (A daemon that comes
+ * back with them is in test-recovery.c.) */
 
 #define STOPPED "ctxd was stopped"
 
@@ -29,7 +29,8 @@ static void is_lost(struct ctx *ctx)
         ck_assert_str_eq(message, STOPPED);
 }
 
-/* -- Ways to wait. Each is the business of one thread, or of the library's. -------------------------------------- */
+/* -- Ways to wait. Each is the business of one thread, or of the library's.
+ * -------------------------------------- */
 
 struct waiter {
         struct ctx *ctx;
@@ -239,7 +240,8 @@ START_TEST(a_call_finds_the_new_daemon)
 }
 END_TEST
 
-/* -- Nobody comes back. Those who wait do it side by side, since it takes as long as it takes. -------------------- */
+/* -- Nobody comes back. Those who wait do it side by side, since it takes as long as it takes.
+ * -------------------- */
 
 struct stage {
         struct daemon daemon;
@@ -446,7 +448,8 @@ START_TEST(a_context_of_another_user_is_lost)
 }
 END_TEST
 
-/* -- A stop in good order ---------------------------------------------------------------------------------------- */
+/* -- A stop in good order
+ * ---------------------------------------------------------------------------------------- */
 
 START_TEST(a_daemon_that_is_stopped_says_so)
 {
@@ -511,7 +514,8 @@ START_TEST(a_deadline_while_nobody_is_there)
 }
 END_TEST
 
-/* -- In the program's own loop: no thread, and still no call but those of the loop -------------------------------- */
+/* -- In the program's own loop: no thread, and still no call but those of the loop
+ * -------------------------------- */
 
 START_TEST(in_a_loop_of_the_programs_own)
 {
@@ -595,7 +599,8 @@ START_TEST(in_an_sd_event_loop)
 }
 END_TEST
 
-/* -- A socket that is there while the daemon is not, as systemd keeps it ------------------------------------------- */
+/* -- A socket that is there while the daemon is not, as systemd keeps it
+ * ------------------------------------------- */
 
 static int listen_at(const char *directory)
 {
@@ -660,7 +665,8 @@ START_TEST(who_calls_meanwhile_waits)
 }
 END_TEST
 
-/* -- No busy loop, no descriptor and no thread that stays ---------------------------------------------------------- */
+/* -- No busy loop, no descriptor and no thread that stays
+ * ---------------------------------------------------------- */
 
 START_TEST(looking_for_it_costs_little)
 {
