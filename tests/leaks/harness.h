@@ -24,9 +24,9 @@ struct harness {
         struct membership_stats *stats;
         void *events; /* struct ring_buffer */
         uint64_t since_nsec;
-        uid_t attached_by;   /* whom ctxd says to have attached the members */
-        uint64_t delay_usec; /* between the time of a request and its update: the daemon may be preempted
-                                there */
+        uid_t attached_by; /* whom ctxd says to have attached the members */
+        /* Between the time of a request and its update: there the daemon may be preempted. */
+        uint64_t delay_usec;
         uint32_t n_slots;
         uint32_t drained[16], born[16]; /* events seen, by slot */
         struct {
@@ -43,10 +43,10 @@ struct harness {
 /* The first argument of the program: ctxd-probe. */
 extern const char *harness_probe_path;
 
-/* Runs the suites in argv's tests; 77 where BPF is refused and wanted. */
 /* Leaves out what keeps members from being lost with preempt=full: to see that a test would find it. */
 extern bool harness_without_realtime;
 
+/* Runs the suite; 77 where it needs BPF, and the kernel refuses that. */
 int harness_main(int argc, char **argv, bool needs_bpf, Suite *suite);
 
 /* Starts a probe. kept: descriptors of an earlier one, or NULL. before_exec: in the child, or NULL. */

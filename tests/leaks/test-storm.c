@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Counts and membership while everything forks, exits, is attached and moved at once. Each storm takes a while, and
- * goes on until it has been one; what is checked afterwards is exact. */
+/* Counts and membership while everything forks, exits, is attached and moved at once. Each storm takes a
+ * while, and goes on until it has been one; what is checked afterwards is exact. */
 
 #include <pthread.h>
 #include <sched.h>
