@@ -5,8 +5,8 @@
 #include "lib/local/ctx.h"
 #include "tests/law/local.h"
 
-/* The check of the order of locks finds what it is there for. The other tests that run this copy of the library show
- * that the library keeps the order. */
+/* The check of the order of locks finds what it is there for. The other tests that run this copy of the
+ * library show that the library keeps the order. */
 
 static struct lock outer = LOCK_INIT(LOCK_CLIENT), inner = LOCK_INIT(LOCK_WATCH);
 
