@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The peer: an sd-bus server that does nothing but answer what ctxd answers. Create gives a path, Done a fresh eventfd,
- * and Cancel writes the last one. */
+/* The peer: an sd-bus server that does nothing but answer what ctxd answers. Create gives a path, Done a
+ * fresh eventfd, and Cancel writes the last one. */
 
 #include <sys/eventfd.h>
 #include <unistd.h>

@@ -111,8 +111,8 @@ double bench_pairs(const struct service *s, int n, int in_flight, bool with_done
         return n * 1e6 / usec;
 }
 
-/* The waiter has a connection of its own. It is told a path, gets the handle, says that it is about to wait, and when
- * it woke. */
+/* The waiter has a connection of its own. It is told a path, gets the handle, says that it is about to wait,
+ * and when it woke. */
 struct waiter {
         int to[2], from[2];
         pid_t pid;

@@ -15,8 +15,8 @@
 #include "tests/harness/bus.h"
 #include "tests/harness/daemon.h"
 
-/* What the benchmarks share: a daemon of their own, peers, one core for all, and a table whose rows say what was
- * to be reached. */
+/* What the benchmarks share: a daemon of their own, peers, one core for all, and a table whose rows say what
+ * was to be reached. */
 
 #define DIE(what)                                                                              \
         do {                                                                                   \
@@ -33,14 +33,15 @@ const char *bench_directory(void);
 pid_t bench_fork(void); /* fork(); the child is ended with us at the latest */
 void bench_end(pid_t pid);
 
-/* Starts ctxd --embedded in the directory, or, where an address of a bus is given, --user on that. config: the lines of
- * its [Daemon] section. Returns its address. */
+/* Starts ctxd --embedded in the directory, or, where an address of a bus is given, --user on that. config:
+ * the lines of its [Daemon] section. Returns its address. */
 const char *start_daemon(const char *program, const char *config, const char *bus);
 pid_t daemon_pid(void);
 /* Starts dbus-daemon or dbus-broker, if it is there: its address, or NULL. */
 const char *start_bus(const char *kind);
 
-/* A bare sd-bus server on a socket of its own, or on a bus under a name; setup adds objects. Returns its address. */
+/* A bare sd-bus server on a socket of its own, or on a bus under a name; setup adds objects. Returns its
+ * address. */
 const char *start_server(void (*setup)(sd_bus *bus));
 void start_server_on_bus(const char *address, const char *name, void (*setup)(sd_bus *bus));
 

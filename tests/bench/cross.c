@@ -42,7 +42,8 @@ static const sd_bus_vtable vtable[] = {
                 SD_BUS_VTABLE_END,
 };
 
-/* Serves one connection; not as common.c does: with a message it waits at once, without a read that finds nothing. */
+/* Serves one connection; not as common.c does: with a message it waits at once, without a read that finds
+ * nothing. */
 static void serve(int listener)
 {
         sd_id128_t id;

@@ -27,8 +27,8 @@ static inline void sleep_until(uint64_t usec)
                 nap(usec - now);
 }
 
-/* For tests that have to get something done before a deadline: with more and more time, until a machine that may be
- * slow has managed it. */
+/* For tests that have to get something done before a deadline: with more and more time, until a machine that
+ * may be slow has managed it. */
 #define WITH_MORE_TIME(margin) for (uint64_t margin = 20000; margin < UINT64_C(100000000); margin *= 4)
 
 /* A thread of this process is asleep in the kernel: it has come to where it waits. */

@@ -246,7 +246,8 @@ START_TEST(timespans)
 }
 END_TEST
 
-/* What is commented out in the file that is installed shows the default: it changes nothing when it is let in. */
+/* What is commented out in the file that is installed shows the default: it changes nothing when it is let
+ * in. */
 START_TEST(shipped_file_shows_the_defaults)
 {
         struct config c, defaults;

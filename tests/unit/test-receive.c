@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The daemon finds out whether sd-bus receives by its function. With the argument "hidden" it must find that it does
- * not. */
+/* The daemon finds out whether sd-bus receives by its function. With the argument "hidden" it must find that
+ * it does not. */
 
 #include "daemon/bus/receive.h"
 #include "tests/harness/suite.h"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the tests inside a booted system share: TAP, commands, the bus as busctl speaks it, the journal."""
+"""What the tests inside a booted system share: TAP, commands, calls through busctl, the journal."""
 
 import json
 import subprocess
