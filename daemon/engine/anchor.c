@@ -3,6 +3,10 @@
 
 #include "daemon/engine/internal.h"
 
+/* Makes, finds and removes anchors (daemon/world/anchor.h). When a context is forgotten, every room gives up
+ * what it has tied to that context. The anchor itself stays until engine_collect(), because news may still
+ * point to it. */
+
 struct anchor *anchor_of(struct engine *e, struct context *c)
 {
         struct anchor *a = c->anchor;
