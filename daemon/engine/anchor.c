@@ -54,7 +54,7 @@ void anchor_remove(struct engine *e, struct context *c)
         leaks_drop(e->leaks, a);
         probe_forget(e->probe, a);
         threads_drop_context(a);
-        membership_forget(e->membership, a);
+        membership_close(e->membership, a);
         page_drop(e->pages, a);
         fact_withdraw(&e->world.facts, &a->handles_closed);
         fact_withdraw(&e->world.facts, &a->member_left);
