@@ -33,8 +33,8 @@ enum right {
 
 static const struct rule {
         enum right right;
-        bool background; /* makes sense on the background as well, which never ends, and which everybody may read */
-        const char *detail; /* of the refusal of who may read it */
+        bool background;    /* makes sense on the background, too */
+        const char *detail; /* what a caller is told that may read the context */
 } rules[VERBS] = {
                 [VERB_LOOK] = {RIGHT_READ, true, NULL},
                 [VERB_DONE] = {RIGHT_READ, false, NULL},
