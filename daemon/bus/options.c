@@ -7,7 +7,7 @@
 #include "daemon/bus/options.h"
 #include "util/cleanup.h"
 
-/* Reads the variant that comes next if it holds what it should. */
+/* Reads the next variant if it has the right type. */
 static int read_variant(
                 sd_bus_message *m, const char *option, const char *contents, void *ret, sd_bus_error *error)
 {
@@ -89,7 +89,7 @@ static int read_bind(sd_bus_message *m, struct create_request *q, sd_bus_error *
         return 0;
 }
 
-/* Options of an attach, which Create takes as well. 1: it was one of them. */
+/* Reads an option of Attach, which Create takes, too. 1: it was one. */
 static int read_attach_option(
                 sd_bus_message *m, const char *name, struct attach_options *a, sd_bus_error *error)
 {
@@ -174,7 +174,7 @@ static int read_create_option(
         return r;
 }
 
-/* Walks an a{sv}, giving each name to one, which reads the variant. */
+/* Walks an a{sv}. For each name it calls one(), which reads the variant. */
 static int read_dictionary(sd_bus_message *m,
                 int (*one)(sd_bus_message *m, const char *name, void *userdata, sd_bus_error *error),
                 void *userdata, sd_bus_error *error)
