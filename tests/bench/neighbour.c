@@ -20,9 +20,6 @@
 #define CONNECTIONS 256
 #define ROUNDS_MAX 20000
 
-#define TEXT(x) #x
-#define NUMBER(x) TEXT(x)
-
 static const char *address;
 static int ready[2];
 
@@ -127,6 +124,7 @@ static void other(const char *program, size_t rounds)
         pid_t at_its_limit, calling;
         struct waiter *w;
         double *before, *took;
+        char settings[160];
 
         sched_getaffinity(0, sizeof all, &all);
         pin();
@@ -134,11 +132,11 @@ static void other(const char *program, size_t rounds)
         CPU_CLR(sched_getcpu(), &others);
         if (CPU_COUNT(&others) == 0)
                 others = all;
-        address = start_daemon(program,
-                        "RetainSec=1s\nProbe=off\nMaxContextsPerUser=" NUMBER(
-                                        CONTEXTS) "\nMaxHandlesPerUser=" NUMBER(HANDLES) "\nMaxConnectionsPer"
-                                                                                         "User=" NUMBER(CONNECTIONS),
-                        NULL);
+        snprintf(settings, sizeof settings,
+                        "RetainSec=1s\nProbe=off\nMaxContextsPerUser=%d\nMaxHandlesPerUser=%d\n"
+                        "MaxConnectionsPerUser=%d",
+                        CONTEXTS, HANDLES, CONNECTIONS);
+        address = start_daemon(program, settings, NULL);
         w = waiter_start(address, NULL, OTHER);
         if (seteuid(OTHER) < 0)
                 DIE("seteuid");
