@@ -30,7 +30,7 @@ void check(void);
 /* Until nothing is overdue. */
 void settle(void);
 
-/* Drains as the engine does, but a handle may stay for a while, as one does whose client makes a write block. */
+/* Drains as the engine does, but a handle may stay for a while, as if its client had made a write block. */
 void drain(bool keep_handles);
 
 /* What a refusal must leave as it was. */
