@@ -9,6 +9,7 @@
 #include "util/cleanup.h"
 #include "util/log.h"
 #include "util/proc.h"
+#include "util/uids.h"
 
 /* Who is given which signal (law 32). Each process gets its signal once.
  *
