@@ -3,8 +3,8 @@
 
 #include "daemon/bus/peer.h"
 
-/* One method call: who asks, on which context, and where the answer goes. The Manager's members take a path first,
- * the Context's have theirs by object; from there on both are the same verbs. */
+/* One method call: who asks, on which context, and where the answer goes. The Manager's members take a
+ * path first, the Context's have theirs by object; from there on both are the same verbs. */
 
 struct request {
         struct service *service;
@@ -24,21 +24,21 @@ int request_init_path(struct request *q, sd_bus_message *m, sd_bus_error *error)
 int request_init_prefix(struct request *q, sd_bus_message *m, sd_bus_error *error);
 int request_init_context(struct request *q, sd_bus_message *m, struct context *c, sd_bus_error *error);
 
-/* What a method's handler returns for r, which the verb or the init did: where it was refused for the want of a
- * privilege, polkit is asked, and the call is made once more when there is an answer. lacks: the privilege that it takes
- * on a context that the caller may not even read. */
+/* What a method's handler returns for r, which the verb or the init did: where it was refused for the want
+ * of a privilege, polkit is asked, and the call is made once more when there is an answer. lacks: the
+ * privilege that it takes on a context that the caller may not even read. */
 int request_end(struct request *q, unsigned lacks, int r);
 /* A refusal by the model. */
 int request_refused(struct request *q, const struct refused *refused, int r);
 
 /* May the caller do that to c, which lies below q->context or elsewhere? */
 bool request_allows(const struct request *q, const struct context *c, enum verb verb);
-/* May the caller do that to q->context? 0, or the error. For what the world does to a context; the verbs of the model
- * ask by themselves. */
+/* May the caller do that to q->context? 0, or the error. For what the world does to a context; the verbs
+ * of the model ask by themselves. */
 int request_want(struct request *q, enum verb verb);
 
-/* Attaching, which Create does as well: the process of a pidfd, and all that the model wants to know of it. The caller
- * gives up *ret_process. And what a refusal is called. */
+/* Attaching, which Create does as well: the process of a pidfd, and all that the model wants to know of
+ * it. The caller gives up *ret_process. And what a refusal is called. */
 struct attach_options;
 int request_attachment(struct request *q, int pidfd, const struct attach_options *options,
                 struct process **ret_process, struct attachment *ret);
@@ -46,8 +46,8 @@ int request_attach_error(struct request *q, const struct refused *refused, int r
 
 /* Carries out the effects; as the last step before a reply. */
 uint32_t request_commit(struct request *q);
-/* The reply and the commit, where the reply takes copies of what the commit may let go of: descriptors that are
- * borrowed, texts of a context that may be forgotten. */
+/* The reply and the commit, where the reply takes copies of what the commit may let go of: descriptors
+ * that are borrowed, texts of a context that may be forgotten. */
 int request_reply(struct request *q, const char *types, ...);
 
 /* The verbs: the message stands after the path. Each replies, or returns what sd-bus is to answer. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Making and ending contexts. The order of each verb: parse, validate, authorise, change the model, carry out the
- * effects, reply; so that a refused call has changed nothing, and a reply comes after what it promises. */
+/* Making and ending contexts. The order of each verb: parse, validate, authorise, change the model, carry
+ * out the effects, reply; so that a refused call has changed nothing, and a reply comes after what it
+ * promises. */
 
 #include <errno.h>
 #include <string.h>
@@ -54,7 +55,8 @@ static int parties_find(struct request *q, const struct create_request *req, str
         return r;
 }
 
-/* What the world does for a context that was made or found. The attach comes last: nobody can take it back. */
+/* What the world does for a context that was made or found. The attach comes last: nobody can take it
+ * back. */
 static int settle_in(struct request *q, struct context *c, bool made, const struct parties *parties)
 {
         struct effects *e = q->service->effects;

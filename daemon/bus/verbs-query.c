@@ -70,8 +70,8 @@ int verb_values(struct request *q)
         return sd_bus_send(NULL, reply, NULL);
 }
 
-/* Where the page after this one begins (and nothing to ask polkit about): behind the context "after", which may be gone if it came with its id,
- * since siblings stand newest first. */
+/* Where the page after this one begins (and nothing to ask polkit about): behind the context "after",
+ * which may be gone if it came with its id, since siblings stand newest first. */
 static int list_resume(struct request *q, const char *after, const struct context **ret)
 {
         struct tree *t = q->service->tree;
@@ -141,7 +141,8 @@ int verb_list(struct request *q)
                 r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(ststts)");
         while (c && r >= 0) {
                 if (c->released || !request_allows(q, c, VERB_LOOK)) {
-                        /* Nothing below it has a path either; nor may more be read through what may not be. */
+                        /* Nothing below it has a path either; nor may more be read through what may not
+                         * be. */
                         c = context_next_skip(c, q->context);
                         continue;
                 }
@@ -257,8 +258,8 @@ int verb_members(struct request *q)
         return sd_bus_send(NULL, reply, NULL);
 }
 
-/* Counts what a Cancel would hit, as the Cancel itself would count it: for who may. Others are told of what they may
- * read, and nobody is shown the tasks of what they may not. */
+/* Counts what a Cancel would hit, as the Cancel itself would count it: for who may. Others are told of
+ * what they may read, and nobody is shown the tasks of what they may not. */
 int verb_preview(struct request *q)
 {
         bool may_cancel = request_allows(q, q->context, VERB_CANCEL);

@@ -6,12 +6,14 @@
 
 /* Who may do what: every check of a caller is in this file.
  *
- * A context has an owner (uid), a group and a mode, as a file has. The owner is judged by the first three bits alone,
- * members of the group by the next three alone, all others by the last three. r lets look and wait; w lets cancel,
- * derive and attach. Root, the daemon's own uid, and whom polkit has granted org.ctxd1.manage, may all.
+ * A context has an owner (uid), a group and a mode, as a file has. The owner is judged by the first three
+ * bits alone, members of the group by the next three alone, all others by the last three. r lets look and
+ * wait; w lets cancel, derive and attach. Root, the daemon's own uid, and whom polkit has granted
+ * org.ctxd1.manage, may all.
  *
- * What a caller may not read does not exist for it: each verb answers NoSuchContext, and what is said of a hidden
- * context is what is said of a missing one. So a refusal names the privilege that might help in both cases alike. */
+ * What a caller may not read does not exist for it: each verb answers NoSuchContext, and what is said of a
+ * hidden context is what is said of a missing one. So a refusal names the privilege that might help in
+ * both cases alike. */
 
 const struct caller caller_daemon = {
                 .uid = (uid_t) -1,
@@ -31,7 +33,8 @@ enum right {
 
 static const struct rule {
         enum right right;
-        bool background; /* makes sense on the background as well, which never ends, and which everybody may read */
+        /* It makes sense on the background as well, which everybody may read, and which never ends. */
+        bool background;
         const char *detail; /* of the refusal of who may read it */
 } rules[VERBS] = {
                 [VERB_LOOK] = {RIGHT_READ, true, NULL},
@@ -157,8 +160,8 @@ unsigned access_below(const struct tree *t, const struct context *visible, const
         return label_is_user(path, strcspn(path, "/"), &uid) && uid == caller->uid ? 0 : PRIVILEGE_READ;
 }
 
-/* First labels belong to root and to system users. Everybody else has one tree, user-UID. The same is said whether the
- * label exists or not. */
+/* First labels belong to root and to system users. Everybody else has one tree, user-UID. The same is said
+ * whether the label exists or not. */
 static int first_label_check(const struct tree *t, const struct caller *caller, const char *label, bool alone,
                 bool *ret_own_tree, struct refused *ret_refused)
 {
@@ -177,7 +180,8 @@ static int first_label_check(const struct tree *t, const struct caller *caller, 
         if (caller->uid < CONTEXT_SYSTEM_UIDS || caller_is_privileged(t, caller) ||
                         (caller->privileges & PRIVILEGE_FIRST_LABEL))
                 return 0;
-        /* To make one below a first label takes more, since that label may be there already, and be somebody's. */
+        /* To make one below a first label takes more, since that label may be there already, and be
+         * somebody's. */
         return refused_without(ret_refused, alone ? PRIVILEGE_FIRST_LABEL : PRIVILEGE_MANAGE,
                         refused_path(ret_refused, REFUSED_ACCESS,
                                         "first labels belong to root and system users; your own tree is ~ "
@@ -213,9 +217,9 @@ int caller_want_process(
         if (uid == 0 || (caller->privileges & PRIVILEGE_DAEMON) ||
                         (uids[0] == uid && uids[1] == uid && uids[2] == uid))
                 return 0;
-        /* Who attaches a process has it signalled on cancel, and must be allowed to do that without the daemon. A
-         * process that has connected may have execed a setuid program since, and whoever holds its socket must not
-         * make it work for another uid. */
+        /* Who attaches a process has it signalled on cancel, and must be allowed to do that without the
+         * daemon. A process that has connected may have execed a setuid program since, and whoever holds
+         * its socket must not make it work for another uid. */
         return refused_because(ret_refused, REFUSED_PROCESS,
                         verb == VERB_ENTER ? "The process that has connected is another user's by now"
                                            : "Only a process that you may signal can be attached, and this "

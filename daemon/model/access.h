@@ -29,13 +29,14 @@ struct caller {
         unsigned privileges; /* enum privilege */
 };
 
-/* The daemon itself, where nobody has called: a context ends since its owner has exited, its lifeline was closed, or
- * the daemon stops. It may all, and is nobody: no uid, no pid. */
+/* The daemon itself, where nobody has called: a context ends since its owner has exited, its lifeline was
+ * closed, or the daemon stops. It may all, and is nobody: no uid, no pid. */
 extern const struct caller caller_daemon;
 
 /* What a caller wants to do to one context. Create is not here: it has a path and not a context. */
 enum verb {
-        VERB_LOOK, /* state, values, members, leaks, its place in a list, signals about it; to give up a handle */
+        /* State, values, members, leaks, its place in a list, signals about it; to give up a handle. */
+        VERB_LOOK,
         VERB_DONE,    /* a done handle */
         VERB_DRAINED, /* a drained handle */
         VERB_PAGE,    /* the state page of its owner */
@@ -52,14 +53,15 @@ enum verb {
 /* May the caller do that? For lists, which leave out what the caller may not see, and for signals. */
 bool tree_allows(const struct tree *t, const struct caller *caller, const struct context *c, enum verb verb);
 
-/* The first step of what is done to a context outside of the model (a handle, a page, a thread that enters). 0, or
- * -ENOENT (the caller may not even read it), -EPERM (the background), -EACCES. It also brings the state of c up to
- * date. The verbs of tree.h do this themselves. */
+/* The first step of what is done to a context outside of the model (a handle, a page, a thread that
+ * enters). 0, or -ENOENT (the caller may not even read it), -EPERM (the background), -EACCES. It also
+ * brings the state of c up to date. The verbs of tree.h do this themselves. */
 int tree_want(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
                 enum verb verb, struct refused *ret_refused);
 
-/* Is the process one that the caller may make a member (VERB_ATTACH), or whose threads it speaks for (VERB_ENTER)? Its
- * real, effective and saved uid have to be the caller's; root may take any. 0 or -EACCES. */
+/* Is the process one that the caller may make a member (VERB_ATTACH), or whose threads it speaks for
+ * (VERB_ENTER)? Its real, effective and saved uid have to be the caller's; root may take any. 0 or
+ * -EACCES. */
 int caller_want_process(const struct caller *caller, enum verb verb, const uid_t uids[3],
                 struct refused *ret_refused);
 

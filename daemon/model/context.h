@@ -9,10 +9,12 @@
 #include "proto/names.h"
 #include "daemon/model/effect.h"
 
-/* A node of the tree. Immutable but for its state, which changes once, and for what hangs on it (handles, members).
+/* A node of the tree. Immutable but for its state, which changes once, and for what hangs on it (handles,
+ * members).
  *
- * Whoever is outside model/ reads these fields and changes none; the functions of tree.h do. Contexts are freed by
- * tree_collect() alone, so a pointer that was found in an event stays valid until the end of that event. */
+ * Whoever is outside model/ reads these fields and changes none; the functions of tree.h do. Contexts are
+ * freed by tree_collect() alone, so a pointer that was found in an event stays valid until the end of that
+ * event. */
 
 struct handle;
 struct process;
@@ -39,7 +41,8 @@ struct value {
         char *value;
 };
 
-/* How the members that came in by one kind of Attach are ended. A context keeps few of them, alike ones are one. */
+/* How the members that came in by one kind of Attach are ended. A context keeps few of them, alike ones
+ * are one. */
 struct policy {
         int signal;               /* 0: none */
         uint64_t kill_after_usec; /* after done; UINT64_MAX: never */
@@ -48,7 +51,8 @@ struct policy {
 
 #define CONTEXT_POLICIES_MAX 32
 
-/* 224 bytes and the label: a million of them have to fit (tests/law measures it). What a cancel touches comes first. */
+/* 224 bytes and the label: a million of them have to fit (tests/law measures it). What a cancel touches
+ * comes first. */
 struct context {
         struct context *parent;        /* NULL for the background alone */
         LIST_HEAD(, context) children; /* newest first */
@@ -64,7 +68,8 @@ struct context {
         bool heap_reserved : 1; /* model: there is room for it in the heap */
         bool implied : 1;       /* model: made as an ancestor of one that was asked for */
         bool half_ended : 1;    /* model: done, but not all below it, and an ending is still to come there */
-        uint8_t origin_up; /* done: so many levels up is the ancestor whose end it shares; see context_origin() */
+        /* Done: so many levels up is the ancestor whose end it shares; see context_origin(). */
+        uint8_t origin_up;
         uint8_t pending; /* enum effect; 0: not in the queue */
         uint8_t n_values, n_policies;
         uint16_t mode;
@@ -74,8 +79,8 @@ struct context {
         uint64_t done_usec;    /* 0 while active */
         uint64_t drained_usec; /* 0 until done with no member left, in it or below it */
         union {
-                /* Active: its own deadline, also where the parent's is earlier. Done and busy: the next kill. In
-                 * the heap where it matters. */
+                /* Active: its own deadline, also where the parent's is earlier. Done and busy: the next
+                 * kill. In the heap where it matters. */
                 uint64_t wake_usec;
                 uint64_t retire_usec; /* retired: since when neither member nor handle holds it */
         };
@@ -134,7 +139,8 @@ char *context_reference(const struct context *c, char *buffer);
 const char *context_err(const struct context *c);
 int context_err_code(const struct context *c);
 
-/* Why: as given by who ended it or set the deadline, else err and its code. Strings live as long as the context. */
+/* Why: as given by who ended it or set the deadline, else err and its code. Strings live as long as the
+ * context. */
 const char *context_cause(const struct context *c, int *ret_error);
 
 /* Who: the cause of its origin, or NULL while active, and where only a clock did it. */

@@ -3,10 +3,10 @@
 
 #include <sys/queue.h>
 
-/* What the world has to be told of a context. The model sets bits (c->pending) and links the context into the
- * tree's queue (c->effects); both lie in the context, so that a cancel of any size allocates nothing. effect/
- * drains the queue after each event, in the order of the design: state words, handles, signals, then what is
- * emitted; for each context it takes with effect_take(), it does what the bits say. */
+/* What the world has to be told of a context. The model sets bits (c->pending) and links the context into
+ * the tree's queue (c->effects); both lie in the context, so that a cancel of any size allocates nothing.
+ * The engine drains the queue after each event, in the order of the design: state words, handles, signals,
+ * then what is emitted; for each context it takes with effect_take(), it does what the bits say. */
 
 enum effect {
         EFFECT_NEW = 1 << 0,     /* emit ContextNew */

@@ -4,22 +4,22 @@
 
 #include "daemon/model/internal.h"
 
-/* The end of a subtree comes in slices where it is large, so that others are served between. The root of what
- * ends is done at once; an ending then goes through all below it, in the order of context_next(), a slice of
- * work at a time.
+/* The end of a subtree comes in slices where it is large, so that others are served between. The root of
+ * what ends is done at once; an ending then goes through all below it, in the order of context_next(), a
+ * slice of work at a time.
  *
- * Nobody sees a context that has not been come to yet: before a verb looks at a context, tree_reach() goes down
- * the path to it, and what the ancestors' end means for it is done then. So there is no moment in which a
- * context reads active below one that reads done, and what a verb finds is what it would have found if all
- * had ended at once; the same goes for deadlines that have passed. Only the world
- * (pages, handles, members) hears of it later: an ending that has gone through all says so, and only then does
+ * Nobody sees a context that has not been come to yet: before a verb looks at a context, tree_reach() goes
+ * down the path to it, and what the ancestors' end means for it is done then. So there is no moment in
+ * which a context reads active below one that reads done, and what a verb finds is what it would have
+ * found if all had ended at once; the same goes for deadlines that have passed. Only the world (pages,
+ * handles, members) hears of it later: an ending that has gone through all says so, and only then does
  * bus/ reply to who asked for it, and to who asked later (law 5).
  *
- * A release goes the same way. The root is let go of at once, and with it all paths below; what was not come to
- * yet is found by path#id through the names below it (find.c).
+ * A release goes the same way. The root is let go of at once, and with it all paths below; what was not
+ * come to yet is found by path#id through the names below it (find.c).
  *
- * A context that was reached early is marked (half_ended), since what is below it was not; else an ending steps
- * over what is done: all below that is done as well, or is another ending's. */
+ * A context that was reached early is marked (half_ended), since what is below it was not; else an ending
+ * steps over what is done: all below that is done as well, or is another ending's. */
 
 static uint32_t cost(const struct context *c)
 {

@@ -31,24 +31,25 @@ int access_check(const struct tree *t, const struct caller *caller, const struct
 bool context_may_read(const struct tree *t, const struct context *c, const struct caller *caller);
 bool context_may_write(const struct tree *t, const struct context *c, const struct caller *caller);
 bool caller_is_privileged(const struct tree *t, const struct caller *caller);
-/* May the caller make something below visible, the deepest context of the path that it may read? For what is made below
- * the background: first_label is the path, or NULL where the label is made up; alone: the path has no other label;
- * *ret_own_tree: it is a user's tree, which is made when it is needed. 0 or -EACCES. */
+/* May the caller make something below visible, the deepest context of the path that it may read? For what
+ * is made below the background: first_label is the path, or NULL where the label is made up; alone: the
+ * path has no other label; *ret_own_tree: it is a user's tree, which is made when it is needed. 0 or
+ * -EACCES. */
 int access_create(const struct tree *t, const struct caller *caller, const struct context *visible,
                 const char *first_label, bool alone, bool *ret_own_tree, struct refused *ret_refused);
 /* May the caller give a context to that group? 0 or -EACCES. */
 int access_group(const struct tree *t, const struct caller *caller, gid_t gid, struct refused *ret_refused);
-/* May a process leave from for below, or for something that is made below it? 1: it may leave for anything; 0: for
- * that, since it is below from; -EACCES. */
+/* May a process leave from for below, or for something that is made below it? 1: it may leave for
+ * anything; 0: for that, since it is below from; -EACCES. */
 int access_leave(const struct tree *t, const struct caller *caller, const struct context *from,
                 const struct context *below, struct refused *ret_refused);
-/* The privilege that would tell what is missing from what is hidden, below visible, the deepest context of a path that
- * the caller may read; 0: none, since the place is the caller's own, or it has that privilege. */
+/* The privilege that would tell what is missing from what is hidden, below visible, the deepest context of
+ * a path that the caller may read; 0: none, since the place is the caller's own, or it has that privilege. */
 unsigned access_below(const struct tree *t, const struct context *visible, const char *path,
                 const struct caller *caller);
 
-/* How the process of an attachment ends: as wanted, or as the stronger of that and what it has where it is now. Asks
- * whether it may leave that for below. 0 or -EACCES. */
+/* How the process of an attachment ends: as wanted, or as the stronger of that and what it has where it is
+ * now. Asks whether it may leave that for below. 0 or -EACCES. */
 int attachment_policy(const struct tree *t, const struct caller *caller, const struct attachment *a,
                 const struct context *below, struct policy *ret, struct refused *ret_refused);
 /* Finds or adds it, as the attachment's. 0, -EDQUOT or -ENOMEM. */
@@ -69,8 +70,8 @@ void effect_add(struct tree *t, struct context *c, unsigned effects);
 /* Room in the heap for the context's times: before it gets any. 0 or -ENOMEM. */
 int context_reserve_wake(struct tree *t, struct context *c);
 
-/* c, which is active and not the background, and all below it that is active; returns how many. What the budget does
- * not allow for comes later. */
+/* c, which is active and not the background, and all below it that is active; returns how many. What the
+ * budget does not allow for comes later. */
 uint32_t context_end(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state,
                 uint32_t *budget);
 /* What is below root, which was let go of: the same. */
@@ -99,8 +100,8 @@ void context_forget(struct tree *t, struct context *c);
 void context_forget_quietly(struct tree *t, struct context *c); /* without the effect, and it alone */
 /* Forgets up to a bounded number of contexts whose retention is over; returns how many. */
 int tree_forget_overdue(struct tree *t, uint64_t now_usec, uint32_t budget);
-/* Forgets at least n_own released ones of the user, and as many more, the user's first, as n of all users: or none,
- * then false. */
+/* Forgets at least n_own released ones of the user, and as many more, the user's first, as n of all users:
+ * or none, then false. */
 bool tree_make_room(struct tree *t, struct user *user, uint64_t n_own, uint64_t n);
 
 /* What tree_create() was asked for is in order: values, cause, description, mode. */

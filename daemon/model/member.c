@@ -7,9 +7,9 @@
 
 /* What holds a context: members and handles. The model knows of members only whether there may be any. */
 
-/* What a member is attached with again by somebody who may not take it out of where it is: with no less than before.
- * What another user has asked for stays as it is, so that a signal of one user is never sent with the rights of
- * another. */
+/* What a member is attached with again by somebody who may not take it out of where it is: with no less
+ * than before. What another user has asked for stays as it is, so that a signal of one user is never sent
+ * with the rights of another. */
 static struct policy policy_stronger(const struct policy *old, const struct policy *wanted)
 {
         struct policy result = *wanted;

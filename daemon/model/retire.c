@@ -160,7 +160,8 @@ static void forget_others(struct tree *t, const struct user *user, uint64_t n)
 {
         struct user *u = t->users.by_uid, *next;
 
-        /* With its last context a user goes, and so may the next one: its context may have waited for that one. */
+        /* With its last context a user goes, and so may the next one: its context may have waited for that
+         * one. */
         u->n_ref++;
         for (; u; u = next) {
                 uint64_t found = u == user ? 0 : count_released(u, n);

@@ -42,8 +42,8 @@ struct user {
         UT_hash_handle hh;
 };
 
-/* What all uids share. Its last eighth is for those who hold less than an eighth of it: a few that have taken all
- * they may leave something for the next one. */
+/* What all uids share. Its last eighth is for those who hold less than an eighth of it: a few that have
+ * taken all they may leave something for the next one. */
 struct pool {
         uint64_t used, limit;
 };
@@ -86,6 +86,7 @@ void user_discharge(struct user *user, enum resource resource, uint64_t amount);
 /* Would that much more be refused because of the user's own limit, or of what all share? */
 bool user_is_at_limit(const struct user *user, enum resource resource, uint64_t amount);
 
-/* For the error: "contexts", and the key of the configuration that raises it, "MaxContextsPerUser", or NULL. */
+/* For the error: "contexts", and the key of the configuration that raises it, "MaxContextsPerUser", or
+ * NULL. */
 const char *resource_name(enum resource resource);
 const char *resource_key(enum resource resource);

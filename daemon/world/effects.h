@@ -58,9 +58,11 @@ uint32_t effects_drain(struct effects *e);
 /* The same, but counts only members of contexts whose end is origin's: what a Cancel answers, though a
  * deadline may have passed elsewhere in the same moment. */
 uint32_t effects_drain_counting(struct effects *e, const struct context *origin);
-/* Where no descriptor is left: closes those that were only kept until there was time. False: there were none. */
+/* Where no descriptor is left: closes those that were only kept until there was time. False: there were
+ * none. */
 bool effects_give_back_descriptors(struct effects *e);
-/* Drains, and goes through all large ends that are under way without serving anybody between: at the very last. */
+/* Drains, and goes through all large ends that are under way without serving anybody between: at the very
+ * last. */
 void effects_finish(struct effects *e);
 
 /* Processes, by pid and start time, held by a pidfd. */
@@ -80,9 +82,9 @@ int process_pidfd(const struct process *p); /* borrowed */
 int process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm);
 
 /* Handles: one eventfd of each kind for each process and context; asking again gives the same. Borrowed;
- * valid until the next drain; charged to uid. Born signalled where the context is done, or drained. -EDQUOT with refused;
- * -EMFILE. Once a handle was signalled, nothing is kept of it: dropping it is a success, and asking again
- * gives another. */
+ * valid until the next drain; charged to uid. Born signalled where the context is done, or drained.
+ * -EDQUOT with refused; -EMFILE. Once a handle was signalled, nothing is kept of it: dropping it is a
+ * success, and asking again gives another. */
 enum handle_kind {
         HANDLE_DONE,
         HANDLE_DRAINED,
@@ -132,8 +134,8 @@ struct member_task {
 
 /* What the model wants to know of a process that is to become a member. -ESRCH: it has gone. */
 int membership_describe(struct effects *e, struct process *p, struct attachment *ret);
-/* Makes it, with its threads and what it forks meanwhile, a member of c, as tree_attach() or tree_create() has allowed;
- * takes back their policy where it fails. -ESRCH: it has gone; -EDQUOT with refused. */
+/* Makes it, with its threads and what it forks meanwhile, a member of c, as tree_attach() or tree_create()
+ * has allowed; takes back their policy where it fails. -ESRCH: it has gone; -EDQUOT with refused. */
 int membership_join(struct effects *e, struct context *c, struct process *p, const struct attachment *a,
                 struct refused *ret_refused);
 /* All of that, for the process of a pidfd. -EINVAL: no pidfd of a process. */
@@ -153,8 +155,9 @@ struct context *membership_of(struct effects *e, struct process *p);
 /* "bpf"; "cgroup": some members are known by a control group of their own; "direct" */
 const char *membership_backend(const struct effects *e);
 
-/* The thread page of a process (proto/thread-page.h) and its kick, made on first use; c is one of the contexts that its
- * threads may enter from now on. Borrowed. -EALREADY: c is done; -EDQUOT, both with refused; -EMFILE. */
+/* The thread page of a process (proto/thread-page.h) and its kick, made on first use; c is one of the
+ * contexts that its threads may enter from now on. Borrowed. -EALREADY: c is done; -EDQUOT, both with
+ * refused; -EMFILE. */
 int thread_page_get(struct effects *e, struct process *p, struct context *c, int *ret_page, int *ret_kick,
                 struct refused *ret_refused);
 

@@ -468,7 +468,8 @@ START_TEST(law_36_what_may_not_be_read_does_not_exist)
 }
 END_TEST
 
-/* Nor can it be told from what is missing by how a Create is refused, or by what might have been asked for. */
+/* Nor can it be told from what is missing by how a Create is refused, or by what might have been asked
+ * for. */
 START_TEST(law_36_what_is_hidden_above_takes_nothing_away)
 {
         struct create_options shared = plain;
