@@ -34,7 +34,8 @@ enum right {
 
 static const struct rule {
         enum right right;
-        bool background; /* makes sense on the background as well, which never ends, and which everybody may read */
+        /* It makes sense on the background as well, which everybody may read, and which never ends. */
+        bool background;
         const char *detail; /* of the refusal of who may read it */
 } rules[VERBS] = {
                 [VERB_LOOK] = {RIGHT_READ, true, NULL},
