@@ -111,22 +111,28 @@ int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid)
         return 0;
 }
 
-bool proc_handles_signal(pid_t pid, int signal)
+bool proc_handles_signal(pid_t pid, int signal, bool *ret_blocked)
 {
         static const char *const fields[] = {"\nSigBlk:", "\nSigCgt:"};
+        /* The two signals that a C library keeps to itself: only it can block them. */
+        const unsigned long long of_library = 1ULL << 31 | 1ULL << 32;
+        unsigned long long sets[ELEMENTSOF(fields)] = {};
         char path[64], text[4096];
-        unsigned long long set;
 
         snprintf(path, sizeof path, "/proc/%d/status", (int) pid);
+        *ret_blocked = false;
         if (signal <= 0 || signal > 64 || read_small(path, text, sizeof text) < 0)
                 return false;
         for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
                 const char *line = strstr(text, fields[i]);
 
-                if (line && sscanf(line + strlen(fields[i]), "%llx", &set) == 1 && (set >> (signal - 1) & 1))
-                        return true;
+                if (line)
+                        (void) sscanf(line + strlen(fields[i]), "%llx", &sets[i]);
         }
-        return false;
+        if ((sets[0] & of_library) == of_library)
+                sets[0] = 0;
+        *ret_blocked = sets[0] >> (signal - 1) & 1;
+        return *ret_blocked || (sets[1] >> (signal - 1) & 1);
 }
 
 int proc_pidfd_to_pid(int pidfd, pid_t *ret)

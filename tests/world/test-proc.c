@@ -106,6 +106,15 @@ static void body_block(int in, int out)
         child_sleep(in, out);
 }
 
+/* As a C library does it for the time of a fork: it blocks its own signals, too. */
+static void body_block_all(int in, int out)
+{
+        uint64_t all = UINT64_MAX;
+
+        syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof all);
+        child_sleep(in, out);
+}
+
 static void body_ignore(int in, int out)
 {
         (void) signal(SIGTERM, SIG_IGN);
@@ -114,11 +123,16 @@ static void body_ignore(int in, int out)
 
 START_TEST(who_handles_a_signal)
 {
-        ck_assert(proc_handles_signal(child_start(child_count)->pid, SIGTERM));
-        ck_assert(proc_handles_signal(child_start(body_block)->pid, SIGTERM));
-        ck_assert(!proc_handles_signal(child_start(child_sleep)->pid, SIGTERM));
-        ck_assert(!proc_handles_signal(child_start(body_ignore)->pid, SIGTERM));
-        ck_assert(!proc_handles_signal(INT32_MAX, SIGTERM));
+        bool blocked;
+
+        ck_assert(proc_handles_signal(child_start(child_count)->pid, SIGTERM, &blocked));
+        ck_assert(!blocked);
+        ck_assert(proc_handles_signal(child_start(body_block)->pid, SIGTERM, &blocked));
+        ck_assert(blocked);
+        ck_assert(!proc_handles_signal(child_start(body_block_all)->pid, SIGTERM, &blocked));
+        ck_assert(!proc_handles_signal(child_start(child_sleep)->pid, SIGTERM, &blocked));
+        ck_assert(!proc_handles_signal(child_start(body_ignore)->pid, SIGTERM, &blocked));
+        ck_assert(!proc_handles_signal(INT32_MAX, SIGTERM, &blocked));
 }
 END_TEST
 

@@ -25,6 +25,7 @@ struct signalled {
         uint32_t pid;
         uint64_t start_nsec; /* of its process */
         uint64_t when_nsec;  /* a child that was born later is not signalled; UINT64_MAX: each one is */
+        bool blocked;        /* by the program itself: what is pending for it then may stay so for ever */
         bool killed;
         uint64_t pass; /* that has seen it last */
         LIST_ENTRY(signalled) by_slot;
@@ -72,10 +73,12 @@ static struct signalled *signalled_new(struct membership *m, struct member_slot 
         return s;
 }
 
-/* *ret_when_nsec: since when its children are its cleaning up, UINT64_MAX if it can do none. */
+/* *ret_when_nsec: since when its children are its cleaning up, UINT64_MAX if it can do none. *ret_blocked: it
+ * blocks the signal itself. */
 static int send_checked(const struct target *t, const struct policy *policy, int signal_number,
-                uint64_t *ret_when_nsec)
+                uint64_t *ret_when_nsec, bool *ret_blocked)
 {
+        bool blocked = false;
         uint64_t when_nsec = UINT64_MAX;
         _cleanup_close_ int pidfd = -1;
         struct proc_stat stat;
@@ -95,12 +98,13 @@ static int send_checked(const struct target *t, const struct policy *policy, int
                 return r;
         if (policy->uid != 0 && (uids[0] != policy->uid || uids[1] != policy->uid || uids[2] != policy->uid))
                 return -EPERM;
-        if (signal_number != SIGKILL && proc_handles_signal((pid_t) t->pid, signal_number))
+        if (signal_number != SIGKILL && proc_handles_signal((pid_t) t->pid, signal_number, &blocked))
                 when_nsec = now_nsec(); /* before it can run, which may be before we go on */
         r = pidfd_signal(pidfd, signal_number);
         if (r < 0)
                 return r;
         *ret_when_nsec = when_nsec;
+        *ret_blocked = blocked;
         /* A stopped one would only notice once somebody lets it run on. */
         if (stat.state == 'T' && signal_number != SIGKILL && signal_number != SIGCONT &&
                         signal_number != SIGSTOP)
@@ -121,7 +125,7 @@ static bool is_cleanup(struct membership *m, const struct target *t, int signal_
 
         if (!parent || parent->when_nsec >= t->start_nsec)
                 return false;
-        return signal_number <= 0 || !(t->pending >> (signal_number - 1) & 1);
+        return signal_number <= 0 || parent->blocked || !(t->pending >> (signal_number - 1) & 1);
 }
 
 int signals_give(struct membership *m, const struct target *t, uint64_t pass_number, uint64_t now_usec)
@@ -129,7 +133,7 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
         struct member_slot *slot = member_slot_get(m, t->slot, t->context_id);
         const struct policy *policy;
         struct signalled *s;
-        bool is_new = false, kill;
+        bool is_new = false, kill, blocked;
         uint64_t when_nsec;
         int r, signal_number;
 
@@ -164,10 +168,11 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
         if (signal_number <= 0)
                 return 1;
 
-        r = send_checked(t, policy, signal_number, &when_nsec);
-        if (r == 0 && signal_number != SIGKILL)
+        r = send_checked(t, policy, signal_number, &when_nsec, &blocked);
+        if (r == 0 && signal_number != SIGKILL) {
                 s->when_nsec = when_nsec;
-        else if (r < 0 && r != -ESRCH)
+                s->blocked = blocked;
+        } else if (r < 0 && r != -ESRCH)
                 log_debug("Process %u (%s) gets no signal %d: %s", t->pid, t->comm, signal_number,
                                 strerror(-r));
         return 1;
