@@ -198,8 +198,8 @@ static __always_inline bool take_in(
 }
 
 /* The signals that a forking thread will be given as soon as it returns from the fork. C libraries block all
- * signals for the time of a fork: posix_spawn() always has, and so does fork() since glibc 2.41. Only they can
- * block their own two (32 and 33), and what the program blocks itself is not known then. */
+ * signals for the time of a fork: posix_spawn() always has, and so does fork() since glibc 2.41. Only they
+ * can block their own two (32 and 33), and what the program blocks itself is not known then. */
 static __always_inline __u64 signals_pending(struct task_struct *task)
 {
         const __u64 of_library = 1ULL << 31 | 1ULL << 32;
