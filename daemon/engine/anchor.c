@@ -3,6 +3,10 @@
 
 #include "daemon/engine/internal.h"
 
+/* Makes, finds and removes anchors (daemon/world/anchor.h). When a context is forgotten, every room gives up
+ * what it has tied to that context. The anchor itself stays until engine_collect(), because news may still
+ * point to it. */
+
 struct anchor *anchor_of(struct engine *e, struct context *c)
 {
         struct anchor *a = c->anchor;
@@ -50,7 +54,7 @@ void anchor_remove(struct engine *e, struct context *c)
         leaks_drop(e->leaks, a);
         probe_forget(e->probe, a);
         threads_drop_context(a);
-        membership_forget(e->membership, a);
+        membership_close(e->membership, a);
         page_drop(e->pages, a);
         fact_withdraw(&e->world.facts, &a->handles_closed);
         fact_withdraw(&e->world.facts, &a->member_left);

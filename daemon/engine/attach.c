@@ -4,8 +4,8 @@
 #include "daemon/engine/internal.h"
 #include "util/clock.h"
 
-/* Making processes members, and making contexts that come with a member or an owner. The model decides first;
- * after that only the world can fail, and then what the model has done is taken back here. */
+/* Makes processes members, and makes contexts that come with a member or an owner. The model decides first.
+ * After that only the world can fail. If it does, this file takes back what the model has done. */
 
 int engine_describe(struct engine *e, struct process *p, struct attachment *ret)
 {
@@ -32,11 +32,12 @@ static int join(struct engine *e, struct context *c, struct process *p, uint32_t
         if (r == -EDQUOT)
                 r = tree_refuse_charge(ret_refused, c->user, RESOURCE_MEMBERS, 1);
         if (r < 0 && is_new) {
-                membership_close(
-                                e->membership, a); /* as if nobody had asked: the context may be taken back */
+                /* As if nobody had asked, so that the context can be taken back. */
+                membership_close(e->membership, a);
                 return r;
         }
-        /* Where the attach failed, nobody new is in it, and the end of the context looks for itself. */
+        /* If the attach has failed this is not needed, but it does no harm: when the context ends, its
+         * members are counted. */
         tree_attached(e->tree, c);
         return r;
 }

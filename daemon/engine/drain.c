@@ -5,12 +5,12 @@
 #include "daemon/engine/internal.h"
 #include "util/clock.h"
 
-/* Carries out what the model has left in its queue. What is large comes in slices: a drain does what is
- * there, and turns of their own, between which others are served, go on with the rest.
+/* Carries out the effects that the model has left in its queue. Large work comes in slices: a drain does what
+ * is in the queue now. Later turns do the rest, and other clients are served between them.
  *
- * All state words come before the first handle, so that nobody sees a readable handle of a context that still
- * reads active (law 6). The words and handles of all that has ended come before anything that takes longer:
- * signals, the probe, and what is told. A context to which the world has tied nothing costs no call here. */
+ * All state words are written before the first handle, so nobody sees a readable handle of a context that
+ * still reads active (law 6). The words and handles of all contexts come before everything that takes longer:
+ * signals, the probe, and news. A context without an anchor costs no call here. */
 
 static void write_words(struct engine *e, const struct effect_queue *queue)
 {
@@ -38,7 +38,7 @@ static void signal_handles(struct engine *e, const struct effect_queue *queue)
         handles_disarm(e->handles);
 }
 
-/* How many members of it have to leave. */
+/* Ends the membership of a done context, and returns how many members have to leave. */
 static uint32_t end_members(struct engine *e, struct context *c)
 {
         struct anchor *a = c->anchor;
@@ -80,6 +80,7 @@ static uint32_t end_all(struct engine *e, const struct effect_queue *queue, cons
         return n;
 }
 
+/* Whether others may read the context than may read its parent. */
 static bool is_shown_to_others(const struct context *c)
 {
         const struct context *p = c->parent;
@@ -91,7 +92,7 @@ static void finish(struct engine *e, struct context *c, unsigned effects)
 {
         unsigned news = 0;
 
-        /* Not before its members were looked at, which is when most contexts turn out to be drained. */
+        /* This comes after end_all(), because most contexts turn out to be drained there. */
         if ((effects & EFFECT_DRAINED) && c->anchor)
                 handles_signal(e->handles, c->anchor, HANDLE_DRAINED);
         if (effects & EFFECT_NEW)
@@ -147,7 +148,7 @@ uint32_t engine_drain(struct engine *e, const struct context *origin)
         return n;
 }
 
-/* Each kind by itself, in the order in which they happened. */
+/* Gives one kind of news at a time, in the order in which they happened. */
 static bool take_context_news(struct engine *e, struct news *ret)
 {
         struct context *c = STAILQ_FIRST(&e->news);

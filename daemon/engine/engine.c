@@ -9,10 +9,12 @@
 #include "util/log.h"
 #include "util/proc.h"
 
-/* The rooms, and who builds them. */
+/* Builds the rooms in the order in which they need each other, and frees them in the reverse order. */
 
+/* How long engine_start() waits for a probe that ctxd has started itself. */
 #define PROBE_START_USEC 5000000
-/* Contexts that are ended or forgotten in one go, a quarter of a millisecond where nobody watches them. */
+/* How many contexts are ended or forgotten at a time. This takes a quarter of a millisecond if nobody watches
+ * them. */
 #define SLICE 2048
 
 static int epoch_new(uint64_t *ret)
@@ -106,7 +108,7 @@ int engine_start(struct engine *e, const struct probe_options *options)
         struct proc_stat stat;
         int r;
 
-        /* Identities and uids come from there. */
+        /* ctxd reads the start times and uids of processes from /proc. */
         if (proc_stat_read(1, &stat) < 0)
                 log_warning("Other users' processes are hidden from us in /proc (hidepid=): they can neither "
                             "be attached nor signalled. See ctxd(8)");
@@ -115,7 +117,8 @@ int engine_start(struct engine *e, const struct probe_options *options)
                 return r;
         if (!probe_is_child(e->probe))
                 return 0;
-        /* It is there in a moment: better to begin with what it gives than to move over to that. */
+        /* The probe answers within a moment. To wait for its BPF maps is better than to move all members to
+         * them later. */
         end_usec = now_boottime_usec() + PROBE_START_USEC;
         for (;;) {
                 uint64_t now_usec = now_boottime_usec();

@@ -10,13 +10,16 @@
 #include "daemon/world/leak.h"
 #include "daemon/world/probe.h"
 
-/* The one place where the model and the world meet: facts become verbs of the model, effects of the model
- * become calls into rooms. bus/ changes the model, has the effects carried out (engine_drain), tells who
- * subscribed what is new (engine_take_news), and then replies, so that a reply comes after all that it
- * promises (law 5). What a reply needs of the world, a handle, a page, a list of members, bus/ asks for here.
+/* The engine is the one place where the model and the world meet. It turns facts into verbs of the model, and
+ * effects of the model into calls into rooms.
  *
- * The engine calls nobody above it. It asks for the turn that it was given whenever there is something to
- * drain, and who runs that turn calls engine_drain(). */
+ * bus/ calls a verb of the model. Then it has the effects carried out (engine_drain), sends the news to those
+ * who have subscribed (engine_take_news), and replies. So a reply comes after everything that it promises
+ * (law 5). If a reply needs something from the world, such as a handle, a page or a list of members, bus/
+ * asks the engine for it.
+ *
+ * The engine calls nobody above it. When there is something to drain, it asks for a turn (util/turn.h). The
+ * turn belongs to bus/, and its callback calls engine_drain(). */
 
 struct engine;
 struct process;
@@ -24,19 +27,20 @@ struct turn;
 
 int engine_new(struct engine **ret, sd_event *event, struct tree *tree, struct turn *turn);
 struct engine *engine_free(struct engine *e);
-/* Starts the probe; where that is a child of ours, waits for it a little. */
+/* Starts the probe. If the probe is a child of ctxd, waits a few seconds at most until it answers. */
 int engine_start(struct engine *e, const struct probe_options *options);
-/* From now on what is cancelled is cancelled because the daemon leaves. */
+/* The daemon is about to end: state pages say so of the contexts that are cancelled from now on. */
 void engine_stopping(struct engine *e);
 
 /* Takes all facts, settles what is overdue, carries out all effects, and arms the timer. Returns how many
- * member tasks were in the contexts that became done: of those whose end is origin's, or of all (NULL). */
+ * member tasks were in the contexts that became done. With an origin it counts only the contexts that have
+ * become done because of it. */
 uint32_t engine_drain(struct engine *e, const struct context *origin);
 
 enum news_kind {
         NEWS_CONTEXT_NEW = 1 << 0,
-        NEWS_CONTEXT_DONE = 1 << 1,       /* the root of a cancel: it stands for all below it */
-        NEWS_CONTEXT_DONE_BELOW = 1 << 2, /* one below that root, which others may read than its parent */
+        NEWS_CONTEXT_DONE = 1 << 1,       /* the root of a cancel; it stands for all contexts below it */
+        NEWS_CONTEXT_DONE_BELOW = 1 << 2, /* below that root, and others may read it than its parent */
         NEWS_CONTEXT_REMOVED = 1 << 3,
         NEWS_LEAK_FOUND = 1 << 4,
         NEWS_LEAK_RESOLVED = 1 << 5,
@@ -45,49 +49,52 @@ enum news_kind {
 struct news {
         enum news_kind kind;
         struct context *context;
-        const struct leak *leak; /* of the last two */
+        const struct leak *leak; /* for the two kinds of leak news, else NULL */
 };
 
-/* After a drain, what is to be told, oldest first. False: that was all; then engine_collect(). Contexts that
- * were removed are there until then. */
+/* Gives the next news after a drain: first those of leaks, then those of contexts, each oldest first. Returns
+ * false when there are no more. Then call engine_collect(); removed contexts exist until that call. */
 bool engine_take_news(struct engine *e, struct news *ret);
-/* Frees what was forgotten. Contexts may be gone after this. */
+/* Frees the contexts that were removed, and the leaks that were dropped. */
 void engine_collect(struct engine *e);
 
-/* Where no descriptor is left: closes those that were only kept until there was time. False: there were
- * none. */
+/* To be called when no descriptor is left. Closes the descriptors that wait for a quiet moment to be closed.
+ * Returns false if there were none. */
 bool engine_give_back_descriptors(struct engine *e);
-/* A descriptor (borrowed) that hangs up when this daemon is gone, and who it is. */
+/* Returns a borrowed descriptor that hangs up when this daemon is gone. The epoch tells this daemon from
+ * others. */
 int engine_alive(struct engine *e, uint64_t *ret_epoch);
 
-/* Processes (daemon/world/process.h says what the errors mean). */
+/* Processes. daemon/world/process.h explains the errors. */
 int engine_process_open(struct engine *e, int pidfd, struct process **ret);
 int engine_process_open_pid(struct engine *e, pid_t pid, struct process **ret);
-struct process *engine_process_hold(struct process *p); /* another reference */
+struct process *engine_process_hold(struct process *p); /* takes another reference */
 struct process *engine_process_close(struct process *p);
 static inline void engine_process_closep(struct process **p)
 {
         engine_process_close(*p);
 }
 int engine_process_pidfd(const struct process *p); /* borrowed */
-/* Real, effective and saved uid, and command (16 bytes with NUL), as they are now. */
+/* Reads the real, effective and saved uid, and the command (16 bytes with NUL), as they are now. */
 int engine_process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm);
 
-/* What a client gets to hold. Descriptors are borrowed until the next drain, but for the lifeline's, which is
- * the caller's to close. With refused: -EALREADY (it is done), -EDQUOT; others: -EMFILE, -ESRCH, -ENOMEM. */
+/* What a client gets to hold. The descriptors are borrowed until the next drain. The lifeline's is not: the
+ * caller closes it. Two errors fill in *ret_refused: -EALREADY (the context is done) and -EDQUOT. The others
+ * are -EMFILE, -ESRCH and -ENOMEM. */
 
-/* Asking again gives the same one. One that was signalled is not kept: asking again gives another. */
+/* Gives the same handle when it is asked again. A handle that was signalled is not kept, so then it gives a
+ * new one. */
 int engine_handle(struct engine *e, struct process *p, uid_t uid, struct context *c, enum handle_kind kind,
                 int *ret_fd, struct refused *ret_refused);
-/* -ENOENT: there is none. */
+/* Gives up a handle. -ENOENT: the process has none of that kind. */
 int engine_handle_drop(struct engine *e, struct process *p, struct context *c, enum handle_kind kind);
 int engine_lifeline(struct engine *e, uid_t uid, struct context *c, int *ret_fd, struct refused *ret_refused);
 int engine_page(struct engine *e, struct context *c, int *ret_fd, uint64_t *ret_offset, uint64_t *ret_word);
 int engine_threads(struct engine *e, struct process *p, struct context *c, int *ret_page, int *ret_kick,
                 struct refused *ret_refused);
 
-/* Its exit ends the context, with the cause "owner exited", ECANCELED. Once it is set it stays: -EBUSY;
- * -ESRCH. */
+/* From now on the exit of the process cancels the context, with the cause "owner exited" and ECANCELED. An
+ * owner cannot be replaced (-EBUSY). -ESRCH: the process has exited. */
 int engine_bind_owner(struct engine *e, struct context *c, struct process *p);
 
 /* Members. */
@@ -102,44 +109,47 @@ struct member_process {
 
 struct member_task {
         uint32_t pid, tid;
-        bool has_entered; /* by itself, with ctx_enter(): its process need be no member */
+        bool has_entered; /* by ctx_enter(); its process need not be a member */
         uint64_t start_usec;
         uint32_t uid;
         char comm[16];
         const struct context *context;
 };
 
-/* What the model wants to know of a process that is to become a member. -ESRCH: it has gone. */
+/* Tells what the model has to know of a process before the process becomes a member. -ESRCH: it has gone. */
 int engine_describe(struct engine *e, struct process *p, struct attachment *ret);
-/* Makes it, with its threads and what it forks meanwhile, a member of c, as tree_attach() has allowed; takes
- * back what that has done where it fails. -ESRCH: it has gone; -EDQUOT with refused. */
+/* Makes the process a member of c, with its threads and with the children that it forks meanwhile.
+ * tree_attach() has to allow it first. On failure what tree_attach() has done is taken back. -ESRCH: it has
+ * gone; -EDQUOT fills in *ret_refused. */
 int engine_join(struct engine *e, struct context *c, struct process *p, const struct attachment *a,
                 struct refused *ret_refused);
-/* All of that, for the process of a pidfd. -EINVAL: no pidfd of a process. */
+/* Does all these steps for the process of a pidfd. -EINVAL: the descriptor is no pidfd of a process. */
 int engine_attach(struct engine *e, const struct caller *caller, struct context *c, int pidfd,
                 const struct policy *policy, struct refused *ret_refused);
-/* tree_create(), with an owner (or NULL) whose exit ends it, and a member (or NULL) as options->attach
- * describes it: all of it, or nothing. As tree_create(); -EOWNERDEAD: the owner has exited; -ESRCH: the
- * member has. */
+/* Does tree_create(), binds the new context to the owner (or NULL), and makes the member (or NULL) a member
+ * of it as options->attach says. It does all of this or nothing. Returns what tree_create() returns.
+ * -EOWNERDEAD: the owner has exited; -ESRCH: the member has exited. */
 int engine_create(struct engine *e, uint64_t now_usec, const struct caller *caller, const char *text,
                 const struct create_options *options, struct process *owner, struct process *member,
                 struct context **ret, struct refused *ret_refused);
-/* Of c, or of all below it, too: live processes, sorted by pid. The caller frees the array. */
+/* Lists the live processes that are members of c or, if recursive, of c and all contexts below it, sorted by
+ * pid. The caller frees the array. */
 int engine_processes(struct engine *e, const struct context *c, bool recursive, struct member_process **ret,
                 size_t *ret_n);
-/* Those who have entered it by themselves come last. */
+/* The same for tasks. Threads that have entered a context come last. */
 int engine_tasks(struct engine *e, const struct context *c, bool recursive, struct member_task **ret,
                 size_t *ret_n);
-/* The process of such a member, if it still is the same one; -ESRCH. */
+/* Opens the process of a listed member. -ESRCH: it has gone, even if another process has its pid now. */
 int engine_open_member(struct engine *e, const struct member_process *member, struct process **ret);
-/* Tasks that are members of c, or of all below it. */
+/* Counts the tasks that are members of c or, if recursive, of c and all contexts below it. */
 uint32_t engine_count_members(struct engine *e, const struct context *c, bool recursive);
-/* The context that this process (its leader) is a member of, or NULL. */
+/* The context of which the process, that is its leading thread, is a member; or NULL. */
 struct context *engine_context_of(struct engine *e, struct process *p);
 const char *engine_membership_backend(const struct engine *e);
 
-/* Leaks of c and of what is below it (of all with NULL), running ones first: start with a cursor of zeros.
- * NULL: that was the last one. Contexts and leaks must not change in between. */
+/* Walks the leaks of c and of all contexts below it, or all leaks if c is NULL. Leaks that go on come first,
+ * resolved ones after them. Start with a cursor of zeros. Returns NULL after the last one. Contexts and leaks
+ * must not change meanwhile. */
 struct leak_cursor {
         bool resolved_ones;
         struct anchor *anchor;

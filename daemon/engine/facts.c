@@ -5,8 +5,8 @@
 #include "daemon/engine/internal.h"
 #include "util/log.h"
 
-/* What the world has said becomes verbs of the model. A fact names what it is about by number, and that may
- * be gone. */
+/* Turns facts into verbs of the model. A fact names a context or a process by its number, and what it names
+ * may be gone by now. Then nothing happens. */
 
 static void cancel(struct engine *e, struct context *c, struct cause *cause)
 {
@@ -28,7 +28,7 @@ static void process_exited(struct engine *e, const struct fact *fact)
         if (!p)
                 return;
         process_ref(p);
-        /* It may have execed since it was bound. */
+        /* It may have executed another program since it was bound. */
         if (!LIST_EMPTY(&process_ties(p)->owned))
                 process_update_comm(p);
         while ((a = LIST_FIRST(&process_ties(p)->owned))) {
@@ -59,7 +59,8 @@ static void take(struct engine *e, const struct fact *fact)
         struct anchor *a;
 
         switch (fact->kind) {
-        case FACT_TIME: /* a drain settles what is due */
+        /* The drain that follows settles what is due. */
+        case FACT_TIME:
                 return;
         case FACT_PROCESS_EXITED:
                 process_exited(e, fact);

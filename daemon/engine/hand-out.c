@@ -4,7 +4,7 @@
 #include "daemon/engine/internal.h"
 #include "proto/state-page.h"
 
-/* What a client gets to hold. */
+/* Hands out what a client gets to hold: handles, lifelines, state pages and thread pages. */
 
 static int refuse_done(const struct context *c, struct refused *ret_refused)
 {
@@ -13,7 +13,7 @@ static int refuse_done(const struct context *c, struct refused *ret_refused)
         return -EALREADY;
 }
 
-/* What a room says of a charge, with the limit that it met. */
+/* A room says -EDQUOT when a charge was refused. This fills in which limit it was. */
 static int refuse_charge(int r, struct user *user, enum resource resource, struct refused *ret_refused)
 {
         return r == -EDQUOT ? tree_refuse_charge(ret_refused, user, resource, 1) : r;
@@ -33,8 +33,9 @@ int engine_handle(struct engine *e, struct process *p, uid_t uid, struct context
 
         if (has_happened(c, kind)) {
                 r = handle_get_signalled(e->handles, ret_fd);
+                /* The next drain closes our copy. */
                 if (r >= 0)
-                        turn_again(e->turn); /* to close our copy */
+                        turn_again(e->turn);
                 return r;
         }
         a = anchor_of(e, c);
@@ -54,7 +55,8 @@ int engine_handle_drop(struct engine *e, struct process *p, struct context *c, e
         int r = c->anchor ? handle_drop(e->handles, p, c->anchor, kind) : -ENOENT;
 
         facts_wake(&e->world.facts);
-        return r == -ENOENT && has_happened(c, kind) ? 0 : r; /* what was signalled is not kept */
+        /* A handle that was signalled is not kept, so there is nothing to drop. */
+        return r == -ENOENT && has_happened(c, kind) ? 0 : r;
 }
 
 int engine_lifeline(struct engine *e, uid_t uid, struct context *c, int *ret_fd, struct refused *ret_refused)

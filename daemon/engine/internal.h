@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the files of engine/ share; nobody else includes it. */
+/* What the files of engine/ share. Nobody else includes this. */
 
 #include "daemon/engine/engine.h"
 #include "daemon/world/anchor.h"
@@ -17,14 +17,14 @@
 
 struct engine {
         struct tree *tree;
-        struct turn *turn; /* in which facts are taken, and a drain goes on */
+        struct turn *turn; /* borrowed; its callback calls engine_drain() */
         struct world world;
         uint64_t epoch;
-        int alive[2]; /* a pipe: what others hold, and what ends with us */
+        int alive[2]; /* a pipe: clients hold the read end, and the write end is closed when we end */
         bool is_draining, is_stopping;
 
         struct anchor *anchors;      /* by context id */
-        LIST_HEAD(, anchor) removed; /* of contexts that are gone, until engine_collect() */
+        LIST_HEAD(, anchor) removed; /* of removed contexts, until engine_collect() */
         STAILQ_HEAD(news_queue, context) news;
 
         /* the rooms */
@@ -39,25 +39,29 @@ struct engine {
 };
 
 /* anchor.c */
-/* That of c, made if it has none; NULL without memory. */
+/* Returns the anchor of c, and makes it if there is none. NULL: there is no memory. */
 struct anchor *anchor_of(struct engine *e, struct context *c);
 struct anchor *anchor_find(const struct engine *e, uint64_t context_id);
-/* Takes away all that rooms have tied to a context that is forgotten. */
+/* The context is forgotten: every room gives up what it has tied to it. */
 void anchor_remove(struct engine *e, struct context *c);
+/* Frees the anchors that were removed. */
 void anchors_collect(struct engine *e);
 void anchors_free(struct engine *e);
 
 /* facts.c */
+/* Turns all facts of the queue into verbs of the model. */
 void facts_take(struct engine *e);
 
 /* hand-out.c */
+/* What the state page has to say of c. */
 void engine_state_of(const struct engine *e, const struct context *c, struct page_state *ret);
 
 /* members.c */
-/* The last member of a done context may have left. */
+/* To be called when the last member of a context may have left. Tells the model if it has. */
 void members_look(struct engine *e, struct anchor *anchor);
 
 /* probe.c */
-/* What it has sent, and what it is to have. */
+/* Receives the records that the probe has sent. */
 void engine_serve_probe(struct engine *e);
+/* Sends the records that the probe has to have, as many as its socket takes. */
 void engine_tell_probe(struct engine *e);

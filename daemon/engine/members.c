@@ -6,7 +6,7 @@
 #include "daemon/engine/internal.h"
 #include "util/proc.h"
 
-/* Who the members of a context, or of a subtree, are. */
+/* Tells who the members of a context or of a subtree are, and which leaks they have. */
 
 void members_look(struct engine *e, struct anchor *a)
 {
@@ -20,7 +20,8 @@ void members_look(struct engine *e, struct anchor *a)
         probe_forget(e->probe, a);
 }
 
-/* Its anchor, and those of what is below it: the first one, or the one after a. */
+/* Walks the anchors of c and, if recursive, of all contexts below it that have members. Gives the first one,
+ * or the one after a. */
 static struct anchor *next_of(
                 const struct engine *e, const struct context *c, bool recursive, const struct anchor *a)
 {
@@ -54,7 +55,7 @@ struct context *engine_context_of(struct engine *e, struct process *p)
         return a ? a->context : NULL;
 }
 
-/* By process, context, and thread, the leader first. */
+/* Orders by process, then by context, then by thread. The leader comes first. */
 static int compare_members(const void *left, const void *right)
 {
         const struct member *x = left, *y = right;
@@ -179,8 +180,8 @@ int engine_processes(struct engine *e, const struct context *c, bool recursive, 
                 free(members);
                 return -ENOMEM;
         }
-        /* Tasks of one process in one context follow one another, and become one entry; its name is its
-         * leader's. */
+        /* The tasks of one process in one context follow one another and become one entry. The leader comes
+         * first, so the entry has its command. */
         for (size_t i = 0; i < n; i++) {
                 const struct member *m = &members[i];
 

@@ -8,11 +8,12 @@
 #include "util/cleanup.h"
 #include "util/log.h"
 
-/* What the probe and the tree say to each other. */
+/* Takes the records that the probe has sent, and forms those that it is to have from what the tree and the
+ * rooms know. */
 
 #define RECORDS_AT_ONCE 256
 
-/* A new probe knows of nothing. */
+/* A new probe knows nothing yet. It is told of every done context that has members. */
 static void announce_all(struct engine *e)
 {
         struct anchor *a = NULL;
@@ -38,7 +39,8 @@ static int take_hello(struct engine *e, struct probe_message *m)
                         log_warning("Cannot use the probe's maps: %s", strerror(-r));
                         return r;
                 }
-                m->n_fds = 0; /* they are kept */
+                /* The room has taken the descriptors over. */
+                m->n_fds = 0;
         }
         probe_known(e->probe, hello);
         leaks_probe_new(e->leaks);
@@ -57,7 +59,8 @@ static int take_record(struct engine *e, struct probe_message *m)
         switch (m->header.type) {
         case PROBE_LEAK:
                 a = anchor_find(e, m->leak.context_id);
-                if (a && a->context->busy) /* else it has left while the report was on its way */
+                /* If the context has no members any more, they have left while the report was on its way. */
+                if (a && a->context->busy)
                         leaks_add(e->leaks, a, &m->leak);
                 return 0;
         case PROBE_RESOLVED:
@@ -123,7 +126,7 @@ static void form_threads(struct engine *e, struct anchor *a, struct probe_thread
         free(threads);
 }
 
-/* 1: go on. */
+/* Sends the record of that type about that context. 0: the socket takes no more now. */
 static int send_one(struct engine *e, unsigned type, uint64_t context_id)
 {
         struct anchor *a = anchor_find(e, context_id);

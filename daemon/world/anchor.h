@@ -8,11 +8,12 @@
 
 #include "daemon/world/fact.h"
 
-/* What the rooms have tied to one context. A context has an anchor once a room has something for it, and
- * keeps it until it is forgotten; most have none, and then no room is asked when they end. It also spares the
- * rooms a table each: a million contexts have to end in 60 ns each.
+/* An anchor holds what the rooms have tied to one context. A context gets its anchor when the first room has
+ * something for it, and keeps it until it is forgotten. Most contexts never get one, and then no room is
+ * asked when they end. With an anchor no room needs a table of its own, which matters because a million
+ * contexts have to end in 60 ns each.
  *
- * The engine makes and frees it. A room reads the first part, and changes only the field that is its own. */
+ * The engine makes and frees anchors. A room reads the first part, and changes only its own fields. */
 
 struct context;
 struct handle;
@@ -26,8 +27,8 @@ struct thread_entrance;
 
 struct anchor {
         uint64_t context_id;
-        struct context *context; /* for the engine alone: no room looks into it */
-        bool is_done;            /* the end of its context has been carried out, or is just being */
+        struct context *context; /* for the engine alone; no room looks into it */
+        bool is_done;            /* the end of its context is carried out now, or was before */
 
         /* handle */
         LIST_HEAD(, handle) handles;
@@ -49,7 +50,7 @@ struct anchor {
 
         /* thread-page */
         LIST_HEAD(, thread_entrance) entrances;
-        uint32_t n_threads; /* how many threads had entered it when it was last looked at */
+        uint32_t n_threads; /* how many threads had entered it at the last look */
         struct fact threads_changed;
 
         /* leak */

@@ -5,22 +5,22 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-/* What the world has to say: the mirror of the model's effects. A room puts a fact into the queue, and calls
- * nobody; the engine takes it out, and turns it into a verb of the model.
+/* A fact is what the world tells the daemon, as an effect is what the model tells the world. A room puts the
+ * fact into the queue and calls nobody. The engine takes it out and turns it into a verb of the model.
  *
- * A fact lies in the object that it is about, so that to raise one allocates nothing. It names a context or a
- * process by number, never by pointer. One that is in the queue already is not put in twice: a fact says
- * "look here", not how often. So it can be raised again at any time, for instance by a room that is built
- * anew after a restart. */
+ * A fact lies in the object that it is about, so to raise one allocates nothing. It names a context or a
+ * process by number, never by pointer. A fact that is in the queue is not put in a second time, because it
+ * says only "look here", not how often. So it can be raised again at any time, for instance by a room that is
+ * built anew after a restart. */
 
 enum fact_kind {
-        FACT_TIME,            /* the timer: something in the tree is due */
-        FACT_PROCESS_EXITED,  /* a process that is watched */
-        FACT_LIFELINE_CLOSED, /* of a context */
-        FACT_HANDLES_CLOSED,  /* of a context: the last one is gone */
-        FACT_MEMBER_LEFT,     /* of a context that is done: perhaps it was the last one */
-        FACT_THREADS_CHANGED, /* of a context that is done: who has entered it */
-        FACT_PROBE_READY,     /* its socket can be read or written, or has ended */
+        FACT_TIME,            /* the timer has elapsed: something in the tree is due */
+        FACT_PROCESS_EXITED,  /* a watched process has exited */
+        FACT_LIFELINE_CLOSED, /* the last holder of a context's lifeline has closed it */
+        FACT_HANDLES_CLOSED,  /* the last handle of a context is gone */
+        FACT_MEMBER_LEFT,     /* a member of a done context has left; it may have been the last one */
+        FACT_THREADS_CHANGED, /* other threads have entered a done context */
+        FACT_PROBE_READY,     /* the probe's socket can be read or written, or has ended */
 };
 
 struct fact {
@@ -35,17 +35,18 @@ struct turn;
 
 struct facts {
         TAILQ_HEAD(, fact) queue;
-        struct turn *turn; /* in which the engine takes them; borrowed */
+        struct turn *turn; /* borrowed; the engine takes the facts in it */
 };
 
 void facts_init(struct facts *facts, struct turn *turn);
 
-/* Into the queue, if it is not there. */
+/* Puts the fact into the queue, if it is not there. */
 void fact_raise(struct facts *facts, struct fact *fact);
-/* Out of it: what it is about goes away. */
+/* Takes the fact out of the queue, because what it is about goes away. */
 void fact_withdraw(struct facts *facts, struct fact *fact);
-/* The oldest one, copied. False: there is none. */
+/* Takes the oldest fact out of the queue and copies it. Returns false if there is none. */
 bool fact_take(struct facts *facts, struct fact *ret);
-/* Has the engine take what is there soon. A callback of the event loop ends with this; what the engine calls
- * does not, since the engine looks into the queue itself. */
+/* Asks for a turn in which the engine takes the facts, if there are any. Every callback of the event loop
+ * ends with this. A function that the engine calls does not need it, because the engine looks into the queue
+ * itself. */
 void facts_wake(struct facts *facts);

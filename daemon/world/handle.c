@@ -21,28 +21,30 @@
 #include "util/log.h"
 #include "util/turn.h"
 
-/* A handle is an eventfd, made as a semaphore and written with the most that it can hold: every read gives 1
- * and leaves it readable (law 27). After that our copy of it, and all else of it, goes away between later
- * events, so that neither who waits for the handle nor who waits for a reply waits for that.
+/* A handle is an eventfd that is made as a semaphore. The daemon writes the largest value that it can hold.
+ * So every read gives 1, and the handle stays readable (law 27). The daemon frees its copy of a written
+ * handle later, between other events, so that nobody who waits for a handle or for a reply has to wait for
+ * that.
  *
- * The client shares the file description. It can fill the counter and make the description block, and a write
- * of ours would then sleep for as long as it likes. So a timer is set while handles are written, whose signal
- * ends a write that sleeps; a write that does not sleep is never interrupted by it. A counter that was not 0
- * is a handle that is readable already, so its holder has lost nothing. For a while the other handles of that
- * uid are then written one at a time, between other events: each delay is met by nobody else's request.
+ * The client shares the file description. It can fill the counter and make the description block, and then a
+ * write of ours would sleep as long as the client likes. So a timer, the guard, runs while handles are
+ * written. Its signal interrupts a write that sleeps; a write that does not sleep is never interrupted. A
+ * handle whose counter is not 0 is readable already, so its holder has lost nothing. For a minute after that
+ * the handles of this uid are written one at a time, between other events, so that no request of another user
+ * is late for more than one of them.
  *
- * A timer that is due sooner than the kernel's own next tick makes the kernel program the clock, which costs
- * more than all the rest of a cancel. So as long as nobody is hostile the first tick of the guard is far
- * off. */
+ * If a timer is due before the kernel's next tick, the kernel has to program the clock. That costs more than
+ * all the rest of a cancel. So the first tick of the guard is far off, as long as nobody is hostile. */
 
 #define GUARD_SIGNAL (SIGRTMIN + 5)
-/* A write that blocks costs this much where nobody expects one, */
+/* How long a write can sleep if nobody has made one sleep in the last minute. */
 #define GUARD_FIRST_NSEC 20000000
-/* and up to this much where one was met in the last minute. */
+/* How long it can sleep if somebody has. */
 #define GUARD_NSEC 1000000
 #define HOSTILE_USEC 60000000
-/* What was written is let go of when those who were woken have had time to run, on the same core as well: so
- * many at a time, then others are served. Where very many have come together it is done sooner. */
+/* Written handles are freed after this time, so that those who were woken can run first, also on the same
+ * core. A few are freed at a time, and others are served between. If there are very many, it is done
+ * sooner. */
 #define TIDY_USEC 20000
 #define TIDY_AT_ONCE 256
 #define WRITTEN_MAX 16384
@@ -59,7 +61,7 @@ struct handle {
         struct handle_key {
                 struct process *process; /* a reference */
                 struct anchor *anchor;
-                uint64_t kind; /* enum handle_kind, without padding after it: the key is hashed */
+                uint64_t kind; /* enum handle_kind; 64 bits, since the key is hashed and must have no padding */
         } key;
         int fd;
         struct charge charge;
@@ -73,8 +75,8 @@ struct handle {
 struct handles {
         struct world *world;
         struct handle *table;
-        LIST_HEAD(, handle) deferred; /* of uids that have made a write block: one at a time */
-        LIST_HEAD(, handle) written;  /* to be let go of when there is time */
+        LIST_HEAD(, handle) deferred; /* those of hostile uids, which are written one at a time */
+        LIST_HEAD(, handle) written;  /* to be freed when there is time */
         unsigned n_written;
         struct turn write_turn, tidy_turn;
         sd_event_source *tidy_timer;
@@ -83,7 +85,7 @@ struct handles {
                 uint64_t until_usec;
         } hostile[HOSTILE_MAX];
         unsigned n_hostile;
-        int spent[SPENT_MAX]; /* given out signalled, to be closed once they were sent */
+        int spent[SPENT_MAX]; /* given out readable; they are closed once they were sent */
         unsigned n_spent;
         timer_t guard;
         bool has_guard, is_armed;
@@ -106,10 +108,11 @@ static void guard_set(struct handles *hs, bool on)
         hs->is_armed = on;
 }
 
-/* 0: it is readable for ever; -EINTR: it was full, and made to block. */
+/* 0: the handle is readable for ever; -EINTR: its client has filled it and made it block. */
 static int handle_write(int fd)
 {
-        /* One who has written to its own handle gets as much as fits: it still outlives its readers. */
+        /* If a client has written to its own handle, the largest value may not fit. A smaller one is still
+         * more than anybody reads. */
         static const uint64_t values[] = {UINT64_MAX - 1, UINT64_C(1) << 63, UINT64_C(1) << 32};
 
         for (size_t i = 0; i < ELEMENTSOF(values); i++) {
@@ -173,7 +176,7 @@ static void handle_free(struct handles *s, struct handle *h)
                 fact_raise(&s->world->facts, &anchor->handles_closed);
 }
 
-/* What is left of a handle that needs no write any more. */
+/* The handle was written, and is freed later. */
 static void handle_spend(struct handles *s, struct handle *h)
 {
         charge_deinit(&h->charge);
@@ -199,7 +202,8 @@ static int tidy_run(sd_event_source *source, void *userdata)
         tidy(s, TIDY_AT_ONCE);
         if (s->n_written > 0)
                 turn_again(&s->tidy_turn);
-        facts_wake(&s->world->facts); /* nothing but time may hold their contexts now */
+        /* Their contexts may have no handle any more. */
+        facts_wake(&s->world->facts);
         return 0;
 }
 
@@ -215,7 +219,7 @@ static int deferred_run(sd_event_source *source, void *userdata)
         struct pollfd p;
 
         if (h) {
-                /* What its owner has filled is readable, and needs no write. */
+                /* If its client has filled it, it is readable and needs no write. */
                 p = (struct pollfd){.fd = h->fd, .events = POLLIN};
                 if (poll(&p, 1, 0) == 0) {
                         guard_set(s, true);
@@ -234,7 +238,8 @@ static int deferred_run(sd_event_source *source, void *userdata)
 static int handles_init(struct handles *s)
 {
         struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = GUARD_SIGNAL};
-        struct sigaction action = {.sa_handler = guard_tick}; /* no SA_RESTART: that is the point */
+        /* Without SA_RESTART, so that the signal interrupts a write. */
+        struct sigaction action = {.sa_handler = guard_tick};
         sigset_t guard_signal;
         int r;
 
@@ -354,7 +359,7 @@ static struct handle *handle_find(
         return h;
 }
 
-/* Where no descriptor is left, those that were only waiting to be closed are given back. */
+/* If no descriptor is left, the written handles are freed first. */
 static int eventfd_new(struct handles *s)
 {
         int fd = world_eventfd(s->world, EFD_SEMAPHORE);
@@ -368,12 +373,14 @@ int handle_get_signalled(struct handles *s, int *ret_fd)
 {
         int fd;
 
+        /* No request asks for so many. The next drain closes them. */
         if (s->n_spent == SPENT_MAX)
-                return -EAGAIN; /* more than any one request asks for; the drain to come closes them */
+                return -EAGAIN;
         fd = eventfd_new(s);
         if (fd < 0)
                 return fd;
-        (void) handle_write(fd); /* nobody else has it yet */
+        /* This cannot sleep, because nobody else has the descriptor yet. */
+        (void) handle_write(fd);
         s->spent[s->n_spent++] = fd;
         *ret_fd = fd;
         return 0;

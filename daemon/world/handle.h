@@ -3,8 +3,8 @@
 
 #include <stdbool.h>
 
-/* Done and drained handles: one eventfd of each kind for each process and context. Asking again gives the
- * same one. handle.c says how they are written, whatever their holders do. */
+/* Done and drained handles. A process gets one eventfd of each kind for each context, and gets the same one
+ * when it asks again. handle.c says how the daemon can write them, whatever their holders do. */
 
 struct anchor;
 struct handles;
@@ -18,26 +18,29 @@ enum handle_kind {
 };
 
 int handles_new(struct handles **ret, struct world *world);
-struct handles *handles_free(struct handles *hs); /* all were dropped */
+struct handles *handles_free(struct handles *hs); /* all handles have to be dropped before */
 
-/* Borrowed, valid until the next handles_close_spent(); charged to user. -EDQUOT; -EMFILE; another -errno. */
+/* Gives a handle, which is charged to user. The descriptor is borrowed and stays valid until the next
+ * handles_close_spent(). -EDQUOT; -EMFILE; another -errno. */
 int handle_get(struct handles *hs, struct process *p, struct anchor *anchor, enum handle_kind kind,
                 struct user *user, int *ret_fd);
-/* The same of what has happened already: nothing is kept of it, and so nothing is charged. */
+/* Gives a handle that is readable from the beginning, for something that has happened already. The daemon
+ * does not keep it, so nothing is charged. */
 int handle_get_signalled(struct handles *hs, int *ret_fd);
-/* The holder gives it up. -ENOENT: there is none, or it was signalled. */
+/* The holder gives the handle up. -ENOENT: there is none, or it was signalled. */
 int handle_drop(struct handles *hs, struct process *p, struct anchor *anchor, enum handle_kind kind);
 
-/* All of that kind become readable; then handles_disarm(), once for many. */
+/* Makes all handles of that kind readable. Call handles_disarm() after the last of these calls. */
 void handles_signal(struct handles *hs, struct anchor *anchor, enum handle_kind kind);
 void handles_disarm(struct handles *hs);
-/* What was written is let go of soon; while a large end is under way (is_busy), only where there is too much
- * of it. */
+/* Has the written handles freed soon. While a large end is under way (is_busy), it does so only if there are
+ * too many of them. */
 void handles_tidy(struct handles *hs, bool is_busy);
-/* Now, since descriptors are short. False: there was none to give back. */
+/* Frees the written handles now, because descriptors are short. Returns false if there were none. */
 bool handles_give_back(struct handles *hs);
-/* Those that handle_get_signalled() gave were sent by now. */
+/* Closes the descriptors that handle_get_signalled() gave: they were sent by now. */
 void handles_close_spent(struct handles *hs);
 
+/* Free the handles of a context, and those of a process. */
 void handles_drop_context(struct handles *hs, struct anchor *anchor);
 void handles_drop_process(struct handles *hs, struct process *p);

@@ -9,11 +9,12 @@
 #include "daemon/world/keeper.h"
 #include "proto/state-page.h"
 
-/* When a thread ends the kernel walks its list of robust futexes, and marks those that hold its id. A node of
- * the list lies at a fixed distance from its word, and clients see the words: so it has a page of its own
- * right before the mapping, and no address of ours is shown to anybody.
+/* When a thread ends, the kernel walks its list of robust futexes and marks each word that holds the thread's
+ * id. A node of the list has to lie at a fixed distance from its word. Clients can read the page that has the
+ * word, and must not see our addresses. So the node has a page of its own, right before the mapping.
  *
- * The list is the C library's, for robust mutexes. There are none in this daemon; it is taken over. */
+ * The C library registers such a list for its robust mutexes. This daemon has none, so the list here replaces
+ * it. */
 
 #define NODE_SIZE 4096
 
@@ -86,7 +87,7 @@ int keeper_map(int fd, size_t size, size_t offset, uint8_t **ret_map)
 
 static uint32_t checked_word;
 
-/* Ends without giving its word up. */
+/* A thread that ends and does not give its word up. */
 static void *check_body(void *userdata)
 {
         static struct robust_list node;

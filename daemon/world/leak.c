@@ -56,7 +56,7 @@ static void leak_drop(struct leaks *ls, struct leak *l)
         if (--anchor->n_leaks == 0)
                 LIST_REMOVE(anchor, leaky);
         ls->n--;
-        /* Somebody may still be told of it. */
+        /* There may still be news of it. */
         TAILQ_INSERT_TAIL(&ls->dropped, l, leaks);
 }
 
@@ -86,13 +86,15 @@ static bool make_room(struct leaks *ls, struct anchor *anchor)
         return false;
 }
 
+/* Puts the leak into the list of news, if it is not there. */
 static void tell(struct leaks *ls, struct leak *l)
 {
         if (!l->tell_found && !l->tell_resolved)
                 TAILQ_INSERT_TAIL(&ls->news, l, news);
 }
 
-/* The same leak has the same number from the same probe; another probe finds the same thread again. */
+/* One probe gives a leak the same number each time. Another probe finds the same thread again, and numbers it
+ * anew. */
 static struct leak *leak_find(struct anchor *anchor, const struct probe_leak *record)
 {
         struct leak *l;
@@ -221,7 +223,7 @@ void leaks_probe_new(struct leaks *ls)
 
         LIST_FOREACH (anchor, &ls->leaky, leaky)
                 TAILQ_FOREACH (l, &anchor->leaks, leaks)
-                        l->leak_id = 0; /* a number of the last probe's means nothing to this one */
+                        l->leak_id = 0;
 }
 
 uint64_t leaks_found(const struct leaks *ls)

@@ -5,8 +5,9 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-/* Leaks as the probe has reported them, kept for as long as their context. A context keeps a bounded number,
- * and so do all together; room is made by those that are over, the oldest first. */
+/* Leaks as the probe has reported them. They are kept as long as their context. There is a limit for each
+ * context and one for all together. When a limit is reached, a resolved leak makes room, the oldest one
+ * first. */
 
 struct anchor;
 struct leaks;
@@ -15,7 +16,7 @@ struct probe_resolved;
 struct world;
 
 struct leak {
-        uint64_t leak_id; /* 0: of a probe that is gone */
+        uint64_t leak_id; /* 0: a probe that is gone has reported it */
         struct anchor *anchor;
         bool is_resolved;
         uint64_t found_usec, resolved_usec; /* CLOCK_BOOTTIME */
@@ -25,30 +26,34 @@ struct leak {
         char comm[16];
         char syscall_text[96];
         char *waits_on, *why, *kernel_stack, *stack; /* never NULL */
-        TAILQ_ENTRY(leak) leaks;                     /* of its context; or dropped */
+        TAILQ_ENTRY(leak) leaks;                     /* in its context's list, or in that of dropped ones */
 
-        bool tell_found, tell_resolved; /* somebody is to be told of it */
+        bool tell_found, tell_resolved; /* this news was not given yet */
         TAILQ_ENTRY(leak) news;
 };
 
 int leaks_new(struct leaks **ret, struct world *world);
-struct leaks *leaks_free(struct leaks *ls); /* all contexts were dropped */
+struct leaks *leaks_free(struct leaks *ls); /* all contexts have to be dropped before */
 
 void leaks_add(struct leaks *ls, struct anchor *anchor, const struct probe_leak *record);
 void leaks_resolve(struct leaks *ls, struct anchor *anchor, const struct probe_resolved *record);
-/* No member is left: whatever was open is over. */
+/* The last member of the context has left, so all its leaks are resolved. */
 void leaks_left(struct leaks *ls, struct anchor *anchor);
+/* The context is forgotten. */
 void leaks_drop(struct leaks *ls, struct anchor *anchor);
-/* Another probe, with leak ids of its own. */
+/* There is another probe, which has leak ids of its own. */
 void leaks_probe_new(struct leaks *ls);
 
-uint64_t leaks_found(const struct leaks *ls); /* ever */
-/* Contexts that have some: the first one, and the one after. */
+/* How many leaks were ever found. */
+uint64_t leaks_found(const struct leaks *ls);
+/* Walk the contexts that have leaks: the first one, and the one after. */
 struct anchor *leaks_first_context(const struct leaks *ls);
 struct anchor *leaks_next_context(const struct anchor *anchor);
 
-/* The first leak that somebody is to be told of, with what (tell_...); NULL: none. It is there until
- * leaks_collect(), even if its context drops it. The caller clears tell_..., and says when all was told. */
+/* The first leak of which there is news, or NULL. Its fields tell_found and tell_resolved say which. The
+ * caller clears them, and calls leaks_news_told() when both are clear. The leak exists until leaks_collect(),
+ * even if its context drops it. */
 struct leak *leaks_first_news(const struct leaks *ls);
 void leaks_news_told(struct leaks *ls, struct leak *leak);
+/* Frees the dropped leaks of which there is no news. */
 void leaks_collect(struct leaks *ls);

@@ -47,7 +47,7 @@ int lifeline_new(struct lifeline **ret, struct world *world, uint64_t context_id
                 return r;
         }
         l->fd = ends[0];
-        /* No event is asked for: a hang-up is always told. */
+        /* No event has to be asked for, because a hang-up is always reported. */
         r = sd_event_add_io(world->event, &l->source, l->fd, 0, on_hang_up, l);
         if (r < 0) {
                 close(ends[1]);

@@ -16,12 +16,12 @@
 #include "util/cleanup.h"
 #include "util/log.h"
 
-/* A reader gets a descriptor that was opened read-only through /proc: the file's mode is 0600 and its owner
- * is the daemon, so another uid can neither map it for writing, nor reopen it, nor truncate it. Its size
- * never changes, and its memory was allocated before, so that neither side can meet SIGBUS.
+/* A reader gets a descriptor that was opened read-only through /proc. The file has the mode 0600 and belongs
+ * to the daemon, so another uid can neither map it for writing, nor reopen it, nor truncate it. Its size
+ * never changes and its memory is allocated beforehand, so neither side can meet SIGBUS.
  *
- * A slot's word keeps its done value until the slot is used again, which gives it another generation: a word
- * is never active twice with one generation, so a reader that comes late cannot take the new context for its
+ * The word of a slot keeps its done value until the slot is used again. Then it gets another generation. With
+ * one generation a word is active only once, so a reader that comes late cannot take the new context for its
  * own. */
 
 #define PAGE_SIZE_BYTES (64 * 1024)
@@ -121,7 +121,8 @@ static int page_new(struct pages *ps, struct page_set *set, struct page **ret)
 
 static void page_free(struct page *p)
 {
-        /* Whoever still has it mapped reads done in every slot, and that nobody writes here any more. */
+        /* Somebody may still have the page mapped. Every slot of it reads done, and the epoch 0 says that
+         * nobody writes to it any more. */
         __atomic_store_n(&page_header(p)->epoch, 0, __ATOMIC_RELEASE);
         TAILQ_REMOVE(&p->set->pages, p, pages);
         keeper_unmap(p->map, PAGE_SIZE_BYTES, KEEPER_OFFSET);
@@ -238,7 +239,8 @@ void page_drop(struct pages *ps, struct anchor *anchor)
                 return;
         anchor->page_slot = NULL;
         shared = slot_shared(s);
-        if ((shared->word & STATE_WORD_MASK) == STATE_WORD_ACTIVE) /* nobody reads active where nothing is */
+        /* The slot of a context that is gone must not read active. */
+        if ((shared->word & STATE_WORD_MASK) == STATE_WORD_ACTIVE)
                 __atomic_store_n(&shared->word, shared->word | STATE_WORD_CANCELED, __ATOMIC_RELEASE);
         p = s->page;
         set = p->set;
@@ -259,8 +261,7 @@ int pages_new(struct pages **ret, struct world *world, uint64_t epoch)
 
         r = keeper_check();
         if (r < 0)
-                log_warning("The kernel does not mark the state pages when ctxd is killed, so that "
-                            "libctxclient "
+                log_warning("The kernel does not mark the state pages when ctxd is killed, so libctxclient "
                             "learns of it only by its next call: %s",
                                 strerror(-r));
         ps = calloc(1, sizeof *ps);
@@ -278,8 +279,7 @@ struct pages *pages_free(struct pages *ps)
 
         if (!ps)
                 return NULL;
-        /* The daemon leaves for good. What is still active stays so, but the header says that nobody is
-         * behind it. */
+        /* The daemon ends. What is still active stays so, but the header says that there is no daemon. */
         HASH_ITER (hh, ps->sets, set, next_set) {
                 struct page *p;
 

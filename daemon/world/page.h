@@ -4,8 +4,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* State pages (proto/state-page.h): a set of memfds for each owning uid, each a header and slots. A context
- * gets a slot when somebody asks for it, and keeps it until it is forgotten. */
+/* State pages (proto/state-page.h). Each uid that owns contexts has a set of memfds, each with a header and
+ * slots. A context gets a slot when somebody asks for it, and keeps the slot until it is forgotten. */
 
 struct anchor;
 struct pages;
@@ -21,9 +21,11 @@ struct page_state {
 int pages_new(struct pages **ret, struct world *world, uint64_t epoch);
 struct pages *pages_free(struct pages *ps);
 
-/* Made on first use. The descriptor is read-only and borrowed; the word has the slot's generation and no
- * state. */
+/* Gives the slot of a context, and makes it on first use. The descriptor is read-only and borrowed. *ret_word
+ * has the generation of the slot, but no state. */
 int page_get(struct pages *ps, struct anchor *anchor, const struct page_state *state, int *ret_fd,
                 uint64_t *ret_offset, uint64_t *ret_word);
+/* Writes the state into the context's slot, if it has one. */
 void page_update(struct anchor *anchor, const struct page_state *state);
+/* The context is forgotten, and its slot is free for another one. */
 void page_drop(struct pages *ps, struct anchor *anchor);

@@ -16,13 +16,14 @@
 #include "util/log.h"
 #include "util/proc.h"
 
-/* Where no unit runs ctxd-probe (--embedded, --user), ctxd starts it, with one end of a socket pair as
- * descriptor 3. When it has exited it is started again, after a pause that grows as long as the probe does
- * not last. */
+/* If no unit runs ctxd-probe (--embedded, --user), ctxd starts it, with one end of a socket pair as
+ * descriptor 3. When it has exited, ctxd starts it again after a pause. The pause grows each time that the
+ * probe ends early. */
 
 #define PROBE_SOCKET_FD 3
 #define BACKOFF_MIN_USEC 1000000
 #define BACKOFF_MAX_USEC 60000000
+/* A probe that has run for longer than this has not ended early. */
 #define LASTED_USEC 30000000
 
 static int child_exited(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -46,7 +47,8 @@ static int child_exited(sd_event_source *source, int fd, uint32_t revents, void 
         return 0;
 }
 
-/* Ours, without what the service manager has told us alone: a probe that says READY would be taken for us. */
+/* Our own environment without the variables that the service manager has set for ctxd alone. With them a
+ * probe that says READY would be taken for ctxd. */
 static char **environment_new(void)
 {
         static const char *const ours[] = {"NOTIFY_SOCKET=", "WATCHDOG_", "LISTEN_"};
@@ -87,7 +89,7 @@ static int spawn(const char *program, int socket_fd, pid_t *ret)
         (void) posix_spawnattr_setsigmask(&attr, &none);
         (void) posix_spawnattr_setsigdefault(&attr, &all);
         (void) posix_spawn_file_actions_init(&actions);
-        /* dup2 of a descriptor onto itself only takes its close-on-exec flag away. */
+        /* If both numbers are the same, posix_spawn only clears the close-on-exec flag. */
         r = posix_spawn_file_actions_adddup2(&actions, socket_fd, PROBE_SOCKET_FD);
         if (r == 0)
                 r = posix_spawn(ret, program, &actions, &attr, argv, environment);
@@ -105,7 +107,7 @@ int probe_child_start(struct probe *p)
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
                 return -errno;
         theirs = pair[1];
-        (void) fcntl(theirs, F_SETFL, 0); /* the probe's end is an ordinary one */
+        (void) fcntl(theirs, F_SETFL, 0); /* the probe's end is blocking */
         r = spawn(p->program, theirs, &pid);
         if (r < 0) {
                 close(pair[0]);
@@ -162,7 +164,8 @@ void probe_child_stop(struct probe *p)
         p->child_source = sd_event_source_disable_unref(p->child_source);
         if (p->child_pidfd < 0)
                 return;
-        /* The end of the socket has told it already; it holds nothing that it would have to put right. */
+        /* The socket was closed, so the probe ends anyway. It holds nothing that it would have to clean
+         * up. */
         (void) world_signal(p->world, p->child_pidfd, SIGKILL);
         (void) waitid(P_PIDFD, (id_t) p->child_pidfd, &(siginfo_t){}, WEXITED);
         close(p->child_pidfd);

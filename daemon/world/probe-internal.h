@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What probe.c and probe-child.c share. */
+/* What probe.c and probe-child.c share. Nobody else includes this. */
 
 #include <sys/queue.h>
 #include <systemd/sd-event.h>
@@ -9,15 +9,15 @@
 #include "daemon/world/probe.h"
 #include "daemon/world/world.h"
 
-/* A context that the probe watches, or is to watch, or is to forget. */
+/* A context that the probe watches, has to watch, or has to forget. */
 struct probe_watched {
         uint64_t context_id;
-        bool is_told; /* a WATCH was sent */
+        bool is_told; /* a PROBE_WATCH was sent */
         bool wants_watch, wants_threads, wants_forget;
         bool is_queued;
         TAILQ_ENTRY(probe_watched) queue;
         LIST_ENTRY(probe_watched) all;
-        struct anchor *anchor; /* NULL: to be forgotten */
+        struct anchor *anchor; /* NULL: the probe has to forget it */
 };
 
 struct probe {
@@ -32,7 +32,7 @@ struct probe {
         struct probe_connection connection;
         sd_event_source *source;
         bool is_welcomed, is_known;
-        bool is_full; /* its socket takes nothing now */
+        bool is_full; /* the socket takes nothing now */
         enum probe_backend backend;
         char reason[256];
         uint64_t last_sweep_usec;
@@ -48,9 +48,11 @@ struct probe {
 };
 
 /* probe.c */
-int probe_connected(struct probe *p, int fd); /* takes fd over */
+/* A probe is at the other end of fd, which the function takes over, also on failure. */
+int probe_connected(struct probe *p, int fd);
 
 /* probe-child.c */
 int probe_child_start(struct probe *p);
-void probe_child_again(struct probe *p); /* in a while, longer each time */
+/* Starts it again after a pause, which is longer each time. */
+void probe_child_again(struct probe *p);
 void probe_child_stop(struct probe *p);

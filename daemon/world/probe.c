@@ -18,7 +18,7 @@
 #include "util/proc.h"
 #include "util/utf8.h"
 
-/* It has read nothing, and said nothing, for so long, though there was something to read. */
+/* The probe is lost if it has read nothing for so long, though there was something to read. */
 #define STALLED_USEC 30000000
 
 static void set_reason(struct probe *p, const char *reason)
@@ -54,7 +54,7 @@ static void watched_free(struct probe *p, struct probe_watched *w)
         free(w);
 }
 
-/* A new probe is told all anew. */
+/* The next probe is told everything anew. */
 static void watched_free_all(struct probe *p)
 {
         while (!LIST_EMPTY(&p->watched))
@@ -74,7 +74,7 @@ void probe_lost(struct probe *p, const char *why)
                 log_warning("The probe is gone: %s", why);
         p->is_welcomed = p->is_known = false;
         p->backend = PROBE_BACKEND_OFF;
-        /* One of ours that hangs, or talks nonsense, is ended, and started again. */
+        /* If it is our child it may hang. It is killed, and then started again. */
         if (p->child_pidfd >= 0 && p->child_source)
                 (void) world_signal(p->world, p->child_pidfd, SIGKILL);
 }
@@ -144,8 +144,8 @@ static int listen_at(struct probe *p, const char *path)
         if (fd < 0)
                 return -errno;
         (void) unlink(path);
-        /* Only our group gets as far as being asked who it is: the probe, which is root but may not overrule
-         * modes. */
+        /* The mode lets only our own group connect; on_connection() then looks at the uid. The probe is root,
+         * but has no capability to override modes, so it needs the group. */
         if (bind(fd, (struct sockaddr *) &address, sizeof address) < 0 || chmod(path, 0660) < 0 ||
                         listen(fd, 4) < 0)
                 return -errno;
@@ -224,8 +224,9 @@ void probe_watch(struct probe *p, struct anchor *anchor)
 {
         struct probe_watched *w = anchor->watched;
 
+        /* After HELLO the engine names all contexts. */
         if (!p->is_known)
-                return; /* all that is to be known is said after HELLO */
+                return;
         if (!w) {
                 w = calloc(1, sizeof *w);
                 if (!w) {

@@ -8,13 +8,13 @@
 
 #include "proto/probe-connection.h"
 
-/* The connection to ctxd-probe (proto/probe-record.h). The probe connects to a socket, or is a child that we
- * start and start again (probe-child.c). It is told of every done context that has members, and tells what it
- * finds.
+/* The connection to ctxd-probe (proto/probe-record.h). The probe connects to a socket, or it is a child that
+ * ctxd starts and starts again (probe-child.c). ctxd tells it of every done context that has members, and it
+ * tells ctxd what it finds.
  *
- * Nothing here waits for it. What has to be said stands in a list of contexts, of which each is in it once,
- * so that the list cannot overflow. A probe that takes nothing for a long time is given up, as is one that
- * breaks the protocol. */
+ * Nothing here waits for the probe. There is a list of the contexts of which it has to be told something.
+ * Each context is in the list once, so the list cannot overflow. A connection is closed if the probe breaks
+ * the protocol, or if it reads nothing for a long time. */
 
 struct anchor;
 struct probe;
@@ -25,48 +25,52 @@ enum probe_mode {
         PROBE_MODE_OFF,
         PROBE_MODE_AUTO,
         PROBE_MODE_PROC,
-        PROBE_MODE_BPF, /* no falling back */
+        PROBE_MODE_BPF, /* as AUTO, but it does not fall back to /proc */
 };
 
 struct probe_options {
         enum probe_mode mode;
-        const char *program; /* started and restarted by ctxd itself (embedded, --user); or NULL */
-        const char *socket;  /* where the probe of a unit connects to; or NULL */
-        uid_t uid;           /* who may be the probe on that socket: 0 */
+        const char *program; /* the program that ctxd itself starts (--embedded, --user), or NULL */
+        const char *socket;  /* the path to which the probe of a unit connects, or NULL */
+        uid_t uid;           /* the uid that a probe on that socket has to have */
 };
 
 int probe_new(struct probe **ret, struct world *world);
 struct probe *probe_free(struct probe *p);
 int probe_start(struct probe *p, const struct probe_options *options);
 
-/* What it is told, in turn, as soon as it has said HELLO. */
-void probe_watch(struct probe *p, struct anchor *anchor); /* done, and has members */
-void probe_threads(
-                struct probe *p, struct anchor *anchor); /* other threads have entered it; if it is watched */
-void probe_forget(struct probe *p, struct anchor *anchor); /* if it is watched */
+/* These put a context into the list. */
+/* It is done and has members. Does nothing before the probe has said HELLO. */
+void probe_watch(struct probe *p, struct anchor *anchor);
+/* Other threads have entered it. Does nothing if it is not watched. */
+void probe_threads(struct probe *p, struct anchor *anchor);
+/* It has no members any more. Does nothing if it is not watched. */
+void probe_forget(struct probe *p, struct anchor *anchor);
 
-/* FACT_PROBE_READY: it has connected and wants a WELCOME; */
+/* A probe has connected and waits for its WELCOME. */
 bool probe_is_new(const struct probe *p);
-/* a record that it has sent: 1, or 0 where there is none (left), or the connection is lost; */
+/* Receives a record: 1; or 0 if there is none, or the connection is lost. */
 int probe_receive(struct probe *p, struct probe_message *ret);
-/* the next one that it is to have, of that context: PROBE_WATCH, PROBE_THREADS, PROBE_FORGET; 0: nothing, or
- * not now. */
+/* Says which record has to be sent next, and about which context: PROBE_WATCH, PROBE_THREADS or PROBE_FORGET;
+ * or 0 if there is none, or the socket is full. */
 unsigned probe_next(struct probe *p, uint64_t *ret_context_id);
-/* The record for it, which takes it off the list where there was room: 1; 0: later, or lost. NULL: it needs
- * none any more. */
+/* Sends the record that probe_next() has asked for: 1; or 0 if the socket is full or the connection is lost.
+ * If the record is NULL nothing is sent, and the next one can be asked for. */
 int probe_send(struct probe *p, const struct probe_header *record);
-/* With the maps and links of an earlier probe, or NULL. */
+/* fds are the maps and links of an earlier probe, or NULL. */
 void probe_send_welcome(struct probe *p, const int *fds);
 
-/* It has said HELLO, and it was accepted. */
+/* The probe has said HELLO, and the engine has accepted it. */
 void probe_known(struct probe *p, const struct probe_hello *hello);
 bool probe_is_known(const struct probe *p);
+/* Closes the connection. A probe that is a child is killed, and started again. */
 void probe_lost(struct probe *p, const char *why);
 void probe_swept(struct probe *p, const struct probe_swept *record);
-/* Until there is something to be received, for some time at most. False: nobody is there, or nothing came. */
+/* Waits until there is something to be received. Returns false if nobody is connected, or nothing came in
+ * that time. */
 bool probe_wait(struct probe *p, uint64_t timeout_usec);
 
 const char *probe_backend_name(const struct probe *p); /* "bpf", "proc", "off" */
 const char *probe_reason(const struct probe *p);
 uint64_t probe_last_sweep_usec(const struct probe *p);
-bool probe_is_child(const struct probe *p); /* we start it ourselves */
+bool probe_is_child(const struct probe *p); /* ctxd itself starts it */

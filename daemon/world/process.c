@@ -76,14 +76,15 @@ struct process *process_find(struct processes *ps, pid_t pid, uint64_t start_tic
                 uint64_t start_ticks;
         } identity;
 
-        memset(&identity, 0, sizeof identity); /* the padding is hashed, too */
+        /* The padding is hashed, too. */
+        memset(&identity, 0, sizeof identity);
         identity.pid = pid;
         identity.start_ticks = start_ticks;
         HASH_FIND(hh, ps->by_identity, &identity, sizeof identity, p);
         return p;
 }
 
-/* Takes over pidfd on success. */
+/* Takes pidfd over on success. */
 static int process_get(
                 struct processes *ps, int pidfd, pid_t pid, uint64_t wanted_ticks, struct process **ret)
 {
@@ -142,8 +143,8 @@ int process_acquire(struct processes *ps, int pidfd, struct process **ret)
         pid_t pid;
         int r;
 
-        r = proc_pidfd_to_pid(
-                        pidfd, &pid); /* before anything else that a hostile descriptor could make block */
+        /* This comes first, because anything else could block on a hostile descriptor. */
+        r = proc_pidfd_to_pid(pidfd, &pid);
         if (r < 0)
                 return r == -EBADF ? -EINVAL : r;
         fd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
@@ -163,10 +164,11 @@ int process_acquire_pid(struct processes *ps, pid_t pid, uint64_t start_ticks, s
         if (pid <= 0)
                 return -ESRCH;
         fd = pidfd_open_process(pid);
+        /* Older and newer kernels say in these two ways that the number is a thread's. */
+        if (fd == -EINVAL || fd == -ENOENT)
+                return -ESRCH;
         if (fd < 0)
-                return fd == -EINVAL || fd == -ENOENT
-                                       ? -ESRCH
-                                       : fd; /* a thread's, as older and newer kernels say it */
+                return fd;
         r = process_get(ps, fd, pid, start_ticks, ret);
         if (r >= 0)
                 TAKE_FD(fd);

@@ -6,9 +6,9 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
-/* Processes. One is its pid and its start time: a pidfd that was alive after both had been read holds that
- * very process, so a number that was used again is never taken for it. To ask again for the same one gives
- * the same object. */
+/* Processes. A process is known by its pid and its start time. The daemon reads both from /proc, and then
+ * looks whether the pidfd still lives. If it does, the two belong to the process of that pidfd, so a process
+ * that gets the pid later is never taken for it. There is one object for each process. */
 
 struct anchor;
 struct attached;
@@ -18,29 +18,29 @@ struct processes;
 struct threads;
 struct world;
 
-/* What other rooms have tied to a process; each changes its own. */
+/* What other rooms have tied to a process. Each room changes only its own fields. */
 struct process_ties {
         LIST_HEAD(, handle) handles;
         LIST_HEAD(, anchor) owned;
         struct attached *attached; /* membership, backend direct */
-        bool is_moving;            /* membership, from one backend to another */
+        bool is_moving;            /* membership: from one backend to another */
         struct threads *threads;   /* thread-page */
 };
 
 int processes_new(struct processes **ret, struct world *world);
-struct processes *processes_free(struct processes *ps); /* all processes were given up */
+struct processes *processes_free(struct processes *ps); /* all references have to be given up before */
 
-/* The pidfd is duplicated. -ESRCH: it has exited, or is not in our pid namespace; -EINVAL: no pidfd, or a
- * thread's. The caller owns a reference. */
+/* Gives a reference to the process of a pidfd, which is duplicated. -ESRCH: the process has exited, or is not
+ * in our pid namespace; -EINVAL: the descriptor is no pidfd, or a thread's. */
 int process_acquire(struct processes *ps, int pidfd, struct process **ret);
-/* start_ticks 0: whoever has that pid now. */
+/* The same by pid and start time. With start_ticks 0 it takes the process that has the pid now. */
 int process_acquire_pid(struct processes *ps, pid_t pid, uint64_t start_ticks, struct process **ret);
-/* One that is there; borrowed, or NULL. */
+/* Gives the object of a process if there is one, without a reference; else NULL. */
 struct process *process_find(struct processes *ps, pid_t pid, uint64_t start_ticks);
 struct process *process_ref(struct process *p);
 struct process *process_unref(struct process *p);
 
-/* Its exit becomes a fact from now on. 0; -ESRCH: it has exited. */
+/* From now on the exit of the process is raised as a fact. -ESRCH: it has exited. */
 int process_watch(struct process *p);
 
 pid_t process_pid(const struct process *p);
@@ -48,12 +48,13 @@ uint64_t process_start_ticks(const struct process *p);
 int process_pidfd(const struct process *p); /* borrowed */
 uid_t process_uid(const struct process *p); /* the real one, when it was last acquired */
 const char *process_comm(const struct process *p);
-bool process_has_exited(const struct process *p); /* as far as was noticed */
+bool process_has_exited(const struct process *p); /* as far as we have noticed */
 struct process_ties *process_ties(struct process *p);
 
-/* From /proc, now: real, effective and saved uid, and command (16 bytes with NUL). -ESRCH: it has gone. */
+/* Reads the real, effective and saved uid, and the command (16 bytes with NUL), from /proc. -ESRCH: it has
+ * gone. */
 int process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm);
-/* After its exit: the command it had last, as far as its zombie still says. */
+/* Reads the command again. After an exit this works while there is still a zombie. */
 void process_update_comm(struct process *p);
 
 static inline void process_unrefp(struct process **p)

@@ -14,36 +14,40 @@
 #include "proto/thread-page.h"
 #include "util/clock.h"
 
-/* What a thread page says is believed only so far: a tid counts if it is a thread of that very process, and a
- * context if the process has named it before, by a call that asked whether it may. So a process can only lie
- * about itself, and gains nothing: it can keep a done context from draining, and put its own name into a
- * report; it could do both without a lie.
+/* Reads thread pages. A process writes its page itself, so the daemon believes only some of it. A tid counts
+ * if it is a thread of that process. A context counts if the process has asked for it before, by a call that
+ * is authorised. So a process can lie only about itself, and gains nothing by that. It can keep a done
+ * context from draining, and get its own name into a report. It can do both without a lie.
  *
- * A page is read when a context that it may speak of becomes done, once for all of one cancel, and when the
- * process kicks; never otherwise. A kick costs the process nothing, and a look at a page full of garbage
- * takes us some time: so the processes of one uid stand in a queue, and together they get a twentieth of the
- * daemon's time at most. */
+ * A page is read when somebody asks for the members of a context that its process may enter, when such a
+ * context becomes done (once for all contexts of a cancel), and when the process kicks the daemon by its
+ * eventfd. A kick costs the process nothing, but to read a page full of garbage takes the daemon some time.
+ * So the processes of one uid wait in a queue, and together they get at most a twentieth of the daemon's
+ * time. */
 
 #define SHARE 20
 #define PAUSE_MIN_USEC 1000
+
+/* The kicks of one uid's processes. */
 
 struct kicks {
         struct thread_pages *pages;
         uid_t uid;
         unsigned n_pages;
-        TAILQ_HEAD(, threads) waiting;
+        TAILQ_HEAD(, threads) waiting; /* those that have kicked, and were not looked at yet */
         sd_event_source *timer;
-        uint64_t free_usec; /* CLOCK_MONOTONIC: when the next look may be */
+        uint64_t free_usec; /* CLOCK_MONOTONIC: not before this comes the next look */
         UT_hash_handle hh;
 };
 
 static bool is_thread_of(pid_t pid, uint32_t tid)
 {
-        /* EPERM: it is there, and another's to signal. */
+        /* EPERM: the thread exists, but we may not signal it. */
         return syscall(SYS_tgkill, pid, (pid_t) tid, 0) == 0 || errno == EPERM;
 }
 
-/* A member of the context by its process is counted there. */
+/* Whether the process is a member of the context. Then its threads are counted as members, and not once more
+ * here. */
 static bool is_member_anyway(const struct thread_entrance *t)
 {
         uint32_t index;
@@ -70,7 +74,8 @@ void threads_unsee(struct threads *t)
         t->n_seen = 0;
 }
 
-/* One copy of the page, of which nothing is looked at twice. */
+/* Copies the page and notes its entries, sorted. The process may write meanwhile, so nothing is read from the
+ * page a second time. */
 static int page_read(struct threads *t)
 {
         static struct thread_page page;
@@ -89,7 +94,8 @@ static int page_read(struct threads *t)
                 if (page.entries[i].tid != 0 && page.entries[i].context_id != 0)
                         seen[n++] = (struct seen){page.entries[i].context_id, page.entries[i].tid};
         qsort(seen, n, sizeof *seen, by_context);
-        for (size_t i = 0; i < n; i++) /* a thread is in a context once */
+        /* A thread counts only once in a context. */
+        for (size_t i = 0; i < n; i++)
                 if (kept == 0 || by_context(&seen[kept - 1], &seen[i]) != 0)
                         seen[kept++] = seen[i];
         threads_unsee(t);
@@ -105,7 +111,7 @@ void thread_pages_forget(struct thread_pages *tp)
                 threads_unsee(LIST_FIRST(&tp->seen));
 }
 
-/* Where those of a context begin. */
+/* The index of the first entry of a context. */
 static size_t seen_first(const struct threads *t, uint64_t context_id)
 {
         size_t low = 0, high = t->n_seen;
@@ -121,7 +127,7 @@ static size_t seen_first(const struct threads *t, uint64_t context_id)
         return low;
 }
 
-/* Counts those who are in it. */
+/* Counts the threads of one process that are in the context. */
 static void entrance_look(struct thread_entrance *entrance)
 {
         const struct threads *t = entrance->threads;
@@ -147,8 +153,9 @@ uint32_t threads_look(struct thread_pages *tp, struct anchor *anchor)
         LIST_FOREACH (entrance, &anchor->entrances, by_context) {
                 struct threads *t = entrance->threads;
 
+                /* If the page cannot be read, the last count stays. */
                 if (t->seen || page_read(t) >= 0)
-                        entrance_look(entrance); /* else as many as before */
+                        entrance_look(entrance);
         }
         return anchor->n_threads;
 }
@@ -212,6 +219,7 @@ int threads_list(struct thread_pages *tp, const struct anchor *anchor, struct en
         return 0;
 }
 
+/* The process has kicked: looks at its threads in done contexts. */
 static void process_look(struct threads *t)
 {
         struct facts *facts = &t->pages->world->facts;
@@ -279,9 +287,9 @@ static int on_kick(sd_event_source *source, int fd, uint32_t revents, void *user
         uint64_t value;
         struct iovec iov = {&value, sizeof value};
 
-        /* The process shares the description: it can take O_NONBLOCK away, and the count before us. */
+        /* The process shares the description. It can clear O_NONBLOCK, and read the counter before us. */
         (void) preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
-        (void) sd_event_source_set_enabled(source, SD_EVENT_OFF); /* until it was looked at */
+        (void) sd_event_source_set_enabled(source, SD_EVENT_OFF); /* until the look */
         TAILQ_INSERT_TAIL(&k->waiting, t, waiting);
         t->is_waiting = true;
         if (!first)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What thread-page.c and thread-look.c share. */
+/* What thread-page.c and thread-look.c share. Nobody else includes this. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,7 +21,7 @@ struct thread_pages {
         struct membership *membership;
         struct kicks *kicks; /* by uid */
         LIST_HEAD(, threads) all;
-        LIST_HEAD(, threads) seen; /* pages that were read */
+        LIST_HEAD(, threads) seen; /* pages that were read, until thread_pages_forget() */
 };
 
 /* An entry of a page that names a context. */
@@ -39,7 +39,7 @@ struct threads {
         struct charge charge;
         LIST_HEAD(, thread_entrance) entrances;
 
-        struct kicks *kicks; /* those of its uid */
+        struct kicks *kicks; /* that of its uid */
         bool is_waiting;
         TAILQ_ENTRY(threads) waiting;
 
@@ -48,18 +48,20 @@ struct threads {
         LIST_ENTRY(threads) all, read;
 };
 
-/* A process has named a context. */
+/* A process has asked to let its threads enter a context, and may. */
 struct thread_entrance {
         struct threads *threads;
         struct anchor *anchor;
         struct charge charge;
-        uint32_t n;    /* threads that were in it when it was looked at */
-        uint32_t tids; /* a sum over them, by which a change is noticed */
-        uint32_t told; /* the sum when a change was last a fact */
-        bool is_new;   /* no change was a fact yet */
+        uint32_t n;    /* how many threads were in it at the last look */
+        uint32_t tids; /* a checksum of their tids, by which a change is noticed */
+        uint32_t told; /* the checksum when a change was last raised as a fact */
+        bool is_new;   /* no change was raised as a fact yet */
         LIST_ENTRY(thread_entrance) by_context, by_process;
 };
 
-int kicks_join(struct threads *t);   /* its kicks are heard from now on */
-void kicks_leave(struct threads *t); /* if they were */
+/* The kicks of that process are heard from now on, until kicks_leave(). */
+int kicks_join(struct threads *t);
+void kicks_leave(struct threads *t);
+/* Forgets what the page has said. */
 void threads_unsee(struct threads *t);

@@ -4,8 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Threads that are members one by one, as their process says in its thread page (proto/thread-page.h).
- * thread-page.c makes the page and names what its threads may enter; thread-look.c reads it. */
+/* Threads that have entered a context one by one. Their process says so in its thread page
+ * (proto/thread-page.h). thread-page.c makes the page, and notes which contexts the threads may enter.
+ * thread-look.c reads the page. */
 
 struct anchor;
 struct membership;
@@ -18,13 +19,14 @@ struct world;
 int thread_pages_new(struct thread_pages **ret, struct world *world, struct membership *membership);
 struct thread_pages *thread_pages_free(struct thread_pages *tp);
 
-/* The page of a process and its kick, made on first use and borrowed; its threads may enter that context from
- * now on. Charged to user. -EDQUOT, and of what: enum resource in *ret_resource; -EMFILE; another -errno. */
+/* Gives the page of a process, and the eventfd by which the process kicks the daemon. Both are borrowed, and
+ * made on first use. From now on the threads of the process may enter that context. This is charged to user.
+ * -EDQUOT: *ret_resource (enum resource) says which limit it is; -EMFILE; another -errno. */
 int thread_page_get(struct thread_pages *tp, struct process *p, struct anchor *anchor, struct user *user,
                 int *ret_page, int *ret_kick, int *ret_resource);
 
-/* Reads the pages: how many threads are in it. A page that was read is not read again until
- * thread_pages_forget(). */
+/* Returns how many threads are in the context. It reads the pages for that, but none twice before
+ * thread_pages_forget() is called. */
 uint32_t threads_look(struct thread_pages *tp, struct anchor *anchor);
 void thread_pages_forget(struct thread_pages *tp);
 
@@ -34,10 +36,11 @@ struct entered_thread {
         uint64_t since_usec;
 };
 
-/* Those in it now. The caller frees the list. */
+/* Lists the threads that are in the context now. The caller frees the list. */
 int threads_list(struct thread_pages *tp, const struct anchor *anchor, struct entered_thread **ret,
                 size_t *ret_n);
 
+/* The context is forgotten. */
 void threads_drop_context(struct anchor *anchor);
-/* It has exited; contexts that its threads were in become facts. */
+/* The process has exited. Raises a fact for each done context that its threads could be in. */
 void threads_drop_process(struct thread_pages *tp, struct process *p);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What a backend of this room offers to the room: the kernel's maps (bpf.c), or pidfds and control groups
- * (direct.c, cgroup.c). Nobody outside the room includes it. */
+/* What a backend of this room has to offer. One backend uses the kernel's maps (bpf.c). The other uses pidfds
+ * and control groups (direct.c, cgroup.c). Nobody outside the room includes this. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,38 +18,39 @@ struct user;
 /* A live task that is a member. */
 struct member_record {
         struct member_slot *slot;
-        uint32_t policy; /* index */
+        uint32_t policy; /* index into the slot's policies */
         uint32_t pid, tid, ppid;
         uid_t uids[3]; /* real, effective, saved */
         uint64_t start_nsec, leader_start_nsec;
-        uint64_t pending; /* signals that its parent was about to be given when it was born, where that is known */
+        /* Signals that were pending for its parent when it was born, as a mask; 0 if that is not known. */
+        uint64_t pending;
         const char *comm;
 };
 
-/* Other than 0 ends the walk, and is what it returns. */
+/* If it returns anything but 0 the walk ends, and returns that. */
 typedef int (*member_cb)(void *userdata, const struct member_record *record);
 
 struct membership_backend {
         const char *name;
-        /* before the first attach to a slot */
+        /* Is called before the first attach to a slot. */
         int (*slot_open)(struct membership *m, struct member_slot *slot);
-        /* after the last one; false: somebody is still counted */
+        /* Is called when the slot's context is gone. False: somebody is still counted in it. */
         bool (*slot_close)(struct membership *m, struct member_slot *slot);
         int (*attach)(struct membership *m, struct member_slot *slot, struct process *p, uint32_t policy,
                         struct user *user);
-        /* or NULL */
+        /* NULL: the process is no member. */
         struct member_slot *(*look_up)(struct membership *m, struct process *p, uint32_t *ret_policy);
         void (*set_done)(struct membership *m, struct member_slot *slot);
         uint32_t (*live)(struct membership *m, struct member_slot *slot);  /* 0: the last one has left */
-        uint32_t (*count)(struct membership *m, struct member_slot *slot); /* how many are to leave */
-        /* of the contexts whose slot is_wanted, or of all */
+        uint32_t (*count)(struct membership *m, struct member_slot *slot); /* how many have to leave */
+        /* Walks the members of the slots that are wanted (is_wanted), or of all slots. */
         int (*each)(struct membership *m, bool all, member_cb cb, void *userdata);
 };
 
-/* cgroup.c: the control group of an attached process, where it has one of its own; NULL: none */
+/* cgroup.c: the control group of an attached process. NULL: it has none of its own. */
 struct own_cgroup *own_cgroup_new(struct membership *m, struct attached *a, struct process *p);
 struct own_cgroup *own_cgroup_free(struct own_cgroup *g);
 bool own_cgroup_is_populated(const struct own_cgroup *g);
 int own_cgroup_each(const struct own_cgroup *g, int (*cb)(void *userdata, pid_t pid), void *userdata);
-/* Whose group pid is in, or NULL. */
+/* The attached process in whose own group pid is, or NULL. */
 struct attached *own_cgroup_owner(struct membership *m, pid_t pid);

@@ -21,7 +21,8 @@ static int element(enum bpf_cmd command, int map, const void *key, const void *v
         union bpf_attr attr;
         int r;
 
-        memset(&attr, 0, sizeof attr); /* the kernel refuses what it does not know, padding too */
+        /* The kernel refuses the call if bytes that it does not know are not 0, padding included. */
+        memset(&attr, 0, sizeof attr);
         attr.map_fd = (uint32_t) map;
         attr.key = (uint64_t) (uintptr_t) key;
         attr.value = (uint64_t) (uintptr_t) value;

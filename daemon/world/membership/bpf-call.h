@@ -5,14 +5,17 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* The few uses of bpf(2) that ctxd has for the maps and links of its probe. None needs a capability, only the
- * descriptor; so ctxd needs no libbpf. 0 or a descriptor, or -errno. */
+/* The few system calls bpf(2) that ctxd makes with the maps and links of its probe. None of them needs a
+ * capability; the descriptor is enough. There are so few that ctxd needs no libbpf. Each returns 0 or a
+ * descriptor, or -errno. */
 
-/* The element and the iterator functions do their work at a real-time priority (util/realtime.h). */
+/* The functions for elements and the one that reads an iterator work at a real-time priority
+ * (util/realtime.h). */
 int bpf_map_look_up(int map, const void *key, void *ret_value);
 int bpf_map_update(int map, const void *key, const void *value);
 int bpf_map_delete(int map, const void *key);
-int bpf_iterate(int link); /* a descriptor to read */
+/* Returns a descriptor for bpf_iterator_read(). */
+int bpf_iterate(int link);
 ssize_t bpf_iterator_read(int iterator, void *buffer, size_t size);
 
 struct bpf_map_facts {

@@ -10,14 +10,14 @@
 
 #include "daemon/world/membership/bpf-call.h"
 #include "daemon/world/membership/internal.h"
-#include "util/proc.h"
 #include "daemon/world/membership/ring.h"
 #include "util/cleanup.h"
 #include "util/log.h"
+#include "util/proc.h"
 #include "util/utf8.h"
 
-/* Members as the kernel knows them: the maps and links that the probe has made (proto/membership.h), whose
- * descriptors ctxd keeps, so that membership goes on when the probe is gone. */
+/* Membership that the kernel keeps, in maps and by programs that the probe has loaded (proto/membership.h).
+ * ctxd holds the descriptors of the maps and links, so membership goes on when the probe is gone. */
 
 #define ATTACH_TRIES 4
 #define ADOPT_RUNS_MAX 64
@@ -49,7 +49,7 @@ static uint64_t failures(const struct bpf_membership *b)
         return counter(&b->stats->inherit_failed) + counter(&b->stats->adopt_failed);
 }
 
-/* Runs the adopt iterator once: it has nothing to say, but it works while it is read. */
+/* Runs the adopt iterator once. It gives no data, but it does its work while it is read. */
 static int adopt_once(struct bpf_membership *b)
 {
         _cleanup_close_ int fd = bpf_iterate(b->fds[PROBE_FD_ADOPT]);
@@ -75,10 +75,12 @@ static int adopt(struct bpf_membership *b)
                 if (counter(&b->stats->adopted) + counter(&b->stats->adopt_failed) == before)
                         return 0;
         }
-        return 0; /* a crowd that never stands still: the fork hook has those born by now */
+        /* The crowd forks faster than this. But the fork hook counts every child of a member, so nobody is
+         * lost. */
+        return 0;
 }
 
-/* Whatever the hooks could not do. */
+/* Looks whether the hooks have failed at something or lost an event, and makes up for it. */
 static void bpf_membership_check(struct membership *m)
 {
         struct bpf_membership *b = m->bpf;
@@ -93,7 +95,7 @@ static void bpf_membership_check(struct membership *m)
                 (void) adopt(b);
                 HASH_ITER (hh, m->by_id, slot, next)
                         if (slot->signal || slot->kill) {
-                                signals_later(m); /* for who was found just now */
+                                signals_later(m); /* for those that were found now */
                                 break;
                         }
         }
@@ -193,7 +195,7 @@ int bpf_membership_new(struct membership *m, const int fds[PROBE_FDS], struct bp
         if (!b)
                 return -ENOMEM;
         for (size_t i = 0; i < PROBE_FDS; i++)
-                b->fds[i] = -1; /* the caller's until all is well */
+                b->fds[i] = -1; /* on failure the caller keeps them */
         b->slots_size = page_align(MEMBERSHIP_SLOTS_MAX * sizeof *b->slots);
         b->stats_size = page_align(sizeof *b->stats);
         r = map_array(fds[PROBE_FD_SLOTS], b->slots_size, PROT_READ | PROT_WRITE, (void **) &b->slots);
@@ -310,7 +312,8 @@ static int bpf_attach(struct membership *m, struct member_slot *slot, struct pro
         }
         (void) bpf_map_delete(b->fds[PROBE_FD_REQUESTS], &pidfd);
         b->seen_failed = failures(b);
-        if (r == -ENOENT || r == -ESRCH) /* it has gone; its children may be there */
+        /* The process has gone, but it may have left children. */
+        if (r == -ENOENT || r == -ESRCH)
                 return bpf_live(m, slot) > 0 ? 0 : -ESRCH;
         return r;
 }

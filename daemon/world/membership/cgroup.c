@@ -9,16 +9,17 @@
 #include "util/cleanup.h"
 #include "util/proc.h"
 
-/* Without BPF a process that was attached, and has a control group of its own, is known by that group: who is
- * in it is a member, whatever has forked it, and whatever it has become since. It is what `ctxctl run
- * --scope` makes, and what a service has whose main process is attached.
+/* Without BPF, an attached process that has a control group of its own is known by that group. Every process
+ * in the group is a member, whoever has forked it. `ctxctl run --scope` makes such a group. A service has
+ * one, and it counts if the service's main process is attached.
  *
- * It is its own if the kernel says, at the time of the attach, that nobody is in it but the process and what
- * descends from it: not the root, not a session with its shell, not the service in which somebody has
- * attached one of many. The kernel tells when it has emptied (cgroup.events), so nobody has to look. */
+ * A group is a process's own if nobody but the process and its descendants is in it at the time of the
+ * attach. The root group is not, nor that of a session with its shell, nor that of a service of which another
+ * process is attached. When a group has emptied, the kernel says so (cgroup.events), so nobody has to
+ * look. */
 
-#define CROWD_MAX 512 /* so many are looked at, to see that they all descend from one */
-#define DEPTH_MAX 64
+#define CROWD_MAX 512 /* a group with more processes than these is nobody's own */
+#define DEPTH_MAX 64  /* so many ancestors of a process are looked at */
 
 struct own_cgroup {
         struct attached *attached;
@@ -82,7 +83,7 @@ static int events_ready(sd_event_source *source, int fd, uint32_t revents, void 
         g->is_populated = cgroup_events_populated(fd) == 1;
         if (!g->is_populated) {
                 (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
-                attached_looked_at(m, g->attached); /* frees g */
+                attached_cgroup_emptied(m, g->attached); /* this frees g */
         }
         facts_wake(&m->world->facts);
         return 0;
@@ -97,7 +98,8 @@ struct own_cgroup *own_cgroup_new(struct membership *m, struct attached *a, stru
         if (cgroup_of(process_pid(p), &directory) < 0 || !is_own(directory, p))
                 return NULL;
         HASH_FIND_STR(m->cgroups, directory, g);
-        if (g) /* that of somebody who was there before */
+        /* It is that of another attached process already. */
+        if (g)
                 return NULL;
         length = strlen(directory);
         g = calloc(1, sizeof *g + length + 1);
@@ -107,7 +109,7 @@ struct own_cgroup *own_cgroup_new(struct membership *m, struct attached *a, stru
         g->attached = a;
         g->membership = m;
         g->events = cgroup_events_open(directory);
-        /* Watched first, then looked at: what changes in between is told. */
+        /* The file is watched first and then read, so that no change between the two is missed. */
         if (g->events < 0 || sd_event_add_io(m->world->event, &g->source, g->events, EPOLLPRI, events_ready,
                                              g) < 0)
                 goto fail;
@@ -151,7 +153,7 @@ struct attached *own_cgroup_owner(struct membership *m, pid_t pid)
 
         if (!m->cgroups || cgroup_of(pid, &directory) < 0)
                 return NULL;
-        /* It, or the nearest that it lies in. */
+        /* Looks for this group, and then for the groups above it, the nearest first. */
         while ((end = strrchr(directory, '/'))) {
                 HASH_FIND_STR(m->cgroups, directory, g);
                 if (g)

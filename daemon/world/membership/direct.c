@@ -7,13 +7,14 @@
 #include "util/cleanup.h"
 #include "util/proc.h"
 
-/* Members without the kernel's help: the processes that were attached, each known by its pidfd, and all that
- * are in their control groups, where they have one of their own (membership-cgroup.c); of those that have
- * none, whenever somebody asks, their children of that moment. A context is drained when the attached
- * processes have exited and their groups have emptied; counts are of processes.
+/* Membership without the kernel's help. The attached processes are members, each known by its pidfd. If an
+ * attached process has a control group of its own (cgroup.c), all processes in the group are members. If it
+ * has none, its children are, but only those that it has when somebody asks. A context is drained when the
+ * attached processes have exited and their groups have emptied. Processes are counted here, not threads.
  *
- * A process that was attached by itself is a member of its own context, and its children with it, in whose
- * group they may be. But that group has not emptied before they have left it as well. */
+ * A process that was attached itself is a member of its own context, and so are its children, even if they
+ * are in the control group of another attached process. But that group is not empty before they have left it,
+ * too. */
 
 struct attached {
         struct membership *membership;
@@ -21,7 +22,7 @@ struct attached {
         struct own_cgroup *cgroup;
         struct member_slot *slot;
         uint32_t policy;
-        pid_t pid; /* the key, until it exits */
+        pid_t pid; /* the key of the table, in which it stays until it exits */
         struct charge charge;
         LIST_ENTRY(attached) by_slot;
         UT_hash_handle hh;
@@ -71,7 +72,7 @@ void attached_exited(struct membership *m, struct attached *a)
                 attached_end(m, a);
 }
 
-void attached_looked_at(struct membership *m, struct attached *a)
+void attached_cgroup_emptied(struct membership *m, struct attached *a)
 {
         a->cgroup = own_cgroup_free(a->cgroup);
         if (process_has_exited(a->process))
@@ -145,7 +146,7 @@ static int direct_attach(struct membership *m, struct member_slot *slot, struct 
         return 0;
 }
 
-/* Of a process that was not attached by itself. */
+/* The attached process to which one that was not attached itself belongs, or NULL. */
 static struct attached *belongs_to(struct membership *m, pid_t pid, const struct proc_stat *stat)
 {
         struct attached *a = attached_find(m, stat->ppid);
@@ -153,7 +154,7 @@ static struct attached *belongs_to(struct membership *m, pid_t pid, const struct
         if (a && process_start_ticks(a->process) <= stat->start_ticks)
                 return a;
         a = own_cgroup_owner(m, pid);
-        /* One that was put elsewhere as it was born is its parent's child all the same. */
+        /* A process that was put into another group when it was born is still its parent's child. */
         return a ? a : own_cgroup_owner(m, stat->ppid);
 }
 
@@ -180,10 +181,10 @@ struct visit {
         struct attached *attached;
         member_cb cb;
         void *userdata;
-        bool found; /* the attached one itself, in its group */
+        bool found; /* the attached process was seen in its own group */
 };
 
-/* It may have left somebody behind, whom we have not seen. */
+/* A process has gone while we looked. It may have left children behind that we have not seen. */
 static int gone(struct membership *m)
 {
         m->is_restless = true;
@@ -230,8 +231,9 @@ static int visit_child(void *userdata, pid_t pid)
                 return 0;
         if (proc_stat_read(pid, &stat) < 0)
                 return gone(v->membership);
+        /* It stayed in the group when its parent was moved out, and the walk over the group has seen it. */
         if (v->attached->cgroup && own_cgroup_owner(v->membership, pid) == v->attached)
-                return 0; /* it stayed there when its parent was moved */
+                return 0;
         return tell(v, pid, &stat);
 }
 
@@ -247,11 +249,13 @@ static int visit_in_cgroup(void *userdata, pid_t pid)
         }
         if (attached_find(v->membership, pid))
                 return 0;
-        if (proc_stat_read(pid, &stat) < 0 || proc_is_dead(&stat)) /* only just: such are not listed */
+        /* If it is dead, it has died only now, because the group does not list dead processes. */
+        if (proc_stat_read(pid, &stat) < 0 || proc_is_dead(&stat))
                 return gone(v->membership);
+        /* The child of another attached process belongs to that one. */
         a = attached_find(v->membership, stat.ppid);
         if (a && a != v->attached && process_start_ticks(a->process) <= stat.start_ticks)
-                return 0; /* that one's child */
+                return 0;
         return tell(v, pid, &stat);
 }
 
@@ -264,7 +268,8 @@ static int attached_each(struct visit *v)
                 r = own_cgroup_each(a->cgroup, visit_in_cgroup, v);
         if (r != 0 || process_has_exited(a->process) || v->found)
                 return r;
-        /* Children first: a parent that gets a signal can no longer be asked for them. */
+        /* The children come first, because a parent that gets a signal may exit, and then nobody knows
+         * them. */
         r = proc_each_child(process_pid(a->process), visit_child, v);
         return r != 0 ? r : visit_itself(v);
 }

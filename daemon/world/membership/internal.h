@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the files of this room share; nobody else includes it. */
+/* What the files of this room share. Nobody else includes this. */
 
 #include <errno.h>
 #include <stdbool.h>
@@ -27,23 +27,23 @@ struct own_cgroup;
 struct signal_pass;
 struct signalled;
 
-/* A context that has, or had, members. Lives from its first attach until the context is forgotten and nobody
- * is counted in it any more. */
+/* A context that has or had members. A slot exists from the first attach until the context is forgotten and
+ * nobody is counted in it any more. */
 struct member_slot {
-        uint32_t number; /* index into the kernel's array of slots as well */
+        uint32_t number; /* also the index into the kernel's array of slots */
         uint64_t context_id;
-        struct anchor *anchor; /* NULL: its context is forgotten, and the kernel still counts somebody */
+        struct anchor *anchor; /* NULL: its context is forgotten, but the kernel still counts somebody */
         struct charge charge;
 
-        struct policy *policies; /* as the model has them, by the same index */
+        struct policy *policies; /* those of the model's context, by the same index */
         uint32_t n_policies;
         uint64_t done_usec;
 
-        bool signal;                      /* done, and some members get a signal or are killed */
-        bool kill;                        /* some are due to be killed */
-        LIST_HEAD(, signalled) signalled; /* which processes have had theirs */
+        bool signal;                      /* it is done, and some members get a signal */
+        bool kill;                        /* some members have to be killed now */
+        LIST_HEAD(, signalled) signalled; /* the processes that have got theirs */
         LIST_HEAD(, attached) attached;   /* backend direct */
-        bool is_wanted;                   /* in the next list */
+        bool is_wanted;                   /* the next list has its members */
 
         UT_hash_handle hh; /* by context_id */
 };
@@ -60,12 +60,12 @@ struct membership {
         uint32_t n_numbers, n_allocated; /* numbers below n_numbers were used at some time; 0 never is */
         uint32_t *free_numbers;
         uint32_t n_free;
-        uint32_t n_stale; /* slots without context */
+        uint32_t n_stale; /* slots whose context is forgotten */
 
         struct signalled *signalled; /* by pid */
         struct signal_pass *pass;    /* signals.c */
         bool passes_wanted, kills_wanted;
-        bool is_restless; /* somebody was seen, and was gone when it was looked at */
+        bool is_restless; /* a walk saw a process that was gone at the next look, so it may have missed others */
 
         struct bpf_membership *bpf;
         struct attached *attached; /* backend direct: those that have not exited, by pid */
@@ -73,16 +73,18 @@ struct membership {
 };
 
 /* membership.c */
+/* NULL: that slot is now another context's, or free. */
 struct member_slot *member_slot_get(const struct membership *m, uint32_t number, uint64_t context_id);
-/* Somebody has left: a fact, if it was the last one of a done context. */
+/* Somebody has left. Raises a fact if it was the last member of a done context. */
 void member_slot_look(struct membership *m, struct member_slot *slot);
+/* Frees the slots whose context is forgotten, if nobody is counted in them any more. */
 void membership_collect_stale(struct membership *m);
 
 /* direct.c */
 void attached_drop(struct attached *a);
 void attached_exited(struct membership *m, struct attached *a);
-/* Whether its control group has emptied was looked at. */
-void attached_looked_at(struct membership *m, struct attached *a);
+/* Its control group has emptied. This frees the group. */
+void attached_cgroup_emptied(struct membership *m, struct attached *a);
 
 /* bpf.c */
 int bpf_membership_new(struct membership *m, const int fds[PROBE_FDS], struct bpf_membership **ret);
@@ -92,11 +94,12 @@ const int *bpf_membership_fds(const struct bpf_membership *b);
 /* signals.c */
 int signals_new(struct membership *m);
 void signals_free(struct membership *m);
-/* Everybody who is a member now, before it returns; newborns then or soon after. */
+/* Signals everybody who is a member now, before it returns. Children that are born meanwhile get their signal
+ * then or soon after. */
 void signals_run(struct membership *m);
-/* The same, piece by piece, between other events. */
+/* The same, but in pieces, between other events. */
 void signals_soon(struct membership *m);
-/* In a moment. */
+/* The same after a pause. */
 void signals_later(struct membership *m);
-/* signals-send.c */
+/* signals-send.c: forgets who of that slot was signalled. */
 void signals_forget(struct membership *m, struct member_slot *slot);

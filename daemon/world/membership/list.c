@@ -4,7 +4,7 @@
 
 #include "daemon/world/membership/internal.h"
 
-/* Who the members of some contexts are. */
+/* Lists the members of the contexts that were asked for. */
 
 struct list {
         struct member *members;

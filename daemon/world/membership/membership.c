@@ -4,12 +4,11 @@
 #include "daemon/world/membership/internal.h"
 #include "util/cleanup.h"
 
-/* The contexts that have members. A context gets a slot when something is attached to it for the first time,
- * and gives it back when it is forgotten and nobody is counted in it.
+/* The slots of contexts that have members. A context gets a slot when something is attached to it for the
+ * first time. It gives the slot back when it is forgotten and nobody is counted in it.
  *
- * ctxd starts with the direct backend, which looks at control groups as well. What was attached before the
- * probe has said HELLO is attached again then, through BPF (move.c); until then its children are known as
- * well as the direct backend knows them. */
+ * ctxd starts with the direct backend, which knows control groups, too. When the probe has said HELLO, all
+ * members that were attached before are attached again through BPF (move.c). */
 
 int membership_new(struct membership **ret, struct world *world, struct processes *processes)
 {
@@ -68,7 +67,6 @@ struct member_slot *member_slot_get(const struct membership *m, uint32_t number,
         return slot && slot->context_id == context_id ? slot : NULL;
 }
 
-/* Slots whose context is gone, but which could not be given back then. */
 void membership_collect_stale(struct membership *m)
 {
         struct member_slot *slot, *next;
@@ -180,11 +178,6 @@ void membership_close(struct membership *m, struct anchor *anchor)
                 slot_free(m, slot);
         else
                 m->n_stale++;
-}
-
-void membership_forget(struct membership *m, struct anchor *anchor)
-{
-        membership_close(m, anchor);
 }
 
 static int slot_set_policy(struct member_slot *slot, uint32_t index, const struct policy *policy)

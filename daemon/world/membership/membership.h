@@ -6,9 +6,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Who is a member of what, and the signals to members. A context that has members has a number here (its
- * slot). A backend knows the tasks: the kernel itself, through the maps that the probe has made (bpf.c); or,
- * where that is refused, ctxd by pidfd (direct.c) and by control group (cgroup.c). */
+/* Membership says which process is a member of which context, and sends the signals to members. A context
+ * that has members has a slot here, with a number. A backend knows the tasks. With BPF that is the kernel,
+ * through the maps that the probe has made (bpf.c). Where BPF is refused, ctxd itself knows them by pidfd
+ * (direct.c) and by control group (cgroup.c). */
 
 struct anchor;
 struct member_slot;
@@ -22,41 +23,42 @@ struct world;
 int membership_new(struct membership **ret, struct world *world, struct processes *processes);
 struct membership *membership_free(struct membership *m);
 
-/* "bpf"; "cgroup": some members are known by a control group of their own; "direct" */
+/* "bpf", "direct", or "cgroup": direct, and some members are known by a control group of their own. */
 const char *membership_backend_name(const struct membership *m);
-/* The probe's maps and links (enum probe_fd): they are taken over on success, and every member moves
- * there. */
+/* Moves every member to the probe's maps. fds are the maps and links (enum probe_fd); they are taken over on
+ * success. */
 int membership_use_bpf(struct membership *m, const int fds[]);
-/* Those in use, for the next probe; NULL: there are none. */
+/* The maps and links that are in use, for the next probe. NULL: there are none. */
 const int *membership_bpf_fds(const struct membership *m);
 
-/* The slot of a context, made if it has none, and charged to user. -EDQUOT; -ENOSPC; -ENOMEM. */
+/* Makes the slot of a context if it has none, and charges it to user. -EDQUOT; -ENOSPC; -ENOMEM. */
 int membership_open(struct membership *m, struct anchor *anchor, struct user *user);
-/* Makes the process, with its threads and all that it forks meanwhile, members of a context that has a slot,
- * by the policy of that index. user: whom it is charged to. -EDQUOT; -ESRCH: it has gone; another -errno. */
+/* Makes a process a member of a context that has a slot, with its threads and with the children that it forks
+ * meanwhile. index is that of the policy. It is charged to user. -EDQUOT; -ESRCH: the process has gone;
+ * another -errno. */
 int membership_attach(struct membership *m, struct anchor *anchor, struct process *p, uint32_t index,
                 const struct policy *policy, struct user *user);
-/* Nobody was attached after all, and the slot was made for that: as if nobody had asked. */
+/* Gives the slot back: the context is forgotten, or the attach for which the slot was made has failed. */
 void membership_close(struct membership *m, struct anchor *anchor);
-/* The context that this process (its leader) is a member of, or NULL; and by which policy. */
+/* The context of which the process, that is its leading thread, is a member; or NULL. *ret_index is that of
+ * its policy. */
 struct anchor *membership_look_up(struct membership *m, struct process *p, uint32_t *ret_index);
 
-/* The context became done at that time. Returns how many have to leave; those who get a signal get it in
- * membership_signal(). */
+/* The context became done at that time. Returns how many members have to leave. membership_signal() sends
+ * them their signals. */
 uint32_t membership_done(struct membership *m, struct anchor *anchor, uint64_t done_usec);
-/* Some members are due to be killed. */
+/* Some members have to be killed now. membership_signal() has that done. */
 void membership_kill_due(struct membership *m, struct anchor *anchor);
-/* Signals to all contexts of this drain. */
+/* Signals the members of all contexts of which the two functions above were told. Call it once for all of
+ * them. */
 void membership_signal(struct membership *m);
-/* May have members still: what the kernel counts, 0 only when the last one has left. */
+/* How many members the backend still counts. It is 0 only when the last one has left. */
 uint32_t membership_live(struct membership *m, const struct anchor *anchor);
-/* The last one has left: nobody is looked for any more. */
+/* The last member has left: nobody is signalled any more. */
 void membership_left(struct membership *m, struct anchor *anchor);
-/* The context is forgotten. */
-void membership_forget(struct membership *m, struct anchor *anchor);
 void membership_process_exited(struct membership *m, struct process *p);
 
-/* Member tasks of this context alone. */
+/* Counts the member tasks of this context, without those below it. */
 uint32_t membership_count(struct membership *m, const struct anchor *anchor);
 
 /* The contexts that have a slot: the first one (NULL), or the one after that; NULL: that was the last. */
@@ -71,12 +73,12 @@ struct member {
         char comm[16];
 };
 
-/* The next list is of these contexts. */
+/* The next membership_list() has to list the members of this context. */
 void membership_want(struct membership *m, struct anchor *anchor);
-/* Of all that were wanted, in no order. The caller frees the list. */
+/* Lists the members of all contexts that were wanted, in no order. The caller frees the list. */
 int membership_list(struct membership *m, struct member **ret, size_t *ret_n);
 
-/* For the probe: the slot as the kernel counts it; 0: the backend is direct, and the pids (at most n) say
- * who. */
+/* For the probe. The number of the slot, by which the kernel knows the members. 0: the kernel does not, and
+ * membership_pids() names them, n at most. */
 uint32_t membership_slot_number(const struct membership *m, const struct anchor *anchor);
 size_t membership_pids(struct membership *m, struct anchor *anchor, uint32_t *pids, size_t n);

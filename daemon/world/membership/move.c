@@ -8,9 +8,9 @@
 #include "util/cleanup.h"
 #include "util/log.h"
 
-/* The probe may come after the first attaches, or with other maps than the last one's. Whoever is a member
- * then is attached again, to the same context by the same policy; from the direct backend with all that
- * descends from it. */
+/* Moves all members to the maps of a probe. The probe may come when some processes are members already, or it
+ * may bring other maps than the last one. Every member is then attached again, to the same context with the
+ * same policy. If it comes from the direct backend, all its descendants are attached, too. */
 
 struct moving {
         struct member_slot *slot;
@@ -83,7 +83,6 @@ static void slots_look(struct membership *m)
                 member_slot_look(m, slot);
 }
 
-/* From direct to BPF, or from the maps of one probe to those of another that could not use the former's. */
 int membership_use_bpf(struct membership *m, const int fds[])
 {
         _cleanup_(moves_done) struct moves moves = {.membership = m};
@@ -108,7 +107,7 @@ int membership_use_bpf(struct membership *m, const int fds[])
                 if (slot->anchor && slot->anchor->is_done)
                         membership_bpf.set_done(m, slot);
         }
-        /* The list grows as it is walked: children follow their parents. */
+        /* The list grows during this walk, because the children of each process are added to its end. */
         for (size_t i = 0; i < moves.n; i++) {
                 struct moving moving = moves.list[i];
 

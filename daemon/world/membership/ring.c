@@ -7,8 +7,8 @@
 
 #include "daemon/world/membership/ring.h"
 
-/* The layout is the kernel's interface: a page with the consumer's position, one with the producer's, and the
- * data, mapped twice in a row so that no record is ever cut. */
+/* The kernel defines the layout. There is a page with the consumer's position, one with the producer's, and
+ * then the data. The data is mapped twice in a row, so no record is ever cut. */
 
 int ring_init(struct ring *ring, int map, size_t size)
 {

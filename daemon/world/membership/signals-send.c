@@ -11,24 +11,24 @@
 #include "util/proc.h"
 #include "util/uids.h"
 
-/* Who is given which signal (law 32). Each process gets its signal once.
+/* Decides which signal a process gets, and sends it (law 32). Each process gets its signal once.
  *
- * A child whose parent had been signalled before it was born, and could do something about that, is part of
- * the parent's cleaning up: it is left alone, and only killed when the time for that has come. A fork that
- * was under way when its parent got the signal looks the same in time; with BPF it is told apart by the
- * signal, which the parent then has still before it.
+ * If a process handles its signal, it may fork to clean up. A child that was born after its parent had got
+ * the signal is taken for such a helper. It gets no signal, but it is killed like the others when the time
+ * has come. A child whose fork was under way when the signal came looks the same by its time of birth. With
+ * BPF it is told apart, because then the signal was still pending for the parent.
  *
- * Before every signal a pidfd is opened, and through it the start time is seen to be the member's, and all of
- * its uids to be those of the one who attached it, so that no program that has changed its uid is ever
- * signalled with the daemon's rights. */
+ * Before every signal a pidfd is opened. Then the start time has to be the member's, and all uids of the
+ * process have to be the uid that attached it. So a program that has changed its uid is never signalled with
+ * the daemon's rights. */
 
 struct signalled {
         uint32_t pid;
         uint64_t start_nsec; /* of its process */
-        uint64_t when_nsec;  /* a child that was born later is not signalled; UINT64_MAX: each one is */
-        bool blocked;        /* by the program itself: what is pending for it then may stay so for ever */
+        uint64_t when_nsec;  /* children that were born later get no signal; UINT64_MAX: all get one */
+        bool blocked;        /* the program blocks its signal, which may then stay pending for ever */
         bool killed;
-        uint64_t pass; /* that has seen it last */
+        uint64_t pass; /* the last pass that has met it */
         LIST_ENTRY(signalled) by_slot;
         UT_hash_handle hh;
 };
@@ -74,8 +74,9 @@ static struct signalled *signalled_new(struct membership *m, struct member_slot 
         return s;
 }
 
-/* *ret_when_nsec: since when its children are its cleaning up, UINT64_MAX if it can do none. *ret_blocked: it
- * blocks the signal itself. */
+/* Sends a signal if the process is still the member. Children that are born after *ret_when_nsec are helpers
+ * that clean up; it is UINT64_MAX if the process cannot have any. *ret_blocked: the program blocks the
+ * signal. */
 static int send_checked(const struct world *w, const struct target *t, const struct policy *policy,
                 int signal_number, uint64_t *ret_when_nsec, bool *ret_blocked)
 {
@@ -100,13 +101,15 @@ static int send_checked(const struct world *w, const struct target *t, const str
         if (policy->uid != 0 && !uids_are_all(uids, policy->uid))
                 return -EPERM;
         if (signal_number != SIGKILL && proc_handles_signal((pid_t) t->pid, signal_number, &blocked))
-                when_nsec = now_nsec(); /* before it can run, which may be before we go on */
+                /* The time is taken before the signal is sent, because the process may run before we go
+                 * on. */
+                when_nsec = now_nsec();
         r = world_signal(w, pidfd, signal_number);
         if (r < 0)
                 return r;
         *ret_when_nsec = when_nsec;
         *ret_blocked = blocked;
-        /* A stopped one would only notice once somebody lets it run on. */
+        /* A stopped process notices the signal only when it runs on. */
         if (stat.state == 'T' && signal_number != SIGKILL && signal_number != SIGCONT &&
                         signal_number != SIGSTOP)
                 (void) world_signal(w, pidfd, SIGCONT);
@@ -119,7 +122,7 @@ static bool kill_is_due(const struct member_slot *slot, const struct policy *pol
                now_usec - slot->done_usec >= policy->kill_after_usec;
 }
 
-/* Was it forked by somebody who was cleaning up? */
+/* Whether it was forked by a process that was cleaning up. */
 static bool is_cleanup(struct membership *m, const struct target *t, int signal_number)
 {
         const struct signalled *parent = signalled_find(m, t->ppid);
@@ -145,8 +148,9 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
         signal_number = policy->signal;
 
         s = signalled_find(m, t->pid);
+        /* That process has gone, and another one has its pid. */
         if (s && s->start_nsec != t->start_nsec) {
-                signalled_free(m, s); /* that one has gone, and its pid is another's */
+                signalled_free(m, s);
                 s = NULL;
         }
         if (!s) {

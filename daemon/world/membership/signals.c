@@ -11,36 +11,37 @@
 #include "util/log.h"
 #include "util/realtime.h"
 
-/* Signals to the members of done contexts, in passes over all members, until a pass finds nobody new: who
- * forks while a pass runs leaves children to the next one.
+/* Signals the members of done contexts. This is done in passes over all members, because a process that forks
+ * during a pass leaves children to the next one. When a pass finds nobody new, the work is over.
  *
- * A cancel makes a whole pass before it is answered. All others are made in pieces, between other events, so
- * that nobody else is late for a crowd that has to be killed. But a crowd that forks is a race, which is lost
- * by who waits for his turn among them: in the time of one the others make up for all that were killed. So a
- * storm is ended in one go, at the lowest real-time priority where that is allowed: newcomers are the
- * children of those who are left, and get fewer with every pass. */
+ * A cancel makes a whole pass before it is answered. All other passes are made in pieces, between other
+ * events, so that nobody else has to wait while a crowd is killed.
+ *
+ * A crowd that forks is a race. If the daemon let the crowd run between its pieces, the ones that are left
+ * would fork as many as were killed. So such a storm is ended in one go, at the lowest real-time priority if
+ * that is allowed. Then only those who are left can fork, and there are fewer of them with every pass. */
 
-#define RUN_USEC 5000 /* passes of a cancel after the first one: no longer */
+#define RUN_USEC 5000 /* how long a cancel makes more passes after the first one */
 #define PIECE_USEC 2000
 #define STORM_USEC 200000
-#define STORM_CROWD 32 /* more than these are to be killed: they might fork */
-#define STORM_PASSES 3 /* so many have found newcomers in a row: they do */
+#define STORM_CROWD 32 /* more targets than these are a storm, because they might fork */
+#define STORM_PASSES 3 /* so many passes in a row that found newcomers are a storm, too */
 #define PASSES_AT_ONCE 16
 #define PASS_LATER_USEC 20000
 
 struct signal_pass {
         struct target *targets;
-        size_t n, allocated, next; /* next: to be looked at */
+        size_t n, allocated, next; /* next: the index of the next target */
         uint64_t number;
         bool underway;
-        bool found;          /* somebody new, or may have missed one */
-        unsigned n_restless; /* passes in a row that have */
+        bool found;          /* this pass has found somebody new, or may have missed somebody */
+        unsigned n_restless; /* how many passes in a row have */
         bool failing;
         sd_event_source *source;
         int reserve[3];
 };
 
-/* A pass needs a few descriptors, and clients must not be able to take the last ones. */
+/* A pass needs a few descriptors. They are kept in reserve, so that clients cannot take the last ones. */
 static void reserve_give(struct signal_pass *p)
 {
         for (size_t i = 0; i < ELEMENTSOF(p->reserve); i++) {
@@ -114,7 +115,8 @@ static int collect(void *userdata, const struct member_record *record)
         return 0;
 }
 
-/* Whom to look for; from here on the kernel tells of the next one that is born. */
+/* Says whether any context has members to be signalled. From here on the kernel tells of every child that is
+ * born in one. */
 static bool prepare(struct membership *m)
 {
         struct member_slot *slot, *next;
@@ -128,7 +130,7 @@ static bool prepare(struct membership *m)
         return any;
 }
 
-/* Lists who is there. 0: there is nobody to look for. */
+/* Begins a pass: lists the targets. 0: there is nobody to be signalled. */
 static int begin(struct membership *m)
 {
         struct signal_pass *p = m->pass;
@@ -154,7 +156,7 @@ static int begin(struct membership *m)
         return 1;
 }
 
-/* 1: to the end of the pass; 0: the time is up. */
+/* Goes on with the pass. 1: it is over; 0: the time is up. */
 static int go(struct membership *m, uint64_t until_usec)
 {
         struct signal_pass *p = m->pass;
@@ -177,7 +179,8 @@ static int go(struct membership *m, uint64_t until_usec)
         signals_forget_gone(m, p->number);
         p->n_restless = p->found ? p->n_restless + 1 : 0;
         if (p->n_restless == 0) {
-                free(p->targets); /* a crowd is rare */
+                /* A large list is rare, so its memory is not kept. */
+                free(p->targets);
                 p->targets = NULL;
                 p->n = p->allocated = p->next = 0;
         }
@@ -203,7 +206,7 @@ static void schedule(struct membership *m, uint64_t delay_usec)
         if (sd_event_source_get_enabled(p->source, &enabled) >= 0 && enabled != SD_EVENT_OFF &&
                         sd_event_source_get_time(p->source, &due_usec) >= 0 &&
                         due_usec <= now_usec + delay_usec)
-                return; /* sooner anyway */
+                return; /* it comes sooner anyway */
         (void) sd_event_source_set_time(p->source, now_usec + delay_usec);
         (void) sd_event_source_set_enabled(p->source, SD_EVENT_ONESHOT);
 }
@@ -219,7 +222,7 @@ void signals_soon(struct membership *m)
         schedule(m, 0);
 }
 
-/* After a piece: how soon the next one. */
+/* Decides after a piece when the next one comes. */
 static void go_on(struct membership *m, int r)
 {
         struct signal_pass *p = m->pass;

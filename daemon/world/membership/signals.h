@@ -3,21 +3,22 @@
 
 #include "daemon/world/membership/internal.h"
 
-/* What the two files of signals share. */
+/* What signals.c and signals-send.c share. Nobody else includes this. */
 
-/* Who was a member when a pass began. */
+/* A task that was a member when a pass began. */
 struct target {
         uint64_t context_id;
         uint32_t slot;
         uint32_t policy;
         uint32_t pid, ppid;
         uint64_t start_nsec; /* of its process */
-        uint64_t pending;    /* signals that its parent was about to be given when it was born */
+        uint64_t pending;    /* signals that were pending for its parent when it was born */
         char comm[16];
 };
 
-/* signals-send.c: gives it what it is due. 1: it was due something, and had had nothing of that kind before;
- * 0; -ENOMEM. */
+/* signals-send.c */
+/* Sends the signal that the target has to get now, if any. 1: the process was not met before, or is killed
+ * for the first time; 0: there was nothing to do; -ENOMEM. */
 int signals_give(struct membership *m, const struct target *t, uint64_t pass_number, uint64_t now_usec);
-void signals_forget_gone(
-                struct membership *m, uint64_t pass_number); /* whom that pass, a whole one, has not met */
+/* Forgets the processes that this pass has not met. The pass has to be over. */
+void signals_forget_gone(struct membership *m, uint64_t pass_number);
