@@ -27,10 +27,10 @@ struct broker {
         struct senders senders;
 
         bool owned_once;     /* we have had the name, and may have it still */
-        int failed;          /* it was not to be had at start, and is not tried again */
+        int failed;          /* we could not get it at start, and do not try again */
         sd_bus_slot *asking; /* for the name */
         sd_event_source *timer;
-        bool pausing; /* the timer ends a pause; else, where it runs, an attempt that takes too long */
+        bool pausing; /* the timer ends a pause, and not an attempt that takes too long */
         uint64_t pause_usec, started_usec;
         char complaint[160]; /* the last one */
 };
@@ -76,7 +76,7 @@ static void broker_disconnect(struct broker *b)
         }
 }
 
-/* What no waiting cures: another has the name, we must not have it, or there is no address that could be
+/* To wait does not help: somebody else has the name, we may not have it, or there is no address to be
  * tried. */
 static bool is_final(int error)
 {

@@ -9,7 +9,7 @@
 struct broker;
 
 int broker_new(struct service *s, bool user, struct broker **ret);
-/* 1: the name was ours at least once; 0: not yet; negative: it was not to be had at start, and is not tried
+/* 1: we have had the name at least once; 0: not yet; negative: we could not get it at start, and do not try
  * again. */
 int broker_owns_name(const struct broker *b);
 struct broker *broker_free(struct broker *b);

@@ -5,8 +5,8 @@
 
 #include "daemon/model/tree.h"
 
-/* The a{sv} of Create, Derive and Attach. An option that is not known, or has another type than it should, is
- * refused: a caller who misspells timeout-usec wants to know it now. Strings and descriptors belong to the
+/* Reads the a{sv} of Create, Derive and Attach. An option that is unknown, or has a wrong type, is refused,
+ * because a caller who misspells timeout-usec wants to know it now. Strings and descriptors belong to the
  * message. */
 
 struct attach_options {

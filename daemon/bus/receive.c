@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* sd-bus keeps what it has received until the message is whole, and asks nobody how much that may be: each
- * byte of half a message can bring 253 descriptors along, so that one client fills the daemon's table and
- * shuts everybody else out. It throws away what is whole and invalid, and forgets to close the descriptors
- * that came with it. And it has no place to hook in: so the function that it receives by is ours. A program's
- * own recvmsg() comes before the C library's for the libraries that it is linked with. Only what is received
- * for a direct connection, on its turn, is looked at; and sd-bus never asks for more than the rest of one
+/* Limits what a client can make sd-bus keep. sd-bus keeps what it has received until the message is whole,
+ * and has no limit for that. Each byte of half a message can bring 253 descriptors, so one client could fill
+ * the daemon's table and shut everybody else out. When a whole message is invalid, sd-bus throws it away, and
+ * forgets to close its descriptors.
+ *
+ * sd-bus offers no hook for this. So this program has a recvmsg() of its own, which the linker prefers to the
+ * C library's, also for the libraries that the program is linked with. It looks only at what is received for
+ * a direct connection while that connection is served. sd-bus never asks for more than the rest of one
  * message at a time.
  *
- * To know where a message ends, one has to know where it began: behind the one before, or where nothing but
- * the end of the authentication came before it. Elsewhere (the first one, sent in one piece with that end) no
- * descriptors are taken. */
+ * To know where a message ends, one has to know where it has begun. It begins behind the message before it,
+ * or behind the end of the authentication if nothing else came with that end. If the first message was sent
+ * in one piece with that end, this is not known, and no descriptors are taken from it. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,7 +71,8 @@ void receive_close_lost(const struct receiver *r)
                         close(r->fd_list[i]);
 }
 
-/* Looks for the end of the authentication, which is there once, at the end, or else messages have begun. */
+/* Looks for the end of the authentication. If it has come once, and nothing behind it, the next message
+ * begins now. Else messages have begun already. */
 static void look_for_begin(struct receiver *r, const char *bytes, size_t n)
 {
         static const char begin[] = "BEGIN\r\n";
@@ -124,7 +127,8 @@ static bool take_fds(struct receiver *r, struct msghdr *m)
                         int fd;
 
                         memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-                        /* A socket can be made to linger when it is closed, which would be our time. */
+                        /* A client can make a socket linger when it is closed, and then we would have to
+                         * wait. */
                         (void) setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
                         if (taken)
                                 r->fd_list[r->fds++] = fd;
@@ -146,7 +150,7 @@ __attribute__((visibility("default"))) ssize_t recvmsg(int fd, struct msghdr *me
                 errno = ECONNRESET;
                 return -1;
         }
-        /* Who writes as fast as we read would never let go of us. */
+        /* A client that writes as fast as we read would keep us for ever. */
         if (r->turn >= RECEIVE_TURN) {
                 errno = EAGAIN;
                 return -1;
@@ -167,7 +171,7 @@ __attribute__((visibility("default"))) ssize_t recvmsg(int fd, struct msghdr *me
         return n;
 }
 
-/* Lets sd-bus receive the first line of a client, and sees whether it has come by. */
+/* Lets sd-bus receive the first line of a client, and looks whether our function was called. */
 bool receive_takes_effect(void)
 {
         static const char line[] = "\0AUTH EXTERNAL\r\n";

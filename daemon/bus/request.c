@@ -90,7 +90,8 @@ static int named_context(struct request *q, struct reference *ret)
         if (r < 0)
                 return r;
         r = reference_parse(text, q->caller.uid, false, ret, &why);
-        return r < 0 ? reference_parse(text, q->caller.uid, true, ret, &why) : r; /* Create's */
+        /* Create takes paths that others do not. */
+        return r < 0 ? reference_parse(text, q->caller.uid, true, ret, &why) : r;
 }
 
 int request_end(struct request *q, unsigned lacks, int r)

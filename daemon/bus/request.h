@@ -3,8 +3,9 @@
 
 #include "daemon/bus/peer.h"
 
-/* One method call: who asks, on which context, and where the answer goes. The Manager's members take a path
- * first, the Context's have theirs by object; from there on both are the same verbs. */
+/* One method call: who asks, about which context, and where the answer goes. A member of the Manager takes a
+ * path as its first argument. A member of a Context has the context of its object. From there on both are the
+ * same verbs. */
 
 struct request {
         struct service *service;
@@ -14,13 +15,13 @@ struct request {
         struct context *context; /* NULL: the verb names none */
         sd_bus_message *message;
         sd_bus_error *error;
-        unsigned privilege; /* the one for the want of which it was refused; 0: none would have helped */
+        unsigned privilege; /* it was refused for lack of this; 0: none would have helped */
 };
 
 int request_init(struct request *q, sd_bus_message *m, sd_bus_error *error);
 /* Reads a path from the message and finds it. */
 int request_init_path(struct request *q, sd_bus_message *m, sd_bus_error *error);
-/* The same for a prefix, where an empty one is everything. */
+/* The same for a prefix. An empty one means everything. */
 int request_init_prefix(struct request *q, sd_bus_message *m, sd_bus_error *error);
 int request_init_context(struct request *q, sd_bus_message *m, struct context *c, sd_bus_error *error);
 
@@ -31,26 +32,28 @@ int request_end(struct request *q, unsigned lacks, int r);
 /* A refusal by the model. */
 int request_refused(struct request *q, const struct refused *refused, int r);
 
-/* May the caller do that to c, which lies below q->context or elsewhere? */
+/* Whether the caller may do that to c, which can be any context. */
 bool request_allows(const struct request *q, const struct context *c, enum verb verb);
-/* May the caller do that to q->context? 0, or the error. For what the world does to a context; the verbs of
- * the model ask by themselves. */
+/* Whether the caller may do that to q->context: 0, or the error. It is for calls that change nothing in the
+ * model; the verbs of the model authorise themselves. */
 int request_want(struct request *q, enum verb verb);
 
-/* Attaching, which Create does as well: the process of a pidfd, and all that the model wants to know of it.
- * The caller gives up *ret_process. And what a refusal is called. */
+/* For Attach, and for a Create with an attach: finds the process of a pidfd, and what the model has to know
+ * of it. The caller gives up *ret_process. */
 struct attach_options;
 int request_attachment(struct request *q, int pidfd, const struct attach_options *options,
                 struct process **ret_process, struct attachment *ret);
+/* Turns a failed attach into an error. */
 int request_attach_error(struct request *q, const struct refused *refused, int r);
 
-/* Carries out the effects; as the last step before a reply. */
+/* Carries out the effects. It is the last step before a reply. */
 uint32_t request_commit(struct request *q);
-/* The reply and the commit, where the reply takes copies of what the commit may let go of: descriptors that
- * are borrowed, texts of a context that may be forgotten. */
+/* Makes the reply, commits, and sends the reply. The reply has copies of borrowed descriptors and of a
+ * context's texts, which may be gone after the commit. */
 int request_reply(struct request *q, const char *types, ...);
 
-/* The verbs: the message stands after the path. Each replies, or returns what sd-bus is to answer. */
+/* The verbs. The path was read from the message already. Each verb replies, or returns what sd-bus has to
+ * answer. */
 int verb_create(struct request *q); /* Create(s path, a{sv}) */
 int verb_derive(struct request *q); /* Derive(s label, a{sv}) on q->context */
 int verb_cancel(struct request *q);

@@ -8,11 +8,11 @@
 #include "daemon/bus/polkit.h"
 #include "daemon/bus/sender.h"
 
-#define WAITING_MAX 256 /* messages of one sender while it is asked about */
+#define WAITING_MAX 256 /* messages of one sender that wait for its credentials */
 
 struct waiting {
         sd_bus_message *message;
-        bool requeued; /* given back to sd-bus: it comes by once more */
+        bool requeued; /* given back to sd-bus, which delivers it once more */
         STAILQ_ENTRY(waiting) list;
 };
 
@@ -76,9 +76,9 @@ static int read_gids(sd_bus_message *m, struct peer *p)
         return sd_bus_message_exit_container(m);
 }
 
-/* The broker does not say which of the groups is the first, and so the one that a new context gets. /proc
- * does, but of the process as it is now, which may run a setgid program: it is believed only where the broker
- * says so, too. */
+/* A new context gets the first group of the caller, but the broker does not say which one is first. /proc
+ * does, but only of the process as it is now, which may run a setgid program. So the group from /proc counts
+ * only if the broker has named it, too. */
 static void find_first_group(struct peer *p)
 {
         unsigned gid = UINT32_MAX;
@@ -170,7 +170,8 @@ static void sender_is_nobody(struct sender *s, int r)
         sender_free(s);
 }
 
-/* It had its name when we held the process of its pid already. */
+/* The answer that the sender still has its name. We have held the process of its pid since before that, so it
+ * is the sender's. */
 static int on_still_there(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         struct sender *s = userdata;
@@ -191,8 +192,7 @@ static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error
         s->asking = sd_bus_slot_unref(s->asking);
         r = sd_bus_message_is_method_error(m, NULL) ? -ENXIO : read_credentials(m, s->peer);
         if (r >= 0 && s->peer->pidfd < 0) {
-                /* A broker that knows no pidfd: what was the sender's pid when it connected may be another's
-                 * now. */
+                /* The broker gives no pidfd, and another process may have the sender's pid by now. */
                 peer_find_process(s->peer);
                 r = sd_bus_call_method_async(s->all->endpoint->bus, &s->asking, "org.freedesktop.DBus",
                                 "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetNameOwner",
@@ -287,7 +287,8 @@ int senders_take(struct senders *all, sd_bus_message *m)
                 waiting_drop(s, first);
                 return go_on(all, s, m);
         }
-        /* It arrived while earlier ones were set aside, and was read before they were given back. */
+        /* Earlier messages of this sender were given back, and have not come yet. This one has to wait for
+         * them. */
         r = set_aside(s, m, true);
         return r < 0 ? r : 1;
 }

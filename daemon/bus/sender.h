@@ -3,11 +3,11 @@
 
 #include "daemon/bus/peer.h"
 
-/* Those who send us messages over a bus, by their unique names.
+/* The peers that send us messages over a bus, by their unique names.
  *
- * Asking the broker who a sender is would be a synchronous round trip in sd-bus. So the first message of a
- * sender is set aside, its credentials are asked for without waiting, and its messages go on, in their order,
- * once they are there. They are kept until the sender's name is gone. */
+ * If sd-bus asked the broker who a sender is, it would wait for the answer. So the first message of a sender
+ * is set aside, and its credentials are asked for without waiting. When they are there, its messages are
+ * handled in their order. The credentials are kept until the sender's name is gone. */
 
 struct sender;
 
@@ -16,9 +16,9 @@ struct senders {
         struct sender *by_name;
 };
 
-/* A message, before any object is looked at. Returns 1 where it has been taken care of. */
+/* To be called for every message before anybody handles it. 1: it was set aside, or dropped. */
 int senders_take(struct senders *all, sd_bus_message *m);
-/* Who sent a message that senders_take() let pass; NULL: nobody who is known. */
+/* The sender of a message that senders_take() has let pass. NULL: it is unknown. */
 struct peer *senders_peer(const struct senders *all, const char *name);
 void senders_forget(struct senders *all, const char *name);
 void senders_clear(struct senders *all);

@@ -155,7 +155,7 @@ static int on_connection(sd_event_source *source, int listen_fd, uint32_t revent
                 } else if (errno == ENOMEM || errno == ENOBUFS) {
                         pause_listening(s);
                 }
-                return 0; /* the client's fault, or it has gone: others are not concerned */
+                return 0; /* this client made a fault, or has gone; others are not concerned */
         }
         r = connection_accept(s, fd);
         if (r < 0)

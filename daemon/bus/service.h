@@ -25,10 +25,10 @@ struct service {
         sd_event *event;
         struct tree *tree;
         struct engine *engine;
-        struct turn turn;         /* in which facts of the world are taken, and large ends go on */
-        uint64_t kill_after_usec; /* the default, where an attach with a signal names none */
+        struct turn turn;         /* drains, and goes on with large ends; the engine asks for it */
+        uint64_t kill_after_usec; /* for an attach that has a signal, but does not say when to kill */
 
-        struct polkit *polkit;               /* NULL without the system bus: nobody is asked */
+        struct polkit *polkit;               /* NULL without the system bus */
         struct broker *broker;               /* the system's or the session's bus; NULL when embedded */
         LIST_HEAD(, connection) connections; /* direct ones */
         uint32_t n_connections;
@@ -42,24 +42,23 @@ struct service {
 
         LIST_HEAD(, subscription) subscriptions;
         struct {
-                uint64_t origin_id; /* the root of the cancel that is being told */
+                uint64_t origin_id; /* the root of the cancel of which subscribers are being told */
                 uint64_t looks;
                 uint32_t n_subscriptions, n_blind;
         } below;
         LIST_HEAD(, later) laters;
 };
 
-/* Makes the engine as well. */
+/* Makes the engine, too. */
 int service_init(struct service *s, sd_event *event, struct tree *tree);
 void service_deinit(struct service *s);
 
-/* Has the effects carried out, and tells those who subscribed what is new. Returns how many members have to
- * leave: of contexts whose end is origin's, or of all (NULL). Contexts may be gone after this. */
+/* Has the effects carried out, and sends the news to those who have subscribed. Returns how many members have
+ * to leave, as engine_drain() does. Contexts may be gone after this. */
 uint32_t service_drain(struct service *s, const struct context *origin);
-/* The same, and goes through all large ends that are under way without serving anybody between: at the very
- * last. */
+/* Does the same until all large ends are over, and serves nobody between. It is for the end of the daemon. */
 void service_finish(struct service *s);
-/* emit.c: what a drain has left to be told. */
+/* emit.c: sends the news that a drain has left. */
 void service_tell(struct service *s);
 
 /* Listens for direct connections at path. Everybody may connect. The model decides what they may do. */
@@ -67,6 +66,6 @@ int service_listen(struct service *s, const char *path);
 /* The same with a socket that listens already. Owns the descriptor, but not its path: that stays. */
 int service_take_socket(struct service *s, int listen_fd);
 
-/* Takes org.ctxd1 on the system bus, or on the session bus. Runs the event loop until it is ours, so that
- * direct connections are served however long the bus needs; 0 if that loop was told to end. */
+/* Takes org.ctxd1 on the system bus, or on the session bus. Runs the event loop until the name is ours, so
+ * direct connections are served however long the bus needs. 0: the loop was told to end. */
 int service_own_name(struct service *s, bool user);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What a client gets to hold (descriptors), and members, whom the context holds. */
+/* The members that hand out descriptors (handles, lifelines, pages), and those that attach processes. */
 
 #include <errno.h>
 
@@ -10,7 +10,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 
-/* -EMFILE and -EDQUOT of what makes a descriptor. */
+/* Turns the errors of a function that makes a descriptor into D-Bus errors. */
 static int handle_error(struct request *q, const struct refused *refused, int r)
 {
         if (r == -EMFILE || r == -ENFILE)
@@ -29,7 +29,7 @@ static int find_process(struct request *q, struct process **ret)
         return r < 0 ? error_gone(q->error) : 0;
 }
 
-/* So many descriptors go with the reply. Before they are made. */
+/* Asks whether the reply may have n descriptors. To be called before they are made. */
 static int want_to_send(struct request *q, unsigned n)
 {
         struct refused refused = {};
@@ -209,7 +209,7 @@ int verb_attach(struct request *q)
         r = options_read_attach(q->message, &options, q->error);
         if (r < 0)
                 return r;
-        /* Before the descriptor is looked at. */
+        /* This comes before anything is done with the descriptor. */
         r = request_want(q, VERB_ATTACH);
         if (r < 0)
                 return r;
@@ -241,7 +241,7 @@ int verb_process(struct request *q)
 
                 if (members[i].pid != pid || !request_allows(q, members[i].context, VERB_LOOK))
                         continue;
-                /* The start time tells that the number was not used again since the list was made. */
+                /* The start time shows whether another process has got the pid since the list was made. */
                 r = engine_open_member(q->service->engine, &members[i], &process);
                 if (r < 0)
                         break;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Making and ending contexts. The order of each verb: parse, validate, authorise, change the model, carry out
- * the effects, reply; so that a refused call has changed nothing, and a reply comes after what it
- * promises. */
+/* The members that make, change and end contexts. Each parses and validates its arguments and calls one verb
+ * of the model, which authorises before it changes anything. Then the effects are carried out, and the reply
+ * is sent. So a refused call has changed nothing, and a reply comes after what it promises. */
 
 #include <errno.h>
 #include <string.h>
@@ -20,7 +20,7 @@ static struct cause *cause_of(const struct peer *p, int error, const char *messa
         return cause_new(error, message, p->caller.uid, p->caller.pid, p->caller.comm);
 }
 
-/* The processes that the options name. */
+/* The processes that the options of a Create name. */
 struct parties {
         struct process *owner, *member; /* NULL: none */
         struct attachment attachment;   /* of the member */
@@ -122,7 +122,7 @@ int verb_derive(struct request *q)
         r = options_read_create(q->message, &req, q->error);
         if (r < 0)
                 return r;
-        /* An empty label asks for one to be made up. */
+        /* An empty label means that one is made up. */
         if (label[0] != '\0' && !label_is_valid(label, strlen(label))) {
                 struct refused refused = {.reason = REFUSED_NAME,
                                 .detail = "a label is 1 to 128 of A-Z a-z 0-9 _ . : @ -, and not . or .."};

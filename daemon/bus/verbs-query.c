@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What can be asked. Lists show what the caller may read, stop at a limit, and say when they did. */
+/* The members that only answer questions. Lists show what the caller may read. They stop at a limit, and say
+ * so. */
 
 #include <errno.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "util/cleanup.h"
 #include "proto/path.h"
 
-#define LIST_LIMIT_MAX 10000 /* and where the caller says 0 */
+#define LIST_LIMIT_MAX 10000 /* it is also the limit if the caller says 0 */
 
 static uint32_t bound(uint32_t limit)
 {
@@ -50,7 +51,7 @@ int append_values(sd_bus_message *m, const struct context *c)
                 for (size_t i = 0; i < a->n_values && r >= 0; i++) {
                         const char *key = a->values[i].key;
 
-                        /* A nearer one hides it. */
+                        /* A nearer context may hide this value. */
                         if (context_value(c, key) == a->values[i].value)
                                 r = sd_bus_message_append(m, "{ss}", key, a->values[i].value);
                 }
@@ -70,8 +71,8 @@ int verb_values(struct request *q)
         return sd_bus_send(NULL, reply, NULL);
 }
 
-/* Where the page after this one begins (and nothing to ask polkit about): behind the context "after", which
- * may be gone if it came with its id, since siblings stand newest first. */
+/* Finds where a list goes on: behind the context "after". If that came with its id it may be gone, because
+ * siblings are in the order of their ids, newest first. polkit is not asked about it. */
 static int list_resume(struct request *q, const char *after, const struct context **ret)
 {
         struct tree *t = q->service->tree;
@@ -83,7 +84,8 @@ static int list_resume(struct request *q, const char *after, const struct contex
         int r;
 
         r = tree_find(t, &q->caller, after, &c, &refused);
-        if (r >= 0) { /* where it was released it still has its place */
+        /* A released context is found by its id, and still has its place. */
+        if (r >= 0) {
                 if (!context_is_below(c, q->context))
                         return error_invalid_args(q->error, "%s is not in the list that is asked for", after);
                 *ret = context_next(c, q->context);
@@ -141,8 +143,8 @@ int verb_list(struct request *q)
                 r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(ststts)");
         while (c && r >= 0) {
                 if (c->released || !request_allows(q, c, VERB_LOOK)) {
-                        /* Nothing below it has a path either; nor may more be read through what may not
-                         * be. */
+                        /* What is below a released context has no path, either. What is below a hidden one is
+                         * not listed. */
                         c = context_next_skip(c, q->context);
                         continue;
                 }
@@ -171,7 +173,7 @@ static int append_task(sd_bus_message *m, const struct member_task *t)
                         t->pid == t->tid && !t->has_entered ? "process" : "thread", t->start_usec);
 }
 
-/* a(uusst), and whether there were more. */
+/* Appends a(uusst), and whether there are more. */
 static int append_tasks(sd_bus_message *m, const struct member_task *tasks, size_t n, uint32_t limit)
 {
         int r = sd_bus_message_open_container(m, SD_BUS_TYPE_ARRAY, "(uusst)");
@@ -193,7 +195,8 @@ static int read_limit(struct request *q, uint32_t *ret)
         return 0;
 }
 
-/* Those of contexts that the caller may read come first, in their order; returns how many they are. */
+/* Moves the entries of contexts that the caller may read to the front, in their order. Gives how many they
+ * are. */
 #define KEEP_READABLE(q, array, n)                                               \
         ({                                                                       \
                 size_t kept_ = 0;                                                \
@@ -258,8 +261,9 @@ int verb_members(struct request *q)
         return sd_bus_send(NULL, reply, NULL);
 }
 
-/* Counts what a Cancel would hit, as the Cancel itself would count it: for who may. Others are told of what
- * they may read, and nobody is shown the tasks of what they may not. */
+/* Counts what a Cancel would hit. A caller that may cancel the context gets the same numbers as from the
+ * Cancel. Others get the numbers of what they may read. Tasks of contexts that the caller may not read are
+ * not listed. */
 int verb_preview(struct request *q)
 {
         bool may_cancel = request_allows(q, q->context, VERB_CANCEL);
@@ -352,7 +356,7 @@ int verb_current(struct request *q)
         if (r < 0)
                 return error_gone(q->error);
         c = engine_context_of(q->service->engine, process);
-        /* A member that may not read its context works for somebody who does not say for what. */
+        /* If a member may not read its context, it is not told which one it is. */
         if (c && request_allows(q, c, VERB_LOOK))
                 context_reference(c, reference);
         return sd_bus_reply_method_return(q->message, "s", reference);

@@ -34,9 +34,8 @@ enum right {
 
 static const struct rule {
         enum right right;
-        /* It makes sense on the background as well, which everybody may read, and which never ends. */
-        bool background;
-        const char *detail; /* of the refusal of who may read it */
+        bool background;    /* makes sense on the background, too */
+        const char *detail; /* what a caller is told that may read the context */
 } rules[VERBS] = {
                 [VERB_LOOK] = {RIGHT_READ, true, NULL},
                 [VERB_DONE] = {RIGHT_READ, false, NULL},

@@ -29,14 +29,14 @@ struct caller {
         unsigned privileges; /* enum privilege */
 };
 
-/* The daemon itself, where nobody has called: a context ends since its owner has exited, its lifeline was
- * closed, or the daemon stops. It may all, and is nobody: no uid, no pid. */
+/* The daemon itself is the caller when nobody has called: the owner of a context has exited, a lifeline was
+ * closed, or the daemon stops. It may do everything. It has no uid and no pid. */
 extern const struct caller caller_daemon;
 
-/* What a caller wants to do to one context. Create is not here: it has a path and not a context. */
+/* What a caller wants to do to one context. Create is not here, because it is given a path and not a
+ * context. */
 enum verb {
-        /* State, values, members, leaks, its place in a list, signals about it; to give up a handle. */
-        VERB_LOOK,
+        VERB_LOOK,    /* to see it: state, values, members, leaks, lists, signals; to give up a handle */
         VERB_DONE,    /* a done handle */
         VERB_DRAINED, /* a drained handle */
         VERB_PAGE,    /* the state page of its owner */
@@ -50,7 +50,8 @@ enum verb {
         VERBS,
 };
 
-/* May the caller do that? For lists, which leave out what the caller may not see, and for signals. */
+/* Whether the caller may do that. Lists use it, because they leave out what the caller may not see, and so do
+ * signals. */
 bool tree_allows(const struct tree *t, const struct caller *caller, const struct context *c, enum verb verb);
 
 /* The first step of what is done to a context outside of the model (a handle, a page, a thread that enters).
@@ -59,9 +60,9 @@ bool tree_allows(const struct tree *t, const struct caller *caller, const struct
 int tree_want(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
                 enum verb verb, struct refused *ret_refused);
 
-/* Is the process one that the caller may make a member (VERB_ATTACH), or whose threads it speaks for
- * (VERB_ENTER)? Its real, effective and saved uid have to be the caller's; root may take any. 0 or
- * -EACCES. */
+/* Whether the caller may make the process a member (VERB_ATTACH), or may let the process's threads enter
+ * contexts (VERB_ENTER). The real, effective and saved uid have to be the caller's; root may take any
+ * process. 0 or -EACCES. */
 int caller_want_process(const struct caller *caller, enum verb verb, const uid_t uids[3],
                 struct refused *ret_refused);
 

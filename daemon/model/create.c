@@ -89,8 +89,8 @@ static int plan_check(const struct tree *t, const struct caller *caller, const s
                 struct refused *ret_refused)
 {
         const struct context *e = plan->existing;
-        size_t missing = plan->n_new; /* the one that was asked for, and ancestors that are not made by
-                                         themselves */
+        /* The one that was asked for, and the ancestors that are made only if options->parents says so. */
+        size_t missing = plan->n_new;
         const char *p = plan->first_missing;
         int r;
 

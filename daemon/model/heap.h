@@ -5,9 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A binary heap of objects by a 64-bit key, smallest first. The object holds its own position (1 and up, 0:
- * not in the heap), so that any of them can be taken out; the keys lie beside the pointers, so that a
- * comparison touches no object. Room is reserved beforehand: what reorders the heap never allocates. */
+/* A binary heap of objects with 64-bit keys; the smallest comes first. An object holds its own position (1
+ * and up; 0: not in the heap), so any object can be taken out. The keys lie beside the pointers, so a
+ * comparison touches no object. Room is reserved beforehand, so heap_put() and heap_remove() never
+ * allocate. */
 
 struct heap_entry {
         uint64_t key;
@@ -23,7 +24,7 @@ struct heap {
 void heap_init(struct heap *h, size_t index_offset);
 void heap_deinit(struct heap *h);
 
-/* Room for n objects; 0 or -ENOMEM. */
+/* Makes room for n objects. 0 or -ENOMEM. */
 int heap_reserve(struct heap *h, uint32_t n);
 
 /* Puts it in, or moves it to its new key. There must be room. */
@@ -41,5 +42,5 @@ static inline uint64_t heap_first_key(const struct heap *h)
         return h->n > 0 ? h->entries[1].key : UINT64_MAX;
 }
 
-/* For tests and tree_check(): each index is right and no child is before its parent. */
+/* For tests and tree_check(): whether each index is right, and no child is smaller than its parent. */
 bool heap_is_valid(const struct heap *h);

@@ -3,12 +3,12 @@
 
 #include "daemon/model/tree.h"
 
-/* What the files of model/ share, and nobody else includes. */
+/* What the files of model/ share. Nobody else includes this. */
 
 enum retired {
         RETIRED_NOT,     /* active, or held by a member or a handle */
         RETIRED_QUEUED,  /* in one of its user's queues */
-        RETIRED_OVERDUE, /* its time is over, but it has children: it goes with the last of them */
+        RETIRED_OVERDUE, /* its time is over, but it has children; it is forgotten after the last of them */
 };
 
 /* Fills in *ret (which may be NULL) and returns the errno of that reason, negative. */
@@ -18,47 +18,50 @@ int refused_reference(struct refused *ret, enum refusal reason, const char *deta
 int refused_path(struct refused *ret, enum refusal reason, const char *detail, const char *path,
                 size_t length);
 int refused_limit(struct refused *ret, const char *limit, const char *key, uint64_t used, uint64_t allowed);
-/* For what is charged to a user: of the user's own limit, or of what all share. */
+/* The limit that was reached is the user's own (quota), or that of what all users share (pool). */
 int refused_quota(struct refused *ret, struct user *user, enum resource resource);
 int refused_pool(struct refused *ret, struct user *user, enum resource resource);
 
-/* Notes the privilege with which it might not have been refused; returns r. */
+/* Notes the privilege that might have prevented the refusal, and returns r. */
 int refused_without(struct refused *ret, unsigned privilege, int r);
 
-/* access.c: may the caller do that to c? 0, or as tree_want(). */
+/* access.c: whether the caller may do that to c. Returns what tree_want() returns. */
 int access_check(const struct tree *t, const struct caller *caller, const struct context *c, enum verb verb,
                 struct refused *ret_refused);
 bool context_may_read(const struct tree *t, const struct context *c, const struct caller *caller);
 bool context_may_write(const struct tree *t, const struct context *c, const struct caller *caller);
 bool caller_is_privileged(const struct tree *t, const struct caller *caller);
-/* May the caller make something below visible, the deepest context of the path that it may read? For what is
- * made below the background: first_label is the path, or NULL where the label is made up; alone: the path has
- * no other label; *ret_own_tree: it is a user's tree, which is made when it is needed. 0 or -EACCES. */
+/* Whether the caller may make a context below visible, the deepest context of the path that it may read. The
+ * next three parameters matter only below the background. first_label is the path, or NULL if the label is
+ * made up. alone says that the path has no other label. *ret_own_tree says that the label is that of the
+ * caller's own tree, which is made when it is needed. 0 or -EACCES. */
 int access_create(const struct tree *t, const struct caller *caller, const struct context *visible,
                 const char *first_label, bool alone, bool *ret_own_tree, struct refused *ret_refused);
-/* May the caller give a context to that group? 0 or -EACCES. */
+/* Whether the caller may give a context to that group. 0 or -EACCES. */
 int access_group(const struct tree *t, const struct caller *caller, gid_t gid, struct refused *ret_refused);
-/* May a process leave from for below, or for something that is made below it? 1: it may leave for anything;
- * 0: for that, since it is below from; -EACCES. */
+/* Whether a process may move from the context from to the context below, or to one that is made below that.
+ * 1: it may move anywhere; 0: it may, because the new one is below from; -EACCES. */
 int access_leave(const struct tree *t, const struct caller *caller, const struct context *from,
                 const struct context *below, struct refused *ret_refused);
-/* The privilege that would tell what is missing from what is hidden, below visible, the deepest context of a
- * path that the caller may read; 0: none, since the place is the caller's own, or it has that privilege. */
+/* A path was not found below visible, the deepest context of it that the caller may read. Returns the
+ * privilege with which the caller could see whether it is hidden or missing. 0: there is none, because the
+ * caller owns that place, or has the privilege. */
 unsigned access_below(const struct tree *t, const struct context *visible, const char *path,
                 const struct caller *caller);
 
-/* How the process of an attachment ends: as wanted, or as the stronger of that and what it has where it is
- * now. Asks whether it may leave that for below. 0 or -EACCES. */
+/* Decides how the process of an attachment ends. If it may not leave its context freely, the stronger of its
+ * old policy and the wanted one counts. 0, or -EACCES: it may not move to below. */
 int attachment_policy(const struct tree *t, const struct caller *caller, const struct attachment *a,
                 const struct context *below, struct policy *ret, struct refused *ret_refused);
-/* Finds or adds it, as the attachment's. 0, -EDQUOT or -ENOMEM. */
+/* Finds the policy among those of c, or adds it, and notes its index in the attachment. 0, -EDQUOT or
+ * -ENOMEM. */
 int attachment_take(struct tree *t, struct context *c, struct attachment *a, const struct policy *policy,
                 struct refused *ret_refused);
 
-/* "user-1000" -> 1000; false: another label. */
+/* Reads "user-1000" as 1000. Returns false for another label. */
 bool label_is_user(const char *label, size_t length, uid_t *ret_uid);
 
-/* The child that has its path, or NULL. */
+/* The child with that label, or NULL. A released child does not count. */
 struct context *tree_child(
                 const struct tree *t, const struct context *parent, const char *label, size_t length);
 uint64_t context_hash_name(const struct index *index, const struct context *c);
@@ -66,51 +69,54 @@ uint64_t context_hash_id(const struct index *index, const struct context *c);
 
 void effect_add(struct tree *t, struct context *c, unsigned effects);
 
-/* Room in the heap for the context's times: before it gets any. 0 or -ENOMEM. */
+/* Reserves room in the heap for the context, before it gets a time. 0 or -ENOMEM. */
 int context_reserve_wake(struct tree *t, struct context *c);
 
-/* c, which is active and not the background, and all below it that is active; returns how many. What the
- * budget does not allow for comes later. */
+/* Ends c, which is active and not the background, and all active contexts below it. Returns how many it has
+ * ended. What exceeds the budget comes later. */
 uint32_t context_end(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state,
                 uint32_t *budget);
-/* What is below root, which was let go of: the same. */
+/* Releases the contexts below root, which was released. What exceeds the budget comes later. */
 void context_release_below(struct tree *t, struct context *root, uint32_t *budget);
-/* Frees its path; it is found by its id from now on. */
+/* Frees its path. From now on it is found by its id. */
 void context_give_up_path(struct tree *t, struct context *c);
-/* c, which has no children, is about to be unlinked. */
+/* c, which has no children, is about to be unlinked: endings that would go on there go on behind it. */
 void endings_step_over(struct tree *t, struct context *c);
 void endings_deinit(struct tree *t);
-/* tree_reach(), and how many became done by it. */
+/* Does tree_reach(), and returns how many contexts became done by it. */
 uint32_t context_reach(struct tree *t, struct context *c, uint32_t *budget);
 int tree_settle_some(struct tree *t, uint64_t now_usec, uint32_t *budget);
-/* Its own state at its birth or end: what context_end() does for each. */
+/* Sets the state of this one context, at its birth or its end. context_end() does this for each. */
 void context_become_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state,
                 unsigned origin_up);
-/* The first kill that is due at from_usec or later, into the heap; or out of it. */
+/* Puts the context into the heap with its first kill that is due at from_usec or later. If there is none,
+ * takes it out. */
 void context_arm_kill(struct tree *t, struct context *c, uint64_t from_usec);
-/* Replaces the cause, and what is charged for it. */
+/* Replaces the cause, and the charge for it. */
 void context_set_cause(struct context *c, struct cause *cause);
 
-/* Into the queue, if it is done and nothing holds it; and out of it. */
+/* Puts the context into its user's queue, if it is done and nothing holds it. */
 void context_retire(struct tree *t, uint64_t now_usec, struct context *c);
+/* Takes it out of the queue. */
 void context_unretire(struct tree *t, struct context *c);
-/* Unlinks a context that has no children, and its ancestors that waited for that. */
+/* Unlinks a context that has no children, and then the ancestors that have waited for this. */
 void context_forget(struct tree *t, struct context *c);
-void context_forget_quietly(struct tree *t, struct context *c); /* without the effect, and it alone */
+/* Unlinks this context alone, and leaves no effect. */
+void context_forget_quietly(struct tree *t, struct context *c);
 /* Forgets up to a bounded number of contexts whose retention is over; returns how many. */
 int tree_forget_overdue(struct tree *t, uint64_t now_usec, uint32_t budget);
-/* Forgets at least n_own released ones of the user, and as many more, the user's first, as n of all users: or
- * none, then false. */
+/* Forgets released contexts: at least n_own of the user's, and n in all. The user's own go first. If there
+ * are not enough it forgets none and returns false. */
 bool tree_make_room(struct tree *t, struct user *user, uint64_t n_own, uint64_t n);
 
-/* What tree_create() was asked for is in order: values, cause, description, mode. */
+/* Checks the values, cause, description and mode that tree_create() was given. */
 int options_check(const struct tree *t, const struct create_options *o, struct refused *ret_refused);
-/* A context that is not linked yet. NULL without memory. */
+/* Makes a context that is not linked yet. NULL: there is no memory. */
 struct context *context_new(const char *label, size_t length, const char *description);
-/* Its own values, in one block. 0 or -ENOMEM. */
+/* Copies the values into the context, in one block. 0 or -ENOMEM. */
 int context_copy_values(struct context *c, const struct value *values, size_t n);
 
-/* Gives back everything it was charged for. */
+/* Gives back everything that was charged for it. */
 void context_discharge(struct context *c);
 struct context *context_free(struct context *c);
 uint64_t context_bytes(const struct context *c);

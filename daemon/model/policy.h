@@ -4,12 +4,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* How the members that came in by one kind of Attach are ended. A context keeps few of them: alike ones are
- * one. */
+/* How a member ends when its context is done. A context has few policies, because members that were attached
+ * alike share one. */
 struct policy {
         int signal;               /* 0: none */
         uint64_t kill_after_usec; /* after done; UINT64_MAX: never */
-        uid_t uid;                /* who attached: a member that uid may not signal is not signalled */
+        uid_t uid;                /* who attached; a member that this uid may not signal gets no signal */
 };
 
 #define CONTEXT_POLICIES_MAX 32

@@ -7,31 +7,30 @@
 #include "daemon/model/index.h"
 #include "daemon/model/user.h"
 
-/* The tree of all contexts, and every verb that changes it. No descriptor, no clock, no bus: the time is
- * passed in, what the world has to be told is left in tree->effects. Laws 1 to 21 and 34 to 36 are tested
- * against this alone.
+/* The tree of all contexts, and every verb that changes it. The tree has no descriptor, no clock and no bus.
+ * It is told the time, and leaves in tree->effects what has to be done in the world. So laws 1 to 21 and 34
+ * to 36 are tested against the tree alone.
  *
- * Each verb that a caller can ask for is given that caller, and authorises before it changes anything
- * (access.h).
+ * A verb that a caller can ask for is given the caller. It authorises before it changes anything (access.h).
+ * It first settles overdue deadlines (tree_settle), so a cancel that comes after a deadline changes nothing
+ * (law 12). A verb that returns an error has changed nothing (law 35).
  *
- * Each verb settles overdue deadlines first (tree_settle), so that a cancel which comes after a deadline
- * changes nothing (law 12). A verb that returns an error has changed nothing (law 35).
- *
- * Times: CLOCK_BOOTTIME in µs; UINT64_MAX is none. */
+ * Times are in µs on CLOCK_BOOTTIME. UINT64_MAX means none. */
 
 #define CONTEXT_MODE_DEFAULT 0700
 #define CONTEXT_MODE_INHERIT UINT32_MAX
 #define CONTEXT_SYSTEM_UIDS 1000 /* uids below it may make first labels */
 
-/* The end (or the release) of a subtree that is too large for one go. It goes on with tree_advance(). */
+/* The end or the release of a subtree that is too large to be ended at once. tree_advance() goes on with
+ * it. */
 struct ending {
-        uint64_t number; /* counted up */
+        uint64_t number; /* a later ending has a larger one */
         struct context *root;
         struct context *next; /* model: where it goes on; NULL: it has gone through all */
         bool is_release;
-        bool is_mixed;     /* model: some of those below have another origin than root */
-        uint32_t contexts; /* that became done by it */
-        uint32_t members;  /* in those, as the world has counted them */
+        bool is_mixed;     /* model: some contexts below root have another origin */
+        uint32_t contexts; /* how many became done by it */
+        uint32_t members;  /* how many members those have, as the engine has counted them */
         TAILQ_ENTRY(ending) endings;
 };
 
@@ -39,199 +38,205 @@ TAILQ_HEAD(endings, ending);
 
 struct tree {
         struct context *background;
-        struct index by_name; /* (parent, label): those that have their path */
+        struct index by_name; /* contexts that have their path, by parent and label */
         struct index by_id;   /* released ones */
         uint64_t last_id;
-        uint64_t last_label; /* of those made up, or the highest number that somebody used as one */
-        uint32_t n_contexts; /* without the background; done ones, too; without forgotten ones */
+        uint64_t last_label; /* the highest number that was ever a label */
+        uint32_t n_contexts; /* active and done ones; without the background and forgotten ones */
         uint64_t retain_usec;
         uint64_t default_grace_usec;
         uint64_t max_value_bytes; /* keys and values of one context */
-        uid_t daemon_uid;         /* may all, as root may, and owns first labels as system users do */
+        uid_t daemon_uid;         /* may do everything, as root may; first labels may belong to it */
 
         struct users users; /* with their limits */
         struct effect_queue effects;
 
-        struct heap wakes;   /* contexts by wake_usec */
-        uint32_t n_reserved; /* contexts that have room in it */
-        /* Users, by the time at which their first context is to be forgotten, less retain_usec. */
-        struct heap retiring;
-        STAILQ_HEAD(, context) forgotten; /* unlinked, to be freed by tree_collect() */
+        struct heap wakes;                /* contexts by wake_usec */
+        uint32_t n_reserved;              /* how many contexts have room in it */
+        struct heap retiring;             /* users by the retire_usec of their first retired context */
+        STAILQ_HEAD(, context) forgotten; /* unlinked; tree_collect() frees them */
 
-        uint32_t slice;    /* how many contexts are ended or forgotten in one go; UINT32_MAX: all there are */
-        uint64_t now_usec; /* what it was told last */
-        struct endings endings; /* under way */
-        struct endings ended;   /* over, as tree_take_ended() is to tell */
+        uint32_t slice;         /* how many contexts are ended or forgotten at a time; UINT32_MAX: all */
+        uint64_t now_usec;      /* the time that it was told last */
+        struct endings endings; /* those under way */
+        struct endings ended;   /* those that are over, until tree_take_ended() */
         uint64_t last_ending;
 };
 
-/* A process that is to become a member of a context: what the world knows of it, and how it is to end.
- * tree_attach() and tree_create() authorise that, and fill in the rest. */
+/* A process that has to become a member of a context: what the world knows of it, and how it has to end.
+ * tree_attach() and tree_create() authorise that, and fill in the last two fields. */
 struct attachment {
         uid_t uids[3];              /* of the process: real, effective, saved */
-        const struct context *from; /* that it is a member of now; NULL: of none */
-        uint32_t from_policy;       /* there */
-        /* Its uid is not looked at: it becomes the caller's. Only caller_daemon's is taken as it is. */
-        struct policy wanted;
+        const struct context *from; /* the context of which it is a member now; NULL: none */
+        uint32_t from_policy;       /* its policy in that context */
+        struct policy wanted;       /* its uid counts for caller_daemon only; else it is the caller's */
 
-        uint32_t policy;    /* out: index into the context's policies */
-        bool policy_is_new; /* out: tree_attach_undo() takes it away again */
+        uint32_t policy;    /* index into the context's policies */
+        bool policy_is_new; /* tree_attach_undo() takes it away again */
 };
 
 struct create_options {
         uint64_t deadline_usec; /* UINT64_MAX: none of its own */
-        bool has_cause;         /* of the deadline */
+        bool has_cause;         /* the next two are the cause of the deadline */
         int cause_error;
         const char *cause_message;
         const struct value *values;
         size_t n_values;
         uint32_t mode; /* CONTEXT_MODE_INHERIT: the parent's, but CONTEXT_MODE_DEFAULT below the background */
-        bool has_gid;  /* else the parent's, the caller's below the background; one of the caller's */
-        gid_t gid;
+        bool has_gid;  /* without it the gid is the parent's, but the caller's below the background */
+        gid_t gid;     /* has to be one of the caller's */
         uint64_t grace_usec;     /* 0: the default; UINT64_MAX: never report */
         const char *description; /* or NULL */
         bool parents, open;
-        struct attachment *attach; /* becomes a member in the same step; or NULL */
+        struct attachment *attach; /* this process becomes a member in the same step; or NULL */
 };
 
-/* Every reason for which a verb refuses, beyond -errno: what bus/ turns into an error by name with a
- * sentence. */
+/* Every reason for which a verb refuses. bus/ turns it into an error with a name and a sentence. */
 enum refusal {
-        REFUSED_INVALID = 1, /* error.detail says what */
+        REFUSED_INVALID = 1, /* detail says what */
         REFUSED_NAME,
         REFUSED_KEY,
-        REFUSED_NO_SUCH, /* detail: the path that is missing */
+        REFUSED_NO_SUCH, /* path is the one that is missing */
         REFUSED_EXISTS,
         REFUSED_NOT_CANCELABLE,
         REFUSED_DONE,
         REFUSED_ACCESS,
         REFUSED_LIMIT,   /* resource, used, allowed */
-        REFUSED_PROCESS, /* a process that the caller may not make a member; detail is the whole sentence */
+        REFUSED_PROCESS, /* the caller may not make the process a member; detail is the whole sentence */
 };
 
 struct refused {
         enum refusal reason;
         const char *detail;              /* static text, or NULL */
-        char path[CTXD_PATH_ID_MAX + 1]; /* of the context it is about, where there is one, else empty */
+        char path[CTXD_PATH_ID_MAX + 1]; /* of the context that it is about; empty if there is none */
         const char *limit;               /* resource_name() */
         const char *limit_key;
         uint64_t used, allowed;
-        /* enum privilege: with which it might not have been refused; 0: with none. Says nothing of what the
-         * caller may not read: for a context that is missing it is the same as for one that is hidden. What
-         * is missing where the caller may write is missed by its own doing, and no privilege is named. */
+        /* The privilege (enum privilege) that might have prevented the refusal; 0: none would. It is the same
+         * for a context that is missing as for one that is hidden, so it tells nothing about what the caller
+         * may not read. If something is missing where the caller may write, no privilege is named, because
+         * the caller can see that by itself. */
         unsigned privilege;
-        uid_t uid; /* whose limit it is */
-        /* That uid is refused something for the first time in a while: worth a line in the log. */
-        bool first;
+        uid_t uid;  /* whose limit it is */
+        bool first; /* the first refusal of that uid for some time, so it is worth a line in the log */
 };
 
 int tree_new(struct tree **ret);
 struct tree *tree_free(struct tree *t);
 
-/* Every verb: 0 or more on success; -ENOMEM; or, with *ret_refused filled in, -EINVAL, -ENOENT, -EEXIST,
- * -EPERM (not cancelable), -EALREADY (done), -EACCES or -EDQUOT. */
+/* Every verb returns 0 or more on success, or -ENOMEM. Or it fills in *ret_refused, and returns -EINVAL,
+ * -ENOENT, -EEXIST, -EPERM (not cancelable), -EALREADY (done), -EACCES or -EDQUOT. */
 
-/* The next effect: takes the first context from the queue, and gives what is to be done for it (enum effect),
- * with the bits cleared. NULL: all is done; then tree_collect(). */
+/* Takes the first context from the queue, clears its effects (enum effect) and gives them to the caller, who
+ * carries them out. NULL: the queue is empty; then call tree_collect(). */
 struct context *effect_take(struct tree *t, unsigned *ret_effects);
-/* The same from a queue that tree->effects was moved to: what is added meanwhile waits for the next one. */
+/* The same from a queue to which the caller has moved tree->effects. Effects that are added meanwhile are not
+ * in it. */
 struct context *effect_take_from(struct effect_queue *queue, unsigned *ret_effects);
 
-/* Finds what text (path or path#id, ~ for the caller's) names. Contexts that the caller may not read are not
- * there. The background is found under "/". */
+/* Finds the context that text names: a path or path#id, with ~ for the caller's own tree. A context that the
+ * caller may not read is not found. The background is found under "/". */
 int tree_find(struct tree *t, const struct caller *caller, const char *text, struct context **ret,
                 struct refused *ret_refused);
 
-/* First labels belong to root, to system users (uid below 1000) and to the daemon's own uid; everybody else
- * has the tree user-UID, which is made when it is first needed (owner: that uid, mode 0700).
+/* Makes a context, as mkdir makes a directory. text names the new one. If text ends with '/', a label is made
+ * up: a number that was never used under that parent. Returns 1 if it was made, or 0 if options->open has
+ * found an active one. The child of a done parent is made, and born done with the parent's end. One whose
+ * deadline has passed is born done, too.
  *
- * Like mkdir: text names the new one; a trailing '/' makes up a label (a number, never used before under that
- * parent). Returns 1 when made, 0 when options->open found an active one. A child of a done parent is made,
- * born done with the parent's end; so is one whose deadline has passed. */
+ * First labels belong to root, to system users (uid below 1000) and to the daemon's own uid. Everybody else
+ * has the tree user-UID, which is made when it is first needed; that uid owns it, and its mode is 0700. */
 int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, const char *text,
                 const struct create_options *options, struct context **ret, struct refused *ret_refused);
 
-/* Takes back a context that tree_create() has just made (1), before its effects were drained: as if it had
- * never been, but that its id stays used. Ancestors that were made for it go as well. What was hung on it
- * meanwhile (members, an owner, a page, no handles) the effects take away: EFFECT_REMOVED, with
+/* Takes back a context that tree_create() has just made (1), before its effects were drained. Then it is as
+ * if the context had never been, but its id stays used. Ancestors that were made for it go, too. The engine
+ * takes away what it has got meanwhile (members, an owner, a page, but no handles), by EFFECT_REMOVED with
  * EFFECT_SILENT. */
 void tree_discard(struct tree *t, struct context *c);
 
-/* 1: this call did it, *ret_contexts became done (so far, where it goes on in slices); 0: it was done before.
- * Takes over cause (may be NULL) on 1 and frees it otherwise. */
+/* 1: this call has cancelled it, and *ret_contexts says how many contexts became done. If the end goes on in
+ * slices, that is how many so far. 0: it was done before. The function takes cause over, which may be NULL,
+ * and frees it if it is not used. */
 int tree_cancel(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
                 struct cause *cause, uint32_t *ret_contexts, struct refused *ret_refused);
 
 int tree_extend(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
                 uint64_t deadline_usec, struct refused *ret_refused);
 
-/* Cancels it if active (cause "context released"), frees its path and those below it, forgets them in
- * time. */
+/* Cancels it if it is active (with the cause "context released"). Frees its path and the paths below it, so
+ * that they can be used again. */
 int tree_release(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
                 struct refused *ret_refused);
 
-/* Deadlines that have passed, kills that are due, contexts whose retention is over. Returns how many were
- * changed. With slices, a few of them: the rest is tree_advance()'s, and those that a verb looks at are
- * reached. */
+/* Carries out what is overdue: deadlines that have passed, kills that are due, contexts whose retention is
+ * over. Returns how many contexts were changed. With slices it does only a few of them, and tree_advance()
+ * does the rest. */
 int tree_settle(struct tree *t, uint64_t now_usec);
 
-/* Large ends come in slices (ending.c). tree_advance() does the next one, of all that is under way or
- * overdue; true: there is more. tree_find() and the verbs reach what they look at; who comes to a context by
- * another way than a verb, and wants to say what state it is in, calls tree_reach() first. */
+/* A large end comes in slices (ending.c). tree_advance() does the next slice of everything that is under way
+ * or overdue. True: there is more. A context to which an ending has not come yet still reads active.
+ * tree_find() and the verbs bring what they look at up to date. Code that gets a context in another way, and
+ * wants to know its state, calls tree_reach() first. */
 bool tree_advance(struct tree *t, uint64_t now_usec);
 bool tree_is_behind(const struct tree *t, uint64_t now_usec);
 void tree_reach(struct tree *t, const struct context *c);
-/* The last ending that is still to come to c, or to something below it, by its number; 0: none. A Cancel of
- * c, first or not, has done all it promises once tree_is_ended() says so of that number. */
+/* The number of the last ending that has not come yet to c or to a context below it; 0: there is none. A
+ * Cancel of c, first or not, has done all that it promises when tree_is_ended() says so of that number. */
 uint64_t tree_ending(const struct tree *t, const struct context *c);
-uint64_t tree_own_ending(const struct tree *t, const struct context *c); /* of which c is the root, or 0 */
-bool tree_is_ended(const struct tree *t, uint64_t number);               /* it, and all that are older */
-/* The world has counted so many members that have to leave c, which has become done. */
+/* The number of the ending whose root is c, or 0. */
+uint64_t tree_own_ending(const struct tree *t, const struct context *c);
+/* Whether that ending and all older ones are over. */
+bool tree_is_ended(const struct tree *t, uint64_t number);
+/* The engine has counted the members that have to leave c, which has become done. */
 void tree_count_members(struct tree *t, const struct context *c, uint32_t members);
-/* One that has gone through all: once its effects were drained. The caller frees it; its root may be gone. */
+/* Takes an ending that is over, to be called after its effects were drained. The caller frees it. Its root
+ * may be gone. */
 struct ending *tree_take_ended(struct tree *t);
 
-/* When tree_settle() has something to do next; UINT64_MAX: never. */
+/* The time when tree_settle() has something to do next. UINT64_MAX: never. */
 uint64_t tree_next_usec(const struct tree *t);
 
-/* The effects of forgotten contexts have been drained: free them. */
+/* Frees the forgotten contexts. Their effects have to be drained before. */
 void tree_collect(struct tree *t);
 
-/* Membership, as the world learns of it.
+/* Membership.
  *
- * tree_attach() is asked before the world makes a process a member. It wants the caller to write to c, the
- * process to be the caller's (root may take any), and lets it leave the context that it is in only for one
- * below that, or where the caller may write to that one by itself. Whoever may not, cannot weaken how the
- * process ends either: the stronger of the old policy and the wanted one counts. It finds or adds that
- * policy. -EDQUOT: there are CONTEXT_POLICIES_MAX; -EALREADY: c is done. Where the world then fails,
- * tree_attach_undo() takes the policy back.
+ * tree_attach() authorises, before the world makes a process a member. The caller has to be allowed to write
+ * to c. The process has to be the caller's; root may take any. If the process is a member of another context,
+ * it may move to one below that. It may move elsewhere only if the caller may write to the old one without
+ * polkit's help. If the caller may not, it cannot weaken how the process ends, either: the stronger of the
+ * old policy and the wanted one counts. tree_attach() finds or adds that policy. -EDQUOT: there are
+ * CONTEXT_POLICIES_MAX; -EALREADY: c is done. If the world then fails, tree_attach_undo() takes the policy
+ * back.
  *
- * tree_attached() says that the context has (or may have) members, tree_left() that none is left in exactly
- * this one, which may drain it and its ancestors. */
+ * tree_attached() tells the model that the context may have members. tree_left() tells it that no member is
+ * left in this context; so it may be drained, and its ancestors, too. */
 int tree_attach(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
                 struct attachment *attachment, struct refused *ret_refused);
 void tree_attach_undo(struct tree *t, struct context *c, const struct attachment *attachment);
 void tree_attached(struct tree *t, struct context *c);
 void tree_left(struct tree *t, uint64_t now_usec, struct context *c);
 
-/* Handles, as the world keeps them: a context has some, or none any more. A done one is kept while it has. */
+/* The world has given out a handle of the context, or the last one is gone. A done context is kept while it
+ * has handles. */
 void tree_handles_given(struct tree *t, struct context *c);
 void tree_handles_closed(struct tree *t, uint64_t now_usec, struct context *c);
 
-/* After a charge_init() that gave -EDQUOT: says which limit it is, and returns that. */
+/* To be called after charge_init() has returned -EDQUOT: says which limit it was, and returns -EDQUOT. */
 int tree_refuse_charge(
                 struct refused *ret_refused, struct user *user, enum resource resource, uint64_t amount);
-/* charge_init() that says which limit it is: 0 or -EDQUOT. */
+/* Does charge_init(), and says which limit it was. 0 or -EDQUOT. */
 int tree_charge(struct tree *t, struct charge *charge, struct user *user, enum resource resource,
                 uint64_t amount, struct refused *ret_refused);
 
 int tree_charge_resize(struct charge *charge, uint64_t amount, struct refused *ret_refused);
 
-/* Walks a subtree, parents before children, without recursion: start with c = root; NULL at the end. Children
- * are in the order of their making, newest first. */
+/* Walks a subtree without recursion, parents before children. Start with c = root. NULL: this was the last
+ * one. The newest child comes first. */
 struct context *context_next(const struct context *c, const struct context *root);
-/* The same, but steps over what is below c. */
+/* The same, but leaves out what is below c. */
 struct context *context_next_skip(const struct context *c, const struct context *root);
 
-/* Counts and heap and links are as they must be; for tests and -Db_ndebug=false builds. Aborts where not. */
+/* Aborts if a counter, the heap or a link is not as it has to be. For tests. */
 void tree_check(const struct tree *t);

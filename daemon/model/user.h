@@ -7,8 +7,8 @@
 #include <sys/types.h>
 #include <uthash.h>
 
-/* What each uid may make the daemon keep. A charge lies in the object that it is for, so that it cannot be
- * forgotten when the object goes: charge_init() takes, charge_deinit() gives back. */
+/* Counts what each uid makes the daemon keep, and limits it. A charge lies in the object that it is for, so
+ * it cannot be forgotten when the object goes. charge_init() takes, and charge_deinit() gives back. */
 
 enum resource {
         RESOURCE_CONTEXTS,
@@ -21,7 +21,7 @@ enum resource {
         RESOURCE_INCOMING,    /* bytes of messages that are not whole yet */
         RESOURCE_STALLED,     /* connections with replies that nobody reads */
         RESOURCE_FLIGHT,      /* descriptors in replies that were not read yet */
-        RESOURCE_DESCRIPTORS, /* of the daemon's table: a handle is one, a connection three, by themselves */
+        RESOURCE_DESCRIPTORS, /* places in the daemon's table; other charges include these, see user.c */
         RESOURCES,
 };
 
@@ -34,16 +34,16 @@ struct user {
         uid_t uid;
         uint32_t n_ref;
         uint64_t used[RESOURCES];
-        bool refusal_logged[RESOURCES]; /* one line in the log is enough until it is below half again */
-        /* Contexts charged to it that nothing but time holds, oldest first: those that have their path, and
-         * released ones, which make room when it is needed. */
+        bool refusal_logged[RESOURCES]; /* no other line is logged before less than half is used again */
+        /* Its done contexts that only wait for their retention to be over, oldest first. Those in retired
+         * have their path. Those in released do not, and go earlier if room is needed. */
         struct retirement retired, released;
         uint32_t heap_index; /* in the tree's heap of those who have any */
         UT_hash_handle hh;
 };
 
-/* What all uids share. Its last eighth is for those who hold less than an eighth of it: a few that have taken
- * all they may leave something for the next one. */
+/* What all uids share. The last eighth of it is for those who hold less than an eighth. So a few uids that
+ * take as much as they may leave something for others. */
 struct pool {
         uint64_t used, limit;
 };
@@ -61,32 +61,32 @@ struct charge {
         uint64_t amount;
 };
 
-/* A reference, made on first use; NULL without memory. */
+/* Gives a reference to the user of that uid. NULL: there is no memory. */
 struct user *user_ref(struct users *users, uid_t uid);
 struct user *user_unref(struct users *users, struct user *user);
 
-/* How much of the pool may be in use for one who will then hold that much of it. */
+/* How much of the pool may be used in all, for a user that holds that much of it. */
 uint64_t pool_limit(const struct pool *pool, uint64_t held);
 
-/* 0, or -EDQUOT (a limit) and nothing is charged. The charge holds a reference on the user. tree_charge()
- * does the same and fills in what the caller is told. */
+/* 0, or -EDQUOT and nothing is charged. The charge holds a reference to the user. tree_charge() does the
+ * same, and fills in what the caller is told. */
 int charge_init(struct charge *charge, struct users *users, struct user *user, enum resource resource,
                 uint64_t amount);
 void charge_deinit(struct charge *charge);
-int charge_resize(struct charge *charge,
-                uint64_t amount); /* of one that was taken: 0, or -EDQUOT and as before */
+/* Changes the amount of a charge. 0, or -EDQUOT and nothing is changed. */
+int charge_resize(struct charge *charge, uint64_t amount);
 
-/* The same without a struct charge, for objects that there are a million of, and which keep the amount
- * themselves. user_charge_always() is for what may not be refused, such as the reason of a cancel: the user
- * may go over the limit by it, and is then refused the next thing that may be. */
+/* The same without a struct charge, for objects of which there are a million, and which keep the amount
+ * themselves. user_charge_always() is for what cannot be refused, such as the cause of a cancel. It may bring
+ * the user over the limit; then the next charge is refused. */
 int user_charge(struct user *user, enum resource resource, uint64_t amount);
 void user_charge_always(struct user *user, enum resource resource, uint64_t amount);
 void user_discharge(struct user *user, enum resource resource, uint64_t amount);
 
-/* Would that much more be refused because of the user's own limit, or of what all share? */
+/* Whether that much more would be refused, because of the user's own limit or of what all share. */
 bool user_is_at_limit(const struct user *user, enum resource resource, uint64_t amount);
 
-/* For the error: "contexts", and the key of the configuration that raises it, "MaxContextsPerUser", or
- * NULL. */
+/* For an error's text: the resource, such as "contexts", and the key of the configuration that raises its
+ * limit, such as "MaxContextsPerUser", or NULL. */
 const char *resource_name(enum resource resource);
 const char *resource_key(enum resource resource);
