@@ -122,6 +122,10 @@ static void rows(const char *when, const double *took, const double *before, siz
 
 static void other(const char *program, size_t rounds)
 {
+        static const char limits[] = "RetainSec=1s\nProbe=off\n"
+                                     "MaxContextsPerUser=" NUMBER(CONTEXTS) "\n"
+                                     "MaxHandlesPerUser=" NUMBER(HANDLES) "\n"
+                                     "MaxConnectionsPerUser=" NUMBER(CONNECTIONS);
         struct service s = {};
         cpu_set_t all, others;
         pid_t at_its_limit, calling;
@@ -135,10 +139,7 @@ static void other(const char *program, size_t rounds)
         if (CPU_COUNT(&others) == 0)
                 others = all;
         address = start_daemon(program,
-                        "RetainSec=1s\nProbe=off\nMaxContextsPerUser=" NUMBER(
-                                        CONTEXTS) "\nMaxHandlesPerUser=" NUMBER(HANDLES) "\nMaxConnectionsPer"
-                                                                                         "User=" NUMBER(CONNECTIONS),
-                        NULL);
+                        limits, NULL);
         w = waiter_start(address, NULL, OTHER);
         if (seteuid(OTHER) < 0)
                 DIE("seteuid");

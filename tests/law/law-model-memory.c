@@ -11,8 +11,8 @@ void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_reallocarray(void *p, size_t n, size_t size);
 
-static unsigned countdown; /* the one that is refused; 0: none. Not while something is asserted: check
-                              allocates, too */
+/* The one that is refused; 0: none. Not while something is asserted: check allocates, too. */
+static unsigned countdown;
 
 static bool refuse(void)
 {

@@ -168,8 +168,8 @@ START_TEST(relays_are_ended)
 {
         static const struct policy terms[] = {
                         {.signal = SIGTERM, .kill_after_usec = 0},
-                        {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY}, /* which ends those that
-                                                                                       are told */
+                        /* Which ends those that are told. */
+                        {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY},
         };
 
         relays_signal = _i == 0 ? SIGTERM : SIGUSR1;
