@@ -122,10 +122,14 @@ static void rows(const char *when, const double *took, const double *before, siz
 
 static void other(const char *program, size_t rounds)
 {
-        static const char limits[] = "RetainSec=1s\nProbe=off\n"
-                                     "MaxContextsPerUser=" NUMBER(CONTEXTS) "\n"
-                                     "MaxHandlesPerUser=" NUMBER(HANDLES) "\n"
-                                     "MaxConnectionsPerUser=" NUMBER(CONNECTIONS);
+        static const char limits[] =
+                        "RetainSec=1s\nProbe=off\n"
+                        "MaxContextsPerUser=" NUMBER(
+                                        CONTEXTS) "\n"
+                                                  "MaxHandlesPerUser=" NUMBER(
+                                                                  HANDLES) "\n"
+                                                                           "MaxConnectionsPerUser=" NUMBER(
+                                                                                           CONNECTIONS);
         struct service s = {};
         cpu_set_t all, others;
         pid_t at_its_limit, calling;
@@ -138,8 +142,7 @@ static void other(const char *program, size_t rounds)
         CPU_CLR(sched_getcpu(), &others);
         if (CPU_COUNT(&others) == 0)
                 others = all;
-        address = start_daemon(program,
-                        limits, NULL);
+        address = start_daemon(program, limits, NULL);
         w = waiter_start(address, NULL, OTHER);
         if (seteuid(OTHER) < 0)
                 DIE("seteuid");
