@@ -111,7 +111,7 @@ PROPERTY(parent, {
         int r = path_to_object(context_path(c->parent ? c->parent : c, buffer), &object);
         return r < 0 ? r : sd_bus_message_append(reply, "o", object);
 })
-PROPERTY(state, { return sd_bus_message_append(reply, "s", state_name(c)); })
+PROPERTY(state, { return sd_bus_message_append(reply, "s", context_state_name(c)); })
 PROPERTY(err, { return sd_bus_message_append(reply, "s", context_err(c)); })
 PROPERTY(cause, {
         return sd_bus_message_append(reply, "s", context_is_done(c) ? context_cause(c, NULL) : "");
@@ -146,7 +146,7 @@ PROPERTY(quiesce, {
 PROPERTY(owner_uid, { return sd_bus_message_append(reply, "u", c->uid); })
 PROPERTY(owner_gid, { return sd_bus_message_append(reply, "u", c->gid); })
 PROPERTY(mode, { return sd_bus_message_append(reply, "u", c->mode); })
-PROPERTY(values, { return append_values(reply, c); })
+PROPERTY(values, { return message_append_values(reply, c); })
 PROPERTY(description, { return sd_bus_message_append(reply, "s", context_description(c)); })
 
 #define U SD_BUS_VTABLE_UNPRIVILEGED

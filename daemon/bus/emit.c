@@ -30,7 +30,7 @@ static const char *const backend_names[] = {
                 [PROBE_BACKEND_OFF] = "off", [PROBE_BACKEND_PROC] = "proc", [PROBE_BACKEND_BPF] = "bpf"};
 
 /* The fields of a report have the same names as in the journal. */
-int append_leak(sd_bus_message *m, const struct context *c, const struct leak *l)
+int message_append_leak(sd_bus_message *m, const struct context *c, const struct leak *l)
 {
         char reference[CTXD_PATH_MAX + 1];
         int r;
@@ -80,7 +80,7 @@ static int send_notice(const struct notice *notice, const char *path, struct pee
         if (r >= 0)
                 r = sd_bus_message_append(m, "st", path, c->id);
         if (r >= 0 && notice->leak)
-                r = append_leak(m, c, notice->leak);
+                r = message_append_leak(m, c, notice->leak);
         else if (r >= 0 && strcmp(notice->member, "ContextDone") == 0)
                 r = sd_bus_message_append(m, "ss", context_err(c), context_cause(c, NULL));
         if (r >= 0)

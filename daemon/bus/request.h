@@ -83,6 +83,6 @@ int verb_subscribe(struct request *q);
 int verb_unsubscribe(struct request *q);
 
 /* Shared with the properties and signals. */
-const char *state_name(const struct context *c);
-int append_values(sd_bus_message *m, const struct context *c);
-int append_leak(sd_bus_message *m, const struct context *c, const struct leak *leak);
+const char *context_state_name(const struct context *c);
+int message_append_values(sd_bus_message *m, const struct context *c);
+int message_append_leak(sd_bus_message *m, const struct context *c, const struct leak *leak);

@@ -18,7 +18,7 @@ static uint32_t bound(uint32_t limit)
         return limit == 0 || limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
 }
 
-const char *state_name(const struct context *c)
+const char *context_state_name(const struct context *c)
 {
         switch ((enum context_state) c->state) {
         case CONTEXT_ACTIVE:
@@ -42,7 +42,7 @@ int verb_err(struct request *q)
         return request_reply(q, "siis", context_err(c), context_err_code(c), error, cause);
 }
 
-int append_values(sd_bus_message *m, const struct context *c)
+int message_append_values(sd_bus_message *m, const struct context *c)
 {
         int r;
 
@@ -65,7 +65,7 @@ int verb_values(struct request *q)
 
         r = sd_bus_message_new_method_return(q->message, &reply);
         if (r >= 0)
-                r = append_values(reply, q->context);
+                r = message_append_values(reply, q->context);
         if (r < 0)
                 return r;
         return sd_bus_send(NULL, reply, NULL);
@@ -117,7 +117,7 @@ static int append_listed(sd_bus_message *m, const struct context *c)
 {
         char path[CTXD_PATH_MAX + 1];
 
-        return sd_bus_message_append(m, "(ststts)", context_path(c, path), c->id, state_name(c),
+        return sd_bus_message_append(m, "(ststts)", context_path(c, path), c->id, context_state_name(c),
                         c->deadline_usec, c->created_usec, context_is_done(c) ? context_cause(c, NULL) : "");
 }
 
@@ -308,7 +308,7 @@ static int append_leak_of(sd_bus_message *m, const struct context *c, const stru
         if (r >= 0)
                 r = sd_bus_message_append(m, "st", context_path(c, path), c->id);
         if (r >= 0)
-                r = append_leak(m, c, leak);
+                r = message_append_leak(m, c, leak);
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 

@@ -42,7 +42,7 @@ static int take_hello(struct engine *e, struct probe_message *m)
                 /* The room has taken the descriptors over. */
                 m->n_fds = 0;
         }
-        probe_known(e->probe, hello);
+        probe_accept(e->probe, hello);
         leaks_probe_new(e->leaks);
         announce_all(e);
         return 0;

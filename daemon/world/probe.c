@@ -348,7 +348,7 @@ void probe_send_welcome(struct probe *p, const int *fds)
                 probe_lost(p, strerror(r < 0 ? -r : EAGAIN));
 }
 
-void probe_known(struct probe *p, const struct probe_hello *hello)
+void probe_accept(struct probe *p, const struct probe_hello *hello)
 {
         p->is_known = true;
         p->backend = (enum probe_backend) hello->backend;

@@ -61,7 +61,7 @@ int probe_send(struct probe *p, const struct probe_header *record);
 void probe_send_welcome(struct probe *p, const int *fds);
 
 /* The probe has said HELLO, and the engine has accepted it. */
-void probe_known(struct probe *p, const struct probe_hello *hello);
+void probe_accept(struct probe *p, const struct probe_hello *hello);
 bool probe_is_known(const struct probe *p);
 /* Closes the connection. A probe that is a child is killed, and started again. */
 void probe_lost(struct probe *p, const char *why);
