@@ -20,9 +20,6 @@
 #define CONNECTIONS 256
 #define ROUNDS_MAX 20000
 
-#define TEXT(x) #x
-#define NUMBER(x) TEXT(x)
-
 static const char *address;
 static int ready[2];
 
@@ -122,19 +119,12 @@ static void rows(const char *when, const double *took, const double *before, siz
 
 static void other(const char *program, size_t rounds)
 {
-        static const char limits[] =
-                        "RetainSec=1s\nProbe=off\n"
-                        "MaxContextsPerUser=" NUMBER(
-                                        CONTEXTS) "\n"
-                                                  "MaxHandlesPerUser=" NUMBER(
-                                                                  HANDLES) "\n"
-                                                                           "MaxConnectionsPerUser=" NUMBER(
-                                                                                           CONNECTIONS);
         struct service s = {};
         cpu_set_t all, others;
         pid_t at_its_limit, calling;
         struct waiter *w;
         double *before, *took;
+        char settings[160];
 
         sched_getaffinity(0, sizeof all, &all);
         pin();
@@ -142,7 +132,11 @@ static void other(const char *program, size_t rounds)
         CPU_CLR(sched_getcpu(), &others);
         if (CPU_COUNT(&others) == 0)
                 others = all;
-        address = start_daemon(program, limits, NULL);
+        snprintf(settings, sizeof settings,
+                        "RetainSec=1s\nProbe=off\nMaxContextsPerUser=%d\nMaxHandlesPerUser=%d\n"
+                        "MaxConnectionsPerUser=%d",
+                        CONTEXTS, HANDLES, CONNECTIONS);
+        address = start_daemon(program, settings, NULL);
         w = waiter_start(address, NULL, OTHER);
         if (seteuid(OTHER) < 0)
                 DIE("seteuid");

@@ -13,7 +13,7 @@
 
 #define STEPS_MAX 256
 
-/* Handles belong to effect/; the model asks only whether there is one. */
+/* Handles belong to the world. The model knows only whether there is one. */
 
 static const struct caller *pick_caller(struct input *in)
 {

@@ -30,7 +30,7 @@ static inline void setup(void)
         ck_assert_int_eq(tree_new(&t), 0);
 }
 
-/* As effect/ does after each event. Returns how many contexts there was something to be done for. */
+/* Drains the effects, as the engine does after each event. Returns how many contexts had some. */
 static inline unsigned drain(void)
 {
         unsigned n = 0, effects;
