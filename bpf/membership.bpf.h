@@ -197,10 +197,9 @@ static __always_inline bool take_in(
         return true;
 }
 
-/* The signals that a forking thread gets as soon as it returns from the fork. C libraries block all signals
- * for the time of a fork: posix_spawn() always has, and fork() does since glibc 2.41. A program cannot block
- * the library's own two (32 and 33). So if these are blocked, the library has done it, and nobody knows which
- * signals the program itself blocks. */
+/* The signals that a forking thread will be given as soon as it returns from the fork. C libraries block all
+ * signals for the time of a fork: posix_spawn() always has, and so does fork() since glibc 2.41. Only they
+ * can block their own two (32 and 33), and what the program blocks itself is not known then. */
 static __always_inline __u64 signals_pending(struct task_struct *task)
 {
         const __u64 of_library = 1ULL << 31 | 1ULL << 32;

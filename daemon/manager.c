@@ -317,7 +317,9 @@ void manager_stop(struct manager *m)
 {
         if (m->serving) {
                 sd_notify(0, "STOPPING=1");
-                end_all(m);
+                /* The service may have been begun, and not have got as far as its engine. */
+                if (m->service.engine)
+                        end_all(m);
                 service_deinit(&m->service);
         }
         closep(&m->given);

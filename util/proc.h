@@ -31,9 +31,8 @@ static inline bool proc_is_dead(const struct proc_stat *stat)
 /* Real, effective, saved; and its process, where pid is a thread's. */
 int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid);
 
-/* Whether the process can do something of its own on that signal: it catches the signal, or it blocks it
- * (*ret_blocked) and may wait for it. That a C library blocks all signals for the time of a fork does not
- * count. */
+/* Whether the process could do something of its own on that signal: it catches it, or blocks it for a thread
+ * that waits for it. *ret_blocked: the program itself blocks it, not the C library for the time of a fork. */
 bool proc_handles_signal(pid_t pid, int signal, bool *ret_blocked);
 
 /* The process that a pidfd stands for, in the caller's numbering. -EBADF: no pidfd; -ESRCH: reaped, or

@@ -248,6 +248,17 @@ static int connection_send_fds(struct endpoint *e, unsigned n, struct refused *r
         return tree_charge_resize(&c->flight, c->flight.amount + n, ret_refused);
 }
 
+/* sd-bus already receives here, if the client has sent its authentication before it was accepted. */
+static int start(struct connection *c)
+{
+        int r;
+
+        receive_begin(&c->receiver);
+        r = sd_bus_start(c->endpoint.bus);
+        receive_end();
+        return r;
+}
+
 /* A filter: it is called for each message, before anybody handles it. */
 static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
@@ -360,8 +371,8 @@ int connection_accept(struct service *s, int fd)
         if ((r = sd_id128_from_string(s->server_id, &id)) < 0 ||
                         (r = sd_bus_set_server(c->endpoint.bus, 1, id)) < 0 ||
                         (r = sd_bus_negotiate_fds(c->endpoint.bus, 1)) < 0 ||
-                        (r = sd_bus_set_sender(c->endpoint.bus, ":1.0")) < 0 ||
-                        (r = sd_bus_start(c->endpoint.bus)) < 0 || (r = bound_send_buffer(c, fd)) < 0 ||
+                        (r = sd_bus_set_sender(c->endpoint.bus, ":1.0")) < 0 || (r = start(c)) < 0 ||
+                        (r = bound_send_buffer(c, fd)) < 0 ||
                         (r = sd_bus_add_filter(c->endpoint.bus, NULL, on_message, c)) < 0 ||
                         (r = endpoint_add_objects(&c->endpoint)) < 0 ||
                         (r = sd_bus_add_object_vtable(c->endpoint.bus, NULL, "/org/freedesktop/DBus",

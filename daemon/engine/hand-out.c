@@ -119,22 +119,25 @@ int engine_threads(struct engine *e, struct process *p, struct context *c, int *
         int r, resource = RESOURCE_MEMBERS;
         struct anchor *a;
         struct user *user;
+        bool is_new;
 
         if (context_is_done(c))
                 return refuse_done(c, ret_refused);
         a = anchor_of(e, c);
-        if (!a)
-                return -ENOMEM;
-        r = refuse_charge(membership_open(e->membership, a, c->user), c->user, RESOURCE_MEMBERS, ret_refused);
-        if (r < 0)
-                return r;
-        tree_attached(e->tree, c);
-        user = user_ref(&e->tree->users, process_uid(p));
+        user = a ? user_ref(&e->tree->users, process_uid(p)) : NULL;
         if (!user)
                 return -ENOMEM;
-        r = thread_page_get(e->thread_pages, p, a, user, ret_page, ret_kick, &resource);
-        r = refuse_charge(r, user, (enum resource) resource, ret_refused);
+        is_new = !a->slot;
+        r = refuse_charge(membership_open(e->membership, a, c->user), c->user, RESOURCE_MEMBERS, ret_refused);
+        if (r >= 0) {
+                r = thread_page_get(e->thread_pages, p, a, user, ret_page, ret_kick, &resource);
+                r = refuse_charge(r, user, (enum resource) resource, ret_refused);
+        }
         user_unref(&e->tree->users, user);
+        if (r >= 0)
+                tree_attached(e->tree, c);
+        else if (is_new)
+                membership_close(e->membership, a); /* as if nobody had asked */
         return r;
 }
 

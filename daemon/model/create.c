@@ -298,10 +298,11 @@ static void context_link(
 
 /* Whether the process may become a member of what was found, or is to be made. */
 static int plan_attach(struct tree *t, uint64_t now_usec, const struct caller *caller,
-                const struct reference *ref, const struct create_options *o, const struct plan *plan,
-                struct policy *ret_policy, struct refused *ret_refused)
+                const struct reference *ref, const char *label, const struct create_options *o,
+                const struct plan *plan, struct policy *ret_policy, struct refused *ret_refused)
 {
         const struct context *c = plan->existing ? plan->existing : plan->base;
+        char path[CTXD_PATH_MAX + 1];
         int r;
 
         if (plan->existing) {
@@ -309,7 +310,11 @@ static int plan_attach(struct tree *t, uint64_t now_usec, const struct caller *c
                 if (r < 0)
                         return r;
         } else if (context_is_done(c) || o->deadline_usec <= now_usec) { /* it would be done at birth */
-                return refused_path(ret_refused, REFUSED_DONE, NULL, ref->path, strlen(ref->path));
+                bool is_first = strcmp(ref->path, "/") == 0;
+
+                r = snprintf(path, sizeof path, "%s%s%s", is_first ? "" : ref->path,
+                                ref->generate && !is_first ? "/" : "", label);
+                return refused_path(ret_refused, REFUSED_DONE, NULL, path, (size_t) r);
         }
         return attachment_policy(t, caller, o->attach, c, ret_policy, ret_refused);
 }
@@ -341,8 +346,15 @@ int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, 
         plan_path(t, caller, &ref, &plan);
         tree_reach(t, plan.existing ? plan.existing : plan.base);
         r = plan_check(t, caller, &ref, options, &plan, &own_tree, ret_refused);
-        if (r >= 0 && attach)
-                r = plan_attach(t, now_usec, caller, &ref, options, &plan, &policy, ret_refused);
+        if (r < 0)
+                return r;
+        if (ref.generate) { /* context_link() notes that it was used */
+                make_up_label(t, plan.base, label);
+                if (strcmp(ref.path, "/") != 0 && strlen(ref.path) + 1 + strlen(label) > CTXD_PATH_MAX)
+                        return refused_because(ret_refused, REFUSED_NAME, "it is longer than 1024 bytes");
+        }
+        if (attach)
+                r = plan_attach(t, now_usec, caller, &ref, label, options, &plan, &policy, ret_refused);
         if (r >= 0 && attach && plan.existing)
                 r = attachment_take(t, plan.existing, attach, &policy, ret_refused);
         if (r < 0)
@@ -351,12 +363,6 @@ int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, 
                 *ret = plan.existing;
                 return 0;
         }
-        if (ref.generate) { /* context_link() notes that it was used */
-                make_up_label(t, plan.base, label);
-                if (strcmp(ref.path, "/") != 0 && strlen(ref.path) + 1 + strlen(label) > CTXD_PATH_MAX)
-                        return refused_because(ret_refused, REFUSED_NAME, "it is longer than 1024 bytes");
-        }
-
         r = make(t, caller, options, &plan, ref.generate ? label : NULL, own_tree, &made);
         c = made.n > 0 ? made.c[made.n - 1] : NULL;
         if (r >= 0 && options->deadline_usec != UINT64_MAX)

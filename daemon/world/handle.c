@@ -61,7 +61,8 @@ struct handle {
         struct handle_key {
                 struct process *process; /* a reference */
                 struct anchor *anchor;
-                uint64_t kind; /* enum handle_kind; 64 bits, so that the hashed key has no padding */
+                /* enum handle_kind; 64 bits, since the key is hashed and must have no padding */
+                uint64_t kind;
         } key;
         int fd;
         struct charge charge;

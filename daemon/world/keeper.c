@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <linux/futex.h>
-#include <pthread.h>
+#include <stddef.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/world/keeper.h"
@@ -85,38 +86,51 @@ int keeper_map(int fd, size_t size, size_t offset, uint8_t **ret_map)
         return 0;
 }
 
-static uint32_t checked_word;
+/* What the child that checks dies with: the kernel walks from the head to the node, and finds the word beside
+ * it. */
+struct check {
+        uint32_t word;
+        int error; /* of set_robust_list() */
+        struct robust_list node;
+        struct robust_list_head head;
+};
 
-/* A thread that ends and does not give its word up. */
-static void *check_body(void *userdata)
+/* A child that ends and does not give its word up. */
+static _Noreturn void check_body(struct check *c)
 {
-        static struct robust_list node;
-        static struct robust_list_head head;
-
-        head = (struct robust_list_head){.list.next = &node,
-                        .futex_offset = (long) ((uint8_t *) &checked_word - (uint8_t *) &node)};
-        node.next = &head.list;
-        if (syscall(SYS_set_robust_list, &head, sizeof head) < 0)
-                return (void *) (intptr_t) errno;
-        __atomic_store_n(&checked_word, (uint32_t) syscall(SYS_gettid), __ATOMIC_SEQ_CST);
-        return NULL;
+        c->head = (struct robust_list_head){.list.next = &c->node,
+                        .futex_offset = (long) offsetof(struct check, word) -
+                                        (long) offsetof(struct check, node)};
+        c->node.next = &c->head.list;
+        if (syscall(SYS_set_robust_list, &c->head, sizeof c->head) < 0)
+                c->error = errno;
+        else
+                __atomic_store_n(&c->word, (uint32_t) syscall(SYS_gettid), __ATOMIC_SEQ_CST);
+        _exit(0);
 }
 
+/* A child dies for this, not a thread: in a process that has ever had a second thread, the C library takes
+ * locks for each allocation, and for each byte that is read. */
 int keeper_check(void)
 {
-        void *result;
-        pthread_t thread;
-        int r;
+        struct check *c;
+        pid_t pid;
+        int r = 0;
 
-        __atomic_store_n(&checked_word, 0, __ATOMIC_SEQ_CST);
-        r = pthread_create(&thread, NULL, check_body, NULL);
-        if (r == 0)
-                r = pthread_join(thread, &result);
-        if (r != 0)
-                return -r;
-        if (result)
-                return -(int) (intptr_t) result;
-        return __atomic_load_n(&checked_word, __ATOMIC_SEQ_CST) & STATE_KEEPER_DIED ? 0 : -EOPNOTSUPP;
+        c = mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (c == MAP_FAILED)
+                return -errno;
+        pid = fork();
+        if (pid == 0)
+                check_body(c);
+        if (pid < 0 || waitpid(pid, NULL, 0) < 0)
+                r = -errno;
+        else if (c->error != 0)
+                r = -c->error;
+        else if (!(__atomic_load_n(&c->word, __ATOMIC_SEQ_CST) & STATE_KEEPER_DIED))
+                r = -EOPNOTSUPP;
+        munmap(c, sizeof *c);
+        return r;
 }
 
 void keeper_unmap(uint8_t *map, size_t size, size_t offset)

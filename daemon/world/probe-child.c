@@ -166,7 +166,7 @@ void probe_child_stop(struct probe *p)
                 return;
         /* The socket was closed, so the probe ends anyway. It holds nothing that it would have to clean
          * up. */
-        (void) pidfd_signal(p->child_pidfd, SIGKILL);
+        (void) world_signal(p->world, p->child_pidfd, SIGKILL);
         (void) waitid(P_PIDFD, (id_t) p->child_pidfd, &(siginfo_t){}, WEXITED);
         close(p->child_pidfd);
         p->child_pidfd = -1;

@@ -168,17 +168,21 @@ int thread_page_get(struct thread_pages *tp, struct process *p, struct anchor *a
                 int *ret_page, int *ret_kick, int *ret_resource)
 {
         struct threads *t = process_ties(p)->threads;
+        bool is_new = !t;
         int r;
 
-        if (!t) {
+        if (is_new) {
                 r = threads_new(tp, p, user, ret_resource);
                 if (r < 0)
                         return r;
                 t = process_ties(p)->threads;
         }
         r = entrance_new(t, anchor, user, ret_resource);
-        if (r < 0)
+        if (r < 0) {
+                if (is_new)
+                        threads_free(t);
                 return r;
+        }
         *ret_page = t->page;
         *ret_kick = t->kick;
         return 0;

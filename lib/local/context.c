@@ -182,8 +182,11 @@ static bool release(struct ctx *ctx)
                 }
                 if (__builtin_expect(is_source(ctx) && !has_no_kids(ctx), 0))
                         return orphan(ctx);
-                if (place != PLACE_LINKED && ctx->child.kind != CTX_KIND_MERGE)
-                        return true; /* no other thread can find it any more */
+                /* If no other thread can find it, the count may stay as it is. A shared context is found in
+                 * its client's list and by its done handle until it is freed. */
+                if (place != PLACE_LINKED && ctx->child.kind != CTX_KIND_MERGE &&
+                                ctx->child.kind != CTX_KIND_SHARED)
+                        return true;
                 return atomic_fetch_sub_explicit(&ctx->child.refs, 1, memory_order_acq_rel) == 1;
         }
 }

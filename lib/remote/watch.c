@@ -335,7 +335,7 @@ void watch_stop(struct remote_context *remote)
 {
         struct done_handle *h = atomic_load_explicit(&remote->handle, memory_order_acquire);
 
-        if (remote->watch == WATCH_NONE)
+        if (!h) /* it was never watched */
                 return;
         lock_acquire(&lock);
         if (remote->watch == WATCH_LISTED) {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "harness.h"
 #include "raw.h"
@@ -171,8 +172,27 @@ START_TEST(a_burst_before_the_first_answer)
 }
 END_TEST
 
+/* The daemon says so and ends, however far it has come. */
+START_TEST(too_few_descriptors_to_start)
+{
+        for (world.table = 4; world.table < 10; world.table++) {
+                int status;
+
+                world_prepare("", NULL);
+                daemon_launch(&world.daemon);
+                ck_assert(!daemon_becomes_ready(&world.daemon));
+                ck_assert_int_eq(waitpid(world.daemon.pid, &status, 0), world.daemon.pid);
+                ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 1, "with %u: wait status %d",
+                                world.table, status);
+                directory_remove(world.daemon.directory);
+                world.daemon.directory[0] = '\0';
+        }
+}
+END_TEST
+
 Suite *suite_crowd(void)
 {
+        const TTest *const starts[] = {too_few_descriptors_to_start, NULL};
         Suite *s = suite_create("crowd");
 
         ADD_TESTS(s, "crowd", start_retaining, connections_that_come_and_go, a_burst_before_the_first_answer);
@@ -181,5 +201,6 @@ Suite *suite_crowd(void)
         ADD_TESTS(s, "crowd", start_retaining, a_thousand_connections, a_thousand_connections_at_once,
                         ten_thousand_connections);
         ADD_TESTS(s, "few", start_few_connections, connections_have_a_limit);
+        add_case(s, "start", starts);
         return s;
 }

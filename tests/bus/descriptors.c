@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -207,12 +208,29 @@ START_TEST(descriptors_that_nobody_reads)
 }
 END_TEST
 
+/* It has sent its authentication before the daemon accepts it. */
+START_TEST(the_first_call_brings_a_descriptor)
+{
+        _cleanup_bus_ sd_bus *b = NULL;
+        _cleanup_close_ int pidfd = open_pidfd(getpid());
+
+        ck_assert_int_ge(pidfd, 0);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+        ck_assert_int_ge(sd_bus_new(&b), 0);
+        ck_assert_int_ge(sd_bus_set_address(b, world.daemon.address), 0);
+        ck_assert_int_ge(sd_bus_start(b), 0);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        OK(b, "Create", "sa{sv}", "a", 1, "owner", "h", pidfd);
+}
+END_TEST
+
 Suite *suite_descriptors(void)
 {
         Suite *s = suite_create("descriptors");
 
         if (world.transport == TRANSPORT_DIRECT)
                 ADD_TESTS(s, "descriptors", start_small_table, a_crowd_of_connections_leaves_room,
-                                a_heap_of_handles_leaves_room, descriptors_that_nobody_reads);
+                                a_heap_of_handles_leaves_room, descriptors_that_nobody_reads,
+                                the_first_call_brings_a_descriptor);
         return s;
 }

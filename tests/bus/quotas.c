@@ -194,11 +194,38 @@ START_TEST(the_first_refusal_is_logged)
 }
 END_TEST
 
+/* What is refused keeps nothing of the quota: here the place of a context among those that have members. */
+START_TEST(a_refused_thread_page_costs_nothing)
+{
+        int fds[4], pidfd;
+        char path[16];
+        pid_t pid;
+
+        for (int i = 0; i < 4; i++) {
+                snprintf(path, sizeof path, "t%d", i);
+                create(bus, path);
+                fds[i] = done_handle(bus, path);
+        }
+        for (int i = 0; i < 4; i++) {
+                snprintf(path, sizeof path, "t%d", i);
+                expect_limit(bus, "handles", "4 of 4", "MaxHandlesPerUser", "Threads", "s", path);
+        }
+        pid = sleeper(&pidfd);
+        create(bus, "t4");
+        OK(bus, "Attach", "sha{sv}", "t4", pidfd, 0);
+        end_process(pid);
+        close(pidfd);
+        for (int i = 0; i < 4; i++)
+                close(fds[i]);
+}
+END_TEST
+
 Suite *suite_quotas(void)
 {
         Suite *s = suite_create("quotas");
 
-        ADD_TESTS(s, "limits", start_small_all, each_limit_says_which, the_first_refusal_is_logged);
+        ADD_TESTS(s, "limits", start_small_all, each_limit_says_which, the_first_refusal_is_logged,
+                        a_refused_thread_page_costs_nothing);
 
         ADD_TESTS(s, "quotas", start_small_handles, quotas_say_which);
         return s;

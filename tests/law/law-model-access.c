@@ -485,6 +485,8 @@ START_TEST(law_35_nothing_is_made_that_would_be_done)
         ck_assert_int_eq(create_as(&alice, "~/p/c/late", &o, &made), -EALREADY);
         ck_assert_str_eq(refused.path, "user-1000/p/c/late");
         ck_assert_int_eq(create_as(&alice, "~/p/c/", &o, &made), -EALREADY);
+        /* Its parent is not done, and nobody is told so. */
+        ck_assert_int_eq(strncmp(refused.path, "user-1000/p/c/", strlen("user-1000/p/c/")), 0);
         assert_same(before, "Create", "the owner", 0700U);
         free(before);
         o.deadline_usec = now + 10;

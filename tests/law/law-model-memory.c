@@ -11,8 +11,7 @@ void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_reallocarray(void *p, size_t n, size_t size);
 
-/* How many allocations it takes until one is refused; 0: none is. While something is asserted it is 0, since
- * check allocates, too. */
+/* The one that is refused; 0: none. Not while something is asserted: check allocates, too. */
 static unsigned countdown;
 
 static bool refuse(void)

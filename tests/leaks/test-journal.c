@@ -37,13 +37,28 @@ static void read_silence(void *arg)
                 (void) !read(silent[0], &byte, 1);
 }
 
+/* Mounts of our own, and what else the flags say. In a chroot, where / is no mount point, it is refused. */
+static bool leave(int flags)
+{
+        return unshare(CLONE_NEWNS | flags) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
+static bool can_leave(void)
+{
+        int status;
+        pid_t pid = fork();
+
+        if (pid == 0)
+                _exit(leave(0) ? 0 : 1);
+        return waitpid(pid, &status, 0) == pid && status == 0;
+}
+
 static int journal_listen(void)
 {
         struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = RUN_SYSTEMD "/journal/socket"};
         int fd;
 
-        ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
-        ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+        ck_assert(leave(0));
         mkdir(RUN_SYSTEMD, 0755);
         ck_assert_int_eq(mount("tmpfs", RUN_SYSTEMD, "tmpfs", 0, NULL), 0);
         ck_assert_int_eq(mkdir(RUN_SYSTEMD "/journal", 0755), 0);
@@ -316,8 +331,7 @@ static int enter_namespace(void)
         int status;
         pid_t pid;
 
-        ck_assert_int_eq(unshare(CLONE_NEWNS | CLONE_NEWPID), 0);
-        ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+        ck_assert(leave(CLONE_NEWPID));
         pid = fork();
         if (pid == 0)
                 _exit(in_namespace());
@@ -348,6 +362,10 @@ int main(int argc, char **argv)
         Suite *suite = suite_create("journal");
         TCase *loops = tcase_create("law 49");
 
+        if (!can_leave()) {
+                printf("1..0 # SKIP no mount namespace, in which it could be the journal\n");
+                return EXIT_SUCCESS;
+        }
         add_case(suite, "journal", tests);
         tcase_set_timeout(loops, 60);
         tcase_add_loop_test(loops, law49_of_a_blocked_one, 0, ELEMENTSOF(members));

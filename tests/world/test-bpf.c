@@ -151,7 +151,7 @@ START_TEST(relays_are_ended)
 {
         static const struct policy terms[] = {
                         {.signal = SIGTERM, .kill_after_usec = 0},
-                        /* The signal ends whoever gets it. */
+                        /* Which ends those that are told. */
                         {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY},
         };
 

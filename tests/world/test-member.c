@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "util/cleanup.h"
 #include "util/clock.h"
 #include "tests/world/world.h"
 
@@ -302,6 +303,32 @@ START_TEST(law_35_taken_back_with_its_member)
 }
 END_TEST
 
+/* A process may not have a thread page of its own, or not enter the context: the context gets no slot that
+ * its owner pays for, and the process no page. */
+START_TEST(law_35_a_refused_thread_page)
+{
+        static const enum resource limited[] = {RESOURCE_HANDLES, RESOURCE_MEMBERS};
+        struct process *p = NULL;
+        struct context *c = make("c");
+
+        ck_assert_int_eq(engine_process_open_pid(world.engine, getpid(), &p), 0);
+        for (size_t i = 0; i < ELEMENTSOF(limited); i++) {
+                uint64_t limit = world.tree->users.limit[limited[i]];
+                struct refused refused = {};
+                int page, kick;
+
+                world.tree->users.limit[limited[i]] = i; /* as a member, room for the slot alone */
+                ck_assert_int_eq(engine_threads(world.engine, p, c, &page, &kick, &refused), -EDQUOT);
+                world.tree->users.limit[limited[i]] = limit;
+                ck_assert(!c->busy);
+                ck_assert_uint_eq(c->user->used[RESOURCE_HANDLES], 0);
+                ck_assert_uint_eq(c->user->used[RESOURCE_MEMBERS], 0);
+                ck_assert_uint_eq(c->user->used[RESOURCE_DESCRIPTORS], 0);
+        }
+        engine_process_close(p);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("member");
@@ -322,6 +349,7 @@ int main(void)
         tcase_add_test(c, slots_are_given_back);
         tcase_add_test(c, a_cancel_counts_its_own);
         tcase_add_test(c, law_35_taken_back_with_its_member);
+        tcase_add_test(c, law_35_a_refused_thread_page);
         suite_add_tcase(s, c);
         return run_suite(s);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/single_threaded.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -355,11 +356,22 @@ START_TEST(a_stranger_can_only_read)
 }
 END_TEST
 
+static bool was_single_threaded;
+
+/* The C library would never give up its locks again. Each allocation and each line from /proc would take
+ * longer. */
+START_TEST(the_daemon_never_has_a_second_thread)
+{
+        ck_assert_int_eq(__libc_single_threaded != 0, was_single_threaded);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("page");
         TCase *c = tcase_create("page");
 
+        was_single_threaded = __libc_single_threaded;
         tcase_add_checked_fixture(c, world_start, world_stop);
         tcase_set_timeout(c, 60);
         tcase_add_test(c, words);
@@ -372,6 +384,7 @@ int main(void)
         tcase_add_loop_test(c, the_kernel_says_that_the_daemon_was_killed, 0, 5);
         tcase_add_test(c, a_daemon_that_leaves_says_so_in_the_word);
         tcase_add_test(c, a_stranger_can_only_read);
+        tcase_add_test(c, the_daemon_never_has_a_second_thread);
         suite_add_tcase(s, c);
         return run_suite(s);
 }

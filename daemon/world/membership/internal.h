@@ -65,7 +65,8 @@ struct membership {
         struct signalled *signalled; /* by pid */
         struct signal_pass *pass;    /* signals.c */
         bool passes_wanted, kills_wanted;
-        bool is_restless; /* a process has gone during a walk, which may have missed its children */
+        /* A walk saw a process that was gone at the next look, so it may have missed others. */
+        bool is_restless;
 
         struct bpf_membership *bpf;
         struct attached *attached; /* backend direct: those that have not exited, by pid */

@@ -61,6 +61,9 @@ void membership_process_exited(struct membership *m, struct process *p);
 /* Counts the member tasks of this context, without those below it. */
 uint32_t membership_count(struct membership *m, const struct anchor *anchor);
 
+/* The contexts that have a slot: the first one (NULL), or the one after that; NULL: that was the last. */
+struct anchor *membership_next_context(const struct membership *m, const struct anchor *after);
+
 /* One member task. */
 struct member {
         struct anchor *anchor;

@@ -5,10 +5,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "util/proc.h"
 #include "daemon/world/membership/signals.h"
 #include "util/cleanup.h"
 #include "util/log.h"
+#include "util/proc.h"
+#include "util/uids.h"
 
 /* Decides which signal a process gets, and sends it (law 32). Each process gets its signal once.
  *
@@ -76,8 +77,8 @@ static struct signalled *signalled_new(struct membership *m, struct member_slot 
 /* Sends a signal if the process is still the member. Children that are born after *ret_when_nsec are helpers
  * that clean up; it is UINT64_MAX if the process cannot have any. *ret_blocked: the program blocks the
  * signal. */
-static int send_checked(const struct target *t, const struct policy *policy, int signal_number,
-                uint64_t *ret_when_nsec, bool *ret_blocked)
+static int send_checked(const struct world *w, const struct target *t, const struct policy *policy,
+                int signal_number, uint64_t *ret_when_nsec, bool *ret_blocked)
 {
         bool blocked = false;
         uint64_t when_nsec = UINT64_MAX;
@@ -97,13 +98,13 @@ static int send_checked(const struct target *t, const struct policy *policy, int
         r = proc_status_read((pid_t) t->pid, uids, NULL);
         if (r < 0)
                 return r;
-        if (policy->uid != 0 && (uids[0] != policy->uid || uids[1] != policy->uid || uids[2] != policy->uid))
+        if (policy->uid != 0 && !uids_are_all(uids, policy->uid))
                 return -EPERM;
         if (signal_number != SIGKILL && proc_handles_signal((pid_t) t->pid, signal_number, &blocked))
                 /* The time is taken before the signal is sent, because the process may run before we go
                  * on. */
                 when_nsec = now_nsec();
-        r = pidfd_signal(pidfd, signal_number);
+        r = world_signal(w, pidfd, signal_number);
         if (r < 0)
                 return r;
         *ret_when_nsec = when_nsec;
@@ -111,7 +112,7 @@ static int send_checked(const struct target *t, const struct policy *policy, int
         /* A stopped process notices the signal only when it runs on. */
         if (stat.state == 'T' && signal_number != SIGKILL && signal_number != SIGCONT &&
                         signal_number != SIGSTOP)
-                (void) pidfd_signal(pidfd, SIGCONT);
+                (void) world_signal(w, pidfd, SIGCONT);
         return 0;
 }
 
@@ -172,7 +173,7 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
         if (signal_number <= 0)
                 return 1;
 
-        r = send_checked(t, policy, signal_number, &when_nsec, &blocked);
+        r = send_checked(m->world, t, policy, signal_number, &when_nsec, &blocked);
         if (r == 0 && signal_number != SIGKILL) {
                 s->when_nsec = when_nsec;
                 s->blocked = blocked;

@@ -194,6 +194,40 @@ START_TEST(each_has_a_client)
 }
 END_TEST
 
+/* The library's thread finds a context by its done handle, while this thread gives up the last reference. */
+static void *end_and_forget(void *userdata)
+{
+        struct thread *t = userdata;
+        char path[128];
+
+        for (unsigned i = 0; i < 4 * ROUNDS; i++) {
+                struct ctx *ctx, *local;
+
+                snprintf(path, sizeof path, "%s/%u-%u", t->path, t->n, i);
+                ctx = ctx_create(t->client, path, NULL);
+                local = ctx ? ctx_with_cancel(ctx) : NULL;
+                if (!local || ctx_done_fd(local) < 0)
+                        return NULL;
+                ctx_unref(local);
+                if (ctx_cancel(ctx) != 1)
+                        return NULL;
+                ctx_unref(ctx);
+        }
+        return t;
+}
+
+START_TEST(last_reference_while_it_is_found)
+{
+        struct thread threads[THREADS], common = {.client = new_client(), .path = fresh_path()};
+        struct ctx *ctx = make(common.client, common.path);
+
+        start_all(threads, &common, end_and_forget);
+        ck_assert_uint_eq(join_all(threads), 0);
+        ctx_unref(ctx);
+        ctx_client_unref(common.client);
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const tests[] = {
@@ -201,6 +235,7 @@ int main(void)
                         all_open_and_close_one,
                         all_cancel_one,
                         each_has_a_client,
+                        last_reference_while_it_is_found,
                         NULL,
         };
 
