@@ -63,6 +63,23 @@ static int no_such_name(sd_bus_error *error, const char *name)
                         error, SD_BUS_ERROR_NAME_HAS_NO_OWNER, "Nobody owns %s on a direct connection", name);
 }
 
+/* Reads the name that the message asks about: the caller's, the daemon's or the driver's. */
+static int read_known_name(
+                sd_bus_message *m, sd_bus_error *error, const struct peer **ret_peer, const char **ret_name)
+{
+        const struct peer *p = peer_of_message(m);
+        const char *name;
+        int r = sd_bus_message_read(m, "s", &name);
+
+        if (r < 0)
+                return error_malformed(error, r);
+        if (!p || !is_known(p, name))
+                return no_such_name(error, name);
+        *ret_peer = p;
+        *ret_name = name;
+        return 0;
+}
+
 static int name_has_owner(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         const struct peer *p = peer_of_message(m);
@@ -74,15 +91,11 @@ static int name_has_owner(sd_bus_message *m, void *userdata, sd_bus_error *error
 
 static int get_name_owner(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        const struct peer *p = peer_of_message(m);
+        const struct peer *p;
         const char *name;
-        int r = sd_bus_message_read(m, "s", &name);
+        int r = read_known_name(m, error, &p, &name);
 
-        if (r < 0)
-                return error_malformed(error, r);
-        if (!p || !is_known(p, name))
-                return no_such_name(error, name);
-        return reply(m, "s", is_daemon(name) ? DAEMON_NAME : name);
+        return r < 0 ? r : reply(m, "s", is_daemon(name) ? DAEMON_NAME : name);
 }
 
 static int list_names(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -128,14 +141,12 @@ static int get_id(sd_bus_message *m, void *userdata, sd_bus_error *error)
 /* The uid and pid of the name that the message asks about: the caller's or the daemon's. */
 static int identity(sd_bus_message *m, sd_bus_error *error, uid_t *ret_uid, pid_t *ret_pid)
 {
-        const struct peer *p = peer_of_message(m);
+        const struct peer *p;
         const char *name;
-        int r = sd_bus_message_read(m, "s", &name);
+        int r = read_known_name(m, error, &p, &name);
 
         if (r < 0)
-                return error_malformed(error, r);
-        if (!p || !is_known(p, name))
-                return no_such_name(error, name);
+                return r;
         *ret_uid = strcmp(name, p->name) == 0 ? p->caller.uid : geteuid();
         *ret_pid = strcmp(name, p->name) == 0 ? p->caller.pid : getpid();
         return 0;

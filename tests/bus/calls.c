@@ -68,16 +68,12 @@ sd_bus_message *send_call(sd_bus *b, sd_bus_message *m, sd_bus_error *ret_error)
         return sd_bus_call(b, m, CALL_USEC, ret_error, &reply) < 0 ? NULL : reply;
 }
 
-sd_bus_message *call(struct where w, sd_bus *b, const char *object, const char *interface, const char *member,
-                const char *types, ...)
+static sd_bus_message *vcall_ok(struct where w, sd_bus *b, const char *object, const char *interface,
+                const char *member, const char *types, va_list ap)
 {
         sd_bus_error error = SD_BUS_ERROR_NULL;
-        sd_bus_message *reply;
-        va_list ap;
+        sd_bus_message *reply = vcall(b, object, interface, member, types, ap, &error);
 
-        va_start(ap, types);
-        reply = vcall(b, object, interface, member, types, ap, &error);
-        va_end(ap);
         if (!reply)
                 _ck_assert_failed(w.file, w.line, member, "%s was refused: %s: %s", member, error.name,
                                 error.message);
@@ -85,21 +81,26 @@ sd_bus_message *call(struct where w, sd_bus *b, const char *object, const char *
         return reply;
 }
 
-void call_ok(struct where w, sd_bus *b, const char *object, const char *interface, const char *member,
+sd_bus_message *call(struct where w, sd_bus *b, const char *object, const char *interface, const char *member,
                 const char *types, ...)
 {
-        sd_bus_error error = SD_BUS_ERROR_NULL;
         sd_bus_message *reply;
         va_list ap;
 
         va_start(ap, types);
-        reply = vcall(b, object, interface, member, types, ap, &error);
+        reply = vcall_ok(w, b, object, interface, member, types, ap);
         va_end(ap);
-        if (!reply)
-                _ck_assert_failed(w.file, w.line, member, "%s was refused: %s: %s", member, error.name,
-                                error.message);
-        sd_bus_error_free(&error);
-        sd_bus_message_unref(reply);
+        return reply;
+}
+
+void call_ok(struct where w, sd_bus *b, const char *object, const char *interface, const char *member,
+                const char *types, ...)
+{
+        va_list ap;
+
+        va_start(ap, types);
+        sd_bus_message_unref(vcall_ok(w, b, object, interface, member, types, ap));
+        va_end(ap);
 }
 
 void call_fails(struct where w, bool nothing_changes, sd_bus *b, const char *name, const char *object,

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -20,6 +19,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "tests/fuzz/input.h"
+#include "tests/fuzz/send-record.h"
 
 #define PATIENCE_USEC UINT64_C(20000000)
 #define PATIENCE_ROUNDS 100
@@ -295,30 +295,7 @@ static size_t make_record(struct input *in, union record *ret)
         }
 }
 
-static void daemon_send(const union record *record, size_t size, unsigned n_fds)
-{
-        union {
-                struct cmsghdr header;
-                char space[CMSG_SPACE(2 * PROBE_FDS * sizeof(int))];
-        } control = {};
-        struct iovec iov = {(void *) record, size};
-        struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-        int fds[2 * PROBE_FDS];
-
-        if (n_fds > 0) {
-                message.msg_control = &control;
-                message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-                control.header.cmsg_level = SOL_SOCKET;
-                control.header.cmsg_type = SCM_RIGHTS;
-                control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-                for (unsigned i = 0; i < n_fds; i++)
-                        fds[i] = eventfd(0, EFD_CLOEXEC);
-                memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
-        }
-        (void) sendmsg(daemon_fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-        for (unsigned i = 0; i < n_fds; i++)
-                close(fds[i]);
-}
+_Static_assert(2 * PROBE_FDS <= SEND_FDS_MAX, "more than are passed fit");
 
 static void daemon_record(struct input *in)
 {
@@ -333,7 +310,7 @@ static void daemon_record(struct input *in)
                 size = input_raw(in, 2) % sizeof record;
         if (how >= 208 && how < 224)
                 record.header.size = (uint32_t) size;
-        daemon_send(&record, size, n_fds);
+        send_record(daemon_fd, &record, size, n_fds);
 }
 
 static void tick(struct probe *probe)
@@ -351,7 +328,7 @@ static void welcome(struct probe *probe)
         union record record = {.welcome = {{PROBE_WELCOME, sizeof record.welcome}, PROBE_PROTOCOL_VERSION, 0,
                                                PROBE_BACKEND_PROC}};
 
-        daemon_send(&record, sizeof record.welcome, 0);
+        send_record(daemon_fd, &record, sizeof record.welcome, 0);
         run(probe);
 }
 

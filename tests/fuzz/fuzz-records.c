@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include "util/clock.h"
 #include "proto/probe-record.h"
 #include "tests/fuzz/input.h"
+#include "tests/fuzz/send-record.h"
 #include "tests/fuzz/world.h"
 
 #define STEPS_MAX 128
@@ -103,32 +103,6 @@ static size_t make_record(struct input *in, union record *ret)
         }
 }
 
-/* A message of that many bytes with that many descriptors, none of which is what it should be. */
-static void send_record(const union record *record, size_t size, unsigned n_fds)
-{
-        union {
-                struct cmsghdr header;
-                char space[CMSG_SPACE(FDS_MAX * sizeof(int))];
-        } control = {};
-        struct iovec iov = {(void *) record, size};
-        struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-        int fds[FDS_MAX];
-
-        if (n_fds > 0) {
-                message.msg_control = &control;
-                message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-                control.header.cmsg_level = SOL_SOCKET;
-                control.header.cmsg_type = SCM_RIGHTS;
-                control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-                for (unsigned i = 0; i < n_fds; i++)
-                        fds[i] = eventfd(0, EFD_CLOEXEC);
-                memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
-        }
-        (void) sendmsg(probe, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-        for (unsigned i = 0; i < n_fds; i++)
-                close(fds[i]);
-}
-
 static void probe_record(struct input *in)
 {
         unsigned how = input_byte(in), n_fds = 0;
@@ -142,7 +116,7 @@ static void probe_record(struct input *in)
                 size = input_raw(in, 2) % sizeof record;
         if (how >= 208 && how < 224)
                 record.header.size = (uint32_t) size;
-        send_record(&record, size, n_fds);
+        send_record(probe, &record, size, n_fds);
 }
 
 static void probe_connect(void)

@@ -30,7 +30,7 @@ void check(void);
 /* Until nothing is overdue. */
 void settle(void);
 
-/* As the engine does it, only that a handle may stay for a while (one of a client that makes a write block). */
+/* Drains as the engine does, but a handle may stay for a while, as one does whose client makes a write block. */
 void drain(bool keep_handles);
 
 /* What a refusal must leave as it was. */

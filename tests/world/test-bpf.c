@@ -18,23 +18,6 @@ static const struct policy quiet = {.signal = 0, .kill_after_usec = CTXD_USEC_IN
 static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
 static const struct policy kill_at_once = {.signal = SIGTERM, .kill_after_usec = 0};
 
-static int attach_by(struct context *c, struct child *child, const struct policy *policy)
-{
-        struct refused refused = {};
-
-        return engine_attach(world.engine, &caller_daemon, c, child->pidfd, policy, &refused);
-}
-
-static void attach(struct context *c, struct child *child, const struct policy *policy)
-{
-        ck_assert_int_eq(attach_by(c, child, policy), 0);
-}
-
-static bool is_busy(void *userdata)
-{
-        return ((struct context *) userdata)->busy;
-}
-
 static void expect(struct child *c, char byte, unsigned n)
 {
         for (unsigned i = 0; i < n; i++)

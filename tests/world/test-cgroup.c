@@ -25,23 +25,6 @@ static void stop(void)
         group_remove_all();
 }
 
-static int attach_by(struct context *c, struct child *child, const struct policy *policy)
-{
-        struct refused refused = {};
-
-        return engine_attach(world.engine, &caller_daemon, c, child->pidfd, policy, &refused);
-}
-
-static void attach(struct context *c, struct child *child, const struct policy *policy)
-{
-        ck_assert_int_eq(attach_by(c, child, policy), 0);
-}
-
-static bool is_busy(void *userdata)
-{
-        return ((struct context *) userdata)->busy;
-}
-
 static size_t processes(struct context *c, struct member_process *ret, size_t max)
 {
         struct member_process *list;

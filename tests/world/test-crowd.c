@@ -25,18 +25,6 @@ static uid_t crowd_uid; /* of this test alone: what runs beside it counts as wel
 
 static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
 
-static void attach(struct context *c, struct child *child, const struct policy *policy)
-{
-        struct refused refused = {};
-
-        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, c, child->pidfd, policy, &refused), 0);
-}
-
-static bool is_busy(void *userdata)
-{
-        return ((struct context *) userdata)->busy;
-}
-
 static void stop(void)
 {
         world_stop();

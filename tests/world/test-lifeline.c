@@ -115,21 +115,14 @@ static int drained_handle(struct context *c)
         return fd;
 }
 
-static void attach(struct context *c, int pidfd)
-{
-        struct policy policy = {.kill_after_usec = UINT64_MAX, .uid = getuid()};
-        struct refused refused = {};
-
-        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, c, pidfd, &policy, &refused), 0);
-}
-
 START_TEST(law_31_drained_when_the_last_member_below_has_left)
 {
+        struct policy policy = {.kill_after_usec = UINT64_MAX, .uid = getuid()};
         struct context *a = make("a"), *b = make("a/b");
         struct child *child = child_start(child_sleep);
         int fd = drained_handle(a);
 
-        attach(b, child->pidfd);
+        attach(b, child, &policy);
         cancel(a);
         ck_assert(!is_readable(fd));
         run_for(20000);

@@ -17,23 +17,6 @@
 static const struct policy quiet = {.signal = 0, .kill_after_usec = CTXD_USEC_INFINITY};
 static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
 
-static int attach_by(struct context *c, struct child *child, const struct policy *policy)
-{
-        struct refused refused = {};
-
-        return engine_attach(world.engine, &caller_daemon, c, child->pidfd, policy, &refused);
-}
-
-static void attach(struct context *c, struct child *child, const struct policy *policy)
-{
-        ck_assert_int_eq(attach_by(c, child, policy), 0);
-}
-
-static bool is_busy(void *userdata)
-{
-        return ((struct context *) userdata)->busy;
-}
-
 static void body_family(int in, int out)
 {
         pid_t pid = fork();

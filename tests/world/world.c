@@ -431,3 +431,20 @@ int run_suite(Suite *s)
         srunner_free(runner);
         return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
+
+int attach_by(struct context *c, struct child *child, const struct policy *policy)
+{
+        struct refused refused = {};
+
+        return engine_attach(world.engine, &caller_daemon, c, child->pidfd, policy, &refused);
+}
+
+void attach(struct context *c, struct child *child, const struct policy *policy)
+{
+        ck_assert_int_eq(attach_by(c, child, policy), 0);
+}
+
+bool is_busy(void *context)
+{
+        return ((struct context *) context)->busy;
+}

@@ -69,6 +69,13 @@ void breed(struct child *c, const char *what); /* tells it each, and has its ans
 int child_wait(struct child *c);               /* runs the loop until it has exited; its wait status */
 void child_reap_all(void);
 
+/* The daemon makes the child a member; returns what engine_attach() does. */
+int attach_by(struct context *c, struct child *child, const struct policy *policy);
+/* The same, which must not fail. */
+void attach(struct context *c, struct child *child, const struct policy *policy);
+/* For run_while(): the context has members. */
+bool is_busy(void *context);
+
 bool is_readable(int fd);
 
 /* In main(): why there can be no BPF here, with $CTXD_PROBE as the probe; or NULL. */
