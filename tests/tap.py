@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The harness of the tests in Python: TAP, commands, waiting; and for the tests inside a booted system
-(tests/e2e) the bus, by busctl, and the journal."""
+"""What the tests inside a booted system share: TAP, commands, calls through busctl, the journal."""
 
 import json
 import os

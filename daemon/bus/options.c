@@ -1,15 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "daemon/bus/error.h"
 #include "daemon/bus/options.h"
 #include "util/cleanup.h"
 
-/* Reads the variant that comes next if it holds what it should. */
-static int read_variant(
-                sd_bus_message *m, const char *option, const char *contents, void *ret, sd_bus_error *error)
+/* One table says of each option what it holds, where that goes, and which calls take it. An integer may have
+ * any of D-Bus's integer types, since languages differ in which one they choose by themselves. */
+
+struct option {
+        const char *name;
+        enum { INTEGER, BOOLEAN, STRING, DESCRIPTOR, OTHER } kind;
+        size_t offset, size; /* of its field in struct create_request */
+        size_t given;        /* of the flag there which says that there was one; 0: no flag */
+        uint64_t max;        /* of an integer; and what is said of one that is larger */
+        const char *range;
+        bool attach; /* Attach takes it; Create takes it together with the option attach */
+        /* Reads one of kind OTHER, the variant included. */
+        int (*read)(sd_bus_message *m, struct create_request *q, sd_bus_error *error);
+};
+
+static int enter_variant(sd_bus_message *m, const char *option, const char *contents, sd_bus_error *error)
 {
         const char *found;
         char type;
@@ -21,7 +35,7 @@ static int read_variant(
         if (strcmp(found, contents) != 0)
                 return error_invalid_args(
                                 error, "Option %s wants a value of type %s, not %s", option, contents, found);
-        r = sd_bus_message_read(m, "v", contents, ret);
+        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_VARIANT, contents);
         return r < 0 ? error_malformed(error, r) : 0;
 }
 
@@ -30,9 +44,9 @@ static int read_values(sd_bus_message *m, struct create_request *q, sd_bus_error
         size_t n = 0;
         int r;
 
-        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_VARIANT, "a{ss}");
+        r = enter_variant(m, "values", "a{ss}", error);
         if (r < 0)
-                return error_invalid_args(error, "Option values wants a dictionary of strings, a{ss}");
+                return r;
         r = sd_bus_message_enter_container(m, SD_BUS_TYPE_ARRAY, "{ss}");
         if (r < 0)
                 return error_malformed(error, r);
@@ -60,9 +74,9 @@ static int read_cause(sd_bus_message *m, struct create_request *q, sd_bus_error 
 {
         int r;
 
-        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_VARIANT, "(is)");
+        r = enter_variant(m, "cause", "(is)", error);
         if (r < 0)
-                return error_invalid_args(error, "Option cause wants an error number and a message, (is)");
+                return r;
         r = sd_bus_message_read(m, "(is)", &q->options.cause_error, &q->options.cause_message);
         if (r >= 0)
                 r = sd_bus_message_exit_container(m);
@@ -75,12 +89,24 @@ static int read_cause(sd_bus_message *m, struct create_request *q, sd_bus_error 
         return 0;
 }
 
+static int read_basic(sd_bus_message *m, const char *option, char type, void *ret, sd_bus_error *error)
+{
+        int r = enter_variant(m, option, (const char[]){type, '\0'}, error);
+
+        if (r < 0)
+                return r;
+        r = sd_bus_message_read_basic(m, type, ret);
+        if (r >= 0)
+                r = sd_bus_message_exit_container(m);
+        return r < 0 ? error_malformed(error, r) : 0;
+}
+
 static int read_bind(sd_bus_message *m, struct create_request *q, sd_bus_error *error)
 {
         const char *text;
         int r;
 
-        r = read_variant(m, "bind", "s", &text, error);
+        r = read_basic(m, "bind", SD_BUS_TYPE_STRING, &text, error);
         if (r < 0)
                 return r;
         if (strcmp(text, "caller") != 0 && strcmp(text, "none") != 0)
@@ -89,108 +115,152 @@ static int read_bind(sd_bus_message *m, struct create_request *q, sd_bus_error *
         return 0;
 }
 
-/* Options of an attach, which Create takes as well. 1: it was one of them. */
-static int read_attach_option(
-                sd_bus_message *m, const char *name, struct attach_options *a, sd_bus_error *error)
+#define FIELD(name)                                      \
+        .offset = offsetof(struct create_request, name), \
+        .size = sizeof(((struct create_request *) NULL)->name)
+#define GIVEN(name) .given = offsetof(struct create_request, name)
+
+static const struct option options[] = {
+                {"timeout-usec", INTEGER, FIELD(timeout_usec), .max = UINT64_MAX},
+                {"deadline-usec", INTEGER, FIELD(options.deadline_usec), .max = UINT64_MAX},
+                {"grace-usec", INTEGER, FIELD(options.grace_usec), .max = UINT64_MAX},
+                {"mode", INTEGER, FIELD(options.mode), .max = 0777, .range = "0 to 0777 (octal)"},
+                {"group", INTEGER, FIELD(options.gid), GIVEN(options.has_gid), .max = UINT32_MAX,
+                                .range = "the number of a group"},
+                {"parents", BOOLEAN, FIELD(options.parents)},
+                {"open", BOOLEAN, FIELD(options.open)},
+                {"description", STRING, FIELD(options.description)},
+                {"owner", DESCRIPTOR, FIELD(owner_pidfd)},
+                {"attach", DESCRIPTOR, FIELD(attach_pidfd)},
+                {"values", OTHER, .read = read_values},
+                {"cause", OTHER, .read = read_cause},
+                {"bind", OTHER, .read = read_bind},
+                {"signal", INTEGER, FIELD(attach.signal), GIVEN(attach.has_signal), .max = _NSIG - 1,
+                                .range = "the number of a signal", .attach = true},
+                {"kill-after-usec", INTEGER, FIELD(attach.kill_after_usec), GIVEN(attach.has_kill_after),
+                                .max = UINT64_MAX, .attach = true},
+};
+
+/* Of any integer type. */
+static int read_integer(sd_bus_message *m, const struct option *o, uint64_t *ret, sd_bus_error *error)
 {
+        union {
+                uint8_t y;
+                int16_t n;
+                uint16_t q;
+                int32_t i;
+                uint32_t u;
+                int64_t x;
+                uint64_t t;
+        } value;
+        const char *contents;
+        int64_t number = 0;
+        char type;
         int r;
 
-        if (strcmp(name, "signal") == 0) {
-                int signal;
-
-                r = read_variant(m, name, "i", &signal, error);
-                if (r < 0)
-                        return r;
-                if (signal < 0 || signal > SIGRTMAX)
-                        return error_invalid_args(error, "There is no signal %d", signal);
-                a->signal = signal;
-                a->has_signal = true;
-                return 1;
+        r = sd_bus_message_peek_type(m, &type, &contents);
+        if (r < 0)
+                return error_malformed(error, r);
+        if (strlen(contents) != 1 || !strchr("ynqiuxt", contents[0]))
+                return error_invalid_args(error, "Option %s wants an integer, not %s", o->name, contents);
+        type = contents[0]; /* which the message goes on to own */
+        r = read_basic(m, o->name, type, &value, error);
+        if (r < 0)
+                return r;
+        switch (type) {
+        case SD_BUS_TYPE_BYTE:
+                number = value.y;
+                break;
+        case SD_BUS_TYPE_INT16:
+                number = value.n;
+                break;
+        case SD_BUS_TYPE_UINT16:
+                number = value.q;
+                break;
+        case SD_BUS_TYPE_INT32:
+                number = value.i;
+                break;
+        case SD_BUS_TYPE_UINT32:
+                number = value.u;
+                break;
+        case SD_BUS_TYPE_INT64:
+                number = value.x;
+                break;
+        default:
+                *ret = value.t;
+                return 0;
         }
-        if (strcmp(name, "kill-after-usec") == 0) {
-                r = read_variant(m, name, "t", &a->kill_after_usec, error);
-                if (r < 0)
-                        return r;
-                a->has_kill_after = true;
-                return 1;
-        }
+        if (number < 0)
+                return error_invalid_args(error, "Option %s is not negative", o->name);
+        *ret = (uint64_t) number;
         return 0;
 }
 
-static int read_create_option(
-                sd_bus_message *m, const char *name, struct create_request *q, sd_bus_error *error)
+static int read_option(
+                sd_bus_message *m, const struct option *o, struct create_request *q, sd_bus_error *error)
 {
-        struct create_options *o = &q->options;
-        int flag, r;
+        char *field = (char *) q + o->offset;
+        uint64_t number = 0;
+        int flag = 0, r;
 
-        if (strcmp(name, "timeout-usec") == 0)
-                return read_variant(m, name, "t", &q->timeout_usec, error);
-        if (strcmp(name, "deadline-usec") == 0)
-                return read_variant(m, name, "t", &o->deadline_usec, error);
-        if (strcmp(name, "grace-usec") == 0)
-                return read_variant(m, name, "t", &o->grace_usec, error);
-        if (strcmp(name, "description") == 0)
-                return read_variant(m, name, "s", &o->description, error);
-        if (strcmp(name, "owner") == 0)
-                return read_variant(m, name, "h", &q->owner_pidfd, error);
-        if (strcmp(name, "attach") == 0)
-                return read_variant(m, name, "h", &q->attach_pidfd, error);
-        if (strcmp(name, "values") == 0)
-                return read_values(m, q, error);
-        if (strcmp(name, "cause") == 0)
-                return read_cause(m, q, error);
-        if (strcmp(name, "bind") == 0)
-                return read_bind(m, q, error);
-        if (strcmp(name, "mode") == 0) {
-                r = read_variant(m, name, "u", &o->mode, error);
-                if (r >= 0 && o->mode > 0777)
-                        return error_invalid_args(
-                                        error, "Option mode is 0 to 0777 (octal), not 0%o", o->mode);
-                return r;
+        switch (o->kind) {
+        case INTEGER:
+                r = read_integer(m, o, &number, error);
+                if (r >= 0 && number > o->max)
+                        r = error_invalid_args(error, "Option %s is %s", o->name, o->range);
+                if (r >= 0)
+                        memcpy(field, o->size == 4 ? (void *) &(uint32_t){(uint32_t) number} : &number,
+                                        o->size);
+                break;
+        case BOOLEAN:
+                r = read_basic(m, o->name, SD_BUS_TYPE_BOOLEAN, &flag, error);
+                if (r >= 0)
+                        *(bool *) field = flag;
+                break;
+        case STRING:
+                r = read_basic(m, o->name, SD_BUS_TYPE_STRING, field, error);
+                break;
+        case DESCRIPTOR:
+                r = read_basic(m, o->name, SD_BUS_TYPE_UNIX_FD, field, error);
+                break;
+        default:
+                r = o->read(m, q, error);
         }
-        if (strcmp(name, "group") == 0) {
-                uint32_t gid;
-
-                r = read_variant(m, name, "u", &gid, error);
-                if (r < 0)
-                        return r;
-                o->gid = gid;
-                o->has_gid = true;
-                return 0;
-        }
-        if (strcmp(name, "parents") == 0 || strcmp(name, "open") == 0) {
-                r = read_variant(m, name, "b", &flag, error);
-                if (r < 0)
-                        return r;
-                if (name[0] == 'p')
-                        o->parents = flag;
-                else
-                        o->open = flag;
-                return 0;
-        }
-        r = read_attach_option(m, name, &q->attach, error);
-        if (r == 0)
-                return error_invalid_args(error, "There is no option %s", name);
+        if (r >= 0 && o->given > 0)
+                *((bool *) q + o->given) = true;
         return r;
 }
 
-/* Walks an a{sv}, giving each name to one, which reads the variant. */
-static int read_dictionary(sd_bus_message *m,
-                int (*one)(sd_bus_message *m, const char *name, void *userdata, sd_bus_error *error),
-                void *userdata, sd_bus_error *error)
+static int read_named(sd_bus_message *m, struct create_request *q, bool attach, sd_bus_error *error)
+{
+        const char *name;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &name);
+        if (r < 0)
+                return error_malformed(error, r);
+        for (size_t i = 0; i < ELEMENTSOF(options); i++)
+                if (strcmp(options[i].name, name) == 0 && (options[i].attach || !attach))
+                        return read_option(m, &options[i], q, error);
+        return error_invalid_args(error, "There is no option %s", name);
+}
+
+/* Those of Attach alone, or of Create and Derive. */
+static int options_read(sd_bus_message *m, bool attach, struct create_request *ret, sd_bus_error *error)
 {
         int r;
 
+        *ret = (struct create_request){
+                        .options = {.deadline_usec = CTXD_USEC_INFINITY, .mode = CONTEXT_MODE_INHERIT},
+                        .timeout_usec = CTXD_USEC_INFINITY,
+                        .owner_pidfd = -1,
+                        .attach_pidfd = -1,
+        };
         r = sd_bus_message_enter_container(m, SD_BUS_TYPE_ARRAY, "{sv}");
         if (r < 0)
                 return error_malformed(error, r);
         while ((r = sd_bus_message_enter_container(m, SD_BUS_TYPE_DICT_ENTRY, "sv")) > 0) {
-                const char *name;
-
-                r = sd_bus_message_read(m, "s", &name);
-                if (r < 0)
-                        break;
-                r = one(m, name, userdata, error);
+                r = read_named(m, ret, attach, error);
                 if (r < 0)
                         return r;
                 r = sd_bus_message_exit_container(m);
@@ -202,22 +272,10 @@ static int read_dictionary(sd_bus_message *m,
         return r < 0 ? error_malformed(error, r) : 0;
 }
 
-static int one_create(sd_bus_message *m, const char *name, void *userdata, sd_bus_error *error)
-{
-        return read_create_option(m, name, userdata, error);
-}
-
 int options_read_create(sd_bus_message *m, struct create_request *ret, sd_bus_error *error)
 {
-        int r;
+        int r = options_read(m, false, ret, error);
 
-        *ret = (struct create_request){
-                        .options = {.deadline_usec = CTXD_USEC_INFINITY, .mode = CONTEXT_MODE_INHERIT},
-                        .timeout_usec = CTXD_USEC_INFINITY,
-                        .owner_pidfd = -1,
-                        .attach_pidfd = -1,
-        };
-        r = read_dictionary(m, one_create, ret, error);
         if (r < 0)
                 return r;
         if (ret->bind_caller && ret->owner_pidfd >= 0)
@@ -228,15 +286,12 @@ int options_read_create(sd_bus_message *m, struct create_request *ret, sd_bus_er
         return 0;
 }
 
-static int one_attach(sd_bus_message *m, const char *name, void *userdata, sd_bus_error *error)
-{
-        int r = read_attach_option(m, name, userdata, error);
-
-        return r == 0 ? error_invalid_args(error, "There is no option %s", name) : r;
-}
-
 int options_read_attach(sd_bus_message *m, struct attach_options *ret, sd_bus_error *error)
 {
-        *ret = (struct attach_options){};
-        return read_dictionary(m, one_attach, ret, error);
+        struct create_request request;
+        int r = options_read(m, true, &request, error);
+
+        if (r >= 0)
+                *ret = request.attach;
+        return r;
 }

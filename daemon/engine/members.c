@@ -28,10 +28,10 @@ static struct anchor *next_of(
 
         if (!recursive)
                 return a ? NULL : c->anchor;
-        for (next = a ? a->hh.next : e->anchors; next; next = next->hh.next)
-                if (next->slot && context_is_below(next->context, c))
-                        return next;
-        return NULL;
+        next = membership_next_context(e->membership, a);
+        while (next && !context_is_below(next->context, c))
+                next = membership_next_context(e->membership, next);
+        return next;
 }
 
 uint32_t engine_count_members(struct engine *e, const struct context *c, bool recursive)

@@ -15,10 +15,10 @@
 /* A new probe knows of nothing. */
 static void announce_all(struct engine *e)
 {
-        struct anchor *a, *next;
+        struct anchor *a = NULL;
 
-        HASH_ITER (hh, e->anchors, a, next)
-                if (a->slot && context_is_done(a->context) && a->context->busy)
+        while ((a = membership_next_context(e->membership, a)))
+                if (context_is_done(a->context) && a->context->busy)
                         probe_watch(e->probe, a);
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "daemon/model/internal.h"
+#include "util/uids.h"
 
 /* Who may do what: every check of a caller is in this file.
  *
@@ -33,7 +34,8 @@ enum right {
 
 static const struct rule {
         enum right right;
-        bool background; /* makes sense on the background as well, which never ends, and which everybody may read */
+        /* It makes sense on the background as well, which everybody may read, and which never ends. */
+        bool background;
         const char *detail; /* of the refusal of who may read it */
 } rules[VERBS] = {
                 [VERB_LOOK] = {RIGHT_READ, true, NULL},
@@ -213,8 +215,7 @@ int caller_want_process(
 {
         uid_t uid = caller->uid;
 
-        if (uid == 0 || (caller->privileges & PRIVILEGE_DAEMON) ||
-                        (uids[0] == uid && uids[1] == uid && uids[2] == uid))
+        if (uid == 0 || (caller->privileges & PRIVILEGE_DAEMON) || uids_are_all(uids, uid))
                 return 0;
         /* Who attaches a process has it signalled on cancel, and must be allowed to do that without the
          * daemon. A process that has connected may have execed a setuid program since, and whoever holds its

@@ -35,7 +35,8 @@ extern const struct caller caller_daemon;
 
 /* What a caller wants to do to one context. Create is not here: it has a path and not a context. */
 enum verb {
-        VERB_LOOK, /* state, values, members, leaks, its place in a list, signals about it; to give up a handle */
+        /* State, values, members, leaks, its place in a list, signals about it; to give up a handle. */
+        VERB_LOOK,
         VERB_DONE,    /* a done handle */
         VERB_DRAINED, /* a drained handle */
         VERB_PAGE,    /* the state page of its owner */

@@ -59,7 +59,8 @@ struct context {
         bool heap_reserved : 1; /* model: there is room for it in the heap */
         bool implied : 1;       /* model: made as an ancestor of one that was asked for */
         bool half_ended : 1;    /* model: done, but not all below it, and an ending is still to come there */
-        uint8_t origin_up; /* done: so many levels up is the ancestor whose end it shares; see context_origin() */
+        /* Done: so many levels up is the ancestor whose end it shares; see context_origin(). */
+        uint8_t origin_up;
         uint8_t pending; /* enum effect; 0: not in the queue */
         uint8_t n_values, n_policies;
         uint16_t mode;

@@ -4,9 +4,9 @@
 
 #include "daemon/model/internal.h"
 
-/* The end of a subtree comes in slices where it is large, so that others are served between. The root of what
- * ends is done at once; an ending then goes through all below it, in the order of context_next(), a slice of
- * work at a time.
+/* The end of a subtree comes in slices where it is large, so that others are served between. The root of
+ * what ends is done at once; an ending then goes through all below it, in the order of context_next(), a
+ * slice of work at a time.
  *
  * Nobody sees a context that has not been come to yet: before a verb looks at a context, tree_reach() goes
  * down the path to it, and what the ancestors' end means for it is done then. So there is no moment in which

@@ -31,7 +31,7 @@ struct ending {
         bool is_release;
         bool is_mixed;     /* model: some of those below have another origin than root */
         uint32_t contexts; /* that became done by it */
-        uint32_t members;  /* in those, as effect/ has counted them */
+        uint32_t members;  /* in those, as the world has counted them */
         TAILQ_ENTRY(ending) endings;
 };
 
@@ -54,7 +54,8 @@ struct tree {
 
         struct heap wakes;   /* contexts by wake_usec */
         uint32_t n_reserved; /* contexts that have room in it */
-        struct heap retiring; /* users by the time at which their first context is to be forgotten, less retain_usec */
+        /* Users, by the time at which their first context is to be forgotten, less retain_usec. */
+        struct heap retiring;
         STAILQ_HEAD(, context) forgotten; /* unlinked, to be freed by tree_collect() */
 
         uint32_t slice;    /* how many contexts are ended or forgotten in one go; UINT32_MAX: all there are */
@@ -70,7 +71,8 @@ struct attachment {
         uid_t uids[3];              /* of the process: real, effective, saved */
         const struct context *from; /* that it is a member of now; NULL: of none */
         uint32_t from_policy;       /* there */
-        struct policy wanted; /* its uid is the caller's, whatever it says; caller_daemon's is taken as it is */
+        /* Its uid is not looked at: it becomes the caller's. Only caller_daemon's is taken as it is. */
+        struct policy wanted;
 
         uint32_t policy;    /* out: index into the context's policies */
         bool policy_is_new; /* out: tree_attach_undo() takes it away again */
@@ -119,7 +121,8 @@ struct refused {
          * is missing where the caller may write is missed by its own doing, and no privilege is named. */
         unsigned privilege;
         uid_t uid; /* whose limit it is */
-        bool first; /* this one refuses that uid something for the first time (in a while): worth a line in the log */
+        /* That uid is refused something for the first time in a while: worth a line in the log. */
+        bool first;
 };
 
 int tree_new(struct tree **ret);
@@ -183,7 +186,7 @@ void tree_reach(struct tree *t, const struct context *c);
 uint64_t tree_ending(const struct tree *t, const struct context *c);
 uint64_t tree_own_ending(const struct tree *t, const struct context *c); /* of which c is the root, or 0 */
 bool tree_is_ended(const struct tree *t, uint64_t number);               /* it, and all that are older */
-/* effect/ has counted so many members that have to leave c, which has become done. */
+/* The world has counted so many members that have to leave c, which has become done. */
 void tree_count_members(struct tree *t, const struct context *c, uint32_t members);
 /* One that has gone through all: once its effects were drained. The caller frees it; its root may be gone. */
 struct ending *tree_take_ended(struct tree *t);

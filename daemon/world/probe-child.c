@@ -163,7 +163,7 @@ void probe_child_stop(struct probe *p)
         if (p->child_pidfd < 0)
                 return;
         /* The end of the socket has told it already; it holds nothing that it would have to put right. */
-        (void) pidfd_signal(p->child_pidfd, SIGKILL);
+        (void) world_signal(p->world, p->child_pidfd, SIGKILL);
         (void) waitid(P_PIDFD, (id_t) p->child_pidfd, &(siginfo_t){}, WEXITED);
         close(p->child_pidfd);
         p->child_pidfd = -1;

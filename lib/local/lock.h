@@ -16,7 +16,7 @@
  * so. */
 
 enum lock_rank {
-        LOCK_FROM_ENV = 1, /* remote/from-env.c: held while the process's own client connects */
+        LOCK_FROM_ENV = 1, /* remote/from-env.c: the process's own client */
         LOCK_EVENT_LOOP,   /* remote/event-loop.c: held while the threads' work is taken over */
         LOCK_CLIENT,       /* remote/client.h: held during a call to the daemon */
         LOCK_CONTEXT_LIST, /* remote/client.h: the list of a client's contexts */

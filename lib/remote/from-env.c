@@ -11,17 +11,34 @@
 static struct lock lock = LOCK_INIT(LOCK_FROM_ENV);
 static struct ctx_client *the_client; /* the process's own, made on first use */
 
-static struct ctx_client *get_client(void)
+/* Puts client in place if there is none of this process yet; client may be NULL. Returns the one that is in
+ * place, with a reference, and in *ret_useless one that the caller gives up. */
+static struct ctx_client *set_client(struct ctx_client *client, struct ctx_client **ret_useless)
 {
-        struct ctx_client *client;
-
         lock_acquire(&lock);
-        if (the_client && client_is_inherited(the_client))
-                the_client = ctx_client_unref(the_client);
-        if (!the_client)
-                the_client = ctx_client_new(NULL);
+        *ret_useless = client;
+        if (!the_client || client_is_inherited(the_client)) {
+                *ret_useless = the_client;
+                the_client = client;
+        }
         client = the_client ? client_ref(the_client) : NULL;
         lock_release(&lock);
+        return client;
+}
+
+/* The client is made without the lock: sd-bus may fork in order to connect, and a fork takes the lock. */
+static struct ctx_client *get_client(void)
+{
+        struct ctx_client *useless, *client = set_client(NULL, &useless), *fresh;
+
+        ctx_client_unref(useless);
+        if (client)
+                return client;
+        fresh = ctx_client_new(NULL);
+        if (!fresh)
+                return NULL;
+        client = set_client(fresh, &useless);
+        ctx_client_unref(useless);
         return client;
 }
 

@@ -36,7 +36,7 @@ static _Atomic bool quits; /* the thread has to end */
 
 LIST_HEAD(watcher_list, remote_context);
 
-/* In the data of an event: it is for a client, not for a handle. Alone, it wakes the thread so that it
+/* In the data of an event: it is for a client and not a handle. Alone, it wakes the thread so that it
  * ends. */
 #define CLIENT_MARK UINT64_C(1)
 

@@ -251,7 +251,7 @@ START_TEST(grace_is_taken)
 {
         OK(bus, "Create", "sa{sv}", "g", 1, "grace-usec", "t", UINT64_C(1000000));
         OK(bus, "Create", "sa{sv}", "h", 1, "grace-usec", "t", UINT64_MAX);
-        REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Create", "sa{sv}", "i", 1, "grace-usec", "i", 5);
+        REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Create", "sa{sv}", "i", 1, "grace-usec", "i", -5);
 }
 END_TEST
 

@@ -66,6 +66,10 @@ static void bob_reads_only(void *userdata)
         REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Extend", "st", "public", UINT64_C(1));
         REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "public/x", 0);
         REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Attach", "sha{sv}", "public", self, 0);
+        /* Law 46: who may read it may open it, and becomes no member of it by that. */
+        OK(b, "Create", "sa{sv}", "public", 1, "open", "b", 1);
+        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "public", 2, "open", "b", 1, "attach", "h",
+                        self);
         REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Page", "s", "public");
         REFUSED_ON(b, "/org/ctxd1/context/public", CTXD_ERROR_ACCESS_DENIED, "Derive", "sa{sv}", "x", 0);
         REFUSED_ON(b, "/org/ctxd1/context/public", CTXD_ERROR_ACCESS_DENIED, "Cancel", "s", "");

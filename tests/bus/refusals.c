@@ -203,9 +203,10 @@ END_TEST
 
 START_TEST(options_that_are_none)
 {
-        static const char *const options[] = {"timeout-usec", "deadline-usec", "cause", "values", "mode",
-                        "group", "bind", "owner", "attach", "signal", "kill-after-usec", "grace-usec",
-                        "parents", "open", "description"};
+        /* The first ones are no integers. */
+        static const char *const options[] = {"cause", "values", "bind", "owner", "attach", "parents", "open",
+                        "description", "timeout-usec", "deadline-usec", "mode", "group", "signal",
+                        "kill-after-usec", "grace-usec"};
         char huge[100000];
 
         memset(huge, 'x', sizeof huge - 1);
@@ -219,7 +220,13 @@ START_TEST(options_that_are_none)
                         1);
         /* Each with a type that is nobody's. */
         for (size_t i = 0; i < ELEMENTSOF(options); i++) {
-                REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Create", "sa{sv}", "a", 1, options[i], "y", 1);
+                if (i < 8)
+                        REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Create", "sa{sv}", "a", 1, options[i], "y",
+                                        1);
+                else
+                        REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Create", "sa{sv}", "a", 1, options[i], "i",
+                                        -1);
+                REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Create", "sa{sv}", "a", 1, options[i], "d", 1.0);
                 REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Create", "sa{sv}", "a", 1, options[i], "as", 1, "x");
                 REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Create", "sa{sv}", "a", 1, options[i], "a{sv}", 0);
                 REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Create", "sa{sv}", "a", 1, options[i], "(si)", "x",
@@ -232,7 +239,29 @@ START_TEST(options_that_are_none)
                         "t", UINT64_C(1));
         REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Attach", "sha{sv}", "a", STDIN_FILENO, 1, "signal", "s",
                         "SIGTERM");
-        REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Attach", "sha{sv}", "a", STDIN_FILENO, 1, "signal", "u", 15);
+        REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Attach", "sha{sv}", "a", STDIN_FILENO, 1, "signal", "x",
+                        INT64_C(-15));
+        REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Attach", "sha{sv}", "a", STDIN_FILENO, 1, "signal", "u", 65);
+        REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Create", "sa{sv}", "b", 1, "group", "t", UINT64_C(1) << 32);
+}
+END_TEST
+
+/* Languages differ in the type that they give an integer. */
+START_TEST(integers_of_any_type)
+{
+        uint32_t mode;
+
+        OK(bus, "Create", "sa{sv}", "y", 2, "mode", "y", 0377, "timeout-usec", "y", 255);
+        OK(bus, "Create", "sa{sv}", "n", 2, "mode", "n", 0700, "grace-usec", "n", 0700);
+        OK(bus, "Create", "sa{sv}", "q", 2, "mode", "q", 0700, "timeout-usec", "q", 0700);
+        OK(bus, "Create", "sa{sv}", "i", 2, "mode", "i", 0700, "group", "i", getgid());
+        OK(bus, "Create", "sa{sv}", "u", 2, "mode", "u", 0700, "timeout-usec", "u", UINT32_MAX);
+        OK(bus, "Create", "sa{sv}", "x", 2, "mode", "x", INT64_C(0700), "timeout-usec", "x", INT64_MAX);
+        OK(bus, "Create", "sa{sv}", "t", 2, "mode", "t", UINT64_C(0750), "deadline-usec", "t", UINT64_MAX);
+        ck_assert_int_ge(sd_bus_get_property_trivial(bus, CTXD_BUS_NAME, CTXD_CONTEXT_OBJECT "/y",
+                                         CTXD_CONTEXT_INTERFACE, "Mode", NULL, 'u', &mode),
+                        0);
+        ck_assert_uint_eq(mode, 0377);
 }
 END_TEST
 
@@ -241,6 +270,6 @@ Suite *suite_refusals(void)
         Suite *s = suite_create("refusals");
 
         ADD_TESTS(s, "refusals", start_retaining, names_that_are_none, an_empty_name_is_none, names_of_nobody,
-                        wrong_types, options_that_are_none);
+                        wrong_types, options_that_are_none, integers_of_any_type);
         return s;
 }

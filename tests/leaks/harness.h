@@ -26,9 +26,9 @@ struct harness {
         struct membership_stats *stats;
         void *events; /* struct ring_buffer */
         uint64_t since_nsec;
-        uid_t attached_by;   /* whom ctxd says to have attached the members */
-        uint64_t delay_usec; /* between the time of a request and its update: the daemon may be preempted
-                                there */
+        uid_t attached_by; /* whom ctxd says to have attached the members */
+        /* Between the time of a request and its update: there the daemon may be preempted. */
+        uint64_t delay_usec;
         uint32_t n_slots;
         uint32_t drained[16], born[16]; /* events seen, by slot */
         struct {

@@ -259,6 +259,15 @@ uint32_t membership_count(struct membership *m, const struct anchor *anchor)
         return anchor->slot ? m->backend->count(m, anchor->slot) : 0;
 }
 
+struct anchor *membership_next_context(const struct membership *m, const struct anchor *after)
+{
+        const struct member_slot *slot = after ? after->slot->hh.next : m->by_id;
+
+        while (slot && !slot->anchor)
+                slot = slot->hh.next;
+        return slot ? slot->anchor : NULL;
+}
+
 void membership_left(struct membership *m, struct anchor *anchor)
 {
         if (!anchor->slot)

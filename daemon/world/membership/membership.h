@@ -59,6 +59,9 @@ void membership_process_exited(struct membership *m, struct process *p);
 /* Member tasks of this context alone. */
 uint32_t membership_count(struct membership *m, const struct anchor *anchor);
 
+/* The contexts that have a slot: the first one (NULL), or the one after that; NULL: that was the last. */
+struct anchor *membership_next_context(const struct membership *m, const struct anchor *after);
+
 /* One member task. */
 struct member {
         struct anchor *anchor;

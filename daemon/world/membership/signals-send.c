@@ -5,10 +5,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "util/proc.h"
 #include "daemon/world/membership/signals.h"
 #include "util/cleanup.h"
 #include "util/log.h"
+#include "util/proc.h"
+#include "util/uids.h"
 
 /* Who is given which signal (law 32). Each process gets its signal once.
  *
@@ -75,8 +76,8 @@ static struct signalled *signalled_new(struct membership *m, struct member_slot 
 
 /* *ret_when_nsec: since when its children are its cleaning up, UINT64_MAX if it can do none. *ret_blocked: it
  * blocks the signal itself. */
-static int send_checked(const struct target *t, const struct policy *policy, int signal_number,
-                uint64_t *ret_when_nsec, bool *ret_blocked)
+static int send_checked(const struct world *w, const struct target *t, const struct policy *policy,
+                int signal_number, uint64_t *ret_when_nsec, bool *ret_blocked)
 {
         bool blocked = false;
         uint64_t when_nsec = UINT64_MAX;
@@ -96,11 +97,11 @@ static int send_checked(const struct target *t, const struct policy *policy, int
         r = proc_status_read((pid_t) t->pid, uids, NULL);
         if (r < 0)
                 return r;
-        if (policy->uid != 0 && (uids[0] != policy->uid || uids[1] != policy->uid || uids[2] != policy->uid))
+        if (policy->uid != 0 && !uids_are_all(uids, policy->uid))
                 return -EPERM;
         if (signal_number != SIGKILL && proc_handles_signal((pid_t) t->pid, signal_number, &blocked))
                 when_nsec = now_nsec(); /* before it can run, which may be before we go on */
-        r = pidfd_signal(pidfd, signal_number);
+        r = world_signal(w, pidfd, signal_number);
         if (r < 0)
                 return r;
         *ret_when_nsec = when_nsec;
@@ -108,7 +109,7 @@ static int send_checked(const struct target *t, const struct policy *policy, int
         /* A stopped one would only notice once somebody lets it run on. */
         if (stat.state == 'T' && signal_number != SIGKILL && signal_number != SIGCONT &&
                         signal_number != SIGSTOP)
-                (void) pidfd_signal(pidfd, SIGCONT);
+                (void) world_signal(w, pidfd, SIGCONT);
         return 0;
 }
 
@@ -168,7 +169,7 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
         if (signal_number <= 0)
                 return 1;
 
-        r = send_checked(t, policy, signal_number, &when_nsec, &blocked);
+        r = send_checked(m->world, t, policy, signal_number, &when_nsec, &blocked);
         if (r == 0 && signal_number != SIGKILL) {
                 s->when_nsec = when_nsec;
                 s->blocked = blocked;

@@ -155,6 +155,21 @@ static void from_env(const char *program, char *line, size_t size)
         ck_assert_int_eq(pclose(f), 0);
 }
 
+static int from_env_in_a_child(void *unused)
+{
+        alarm(60);
+        return ctx_from_env() ? 1 : 0;
+}
+
+/* Such an address makes sd-bus fork while the library connects. */
+START_TEST(an_address_that_is_a_program)
+{
+        setenv("CTXD_CONTEXT", "/nowhere", 1);
+        setenv("CTXD_ADDRESS", "unixexec:path=/bin/false", 1);
+        ck_assert_int_eq(wait_child(run_child(from_env_in_a_child, NULL)), 0);
+}
+END_TEST
+
 static bool is_nosuid(const char *path)
 {
         struct statvfs st;
@@ -208,6 +223,7 @@ int main(void)
                         from_the_socket_to_the_bus,
                         again_after_it_was_lost,
                         a_child_has_no_connection,
+                        an_address_that_is_a_program,
                         a_setuid_program_is_not_told,
                         NULL,
         };
