@@ -31,8 +31,8 @@ static inline bool proc_is_dead(const struct proc_stat *stat)
 /* Real, effective, saved; and its process, where pid is a thread's. */
 int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid);
 
-/* Could it do something of its own on that signal: is it caught, or blocked for whoever waits for it? The latter
- * is *ret_blocked; that a C library blocks all signals for the time of a fork does not count. */
+/* Could it do something of its own on that signal: is it caught, or blocked for whoever waits for it?
+ * *ret_blocked: the latter. That a C library blocks all signals for the time of a fork does not count. */
 bool proc_handles_signal(pid_t pid, int signal, bool *ret_blocked);
 
 /* The process that a pidfd stands for, in the caller's numbering. -EBADF: no pidfd; -ESRCH: reaped, or
