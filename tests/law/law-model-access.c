@@ -344,6 +344,7 @@ START_TEST(law_32_only_a_process_that_the_caller_may_signal)
                                         may ? 0 : -EACCES);
                         if (may) {
                                 ck_assert_uint_eq(c->policies[a.policy].uid, kind->caller.uid);
+                                free(before);
                                 continue;
                         }
                         o.attach = &a;
