@@ -182,6 +182,15 @@ static int bpf_describe(struct backend *backend, const struct sample *sample, in
         return 0;
 }
 
+static bool bpf_maps(struct backend *backend, const struct sample *sample, uint32_t uid)
+{
+        struct bpf_backend *b = bpf_backend(backend);
+        _cleanup_free_ char *buffer = NULL;
+
+        b->skeleton->bss->wanted_uid = uid;
+        return iterator_read_thread(b->skeleton->progs.mapping, sample->tid, &buffer) > 0;
+}
+
 /* Such threads are few, and they change seldom, so the whole map is written anew. */
 static void bpf_entered(struct backend *backend, const struct watches *watches)
 {
@@ -201,7 +210,8 @@ static void bpf_entered(struct backend *backend, const struct watches *watches)
                                         .slot = watch->record.slot,
                         };
 
-                        n += bpf_map_update_elem(map, &watch->entered[i].tid, &entered, BPF_ANY) == 0;
+                        if (watch->entered[i].is_looked_at)
+                                n += bpf_map_update_elem(map, &watch->entered[i].tid, &entered, BPF_ANY) == 0;
                 }
         b->skeleton->bss->n_entered = n;
 }
@@ -225,6 +235,7 @@ static const struct backend_ops bpf_ops = {
                 .again = bpf_again,
                 .evidence = bpf_evidence,
                 .describe = bpf_describe,
+                .maps = bpf_maps,
                 .entered = bpf_entered,
                 .free = bpf_free,
 };

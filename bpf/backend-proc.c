@@ -97,7 +97,7 @@ static int read_stat(uint32_t pid, uint32_t tid, struct sample *ret, uint64_t *r
 static int read_sample(
                 uint64_t context_id, uint32_t pid, uint32_t tid, uint64_t leader_start, struct sample *ret)
 {
-        struct sample sample = {.context_id = context_id, .pid = pid, .tid = tid};
+        struct sample sample = {.context_id = context_id, .pid = pid, .tid = tid, .named = 1};
         char text[8192];
         uint64_t start;
         int r;
@@ -114,6 +114,7 @@ static int read_sample(
                 return r;
         sample.nvcsw = status_number(text, "\nvoluntary_ctxt_switches:");
         sample.nivcsw = status_number(text, "\nnonvoluntary_ctxt_switches:");
+        sample.uid = (uint32_t) status_number(text, "\nUid:");
         sample.ptrace = (uint32_t) status_number(text, "\nTracerPid:");
         sample.core = (uint32_t) status_number(text, "\nCoreDumping:");
         if (read_file(pid, tid, "syscall", text, sizeof text) > 0) {
@@ -189,11 +190,11 @@ static int sweep_entered(const struct watch *watch, sample_func func, void *user
         int n = 0;
 
         for (uint32_t i = 0; i < watch->n_entered; i++) {
-                const struct probe_thread *t = &watch->entered[i];
+                const struct entered_thread *t = &watch->entered[i];
                 struct sample leader = {}, sample;
                 uint64_t start;
 
-                if (read_stat(t->pid, t->pid, &leader, &start) < 0 ||
+                if (!t->is_looked_at || read_stat(t->pid, t->pid, &leader, &start) < 0 ||
                                 read_sample(watch->context_id, t->pid, t->tid, start, &sample) < 0 ||
                                 sample.exit_state)
                         continue;

@@ -26,6 +26,8 @@ struct backend_ops {
                         char *ret_stack, size_t size);
         /* Says what a descriptor of the thread refers to: a path, pipe:[n], socket:[n]. */
         int (*describe)(struct backend *backend, const struct sample *sample, int fd, char *ret, size_t size);
+        /* Whether the process of the thread has a file of that user mapped. NULL: this cannot be known. */
+        bool (*maps)(struct backend *backend, const struct sample *sample, uint32_t uid);
         void (*free)(struct backend *backend);
         /* Is called when other threads have entered a watched context than before. NULL: each sweep looks
          * for itself. */

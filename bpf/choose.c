@@ -1,26 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <linux/capability.h>
 #include <stdio.h>
-#include <sys/resource.h>
 
-#include "bpf/capability.h"
 #include "bpf/choose.h"
 #include "bpf/probe.h"
 #include "bpf/report.h"
+#include "util/capability.h"
 #include "util/log.h"
-
-static bool allow_realtime(void)
-{
-        struct rlimit limit = {};
-
-        if (getrlimit(RLIMIT_RTPRIO, &limit) >= 0 && limit.rlim_cur >= 1)
-                return true;
-        if (limit.rlim_max < 1)
-                limit.rlim_max = 1;
-        limit.rlim_cur = 1;
-        return setrlimit(RLIMIT_RTPRIO, &limit) >= 0;
-}
+#include "util/realtime.h"
 
 int backend_choose(struct probe *probe, const struct probe_welcome *welcome, const int *kept, bool *ret_kept)
 {
@@ -60,11 +47,11 @@ int backend_choose(struct probe *probe, const struct probe_welcome *welcome, con
          * (LimitRTPRIO= of the unit raises that limit.) For another user's process, /proc tells the system
          * call and the descriptors only with CAP_SYS_PTRACE, and the directory of descriptors can be
          * entered only with CAP_DAC_READ_SEARCH. */
-        if (backend_kind(probe->backend) == PROBE_BACKEND_BPF && !allow_realtime())
-                keep = UINT64_C(1) << CAP_SYS_NICE;
+        if (backend_kind(probe->backend) == PROBE_BACKEND_BPF && !realtime_allow())
+                keep = CAPABILITY(SYS_NICE);
         if (backend_kind(probe->backend) == PROBE_BACKEND_PROC)
-                keep = UINT64_C(1) << CAP_SYS_PTRACE | UINT64_C(1) << CAP_DAC_READ_SEARCH;
-        r = capability_drop(keep);
+                keep = CAPABILITY(SYS_PTRACE) | CAPABILITY(DAC_READ_SEARCH);
+        r = capability_drop(keep, 0);
         if (r < 0)
                 return r;
         probe->chosen = true;

@@ -110,6 +110,8 @@ static __always_inline bool sample_fill(struct sample *s, struct task_struct *ta
         s->jobctl = task->jobctl;
         s->core = BPF_CORE_READ(task, signal, core_state) != NULL;
         s->vfork = BPF_CORE_READ(task, vfork_done) != NULL;
+        s->uid = BPF_CORE_READ(task, real_cred, uid.val);
+        s->named = !is_member;
         s->start_nsec = task->start_boottime;
         s->leader_start_nsec = BPF_CORE_READ(task, group_leader, start_boottime);
         s->runtime_nsec = BPF_CORE_READ(task, se.sum_exec_runtime);
@@ -235,5 +237,23 @@ int describe(struct bpf_iter__task_file *ctx)
          * returned. */
         if (bpf_d_path(&file->f_path, space->text, sizeof space->text) > 0)
                 bpf_seq_write(ctx->meta->seq, space->text, sizeof space->text);
+        return 0;
+}
+
+/* The user whose files are looked for. The link is limited to its task. */
+__u32 wanted_uid = 0;
+
+SEC("iter/task_vma")
+int mapping(struct bpf_iter__task_vma *ctx)
+{
+        struct vm_area_struct *vma = ctx->vma;
+        struct file *file;
+        char found = 1;
+
+        if (!ctx->task || !vma)
+                return 0;
+        file = BPF_CORE_READ(vma, vm_file);
+        if (file && BPF_CORE_READ(file, f_inode, i_uid.val) == wanted_uid)
+                bpf_seq_write(ctx->meta->seq, &found, sizeof found);
         return 0;
 }

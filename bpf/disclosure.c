@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Everybody who may read a context can see the reports about its members. They must not tell more than the
- * user who attached the member can find out alone. So more than the fact is told of a process only if
+/* Everybody who may read a context can see the reports about its members. They must not tell more than who
+ * reads them can find out alone. So more than the fact is told only to root and to the user whose process it
+ * is, and only if
  *
  * - all of its uids are those of one user. This leaves out a setuid program.
  * - that user has attached a member to the context, or root has.
  * - that user may look into the process, which means that it is dumpable. The kernel makes a process
- *   undumpable when it changes its uid, or when it executes a file that it may not read. A process that
- *   holds secrets makes itself undumpable.
+ *   undumpable when it changes its uid, or when it executes a file that it may not read. A process that holds
+ *   secrets makes itself undumpable.
  *
- * Whether a process is dumpable shows in /proc: its files belong to its effective user if it is, and to
- * root if it is not. For a process of root's own there is no difference, but root may look into every
- * process anyway.
+ * Whether a process is dumpable shows in /proc: its files belong to its effective user if it is, and to root
+ * if it is not. For a process of root's own there is no difference, but root may look into every process
+ * anyway, and nobody else is told.
  *
  * Where nobody has attached a member, the threads have entered the context by themselves, and their own
  * process wanted that. */
@@ -62,11 +63,11 @@ static bool has_attached(const struct probe_watch *watch, uid_t uid)
         return watch->n_uids == 0;
 }
 
-bool disclosure_is_allowed(const struct probe_watch *watch, const struct sample *sample)
+uint32_t disclosure_reader(const struct probe_watch *watch, const struct sample *sample)
 {
         uid_t uids[3], owner;
 
-        if (read_uids(sample, uids, &owner) < 0)
-                return false;
-        return uids_are_all(uids, owner) && has_attached(watch, owner);
+        if (read_uids(sample, uids, &owner) < 0 || !uids_are_all(uids, owner) || !has_attached(watch, owner))
+                return PROBE_NOBODY;
+        return owner;
 }

@@ -118,10 +118,19 @@ struct task_struct {
 
 struct path;
 
+struct inode {
+        kuid_t i_uid;
+};
+
 struct file {
         struct path {
                 void *mnt;
         } f_path;
+        struct inode *f_inode;
+};
+
+struct vm_area_struct {
+        struct file *vm_file;
 };
 
 struct bpf_iter_meta {
@@ -138,6 +147,12 @@ struct bpf_iter__task_file {
         struct task_struct *task;
         __u32 fd;
         struct file *file;
+};
+
+struct bpf_iter__task_vma {
+        struct bpf_iter_meta *meta;
+        struct task_struct *task;
+        struct vm_area_struct *vma;
 };
 
 /* The registers that a system call was made with. */

@@ -10,12 +10,9 @@
 
 #include "bpf/choose.h"
 #include "bpf/probe.h"
+#include "bpf/publish.h"
 #include "util/cleanup.h"
 #include "util/log.h"
-
-/* How many records may wait for ctxd. If there are more, it does not read any more, and the connection is
- * closed. */
-#define QUEUE_MAX 1024
 
 #define BACKOFF_MIN_USEC UINT64_C(100000)
 #define BACKOFF_MAX_USEC UINT64_C(5000000)
@@ -26,23 +23,11 @@
 static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata);
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata);
 
-static void queue_clear(struct link *link)
-{
-        while (!STAILQ_EMPTY(&link->queue)) {
-                struct link_record *record = STAILQ_FIRST(&link->queue);
-
-                STAILQ_REMOVE_HEAD(&link->queue, next);
-                free(record);
-        }
-        link->n_queued = 0;
-}
-
 static void link_close(struct link *link)
 {
         link->io = sd_event_source_disable_unref(link->io);
         probe_connection_close(&link->connection);
-        link->greeted = false;
-        queue_clear(link);
+        link->greeted = link->is_full = false;
 }
 
 static void link_end(struct probe *probe, int error)
@@ -60,6 +45,7 @@ static void link_lost(struct probe *probe, const char *why)
         if (link->connection.fd < 0)
                 return;
         link_close(link);
+        leaks_drop_news(probe);
         sweeper_pause(probe);
         if (!link->address) {
                 log_debug("ctxd has left (%s)", why);
@@ -79,7 +65,13 @@ static void link_lost(struct probe *probe, const char *why)
 
 static int link_open(struct probe *probe, int fd)
 {
+        struct ucred credentials = {};
+        socklen_t size = sizeof credentials;
+
         probe_connection_open(&probe->link.connection, fd);
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+                return -errno;
+        probe->link.uid = credentials.uid;
         return sd_event_add_io(probe->event, &probe->link.io, fd, EPOLLIN, on_io, probe);
 }
 
@@ -112,7 +104,6 @@ int link_init(struct probe *probe, const char *address, int fd)
         link->address = address;
         probe_connection_init(&link->connection);
         link->backoff_usec = BACKOFF_MIN_USEC;
-        STAILQ_INIT(&link->queue);
         if (!address)
                 return link_open(probe, fd);
         if (strlen(address) >= sizeof(((struct sockaddr_un *) NULL)->sun_path))
@@ -126,50 +117,56 @@ void link_deinit(struct probe *probe)
         link_close(&probe->link);
 }
 
-static void link_flush(struct probe *probe)
+/* 1: sent, or there is nobody. 0: the socket takes no more now. */
+static int link_send(struct probe *probe, const struct probe_header *header)
 {
         struct link *link = &probe->link;
+        int r = probe_connection_send(&link->connection, header, NULL, 0);
 
-        while (!STAILQ_EMPTY(&link->queue)) {
-                struct link_record *record = STAILQ_FIRST(&link->queue);
-                int r = probe_connection_send(
-                                &link->connection, (const struct probe_header *) record->data, NULL, 0);
-
-                if (r < 0)
-                        link_lost(probe, strerror(-r));
-                if (r <= 0)
-                        return;
-                STAILQ_REMOVE_HEAD(&link->queue, next);
-                link->n_queued--;
-                free(record);
-        }
-        (void) sd_event_source_set_io_events(link->io, EPOLLIN);
+        if (r < 0)
+                link_lost(probe, strerror(-r));
+        if (r != 0)
+                return 1;
+        link->is_full = true;
+        (void) sd_event_source_set_io_events(link->io, EPOLLIN | EPOLLOUT);
+        return 0;
 }
 
-void link_send(struct probe *probe, const struct probe_header *header)
+static int send_leak(struct probe *probe, struct leak *leak)
+{
+        struct probe_resolved resolved = {
+                        .header = {.type = PROBE_RESOLVED, .size = sizeof resolved},
+                        .leak_id = leak->id,
+                        .context_id = leak->key.context_id,
+        };
+
+        if (leak->resolved_usec > 0)
+                return link_send(probe, &resolved.header);
+        publish_prepare(probe, leak);
+        return link_send(probe, &leak->record->header);
+}
+
+static int send_swept(struct probe *probe)
+{
+        struct probe_swept record = {
+                        .header = {.type = PROBE_SWEPT, .size = sizeof record},
+                        .when_usec = probe->sweeper.swept_usec,
+        };
+
+        return link_send(probe, &record.header);
+}
+
+void link_tell(struct probe *probe)
 {
         struct link *link = &probe->link;
-        struct link_record *record;
-        int r;
+        struct leak *leak;
 
-        if (link->connection.fd < 0 || !link->greeted)
-                return;
-        if (STAILQ_EMPTY(&link->queue)) {
-                r = probe_connection_send(&link->connection, header, NULL, 0);
-                if (r < 0)
-                        link_lost(probe, strerror(-r));
-                if (r != 0)
-                        return;
-        }
-        record = link->n_queued < QUEUE_MAX ? malloc(sizeof *record + header->size) : NULL;
-        if (!record) {
-                link_lost(probe, "ctxd does not read");
-                return;
-        }
-        memcpy(record->data, header, header->size);
-        STAILQ_INSERT_TAIL(&link->queue, record, next);
-        link->n_queued++;
-        (void) sd_event_source_set_io_events(link->io, EPOLLIN | EPOLLOUT);
+        /* If the connection is lost meanwhile, there are no news any more. */
+        while (link->greeted && !link->is_full && (leak = leaks_first_news(&probe->leaks)))
+                if (send_leak(probe, leak) > 0 && link->greeted)
+                        leak_told(probe, leak);
+        if (link->greeted && !link->is_full && probe->sweeper.swept_usec > 0 && send_swept(probe) > 0)
+                probe->sweeper.swept_usec = 0;
 }
 
 int link_hello(struct probe *probe, bool kept)
@@ -285,8 +282,11 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
         struct probe *probe = userdata;
         int r;
 
-        if (revents & EPOLLOUT)
-                link_flush(probe);
+        if (revents & EPOLLOUT) {
+                (void) sd_event_source_set_io_events(source, EPOLLIN);
+                probe->link.is_full = false;
+                link_tell(probe);
+        }
         /* Not all records at once, so that the watchdog and the sweeps get their turn. */
         for (int i = 0; i < 64 && probe->link.connection.fd >= 0 && revents & ~(uint32_t) EPOLLOUT; i++) {
                 r = link_receive(probe);

@@ -118,7 +118,7 @@ static __always_inline void event_send(__u64 context_id, __u32 index, __u32 kind
 
 static __always_inline void slot_leave(struct membership_slot *slot, __u32 index)
 {
-        if (slot_add(slot, -1) == 1 && READ_ONCE(slot->done))
+        if (slot_add(slot, -1) == 1)
                 event_send(slot->context_id, index, MEMBERSHIP_DRAINED);
 }
 
@@ -367,7 +367,7 @@ int list(struct bpf_iter__task *ctx)
         if (!value || value->counted != MEMBER_COUNTED)
                 return 0;
         slot = slot_get(value->slot);
-        if (!slot || slot->context_id != value->context_id)
+        if (!slot || !READ_ONCE(slot->wanted) || slot->context_id != value->context_id)
                 return 0;
 
         level = reader_level();

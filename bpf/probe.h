@@ -3,6 +3,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "bpf/account.h"
 #include "bpf/backend.h"
 #include "bpf/leak.h"
 #include "bpf/link.h"
@@ -16,6 +17,7 @@ struct probe {
         struct backend *backend;
         bool chosen; /* the backend was chosen, and the capabilities were given up */
         char reason[BACKEND_REASON_MAX];
+        struct accounts accounts;
         struct watches watches;
         struct leaks leaks;
         struct sweeper sweeper;

@@ -39,6 +39,8 @@ struct sample {
         __u64 jobctl;
         __u32 core;  /* its process is dumping core */
         __u32 vfork; /* its parent waits until it execs or exits */
+        __u32 uid;   /* real */
+        __u32 named; /* it is here only because ctxd has said so; it is no member that the kernel knows */
         __u64 nvcsw;
         __u64 nivcsw;
         __u64 start_nsec; /* CLOCK_BOOTTIME */

@@ -11,8 +11,9 @@
 #include <time.h>
 
 #include "bpf/chain.h"
-#include "bpf/disclosure.h"
 #include "bpf/probe.h"
+#include "bpf/publish.h"
+#include "bpf/verdict.h"
 #include "bpf/waits.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -21,6 +22,8 @@
 #define INTERVAL_MIN_USEC UINT64_C(50000)
 #define INTERVAL_MAX_USEC UINT64_C(2000000)
 #define INTERVAL_IDLE_USEC UINT64_C(5000000)
+/* Between sweeps that could not judge everybody, so that they take a fraction of a CPU alone. */
+#define BEHIND_USEC UINT64_C(1000000)
 #define LATE_USEC UINT64_C(100000)
 #define LATE_WAIT_USEC UINT64_C(1000000)
 #define LATE_MAX 5
@@ -78,6 +81,12 @@ static void drop_thread(struct probe *probe, struct thread *thread, const char *
         thread_free(&probe->watches, thread);
 }
 
+static bool is_told_as_blocked(const struct thread *thread)
+{
+        return thread->more == PROBE_LEAK_BLOCKED ||
+               (thread->leak && thread->leak->key.kind == PROBE_LEAK_BLOCKED);
+}
+
 static void update_threads(struct probe *probe, uint64_t end, bool suspended)
 {
         struct sweeper *s = &probe->sweeper;
@@ -87,15 +96,14 @@ static void update_threads(struct probe *probe, uint64_t end, bool suspended)
                 const struct sample *sample = &s->samples[i];
                 struct watch *watch = watches_get(&probe->watches, sample->context_id);
 
-                thread = watch ? watches_thread(&probe->watches, watch, sample) : NULL;
+                thread = watch ? watches_thread(&probe->watches, &probe->accounts, watch, sample) : NULL;
                 if (!thread)
                         continue;
                 if (thread->sweep == 0)
                         s->changed_usec = end;
                 thread->sweep = s->number;
                 thread->sample = *sample;
-                if (thread_clock_feed(&thread->clock, sample, end) > 0 && thread->leak &&
-                                thread->leak->key.kind == PROBE_LEAK_BLOCKED) {
+                if (thread_clock_feed(&thread->clock, sample, end) > 0 && is_told_as_blocked(thread)) {
                         s->changed_usec = end;
                         leak_leave(probe, thread, "it woke up");
                 }
@@ -108,117 +116,6 @@ static void update_threads(struct probe *probe, uint64_t end, bool suspended)
                         drop_thread(probe, thread, "it has left");
                 }
         }
-}
-
-/* A thread that has run since the verdict is not accused. */
-static void accuse_blocked(struct probe *probe, struct thread *thread)
-{
-        struct evidence evidence = {};
-        char stack[sizeof(((struct leak *) NULL)->stack)] = "";
-
-        if (!disclosure_is_allowed(&thread->watch->record, &thread->sample)) {
-                if (backend_unchanged(probe->backend, &thread->sample) == 0)
-                        return;
-                if (thread->leak)
-                        leak_leave(probe, thread, "it is blocked now");
-                leak_join(probe, thread, PROBE_LEAK_BLOCKED, NULL, "", 0);
-                return;
-        }
-        if (probe->backend->ops->evidence(probe->backend, &thread->sample, &evidence, stack, sizeof stack) <
-                        0)
-                return;
-        if (evidence.sample.start_nsec != thread->sample.start_nsec ||
-                        evidence.sample.tid != thread->sample.tid ||
-                        evidence.sample.context_id != thread->sample.context_id ||
-                        evidence.nvcsw_after + evidence.nivcsw_after != thread->clock.switches ||
-                        sample_activity(&evidence.sample) != ACTIVITY_SLEEPS)
-                return;
-        if (thread->leak)
-                leak_leave(probe, thread, "it is blocked now");
-        leak_join(probe, thread, PROBE_LEAK_BLOCKED, &evidence, stack, 0);
-}
-
-static void judge_blocked(struct probe *probe, uint64_t begin)
-{
-        const struct sweeper *s = &probe->sweeper;
-        struct thread *thread, *next;
-
-        HASH_ITER (hh, probe->watches.threads, thread, next) {
-                const struct probe_watch *record = &thread->watch->record;
-
-                if (thread->leak && thread->leak->key.kind == PROBE_LEAK_BLOCKED)
-                        continue;
-                if (begin < thread_clock_blocked_at(&thread->clock, record->done_usec, record->grace_usec))
-                        continue;
-                /* If it waits for another member, that one is to blame. */
-                if (chain_awaited(s->samples, s->n_samples, &thread->sample))
-                        continue;
-                accuse_blocked(probe, thread);
-        }
-}
-
-/* What is known of a process, while its threads are looked at one after the other. */
-struct suspect {
-        struct {
-                uint64_t context_id, start_nsec, pid;
-        } key;
-        struct thread *thread; /* the busiest one that is ignoring */
-        unsigned percent;
-        bool excused; /* one of its threads is reported, or held, or waits for a child */
-        UT_hash_handle hh;
-};
-
-static void judge_ignoring(struct probe *probe, uint64_t now)
-{
-        const struct sweeper *s = &probe->sweeper;
-        struct suspect *suspects = NULL, *suspect, *following;
-        struct thread *thread, *next;
-
-        HASH_ITER (hh, probe->watches.threads, thread, next) {
-                const struct probe_watch *record = &thread->watch->record;
-                unsigned percent = 0;
-
-                suspect = calloc(1, sizeof *suspect);
-                if (!suspect)
-                        break;
-                suspect->key.context_id = thread->key.context_id;
-                suspect->key.start_nsec = thread->sample.leader_start_nsec;
-                suspect->key.pid = thread->key.pid;
-                HASH_FIND(hh, suspects, &suspect->key, sizeof suspect->key, following);
-                if (following) {
-                        free(suspect);
-                        suspect = following;
-                } else {
-                        HASH_ADD(hh, suspects, key, sizeof suspect->key, suspect);
-                }
-                if (thread->leak || sample_activity(&thread->sample) == ACTIVITY_HELD ||
-                                chain_awaited(s->samples, s->n_samples, &thread->sample))
-                        suspect->excused = true;
-                else if (thread_clock_ignoring(&thread->clock, &thread->sample, now, record->done_usec,
-                                         record->grace_usec, &percent) &&
-                                (!suspect->thread || percent > suspect->percent ||
-                                                (percent == suspect->percent &&
-                                                                thread->key.tid == thread->key.pid))) {
-                        suspect->thread = thread;
-                        suspect->percent = percent;
-                }
-        }
-        HASH_ITER (hh, suspects, suspect, following) {
-                if (suspect->thread && !suspect->excused)
-                        leak_join(probe, suspect->thread, PROBE_LEAK_IGNORING, NULL, "", suspect->percent);
-                HASH_DELETE(hh, suspects, suspect);
-                free(suspect);
-        }
-}
-
-static void tell_swept(struct probe *probe, uint64_t begin)
-{
-        struct probe_swept record = {
-                        .header = {.type = PROBE_SWEPT, .size = sizeof record},
-                        .when_usec = begin,
-        };
-
-        link_send(probe, &record.header);
 }
 
 /* When the next sweep is due: at the time of the next verdict, or after half a grace, to see who has left.
@@ -249,7 +146,7 @@ static uint64_t next_sweep(const struct probe *probe, uint64_t now)
                 const struct probe_watch *record = &thread->watch->record;
                 uint64_t due;
 
-                if (thread->leak)
+                if (thread->leak || thread->more)
                         continue;
                 due = thread_clock_blocked_at(&thread->clock, record->done_usec, record->grace_usec);
                 /* One that was due before, and was excused, is looked at in the next interval. */
@@ -258,6 +155,8 @@ static uint64_t next_sweep(const struct probe *probe, uint64_t now)
         }
         if (s->not_before_usec > now)
                 at = min_usec(at, s->not_before_usec);
+        if (s->behind_usec > now)
+                at = min_usec(at, s->behind_usec);
         return at;
 }
 
@@ -286,6 +185,12 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                          s->suspended_usec - offset > SUSPEND_USEC;
         int r;
 
+        if (s->entered_changed) {
+                s->entered_changed = false;
+                watches_admit_entered(&probe->watches, &probe->accounts);
+                backend_entered(probe->backend, &probe->watches);
+                publish_unseen(probe, begin);
+        }
         s->suspended_usec = offset;
         s->number++;
         s->n_samples = 0;
@@ -306,12 +211,12 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                 if (watch->baseline_usec <= begin)
                         watch->baseline_usec = 0;
         }
-        if (begin >= s->not_before_usec && !suspended && probe->backend) {
-                judge_blocked(probe, begin);
-                judge_ignoring(probe, begin);
-        }
-        leaks_publish(probe, now_boottime_usec());
-        tell_swept(probe, begin);
+        s->behind_usec = 0;
+        if (begin >= s->not_before_usec && !suspended && probe->backend && verdict_pass(probe, begin))
+                s->behind_usec = begin + BEHIND_USEC;
+        publish_all(probe, now_boottime_usec());
+        s->swept_usec = begin;
+        link_tell(probe);
         if (!probe->link.greeted)
                 return plan(probe, UINT64_MAX);
         return plan(probe, next_sweep(probe, now_boottime_usec()));
@@ -324,6 +229,9 @@ int sweeper_init(struct probe *probe)
 
         s->planned_usec = UINT64_MAX;
         s->suspended_usec = suspended_usec();
+        r = publish_init(probe);
+        if (r < 0)
+                return r;
         r = sd_event_add_time(probe->event, &s->timer, CLOCK_BOOTTIME, 0, 1000, on_timer, probe);
         if (r < 0)
                 return r;
@@ -335,13 +243,15 @@ void sweeper_deinit(struct probe *probe)
         struct thread *thread, *next_thread;
         struct watch *watch, *next_watch;
 
-        leaks_deinit(&probe->leaks);
+        publish_deinit(probe);
         HASH_ITER (hh, probe->watches.threads, thread, next_thread) {
                 thread->leak = NULL;
+                thread->more = 0;
                 thread_free(&probe->watches, thread);
         }
         HASH_ITER (hh, probe->watches.by_id, watch, next_watch)
                 watch_free(&probe->watches, watch);
+        accounts_deinit(&probe->accounts);
         probe->sweeper.timer = sd_event_source_disable_unref(probe->sweeper.timer);
         free(probe->sweeper.samples);
 }
@@ -361,6 +271,7 @@ int sweeper_watch(struct probe *probe, const struct probe_watch *record)
                 return r;
         if (r == 0) {
                 leaks_tell(probe, watch);
+                link_tell(probe);
                 return plan(probe, next_sweep(probe, now));
         }
         if (watch->record.grace_usec == UINT64_MAX)
@@ -379,28 +290,26 @@ int sweeper_threads(struct probe *probe, const struct probe_threads *record)
                 return 0;
         if (r < 0)
                 return r;
-        backend_entered(probe->backend, &probe->watches);
-        /* Threads that have left are noticed by a sweep, so it must come soon. */
+        /* The backend is told before the next sweep, however often they change until then. Threads that have
+         * left are noticed by a sweep, so it must come soon. */
+        probe->sweeper.entered_changed = true;
         return plan(probe, next_sweep(probe, now_boottime_usec()));
 }
 
 void sweeper_forget(struct probe *probe, uint64_t context_id, const char *how)
 {
-        bool had_entered;
-
         struct watch *watch = watches_get(&probe->watches, context_id);
         struct thread *thread, *next;
 
         if (!watch)
                 return;
-        HASH_ITER (hh, probe->watches.threads, thread, next) {
-                if (thread->watch == watch)
-                        drop_thread(probe, thread, how);
+        for (thread = LIST_FIRST(&watch->threads); thread; thread = next) {
+                next = LIST_NEXT(thread, in_watch);
+                drop_thread(probe, thread, how);
         }
-        had_entered = watch->n_entered > 0;
+        probe->sweeper.entered_changed |= watch->n_entered > 0;
         watch_free(&probe->watches, watch);
-        if (had_entered)
-                backend_entered(probe->backend, &probe->watches);
+        link_tell(probe);
         if (HASH_COUNT(probe->watches.by_id) == 0)
                 (void) plan(probe, UINT64_MAX);
 }

@@ -20,9 +20,12 @@ struct sweeper {
         uint64_t number;
         uint64_t changed_usec;    /* when a sweep last found something new */
         uint64_t not_before_usec; /* no verdict before that time */
-        unsigned n_late;          /* sweeps in a row that came late */
-        int64_t suspended_usec;   /* CLOCK_BOOTTIME less CLOCK_MONOTONIC at the last sweep */
-        struct sample *samples;   /* of the last sweep, sorted by parent */
+        uint64_t behind_usec; /* the next sweep comes then, for the rest of the evidence; 0: there is none */
+        uint64_t swept_usec;  /* when the last sweep began, of which ctxd has to be told; 0: it knows */
+        bool entered_changed; /* the backend does not know yet who has entered */
+        unsigned n_late;      /* sweeps in a row that came late */
+        int64_t suspended_usec; /* CLOCK_BOOTTIME less CLOCK_MONOTONIC at the last sweep */
+        struct sample *samples; /* of the last sweep, sorted by parent */
         size_t n_samples, n_allocated;
 };
 

@@ -60,7 +60,8 @@ int bus_failed(const sd_bus_error *error, int r)
                         {SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, EXIT_NOT_ALLOWED},
         };
 
-        if (!sd_bus_error_is_set(error)) {
+        /* sd-bus makes an error of it where the connection ends during a call. */
+        if (!sd_bus_error_is_set(error) || r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE) {
                 print_error("lost the connection to ctxd: %s", strerror(-r));
                 return EXIT_FAILED;
         }

@@ -193,9 +193,10 @@ int contexts_end(struct ctl *ctl, const char *path, struct context_end *ret)
                 return bus_broken(r);
         ret->code = code;
         snprintf(ret->err, sizeof ret->err, "%s", err);
-        snprintf(ret->cause, sizeof ret->cause, "%s", cause);
         if (ctl->json == JSON_OFF)
-                text_defuse(ret->cause, false);
+                (void) printable(cause, false, ret->cause, sizeof ret->cause);
+        else
+                snprintf(ret->cause, sizeof ret->cause, "%s", cause);
         return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "util/printable.h"
 #include "ctl/ctxctl.h"
 
 /* Contexts, as the daemon's List and Err describe them. A function that returns int returns 0, or a
@@ -41,7 +42,7 @@ json_object *listed_to_json(const struct listed *item);
 struct context_end {
         int code;     /* 0: the context is active; or ECANCELED, ETIMEDOUT */
         char err[64]; /* "context canceled", "context deadline exceeded" */
-        char cause[CTXD_REASON_MAX + 1];
+        char cause[PRINTABLE_SIZE(CTXD_REASON_MAX)];
 };
 
 int contexts_end(struct ctl *ctl, const char *path, struct context_end *ret);

@@ -103,10 +103,12 @@ int create_context(struct ctl *ctl, const char *path, const struct create_argume
         _cleanup_message_ sd_bus_message *m = NULL;
         int r;
 
-        r = bus_message(ctl, &m, "Create");
+        r = bus_message(ctl, &m, a->tells_made ? "CreateAndOpen" : "Create");
         if (r > 0)
                 return r;
         r = append_arguments(m, path, a);
+        if (r >= 0 && a->tells_made)
+                r = sd_bus_message_append(m, "b", false); /* no state page */
         return r < 0 ? bus_bad_arguments(r) : bus_send(ctl, m, expected, ret_reply);
 }
 
@@ -119,5 +121,15 @@ int create_reference(sd_bus_message *reply, char *ret_reference)
         if (r < 0)
                 return bus_broken(r);
         snprintf(ret_reference, CTXD_PATH_ID_MAX + 1, "%s#%" PRIu64, path, id);
+        return 0;
+}
+
+int create_was_made(sd_bus_message *reply, bool *ret)
+{
+        int made, r = sd_bus_message_read(reply, "b", &made);
+
+        if (r < 0)
+                return bus_broken(r);
+        *ret = made;
         return 0;
 }

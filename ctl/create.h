@@ -16,6 +16,7 @@ struct create_arguments {
         bool has_mode;
         /* bind_caller: the context is canceled when our connection ends. */
         bool parents, open, bind_caller;
+        bool tells_made; /* the reply says whether the context was made: create_was_made() */
         const char *cause;
         const char *description;
         int owner_fd;        /* -1: none */
@@ -38,3 +39,5 @@ int create_context(struct ctl *ctl, const char *path, const struct create_argume
 /* Reads the reply, and writes the context's path#id to a buffer of CTXD_PATH_ID_MAX + 1 bytes. 0, or a
  * positive exit status after an error message. */
 int create_reference(sd_bus_message *reply, char *ret_reference);
+/* To be called after that one. With `open` there may have been one. */
+int create_was_made(sd_bus_message *reply, bool *ret);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "util/cleanup.h"
+#include "util/printable.h"
 #include "ctl/bus.h"
 #include "ctl/ctxctl.h"
 #include "ctl/pager.h"
@@ -81,14 +82,16 @@ static const struct verb verbs[] = {
 
 void print_error(const char *format, ...)
 {
+        _cleanup_free_ char *text = NULL, *shown = NULL;
         va_list ap;
 
         fflush(stdout); /* what was printed before comes first */
-        fputs("ctxctl: ", stderr);
         va_start(ap, format);
-        vfprintf(stderr, format, ap);
+        if (vasprintf(&text, format, ap) < 0)
+                text = NULL;
         va_end(ap);
-        fputc('\n', stderr);
+        shown = text ? printable_new(text, false) : NULL;
+        fprintf(stderr, "ctxctl: %s\n", shown ? shown : "out of memory");
 }
 
 #define HELP_COMMON                                                                                    \

@@ -5,8 +5,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/printable.h"
+#include "util/utf8.h"
 #include "ctl/json.h"
-#include "ctl/terminal.h"
+
+/* json-c escapes what JSON wants to have escaped. A terminal obeys more, and that can only be in a string. */
+static void put_json(const char *text)
+{
+        size_t left = strlen(text);
+        const char *begin = text;
+
+        for (size_t n; left > 0; text += n, left -= n) {
+                uint32_t code;
+
+                n = utf8_character(text, left);
+                if (n == 0)
+                        n = 1;
+                if (*text == '\n' || !character_is_hidden(text, n, &code))
+                        continue;
+                fwrite(begin, 1, (size_t) (text - begin), stdout);
+                begin = text + n;
+                if (code < 0x10000)
+                        printf("\\u%04x", code);
+                else
+                        printf("\\u%04x\\u%04x", 0xd800 + ((code - 0x10000) >> 10), 0xdc00 + (code & 0x3ff));
+        }
+        puts(begin);
+}
 
 int json_print(const struct ctl *ctl, json_object *object)
 {
@@ -17,7 +42,7 @@ int json_print(const struct ctl *ctl, json_object *object)
                                           : JSON_C_TO_STRING_PLAIN;
         text = object ? json_object_to_json_string_ext(object, flags) : NULL;
         if (text)
-                puts(text);
+                put_json(text);
         else
                 print_error("out of memory");
         json_object_put(object);
@@ -181,23 +206,30 @@ int json_from_dictionary(sd_bus_message *m, const char *entry, json_object *obje
         return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
-static int defuse_one(json_object *object, int flags, json_object *parent, const char *key, size_t *index,
+/* CTXD_STACK and CTXD_KERNEL_STACK have a line for each frame. */
+static bool has_lines(const char *key)
+{
+        size_t n = key ? strlen(key) : 0;
+
+        return n >= 5 && strcmp(key + n - 5, "STACK") == 0;
+}
+
+static int show_one(json_object *object, int flags, json_object *parent, const char *key, size_t *index,
                 void *unused)
 {
-        char *copy;
+        char *shown;
 
         if (!json_object_is_type(object, json_type_string))
                 return JSON_C_VISIT_RETURN_CONTINUE;
-        copy = strdup(json_object_get_string(object));
-        if (!copy)
+        shown = printable_new(json_object_get_string(object), has_lines(key));
+        if (!shown)
                 return JSON_C_VISIT_RETURN_ERROR;
-        text_defuse(copy, true);
-        json_object_set_string(object, copy);
-        free(copy);
+        json_object_set_string(object, shown);
+        free(shown);
         return JSON_C_VISIT_RETURN_CONTINUE;
 }
 
-void json_defuse(json_object *object)
+int json_make_printable(json_object *object)
 {
-        json_c_visit(object, 0, defuse_one, NULL);
+        return json_c_visit(object, 0, show_one, NULL) < 0 ? -ENOMEM : 0;
 }

@@ -22,5 +22,6 @@ uint64_t json_get_number(json_object *object, const char *name);
 /* Adds the entries of an a{sv} or a{ss} to an object. 0 or -errno. */
 int json_from_dictionary(sd_bus_message *m, const char *entry, json_object *object);
 
-/* Calls text_defuse() for every string in the object, before people read it on a terminal. */
-void json_defuse(json_object *object);
+/* Makes every string in the object printable, before people read it on a terminal. Line breaks stay in stacks
+ * alone. -ENOMEM. */
+int json_make_printable(json_object *object);

@@ -16,6 +16,11 @@ bool leak_is_resolved(json_object *leak)
         return json_object_get_boolean(json_object_object_get(leak, "CTXD_RESOLVED"));
 }
 
+bool leak_is_more(json_object *leak)
+{
+        return strcmp(json_get_text(leak, "CTXD_LEAK"), "more") == 0;
+}
+
 static void compose_message(json_object *leak, char *buffer, size_t size)
 {
         struct leak_facts facts = {
@@ -23,9 +28,11 @@ static void compose_message(json_object *leak, char *buffer, size_t size)
                         .pid = (uint32_t) json_get_number(leak, "OBJECT_PID"),
                         .tid = (uint32_t) json_get_number(leak, "CTXD_TID"),
                         .ignoring = strcmp(json_get_text(leak, "CTXD_LEAK"), "ignoring") == 0,
+                        .more = leak_is_more(leak),
                         .context = json_get_text(leak, "CTXD_CONTEXT"),
                         .err = json_get_text(leak, "CTXD_ERR"),
                         .cause = json_get_text(leak, "CTXD_CAUSE"),
+                        .cause_uid = UINT32_MAX,
                         .since_done_usec = json_get_number(leak, "CTXD_SINCE_DONE_USEC"),
                         .syscall = json_get_text(leak, "CTXD_SYSCALL"),
                         .waits_on = json_get_text(leak, "CTXD_WAITS_ON"),

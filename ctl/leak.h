@@ -15,3 +15,5 @@ int leak_read(sd_bus_message *m, json_object **ret);
 int leaks_read(struct ctl *ctl, const char *prefix, json_object *array, bool *ret_truncated);
 
 bool leak_is_resolved(json_object *leak);
+/* It stands for threads that are only counted (CTXD_COUNT). */
+bool leak_is_more(json_object *leak);

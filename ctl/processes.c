@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "util/cleanup.h"
+#include "util/printable.h"
 #include "ctl/bus.h"
 #include "ctl/json.h"
 #include "ctl/processes.h"
@@ -14,7 +15,7 @@
 
 #define PROCESSES_MAX 10000
 
-static int read_list(sd_bus_message *m, bool defuse, struct process_list *list)
+static int read_list(sd_bus_message *m, bool for_people, struct process_list *list)
 {
         struct process process;
         const char *comm;
@@ -31,9 +32,10 @@ static int read_list(sd_bus_message *m, bool defuse, struct process_list *list)
                                 return -ENOMEM;
                         list->items = items;
                 }
-                snprintf(process.comm, sizeof process.comm, "%s", comm);
-                if (defuse)
-                        text_defuse(process.comm, false);
+                if (for_people)
+                        (void) printable(comm, false, process.comm, sizeof process.comm);
+                else
+                        snprintf(process.comm, sizeof process.comm, "%s", comm);
                 list->items[list->n++] = process;
         }
         return r;
@@ -82,33 +84,35 @@ json_object *process_list_to_json(const struct process_list *list)
 char *process_command(const struct process *process, char *buffer)
 {
         _cleanup_close_ int fd = -1;
-        char name[64];
+        char name[64], line[COMMAND_MAX];
         ssize_t n = 0;
 
         snprintf(name, sizeof name, "/proc/%u/cmdline", process->pid);
         fd = open(name, O_RDONLY | O_CLOEXEC);
         if (fd >= 0)
-                n = read(fd, buffer, COMMAND_MAX - 1);
-        while (n > 0 && buffer[n - 1] == '\0')
+                n = read(fd, line, sizeof line - 1);
+        while (n > 0 && line[n - 1] == '\0')
                 n--;
         if (n <= 0) {
                 snprintf(buffer, COMMAND_MAX, "[%s]", process->comm);
                 return buffer;
         }
         for (ssize_t i = 0; i < n; i++)
-                if (buffer[i] == '\0')
-                        buffer[i] = ' ';
-        buffer[n] = '\0';
-        text_defuse(buffer, false);
-        return buffer;
+                if (line[i] == '\0')
+                        line[i] = ' ';
+        line[n] = '\0';
+        return printable(line, false, buffer, COMMAND_MAX);
 }
 
 char *process_command_to_fit(const struct process *process, size_t used, char *buffer)
 {
-        size_t columns = terminal_columns();
+        size_t columns = terminal_columns(), room = columns > used ? columns - used : 0;
 
         process_command(process, buffer);
-        if (columns != SIZE_MAX && strlen(buffer) + used > columns)
-                buffer[columns > used ? columns - used : 0] = '\0';
+        if (columns != SIZE_MAX && strlen(buffer) > room) {
+                while (room > 0 && ((unsigned char) buffer[room] & 0xc0) == 0x80)
+                        room--;
+                buffer[room] = '\0';
+        }
         return buffer;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/printable.h"
 #include "ctl/table.h"
 
 #define NARROWEST 12 /* no column is cut to less than this */
@@ -49,7 +50,7 @@ struct table *table_free(struct table *t)
 
 void table_add_colored(struct table *t, const char *text, enum color color)
 {
-        char *copy = strdup(text && *text ? text : "-");
+        char *copy = printable_new(text && *text ? text : "-", false);
 
         if (t->n_cells == t->n_allocated) {
                 size_t n = t->n_allocated ? 2 * t->n_allocated : 64;
@@ -65,7 +66,6 @@ void table_add_colored(struct table *t, const char *text, enum color color)
                 t->error = -ENOMEM;
                 return;
         }
-        text_defuse(copy, false);
         t->cells[t->n_cells++] = (struct cell){copy, color};
 }
 

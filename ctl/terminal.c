@@ -124,10 +124,3 @@ size_t text_width(const char *text)
         width = wcswidth(wide, n);
         return width < 0 ? strlen(text) : (size_t) width;
 }
-
-void text_defuse(char *text, bool newlines)
-{
-        for (; *text; text++)
-                if (((unsigned char) *text < 0x20 || *text == 0x7f) && !(newlines && *text == '\n'))
-                        *text = '?';
-}

@@ -43,7 +43,3 @@ enum glyph {
 const char *glyph(enum glyph g);
 /* How many columns the text takes on the terminal. */
 size_t text_width(const char *text);
-
-/* Replaces control characters by '?': the names of others' contexts and processes must not send commands
- * to the terminal. With newlines == true, newlines stay. */
-void text_defuse(char *text, bool newlines);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "util/cleanup.h"
+#include "util/printable.h"
 #include "ctl/bus.h"
 #include "ctl/format.h"
 #include "ctl/json.h"
@@ -54,6 +55,8 @@ static void print_leak(json_object *leak)
         printf("%*s: %s#%s, %s\n", LABEL_WIDTH, "Context", json_get_text(leak, "CTXD_CONTEXT"),
                         json_get_text(leak, "CTXD_CONTEXT_ID"), json_get_text(leak, "CTXD_ERR"));
         print_field("Cause", json_get_text(leak, "CTXD_CAUSE"));
+        if (leak_is_more(leak))
+                return;
         printf("%*s: %s, process %s, thread %s", LABEL_WIDTH, "Who", json_get_text(leak, "OBJECT_COMM"),
                         json_get_text(leak, "OBJECT_PID"), json_get_text(leak, "CTXD_TID"));
         if (count > 1 && count != UINT64_MAX)
@@ -75,20 +78,27 @@ static void print_leak(json_object *leak)
 }
 
 /* "No leaks" means nothing if nobody has looked. So this says who looked, and when. */
-static void print_footer(struct ctl *ctl, size_t n, bool truncated)
+static void print_footer(struct ctl *ctl, size_t n, uint64_t more, bool truncated)
 {
-        _cleanup_free_ char *backend = NULL;
+        _cleanup_free_ char *backend = NULL, *reason = NULL, *shown = NULL;
         char relative[FORMAT_MAX];
         uint64_t swept = 0;
 
-        printf("%s%zu leak%s%s", n ? "\n" : "", n, n == 1 ? "" : "s",
-                        truncated ? ", and more that are not shown" : "");
+        printf("%s%zu leak%s", n > 0 || more > 0 ? "\n" : "", n, n == 1 ? "" : "s");
+        if (more > 0)
+                printf(", and %" PRIu64 " more threads that are only counted", more);
+        if (truncated)
+                printf(", and more that are not shown");
         if (sd_bus_get_property_trivial(ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE,
                             "LastSweepUSec", NULL, 't', &swept) >= 0 &&
                         sd_bus_get_property_string(ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT,
-                                        CTXD_MANAGER_INTERFACE, "ProbeBackend", NULL, &backend) >= 0) {
+                                        CTXD_MANAGER_INTERFACE, "ProbeBackend", NULL, &backend) >= 0 &&
+                        sd_bus_get_property_string(ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT,
+                                        CTXD_MANAGER_INTERFACE, "ProbeReason", NULL, &reason) >= 0) {
+                shown = printable_new(reason, false);
                 if (strcmp(backend, "off") == 0)
-                        printf("; the probe is off, so nobody looks for leaks");
+                        printf("; the probe is not running (%s), so nobody looks for leaks",
+                                        shown ? shown : "");
                 else if (swept == 0 || swept == UINT64_MAX)
                         printf("; the probe (%s) has not had to look yet", backend);
                 else
@@ -101,7 +111,8 @@ int verb_leaks(struct ctl *ctl, int argc, char *argv[])
 {
         json_object *array;
         bool truncated = false;
-        size_t n;
+        uint64_t more = 0;
+        size_t n, n_leaks = 0;
         int r;
 
         if (!read_arguments(ctl, argc, argv, 0, 1, &r))
@@ -114,16 +125,26 @@ int verb_leaks(struct ctl *ctl, int argc, char *argv[])
         }
         if (ctl->json != JSON_OFF)
                 return json_print(ctl, array);
-        json_defuse(array);
+        r = json_make_printable(array);
+        if (r < 0) {
+                json_object_put(array);
+                return bus_broken(r);
+        }
         pager_open(ctl);
         n = json_object_array_length(array);
         for (size_t i = 0; i < n; i++) {
+                json_object *leak = json_object_array_get_idx(array, i);
+
                 if (i > 0)
                         putchar('\n');
-                print_leak(json_object_array_get_idx(array, i));
+                print_leak(leak);
+                if (leak_is_more(leak))
+                        more += json_get_number(leak, "CTXD_COUNT");
+                else
+                        n_leaks++;
         }
         if (ctl->legend)
-                print_footer(ctl, n, truncated);
+                print_footer(ctl, n_leaks, more, truncated);
         json_object_put(array);
         return EXIT_DONE;
 }

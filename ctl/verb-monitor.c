@@ -85,7 +85,9 @@ static void print_line(const char *member, json_object *object)
         assert(member); /* for the compiler, which warns when it builds with sanitizers */
         print_now();
         printf("%s%-14s%s %s#%" PRIu64, color_on(member_color(member)), member, color_off(), path, id);
-        if (strcmp(member, "LeakResolved") == 0)
+        if (strcmp(member, "LeakResolved") == 0 && leak_is_more(object))
+                printf(" no more threads than those are left");
+        else if (strcmp(member, "LeakResolved") == 0)
                 printf(" %s[%s/%s] has left, or is no longer blocked", json_get_text(object, "OBJECT_COMM"),
                                 json_get_text(object, "OBJECT_PID"), json_get_text(object, "CTXD_TID"));
         else if (leak)
@@ -105,9 +107,12 @@ static int print_signal(struct ctl *ctl, sd_bus_message *m, const char *member)
         if (r < 0)
                 return r;
         if (ctl->json == JSON_OFF) {
-                json_defuse(object);
-                print_line(member, object);
+                r = json_make_printable(object);
+                if (r >= 0)
+                        print_line(member, object);
                 json_object_put(object);
+                if (r < 0)
+                        return r;
         } else {
                 json_add_text(object, "signal", member);
                 json_add_number(object, "time_usec", now_boottime_usec());

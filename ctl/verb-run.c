@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <signal.h>
+#include <string.h>
 
 #include "util/cleanup.h"
 #include "ctl/bus.h"
@@ -82,35 +83,69 @@ static bool read_command_line(struct ctl *ctl, int argc, char *argv[], struct ru
         return false;
 }
 
-/* Uses the active context that has this path, unless options were given that only a new context can have. */
-static int open_context(struct ctl *ctl, const char *path, struct run *run)
+/* There is a context with this path, and it is used, unless options were given that only a new one can
+ * have. */
+static int use_existing(const char *path, const struct run *run)
 {
-        if (run->create.has_timeout || run->create.has_grace || run->create.n_values > 0) {
-                print_error("context '%s' exists: only a new one can have --timeout=, --grace= or --value=",
-                                path);
-                return EXIT_RUN_FAILED;
-        }
-        return contexts_pin(ctl, path, run->reference);
+        if (!run->create.has_timeout && !run->create.has_grace && run->create.n_values == 0)
+                return 0;
+        print_error("context '%s' exists: only a new one can have --timeout=, --grace= or --value=", path);
+        return EXIT_RUN_FAILED;
 }
 
+/* Takes the done context that has this path: it refuses the command. EXIT_NO_SUCH_CONTEXT: it is gone by now,
+ * or there is another one, which is active. */
+static int take_done(struct ctl *ctl, const char *path, struct run *run)
+{
+        struct listing listing = {};
+        int r;
+
+        ctl->missing_is_fine = true;
+        r = contexts_get(ctl, path, &listing);
+        ctl->missing_is_fine = false;
+        if (r != 0)
+                return r;
+        if (strcmp(listing.items->state, "active") == 0)
+                r = EXIT_NO_SUCH_CONTEXT;
+        else
+                listed_reference(listing.items, run->reference);
+        listing_deinit(&listing);
+        return r;
+}
+
+static bool is_pinned(const char *path)
+{
+        const char *id = strrchr(path, '#');
+
+        return id && !strchr(id, '/');
+}
+
+/* Makes the context, or takes the active one that has this path. One that was cancelled, or is overdue, is
+ * taken as well, whatever options were given. */
 static int make_context(struct ctl *ctl, const char *path, struct run *run)
 {
+        if (is_pinned(path)) {
+                int r = use_existing(path, run);
+
+                return r == 0 ? contexts_pin(ctl, path, run->reference) : r;
+        }
+        run->create.open = run->create.tells_made = true;
         /* The context may go between the two calls. Then it can be made after all; we try a few times. */
         for (int i = 0; i < 3; i++) {
                 _cleanup_message_ sd_bus_message *reply = NULL;
-                int r = create_context(ctl, path, &run->create, CTXD_ERROR_EXISTS, &reply);
+                int r = create_context(ctl, path, &run->create, CTXD_ERROR_ALREADY_DONE, &reply);
 
-                if (r == 0) {
-                        run->made = true;
-                        return create_reference(reply, run->reference);
+                if (r == BUS_EXPECTED) {
+                        r = take_done(ctl, path, run);
+                        if (r == EXIT_NO_SUCH_CONTEXT)
+                                continue;
+                        return r;
                 }
-                if (r != BUS_EXPECTED)
-                        return r;
-                ctl->missing_is_fine = true;
-                r = open_context(ctl, path, run);
-                ctl->missing_is_fine = false;
-                if (r != EXIT_NO_SUCH_CONTEXT)
-                        return r;
+                if (r == 0)
+                        r = create_reference(reply, run->reference);
+                if (r == 0)
+                        r = create_was_made(reply, &run->made);
+                return r == 0 && !run->made ? use_existing(path, run) : r;
         }
         print_error("context '%s' comes and goes", path);
         return EXIT_RUN_FAILED;

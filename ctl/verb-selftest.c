@@ -14,6 +14,7 @@
 
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/printable.h"
 #include "ctl/attach.h"
 #include "ctl/bus.h"
 #include "ctl/create.h"
@@ -47,13 +48,13 @@ struct selftest {
 __attribute__((format(printf, 3, 4))) static int step(struct selftest *t, bool ok, const char *format, ...)
 {
         json_object *object;
-        char text[4096];
+        char text[4096], raw[4096];
         va_list ap;
 
         va_start(ap, format);
-        vsnprintf(text, sizeof text, format, ap);
+        vsnprintf(raw, sizeof raw, format, ap);
         va_end(ap);
-        text_defuse(text, false);
+        (void) printable(raw, false, text, sizeof text);
         if (t->ctl->json == JSON_OFF) {
                 printf("%s%s%s %s\n", color_on(ok ? COLOR_GREEN : COLOR_RED), ok ? "[ OK ]" : "[FAIL]",
                                 color_off(), text);
@@ -88,7 +89,7 @@ static int check_service(struct selftest *t)
                 return r;
         step(t, true, "ctxd %s answers; it tracks members by %s", version, members);
         if (strcmp(probe, "off") == 0)
-                return step(t, false, "the probe is off, so nobody can find a leak: %s",
+                return step(t, false, "the probe is not running, so nobody can find a leak: %s",
                                 *reason ? reason : "it gave no reason");
         return step(t, true, "the probe is running (%s)%s%s", probe, *reason ? ", because " : "", reason);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "util/cleanup.h"
+#include "util/printable.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/format.h"
@@ -151,8 +152,8 @@ static int read_properties(struct ctl *ctl, const char *object, const char *inte
                 return r;
         properties = json_object_new_object();
         r = json_from_dictionary(reply, "{sv}", properties);
-        if (ctl->json == JSON_OFF)
-                json_defuse(properties);
+        if (r >= 0 && ctl->json == JSON_OFF)
+                r = json_make_printable(properties);
         if (r < 0) {
                 json_object_put(properties);
                 return bus_broken(r);
@@ -175,13 +176,14 @@ static json_object *released_properties(const struct listed *c)
 
 static void print_released(const struct listed *c)
 {
-        text_defuse(c->cause, false);
+        _cleanup_free_ char *cause = printable_new(c->cause, false);
+
         printf("%s%s%s %s#%" PRIu64 "\n", color_on(state_color(c->state)), glyph(GLYPH_DOT), color_off(),
                         c->path, c->id);
         print_label("State");
         printf("%s%s%s, released\n", color_on(state_color(c->state)), c->state, color_off());
         print_label("Cause");
-        puts(c->cause);
+        puts(cause ? cause : "");
 }
 
 static int read_context(struct ctl *ctl, const struct listed *c, json_object **ret, bool *ret_released)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "util/cleanup.h"
+#include "util/printable.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/format.h"
@@ -139,6 +140,7 @@ static int read_processes(struct ctl *ctl, struct tree_node *node, size_t *ret_f
 
 static void print_context(const struct tree_node *node, const char *prefix, const char *branch)
 {
+        _cleanup_free_ char *cause = NULL;
         const struct listed *c = node->listed;
         char text[FORMAT_MAX];
 
@@ -148,8 +150,8 @@ static void print_context(const struct tree_node *node, const char *prefix, cons
                 if (c->deadline_usec != UINT64_MAX)
                         printf(" (%s)", format_relative(text, c->deadline_usec));
         } else if (*c->cause) {
-                text_defuse(c->cause, false);
-                printf(" (%s)", c->cause);
+                cause = printable_new(c->cause, false);
+                printf(" (%s)", cause ? cause : "");
         }
         putchar('\n');
 }

@@ -33,6 +33,7 @@ void config_defaults(struct config *ret)
                         .max_connections_per_user = 4096,
                         .max_subscriptions_per_user = 1024,
                         .max_bytes_per_user = 64 << 20,
+                        .max_unread_bytes_per_user = 16 << 20,
                         .max_value_bytes = 64 << 10,
         };
 }
@@ -69,6 +70,7 @@ static const struct key keys[] = {
                 NUMBER("MaxConnectionsPerUser", max_connections_per_user),
                 NUMBER("MaxSubscriptionsPerUser", max_subscriptions_per_user),
                 BYTES("MaxBytesPerUser", max_bytes_per_user),
+                BYTES("MaxUnreadBytesPerUser", max_unread_bytes_per_user),
                 BYTES("MaxValueBytes", max_value_bytes),
 };
 

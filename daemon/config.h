@@ -17,8 +17,9 @@ struct config {
         uint64_t max_members_per_user;
         uint64_t max_connections_per_user;
         uint64_t max_subscriptions_per_user;
-        uint64_t max_bytes_per_user; /* of values, causes and descriptions */
-        uint64_t max_value_bytes;    /* keys and values of one context */
+        uint64_t max_bytes_per_user;        /* of values, causes and descriptions */
+        uint64_t max_unread_bytes_per_user; /* of replies */
+        uint64_t max_value_bytes;           /* keys and values of one context */
 };
 
 typedef void (*config_warn)(void *userdata, const char *file, unsigned line, const char *message);

@@ -12,9 +12,11 @@
 #include <systemd/sd-daemon.h>
 
 #include "daemon/manager.h"
+#include "util/capability.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/realtime.h"
 
 #define SOCKET_NAME "bus" /* FileDescriptorName= of ctxd.socket */
 
@@ -89,6 +91,7 @@ static void apply_config(struct manager *m)
         users->limit[RESOURCE_QUESTIONS] = SERVICE_QUESTIONS_MAX;
         users->limit[RESOURCE_SUBSCRIPTIONS] = c->max_subscriptions_per_user;
         users->limit[RESOURCE_BYTES] = c->max_bytes_per_user;
+        users->limit[RESOURCE_UNREAD] = c->max_unread_bytes_per_user;
         users->limit[RESOURCE_INCOMING] = SERVICE_INCOMING_MAX;
         users->limit[RESOURCE_STALLED] = SERVICE_STALLED_MAX;
         users->descriptors.limit = descriptors_for_users();
@@ -203,15 +206,32 @@ static int path_of_socket(int fd, char *buffer, size_t size)
 static int listen_directly(struct manager *m, char *path, size_t size)
 {
         bool given = m->given >= 0;
+        const char *why = NULL;
         int r = given ? path_of_socket(m->given, path, size) : socket_path(m, path, size);
 
         if (r < 0)
                 return r;
-        r = given ? service_take_socket(&m->service, TAKE_FD(m->given)) : service_listen(&m->service, path);
+        r = given ? service_take_socket(&m->service, TAKE_FD(m->given))
+                  : service_listen(&m->service, path, &why);
         if (r < 0)
                 log_error("%s cannot be listened at: %s", path,
-                                r == -EADDRINUSE ? "another ctxd is there" : strerror(-r));
+                                why                ? why
+                                : r == -EADDRINUSE ? "another ctxd is there"
+                                                   : strerror(-r));
         return r;
+}
+
+/* The service has no more than CAP_KILL from the start. Without a unit root has everything, and keeps as
+ * little. The programs that are executed are probes, which drop what they do not need themselves. This comes
+ * after the socket was made: its directory may be where only CAP_DAC_OVERRIDE leads. */
+static int give_up_capabilities(const struct manager *m)
+{
+        const uint64_t probe = CAPABILITY(BPF) | CAPABILITY(PERFMON) | CAPABILITY(SYS_PTRACE) |
+                               CAPABILITY(DAC_READ_SEARCH);
+
+        if (m->mode == MANAGER_SYSTEM || geteuid() != 0)
+                return 0;
+        return capability_drop(CAPABILITY(KILL), probe);
 }
 
 static int serve(struct manager *m)
@@ -220,6 +240,8 @@ static int serve(struct manager *m)
         int r;
 
         r = listen_directly(m, path, sizeof path);
+        if (r >= 0)
+                r = give_up_capabilities(m);
         if (r < 0)
                 return r;
         if (m->mode != MANAGER_EMBEDDED) {
@@ -252,6 +274,7 @@ int manager_start(struct manager *m)
                 return r;
         }
         raise_descriptor_limit();
+        (void) realtime_allow();
 
         sigemptyset(&signals);
         sigaddset(&signals, SIGTERM);
@@ -272,6 +295,8 @@ int manager_start(struct manager *m)
         m->tree->daemon_uid = geteuid();
         m->serving = true;
         r = service_init(&m->service, m->event, m->tree);
+        if (r >= 0)
+                r = engine_guard(m->service.engine);
         if (r < 0)
                 return r;
         apply_config(m);

@@ -9,7 +9,7 @@
 #endif
 
 /* How many contexts can have members at one time. Slot 0 is never used. */
-#define MEMBERSHIP_SLOTS_MAX 65536
+#define MEMBERSHIP_SLOTS_MAX 262144
 
 /* How a task becomes a member, and how members are counted.
  *
@@ -21,8 +21,8 @@
  * ctxd asks for members through the requests map, which is task storage, too; its key is a pidfd. To attach
  * a process, or to move a member to another context, ctxd takes these steps:
  *
- *   1. It takes a slot for the context, if the context has none. It stores context_id last, and never
- *      stores to live.
+ *   1. It takes a slot for the context, if the context has none, and gives it back when the last member has
+ *      left. It stores context_id last, and never stores to live.
  *   2. It reads CLOCK_BOOTTIME into since_nsec, and makes that greater than in every request before.
  *   3. It updates the request (BPF_ANY; `counted` has no meaning there). From now on the fork hook acts
  *      on it.
@@ -66,8 +66,7 @@ struct membership_value {
  * sequentially consistent atomics, since each side stores one thing and then looks at what the other side
  * stores:
  *
- * - A context becomes done: ctxd sets done = SLOT_DONE and then reads live. The exit hook takes one off
- *   live and then reads done. At least one of them sees that the context is drained.
+ * - The exit hook takes one off live, and tells of the last one, which ctxd may miss in a full ring alone.
  * - A slot is freed: ctxd sets context_id = 0 and then reads live; if live is not 0, it puts the id back.
  *   The fork hook adds one to live and then reads context_id; if it is another one, the hook takes off what
  *   it has added. For an instant live can be more than the number of members, but never less. */
@@ -81,12 +80,14 @@ struct membership_slot {
         __u64 context_id; /* 0: free. A value with another context_id does not belong to this slot */
         __s32 live;       /* tasks (threads, not processes) that are members of this context itself */
         __u32 done;       /* SLOT_* */
+        __u32 wanted;     /* not 0: the list iterator lists the members */
+        __u32 reserved;
 };
 
 /* The records of the ring buffer. One that comes needlessly does no harm, since the reader looks at the
  * slot. */
 enum {
-        MEMBERSHIP_DRAINED = 1, /* the last member of a done context has left */
+        MEMBERSHIP_DRAINED = 1, /* the last member has left, for the moment at least */
         /* A done context has a new member. Comes once for each time that ctxd stores SLOT_DONE. */
         MEMBERSHIP_BORN = 2,
 };
@@ -97,8 +98,8 @@ struct membership_event {
         __u32 kind;
 };
 
-/* The list iterator writes one record for each living member task. ctxd may read it without any capability.
- * A read may end in the middle of a record. */
+/* The list iterator writes one record for each living member task of the slots that are wanted. ctxd may read
+ * it without any capability. A read may end in the middle of a record. */
 struct membership_task {
         struct membership_value value;
         /* Process (tgid), thread and parent process, by the reader's pid namespace; 0: not in there. */
@@ -121,5 +122,5 @@ struct membership_stats {
         __u64 inherit_failed;
         __u64 adopted; /* taken in or moved by adopt */
         __u64 adopt_failed;
-        __u64 events_lost; /* the ring was full: look at all done slots */
+        __u64 events_lost; /* the ring was full: look at all slots */
 };

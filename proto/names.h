@@ -24,6 +24,7 @@
 #define CTXD_ERR_DEADLINE "context deadline exceeded"
 /* The cause of what ended with the daemon. */
 #define CTXD_CAUSE_STOPPED "ctxd was stopped"
+#define CTXD_CAUSE_RELEASED "context released"
 
 /* Where the service listens, and what tells a program of its daemon and its context. */
 #define CTXD_SYSTEM_SOCKET "/run/ctxd/bus"

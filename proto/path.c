@@ -98,11 +98,13 @@ static int parse_pin(const char *text, bool to_make, struct reference *ref, cons
 
 int reference_parse(const char *text, uid_t uid, bool to_make, struct reference *ret, const char **ret_why)
 {
-        struct reference ref = {};
+        struct reference ref; /* its path is long: only what is used of it is written */
         const char *hash = strchr(text, '#'), *rest = "";
-        size_t length = hash ? (size_t) (hash - text) : strlen(text), rest_length;
-        int r, n;
+        size_t length = hash ? (size_t) (hash - text) : strlen(text), rest_length, n = 0;
+        int r;
 
+        ref.id = ref.pinned = 0;
+        ref.generate = false;
         if (hash) {
                 r = parse_pin(hash + 1, to_make, &ref, &rest, ret_why);
                 if (r < 0)
@@ -115,9 +117,9 @@ int reference_parse(const char *text, uid_t uid, bool to_make, struct reference 
         if (length == 1 && text[0] == '/') {
                 if (hash)
                         return refuse(ret_why, "the background has no id");
-                ref.generate = to_make;
-                strcpy(ref.path, "/");
-                *ret = ref;
+                ret->id = ret->pinned = 0;
+                ret->generate = to_make;
+                strcpy(ret->path, "/");
                 return 0;
         }
         if (length > 1 && text[0] == '/') { /* as people write it */
@@ -131,23 +133,29 @@ int reference_parse(const char *text, uid_t uid, bool to_make, struct reference 
                 ref.generate = true;
                 length--;
         }
-        if (length >= 1 && text[0] == '~' && (length == 1 || text[1] == '/'))
-                n = snprintf(ref.path, sizeof ref.path, "user-%" PRIu32 "%.*s", (uint32_t) uid,
-                                (int) length - 1, text + 1);
-        else
-                n = snprintf(ref.path, sizeof ref.path, "%.*s", (int) length, text);
-        if (n < 0 || (size_t) n + rest_length >= sizeof ref.path)
+        if (length >= 1 && text[0] == '~' && (length == 1 || text[1] == '/')) {
+                n = (size_t) sprintf(ref.path, "user-%" PRIu32, (uint32_t) uid);
+                text++;
+                length--;
+        }
+        if (n + length + rest_length >= sizeof ref.path)
                 return refuse(ret_why, "it is longer than 1024 bytes");
+        memcpy(ref.path + n, text, length);
+        n += length;
         if (hash)
-                ref.pinned = (size_t) n;
+                ref.pinned = n;
         memcpy(ref.path + n, rest, rest_length);
+        ref.path[n += rest_length] = '\0';
 
         if (strcmp(ref.path, "/") == 0) /* slashes alone, two or more */
                 return check_label("", 0, ret_why);
         r = path_check(ref.path, ret_why);
         if (r < 0)
                 return r;
-        *ret = ref;
+        ret->id = ref.id;
+        ret->pinned = ref.pinned;
+        ret->generate = ref.generate;
+        memcpy(ret->path, ref.path, n + 1);
         return 0;
 }
 

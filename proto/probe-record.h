@@ -15,7 +15,7 @@
  * Each side must expect errors of the other one. A record of the wrong size, type or version ends the
  * connection. */
 
-#define PROBE_PROTOCOL_VERSION 2
+#define PROBE_PROTOCOL_VERSION 3
 
 enum probe_record_type {
         PROBE_WELCOME = 1, /* ctxd -> probe */
@@ -74,6 +74,7 @@ struct probe_hello {
 
 #define PROBE_PIDS_MAX 64
 #define PROBE_UIDS_MAX 32
+#define PROBE_NOBODY UINT32_MAX /* in place of a uid */
 
 /* A context is done, and may have members. */
 struct probe_watch {
@@ -87,6 +88,8 @@ struct probe_watch {
         uint32_t n_uids;     /* of the users who have attached its members */
         uint32_t pids[PROBE_PIDS_MAX];
         uint32_t uids[PROBE_UIDS_MAX];
+        uint32_t cause_uid; /* of the user whose words the cause is; PROBE_NOBODY: ctxd's own */
+        uint32_t reserved;
         char path[1032];
         char cause[1032];
 };
@@ -99,9 +102,10 @@ struct probe_threads {
         struct probe_header header;
         uint64_t context_id;
         uint32_t n;
-        uint32_t reserved;
+        uint32_t n_more; /* for which there is no room here */
         struct probe_thread {
                 uint32_t pid, tid;
+                uint32_t uid; /* of its process */
         } threads[PROBE_THREADS_MAX];
 };
 
@@ -110,9 +114,14 @@ struct probe_forget {
         uint64_t context_id;
 };
 
+/* How many leaks are kept, on both sides. One user gets a share of that (util/share.h). Of the threads that
+ * are beyond it only the number is told, in one record for each context. */
+#define PROBE_LEAKS_MAX 4096
+
 enum probe_leak_kind {
         PROBE_LEAK_BLOCKED = 1,
         PROBE_LEAK_IGNORING = 2,
+        PROBE_LEAK_MORE = 3, /* count threads of the context, which have no record of their own */
 };
 
 struct probe_leak {
@@ -121,7 +130,12 @@ struct probe_leak {
         uint64_t context_id;
         uint32_t kind;
         uint32_t backend;
-        uint32_t pid, tid;
+        uint32_t pid, tid; /* 0 if the kind is more */
+        uint32_t uid;      /* who pays for it: the real uid of the process */
+        /* Besides root only this user may see the texts. PROBE_NOBODY: nobody else may. */
+        uint32_t reader;
+        uint32_t kernel_reader; /* the same for the kernel stack, which the kernel shows to root alone */
+        uint32_t reserved;
         uint64_t blocked_usec; /* UINT64_MAX: not known */
         uint64_t since_done_usec;
         uint64_t count; /* of the threads that this report is about */

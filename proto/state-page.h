@@ -18,6 +18,8 @@
  * whatever way it ends. A daemon that takes the page over writes its epoch first, and keeper after that. So
  * a reader, which calls nobody, still learns that nobody writes the page any more.
  *
+ * A reader maps a page once for all contexts that have a slot in it. It knows the page by its number.
+ *
  * A reader remembers the first done state that it sees. The deadline (CLOCK_BOOTTIME in µs, UINT64_MAX for
  * none) is written before the word of its generation, and only Extend changes it. All values are in the
  * byte order of the host, aligned to 8 bytes, and read by one atomic load (acquire). */
@@ -40,7 +42,8 @@ struct state_page_header {
         uint64_t epoch;  /* of the daemon that writes it; 0 after that daemon has left for good */
         uint32_t keeper; /* its thread id, in a robust futex; 0: the end of the daemon will not show here */
         uint32_t reserved32;
-        uint64_t reserved[4];
+        uint64_t number; /* of the page, never 0; no other page has it */
+        uint64_t reserved[3];
 };
 
 #define STATE_KEEPER_DIED UINT32_C(0x40000000) /* FUTEX_OWNER_DIED */

@@ -21,7 +21,7 @@ static void closedirp(DIR **d)
 }
 
 /* A whole file of /proc that fits, as a string. */
-static int read_small(const char *path, char *buffer, size_t size)
+int proc_read_small(const char *path, char *buffer, size_t size)
 {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
         size_t length = 0;
@@ -79,7 +79,7 @@ int proc_stat_read(pid_t pid, struct proc_stat *ret)
         int r;
 
         snprintf(path, sizeof path, "/proc/%d/stat", (int) pid);
-        r = read_small(path, text, sizeof text);
+        r = proc_read_small(path, text, sizeof text);
         if (r < 0)
                 return r;
         return proc_stat_parse(text, ret);
@@ -93,7 +93,7 @@ int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid)
         int tgid, r;
 
         snprintf(path, sizeof path, "/proc/%d/status", (int) pid);
-        r = read_small(path, text, sizeof text);
+        r = proc_read_small(path, text, sizeof text);
         if (r < 0)
                 return r;
         /* The first line is the command, in which a newline is escaped, so a line cannot be forged. */
@@ -121,7 +121,7 @@ bool proc_handles_signal(pid_t pid, int signal, bool *ret_blocked)
 
         snprintf(path, sizeof path, "/proc/%d/status", (int) pid);
         *ret_blocked = false;
-        if (signal <= 0 || signal > 64 || read_small(path, text, sizeof text) < 0)
+        if (signal <= 0 || signal > 64 || proc_read_small(path, text, sizeof text) < 0)
                 return false;
         for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
                 const char *line = strstr(text, fields[i]);
@@ -135,14 +135,44 @@ bool proc_handles_signal(pid_t pid, int signal, bool *ret_blocked)
         return *ret_blocked || (sets[1] >> (signal - 1) & 1);
 }
 
+bool proc_fd_is_pidfd(int fd)
+{
+        char path[64], name[32];
+        ssize_t n;
+
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        n = readlink(path, name, sizeof name - 1);
+        if (n < 0)
+                return false;
+        name[n] = '\0';
+        /* Linux 6.9 says the second. The name of a file would begin with a slash. */
+        return strcmp(name, "anon_inode:[pidfd]") == 0 || strncmp(name, "pidfd:[", 7) == 0;
+}
+
+bool proc_socket_holds_fds(int fd)
+{
+        char path[64], text[1024];
+        const char *line;
+        unsigned n;
+
+        snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+        if (proc_read_small(path, text, sizeof text) < 0)
+                return true;
+        line = strstr(text, "\nscm_fds:");
+        return !line || sscanf(line, "\nscm_fds: %u", &n) != 1 || n > 0;
+}
+
 int proc_pidfd_to_pid(int pidfd, pid_t *ret)
 {
         char path[64], text[1024];
         const char *line;
         int pid, r;
 
+        /* What an epoll set says of itself takes long to write down. */
+        if (!proc_fd_is_pidfd(pidfd))
+                return -EBADF;
         snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
-        r = read_small(path, text, sizeof text);
+        r = proc_read_small(path, text, sizeof text);
         if (r == -ESRCH)
                 return -EBADF;
         if (r < 0)

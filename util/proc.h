@@ -18,6 +18,9 @@ struct proc_stat {
         char comm[PROC_COMM_SIZE];
 };
 
+/* Reads a file of /proc that fits, as a string. 0, or a negative errno; -ESRCH where it does not exist. */
+int proc_read_small(const char *path, char *text, size_t size);
+
 /* 0, -ESRCH where there is no such process, or another negative errno. */
 int proc_stat_read(pid_t pid, struct proc_stat *ret);
 int proc_stat_parse(const char *text, struct proc_stat *ret); /* -EBADMSG */
@@ -34,6 +37,13 @@ int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid);
 /* Whether the process could do something of its own on that signal: it catches it, or blocks it for a thread
  * that waits for it. *ret_blocked: the program itself blocks it, not the C library for the time of a fork. */
 bool proc_handles_signal(pid_t pid, int signal, bool *ret_blocked);
+
+/* Whether a descriptor is a pidfd. Nothing is asked of the file itself, which may be anybody's: some answer
+ * only after a long time, or never. */
+bool proc_fd_is_pidfd(int fd);
+
+/* Whether descriptors wait in a socket of AF_UNIX; true also if this cannot be known. */
+bool proc_socket_holds_fds(int fd);
 
 /* The process that a pidfd stands for, in the caller's numbering. -EBADF: no pidfd; -ESRCH: reaped, or
  * elsewhere. */

@@ -2,9 +2,22 @@
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "util/log.h"
 #include "util/realtime.h"
+
+bool realtime_allow(void)
+{
+        struct rlimit limit = {};
+
+        if (getrlimit(RLIMIT_RTPRIO, &limit) >= 0 && limit.rlim_cur >= 1)
+                return true;
+        if (limit.rlim_max < 1)
+                limit.rlim_max = 1;
+        limit.rlim_cur = 1;
+        return setrlimit(RLIMIT_RTPRIO, &limit) >= 0;
+}
 
 struct realtime realtime_begin(void)
 {

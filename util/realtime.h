@@ -14,5 +14,8 @@ struct realtime {
         int policy; /* what to go back to; negative: nothing was changed */
 };
 
+/* Raises RLIMIT_RTPRIO as far as is needed, where that may be done. Returns false if it may not. */
+bool realtime_allow(void);
+
 struct realtime realtime_begin(void);
 void realtime_end(struct realtime before);

@@ -5,6 +5,7 @@
 
 #include "daemon/bus/broker.h"
 #include "daemon/bus/polkit.h"
+#include "daemon/bus/receive.h"
 #include "daemon/bus/sender.h"
 #include "daemon/bus/vtables.h"
 #include "util/cleanup.h"
@@ -25,6 +26,7 @@ struct broker {
         struct endpoint endpoint; /* first: the vtables' userdata */
         bool user;
         struct senders senders;
+        struct receiver receiver;
 
         bool owned_once;     /* we have had the name, and may have it still */
         int failed;          /* we could not get it at start, and do not try again */
@@ -40,6 +42,13 @@ static struct peer *broker_peer(struct endpoint *e, sd_bus_message *m)
         return senders_peer(&((struct broker *) e)->senders, sd_bus_message_get_sender(m));
 }
 
+static int broker_again(struct endpoint *e, sd_bus_message *m)
+{
+        int r = sd_bus_enqueue_for_read(e->bus, m);
+
+        return r < 0 ? r : 1;
+}
+
 static void broker_sent(struct endpoint *e)
 {
         /* Attached to the event loop, which sees to it. */
@@ -48,6 +57,11 @@ static void broker_sent(struct endpoint *e)
 static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         return senders_take(&((struct broker *) userdata)->senders, m);
+}
+
+static void on_fetch(void *owner)
+{
+        senders_fetch(&((struct broker *) owner)->senders);
 }
 
 static int on_name_gone(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -69,6 +83,8 @@ static void broker_disconnect(struct broker *b)
         senders_clear(&b->senders);
         b->endpoint.service->polkit = polkit_free(b->endpoint.service->polkit);
         b->asking = sd_bus_slot_unref(b->asking);
+        receive_from_bus(NULL);
+        foreign_forget(&b->receiver.look);
         if (b->endpoint.bus) {
                 sd_bus_detach_event(b->endpoint.bus);
                 sd_bus_close(b->endpoint.bus);
@@ -161,6 +177,10 @@ static int broker_connect(struct broker *b)
         if (r < 0)
                 return r;
         bus = b->endpoint.bus;
+        b->receiver = (struct receiver){.fd = sd_bus_get_fd(bus),
+                        .is_waited_for = true,
+                        .look = {.foreign = engine_foreign(b->endpoint.service->engine), .uid = (uid_t) -1}};
+        receive_from_bus(&b->receiver);
         if ((r = sd_bus_add_filter(bus, NULL, on_message, b)) < 0 ||
                         (r = sd_bus_match_signal_async(bus, NULL, "org.freedesktop.DBus",
                                          "/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged",
@@ -208,8 +228,11 @@ int broker_new(struct service *s, bool user, struct broker **ret)
         if (!b)
                 return -ENOMEM;
         b->user = user;
-        b->endpoint = (struct endpoint){.service = s, .peer_of = broker_peer, .sent = broker_sent};
+        b->endpoint = (struct endpoint){
+                        .service = s, .peer_of = broker_peer, .sent = broker_sent, .again = broker_again};
         b->senders.endpoint = &b->endpoint;
+        s->turns.fetch = on_fetch;
+        s->turns.fetch_owner = b;
         b->pause_usec = PAUSE_MIN_USEC;
         b->started_usec = now_monotonic_usec();
         r = sd_event_add_time(s->event, &b->timer, CLOCK_MONOTONIC, 0, 1, on_timer, b);
@@ -237,6 +260,7 @@ struct broker *broker_free(struct broker *b)
         if (b->endpoint.bus && sd_bus_is_ready(b->endpoint.bus) > 0)
                 sd_bus_flush(b->endpoint.bus);
         broker_disconnect(b);
+        b->endpoint.service->turns.fetch = NULL;
         sd_event_source_disable_unref(b->timer);
         free(b);
         return NULL;

@@ -14,6 +14,18 @@
 #include "proto/path.h"
 #include "util/clock.h"
 
+/* Who asks, with what polkit has granted for this call. Returns false if it has gone. */
+static bool asking(sd_bus *bus, struct caller *ret)
+{
+        const struct peer *p = peer_current(bus);
+
+        if (!p)
+                return false;
+        *ret = p->caller;
+        ret->privileges = polkit_granted(p->endpoint->service->polkit, sd_bus_get_current_message(bus));
+        return true;
+}
+
 int context_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret_found,
                 sd_bus_error *error)
 {
@@ -26,10 +38,8 @@ int context_find(sd_bus *bus, const char *path, const char *interface, void *use
         struct caller caller;
         struct context *c;
 
-        if (!p || path_from_object(path, &name) < 0)
+        if (!asking(bus, &caller) || path_from_object(path, &name) < 0)
                 return 0;
-        caller = p->caller;
-        caller.privileges = polkit_granted(polkit, m);
         tree_settle(e->service->tree, now_boottime_usec());
         if (tree_find(e->service->tree, &caller, name, &c, &refused) < 0)
                 return polkit_object_refused(polkit, p, m, error);
@@ -37,8 +47,11 @@ int context_find(sd_bus *bus, const char *path, const char *interface, void *use
         return 1;
 }
 
-/* So many children are in one introspection. List can show all. */
-#define CHILDREN_MAX 10000
+/* So many children are in one introspection, and so many are looked at, because it is made in one turn. List
+ * can show all. */
+#define CHILDREN_MAX 1000
+#define CHILDREN_LOOKS_MAX 5000
+#define NODE_BYTES 20 /* for each, beside its name */
 
 int context_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret_nodes, sd_bus_error *error)
 {
@@ -47,8 +60,9 @@ int context_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***r
         const struct peer *p = peer_current(bus);
         struct refused refused;
         struct context *c;
+        size_t n = 0, looks = 0;
+        uint64_t bytes = 0;
         char **nodes;
-        size_t n = 0;
 
         if (!p || path_from_object(prefix, &name) < 0)
                 return 0;
@@ -57,16 +71,18 @@ int context_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***r
         nodes = calloc((c->n_children < CHILDREN_MAX ? c->n_children : CHILDREN_MAX) + 1, sizeof *nodes);
         if (!nodes)
                 return -ENOMEM;
-        for (const struct context *child = LIST_FIRST(&c->children); child && n < CHILDREN_MAX;
-                        child = LIST_NEXT(child, siblings)) {
+        for (const struct context *child = LIST_FIRST(&c->children);
+                        child && n < CHILDREN_MAX && looks < CHILDREN_LOOKS_MAX;
+                        child = LIST_NEXT(child, siblings), looks++) {
                 char path[CTXD_PATH_MAX + 1];
 
                 if (child->released || !tree_allows(e->service->tree, &p->caller, child, VERB_LOOK))
                         continue;
                 if (path_to_object(context_path(child, path), &nodes[n]) < 0)
                         break;
-                n++;
+                bytes += NODE_BYTES + strlen(nodes[n++]);
         }
+        endpoint_replies(e, bytes);
         *ret_nodes = nodes;
         return 0;
 }
@@ -91,6 +107,16 @@ METHOD(extend)
 METHOD(release)
 METHOD(derive)
 
+static struct shown_end shown_end(sd_bus *bus, const struct context *c)
+{
+        struct shown_end end = {.cause = ""};
+        struct caller caller;
+
+        if (asking(bus, &caller))
+                access_shown_end(endpoint_current(bus)->service->tree, &caller, c, &end);
+        return end;
+}
+
 /* A property is a statement that appends something about c to reply. */
 #define PROPERTY(name, statement)                                                                         \
         static int get_##name(sd_bus *bus, const char *path, const char *interface, const char *property, \
@@ -113,23 +139,17 @@ PROPERTY(parent, {
 })
 PROPERTY(state, { return sd_bus_message_append(reply, "s", context_state_name(c)); })
 PROPERTY(err, { return sd_bus_message_append(reply, "s", context_err(c)); })
-PROPERTY(cause, {
-        return sd_bus_message_append(reply, "s", context_is_done(c) ? context_cause(c, NULL) : "");
-})
-PROPERTY(cause_error, {
-        int number = 0;
-        if (context_is_done(c))
-                context_cause(c, &number);
-        return sd_bus_message_append(reply, "i", number);
-})
+PROPERTY(cause, { return sd_bus_message_append(reply, "s", shown_end(bus, c).cause); })
+PROPERTY(cause_error, { return sd_bus_message_append(reply, "i", shown_end(bus, c).error); })
 PROPERTY(cause_path, {
+        const struct context *origin = shown_end(bus, c).origin;
         char buffer[CTXD_PATH_ID_MAX + 1] = "";
-        if (context_is_done(c))
-                context_reference(context_origin(c), buffer);
+        if (origin)
+                context_reference(origin, buffer);
         return sd_bus_message_append(reply, "s", buffer);
 })
 PROPERTY(canceled_by, {
-        const struct cause *by = context_canceled_by(c);
+        const struct cause *by = shown_end(bus, c).by;
         if (!by)
                 return sd_bus_message_append(reply, "(uus)", UINT32_MAX, 0, "");
         return sd_bus_message_append(reply, "(uus)", by->uid, (uint32_t) by->pid, by->comm);
@@ -146,7 +166,12 @@ PROPERTY(quiesce, {
 PROPERTY(owner_uid, { return sd_bus_message_append(reply, "u", c->uid); })
 PROPERTY(owner_gid, { return sd_bus_message_append(reply, "u", c->gid); })
 PROPERTY(mode, { return sd_bus_message_append(reply, "u", c->mode); })
-PROPERTY(values, { return message_append_values(reply, c); })
+PROPERTY(values, {
+        struct caller caller;
+        if (!asking(bus, &caller))
+                return -ENXIO;
+        return message_append_values(reply, endpoint_current(bus), &caller, c);
+})
 PROPERTY(description, { return sd_bus_message_append(reply, "s", context_description(c)); })
 
 #define U SD_BUS_VTABLE_UNPRIVILEGED

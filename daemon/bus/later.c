@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "daemon/bus/later.h"
-#include "util/log.h"
+
+/* Thousands of calls may wait for one end. They lie in a heap, so that those whose time has come are found
+ * without a look at the others, and are answered some at a time. */
 
 #define PEER_LATERS_MAX 64
+/* A key of the heap is the ending, and then the order in which the calls came. */
+#define ORDER_BITS 20
 
 struct later {
         struct peer *peer;
@@ -13,9 +18,9 @@ struct later {
         uint64_t ending; /* it waits for this ending and all older ones */
         uint64_t own;    /* the ending that the request has begun, or 0 */
         bool is_cancel, first;
-        bool is_held; /* the request itself is still at work */
         uint32_t contexts, members;
-        LIST_ENTRY(later) all; /* of the service */
+        uint32_t heap_index;        /* 0: the request itself is still at work */
+        LIST_ENTRY(later) starters; /* while own goes on */
         LIST_ENTRY(later) of_peer;
 };
 
@@ -23,7 +28,9 @@ struct later *later_free(struct later *l)
 {
         if (!l)
                 return NULL;
-        LIST_REMOVE(l, all);
+        heap_remove(&l->peer->endpoint->service->laters.waiting, l);
+        if (l->own > 0)
+                LIST_REMOVE(l, starters);
         LIST_REMOVE(l, of_peer);
         l->peer->n_laters--;
         sd_bus_message_unref(l->message);
@@ -42,15 +49,17 @@ int later_room(struct request *q)
 
 static int later_new(struct request *q, uint64_t ending, struct later **ret)
 {
-        struct later *l = calloc(1, sizeof *l);
+        struct heap *waiting = &q->service->laters.waiting;
+        struct later *l;
 
+        if (heap_reserve(waiting, waiting->n + 1) < 0)
+                return -ENOMEM;
+        l = calloc(1, sizeof *l);
         if (!l)
                 return -ENOMEM;
         l->peer = q->peer;
         l->message = sd_bus_message_ref(q->message);
         l->ending = ending;
-        l->is_held = true;
-        LIST_INSERT_HEAD(&q->service->laters, l, all);
         LIST_INSERT_HEAD(&q->peer->laters, l, of_peer);
         q->peer->n_laters++;
         *ret = l;
@@ -67,13 +76,16 @@ static int reply(struct later *l)
 /* The request's own work is over: replies now if its endings are over, too. */
 static int later_or_now(struct request *q, struct later *l)
 {
-        int r = 1;
+        struct service *s = q->service;
+        int r;
 
-        l->is_held = false;
-        if (tree_is_ended(q->service->tree, l->ending)) {
-                r = reply(l);
-                later_free(l);
+        if (!tree_is_ended(s->tree, l->ending)) {
+                heap_put(&s->laters.waiting, l,
+                                (l->ending << ORDER_BITS) + (s->laters.last++ & ((1U << ORDER_BITS) - 1)));
+                return 1;
         }
+        r = reply(l);
+        later_free(l);
         return r;
 }
 
@@ -92,8 +104,10 @@ int later_reply_cancel(struct request *q, bool first, uint32_t contexts)
         if (l) {
                 l->is_cancel = true;
                 l->first = first;
-                l->own = own;
                 l->contexts = contexts;
+                l->own = own;
+                if (own > 0)
+                        LIST_INSERT_HEAD(&s->laters.starters, l, starters);
         }
         members = service_drain(s, q->context);
         if (r < 0)
@@ -121,25 +135,55 @@ int later_reply_release(struct request *q)
         return r < 0 ? r : later_or_now(q, l);
 }
 
+void laters_init(struct service *s)
+{
+        heap_init(&s->laters.waiting, offsetof(struct later, heap_index));
+        LIST_INIT(&s->laters.starters);
+}
+
 void later_ended(struct service *s, const struct ending *ending)
 {
-        struct later *l, *next;
-        int r;
+        struct later *l;
 
-        for (l = LIST_FIRST(&s->laters); l; l = next) {
-                struct endpoint *e = l->peer->endpoint;
-
-                next = LIST_NEXT(l, all);
-                if (l->own == ending->number) {
-                        l->contexts = ending->contexts;
-                        l->members = ending->members;
-                }
-                if (l->is_held || !tree_is_ended(s->tree, l->ending))
+        LIST_FOREACH (l, &s->laters.starters, starters) {
+                if (l->own != ending->number)
                         continue;
-                r = reply(l);
+                l->contexts = ending->contexts;
+                l->members = ending->members;
+                l->own = 0;
+                LIST_REMOVE(l, starters);
+                return;
+        }
+}
+
+static struct later *first_due(const struct service *s)
+{
+        struct later *l = heap_first(&s->laters.waiting);
+
+        return l && tree_is_ended(s->tree, l->ending) ? l : NULL;
+}
+
+bool laters_are_due(const struct service *s)
+{
+        return first_due(s);
+}
+
+void laters_reply(struct service *s, int n)
+{
+        struct later *l;
+
+        while (n-- > 0 && (l = first_due(s))) {
+                struct endpoint *e = l->peer->endpoint;
+                bool lent = reserve_lend(&s->reserve, l->peer->caller.uid);
+                int r = reply(l);
+
                 if (r < 0)
-                        log_debug("A reply to %s was lost: %s", l->peer->name, strerror(-r));
+                        endpoint_reply_lost(e, l->peer, r);
                 later_free(l);
                 e->sent(e);
+                if (lent)
+                        reserve_refill(&s->reserve);
         }
+        if (first_due(s))
+                turn_again(&s->turn);
 }

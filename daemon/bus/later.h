@@ -19,4 +19,9 @@ int later_reply_release(struct request *q);
 
 struct later *later_free(struct later *l); /* its peer is gone */
 
+void laters_init(struct service *s);
+/* Notes what the call that has begun this ending is told. */
 void later_ended(struct service *s, const struct ending *ending);
+bool laters_are_due(const struct service *s);
+/* Sends up to n of the replies that are due, and asks for another turn if there are more. */
+void laters_reply(struct service *s, int n);

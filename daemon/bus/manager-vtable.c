@@ -21,6 +21,7 @@
 
 METHOD(alive)
 METHOD(create)
+METHOD(create_and_open)
 METHOD(current)
 METHOD(subscribe)
 METHOD(unsubscribe)
@@ -43,6 +44,7 @@ METHOD_BELOW(list)
 METHOD_ON(preview, VERB_LOOK)
 METHOD_BELOW(leaks)
 METHOD_ON(page, VERB_PAGE)
+METHOD_ON(open, VERB_LOOK)
 
 static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property,
                 sd_bus_message *reply, void *userdata, sd_bus_error *error)
@@ -50,45 +52,20 @@ static int get_version(sd_bus *bus, const char *path, const char *interface, con
         return sd_bus_message_append(reply, "s", CTXD_VERSION);
 }
 
-/* Counts the contexts with a path that the caller may read, and the tasks that are their members. */
-static void count(sd_bus *bus, const struct service *s, uint32_t *ret_contexts, uint32_t *ret_members)
-{
-        const struct peer *p = peer_current(bus);
-        const struct context *root = s->tree->background;
-
-        *ret_contexts = *ret_members = 0;
-        if (!p)
-                return;
-        for (const struct context *c = context_next(root, root); c;) {
-                if (c->released || !tree_allows(s->tree, &p->caller, c, VERB_LOOK)) {
-                        c = context_next_skip(c, root);
-                        continue;
-                }
-                (*ret_contexts)++;
-                if (c->busy)
-                        *ret_members += engine_count_members(s->engine, c, false);
-                c = context_next(c, root);
-        }
-}
-
 static int get_contexts(sd_bus *bus, const char *path, const char *interface, const char *property,
                 sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
         const struct endpoint *e = userdata;
-        uint32_t contexts, members;
 
-        count(bus, e->service, &contexts, &members);
-        return sd_bus_message_append(reply, "u", contexts);
+        return sd_bus_message_append(reply, "u", e->contexts);
 }
 
 static int get_members(sd_bus *bus, const char *path, const char *interface, const char *property,
                 sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
         const struct endpoint *e = userdata;
-        uint32_t contexts, members;
 
-        count(bus, e->service, &contexts, &members);
-        return sd_bus_message_append(reply, "u", members);
+        return sd_bus_message_append(reply, "u", e->members);
 }
 
 static int get_leaks_found(sd_bus *bus, const char *path, const char *interface, const char *property,
@@ -145,6 +122,10 @@ static int get_last_sweep(sd_bus *bus, const char *path, const char *interface, 
 /* Everybody may call. The model decides who may do what. */
 #define U SD_BUS_VTABLE_UNPRIVILEGED
 
+#define OPENED                                                                                        \
+        SD_BUS_RESULT("s", path, "t", id, "b", made, "u", state, "t", deadline_usec, "ah", page, "t", \
+                        number, "t", offset, "t", word)
+
 const sd_bus_vtable manager_vtable[] = {
                 SD_BUS_VTABLE_START(0),
                 SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
@@ -158,6 +139,9 @@ const sd_bus_vtable manager_vtable[] = {
 
                 SD_BUS_METHOD_WITH_ARGS("Create", SD_BUS_ARGS("s", path, "a{sv}", options),
                                 SD_BUS_RESULT("s", path, "t", id, "o", object), method_create, U),
+                SD_BUS_METHOD_WITH_ARGS("CreateAndOpen",
+                                SD_BUS_ARGS("s", path, "a{sv}", options, "b", send_page), OPENED,
+                                method_create_and_open, U),
                 SD_BUS_METHOD_WITH_ARGS("Cancel", SD_BUS_ARGS("s", path, "s", reason),
                                 SD_BUS_RESULT("b", first, "u", contexts, "u", members), method_cancel, U),
                 SD_BUS_METHOD_WITH_ARGS("CancelCause", SD_BUS_ARGS("s", path, "i", error, "s", message),
@@ -199,6 +183,8 @@ const sd_bus_vtable manager_vtable[] = {
                                 SD_BUS_RESULT("a(sta{sv})", leaks, "b", truncated), method_leaks, U),
                 SD_BUS_METHOD_WITH_ARGS("Page", SD_BUS_ARGS("s", path),
                                 SD_BUS_RESULT("h", page, "t", offset, "t", word), method_page, U),
+                SD_BUS_METHOD_WITH_ARGS(
+                                "Open", SD_BUS_ARGS("s", path, "b", send_page), OPENED, method_open, U),
                 SD_BUS_METHOD_WITH_ARGS("Alive", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", alive, "t", epoch),
                                 method_alive, U),
                 SD_BUS_METHOD_WITH_ARGS(

@@ -25,17 +25,13 @@ struct option {
 
 static int enter_variant(sd_bus_message *m, const char *option, const char *contents, sd_bus_error *error)
 {
+        int r = sd_bus_message_enter_container(m, SD_BUS_TYPE_VARIANT, contents);
         const char *found;
         char type;
-        int r;
 
-        r = sd_bus_message_peek_type(m, &type, &found);
-        if (r < 0)
-                return error_malformed(error, r);
-        if (strcmp(found, contents) != 0)
+        if (r == -ENXIO && sd_bus_message_peek_type(m, &type, &found) > 0 && type == SD_BUS_TYPE_VARIANT)
                 return error_invalid_args(
                                 error, "Option %s wants a value of type %s, not %s", option, contents, found);
-        r = sd_bus_message_enter_container(m, SD_BUS_TYPE_VARIANT, contents);
         return r < 0 ? error_malformed(error, r) : 0;
 }
 
@@ -129,6 +125,7 @@ static const struct option options[] = {
                                 .range = "the number of a group"},
                 {"parents", BOOLEAN, FIELD(options.parents)},
                 {"open", BOOLEAN, FIELD(options.open)},
+                {"replace", BOOLEAN, FIELD(options.replace)},
                 {"description", STRING, FIELD(options.description)},
                 {"owner", DESCRIPTOR, FIELD(owner_pidfd)},
                 {"attach", DESCRIPTOR, FIELD(attach_pidfd)},
@@ -236,7 +233,7 @@ static int read_named(sd_bus_message *m, struct create_request *q, bool attach, 
         const char *name;
         int r;
 
-        r = sd_bus_message_read(m, "s", &name);
+        r = sd_bus_message_read_basic(m, SD_BUS_TYPE_STRING, &name);
         if (r < 0)
                 return error_malformed(error, r);
         for (size_t i = 0; i < ELEMENTSOF(options); i++)

@@ -2,11 +2,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "daemon/bus/later.h"
+#include "daemon/bus/walk.h"
 #include "util/cleanup.h"
 #include "util/utf8.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
 
 struct peer *peer_new(struct endpoint *e, const char *name)
 {
@@ -25,6 +32,7 @@ struct peer *peer_new(struct endpoint *e, const char *name)
         p->caller.gid = (gid_t) -1;
         LIST_INIT(&p->subscriptions);
         LIST_INIT(&p->laters);
+        LIST_INIT(&p->walks);
         return p;
 }
 
@@ -36,6 +44,8 @@ struct peer *peer_free(struct peer *p)
                 subscription_free(LIST_FIRST(&p->subscriptions));
         while (!LIST_EMPTY(&p->laters))
                 later_free(LIST_FIRST(&p->laters));
+        while (!LIST_EMPTY(&p->walks))
+                walk_leave(LIST_FIRST(&p->walks));
         engine_process_close(p->process);
         closep(&p->pidfd);
         free(p->gids);
@@ -112,4 +122,50 @@ struct peer *peer_of_message(sd_bus_message *m)
         struct endpoint *e = endpoint_current(sd_bus_message_get_bus(m));
 
         return e->peer_of(e, m);
+}
+
+int peer_credentials(int fd, struct ucred *ret)
+{
+        socklen_t length = sizeof *ret;
+
+        return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ret, &length) < 0 ? -errno : 0;
+}
+
+int peer_identify(struct peer *p, int fd)
+{
+        struct ucred cred;
+        socklen_t length;
+        gid_t *gids;
+        int r = peer_credentials(fd, &cred);
+
+        if (r < 0)
+                return r;
+        p->caller.uid = cred.uid;
+        p->caller.gid = cred.gid;
+        p->caller.pid = cred.pid;
+
+        length = sizeof p->pidfd;
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &p->pidfd, &length) < 0) {
+                p->pidfd = -1;
+                /* Before Linux 6.5. Other errors mean that it has gone. */
+                if (errno == ENOPROTOOPT)
+                        peer_find_process(p);
+        }
+
+        length = 64 * sizeof *gids;
+        for (;;) {
+                gids = malloc(length);
+                if (!gids)
+                        return -ENOMEM;
+                if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, gids, &length) >= 0)
+                        break;
+                free(gids);
+                if (errno != ERANGE)
+                        return -errno;
+        }
+        p->gids = gids;
+        p->caller.gids = gids;
+        p->caller.n_gids = length / sizeof *gids;
+        peer_read_comm(p);
+        return 0;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <sys/socket.h>
+
 #include "daemon/bus/service.h"
 
 /* Who is at the other end. The identity comes from the kernel (socket credentials) or from the broker, which
@@ -8,11 +10,19 @@
 
 struct endpoint;
 
+/* Peers that may read the same contexts, and have subscribed. */
+struct audience {
+        struct caller caller; /* their user and groups */
+        LIST_HEAD(, subscription) subscriptions;
+        LIST_ENTRY(audience) audiences;
+        gid_t gids[];
+};
+
 struct subscription {
         struct peer *peer;
+        struct audience *audience;
         struct charge charge;
-        LIST_ENTRY(subscription) all; /* of the service */
-        LIST_ENTRY(subscription) of_peer;
+        LIST_ENTRY(subscription) of_audience, of_peer;
         char prefix[]; /* a path; "/" is everything */
 };
 
@@ -28,7 +38,8 @@ struct peer {
         uint32_t n_subscriptions;
         LIST_HEAD(, later) laters; /* calls whose reply comes later */
         uint32_t n_laters;
-        char *name; /* unique name: where signals go */
+        LIST_HEAD(, walk) walks; /* calls that go through a large tree */
+        char *name;              /* unique name: where signals go */
 };
 
 #define PEER_SUBSCRIPTIONS_MAX 256
@@ -38,15 +49,26 @@ struct peer {
 struct endpoint {
         struct service *service;
         sd_bus *bus;
+        bool is_direct;                                                 /* of one peer */
         struct peer *(*peer_of)(struct endpoint *e, sd_bus_message *m); /* NULL: unknown, or it has gone */
         void (*sent)(struct endpoint *e); /* something was queued outside of a request */
         /* To be called before n descriptors are sent. Returns 0, or -EDQUOT with refused. NULL: there is no
          * limit. */
         int (*send_fds)(struct endpoint *e, unsigned n, struct refused *ret_refused);
+        /* To be called before a reply of that size is sent. NULL: it is nobody's. */
+        void (*replies)(struct endpoint *e, uint64_t bytes);
+        /* The message is handled once more, from its beginning. 1 or a negative errno. */
+        int (*again)(struct endpoint *e, sd_bus_message *m);
+        uint32_t contexts, members; /* what walk_count() has counted for the message that is handled */
 };
 
 struct peer *peer_new(struct endpoint *e, const char *name);
 struct peer *peer_free(struct peer *p);
+
+/* Of a direct connection: asks the kernel who is at the other end of this socket; the first one as far as the
+ * socket alone says it. */
+int peer_credentials(int fd, struct ucred *ret);
+int peer_identify(struct peer *p, int fd);
 
 /* Reads the command of the peer's process into p->caller.comm, if it can. */
 void peer_read_comm(struct peer *p);

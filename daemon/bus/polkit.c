@@ -202,7 +202,7 @@ static int question_ask(struct question *q, unsigned privilege, const char *cont
         return 0;
 }
 
-/* Whether polkit is there. While we do not know yet, the answer is yes. */
+/* While we do not know yet, it is. */
 static bool is_there(const struct polkit *p)
 {
         return p->owned || p->activatable || p->asking_owner || p->asking_activatable;
@@ -279,11 +279,9 @@ int polkit_object_refused(struct polkit *p, struct peer *peer, sd_bus_message *m
         return p && peer->endpoint != p->endpoint ? object_refused(p, peer, m, error) : 0;
 }
 
-int polkit_filter(struct polkit *p, struct peer *peer, sd_bus_message *m)
+bool polkit_take(struct polkit *p, sd_bus_message *m)
 {
-        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         struct question *q;
-        int r;
 
         if (p->running && p->running->message != m)
                 question_free(p->running);
@@ -291,12 +289,17 @@ int polkit_filter(struct polkit *p, struct peer *peer, sd_bus_message *m)
                 if (q->message == m) {
                         p->running = q;
                         sd_event_source_set_enabled(p->settle, SD_EVENT_ONESHOT);
-                        break;
+                        return true;
                 }
-        r = object_refused(p, peer, m, &error);
-        if (r < 0)
-                r = sd_bus_reply_method_errno(m, r, &error);
-        return r;
+        return false;
+}
+
+int polkit_filter(struct polkit *p, struct peer *peer, sd_bus_message *m)
+{
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r = object_refused(p, peer, m, &error);
+
+        return r < 0 ? sd_bus_reply_method_errno(m, r, &error) : r;
 }
 
 static void drop(struct polkit *p, struct question *first, const struct peer *peer)

@@ -31,6 +31,9 @@ unsigned polkit_granted(const struct polkit *p, const sd_bus_message *m);
 int polkit_refused(struct polkit *p, struct peer *peer, sd_bus_message *m, unsigned privilege,
                 const char *context, sd_bus_error *error, int r);
 
+/* To be called for every call on the bus. Whether polkit was asked about it, and it comes once more to be
+ * handled now. */
+bool polkit_take(struct polkit *p, sd_bus_message *m);
 /* To be called for every call on the bus, once its sender is known. It is for an object that is hidden or
  * missing: no handler is called for it, so none can be refused. Returns 1 if the call is answered, or polkit
  * is asked. */

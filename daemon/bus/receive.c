@@ -10,9 +10,11 @@
  * a direct connection while that connection is served. sd-bus never asks for more than the rest of one
  * message at a time.
  *
+ * Descriptors are looked at before they are received (foreign.h). Meanwhile nothing is received.
+ *
  * To know where a message ends, one has to know where it has begun. It begins behind the message before it,
- * or behind the end of the authentication if nothing else came with that end. If the first message was sent
- * in one piece with that end, this is not known, and no descriptors are taken from it. */
+ * or behind the end of the authentication. sd-bus is given that end alone, even if the first message was sent
+ * in one piece with it. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,10 +24,16 @@
 #include <systemd/sd-bus.h>
 #include <unistd.h>
 
+#include "util/closer.h"
 #include "daemon/bus/receive.h"
 #include "util/cleanup.h"
 
-static struct receiver *receiving;
+/* So much is looked at before a message is received, so that a small one needs one look. */
+#define PEEK_MIN 4096
+/* How long all that comes from the bus may wait for a look at descriptors. */
+#define WAIT_USEC 100000
+
+static struct receiver *receiving, *from_bus;
 
 void receive_begin(struct receiver *r)
 {
@@ -36,6 +44,25 @@ void receive_begin(struct receiver *r)
 void receive_end(void)
 {
         receiving = NULL;
+}
+
+void receive_nothing(struct receiver *r)
+{
+        r->turn = RECEIVE_TURN;
+}
+
+void receive_from_bus(struct receiver *r)
+{
+        from_bus = r;
+}
+
+uint64_t receive_bytes_from_bus(void)
+{
+        uint64_t n = from_bus ? from_bus->bytes : 0;
+
+        if (from_bus)
+                from_bus->bytes = 0;
+        return n;
 }
 
 static void next_message(struct receiver *r)
@@ -116,7 +143,6 @@ static bool take_fds(struct receiver *r, struct msghdr *m)
         bool taken = !(m->msg_flags & MSG_CTRUNC);
 
         for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-                const struct linger none = {};
                 size_t n;
 
                 if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
@@ -127,9 +153,6 @@ static bool take_fds(struct receiver *r, struct msghdr *m)
                         int fd;
 
                         memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-                        /* A client can make a socket linger when it is closed, and then we would have to
-                         * wait. */
-                        (void) setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
                         if (taken)
                                 r->fd_list[r->fds++] = fd;
                         else
@@ -139,13 +162,157 @@ static bool take_fds(struct receiver *r, struct msghdr *m)
         return taken;
 }
 
-__attribute__((visibility("default"))) ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+/* Looks whether descriptors come, without receiving any: a buffer that has no room for them is told only that
+ * there are some. They need not come with these bytes, because the kernel also looks behind them. */
+static ssize_t peek(int fd, char bytes[CLOSER_LOOK_MAX], size_t n, bool *ret_fds)
 {
-        struct receiver *r = receiving;
+        struct iovec iov = {.iov_base = bytes, .iov_len = n};
+        struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+        ssize_t k = syscall(SYS_recvmsg, fd, &m, MSG_PEEK | MSG_DONTWAIT);
+
+        *ret_fds = k > 0 && m.msg_flags & MSG_CTRUNC;
+        return k;
+}
+
+/* The number of bytes up to the end of the authentication, or all: what comes behind it begins a message. */
+static size_t until_begin(const struct receiver *r, const char *bytes, size_t n)
+{
+        struct receiver copy = {.begin_matched = r->begin_matched, .n_begin = r->n_begin};
+
+        for (size_t i = 0; i < n; i++) {
+                look_for_begin(&copy, bytes + i, 1);
+                if (copy.n_begin > r->n_begin)
+                        return i + 1;
+        }
+        return n;
+}
+
+/* Finds out how many of the next bytes may be received, up to n, so that no descriptor comes of which nothing
+ * is known. Returns -1 with errno, and 0 at the end. */
+static ssize_t find_room(struct receiver *r, size_t n)
+{
+        static char bytes[CLOSER_LOOK_MAX];
+        size_t window = n < PEEK_MIN ? PEEK_MIN : n;
+        ssize_t k;
+        bool fds;
+
+        if ((r->ready || r->is_waited_for) && (r->plain > 0 || r->look.size > 0))
+                return r->plain > 0 && r->plain < n ? r->plain : (ssize_t) n;
+        k = peek(r->fd, bytes, window, &fds);
+        if (k <= 0)
+                return k;
+        if (!fds)
+                r->plain = (uint32_t) k;
+        else if (r->look.size == 0 && foreign_look(&r->look, r->fd, (uint32_t) window) < 0) {
+                errno = ECONNRESET;
+                return -1;
+        }
+        if (receive_waits(r) && r->is_waited_for && foreign_wait(&r->look, WAIT_USEC) < 0) {
+                /* Without its descriptors sd-bus throws the message away. */
+                foreign_forget(&r->look);
+                r->look.size = (uint32_t) window;
+                r->look.only_pidfds = false;
+        }
+        if (receive_waits(r)) {
+                errno = EAGAIN;
+                return -1;
+        }
+        if ((size_t) k > n)
+                k = (ssize_t) n;
+        return r->ready || r->is_waited_for ? k : (ssize_t) until_begin(r, bytes, (size_t) k);
+}
+
+/* Receives no descriptor. Says whether some have come. */
+static ssize_t receive_plain(struct receiver *r, struct msghdr *m, int flags, size_t n, bool *ret_fds)
+{
+        struct iovec iov = {.iov_base = m->msg_iov[0].iov_base, .iov_len = n};
+        struct msghdr plain = {.msg_iov = &iov, .msg_iovlen = 1};
+        ssize_t k = syscall(SYS_recvmsg, r->fd, &plain, flags);
+
+        *ret_fds = k > 0 && plain.msg_flags & MSG_CTRUNC;
+        m->msg_controllen = 0;
+        m->msg_flags = plain.msg_flags & ~MSG_CTRUNC;
+        return k;
+}
+
+/* As if the client had sent descriptors of /dev/null. */
+static bool put_dummies(const struct receiver *r, struct msghdr *m, size_t size, unsigned n)
+{
+        struct cmsghdr *c = m->msg_control;
+        int fds[RECEIVE_FDS_MAX];
+        unsigned i;
+
+        if (size < CMSG_SPACE(n * sizeof(int)))
+                return false;
+        for (i = 0; i < n && (fds[i] = foreign_dummy(r->look.foreign)) >= 0; i++)
+                ;
+        if (i < n) {
+                while (i > 0)
+                        close(fds[--i]);
+                return false;
+        }
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(n * sizeof(int));
+        memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+        m->msg_controllen = CMSG_SPACE(n * sizeof(int));
+        return true;
+}
+
+/* Receives where the next descriptors are known. They come now, or with a later message. */
+static ssize_t receive_known(struct receiver *r, struct msghdr *m, int flags, size_t n)
+{
+        struct iovec *iov = &m->msg_iov[0], whole = *iov;
+        size_t size = m->msg_controllen;
+        ssize_t k;
+        bool fds;
+
+        if (r->look.n_fds > RECEIVE_FDS_MAX) {
+                errno = ECONNRESET;
+                return -1;
+        }
+        if (!r->look.only_pidfds || !m->msg_control) {
+                k = receive_plain(r, m, flags, n, &fds);
+                if (fds && r->look.n_fds > 0 && !put_dummies(r, m, size, r->look.n_fds)) {
+                        errno = ECONNRESET;
+                        k = -1;
+                }
+        } else {
+                iov->iov_len = n;
+                k = syscall(SYS_recvmsg, r->fd, m, flags);
+                *iov = whole;
+                fds = k > 0 && m->msg_controllen > 0;
+        }
+        if (fds)
+                foreign_forget(&r->look);
+        return k;
+}
+
+static ssize_t receive(struct receiver *r, struct msghdr *m, int flags)
+{
+        size_t n = m->msg_iov[0].iov_len;
+        ssize_t k;
+        bool fds;
+
+        if (receive_waits(r)) {
+                errno = EAGAIN;
+                return -1;
+        }
+        k = find_room(r, n < CLOSER_LOOK_MAX ? n : CLOSER_LOOK_MAX);
+        if (k <= 0)
+                return k;
+        if (r->look.size > 0)
+                return receive_known(r, m, flags, (size_t) k);
+        k = receive_plain(r, m, flags, (size_t) k, &fds);
+        if (k > 0)
+                r->plain -= (uint32_t) k;
+        return k;
+}
+
+static ssize_t receive_counted(struct receiver *r, struct msghdr *message, int flags)
+{
         ssize_t n;
 
-        if (!r || fd != r->fd)
-                return syscall(SYS_recvmsg, fd, message, flags);
         if (receive_has_lost(r)) {
                 errno = ECONNRESET;
                 return -1;
@@ -155,7 +322,7 @@ __attribute__((visibility("default"))) ssize_t recvmsg(int fd, struct msghdr *me
                 errno = EAGAIN;
                 return -1;
         }
-        n = syscall(SYS_recvmsg, fd, message, flags);
+        n = receive(r, message, flags);
         if (n < 0)
                 return n;
         if (message->msg_controllen > 0 && !take_fds(r, message)) {
@@ -169,6 +336,19 @@ __attribute__((visibility("default"))) ssize_t recvmsg(int fd, struct msghdr *me
         r->bytes += (uint64_t) n;
         r->turn += (uint64_t) n;
         return n;
+}
+
+__attribute__((visibility("default"))) ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+        if (receiving && fd == receiving->fd)
+                return receive_counted(receiving, message, flags);
+        if (from_bus && fd == from_bus->fd) {
+                ssize_t n = receive(from_bus, message, flags);
+
+                from_bus->bytes += n > 0 ? (uint64_t) n : 0;
+                return n;
+        }
+        return syscall(SYS_recvmsg, fd, message, flags);
 }
 
 /* Lets sd-bus receive the first line of a client, and looks whether our function was called. */

@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "util/foreign.h"
+
 /* How many descriptors one message may bring. dbus-daemon allows as many on the system bus, and no call takes
  * more. */
 #define RECEIVE_FDS_MAX 16
@@ -25,6 +27,10 @@ struct receiver {
         bool aligned;          /* the bytes are those of one message from its beginning on */
         uint8_t header[16];
         uint64_t size; /* of the message; 0 until its header is there */
+
+        uint32_t plain;     /* so many bytes come next that bring no descriptor */
+        struct look look;   /* at the first descriptors that wait in the socket */
+        bool is_waited_for; /* recvmsg() waits for the look */
 };
 
 /* Whether sd-bus calls our recvmsg() in this process. */
@@ -34,6 +40,18 @@ bool receive_takes_effect(void);
  * brings too many descriptors, its connection is ended. */
 void receive_begin(struct receiver *r);
 void receive_end(void);
+/* Until then nothing more comes from it. */
+void receive_nothing(struct receiver *r);
+/* What comes from r->fd is looked at for descriptors, and nothing is counted. NULL ends it. */
+void receive_from_bus(struct receiver *r);
+/* How many bytes have come from the bus since this was asked last. */
+uint64_t receive_bytes_from_bus(void);
+
+/* Whether nothing can be received before there is an answer about the descriptors that come. */
+static inline bool receive_waits(const struct receiver *r)
+{
+        return r->look.job != NULL;
+}
 
 /* The client has authenticated, and nothing was received since. */
 void receive_ready(struct receiver *r);

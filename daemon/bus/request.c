@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "daemon/bus/error.h"
 #include "daemon/bus/polkit.h"
 #include "daemon/bus/request.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/log.h"
 #include "proto/path.h"
 
 int request_init(struct request *q, sd_bus_message *m, sd_bus_error *error)
@@ -33,7 +37,7 @@ static int init_path(struct request *q, sd_bus_message *m, bool empty_is_all, sd
         r = request_init(q, m, error);
         if (r < 0)
                 return r;
-        r = sd_bus_message_read(m, "s", &path);
+        r = sd_bus_message_read_basic(m, SD_BUS_TYPE_STRING, &path);
         if (r < 0)
                 return error_malformed(error, r);
         if (empty_is_all && path[0] == '\0')
@@ -94,11 +98,30 @@ static int named_context(struct request *q, struct reference *ret)
         return r < 0 ? reference_parse(text, q->caller.uid, true, ret, &why) : r;
 }
 
+/* sd-bus says nothing where there is no memory for the error, and the caller would wait for ever. So it is
+ * disconnected then. */
+static int no_memory(struct request *q)
+{
+        reserve_note(&q->service->reserve, &q->service->tree->users, -ENOMEM);
+        if (sd_bus_reply_method_errno(q->message, -ENOMEM, q->error) < 0 && q->endpoint->is_direct)
+                sd_bus_close(q->endpoint->bus);
+        return 1;
+}
+
+static void give_up_places(struct request *q)
+{
+        while (q->n_places > 0)
+                close(q->places[--q->n_places]);
+}
+
 int request_end(struct request *q, unsigned lacks, int r)
 {
         struct polkit *polkit = r < 0 && q->privilege != 0 ? q->service->polkit : NULL;
         struct reference named;
 
+        give_up_places(q);
+        if (r == -ENOMEM && q->service)
+                return no_memory(q);
         if (!polkit || named_context(q, &named) < 0)
                 return r;
         return polkit_refused(polkit, q->peer, q->message,
@@ -125,6 +148,7 @@ int request_reply(struct request *q, const char *types, ...)
         int r;
 
         r = sd_bus_message_new_method_return(q->message, &reply);
+        give_up_places(q);
         if (r >= 0) {
                 va_start(ap, types);
                 r = sd_bus_message_appendv(reply, types, ap);
@@ -132,4 +156,24 @@ int request_reply(struct request *q, const char *types, ...)
         }
         request_commit(q);
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+void endpoint_replies(struct endpoint *e, uint64_t bytes)
+{
+        if (e->replies)
+                e->replies(e, bytes);
+}
+
+void endpoint_reply_lost(struct endpoint *e, const struct peer *p, int r)
+{
+        log_debug("A reply to %s was lost: %s", p->name, strerror(-r));
+        reserve_note(&e->service->reserve, &e->service->tree->users, r);
+        if (e->is_direct) /* the connection's next turn meets the end */
+                (void) shutdown(sd_bus_get_fd(e->bus), SHUT_RDWR);
+}
+
+int request_send(struct request *q, sd_bus_message *reply, uint64_t bytes)
+{
+        endpoint_replies(q->endpoint, bytes);
+        return sd_bus_send(NULL, reply, NULL);
 }

@@ -16,6 +16,8 @@ struct request {
         sd_bus_message *message;
         sd_bus_error *error;
         unsigned privilege; /* it was refused for lack of this; 0: none would have helped */
+        int places[2];      /* held for the descriptors of the reply */
+        unsigned n_places;
 };
 
 int request_init(struct request *q, sd_bus_message *m, sd_bus_error *error);
@@ -43,6 +45,13 @@ int request_want(struct request *q, enum verb verb);
 struct attach_options;
 int request_attachment(struct request *q, int pidfd, const struct attach_options *options,
                 struct process **ret_process, struct attachment *ret);
+/* Asks whether the reply may have n descriptors, 2 at most. To be called before they are made. It holds the
+ * places of their copies, so that the reply cannot fail when all else is done; request_reply() gives them
+ * up. */
+int request_want_to_send(struct request *q, unsigned n);
+/* Replies as Open does. made: this call has made the context. send_page: with the page's descriptor. */
+int request_reply_open(struct request *q, const struct context *c, const struct page_place *page, bool made,
+                bool send_page);
 /* Turns a failed attach into an error. */
 int request_attach_error(struct request *q, const struct refused *refused, int r);
 
@@ -52,10 +61,17 @@ uint32_t request_commit(struct request *q);
  * context's texts, which may be gone after the commit. */
 int request_reply(struct request *q, const char *types, ...);
 
+/* Sends a reply that may be large: so many bytes, roughly. Returns what a handler has to return. */
+int request_send(struct request *q, sd_bus_message *reply, uint64_t bytes);
+void endpoint_replies(struct endpoint *e, uint64_t bytes);
+/* A later reply to that peer could not even be an error. It would wait for ever, so it is disconnected. */
+void endpoint_reply_lost(struct endpoint *e, const struct peer *p, int r);
+
 /* The verbs. The path was read from the message already. Each verb replies, or returns what sd-bus has to
  * answer. */
 int verb_create(struct request *q); /* Create(s path, a{sv}) */
 int verb_derive(struct request *q); /* Derive(s label, a{sv}) on q->context */
+int verb_create_and_open(struct request *q);
 int verb_cancel(struct request *q);
 int verb_cancel_cause(struct request *q);
 int verb_extend(struct request *q);
@@ -67,6 +83,7 @@ int verb_drained(struct request *q);
 int verb_lifeline(struct request *q);
 int verb_alive(struct request *q);
 int verb_page(struct request *q);
+int verb_open(struct request *q);
 int verb_threads(struct request *q);
 int verb_attach(struct request *q);
 int verb_process(struct request *q);
@@ -84,5 +101,8 @@ int verb_unsubscribe(struct request *q);
 
 /* Shared with the properties and signals. */
 const char *context_state_name(const struct context *c);
-int message_append_values(sd_bus_message *m, const struct context *c);
-int message_append_leak(sd_bus_message *m, const struct context *c, const struct leak *leak);
+/* Both with what this caller may see (laws 36 and 49). */
+int message_append_values(
+                sd_bus_message *m, struct endpoint *e, const struct caller *caller, const struct context *c);
+int message_append_leak(sd_bus_message *m, const struct tree *t, const struct caller *caller,
+                const struct context *c, const struct leak *leak);

@@ -1,25 +1,38 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "daemon/bus/error.h"
 #include "daemon/bus/polkit.h"
+#include "daemon/bus/receive.h"
 #include "daemon/bus/sender.h"
+#include "daemon/bus/walk.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
 
-#define WAITING_MAX 256 /* messages of one sender that wait for its credentials */
+#define WAITING_MAX 256    /* messages of one sender that wait for its credentials */
+#define MESSAGE_BYTES 1024 /* that sd-bus needs for a message, beside its content */
+#define FETCH_USEC 800     /* how long messages are read before the next turn */
+#define READ_USEC 10       /* what it takes to read a message */
+/* Others may come before a message that is given back: answers of the bus, or of polkit. */
+#define DELIVERIES 16
 
 struct waiting {
         sd_bus_message *message;
-        bool requeued; /* given back to sd-bus, which delivers it once more */
+        struct charge charge;
         STAILQ_ENTRY(waiting) list;
 };
 
 struct sender {
         struct senders *all;
         struct peer *peer;
+        struct taker taker;
         bool known;
+        bool gone;               /* it has one more turn */
+        sd_bus_message *running; /* the first that waits: given back to sd-bus, which delivers it now */
         sd_bus_slot *asking;
         STAILQ_HEAD(, waiting) waiting;
         uint32_t n_waiting;
@@ -30,6 +43,8 @@ static void waiting_drop(struct sender *s, struct waiting *w)
 {
         STAILQ_REMOVE(&s->waiting, w, waiting, list);
         s->n_waiting--;
+        s->all->n_waiting--;
+        charge_deinit(&w->charge);
         sd_bus_message_unref(w->message);
         free(w);
 }
@@ -38,6 +53,7 @@ static struct sender *sender_free(struct sender *s)
 {
         while (!STAILQ_EMPTY(&s->waiting))
                 waiting_drop(s, STAILQ_FIRST(&s->waiting));
+        taker_deinit(&s->taker);
         sd_bus_slot_unref(s->asking);
         if (s->all->endpoint->service->polkit)
                 polkit_peer_gone(s->all->endpoint->service->polkit, s->peer);
@@ -144,20 +160,46 @@ static int read_credentials(sd_bus_message *m, struct peer *p)
         return r;
 }
 
-static void sender_is_known(struct sender *s)
+/* Its turn. sd-bus gets its messages back, and delivers them once more. Of a sender that has gone, what is
+ * left after that is dropped. */
+static void sender_run(struct taker *taker)
 {
-        struct waiting *w;
+        struct sender *s = (struct sender *) ((char *) taker - offsetof(struct sender, taker));
+        uint64_t until = now_monotonic_usec() + TURN_USEC;
+        sd_bus *bus = s->all->endpoint->bus;
+        bool more = !STAILQ_EMPTY(&s->waiting); /* else others' turns have delivered the last one */
+        int r = 0;
 
+        while (more) {
+                if (!s->running) {
+                        r = sd_bus_enqueue_for_read(bus, STAILQ_FIRST(&s->waiting)->message);
+                        if (r < 0)
+                                break;
+                        s->running = STAILQ_FIRST(&s->waiting)->message;
+                }
+                for (int i = 0; i < DELIVERIES && s->running && r >= 0; i++)
+                        r = sd_bus_process(bus, NULL);
+                more = r >= 0 && !STAILQ_EMPTY(&s->waiting) && !taker_must_pause(taker) &&
+                       now_monotonic_usec() < until;
+        }
+        if (s->gone)
+                sender_free(s);
+        else if (!STAILQ_EMPTY(&s->waiting) && sd_bus_is_open(bus) > 0) /* also where memory was short */
+                taker_wait(taker);
+}
+
+static int sender_is_known(struct sender *s)
+{
+        int r = taker_init(&s->taker, &s->all->endpoint->service->turns, s->peer->caller.uid, sender_run);
+
+        if (r < 0)
+                return r;
         peer_read_comm(s->peer);
         find_first_group(s->peer);
         s->known = true;
-        STAILQ_FOREACH (w, &s->waiting, list) {
-                int r = sd_bus_enqueue_for_read(s->all->endpoint->bus, w->message);
-
-                if (r < 0)
-                        sd_bus_reply_method_errno(w->message, r, NULL);
-                w->requeued = true;
-        }
+        if (!STAILQ_EMPTY(&s->waiting))
+                taker_wait(&s->taker);
+        return 0;
 }
 
 static void sender_is_nobody(struct sender *s, int r)
@@ -175,12 +217,12 @@ static void sender_is_nobody(struct sender *s, int r)
 static int on_still_there(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         struct sender *s = userdata;
+        int r;
 
         s->asking = sd_bus_slot_unref(s->asking);
-        if (sd_bus_message_is_method_error(m, NULL))
-                sender_is_nobody(s, -ENXIO);
-        else
-                sender_is_known(s);
+        r = sd_bus_message_is_method_error(m, NULL) ? -ENXIO : sender_is_known(s);
+        if (r < 0)
+                sender_is_nobody(s, r);
         return 0;
 }
 
@@ -199,31 +241,54 @@ static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error
                                 on_still_there, s, "s", s->peer->name);
                 if (r >= 0)
                         return 0;
-        }
+        } else if (r >= 0)
+                r = sender_is_known(s);
         if (r < 0)
                 sender_is_nobody(s, r);
-        else
-                sender_is_known(s);
         return 0;
 }
 
-static int set_aside(struct sender *s, sd_bus_message *m, bool requeued)
+static int refuse(sd_bus_message *m, const struct refused *refused, int r)
 {
-        struct waiting *w;
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
 
-        if (s->n_waiting >= WAITING_MAX)
+        error_refused(&error, refused, r);
+        return sd_bus_reply_method_error(m, &error);
+}
+
+/* The bus has one queue for the calls of all, so they are read as fast as they come, and wait here. */
+static int set_aside(struct sender *s, sd_bus_message *m)
+{
+        struct tree *t = s->all->endpoint->service->tree;
+        uint64_t bytes = MESSAGE_BYTES + receive_bytes_from_bus();
+        struct refused refused;
+        struct waiting *w;
+        struct user *user;
+        int r = 0;
+
+        if (!s->known && s->n_waiting >= WAITING_MAX)
                 return sd_bus_reply_method_errorf(m, CTXD_ERROR_LIMITS_EXCEEDED,
                                 "The limit on calls before the first answer is reached: %u of %d",
                                 s->n_waiting, WAITING_MAX);
         w = calloc(1, sizeof *w);
         if (!w)
                 return -ENOMEM;
+        if (s->known) {
+                taker_spend(&s->taker, READ_USEC);
+                user = user_ref(&t->users, s->peer->caller.uid);
+                r = user ? tree_charge(t, &w->charge, user, RESOURCE_INCOMING, bytes, &refused) : -ENOMEM;
+                user_unref(&t->users, user);
+        }
+        if (r < 0) {
+                free(w);
+                return refuse(m, &refused, r);
+        }
         w->message = sd_bus_message_ref(m);
-        w->requeued = requeued;
         STAILQ_INSERT_TAIL(&s->waiting, w, list);
         s->n_waiting++;
-        if (requeued)
-                return sd_bus_enqueue_for_read(s->all->endpoint->bus, m);
+        s->all->n_waiting++;
+        if (s->known)
+                taker_wait(&s->taker);
         return 0;
 }
 
@@ -242,6 +307,11 @@ static int sender_new(struct senders *all, const char *name, struct sender **ret
                 return -ENOMEM;
         }
         HASH_ADD_KEYPTR(hh, all->by_name, s->peer->name, strlen(s->peer->name), s);
+        if (!s->hh.tbl) {
+                peer_free(s->peer);
+                free(s);
+                return -ENOMEM;
+        }
         r = sd_bus_call_method_async(all->endpoint->bus, &s->asking, "org.freedesktop.DBus",
                         "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetConnectionCredentials",
                         on_credentials, s, "s", name);
@@ -253,44 +323,33 @@ static int sender_new(struct senders *all, const char *name, struct sender **ret
         return 0;
 }
 
-static int go_on(struct senders *all, struct sender *s, sd_bus_message *m)
-{
-        struct polkit *polkit = all->endpoint->service->polkit;
-
-        return polkit ? polkit_filter(polkit, s->peer, m) : 0;
-}
-
 int senders_take(struct senders *all, sd_bus_message *m)
 {
+        struct polkit *polkit = all->endpoint->service->polkit;
         const char *name = sd_bus_message_get_sender(m);
-        struct waiting *first;
         struct sender *s;
         uint8_t type;
-        int r;
+        int r = 0;
 
-        if (sd_bus_message_get_type(m, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL || !name)
+        if (sd_bus_message_get_type(m, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL || !name) {
+                (void) receive_bytes_from_bus(); /* its bytes are not those of the next call */
                 return 0;
-        s = sender_find(all, name);
-        if (!s) {
-                r = sender_new(all, name, &s);
-                if (r < 0)
-                        return r;
         }
-        if (!s->known) {
-                r = set_aside(s, m, false);
+        s = sender_find(all, name);
+        if (!s)
+                r = sender_new(all, name, &s);
+        if (r < 0)
+                return r;
+        if (s->running == m) {
+                if (polkit)
+                        polkit_take(polkit, m);
+                s->running = NULL;
+                waiting_drop(s, STAILQ_FIRST(&s->waiting));
+        } else if (!(polkit && polkit_take(polkit, m)) && !walk_has_counted(s->peer, m)) {
+                r = set_aside(s, m);
                 return r < 0 ? r : 1;
         }
-        first = STAILQ_FIRST(&s->waiting);
-        if (!first)
-                return go_on(all, s, m);
-        if (first->message == m) {
-                waiting_drop(s, first);
-                return go_on(all, s, m);
-        }
-        /* Earlier messages of this sender were given back, and have not come yet. This one has to wait for
-         * them. */
-        r = set_aside(s, m, true);
-        return r < 0 ? r : 1;
+        return polkit ? polkit_filter(polkit, s->peer, m) : 0;
 }
 
 struct peer *senders_peer(const struct senders *all, const char *name)
@@ -304,8 +363,19 @@ void senders_forget(struct senders *all, const char *name)
 {
         struct sender *s = sender_find(all, name);
 
-        if (s)
+        if (s && s->known && !STAILQ_EMPTY(&s->waiting))
+                s->gone = true;
+        else if (s)
                 sender_free(s);
+}
+
+void senders_fetch(struct senders *all)
+{
+        uint64_t until = all->n_waiting > 0 ? now_monotonic_usec() + FETCH_USEC : 0;
+
+        while (all->n_waiting > 0 && sd_bus_process(all->endpoint->bus, NULL) > 0 &&
+                        now_monotonic_usec() < until)
+                ;
 }
 
 void senders_clear(struct senders *all)

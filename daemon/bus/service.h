@@ -5,9 +5,12 @@
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 
+#include "daemon/bus/turns.h"
+#include "daemon/bus/reserve.h"
 #include "daemon/engine/engine.h"
+#include "daemon/model/heap.h"
 #include "daemon/model/tree.h"
-#include "util/turn.h"
+#include "util/socket-file.h"
 
 /* All of bus/ in one structure: what requests work on, and everybody who is connected. A request is decoded
  * and given to the model, which authorises it. It is answered when its effects have been carried out. */
@@ -25,44 +28,59 @@ struct service {
         sd_event *event;
         struct tree *tree;
         struct engine *engine;
-        struct turn turn;         /* drains, and goes on with large ends; the engine asks for it */
-        uint64_t kill_after_usec; /* for an attach that has a signal, but does not say when to kill */
+        struct turn turn;             /* drains, and goes on with large ends; the engine asks for it */
+        struct turns turns;           /* of those who have called */
+        LIST_HEAD(, walk) left_walks; /* whose peers have gone */
+        uint64_t kill_after_usec;     /* for an attach that has a signal, but does not say when to kill */
 
-        struct polkit *polkit;               /* NULL without the system bus */
-        struct broker *broker;               /* the system's or the session's bus; NULL when embedded */
-        LIST_HEAD(, connection) connections; /* direct ones */
+        struct polkit *polkit;                /* NULL without the system bus */
+        struct broker *broker;                /* the system's or the session's bus; NULL when embedded */
+        TAILQ_HEAD(, connection) connections; /* direct ones, oldest first */
         uint32_t n_connections;
         uint64_t last_connection;
         int listen_fd;
-        int reserve_fd; /* is closed when no descriptor is left, so that a caller can be turned away */
+        struct reserve reserve;
         sd_event_source *listen_source, *pause_source;
-        uint64_t warned_usec; /* when a full table of descriptors was logged last */
         char server_id[33];
-        char *socket_path;
+        struct socket_file socket_file;
 
-        LIST_HEAD(, subscription) subscriptions;
+        LIST_HEAD(, audience) audiences;
+        uint32_t n_audiences;
+        struct telling {
+                struct news news;
+                struct audience *audience; /* is told next; NULL: all were */
+                struct subscription *next; /* of that audience; NULL: it was not asked yet */
+                struct peer *told;         /* the last one */
+        } telling;
         struct {
                 uint64_t origin_id; /* the root of the cancel of which subscribers are being told */
                 uint64_t looks;
-                uint32_t n_subscriptions, n_blind;
+                uint32_t n_blind;
         } below;
-        LIST_HEAD(, later) laters;
+        struct {
+                struct heap waiting;         /* by the ending for which they wait */
+                LIST_HEAD(, later) starters; /* each has begun an ending that goes on */
+                uint64_t last;
+        } laters;
 };
 
 /* Makes the engine, too. */
 int service_init(struct service *s, sd_event *event, struct tree *tree);
 void service_deinit(struct service *s);
 
-/* Has the effects carried out, and sends the news to those who have subscribed. Returns how many members have
+/* Has the effects carried out, and sends news to those who have subscribed. Returns how many members have
  * to leave, as engine_drain() does. Contexts may be gone after this. */
 uint32_t service_drain(struct service *s, const struct context *origin);
 /* Does the same until all large ends are over, and serves nobody between. It is for the end of the daemon. */
 void service_finish(struct service *s);
-/* emit.c: sends the news that a drain has left. */
-void service_tell(struct service *s);
+/* emit.c: sends some of the news that drains have left, and asks for another turn if there is more. The
+ * budget is in units of about 50 ns. */
+void service_tell(struct service *s, uint32_t budget);
+bool service_is_telling(const struct service *s);
 
-/* Listens for direct connections at path. Everybody may connect. The model decides what they may do. */
-int service_listen(struct service *s, const char *path);
+/* Listens for direct connections at path. Everybody may connect. The model decides what they may do. The
+ * errors are those of socket_file_bind(). */
+int service_listen(struct service *s, const char *path, const char **ret_why);
 /* The same with a socket that listens already. Owns the descriptor, but not its path: that stays. */
 int service_take_socket(struct service *s, int listen_fd);
 

@@ -2,7 +2,9 @@
 
 /* The members that hand out descriptors (handles, lifelines, pages), and those that attach processes. */
 
+#include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 
 #include "daemon/bus/error.h"
 #include "daemon/bus/options.h"
@@ -17,7 +19,7 @@ static int handle_error(struct request *q, const struct refused *refused, int r)
                 return sd_bus_error_set(q->error, CTXD_ERROR_LIMITS_EXCEEDED,
                                 "The daemon has no descriptor left; LimitNOFILE= of its unit raises the "
                                 "limit");
-        return r == -EDQUOT || r == -EALREADY ? request_refused(q, refused, r) : r;
+        return refused && (r == -EDQUOT || r == -EALREADY) ? request_refused(q, refused, r) : r;
 }
 
 static int find_process(struct request *q, struct process **ret)
@@ -29,13 +31,36 @@ static int find_process(struct request *q, struct process **ret)
         return r < 0 ? error_gone(q->error) : 0;
 }
 
-/* Asks whether the reply may have n descriptors. To be called before they are made. */
-static int want_to_send(struct request *q, unsigned n)
+static int hold_place(struct request *q)
+{
+        uint64_t epoch;
+        int any = engine_alive(q->service->engine, &epoch), fd = fcntl(any, F_DUPFD_CLOEXEC, 3);
+        int r = fd < 0 ? -errno : 0;
+
+        if (r == -EMFILE && engine_give_back_descriptors(q->service->engine)) {
+                fd = fcntl(any, F_DUPFD_CLOEXEC, 3);
+                r = fd < 0 ? -errno : 0;
+        }
+        if (r >= 0)
+                q->places[q->n_places++] = fd;
+        return r;
+}
+
+int request_want_to_send(struct request *q, unsigned n)
 {
         struct refused refused = {};
-        int r = q->endpoint->send_fds ? q->endpoint->send_fds(q->endpoint, n, &refused) : 0;
+        int r;
 
-        return r < 0 ? request_refused(q, &refused, r) : 0;
+        assert(n <= ELEMENTSOF(q->places));
+        if (sd_bus_can_send(q->endpoint->bus, SD_BUS_TYPE_UNIX_FD) <= 0)
+                return sd_bus_error_set(q->error, SD_BUS_ERROR_NOT_SUPPORTED,
+                                "The reply has a descriptor, and this connection takes none");
+        r = q->endpoint->send_fds ? q->endpoint->send_fds(q->endpoint, n, &refused) : 0;
+        if (r < 0)
+                return request_refused(q, &refused, r);
+        while (r >= 0 && q->n_places < n)
+                r = hold_place(q);
+        return r < 0 ? handle_error(q, NULL, r) : 0;
 }
 
 static int want_own_process(struct request *q, const struct process *process)
@@ -63,7 +88,7 @@ static int give_handle(struct request *q, enum verb verb, enum handle_kind kind)
         r = find_process(q, &process);
         if (r < 0)
                 return r;
-        r = want_to_send(q, 1);
+        r = request_want_to_send(q, 1);
         if (r < 0)
                 return r;
         r = engine_handle(q->service->engine, process, q->caller.uid, q->context, kind, &fd, &refused);
@@ -90,7 +115,7 @@ int verb_undone(struct request *q)
         r = find_process(q, &process);
         if (r < 0)
                 return r;
-        r = engine_handle_drop(q->service->engine, process, q->context, HANDLE_DONE);
+        r = engine_handle_drop(q->service->engine, process, q->caller.uid, q->context, HANDLE_DONE);
         /* A handle that was signalled is not kept, so there may be nothing to give up. */
         if (r < 0 && r != -ENOENT)
                 return r;
@@ -107,7 +132,7 @@ int verb_lifeline(struct request *q)
         r = request_want(q, VERB_LIFELINE);
         if (r < 0)
                 return r;
-        r = want_to_send(q, 1);
+        r = request_want_to_send(q, 1);
         if (r < 0)
                 return r;
         r = engine_lifeline(q->service->engine, q->caller.uid, q->context, &fd, &refused);
@@ -130,7 +155,7 @@ int verb_threads(struct request *q)
                 return r;
         r = want_own_process(q, process);
         if (r >= 0)
-                r = want_to_send(q, 2);
+                r = request_want_to_send(q, 2);
         if (r < 0)
                 return r;
         r = engine_threads(q->service->engine, process, q->context, &page, &kick, &refused);
@@ -149,19 +174,49 @@ int verb_alive(struct request *q)
 
 int verb_page(struct request *q)
 {
-        uint64_t offset, word;
-        int fd, r;
+        struct page_place page;
+        int r;
 
         r = request_want(q, VERB_PAGE);
         if (r < 0)
                 return r;
-        r = want_to_send(q, 1);
+        r = request_want_to_send(q, 1);
         if (r < 0)
                 return r;
-        r = engine_page(q->service->engine, q->context, &fd, &offset, &word);
+        r = engine_page(q->service->engine, q->context, &page);
+        if (r < 0)
+                return handle_error(q, NULL, r);
+        return request_reply(q, "htt", page.fd, page.offset, page.word);
+}
+
+int request_reply_open(struct request *q, const struct context *c, const struct page_place *page, bool made,
+                bool send_page)
+{
+        char path[CTXD_PATH_MAX + 1];
+
+        context_path(c, path);
+        if (!send_page || page->number == 0)
+                return request_reply(q, "stbutahttt", path, c->id, made, c->state, c->deadline_usec, 0,
+                                page->number, page->offset, page->word);
+        return request_reply(q, "stbutahttt", path, c->id, made, c->state, c->deadline_usec, 1, page->fd,
+                        page->number, page->offset, page->word);
+}
+
+int verb_open(struct request *q)
+{
+        struct page_place page;
+        int send_page, r;
+
+        r = sd_bus_message_read(q->message, "b", &send_page);
+        if (r < 0)
+                return error_malformed(q->error, r);
+        r = request_want(q, VERB_LOOK);
+        if (r >= 0 && send_page)
+                r = request_want_to_send(q, 1);
         if (r < 0)
                 return r;
-        return request_reply(q, "htt", fd, offset, word);
+        r = engine_page_for(q->service->engine, &q->caller, q->context, &page);
+        return r < 0 ? handle_error(q, NULL, r) : request_reply_open(q, q->context, &page, false, send_page);
 }
 
 int request_attachment(struct request *q, int pidfd, const struct attach_options *options,
@@ -192,7 +247,7 @@ int request_attach_error(struct request *q, const struct refused *refused, int r
                 return error_no_such_process(q->error, "The process to attach has exited already");
         if (r == -EINVAL)
                 return error_invalid_args(q->error, "That descriptor is no pidfd of a process");
-        return r;
+        return handle_error(q, refused, r);
 }
 
 int verb_attach(struct request *q)
@@ -245,9 +300,9 @@ int verb_process(struct request *q)
                 r = engine_open_member(q->service->engine, &members[i], &process);
                 if (r < 0)
                         break;
-                r = want_to_send(q, 1);
+                r = request_want_to_send(q, 1);
                 if (r >= 0)
-                        r = sd_bus_reply_method_return(q->message, "h", engine_process_pidfd(process));
+                        r = request_reply(q, "h", engine_process_pidfd(process));
                 engine_process_close(process);
                 return r;
         }

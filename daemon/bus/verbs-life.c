@@ -10,7 +10,7 @@
 #include "daemon/bus/error.h"
 #include "daemon/bus/later.h"
 #include "daemon/bus/options.h"
-#include "daemon/bus/request.h"
+#include "daemon/bus/walk.h"
 #include "util/cleanup.h"
 #include "proto/path.h"
 #include "util/clock.h"
@@ -55,14 +55,13 @@ static int parties_find(struct request *q, const struct create_request *req, str
         return r;
 }
 
-static int create(struct request *q, const char *path, struct create_request *req)
+/* What the call has made or found is q->context then. Returns 1 if it was made. page: NULL if it is not
+ * wanted. */
+static int create(struct request *q, const char *path, struct create_request *req, struct page_place *page)
 {
         _cleanup_(parties_done) struct parties parties = {};
-        _cleanup_free_ char *object = NULL;
-        char reference[CTXD_PATH_MAX + 1];
         struct refused refused = {};
-        struct context *c;
-        uint64_t id, now, deadline;
+        uint64_t now, deadline;
         int r;
 
         r = parties_find(q, req, &parties);
@@ -77,20 +76,31 @@ static int create(struct request *q, const char *path, struct create_request *re
                 req->options.deadline_usec = deadline;
 
         r = engine_create(q->service->engine, now, &q->caller, path, &req->options, parties.owner,
-                        parties.member, &c, &refused);
+                        parties.member, page, &q->context, &refused);
         if (r < 0) {
                 request_commit(q);
                 return r == -EOWNERDEAD ? error_no_such_process(q->error, "The owner has exited already")
                                         : request_attach_error(q, &refused, r);
         }
+        return r;
+}
 
-        context_path(c, reference);
-        id = c->id;
-        request_commit(q);
-        r = path_to_object(reference, &object);
+static int create_and_reply(struct request *q, const char *path, struct create_request *req)
+{
+        _cleanup_free_ char *object = NULL;
+        char reference[CTXD_PATH_MAX + 1];
+        int r;
+
+        r = create(q, path, req, NULL);
         if (r < 0)
                 return r;
-        return sd_bus_reply_method_return(q->message, "sto", reference, id, object);
+        context_path(q->context, reference);
+        r = path_to_object(reference, &object);
+        if (r < 0) {
+                request_commit(q);
+                return r;
+        }
+        return request_reply(q, "sto", reference, q->context->id, object);
 }
 
 int verb_create(struct request *q)
@@ -105,7 +115,30 @@ int verb_create(struct request *q)
         r = options_read_create(q->message, &req, q->error);
         if (r < 0)
                 return r;
-        return create(q, path, &req);
+        return create_and_reply(q, path, &req);
+}
+
+int verb_create_and_open(struct request *q)
+{
+        struct create_request req;
+        struct page_place page;
+        const char *path;
+        int send_page, r;
+
+        r = sd_bus_message_read_basic(q->message, SD_BUS_TYPE_STRING, &path);
+        if (r < 0)
+                return error_malformed(q->error, r);
+        r = options_read_create(q->message, &req, q->error);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_read_basic(q->message, SD_BUS_TYPE_BOOLEAN, &send_page);
+        if (r < 0)
+                return error_malformed(q->error, r);
+        r = send_page ? request_want_to_send(q, 1) : 0;
+        if (r < 0)
+                return r;
+        r = create(q, path, &req, &page);
+        return r < 0 ? r : request_reply_open(q, q->context, &page, r > 0, send_page);
 }
 
 int verb_derive(struct request *q)
@@ -137,7 +170,7 @@ int verb_derive(struct request *q)
         if (length > 0 || label[0] == '\0')
                 path[length++] = '/';
         strcpy(path + length, label);
-        return create(q, path, &req);
+        return create_and_reply(q, path, &req);
 }
 
 static int cancel(struct request *q, int error, const char *message)
@@ -167,7 +200,7 @@ static int cancel(struct request *q, int error, const char *message)
 int verb_cancel(struct request *q)
 {
         const char *reason;
-        int r = sd_bus_message_read(q->message, "s", &reason);
+        int r = sd_bus_message_read_basic(q->message, SD_BUS_TYPE_STRING, &reason);
 
         return r < 0 ? error_malformed(q->error, r) : cancel(q, 0, reason);
 }
@@ -181,20 +214,41 @@ int verb_cancel_cause(struct request *q)
         return r < 0 ? error_malformed(q->error, r) : cancel(q, error, message);
 }
 
+static int extend(struct walk *w, uint32_t budget)
+{
+        struct service *s = w->request.service;
+        bool more = tree_extend_some(s->tree, now_boottime_usec(), &w->cursor, budget);
+        int r;
+
+        request_commit(&w->request);
+        if (more)
+                return 0;
+        if (!w->request.peer)
+                return 1;
+        r = sd_bus_message_new_method_return(w->request.message, &w->reply);
+        return r < 0 ? r : request_send(&w->request, w->reply, 0);
+}
+
 int verb_extend(struct request *q)
 {
         struct refused refused = {};
         uint64_t deadline;
+        struct walk *w;
         int r;
 
         r = sd_bus_message_read(q->message, "t", &deadline);
         if (r < 0)
                 return error_malformed(q->error, r);
-        r = tree_extend(q->service->tree, now_boottime_usec(), &q->caller, q->context, deadline, &refused);
-        if (r < 0)
-                return request_refused(q, &refused, r);
-        request_commit(q);
-        return sd_bus_reply_method_return(q->message, NULL);
+        w = walk_new(q, q->context, NULL, extend);
+        if (!w)
+                return -ENOMEM;
+        r = tree_extend_begin(q->service->tree, now_boottime_usec(), &q->caller, q->context, deadline,
+                        &w->cursor, &refused);
+        w->may_go = w->stays = true;
+        if (r >= 0)
+                return walk_begin(w);
+        walk_free(w);
+        return request_refused(q, &refused, r);
 }
 
 int verb_release(struct request *q)

@@ -7,11 +7,15 @@
 #include <string.h>
 
 #include "daemon/bus/error.h"
-#include "daemon/bus/request.h"
+#include "daemon/bus/walk.h"
 #include "util/cleanup.h"
 #include "proto/path.h"
 
 #define LIST_LIMIT_MAX 10000 /* it is also the limit if the caller says 0 */
+/* Long paths and causes fill a list earlier: a reply must not take more memory than that. */
+#define LIST_BYTES_MAX (2 << 20)
+#define ROW_BYTES 64 /* beside its texts */
+#define LEAK_BYTES 1024
 
 static uint32_t bound(uint32_t limit)
 {
@@ -34,46 +38,16 @@ const char *context_state_name(const struct context *c)
 int verb_err(struct request *q)
 {
         const struct context *c = q->context;
-        const char *cause = "";
-        int error = 0;
+        struct shown_end end;
 
-        if (context_is_done(c))
-                cause = context_cause(c, &error);
-        return request_reply(q, "siis", context_err(c), context_err_code(c), error, cause);
-}
-
-int message_append_values(sd_bus_message *m, const struct context *c)
-{
-        int r;
-
-        r = sd_bus_message_open_container(m, SD_BUS_TYPE_ARRAY, "{ss}");
-        for (const struct context *a = c; a && r >= 0; a = a->parent)
-                for (size_t i = 0; i < a->n_values && r >= 0; i++) {
-                        const char *key = a->values[i].key;
-
-                        /* A nearer context may hide this value. */
-                        if (context_value(c, key) == a->values[i].value)
-                                r = sd_bus_message_append(m, "{ss}", key, a->values[i].value);
-                }
-        return r < 0 ? r : sd_bus_message_close_container(m);
-}
-
-int verb_values(struct request *q)
-{
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        int r;
-
-        r = sd_bus_message_new_method_return(q->message, &reply);
-        if (r >= 0)
-                r = message_append_values(reply, q->context);
-        if (r < 0)
-                return r;
-        return sd_bus_send(NULL, reply, NULL);
+        access_shown_end(q->service->tree, &q->caller, c, &end);
+        return request_reply(q, "siis", context_err(c), context_err_code(c), end.error, end.cause);
 }
 
 /* Finds where a list goes on: behind the context "after". If that came with its id it may be gone, because
- * siblings are in the order of their ids, newest first. polkit is not asked about it. */
-static int list_resume(struct request *q, const char *after, const struct context **ret)
+ * siblings are in the order of their ids, newest first. Then the list goes on among these, behind *ret_id.
+ * The walk looks for that place, for there may be a million of them. polkit is not asked about it. */
+static int list_resume(struct request *q, const char *after, const struct context **ret, uint64_t *ret_id)
 {
         struct tree *t = q->service->tree;
         struct reference reference;
@@ -104,67 +78,110 @@ static int list_resume(struct request *q, const char *after, const struct contex
                 return error_refused(q->error, &refused, r);
         if (!context_is_below(c, q->context))
                 return error_invalid_args(q->error, "%s is not in the list that is asked for", after);
-        for (struct context *child = LIST_FIRST(&c->children); child; child = LIST_NEXT(child, siblings))
-                if (child->id < reference.id) {
-                        *ret = child;
-                        return 0;
-                }
-        *ret = context_next_skip(c, q->context);
+        *ret = LIST_FIRST(&c->children);
+        if (*ret)
+                *ret_id = reference.id;
+        else
+                *ret = context_next_skip(c, q->context);
         return 0;
 }
 
-static int append_listed(sd_bus_message *m, const struct context *c)
+static int append_listed(struct walk *w, const struct context *c)
 {
         char path[CTXD_PATH_MAX + 1];
+        struct shown_end end;
 
-        return sd_bus_message_append(m, "(ststts)", context_path(c, path), c->id, context_state_name(c),
-                        c->deadline_usec, c->created_usec, context_is_done(c) ? context_cause(c, NULL) : "");
+        access_shown_end(w->request.service->tree, &w->request.caller, c, &end);
+        context_path(c, path);
+        w->contexts++;
+        w->bytes += ROW_BYTES + strlen(path) + strlen(end.cause);
+        return sd_bus_message_append(w->reply, "(ststts)", path, c->id, context_state_name(c),
+                        c->deadline_usec, c->created_usec, end.cause);
+}
+
+static bool is_before_resumption(struct walk *w, const struct context *c)
+{
+        if (w->after_id > 0 && (c->id < w->after_id || c->parent->id != w->after_parent))
+                w->after_id = 0;
+        return w->after_id > 0;
+}
+
+static bool is_full(const struct walk *w)
+{
+        return w->contexts == w->limit || w->bytes >= LIST_BYTES_MAX;
+}
+
+/* 0: there is more to be looked at; 1: all was, or no more is wanted. */
+static int list_some(struct walk *w, uint32_t budget)
+{
+        struct tree *t = w->request.service->tree;
+        const struct context *root = w->cursor.root, *c = w->cursor.next;
+        int r = 0;
+
+        for (; c && budget > 0 && r >= 0; budget--) {
+                if (is_before_resumption(w, c) || c->released || !request_allows(&w->request, c, VERB_LOOK)) {
+                        /* What is below a released context has no path, either. What is below a hidden one is
+                         * not listed. */
+                        c = context_next_skip(c, root);
+                        continue;
+                }
+                tree_reach(t, c);
+                if (!context_is_background(c) && is_full(w))
+                        break;
+                if (!context_is_background(c))
+                        r = append_listed(w, c);
+                c = context_next(c, root);
+        }
+        w->cursor.next = c;
+        return r < 0 ? r : !c || budget > 0;
+}
+
+static int list(struct walk *w, uint32_t budget)
+{
+        bool truncated;
+        int r = 0;
+
+        if (!w->reply) {
+                r = sd_bus_message_new_method_return(w->request.message, &w->reply);
+                if (r >= 0)
+                        r = sd_bus_message_open_container(w->reply, SD_BUS_TYPE_ARRAY, "(ststts)");
+        }
+        if (r >= 0)
+                r = list_some(w, budget);
+        truncated = w->cursor.next;
+        request_commit(&w->request);
+        if (r <= 0)
+                return r;
+        r = sd_bus_message_close_container(w->reply);
+        if (r >= 0)
+                r = sd_bus_message_append(w->reply, "b", truncated);
+        return r < 0 ? r : request_send(&w->request, w->reply, w->bytes);
 }
 
 int verb_list(struct request *q)
 {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         const struct context *c = q->context;
+        uint64_t after_id = 0;
         const char *after;
-        uint32_t limit, n = 0;
+        uint32_t limit;
+        struct walk *w;
         int r;
 
         r = sd_bus_message_read(q->message, "su", &after, &limit);
         if (r < 0)
                 return error_malformed(q->error, r);
-        limit = bound(limit);
         if (after[0] != '\0') {
-                r = list_resume(q, after, &c);
+                r = list_resume(q, after, &c, &after_id);
                 if (r < 0)
                         return r;
         }
-        r = sd_bus_message_new_method_return(q->message, &reply);
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(ststts)");
-        while (c && r >= 0) {
-                if (c->released || !request_allows(q, c, VERB_LOOK)) {
-                        /* What is below a released context has no path, either. What is below a hidden one is
-                         * not listed. */
-                        c = context_next_skip(c, q->context);
-                        continue;
-                }
-                tree_reach(q->service->tree, c);
-                if (!context_is_background(c)) {
-                        if (n == limit)
-                                break;
-                        r = append_listed(reply, c);
-                        n++;
-                }
-                c = context_next(c, q->context);
-        }
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "b", c != NULL);
-        request_commit(q);
-        if (r < 0)
-                return r;
-        return sd_bus_send(NULL, reply, NULL);
+        w = walk_new(q, q->context, c, list);
+        if (!w)
+                return -ENOMEM;
+        w->limit = bound(limit);
+        w->after_id = after_id;
+        w->after_parent = after_id > 0 ? c->parent->id : 0;
+        return walk_begin(w);
 }
 
 static int append_task(sd_bus_message *m, const struct member_task *t)
@@ -236,7 +253,7 @@ int verb_processes(struct request *q)
                 r = sd_bus_message_append(reply, "b", n > limit);
         if (r < 0)
                 return r;
-        return sd_bus_send(NULL, reply, NULL);
+        return request_send(q, reply, n * ROW_BYTES);
 }
 
 int verb_members(struct request *q)
@@ -258,48 +275,66 @@ int verb_members(struct request *q)
                 r = append_tasks(reply, tasks, n, limit);
         if (r < 0)
                 return r;
-        return sd_bus_send(NULL, reply, NULL);
+        return request_send(q, reply, n * ROW_BYTES);
 }
 
-/* Counts what a Cancel would hit. A caller that may cancel the context gets the same numbers as from the
- * Cancel. Others get the numbers of what they may read. Tasks of contexts that the caller may not read are
- * not listed. */
+static int preview_reply(struct walk *w)
+{
+        struct request *q = &w->request;
+        _cleanup_free_ struct member_task *tasks = NULL;
+        size_t n, shown;
+        int r;
+
+        r = engine_tasks(q->service->engine, q->context, true, &tasks, &n);
+        if (r < 0)
+                return r;
+        shown = KEEP_READABLE(q, tasks, n);
+        r = sd_bus_message_new_method_return(q->message, &w->reply);
+        if (r >= 0)
+                r = sd_bus_message_append(w->reply, "uu", w->contexts, (uint32_t) (w->flag ? n : shown));
+        if (r >= 0)
+                r = append_tasks(w->reply, tasks, shown, w->limit);
+        return r < 0 ? r : request_send(q, w->reply, shown * ROW_BYTES);
+}
+
+static int preview(struct walk *w, uint32_t budget)
+{
+        const struct context *root = w->cursor.root, *c = w->cursor.next;
+
+        for (; c && budget > 0; budget--) {
+                bool skip;
+
+                tree_reach(w->request.service->tree, c);
+                skip = context_is_done(c) || (!w->flag && !request_allows(&w->request, c, VERB_LOOK));
+                w->contexts += !skip && !context_is_background(c);
+                c = skip ? context_next_skip(c, root) : context_next(c, root);
+        }
+        w->cursor.next = c;
+        return c ? 0 : preview_reply(w);
+}
+
+/* Counts what a Cancel would hit. A caller that may cancel the context (flag) gets the same numbers as from
+ * the Cancel. Others get the numbers of what they may read. Tasks of contexts that the caller may not read
+ * are not listed. */
 int verb_preview(struct request *q)
 {
-        bool may_cancel = request_allows(q, q->context, VERB_CANCEL);
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        _cleanup_free_ struct member_task *tasks = NULL;
-        uint32_t limit, contexts = 0;
-        size_t n, shown;
+        uint32_t limit;
+        struct walk *w;
         int r;
 
         r = read_limit(q, &limit);
         if (r < 0)
                 return r;
-        for (const struct context *c = q->context; c;) {
-                bool skip;
-
-                tree_reach(q->service->tree, c);
-                skip = context_is_done(c) || (!may_cancel && !request_allows(q, c, VERB_LOOK));
-
-                contexts += !skip && !context_is_background(c);
-                c = skip ? context_next_skip(c, q->context) : context_next(c, q->context);
-        }
-        r = engine_tasks(q->service->engine, q->context, true, &tasks, &n);
-        if (r < 0)
-                return r;
-        shown = KEEP_READABLE(q, tasks, n);
-        r = sd_bus_message_new_method_return(q->message, &reply);
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "uu", contexts, (uint32_t) (may_cancel ? n : shown));
-        if (r >= 0)
-                r = append_tasks(reply, tasks, shown, limit);
-        if (r < 0)
-                return r;
-        return sd_bus_send(NULL, reply, NULL);
+        w = walk_new(q, q->context, q->context, preview);
+        if (!w)
+                return -ENOMEM;
+        w->limit = limit;
+        w->flag = request_allows(q, q->context, VERB_CANCEL);
+        return walk_begin(w);
 }
 
-static int append_leak_of(sd_bus_message *m, const struct context *c, const struct leak *leak)
+static int append_leak_of(
+                sd_bus_message *m, const struct request *q, const struct context *c, const struct leak *leak)
 {
         char path[CTXD_PATH_MAX + 1];
         int r;
@@ -308,7 +343,7 @@ static int append_leak_of(sd_bus_message *m, const struct context *c, const stru
         if (r >= 0)
                 r = sd_bus_message_append(m, "st", context_path(c, path), c->id);
         if (r >= 0)
-                r = message_append_leak(m, c, leak);
+                r = message_append_leak(m, q->service->tree, &q->caller, c, leak);
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
@@ -318,6 +353,7 @@ int verb_leaks(struct request *q)
         struct leak_cursor cursor = {};
         const struct leak *leak;
         bool truncated = false;
+        uint64_t bytes = 0;
         uint32_t limit, n = 0;
         struct context *c;
         int r;
@@ -333,8 +369,9 @@ int verb_leaks(struct request *q)
                 if (!request_allows(q, c, VERB_LOOK))
                         continue;
                 truncated = n++ == limit;
+                bytes += LEAK_BYTES + strlen(leak->stack) + strlen(leak->kernel_stack);
                 if (!truncated)
-                        r = append_leak_of(reply, c, leak);
+                        r = append_leak_of(reply, q, c, leak);
         }
         if (r >= 0)
                 r = sd_bus_message_close_container(reply);
@@ -342,7 +379,7 @@ int verb_leaks(struct request *q)
                 r = sd_bus_message_append(reply, "b", truncated);
         if (r < 0)
                 return r;
-        return sd_bus_send(NULL, reply, NULL);
+        return request_send(q, reply, bytes);
 }
 
 int verb_current(struct request *q)

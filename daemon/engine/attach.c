@@ -20,24 +20,24 @@ static int join(struct engine *e, struct context *c, struct process *p, uint32_t
                 struct refused *ret_refused)
 {
         struct anchor *a = anchor_of(e, c);
+        int r, resource = RESOURCE_SLOTS;
         bool is_new;
-        int r;
 
         if (!a)
                 return -ENOMEM;
         is_new = !a->slot;
         r = membership_open(e->membership, a, c->user);
         if (r >= 0)
-                r = membership_attach(e->membership, a, p, index, &c->policies[index], c->user);
+                r = membership_attach(e->membership, a, p, index, &c->policies[index], &resource);
         if (r == -EDQUOT)
-                r = tree_refuse_charge(ret_refused, c->user, RESOURCE_MEMBERS, 1);
+                r = tree_refuse_charge(ret_refused, c->user, (enum resource) resource, 1);
         if (r < 0 && is_new) {
                 /* As if nobody had asked, so that the context can be taken back. */
                 membership_close(e->membership, a);
                 return r;
         }
-        /* If the attach has failed this is not needed, but it does no harm: when the context ends, its
-         * members are counted. */
+        /* If the attach has failed this is not needed, but it does no harm: members_look() sees whether
+         * anybody is in it. */
         tree_attached(e->tree, c);
         return r;
 }
@@ -72,24 +72,30 @@ int engine_attach(struct engine *e, const struct caller *caller, struct context 
 
 int engine_create(struct engine *e, uint64_t now_usec, const struct caller *caller, const char *text,
                 const struct create_options *options, struct process *owner, struct process *member,
-                struct context **ret, struct refused *ret_refused)
+                struct page_place *ret_page, struct context **ret, struct refused *ret_refused)
 {
-        struct context *c;
+        struct context *c, *displaced;
         int made, r = 0;
 
-        made = tree_create(e->tree, now_usec, caller, text, options, &c, ret_refused);
+        made = tree_create_beside(e->tree, now_usec, caller, text, options, &c, &displaced, ret_refused);
         if (made < 0)
                 return made;
         if (owner && made > 0)
                 r = engine_bind_owner(e, c, owner) < 0 ? -EOWNERDEAD : 0;
+        if (ret_page && r >= 0)
+                r = engine_page_for(e, caller, c, ret_page);
         /* The attach comes last: nobody can take it back. */
         if (member && r >= 0)
                 r = engine_join(e, c, member, options->attach, ret_refused);
+        else if (member)
+                tree_attach_undo(e->tree, c, options->attach);
         if (r < 0) {
                 if (made > 0)
-                        tree_discard(e->tree, c);
+                        tree_discard_beside(e->tree, c, displaced);
                 return r;
         }
+        if (made > 0)
+                tree_displace(e->tree, displaced);
         *ret = c;
         return made;
 }

@@ -44,12 +44,14 @@ static uint32_t end_members(struct engine *e, struct context *c)
         struct anchor *a = c->anchor;
         uint32_t n;
 
-        if (!a->slot)
+        if (!a->slot) {
+                tree_left(e->tree, e->world.now_usec, c);
                 return 0;
+        }
         n = membership_done(e->membership, a, c->done_usec) + threads_look(e->thread_pages, a);
         if (n == 0 && membership_live(e->membership, a) == 0) {
-                if (c->busy)
-                        tree_left(e->tree, e->world.now_usec, c);
+                tree_left(e->tree, e->world.now_usec, c);
+                membership_left(e->membership, a);
                 return 0;
         }
         tree_count_members(e->tree, c, n);
@@ -99,15 +101,17 @@ static void finish(struct engine *e, struct context *c, unsigned effects)
                 news |= NEWS_CONTEXT_NEW;
         if (effects & EFFECT_ROOT)
                 news |= NEWS_CONTEXT_DONE;
-        else if ((effects & EFFECT_DONE) && is_shown_to_others(c))
-                news |= NEWS_CONTEXT_DONE_BELOW;
+        else if ((effects & EFFECT_DONE) && context_origin(c) != c && is_shown_to_others(c))
+                news |= NEWS_CONTEXT_DONE_BELOW; /* of a root itself EFFECT_ROOT comes with its last slice */
         if (effects & EFFECT_REMOVED) {
                 if (!(effects & EFFECT_SILENT))
                         news |= NEWS_CONTEXT_REMOVED;
                 anchor_remove(e, c);
         }
-        if (news != 0 && c->news == 0)
+        if (news != 0 && c->news == 0) {
                 STAILQ_INSERT_TAIL(&e->news, c, telling);
+                e->n_news++;
+        }
         c->news |= (uint8_t) news;
 }
 
@@ -120,6 +124,7 @@ uint32_t engine_drain(struct engine *e, const struct context *origin)
         e->is_draining = true;
         e->world.now_usec = now_boottime_usec();
         handles_close_spent(e->handles);
+        facts_begin(e);
         facts_take(e);
         (void) tree_settle(e->tree, e->world.now_usec);
         while (!STAILQ_EMPTY(&e->tree->effects)) {
@@ -142,6 +147,8 @@ uint32_t engine_drain(struct engine *e, const struct context *origin)
                 turn_again(e->turn);
         else
                 timer_set(e->timer, tree_next_usec(e->tree));
+        e->facts_budget = 0;
+        facts_wake(&e->world.facts);
         handles_tidy(e->handles, !TAILQ_EMPTY(&e->tree->endings));
         e->world.now_usec = 0;
         e->is_draining = false;
@@ -158,8 +165,10 @@ static bool take_context_news(struct engine *e, struct news *ret)
                 return false;
         kind = c->news & -c->news;
         c->news &= (uint8_t) ~kind;
-        if (c->news == 0)
+        if (c->news == 0) {
                 STAILQ_REMOVE_HEAD(&e->news, telling);
+                e->n_news--;
+        }
         *ret = (struct news){.kind = (enum news_kind) kind, .context = c};
         return true;
 }
@@ -181,6 +190,11 @@ bool engine_take_news(struct engine *e, struct news *ret)
         if (!l->tell_found && !l->tell_resolved)
                 leaks_news_told(e->leaks, l);
         return true;
+}
+
+size_t engine_count_news(const struct engine *e)
+{
+        return e->n_news + (leaks_first_news(e->leaks) != NULL);
 }
 
 void engine_collect(struct engine *e)

@@ -66,7 +66,9 @@ int engine_new(struct engine **ret, sd_event *event, struct tree *tree, struct t
         LIST_INIT(&e->removed);
         STAILQ_INIT(&e->news);
         e->alive[0] = e->alive[1] = -1;
-        r = world_pipe(&e->world, e->alive);
+        r = watches_new(&e->world.watches, event);
+        if (r >= 0)
+                r = world_pipe(&e->world, e->alive);
         if (r >= 0)
                 r = epoch_new(&e->epoch);
         if (r >= 0)
@@ -95,11 +97,23 @@ struct engine *engine_free(struct engine *e)
         handles_free(e->handles);
         processes_free(e->processes);
         timer_free(e->timer);
+        watches_free(e->world.watches);
+        foreign_free(e->world.foreign);
         closep(&e->alive[0]);
         closep(&e->alive[1]);
         sd_event_unref(e->world.event);
         free(e);
         return NULL;
+}
+
+int engine_guard(struct engine *e)
+{
+        return foreign_new(&e->world.foreign, e->world.event);
+}
+
+struct foreign *engine_foreign(const struct engine *e)
+{
+        return e->world.foreign;
 }
 
 int engine_start(struct engine *e, const struct probe_options *options)

@@ -8,6 +8,7 @@
 #include "daemon/model/tree.h"
 #include "daemon/world/handle.h"
 #include "daemon/world/leak.h"
+#include "daemon/world/page.h"
 #include "daemon/world/probe.h"
 
 /* The engine is the one place where the model and the world meet. It turns facts into verbs of the model, and
@@ -22,20 +23,27 @@
  * turn belongs to bus/, and its callback calls engine_drain(). */
 
 struct engine;
+struct foreign;
 struct process;
 struct turn;
 
 int engine_new(struct engine **ret, sd_event *event, struct tree *tree, struct turn *turn);
 struct engine *engine_free(struct engine *e);
+/* Starts the processes that touch what clients have sent or share with us (util/foreign.h). To be called
+ * before anything is open that they could keep open. */
+int engine_guard(struct engine *e);
+struct foreign *engine_foreign(const struct engine *e); /* NULL without engine_guard() */
 /* Starts the probe. If the probe is a child of ctxd, waits a few seconds at most until it answers. */
 int engine_start(struct engine *e, const struct probe_options *options);
 /* The daemon is about to end: state pages say so of the contexts that are cancelled from now on. */
 void engine_stopping(struct engine *e);
 
-/* Takes all facts, settles what is overdue, carries out all effects, and arms the timer. Returns how many
- * member tasks were in the contexts that became done. With an origin it counts only the contexts that have
- * become done because of it. */
+/* Takes facts, settles what is overdue, carries out all effects, and arms the timer. Asks for a turn if there
+ * is more. Returns how many member tasks were in the contexts that became done. With an origin it counts only
+ * the contexts that have become done because of it. */
 uint32_t engine_drain(struct engine *e, const struct context *origin);
+/* To be called before the drain of a turn: that takes many facts; the drain of a request takes a few. */
+void engine_begin_turn(struct engine *e);
 
 enum news_kind {
         NEWS_CONTEXT_NEW = 1 << 0,
@@ -55,6 +63,8 @@ struct news {
 /* Gives the next news after a drain: first those of leaks, then those of contexts, each oldest first. Returns
  * false when there are no more. Then call engine_collect(); removed contexts exist until that call. */
 bool engine_take_news(struct engine *e, struct news *ret);
+/* How many contexts and leaks there is news of. */
+size_t engine_count_news(const struct engine *e);
 /* Frees the contexts that were removed, and the leaks that were dropped. */
 void engine_collect(struct engine *e);
 
@@ -82,14 +92,18 @@ int engine_process_read(const struct process *p, uid_t ret_uids[3], char *ret_co
  * caller closes it. Two errors fill in *ret_refused: -EALREADY (the context is done) and -EDQUOT. The others
  * are -EMFILE, -ESRCH and -ENOMEM. */
 
-/* Gives the same handle when it is asked again. A handle that was signalled is not kept, so then it gives a
- * new one. */
+/* Gives a uid's process the same handle when it is asked again. A handle that was signalled is not kept, so
+ * then it gives a new one. */
 int engine_handle(struct engine *e, struct process *p, uid_t uid, struct context *c, enum handle_kind kind,
                 int *ret_fd, struct refused *ret_refused);
-/* Gives up a handle. -ENOENT: the process has none of that kind. */
-int engine_handle_drop(struct engine *e, struct process *p, struct context *c, enum handle_kind kind);
+/* Gives up a handle. -ENOENT: the process has none of that kind as
+ * that uid. */
+int engine_handle_drop(
+                struct engine *e, struct process *p, uid_t uid, struct context *c, enum handle_kind kind);
 int engine_lifeline(struct engine *e, uid_t uid, struct context *c, int *ret_fd, struct refused *ret_refused);
-int engine_page(struct engine *e, struct context *c, int *ret_fd, uint64_t *ret_offset, uint64_t *ret_word);
+int engine_page(struct engine *e, struct context *c, struct page_place *ret);
+/* The same if the caller may have the page; else *ret is all 0. */
+int engine_page_for(struct engine *e, const struct caller *caller, struct context *c, struct page_place *ret);
 int engine_threads(struct engine *e, struct process *p, struct context *c, int *ret_page, int *ret_kick,
                 struct refused *ret_refused);
 
@@ -126,12 +140,12 @@ int engine_join(struct engine *e, struct context *c, struct process *p, const st
 /* Does all these steps for the process of a pidfd. -EINVAL: the descriptor is no pidfd of a process. */
 int engine_attach(struct engine *e, const struct caller *caller, struct context *c, int pidfd,
                 const struct policy *policy, struct refused *ret_refused);
-/* Does tree_create(), binds the new context to the owner (or NULL), and makes the member (or NULL) a member
- * of it as options->attach says. It does all of this or nothing. Returns what tree_create() returns.
- * -EOWNERDEAD: the owner has exited; -ESRCH: the member has exited. */
+/* Does tree_create(), binds the new context to the owner (or NULL), finds its slot if ret_page is not NULL,
+ * and makes the member (or NULL) a member of it as options->attach says. It does all of this or nothing.
+ * Returns what tree_create() returns. -EOWNERDEAD: the owner has exited; -ESRCH: the member has exited. */
 int engine_create(struct engine *e, uint64_t now_usec, const struct caller *caller, const char *text,
                 const struct create_options *options, struct process *owner, struct process *member,
-                struct context **ret, struct refused *ret_refused);
+                struct page_place *ret_page, struct context **ret, struct refused *ret_refused);
 /* Lists the live processes that are members of c or, if recursive, of c and all contexts below it, sorted by
  * pid. The caller frees the array. */
 int engine_processes(struct engine *e, const struct context *c, bool recursive, struct member_process **ret,

@@ -50,9 +50,10 @@ int engine_handle(struct engine *e, struct process *p, uid_t uid, struct context
         return r;
 }
 
-int engine_handle_drop(struct engine *e, struct process *p, struct context *c, enum handle_kind kind)
+int engine_handle_drop(
+                struct engine *e, struct process *p, uid_t uid, struct context *c, enum handle_kind kind)
 {
-        int r = c->anchor ? handle_drop(e->handles, p, c->anchor, kind) : -ENOENT;
+        int r = c->anchor ? handle_drop(e->handles, p, uid, c->anchor, kind) : -ENOENT;
 
         facts_wake(&e->world.facts);
         /* A handle that was signalled is not kept, so there is nothing to drop. */
@@ -83,6 +84,7 @@ int engine_lifeline(struct engine *e, uid_t uid, struct context *c, int *ret_fd,
         r = lifeline_new(&a->lifeline, &e->world, c->id, user, ret_fd);
         r = refuse_charge(r, user, RESOURCE_HANDLES, ret_refused);
         user_unref(&e->tree->users, user);
+        c->costly |= r >= 0;
         return r;
 }
 
@@ -102,7 +104,7 @@ void engine_state_of(const struct engine *e, const struct context *c, struct pag
         };
 }
 
-int engine_page(struct engine *e, struct context *c, int *ret_fd, uint64_t *ret_offset, uint64_t *ret_word)
+int engine_page(struct engine *e, struct context *c, struct page_place *ret)
 {
         struct anchor *a = anchor_of(e, c);
         struct page_state state;
@@ -110,7 +112,13 @@ int engine_page(struct engine *e, struct context *c, int *ret_fd, uint64_t *ret_
         if (!a)
                 return -ENOMEM;
         engine_state_of(e, c, &state);
-        return page_get(e->pages, a, &state, ret_fd, ret_offset, ret_word);
+        return page_get(e->pages, a, &state, ret);
+}
+
+int engine_page_for(struct engine *e, const struct caller *caller, struct context *c, struct page_place *ret)
+{
+        *ret = (struct page_place){};
+        return tree_allows(e->tree, caller, c, VERB_PAGE) ? engine_page(e, c, ret) : 0;
 }
 
 int engine_threads(struct engine *e, struct process *p, struct context *c, int *ret_page, int *ret_kick,
@@ -128,7 +136,7 @@ int engine_threads(struct engine *e, struct process *p, struct context *c, int *
         if (!user)
                 return -ENOMEM;
         is_new = !a->slot;
-        r = refuse_charge(membership_open(e->membership, a, c->user), c->user, RESOURCE_MEMBERS, ret_refused);
+        r = refuse_charge(membership_open(e->membership, a, c->user), c->user, RESOURCE_SLOTS, ret_refused);
         if (r >= 0) {
                 r = thread_page_get(e->thread_pages, p, a, user, ret_page, ret_kick, &resource);
                 r = refuse_charge(r, user, (enum resource) resource, ret_refused);
@@ -150,5 +158,8 @@ int engine_bind_owner(struct engine *e, struct context *c, struct process *p)
         if (context_is_done(c))
                 return 0;
         a = anchor_of(e, c);
-        return a ? owner_bind(a, p) : -ENOMEM;
+        if (!a)
+                return -ENOMEM;
+        c->costly = true;
+        return owner_bind(a, p);
 }

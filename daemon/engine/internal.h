@@ -5,6 +5,7 @@
 
 #include "daemon/engine/engine.h"
 #include "daemon/world/anchor.h"
+#include "util/foreign.h"
 #include "daemon/world/lifeline.h"
 #include "daemon/world/membership/membership.h"
 #include "daemon/world/owner.h"
@@ -14,6 +15,7 @@
 #include "daemon/world/timer.h"
 #include "daemon/world/world.h"
 #include "util/turn.h"
+#include "util/watch.h"
 
 struct engine {
         struct tree *tree;
@@ -22,10 +24,12 @@ struct engine {
         uint64_t epoch;
         int alive[2]; /* a pipe: clients hold the read end, and the write end is closed when we end */
         bool is_draining, is_stopping;
+        uint32_t facts_budget; /* how much more this drain may do for facts */
 
         struct anchor *anchors;      /* by context id */
         LIST_HEAD(, anchor) removed; /* of removed contexts, until engine_collect() */
         STAILQ_HEAD(news_queue, context) news;
+        size_t n_news; /* contexts in it */
 
         /* the rooms */
         struct timer *timer;
@@ -49,7 +53,9 @@ void anchors_collect(struct engine *e);
 void anchors_free(struct engine *e);
 
 /* facts.c */
-/* Turns all facts of the queue into verbs of the model. */
+/* Turns facts of the queue into verbs of the model, until the budget of the drain is used up. The drain
+ * begins with facts_begin(). */
+void facts_begin(struct engine *e);
 void facts_take(struct engine *e);
 
 /* hand-out.c */

@@ -12,8 +12,18 @@ void members_look(struct engine *e, struct anchor *a)
 {
         struct context *c = a->context;
 
-        if (!context_is_done(c) || !c->busy || a->n_threads > 0 || membership_live(e->membership, a) > 0)
+        if (a->n_threads > 0 || membership_live(e->membership, a) > 0)
                 return;
+        if (!context_is_done(c)) {
+                membership_trim(e->membership, a);
+                if (!a->slot)
+                        tree_left(e->tree, e->world.now_usec, c);
+                return;
+        }
+        if (!c->busy) {
+                membership_trim(e->membership, a);
+                return;
+        }
         tree_left(e->tree, e->world.now_usec, c);
         membership_left(e->membership, a);
         leaks_left(e->leaks, a);
@@ -29,6 +39,8 @@ static struct anchor *next_of(
 
         if (!recursive)
                 return a ? NULL : c->anchor;
+        if (c->n_busy_below == 0)
+                return NULL;
         next = membership_next_context(e->membership, a);
         while (next && !context_is_below(next->context, c))
                 next = membership_next_context(e->membership, next);

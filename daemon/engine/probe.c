@@ -95,7 +95,8 @@ _Static_assert(CONTEXT_POLICIES_MAX <= PROBE_UIDS_MAX, "all that have attached f
 
 static void form_watch(struct engine *e, struct anchor *a, struct probe_watch *w)
 {
-        const struct context *c = a->context;
+        const struct context *c = a->context, *origin = context_origin(c);
+        const struct cause *cause = origin ? origin->cause : NULL;
 
         memset(w, 0, sizeof *w);
         w->header = (struct probe_header){PROBE_WATCH, sizeof *w};
@@ -110,6 +111,9 @@ static void form_watch(struct engine *e, struct anchor *a, struct probe_watch *w
                 w->uids[w->n_uids++] = c->policies[i].uid;
         context_path(c, w->path);
         snprintf(w->cause, sizeof w->cause, "%s", context_cause(c, NULL));
+        w->cause_uid = cause && cause->message[0] && (cause->pid != 0 || cause->uid != (uid_t) -1)
+                                       ? cause->uid
+                                       : PROBE_NOBODY;
 }
 
 static void form_threads(struct engine *e, struct anchor *a, struct probe_threads *t)
@@ -121,8 +125,9 @@ static void form_threads(struct engine *e, struct anchor *a, struct probe_thread
         if (threads_list(e->thread_pages, a, &threads, &n) < 0)
                 return;
         for (; t->n < n && t->n < PROBE_THREADS_MAX; t->n++)
-                t->threads[t->n] = (struct probe_thread){
-                                (uint32_t) process_pid(threads[t->n].process), threads[t->n].tid};
+                t->threads[t->n] = (struct probe_thread){(uint32_t) process_pid(threads[t->n].process),
+                                threads[t->n].tid, process_uid(threads[t->n].process)};
+        t->n_more = (uint32_t) (n - t->n);
         free(threads);
 }
 

@@ -9,12 +9,14 @@
  *
  * A context has an owner (uid), a group and a mode, as a file has. The owner is judged by the first three
  * bits alone, members of the group by the next three alone, all others by the last three. r lets look and
- * wait; w lets cancel, derive and attach. Root, the daemon's own uid, and whom polkit has granted
- * org.ctxd1.manage, may all.
+ * wait; w lets cancel, derive and attach. The owner may always look and end, as a file's owner may always
+ * change its mode: a context has a mode for ever, and counts for its owner. Root, the daemon's own uid, and
+ * whom polkit has granted org.ctxd1.manage, may all.
  *
  * What a caller may not read does not exist for it: each verb answers NoSuchContext, and what is said of a
  * hidden context is what is said of a missing one. So a refusal names the privilege that might help in both
- * cases alike. */
+ * cases alike. And what a context has from an ancestor, its values and why it ended, is shown to those alone
+ * who may read that ancestor. */
 
 const struct caller caller_daemon = {
                 .uid = (uid_t) -1,
@@ -25,6 +27,7 @@ const struct caller caller_daemon = {
 enum right {
         RIGHT_READ,  /* r */
         RIGHT_WRITE, /* r and w */
+        RIGHT_END,   /* r and w, or its owner */
         RIGHT_OWNER, /* its owner, or who may all */
         RIGHT_UID,   /* its owner's uid, or uid 0; polkit cannot grant it */
         RIGHT_ALL,   /* who may all */
@@ -42,10 +45,10 @@ static const struct rule {
                 [VERB_DRAINED] = {RIGHT_READ, false, NULL},
                 /* A page holds the states of all contexts of a uid. */
                 [VERB_PAGE] = {RIGHT_UID, false, "the state page is for its owner alone; use Done and Err"},
-                [VERB_CANCEL] = {RIGHT_WRITE, false, NOT_CHANGE},
-                [VERB_RELEASE] = {RIGHT_WRITE, false, NOT_CHANGE},
+                [VERB_CANCEL] = {RIGHT_END, false, NOT_CHANGE},
+                [VERB_RELEASE] = {RIGHT_END, false, NOT_CHANGE},
                 /* To close it is to cancel. */
-                [VERB_LIFELINE] = {RIGHT_WRITE, false, NOT_CHANGE},
+                [VERB_LIFELINE] = {RIGHT_END, false, NOT_CHANGE},
                 [VERB_ATTACH] = {RIGHT_WRITE, false, NOT_CHANGE},
                 [VERB_ENTER] = {RIGHT_WRITE, false, NOT_CHANGE},
                 [VERB_EXTEND] = {RIGHT_OWNER, false, "only its owner may move a deadline"},
@@ -69,16 +72,21 @@ static bool caller_has_gid(const struct caller *caller, gid_t gid)
         return false;
 }
 
+static bool owns(const struct context *c, const struct caller *caller)
+{
+        return caller->uid == c->uid;
+}
+
 static bool mode_allows(const struct context *c, const struct caller *caller, unsigned bit)
 {
-        if (caller->uid == c->uid)
+        if (owns(c, caller))
                 return c->mode & (bit << 6);
         return c->mode & (caller_has_gid(caller, c->gid) ? bit << 3 : bit);
 }
 
 bool context_may_read(const struct tree *t, const struct context *c, const struct caller *caller)
 {
-        return context_is_background(c) || caller_is_privileged(t, caller) ||
+        return context_is_background(c) || owns(c, caller) || caller_is_privileged(t, caller) ||
                (caller->privileges & PRIVILEGE_READ) || mode_allows(c, caller, 4);
 }
 
@@ -96,14 +104,39 @@ static bool has_right(
                 return true;
         case RIGHT_WRITE:
                 return context_may_write(t, c, caller);
+        case RIGHT_END:
+                return owns(c, caller) || context_may_write(t, c, caller);
         case RIGHT_OWNER:
-                return caller->uid == c->uid || caller_is_privileged(t, caller);
+                return owns(c, caller) || caller_is_privileged(t, caller);
         case RIGHT_UID:
-                return caller->uid == c->uid || caller->uid == 0;
+                return owns(c, caller) || caller->uid == 0;
         case RIGHT_ALL:
                 return caller_is_privileged(t, caller);
         }
         return false;
+}
+
+void access_shown_end(const struct tree *t, const struct caller *caller, const struct context *c,
+                struct shown_end *ret)
+{
+        const struct context *origin = context_origin(c);
+
+        *ret = (struct shown_end){.cause = context_err(c), .error = context_err_code(c)};
+        if (!origin || !context_may_read(t, origin, caller))
+                return;
+        ret->cause = context_cause(c, &ret->error);
+        ret->by = context_canceled_by(c);
+        ret->origin = origin;
+}
+
+bool access_shows_values(const struct tree *t, const struct caller *caller, const struct context *ancestor)
+{
+        return context_may_read(t, ancestor, caller);
+}
+
+bool caller_sees_process(const struct caller *caller, uid_t uid)
+{
+        return caller->uid == 0 || (uid != (uid_t) -1 && caller->uid == uid);
 }
 
 unsigned verb_privilege(enum verb verb)
@@ -186,7 +219,7 @@ static int first_label_check(const struct tree *t, const struct caller *caller, 
                         refused_path(ret_refused, REFUSED_ACCESS,
                                         "first labels belong to root and system users; your own tree is ~ "
                                         "(user-UID)",
-                                        label ? label : "", n));
+                                        label ? label : "/", label ? n : 1));
 }
 
 int access_create(const struct tree *t, const struct caller *caller, const struct context *visible,
@@ -202,11 +235,21 @@ int access_create(const struct tree *t, const struct caller *caller, const struc
                                         visible));
 }
 
-int access_group(const struct tree *t, const struct caller *caller, gid_t gid, struct refused *ret_refused)
+bool access_displace(const struct tree *t, const struct caller *caller, const struct context *done)
+{
+        /* Who may write to its parent might end and release it, with all that is there. Nobody owns what is
+         * above a first label. */
+        return !context_is_background(done->parent) || owns(done, caller) ||
+               context_may_write(t, done, caller);
+}
+
+int access_group(const struct tree *t, const struct caller *caller, gid_t gid, const char *path,
+                struct refused *ret_refused)
 {
         if (caller_is_privileged(t, caller) || caller_has_gid(caller, gid))
                 return 0;
-        return refused_because(ret_refused, REFUSED_ACCESS, "the caller is not in that group");
+        return refused_path(
+                        ret_refused, REFUSED_ACCESS, "the caller is not in that group", path, strlen(path));
 }
 
 int caller_want_process(

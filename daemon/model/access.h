@@ -66,5 +66,25 @@ int tree_want(struct tree *t, uint64_t now_usec, const struct caller *caller, st
 int caller_want_process(const struct caller *caller, enum verb verb, const uid_t uids[3],
                 struct refused *ret_refused);
 
+/* Why c ended, as far as the caller, which may read c, may be told: nothing that it may not read of the
+ * ancestor from which the end came (law 36). It sees that c is done, and with which error; that much the
+ * ancestor did to c. The texts live as long as the contexts. */
+struct shown_end {
+        const char *cause;            /* "" while it is active */
+        int error;                    /* 0 while it is active */
+        const struct cause *by;       /* as context_canceled_by(); NULL also where it is not shown */
+        const struct context *origin; /* NULL while it is active, and where it is not shown */
+};
+
+void access_shown_end(const struct tree *t, const struct caller *caller, const struct context *c,
+                struct shown_end *ret);
+
+/* Whether the caller is shown the values that an ancestor of a context gives it. */
+bool access_shows_values(const struct tree *t, const struct caller *caller, const struct context *ancestor);
+
+/* Whether the kernel shows the caller, in /proc, what a process of that user does (law 49). (uid_t) -1: it
+ * shows root alone. What polkit grants is about contexts. */
+bool caller_sees_process(const struct caller *caller, uid_t uid);
+
 /* The privilege with which polkit would let the caller do that to a context which it may not even read. */
 unsigned verb_privilege(enum verb verb);

@@ -80,6 +80,7 @@ int tree_cancel(struct tree *t, uint64_t now_usec, const struct caller *caller, 
                 return r;
         }
         context_set_cause(c, cause);
+        c->by_itself = caller->privileges & PRIVILEGE_DAEMON;
         n = context_end(t, now_usec, c, CONTEXT_CANCELED, &budget);
         if (ret_contexts)
                 *ret_contexts = n;
@@ -114,7 +115,7 @@ int tree_release(struct tree *t, uint64_t now_usec, const struct caller *caller,
         if (root->released || root->forgotten)
                 return 0;
         if (!context_is_done(root)) {
-                cause = cause_new(0, "context released", caller->uid, caller->pid, caller->comm);
+                cause = cause_new(0, CTXD_CAUSE_RELEASED, caller->uid, caller->pid, caller->comm);
                 if (!cause)
                         return -ENOMEM;
                 context_set_cause(root, cause);
@@ -143,7 +144,31 @@ static bool deadline_update(struct tree *t, struct context *c)
         return moved;
 }
 
-int tree_extend(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
+/* Whether another extension has come to c, and not to all below it. */
+static bool is_extended_below(const struct tree *t, const struct context *c)
+{
+        const struct cursor *k;
+
+        LIST_FOREACH (k, &t->cursors, cursors)
+                if (k->extends && k->next && k->next != c && context_is_below(k->next, c))
+                        return true;
+        return false;
+}
+
+/* From next on, below root. Returns where it goes on; NULL: nowhere. */
+static const struct context *update_deadlines(
+                struct tree *t, const struct context *root, const struct context *next, uint32_t budget)
+{
+        for (; next && budget > 0; budget--)
+                if (!context_is_done(next) &&
+                                (deadline_update(t, (struct context *) next) || is_extended_below(t, next)))
+                        next = context_next(next, root);
+                else
+                        next = context_next_skip(next, root);
+        return next;
+}
+
+static int extend_begin(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
                 uint64_t deadline_usec, struct refused *ret_refused)
 {
         int r = access_check(t, caller, c, VERB_EXTEND, ret_refused);
@@ -159,13 +184,37 @@ int tree_extend(struct tree *t, uint64_t now_usec, const struct caller *caller, 
                                 "its parent's deadline is earlier than that", c);
         if (deadline_usec != UINT64_MAX && context_reserve_wake(t, c) < 0)
                 return -ENOMEM;
-
         c->wake_usec = deadline_usec;
-        for (struct context *d = c; d;)
-                if (!context_is_done(d) && deadline_update(t, d))
-                        d = context_next(d, c);
-                else
-                        d = context_next_skip(d, c);
+        return 0;
+}
+
+int tree_extend(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
+                uint64_t deadline_usec, struct refused *ret_refused)
+{
+        int r = extend_begin(t, now_usec, caller, c, deadline_usec, ret_refused);
+
+        if (r < 0)
+                return r;
+        (void) update_deadlines(t, c, c, UINT32_MAX);
         tree_settle(t, now_usec); /* it may be in the past */
         return 0;
+}
+
+int tree_extend_begin(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
+                uint64_t deadline_usec, struct cursor *cursor, struct refused *ret_refused)
+{
+        int r = extend_begin(t, now_usec, caller, c, deadline_usec, ret_refused);
+
+        if (r >= 0) {
+                cursor->next = c;
+                cursor->extends = true;
+        }
+        return r;
+}
+
+bool tree_extend_some(struct tree *t, uint64_t now_usec, struct cursor *cursor, uint32_t budget)
+{
+        cursor->next = update_deadlines(t, cursor->root, cursor->next, budget);
+        tree_settle(t, now_usec);
+        return cursor->next;
 }

@@ -60,6 +60,8 @@ struct context {
         bool heap_reserved : 1; /* model: there is room for it in the heap */
         bool implied : 1;    /* model: nobody has asked for it; it was made as an ancestor of another one */
         bool half_ended : 1; /* model: it is done, but an ending still has to end some below it */
+        bool costly : 1;     /* engine: its end takes the world long, for it has a lifeline, or an owner */
+        bool by_itself : 1;  /* model: canceled, and not by a caller: its owner is gone, or its lifeline */
         uint8_t origin_up;   /* done: how many levels above it context_origin() is */
         uint8_t pending;     /* enum effect; 0: not in the queue */
         uint8_t n_values, n_policies;

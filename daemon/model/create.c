@@ -3,137 +3,18 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "proto/path.h"
-#include "daemon/model/internal.h"
+#include "daemon/model/plan.h"
 
-/* Making contexts: first everything that can be refused, then everything that needs memory, then what cannot
- * fail. */
-
-/* What is to be made: the labels below base. All but the last are ancestors that nobody asked for by name. */
-struct plan {
-        struct context *base;          /* the deepest that is there */
-        const struct context *visible; /* the deepest on the way there that the caller may read */
-        struct context *existing;  /* the one that was asked for, if it is there; base is its parent then */
-        const char *first_missing; /* in the path; NULL: the label is to be made up */
-        size_t labels;             /* of the whole path, with the one that is made up */
-        size_t n_new;
-        size_t hidden; /* where the first part below that ends which the caller may not read; 0: none */
-        bool off;      /* the id that was given is not of the one that has that part of the path */
-};
+/* Making contexts: first everything that can be refused (plan.c), then everything that needs memory, then
+ * what cannot fail. */
 
 struct made {
         struct context *c[CTXD_LABELS_MAX];
         size_t n;
 };
-
-/* One that may be read is what counts, whatever is hidden above it. The base's path ends at end. */
-static void plan_look(struct plan *plan, const struct tree *t, const struct caller *caller, size_t end)
-{
-        if (context_may_read(t, plan->base, caller)) {
-                plan->visible = plan->base;
-                plan->hidden = 0;
-        } else if (plan->hidden == 0) {
-                plan->hidden = end;
-        }
-}
-
-static void plan_path(const struct tree *t, const struct caller *caller, const struct reference *ref,
-                struct plan *ret)
-{
-        struct plan plan = {.base = t->background, .visible = t->background};
-        bool root = strcmp(ref->path, "/") == 0;
-
-        for (const char *p = root ? "" : ref->path; *p; p += *p == '/') {
-                size_t n = strcspn(p, "/");
-                struct context *child = plan.n_new > 0 ? NULL : tree_child(t, plan.base, p, n);
-                bool last = p[n] == '\0' && !ref->generate;
-
-                plan.labels++;
-                if (plan.n_new == 0)
-                        plan_look(&plan, t, caller, (size_t) (p - 1 - ref->path));
-                if (child && last) {
-                        plan.existing = child;
-                } else if (child) {
-                        plan.base = child;
-                } else {
-                        if (plan.n_new++ == 0)
-                                plan.first_missing = p;
-                }
-                p += n;
-                if (ref->id != 0 && (size_t) (p - ref->path) == ref->pinned)
-                        plan.off = !child || child->id != ref->id || !context_may_read(t, child, caller);
-        }
-        if (ref->generate) {
-                plan.labels++;
-                if (plan.n_new++ == 0)
-                        plan_look(&plan, t, caller, strlen(ref->path));
-        }
-        *ret = plan;
-}
-
-/* A parent that is hidden, or missing. */
-static int no_parent(const struct tree *t, const struct caller *caller, const struct plan *plan,
-                const struct reference *ref, const char *path, size_t length, struct refused *ret_refused)
-{
-        unsigned privilege = access_below(t, plan->visible, ref->path, caller) ? PRIVILEGE_MANAGE : 0;
-
-        return refused_without(ret_refused, privilege,
-                        refused_path(ret_refused, REFUSED_NO_SUCH, "its parent is missing", path, length));
-}
-
-static int plan_check(const struct tree *t, const struct caller *caller, const struct reference *ref,
-                const struct create_options *o, const struct plan *plan, bool *ret_own_tree,
-                struct refused *ret_refused)
-{
-        const struct context *e = plan->existing;
-        /* The one that was asked for, and the ancestors that are made only if options->parents says so. */
-        size_t missing = plan->n_new;
-        const char *p = plan->first_missing;
-        int r;
-
-        *ret_own_tree = false;
-        if (plan->labels > CTXD_LABELS_MAX)
-                return refused_because(ret_refused, REFUSED_NAME, "it has more than 64 labels");
-        if (plan->off) {
-                char pinned[CTXD_PATH_ID_MAX + 1];
-                int n = snprintf(pinned, sizeof pinned, "%.*s#%" PRIu64, (int) ref->pinned, ref->path,
-                                ref->id);
-
-                return no_parent(t, caller, plan, ref, pinned, (size_t) n, ret_refused);
-        }
-        if (e && context_may_read(t, e, caller)) {
-                if (o->open && !context_is_done(e))
-                        return 0;
-                return refused_context(ret_refused, REFUSED_EXISTS,
-                                context_is_done(e) ? "it is done; release it, or wait until it is forgotten"
-                                                   : NULL,
-                                e);
-        }
-        /* Whether what comes next is hidden or missing: the same is said of both. */
-        r = access_create(t, caller, plan->visible, strcmp(ref->path, "/") == 0 ? NULL : ref->path,
-                        plan->labels == 1, ret_own_tree, ret_refused);
-        if (r < 0)
-                return r;
-        if (plan->hidden > 0)
-                return no_parent(t, caller, plan, ref, ref->path, plan->hidden, ret_refused);
-        r = o->has_gid ? access_group(t, caller, o->gid, ret_refused) : 0;
-        if (r < 0)
-                return r;
-        if (e)
-                return refused_context(ret_refused, REFUSED_EXISTS, NULL, e);
-        if (*ret_own_tree && missing > 1) {
-                missing--;
-                p += strcspn(p, "/");
-                p += *p == '/';
-        }
-        if (missing > 1 && !o->parents)
-                return no_parent(t, caller, plan, ref, ref->path, (size_t) (p - ref->path) + strcspn(p, "/"),
-                                ret_refused);
-        return 0;
-}
 
 /* Is there room for what was made? Makes some by forgetting what was released: the last step that may
  * refuse. */
@@ -145,7 +26,7 @@ static int quota_check(struct tree *t, const struct made *made, struct refused *
         bool two = first->user != user; /* root makes something in a user's tree, which is that user's */
         uint64_t bytes = context_bytes(last), n = made->n - two, held = user->used[RESOURCE_CONTEXTS] + n;
         uint64_t limit = users->limit[RESOURCE_CONTEXTS], total = users->contexts.used + made->n,
-                 all = pool_limit(&users->contexts, held), short_own, short_of;
+                 all = pool_limit(user, POOL_CONTEXTS), short_own, short_of;
 
         if (bytes > 0 && user_is_at_limit(user, RESOURCE_BYTES, bytes))
                 return refused_quota(ret_refused, user, RESOURCE_BYTES);
@@ -159,18 +40,23 @@ static int quota_check(struct tree *t, const struct made *made, struct refused *
                              : refused_pool(ret_refused, user, RESOURCE_CONTEXTS);
 }
 
-/* The parent stays while room is made, also where it waits only for its last child to go. */
+/* While room is made, these two stay, also where they wait only for their last child to go. */
 static int quota_take(
-                struct tree *t, struct context *base, const struct made *made, struct refused *ret_refused)
+                struct tree *t, const struct plan *plan, const struct made *made, struct refused *ret_refused)
 {
-        bool overdue = base->retired == RETIRED_OVERDUE;
+        struct context *stay[] = {plan->base, plan->displaced};
+        bool overdue[2] = {};
         int r;
 
-        if (overdue)
-                base->retired = RETIRED_NOT;
+        for (int i = 0; i < 2; i++)
+                if (stay[i] && stay[i]->retired == RETIRED_OVERDUE) {
+                        stay[i]->retired = RETIRED_NOT;
+                        overdue[i] = true;
+                }
         r = quota_check(t, made, ret_refused);
-        if (overdue)
-                base->retired = RETIRED_OVERDUE;
+        for (int i = 0; i < 2; i++)
+                if (overdue[i])
+                        stay[i]->retired = RETIRED_OVERDUE;
         return r;
 }
 
@@ -229,7 +115,7 @@ static int make(struct tree *t, const struct caller *caller, const struct create
         if (o->grace_usec != 0)
                 c->grace_usec = o->grace_usec;
         c->wake_usec = o->deadline_usec;
-        if (o->has_cause && o->deadline_usec != UINT64_MAX) {
+        if (o->has_cause) { /* it may get its deadline later */
                 c->cause = cause_new(
                                 o->cause_error, o->cause_message, caller->uid, caller->pid, caller->comm);
                 if (!c->cause)
@@ -319,8 +205,9 @@ static int plan_attach(struct tree *t, uint64_t now_usec, const struct caller *c
         return attachment_policy(t, caller, o->attach, c, ret_policy, ret_refused);
 }
 
-int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, const char *text,
-                const struct create_options *options, struct context **ret, struct refused *ret_refused)
+int tree_create_beside(struct tree *t, uint64_t now_usec, const struct caller *caller, const char *text,
+                const struct create_options *options, struct context **ret, struct context **ret_displaced,
+                struct refused *ret_refused)
 {
         struct attachment *attach = options->attach;
         struct made made = {.n = 0};
@@ -348,6 +235,8 @@ int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, 
         r = plan_check(t, caller, &ref, options, &plan, &own_tree, ret_refused);
         if (r < 0)
                 return r;
+        if (plan.existing && context_is_done(plan.existing))
+                plan_displace(&plan, &ref);
         if (ref.generate) { /* context_link() notes that it was used */
                 make_up_label(t, plan.base, label);
                 if (strcmp(ref.path, "/") != 0 && strlen(ref.path) + 1 + strlen(label) > CTXD_PATH_MAX)
@@ -361,6 +250,7 @@ int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, 
                 return r;
         if (plan.existing) {
                 *ret = plan.existing;
+                *ret_displaced = NULL;
                 return 0;
         }
         r = make(t, caller, options, &plan, ref.generate ? label : NULL, own_tree, &made);
@@ -372,7 +262,7 @@ int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, 
         if (r >= 0)
                 r = heap_reserve(&t->retiring, t->users.n);
         if (r >= 0)
-                r = quota_take(t, plan.base, &made, ret_refused);
+                r = quota_take(t, &plan, &made, ret_refused);
         if (r < 0) {
                 made_free(t, &made);
                 return r;
@@ -384,8 +274,37 @@ int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, 
                 context_link(t, now_usec, parent, made.c[i],
                                 i + 1 == made.n ? options->mode : CONTEXT_MODE_INHERIT);
         }
+        *ret_displaced = plan.displaced;
         *ret = c;
         return 1;
+}
+
+int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, const char *text,
+                const struct create_options *options, struct context **ret, struct refused *ret_refused)
+{
+        struct context *displaced;
+        int r = tree_create_beside(t, now_usec, caller, text, options, ret, &displaced, ret_refused);
+
+        if (r > 0)
+                tree_displace(t, displaced);
+        return r;
+}
+
+static void forget_if_overdue(struct tree *t, struct context *c)
+{
+        if (c->retired == RETIRED_OVERDUE && LIST_EMPTY(&c->children))
+                context_forget(t, c); /* what it waited for has made room meanwhile */
+}
+
+void tree_displace(struct tree *t, struct context *c)
+{
+        uint32_t budget = t->slice;
+
+        if (!c)
+                return;
+        context_give_up_path(t, c);
+        context_release_below(t, c, &budget);
+        forget_if_overdue(t, c);
 }
 
 void tree_discard(struct tree *t, struct context *c)
@@ -401,7 +320,12 @@ void tree_discard(struct tree *t, struct context *c)
                 c->pending = EFFECT_REMOVED | EFFECT_SILENT; /* it is in the queue */
                 c = c->parent;
         } while (c->implied && (c->pending & EFFECT_NEW) && LIST_EMPTY(&c->children) && !context_is_held(c));
-        if (c->retired == RETIRED_OVERDUE &&
-                        LIST_EMPTY(&c->children)) /* what it waited for has made room meanwhile */
-                context_forget(t, c);
+        forget_if_overdue(t, c);
+}
+
+void tree_discard_beside(struct tree *t, struct context *c, struct context *displaced)
+{
+        tree_discard(t, c);
+        if (displaced)
+                forget_if_overdue(t, displaced);
 }

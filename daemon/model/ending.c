@@ -23,7 +23,7 @@
 
 static uint32_t cost(const struct context *c)
 {
-        return 1U + (c->has_handles ? 16U : 0) + (c->busy ? 64U : 0);
+        return 1U + (c->has_handles || c->costly ? 16U : 0) + (c->busy ? 64U : 0);
 }
 
 static void spend(uint32_t *budget, uint32_t n)

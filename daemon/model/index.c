@@ -12,7 +12,8 @@
 
 #define ROTATE(x, n) (((x) << (n)) | ((x) >> (64 - (n))))
 
-static void sip_round(uint64_t v[4])
+/* Inline, so that the four words are in registers. */
+__attribute__((always_inline)) static inline void sip_round(uint64_t v[4])
 {
         v[0] += v[1];
         v[2] += v[3];
@@ -25,7 +26,7 @@ static void sip_round(uint64_t v[4])
         v[2] = ROTATE(v[2], 32);
 }
 
-static void sip_word(uint64_t v[4], uint64_t word)
+__attribute__((always_inline)) static inline void sip_word(uint64_t v[4], uint64_t word)
 {
         v[3] ^= word;
         sip_round(v);

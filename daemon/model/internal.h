@@ -37,8 +37,11 @@ bool caller_is_privileged(const struct tree *t, const struct caller *caller);
  * caller's own tree, which is made when it is needed. 0 or -EACCES. */
 int access_create(const struct tree *t, const struct caller *caller, const struct context *visible,
                 const char *first_label, bool alone, bool *ret_own_tree, struct refused *ret_refused);
-/* Whether the caller may give a context to that group. 0 or -EACCES. */
-int access_group(const struct tree *t, const struct caller *caller, gid_t gid, struct refused *ret_refused);
+/* Whether a done context may lose its path to one that the caller makes, after access_create(). */
+bool access_displace(const struct tree *t, const struct caller *caller, const struct context *done);
+/* Whether the caller may give a context, at that path, to that group. 0 or -EACCES. */
+int access_group(const struct tree *t, const struct caller *caller, gid_t gid, const char *path,
+                struct refused *ret_refused);
 /* Whether a process may move from the context from to the context below, or to one that is made below that.
  * 1: it may move anywhere; 0: it may, because the new one is below from; -EACCES. */
 int access_leave(const struct tree *t, const struct caller *caller, const struct context *from,
@@ -83,6 +86,8 @@ void context_give_up_path(struct tree *t, struct context *c);
 /* c, which has no children, is about to be unlinked: endings that would go on there go on behind it. */
 void endings_step_over(struct tree *t, struct context *c);
 void endings_deinit(struct tree *t);
+/* The same for cursors. */
+void tree_step_cursors_over(struct tree *t, const struct context *c);
 /* Does tree_reach(), and returns how many contexts became done by it. */
 uint32_t context_reach(struct tree *t, struct context *c, uint32_t *budget);
 int tree_settle_some(struct tree *t, uint64_t now_usec, uint32_t *budget);

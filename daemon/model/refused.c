@@ -97,11 +97,16 @@ int refused_quota(struct refused *ret, struct user *user, enum resource resource
 
 int refused_pool(struct refused *ret, struct user *user, enum resource resource)
 {
-        bool contexts = resource == RESOURCE_CONTEXTS;
-        const struct pool *pool = contexts ? &user->users->contexts : &user->users->descriptors;
-        uint64_t allowed = pool_limit(pool, user->used[contexts ? resource : RESOURCE_DESCRIPTORS] + 1);
-        int r = refused_limit(ret, contexts ? "contexts of all users" : "descriptors of all users",
-                        contexts ? "MaxContexts" : resource_key(RESOURCE_DESCRIPTORS), pool->used, allowed);
+        static const struct {
+                const char *name, *key;
+        } pools[POOLS] = {
+                        [POOL_CONTEXTS] = {"contexts of all users", "MaxContexts"},
+                        [POOL_DESCRIPTORS] = {"descriptors of all users", "LimitNOFILE"},
+                        [POOL_SLOTS] = {"contexts with members of all users", NULL},
+        };
+        enum pool_kind kind = (enum pool_kind) resource_pool(resource);
+        int r = refused_limit(ret, pools[kind].name, pools[kind].key, user_pool(user, kind)->used,
+                        pool_limit(user, kind));
 
         note_refusal(ret, user, resource);
         return r;
@@ -109,8 +114,9 @@ int refused_pool(struct refused *ret, struct user *user, enum resource resource)
 
 int tree_refuse_charge(struct refused *ret, struct user *user, enum resource resource, uint64_t amount)
 {
-        return user_is_at_limit(user, resource, amount) ? refused_quota(ret, user, resource)
-                                                        : refused_pool(ret, user, resource);
+        return user_is_at_limit(user, resource, amount) || resource_pool(resource) < 0
+                               ? refused_quota(ret, user, resource)
+                               : refused_pool(ret, user, resource);
 }
 
 int tree_charge(struct tree *t, struct charge *charge, struct user *user, enum resource resource,

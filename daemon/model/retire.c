@@ -10,6 +10,8 @@
 
 /* How much is forgotten at a time: others are served between. */
 #define FORGET_SLICE 2048
+/* What one counts for to which the world has tied something. */
+#define COST_TIED 4
 
 /* How far tree_make_room() looks past released contexts that cannot go since they have children. */
 #define MAKE_ROOM_LOOK 256
@@ -69,6 +71,7 @@ void context_forget_quietly(struct tree *t, struct context *c)
         assert(LIST_EMPTY(&c->children) && !context_is_held(c) && !c->forgotten);
 
         endings_step_over(t, c);
+        tree_step_cursors_over(t, c);
         context_unretire(t, c);
         index_remove(c->released ? &t->by_id : &t->by_name, c);
         heap_remove(&t->wakes, c);
@@ -104,7 +107,8 @@ int tree_forget_overdue(struct tree *t, uint64_t now_usec, uint32_t budget)
 
                 if (usec_add(c->retire_usec, t->retain_usec) > now_usec)
                         break;
-                budget -= budget != UINT32_MAX;
+                if (budget != UINT32_MAX)
+                        budget -= !c->anchor || budget < COST_TIED ? 1 : COST_TIED;
                 if (LIST_EMPTY(&c->children)) {
                         context_forget(t, c);
                 } else {

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "daemon/model/internal.h"
+#include "proto/membership.h"
 
 #define RETAIN_USEC (30 * UINT64_C(1000000))
 #define GRACE_USEC (5 * UINT64_C(1000000))
@@ -23,6 +24,7 @@ int tree_new(struct tree **ret)
         STAILQ_INIT(&t->forgotten);
         TAILQ_INIT(&t->endings);
         TAILQ_INIT(&t->ended);
+        LIST_INIT(&t->cursors);
         t->slice = UINT32_MAX;
         heap_init(&t->wakes, offsetof(struct context, heap_index));
         heap_init(&t->retiring, offsetof(struct user, heap_index));
@@ -33,6 +35,7 @@ int tree_new(struct tree **ret)
         for (int i = 0; i < RESOURCES; i++)
                 t->users.limit[i] = UINT64_MAX;
         t->users.contexts.limit = t->users.descriptors.limit = UINT64_MAX;
+        t->users.slots.limit = MEMBERSHIP_SLOTS_MAX - 1;
 
         t->background = calloc(1, sizeof *t->background + 1);
         if (!t->background || getrandom(key, sizeof key, 0) != sizeof key ||

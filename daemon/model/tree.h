@@ -36,6 +36,15 @@ struct ending {
 
 TAILQ_HEAD(endings, ending);
 
+/* Where a walk through a subtree, in the order of context_next(), goes on later. It stays right when contexts
+ * go meanwhile: then it moves on. */
+struct cursor {
+        const struct context *root; /* NULL: it has gone */
+        const struct context *next; /* NULL: the walk is over */
+        bool extends;               /* model: up to here the deadlines are the new ones */
+        LIST_ENTRY(cursor) cursors;
+};
+
 struct tree {
         struct context *background;
         struct index by_name; /* contexts that have their path, by parent and label */
@@ -61,6 +70,7 @@ struct tree {
         struct endings endings; /* those under way */
         struct endings ended;   /* those that are over, until tree_take_ended() */
         uint64_t last_ending;
+        LIST_HEAD(, cursor) cursors;
 };
 
 /* A process that has to become a member of a context: what the world knows of it, and how it has to end.
@@ -87,7 +97,7 @@ struct create_options {
         gid_t gid;     /* has to be one of the caller's */
         uint64_t grace_usec;     /* 0: the default; UINT64_MAX: never report */
         const char *description; /* or NULL */
-        bool parents, open;
+        bool parents, open, replace;
         struct attachment *attach; /* this process becomes a member in the same step; or NULL */
 };
 
@@ -144,15 +154,27 @@ int tree_find(struct tree *t, const struct caller *caller, const char *text, str
  * found an active one. The child of a done parent is made, and born done with the parent's end. One whose
  * deadline has passed is born done, too.
  *
+ * A done context loses its path, and those below it, to a new one, as if it had been released. With
+ * options->open that is refused (-EALREADY) if somebody has cancelled it or its deadline has passed, so that
+ * late work does not go on under its name, unless there is options->replace.
+ * Below the background only its owner and who may write to it can displace it (-EEXIST).
+ *
  * First labels belong to root, to system users (uid below 1000) and to the daemon's own uid. Everybody else
  * has the tree user-UID, which is made when it is first needed; that uid owns it, and its mode is 0700. */
 int tree_create(struct tree *t, uint64_t now_usec, const struct caller *caller, const char *text,
                 const struct create_options *options, struct context **ret, struct refused *ret_refused);
 
-/* Takes back a context that tree_create() has just made (1), before its effects were drained. Then it is as
- * if the context had never been, but its id stays used. Ancestors that were made for it go, too. The engine
- * takes away what it has got meanwhile (members, an owner, a page, but no handles), by EFFECT_REMOVED with
- * EFFECT_SILENT. */
+/* The same for who may have to take it back: if a done context is to lose its path, that is *ret_displaced
+ * (else NULL), and it still has it. After 1 comes one of the two that follow, before anything else. */
+int tree_create_beside(struct tree *t, uint64_t now_usec, const struct caller *caller, const char *text,
+                const struct create_options *options, struct context **ret, struct context **ret_displaced,
+                struct refused *ret_refused);
+void tree_displace(struct tree *t, struct context *displaced);
+void tree_discard_beside(struct tree *t, struct context *c, struct context *displaced);
+
+/* Takes back a context that was just made (1), before its effects were drained. Then it is as if the context
+ * had never been, but its id stays used. Ancestors that were made for it go, too. The engine takes away what
+ * it has got meanwhile (members, an owner, a page, but no handles), by EFFECT_REMOVED with EFFECT_SILENT. */
 void tree_discard(struct tree *t, struct context *c);
 
 /* 1: this call has cancelled it, and *ret_contexts says how many contexts became done. If the end goes on in
@@ -163,6 +185,12 @@ int tree_cancel(struct tree *t, uint64_t now_usec, const struct caller *caller, 
 
 int tree_extend(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
                 uint64_t deadline_usec, struct refused *ret_refused);
+/* The same in slices. The first only puts the cursor, which was set, to c. The second goes on with so many
+ * contexts, and says whether there are more. Meanwhile the deadlines of those that it has not come to are the
+ * old ones; nothing ends too early by that. */
+int tree_extend_begin(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
+                uint64_t deadline_usec, struct cursor *cursor, struct refused *ret_refused);
+bool tree_extend_some(struct tree *t, uint64_t now_usec, struct cursor *cursor, uint32_t budget);
 
 /* Cancels it if it is active (with the cause "context released"). Frees its path and the paths below it, so
  * that they can be used again. */
@@ -237,6 +265,10 @@ int tree_charge_resize(struct charge *charge, uint64_t amount, struct refused *r
 struct context *context_next(const struct context *c, const struct context *root);
 /* The same, but leaves out what is below c. */
 struct context *context_next_skip(const struct context *c, const struct context *root);
+/* From here until tree_unset_cursor() the cursor is kept right. */
+void tree_set_cursor(
+                struct tree *t, struct cursor *k, const struct context *root, const struct context *next);
+void tree_unset_cursor(struct cursor *k);
 
 /* Aborts if a counter, the heap or a link is not as it has to be. For tests. */
 void tree_check(const struct tree *t);

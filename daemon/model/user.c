@@ -6,6 +6,44 @@
 #define HASH_NONFATAL_OOM 1
 #include "daemon/model/user.h"
 
+#define BLOCK 65536
+
+uint32_t user_find_party(uid_t uid)
+{
+        return uid < BLOCK ? uid : BLOCK + uid / BLOCK;
+}
+
+static struct party *party_ref(struct users *users, uid_t uid)
+{
+        uint32_t key = user_find_party(uid);
+        struct party *party;
+
+        HASH_FIND(hh, users->parties, &key, sizeof key, party);
+        if (!party) {
+                party = calloc(1, sizeof *party);
+                if (!party)
+                        return NULL;
+                party->key = key;
+                HASH_ADD(hh, users->parties, key, sizeof party->key, party);
+                if (!party->hh.tbl) {
+                        free(party);
+                        return NULL;
+                }
+        }
+        party->n_users++;
+        return party;
+}
+
+static void party_unref(struct users *users, struct party *party)
+{
+        if (--party->n_users > 0)
+                return;
+        for (int i = 0; i < POOLS; i++)
+                assert(party->held[i] == 0);
+        HASH_DELETE(hh, users->parties, party);
+        free(party);
+}
+
 struct user *user_ref(struct users *users, uid_t uid)
 {
         struct user *user;
@@ -23,13 +61,20 @@ struct user *user_ref(struct users *users, uid_t uid)
         user->n_ref = 1;
         TAILQ_INIT(&user->retired);
         TAILQ_INIT(&user->released);
+        user->party = party_ref(users, uid);
+        if (!user->party)
+                goto fail;
         HASH_ADD(hh, users->by_uid, uid, sizeof user->uid, user);
-        if (!user->hh.tbl) {
-                free(user);
-                return NULL;
-        }
+        if (!user->hh.tbl)
+                goto fail;
         users->n++;
         return user;
+
+fail:
+        if (user->party)
+                party_unref(users, user->party);
+        free(user);
+        return NULL;
 }
 
 struct user *user_unref(struct users *users, struct user *user)
@@ -44,22 +89,49 @@ struct user *user_unref(struct users *users, struct user *user)
         assert(TAILQ_EMPTY(&user->retired) && TAILQ_EMPTY(&user->released) && user->heap_index == 0);
         HASH_DELETE(hh, users->by_uid, user);
         users->n--;
+        party_unref(users, user->party);
         free(user);
         return NULL;
 }
 
-uint64_t pool_limit(const struct pool *pool, uint64_t held)
+struct pool *user_pool(const struct user *user, enum pool_kind kind)
 {
-        uint64_t reserve = pool->limit / 8;
+        struct users *users = user->users;
 
-        return held <= reserve ? pool->limit : pool->limit - reserve;
+        return kind == POOL_CONTEXTS ? &users->contexts
+               : kind == POOL_SLOTS  ? &users->slots
+                                     : &users->descriptors;
 }
 
-static bool pool_takes(const struct pool *pool, uint64_t held, uint64_t amount)
+uint64_t pool_limit(const struct user *user, enum pool_kind kind)
+{
+        const struct pool *pool = user_pool(user, kind);
+        uint64_t others = pool->used - user->party->held[kind];
+        uint64_t share = others < pool->limit ? others + (pool->limit - others) / 2 : 0;
+        uint64_t most = pool->limit - pool->limit / 8;
+
+        return share > most ? share : most;
+}
+
+static bool pool_takes(const struct user *user, enum pool_kind kind, uint64_t amount)
 {
         uint64_t used;
 
-        return !__builtin_add_overflow(pool->used, amount, &used) && used <= pool_limit(pool, held + amount);
+        return !__builtin_add_overflow(user_pool(user, kind)->used, amount, &used) &&
+               used <= pool_limit(user, kind);
+}
+
+static void pool_take(struct user *user, enum pool_kind kind, uint64_t amount)
+{
+        user_pool(user, kind)->used += amount;
+        user->party->held[kind] += amount;
+}
+
+static void pool_give(struct user *user, enum pool_kind kind, uint64_t amount)
+{
+        assert(user->party->held[kind] >= amount);
+        user_pool(user, kind)->used -= amount;
+        user->party->held[kind] -= amount;
 }
 
 /* Descriptors of ours that each one costs. */
@@ -69,6 +141,22 @@ static const uint64_t descriptors_of[RESOURCES] = {
                 [RESOURCE_DESCRIPTORS] = 1,
 };
 
+int resource_pool(enum resource resource)
+{
+        if (descriptors_of[resource] > 0)
+                return POOL_DESCRIPTORS;
+        return resource == RESOURCE_CONTEXTS ? POOL_CONTEXTS : resource == RESOURCE_SLOTS ? POOL_SLOTS : -1;
+}
+
+/* How much of its pool an amount of the resource costs. */
+static uint64_t pool_amount(enum resource resource, uint64_t amount)
+{
+        return descriptors_of[resource] > 0 ? amount * descriptors_of[resource] : amount;
+}
+
+/* So many may root have beyond the pool. They are in the part of the table that is for ourselves. */
+#define CONNECTIONS_OF_ROOT 16
+
 bool user_is_at_limit(const struct user *user, enum resource resource, uint64_t amount)
 {
         uint64_t used;
@@ -77,17 +165,23 @@ bool user_is_at_limit(const struct user *user, enum resource resource, uint64_t 
                used > user->users->limit[resource];
 }
 
+/* However many uids have used up the pool: root can connect, and end what they have. */
+static bool is_kept_for_root(const struct user *user, enum resource resource, uint64_t amount)
+{
+        return user->uid == 0 && resource == RESOURCE_CONNECTIONS &&
+               user->used[resource] + amount <= CONNECTIONS_OF_ROOT;
+}
+
 int user_charge(struct user *user, enum resource resource, uint64_t amount)
 {
-        const struct users *users = user->users;
-        uint64_t descriptors = descriptors_of[resource];
+        int pool = resource_pool(resource);
 
+        if (amount == 0)
+                return 0;
         if (user_is_at_limit(user, resource, amount))
                 return -EDQUOT;
-        if (resource == RESOURCE_CONTEXTS && !pool_takes(&users->contexts, user->used[resource], amount))
-                return -EDQUOT;
-        if (descriptors > 0 && !pool_takes(&users->descriptors, user->used[RESOURCE_DESCRIPTORS],
-                                               amount * descriptors))
+        if (pool >= 0 && !is_kept_for_root(user, resource, amount) &&
+                        !pool_takes(user, (enum pool_kind) pool, pool_amount(resource, amount)))
                 return -EDQUOT;
         user_charge_always(user, resource, amount);
         return 0;
@@ -95,14 +189,13 @@ int user_charge(struct user *user, enum resource resource, uint64_t amount)
 
 void user_charge_always(struct user *user, enum resource resource, uint64_t amount)
 {
-        uint64_t descriptors = amount * descriptors_of[resource];
+        int pool = resource_pool(resource);
 
         if (resource != RESOURCE_DESCRIPTORS)
                 user->used[resource] += amount;
-        if (resource == RESOURCE_CONTEXTS)
-                user->users->contexts.used += amount;
-        user->used[RESOURCE_DESCRIPTORS] += descriptors;
-        user->users->descriptors.used += descriptors;
+        user->used[RESOURCE_DESCRIPTORS] += amount * descriptors_of[resource];
+        if (pool >= 0)
+                pool_take(user, (enum pool_kind) pool, pool_amount(resource, amount));
 }
 
 static void below_half(struct user *user, enum resource resource)
@@ -114,21 +207,21 @@ static void below_half(struct user *user, enum resource resource)
 void user_discharge(struct user *user, enum resource resource, uint64_t amount)
 {
         uint64_t descriptors = amount * descriptors_of[resource];
+        int pool = resource_pool(resource);
 
         assert(user->used[resource] >= amount && user->used[RESOURCE_DESCRIPTORS] >= descriptors);
         if (resource != RESOURCE_DESCRIPTORS)
                 user->used[resource] -= amount;
-        if (resource == RESOURCE_CONTEXTS)
-                user->users->contexts.used -= amount;
         user->used[RESOURCE_DESCRIPTORS] -= descriptors;
-        user->users->descriptors.used -= descriptors;
+        if (pool >= 0)
+                pool_give(user, (enum pool_kind) pool, pool_amount(resource, amount));
         below_half(user, resource);
 }
 
 int charge_init(struct charge *charge, struct users *users, struct user *user, enum resource resource,
                 uint64_t amount)
 {
-        int r = user_charge(user, resource, amount);
+        int r = amount > 0 ? user_charge(user, resource, amount) : 0;
 
         if (r < 0)
                 return r;
@@ -151,6 +244,15 @@ int charge_resize(struct charge *charge, uint64_t amount)
         return 0;
 }
 
+void charge_set(struct charge *charge, uint64_t amount)
+{
+        if (amount > charge->amount)
+                user_charge_always(charge->user, charge->resource, amount - charge->amount);
+        else
+                user_discharge(charge->user, charge->resource, charge->amount - amount);
+        charge->amount = amount;
+}
+
 void charge_deinit(struct charge *charge)
 {
         if (!charge->user)
@@ -160,18 +262,37 @@ void charge_deinit(struct charge *charge)
         *charge = (struct charge){};
 }
 
+struct charge *charge_move(struct charge *charge)
+{
+        struct charge *moved = malloc(sizeof *moved);
+
+        if (!moved)
+                return NULL;
+        *moved = *charge;
+        *charge = (struct charge){};
+        return moved;
+}
+
+void charge_free(void *charge)
+{
+        charge_deinit(charge);
+        free(charge);
+}
+
 const char *resource_name(enum resource resource)
 {
         static const char *const names[RESOURCES] = {
                         [RESOURCE_CONTEXTS] = "contexts",
                         [RESOURCE_HANDLES] = "handles",
                         [RESOURCE_MEMBERS] = "members",
+                        [RESOURCE_SLOTS] = "contexts with members",
                         [RESOURCE_CONNECTIONS] = "connections",
                         [RESOURCE_QUESTIONS] = "questions to polkit",
                         [RESOURCE_BYTES] = "bytes",
                         [RESOURCE_SUBSCRIPTIONS] = "subscriptions",
                         [RESOURCE_INCOMING] = "bytes of unfinished messages",
                         [RESOURCE_STALLED] = "connections that do not read",
+                        [RESOURCE_UNREAD] = "bytes of unread replies",
                         [RESOURCE_FLIGHT] = "descriptors that were not received yet",
                         [RESOURCE_DESCRIPTORS] = "descriptors",
         };
@@ -188,6 +309,7 @@ const char *resource_key(enum resource resource)
                         [RESOURCE_CONNECTIONS] = "MaxConnectionsPerUser",
                         [RESOURCE_BYTES] = "MaxBytesPerUser",
                         [RESOURCE_SUBSCRIPTIONS] = "MaxSubscriptionsPerUser",
+                        [RESOURCE_UNREAD] = "MaxUnreadBytesPerUser",
                         [RESOURCE_FLIGHT] = "LimitNOFILE",
                         [RESOURCE_DESCRIPTORS] = "LimitNOFILE",
         };

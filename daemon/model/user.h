@@ -13,16 +13,26 @@
 enum resource {
         RESOURCE_CONTEXTS,
         RESOURCE_HANDLES,
-        RESOURCE_MEMBERS, /* attaches */
+        RESOURCE_MEMBERS, /* in contexts of that uid; more may be born into them */
+        RESOURCE_SLOTS,   /* contexts with members */
         RESOURCE_CONNECTIONS,
         RESOURCE_QUESTIONS, /* calls that wait for polkit */
         RESOURCE_BYTES,     /* of values, causes and descriptions */
         RESOURCE_SUBSCRIPTIONS,
         RESOURCE_INCOMING,    /* bytes of messages that are not whole yet */
         RESOURCE_STALLED,     /* connections with replies that nobody reads */
+        RESOURCE_UNREAD,      /* bytes of replies that were not read yet */
         RESOURCE_FLIGHT,      /* descriptors in replies that were not read yet */
         RESOURCE_DESCRIPTORS, /* places in the daemon's table; other charges include these, see user.c */
         RESOURCES,
+};
+
+/* What all uids share. */
+enum pool_kind {
+        POOL_CONTEXTS,
+        POOL_DESCRIPTORS,
+        POOL_SLOTS,
+        POOLS,
 };
 
 struct context;
@@ -33,6 +43,7 @@ struct user {
         struct users *users;
         uid_t uid;
         uint32_t n_ref;
+        struct party *party;
         uint64_t used[RESOURCES];
         bool refusal_logged[RESOURCES]; /* no other line is logged before less than half is used again */
         /* Its done contexts that only wait for their retention to be over, oldest first. Those in retired
@@ -42,17 +53,30 @@ struct user {
         UT_hash_handle hh;
 };
 
-/* What all uids share. The last eighth of it is for those who hold less than an eighth. So a few uids that
- * take as much as they may leave something for others. */
+/* Those who share one part of what all share: a uid, or, from 65,536 on, all uids of a block of 65,536, since
+ * a user may have as many subordinate uids. So a user is three parties at most, with all these uids. */
+struct party {
+        uint32_t key;
+        uint32_t n_users;
+        uint64_t held[POOLS];
+        UT_hash_handle hh;
+};
+
+/* The key of a uid's party. */
+uint32_t user_find_party(uid_t uid);
+
+/* A party may take all but the last eighth of a pool. Beyond that it may hold half of what the others leave.
+ * So those who take as much as they may leave something for the next. */
 struct pool {
         uint64_t used, limit;
 };
 
 struct users {
         struct user *by_uid;
+        struct party *parties; /* by key */
         uint32_t n;
         uint64_t limit[RESOURCES]; /* for each uid; 0 (root) has the same */
-        struct pool contexts, descriptors;
+        struct pool contexts, descriptors, slots;
 };
 
 struct charge {
@@ -65,16 +89,25 @@ struct charge {
 struct user *user_ref(struct users *users, uid_t uid);
 struct user *user_unref(struct users *users, struct user *user);
 
-/* How much of the pool may be used in all, for a user that holds that much of it. */
-uint64_t pool_limit(const struct pool *pool, uint64_t held);
+struct pool *user_pool(const struct user *user, enum pool_kind kind);
+/* How much of the pool may be used in all, with what that user wants. */
+uint64_t pool_limit(const struct user *user, enum pool_kind kind);
+/* The pool that a charge for the resource is taken from; -1: none. */
+int resource_pool(enum resource resource);
 
 /* 0, or -EDQUOT and nothing is charged. The charge holds a reference to the user. tree_charge() does the
  * same, and fills in what the caller is told. */
 int charge_init(struct charge *charge, struct users *users, struct user *user, enum resource resource,
                 uint64_t amount);
 void charge_deinit(struct charge *charge);
+/* Moves a charge to memory of its own, for what outlives the object. NULL: there is none, and the charge
+ * stays where it is. charge_free() takes such a one, gives it back, and frees it. */
+struct charge *charge_move(struct charge *charge);
+void charge_free(void *charge);
 /* Changes the amount of a charge. 0, or -EDQUOT and nothing is changed. */
 int charge_resize(struct charge *charge, uint64_t amount);
+/* The same for what cannot be refused. The amount may go over the limit. */
+void charge_set(struct charge *charge, uint64_t amount);
 
 /* The same without a struct charge, for objects of which there are a million, and which keep the amount
  * themselves. user_charge_always() is for what cannot be refused, such as the cause of a cancel. It may bring

@@ -1,24 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <assert.h>
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "daemon/model/user.h"
 #include "daemon/world/anchor.h"
 #include "daemon/world/handle.h"
+#include "daemon/world/handle-write.h"
 #include "daemon/world/process.h"
 #include "daemon/world/world.h"
 #include "util/cleanup.h"
-#include "util/clock.h"
-#include "util/log.h"
+#include "util/eventfd.h"
+#include "util/foreign.h"
 #include "util/turn.h"
 
 /* A handle is an eventfd that is made as a semaphore. The daemon writes the largest value that it can hold.
@@ -26,22 +22,11 @@
  * handle later, between other events, so that nobody who waits for a handle or for a reply has to wait for
  * that.
  *
- * The client shares the file description. It can fill the counter and make the description block, and then a
- * write of ours would sleep as long as the client likes. So a timer, the guard, runs while handles are
- * written. Its signal interrupts a write that sleeps; a write that does not sleep is never interrupted. A
- * handle whose counter is not 0 is readable already, so its holder has lost nothing. For a minute after that
- * the handles of this uid are written one at a time, between other events, so that no request of another user
- * is late for more than one of them.
- *
- * If a timer is due before the kernel's next tick, the kernel has to program the clock. That costs more than
- * all the rest of a cancel. So the first tick of the guard is far off, as long as nobody is hostile. */
+ * A client can make a write block, or take long (handle-write.h). For a minute after that the handles of its
+ * uid are written by another process (util/foreign.h), so that nobody else waits for them. Where there is
+ * none they are written one at a time, between other events. */
 
-#define GUARD_SIGNAL (SIGRTMIN + 5)
-/* How long a write can sleep if nobody has made one sleep in the last minute. */
-#define GUARD_FIRST_NSEC 20000000
-/* How long it can sleep if somebody has. */
-#define GUARD_NSEC 1000000
-#define HOSTILE_USEC 60000000
+#define HAND_OVER_AT_ONCE 64
 /* Written handles are freed after this time, so that those who were woken can run first, also on the same
  * core. A few are freed at a time, and others are served between. If there are very many, it is done
  * sooner. */
@@ -49,20 +34,15 @@
 #define TIDY_AT_ONCE 256
 #define WRITTEN_MAX 16384
 
-#ifndef sigev_notify_thread_id
-#define sigev_notify_thread_id _sigev_un._tid
-#endif
-
 #define SPENT_MAX 64
-#define HOSTILE_MAX 16
 
 /* A handle that was given out, until it has been signalled. */
 struct handle {
         struct handle_key {
                 struct process *process; /* a reference */
                 struct anchor *anchor;
-                /* enum handle_kind; 64 bits, since the key is hashed and must have no padding */
-                uint64_t kind;
+                uint32_t uid;  /* of the holder: a process that has executed a setuid program has two */
+                uint32_t kind; /* enum handle_kind; the key is hashed and must have no padding */
         } key;
         int fd;
         struct charge charge;
@@ -79,84 +59,12 @@ struct handles {
         LIST_HEAD(, handle) deferred; /* those of hostile uids, which are written one at a time */
         LIST_HEAD(, handle) written;  /* to be freed when there is time */
         unsigned n_written;
+        struct handle_writer writer;
         struct turn write_turn, tidy_turn;
         sd_event_source *tidy_timer;
-        struct {
-                uid_t uid;
-                uint64_t until_usec;
-        } hostile[HOSTILE_MAX];
-        unsigned n_hostile;
         int spent[SPENT_MAX]; /* given out readable; they are closed once they were sent */
         unsigned n_spent;
-        timer_t guard;
-        bool has_guard, is_armed;
-        unsigned n_interrupted;
 };
-
-static void guard_tick(int signal_number) {}
-
-static void guard_set(struct handles *hs, bool on)
-{
-        struct itimerspec tick = {};
-
-        if (hs->is_armed == on)
-                return;
-        if (on) {
-                tick.it_interval.tv_nsec = GUARD_NSEC;
-                tick.it_value.tv_nsec = hs->n_hostile > 0 ? GUARD_NSEC : GUARD_FIRST_NSEC;
-        }
-        (void) timer_settime(hs->guard, 0, &tick, NULL);
-        hs->is_armed = on;
-}
-
-/* 0: the handle is readable for ever; -EINTR: its client has filled it and made it block. */
-static int handle_write(int fd)
-{
-        /* If a client has written to its own handle, the largest value may not fit. A smaller one is still
-         * more than anybody reads. */
-        static const uint64_t values[] = {UINT64_MAX - 1, UINT64_C(1) << 63, UINT64_C(1) << 32};
-
-        for (size_t i = 0; i < ELEMENTSOF(values); i++) {
-                if (write(fd, &values[i], sizeof values[i]) == sizeof values[i])
-                        return 0;
-                if (errno == EINTR)
-                        return -EINTR;
-        }
-        return 0;
-}
-
-static bool uid_is_hostile(struct handles *s, uid_t uid)
-{
-        uint64_t now;
-
-        if (s->n_hostile == 0)
-                return false;
-        now = world_now_usec(s->world);
-        for (unsigned i = 0; i < s->n_hostile;) {
-                if (s->hostile[i].until_usec <= now)
-                        s->hostile[i] = s->hostile[--s->n_hostile];
-                else if (s->hostile[i].uid == uid)
-                        return true;
-                else
-                        i++;
-        }
-        return false;
-}
-
-static void uid_set_hostile(struct handles *s, const struct handle *h)
-{
-        uid_t uid = h->charge.user->uid;
-        unsigned i;
-
-        s->n_interrupted++;
-        if (uid_is_hostile(s, uid))
-                return;
-        i = s->n_hostile < HOSTILE_MAX ? s->n_hostile++ : s->n_interrupted % HOSTILE_MAX;
-        s->hostile[i].uid = uid;
-        s->hostile[i].until_usec = world_now_usec(s->world) + HOSTILE_USEC;
-        log_debug("Process %d of uid %u made a write to its done handle block",
-                        (int) process_pid(h->key.process), (unsigned) uid);
-}
 
 static void handle_free(struct handles *s, struct handle *h)
 {
@@ -169,7 +77,7 @@ static void handle_free(struct handles *s, struct handle *h)
         if (h->is_written)
                 s->n_written--;
         HASH_DEL(s->table, h);
-        close(h->fd);
+        closep(&h->fd);
         charge_deinit(&h->charge);
         process_unref(h->key.process);
         free(h);
@@ -213,20 +121,40 @@ static int tidy_time(sd_event_source *source, uint64_t usec, void *userdata)
         return tidy_run(source, userdata);
 }
 
+/* If its client has filled it, it is readable and needs no write. */
+static bool is_readable_already(const struct handle *h)
+{
+        struct pollfd p = {.fd = h->fd, .events = POLLIN};
+
+        return poll(&p, 1, 0) != 0;
+}
+
+static bool hand_over(struct handles *s, struct handle *h)
+{
+        struct charge *charge = charge_move(&h->charge);
+
+        if (!charge)
+                return false;
+        if (foreign_write(s->world->foreign, h->key.uid, h->fd, charge_free, charge) < 0) {
+                h->charge = *charge;
+                free(charge);
+                return false;
+        }
+        h->fd = -1;
+        return true;
+}
+
 static int deferred_run(sd_event_source *source, void *userdata)
 {
         struct handles *s = userdata;
-        struct handle *h = LIST_FIRST(&s->deferred);
-        struct pollfd p;
+        struct handle *h;
+        bool written = false;
 
-        if (h) {
-                /* If its client has filled it, it is readable and needs no write. */
-                p = (struct pollfd){.fd = h->fd, .events = POLLIN};
-                if (poll(&p, 1, 0) == 0) {
-                        guard_set(s, true);
-                        if (handle_write(h->fd) < 0)
-                                uid_set_hostile(s, h);
-                        guard_set(s, false);
+        for (unsigned i = 0; i < HAND_OVER_AT_ONCE && !written && (h = LIST_FIRST(&s->deferred)); i++) {
+                if (!is_readable_already(h) && !hand_over(s, h)) {
+                        writer_write(&s->writer, h->fd, h->key.uid);
+                        writer_disarm(&s->writer);
+                        written = true;
                 }
                 handle_free(s, h);
         }
@@ -238,20 +166,8 @@ static int deferred_run(sd_event_source *source, void *userdata)
 
 static int handles_init(struct handles *s)
 {
-        struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = GUARD_SIGNAL};
-        /* Without SA_RESTART, so that the signal interrupts a write. */
-        struct sigaction action = {.sa_handler = guard_tick};
-        sigset_t guard_signal;
-        int r;
+        int r = writer_init(&s->writer, s->world);
 
-        sigemptyset(&guard_signal);
-        sigaddset(&guard_signal, GUARD_SIGNAL);
-        event.sigev_notify_thread_id = (pid_t) syscall(SYS_gettid);
-        if (sigaction(GUARD_SIGNAL, &action, NULL) < 0 ||
-                        timer_create(CLOCK_MONOTONIC, &event, &s->guard) < 0)
-                return -errno;
-        s->has_guard = true;
-        r = -pthread_sigmask(SIG_UNBLOCK, &guard_signal, NULL);
         if (r >= 0)
                 r = turn_init(&s->write_turn, s->world->event, "deferred-handles", deferred_run, s);
         if (r >= 0)
@@ -293,10 +209,7 @@ struct handles *handles_free(struct handles *s)
         turn_deinit(&s->write_turn);
         turn_deinit(&s->tidy_turn);
         sd_event_source_disable_unref(s->tidy_timer);
-        if (s->has_guard) {
-                guard_set(s, false);
-                timer_delete(s->guard);
-        }
+        writer_deinit(&s->writer);
         free(s);
         return NULL;
 }
@@ -308,22 +221,20 @@ void handles_signal(struct handles *s, struct anchor *anchor, enum handle_kind k
         LIST_FOREACH (h, &anchor->handles, by_context) {
                 if (h->key.kind != kind || h->is_queued)
                         continue;
-                if (s->n_hostile > 0 && uid_is_hostile(s, h->charge.user->uid)) {
+                if (writer_knows_hostile(&s->writer, h->key.uid)) {
                         h->is_queued = true;
                         LIST_INSERT_HEAD(&s->deferred, h, queued);
                         turn_again(&s->write_turn);
                         continue;
                 }
-                guard_set(s, true);
-                if (handle_write(h->fd) < 0)
-                        uid_set_hostile(s, h);
+                writer_write(&s->writer, h->fd, h->key.uid);
                 handle_spend(s, h);
         }
 }
 
 void handles_disarm(struct handles *s)
 {
-        guard_set(s, false);
+        writer_disarm(&s->writer);
 }
 
 void handles_tidy(struct handles *s, bool is_busy)
@@ -340,7 +251,7 @@ bool handles_give_back(struct handles *s)
 {
         bool any = s->n_written > 0;
 
-        tidy(s, UINT_MAX);
+        tidy(s, TIDY_AT_ONCE);
         return any;
 }
 
@@ -351,10 +262,10 @@ void handles_close_spent(struct handles *s)
 }
 
 static struct handle *handle_find(
-                struct handles *s, struct process *p, struct anchor *anchor, enum handle_kind kind)
+                struct handles *s, struct process *p, uid_t uid, struct anchor *anchor, enum handle_kind kind)
 {
         struct handle *h;
-        struct handle_key key = {p, anchor, kind};
+        struct handle_key key = {p, anchor, uid, kind};
 
         HASH_FIND(hh, s->table, &key, sizeof key, h);
         return h;
@@ -381,7 +292,7 @@ int handle_get_signalled(struct handles *s, int *ret_fd)
         if (fd < 0)
                 return fd;
         /* This cannot sleep, because nobody else has the descriptor yet. */
-        (void) handle_write(fd);
+        (void) eventfd_fill(fd);
         s->spent[s->n_spent++] = fd;
         *ret_fd = fd;
         return 0;
@@ -394,7 +305,7 @@ int handle_get(struct handles *s, struct process *p, struct anchor *anchor, enum
         struct handle *h;
         int r;
 
-        h = handle_find(s, p, anchor, kind);
+        h = handle_find(s, p, user->uid, anchor, kind);
         if (h) {
                 *ret_fd = h->fd;
                 return 0;
@@ -415,6 +326,7 @@ int handle_get(struct handles *s, struct process *p, struct anchor *anchor, enum
                 goto fail;
         h->key.process = p;
         h->key.anchor = anchor;
+        h->key.uid = user->uid;
         h->key.kind = kind;
         HASH_ADD(hh, s->table, key, sizeof h->key, h);
         if (!h->hh.tbl) {
@@ -436,9 +348,9 @@ fail:
         return r;
 }
 
-int handle_drop(struct handles *s, struct process *p, struct anchor *anchor, enum handle_kind kind)
+int handle_drop(struct handles *s, struct process *p, uid_t uid, struct anchor *anchor, enum handle_kind kind)
 {
-        struct handle *h = handle_find(s, p, anchor, kind);
+        struct handle *h = handle_find(s, p, uid, anchor, kind);
 
         if (!h)
                 return -ENOENT;
@@ -454,12 +366,12 @@ void handles_drop_context(struct handles *s, struct anchor *anchor)
                 handle_free(s, h);
 }
 
-void handles_drop_process(struct handles *s, struct process *p)
+uint32_t handles_drop_process(struct handles *s, struct process *p, uint32_t n)
 {
-        struct handle *h, *next;
+        struct handle *h;
+        uint32_t dropped = 0;
 
-        for (h = LIST_FIRST(&process_ties(p)->handles); h; h = next) {
-                next = LIST_NEXT(h, by_process);
+        for (; dropped < n && (h = LIST_FIRST(&process_ties(p)->handles)); dropped++)
                 handle_free(s, h);
-        }
+        return dropped;
 }

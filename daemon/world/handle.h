@@ -2,9 +2,11 @@
 #pragma once
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 /* Done and drained handles. A process gets one eventfd of each kind for each context, and gets the same one
- * when it asks again. handle.c says how the daemon can write them, whatever their holders do. */
+ * when it asks again. As another uid it gets another one. handle-write.h says how the daemon can write them,
+ * whatever their holders do. */
 
 struct anchor;
 struct handles;
@@ -28,7 +30,8 @@ int handle_get(struct handles *hs, struct process *p, struct anchor *anchor, enu
  * does not keep it, so nothing is charged. */
 int handle_get_signalled(struct handles *hs, int *ret_fd);
 /* The holder gives the handle up. -ENOENT: there is none, or it was signalled. */
-int handle_drop(struct handles *hs, struct process *p, struct anchor *anchor, enum handle_kind kind);
+int handle_drop(struct handles *hs, struct process *p, uid_t uid, struct anchor *anchor,
+                enum handle_kind kind);
 
 /* Makes all handles of that kind readable. Call handles_disarm() after the last of these calls. */
 void handles_signal(struct handles *hs, struct anchor *anchor, enum handle_kind kind);
@@ -36,11 +39,11 @@ void handles_disarm(struct handles *hs);
 /* Has the written handles freed soon. While a large end is under way (is_busy), it does so only if there are
  * too many of them. */
 void handles_tidy(struct handles *hs, bool is_busy);
-/* Frees the written handles now, because descriptors are short. Returns false if there were none. */
+/* Frees some of the written handles now, because descriptors are short. Returns false if there were none. */
 bool handles_give_back(struct handles *hs);
 /* Closes the descriptors that handle_get_signalled() gave: they were sent by now. */
 void handles_close_spent(struct handles *hs);
 
-/* Free the handles of a context, and those of a process. */
 void handles_drop_context(struct handles *hs, struct anchor *anchor);
-void handles_drop_process(struct handles *hs, struct process *p);
+/* Frees up to n handles of a process; returns how many. The caller holds a reference to the process. */
+uint32_t handles_drop_process(struct handles *hs, struct process *p, uint32_t n);

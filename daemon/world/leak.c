@@ -8,17 +8,23 @@
 #include "daemon/world/leak.h"
 #include "daemon/world/world.h"
 #include "proto/probe-record.h"
+#include "util/share.h"
 #include "util/utf8.h"
 
-#define LEAKS_OF_CONTEXT_MAX 64
-#define LEAKS_MAX 4096
+struct leak_user {
+        uint32_t uid;
+        uint32_t n_open, n_resolved;
+        TAILQ_HEAD(leak_list, leak) resolved; /* the oldest first */
+        UT_hash_handle hh;
+};
 
 struct leaks {
         struct world *world;
         LIST_HEAD(, anchor) leaky;
-        uint32_t n; /* kept */
+        struct leak_user *users;
+        uint32_t n_open, n_resolved; /* of all users */
         uint64_t n_found;
-        TAILQ_HEAD(leak_list, leak) news;
+        struct leak_list news;
         struct leak_list dropped;
 };
 
@@ -48,42 +54,94 @@ static struct leak *leak_free(struct leak *l)
         return NULL;
 }
 
+static struct leak_user *user_get(struct leaks *ls, uint32_t uid)
+{
+        struct leak_user *user;
+
+        HASH_FIND(hh, ls->users, &uid, sizeof uid, user);
+        if (user)
+                return user;
+        user = calloc(1, sizeof *user);
+        if (!user)
+                return NULL;
+        user->uid = uid;
+        TAILQ_INIT(&user->resolved);
+        HASH_ADD(hh, ls->users, uid, sizeof user->uid, user);
+        return user;
+}
+
+static void user_put(struct leaks *ls, struct leak_user *user)
+{
+        if (user->n_open > 0 || user->n_resolved > 0)
+                return;
+        HASH_DELETE(hh, ls->users, user);
+        free(user);
+}
+
+/* Nobody pays for the leak any more. */
+static void discharge(struct leaks *ls, struct leak *l)
+{
+        struct leak_user *user = l->user;
+
+        if (!user)
+                return;
+        if (l->is_resolved) {
+                TAILQ_REMOVE(&user->resolved, l, resolved);
+                user->n_resolved--;
+                ls->n_resolved--;
+        } else {
+                user->n_open--;
+                ls->n_open--;
+        }
+        l->user = NULL;
+        user_put(ls, user);
+}
+
 static void leak_drop(struct leaks *ls, struct leak *l)
 {
         struct anchor *anchor = l->anchor;
 
+        discharge(ls, l);
         TAILQ_REMOVE(&anchor->leaks, l, leaks);
         if (--anchor->n_leaks == 0)
                 LIST_REMOVE(anchor, leaky);
-        ls->n--;
         /* There may still be news of it. */
         TAILQ_INSERT_TAIL(&ls->dropped, l, leaks);
 }
 
-static bool drop_one_resolved(struct leaks *ls, struct anchor *anchor)
+/* An open leak is charged to the user. False: there is no room for it. */
+static bool charge_open(struct leaks *ls, struct leak *l, uint32_t uid)
 {
-        struct leak *l;
+        struct leak_user *user = user_get(ls, uid);
 
-        TAILQ_FOREACH (l, &anchor->leaks, leaks)
-                if (l->is_resolved) {
-                        leak_drop(ls, l);
-                        return true;
-                }
-        return false;
+        if (!user)
+                return false;
+        if (!share_admits(user->n_open, ls->n_open, PROBE_LEAKS_MAX)) {
+                user_put(ls, user);
+                return false;
+        }
+        user->n_open++;
+        ls->n_open++;
+        l->user = user;
+        return true;
 }
 
-static bool make_room(struct leaks *ls, struct anchor *anchor)
+/* An open leak becomes a resolved one. */
+static void charge_resolved(struct leaks *ls, struct leak *l)
 {
-        struct anchor *other;
+        struct leak_user *user = l->user;
 
-        if (anchor->n_leaks >= LEAKS_OF_CONTEXT_MAX && !drop_one_resolved(ls, anchor))
-                return false;
-        if (ls->n < LEAKS_MAX)
-                return true;
-        LIST_FOREACH (other, &ls->leaky, leaky)
-                if (drop_one_resolved(ls, other))
-                        return true;
-        return false;
+        if (!user)
+                return;
+        user->n_open--;
+        ls->n_open--;
+        user->n_resolved++;
+        ls->n_resolved++;
+        TAILQ_INSERT_TAIL(&user->resolved, l, resolved);
+        l->is_resolved = true;
+        while (user->n_resolved > 1 &&
+                        !share_admits(user->n_resolved - 1, ls->n_resolved - 1, PROBE_LEAKS_MAX))
+                leak_drop(ls, TAILQ_FIRST(&user->resolved));
 }
 
 /* Puts the leak into the list of news, if it is not there. */
@@ -99,6 +157,12 @@ static struct leak *leak_find(struct anchor *anchor, const struct probe_leak *re
 {
         struct leak *l;
 
+        if (record->kind == PROBE_LEAK_MORE) {
+                TAILQ_FOREACH (l, &anchor->leaks, leaks)
+                        if (l->kind == PROBE_LEAK_MORE)
+                                break;
+                return l;
+        }
         TAILQ_FOREACH (l, &anchor->leaks, leaks)
                 if (record->leak_id == l->leak_id)
                         return l;
@@ -144,6 +208,8 @@ static bool leak_fill(struct leak *l, const struct probe_leak *record)
         l->backend = record->backend;
         l->pid = record->pid;
         l->tid = record->tid;
+        l->reader = record->reader;
+        l->kernel_reader = record->kernel_reader;
         l->blocked_usec = record->blocked_usec;
         l->since_done_usec = record->since_done_usec;
         l->count = record->count;
@@ -156,6 +222,51 @@ static bool leak_fill(struct leak *l, const struct probe_leak *record)
         return true;
 }
 
+static struct leak *leak_new(struct leaks *ls, struct anchor *anchor, const struct probe_leak *record)
+{
+        struct leak *l = calloc(1, sizeof *l);
+
+        if (!l)
+                return NULL;
+        if (record->kind != PROBE_LEAK_MORE && !charge_open(ls, l, record->uid)) {
+                free(l);
+                return NULL;
+        }
+        if (!leak_fill(l, record)) {
+                discharge(ls, l);
+                return leak_free(l);
+        }
+        l->anchor = anchor;
+        l->found_usec = world_now_usec(ls->world);
+        TAILQ_INSERT_TAIL(&anchor->leaks, l, leaks);
+        if (anchor->n_leaks++ == 0)
+                LIST_INSERT_HEAD(&ls->leaky, anchor, leaky);
+        tell(ls, l);
+        l->tell_found = true;
+        return l;
+}
+
+/* There is no room for the leak. The probe knows of a user's share, and does not report so many; but it may
+ * err, or be another one. */
+static void count_more(struct leaks *ls, struct anchor *anchor, const struct probe_leak *record)
+{
+        struct probe_leak more = {
+                        .context_id = record->context_id,
+                        .kind = PROBE_LEAK_MORE,
+                        .backend = record->backend,
+                        .reader = PROBE_NOBODY,
+                        .kernel_reader = PROBE_NOBODY,
+                        .blocked_usec = UINT64_MAX,
+                        .since_done_usec = record->since_done_usec,
+        };
+        struct leak *l = leak_find(anchor, &more);
+
+        if (!l)
+                l = leak_new(ls, anchor, &more);
+        if (l)
+                l->count++;
+}
+
 void leaks_add(struct leaks *ls, struct anchor *anchor, const struct probe_leak *record)
 {
         struct leak *l = leak_find(anchor, record);
@@ -165,32 +276,24 @@ void leaks_add(struct leaks *ls, struct anchor *anchor, const struct probe_leak 
                         (void) leak_fill(l, record);
                 return;
         }
-        if (!make_room(ls, anchor))
-                return;
-        l = calloc(1, sizeof *l);
-        if (!l || !leak_fill(l, record)) {
-                free(l);
-                return;
-        }
-        l->anchor = anchor;
-        l->found_usec = world_now_usec(ls->world);
-        TAILQ_INSERT_TAIL(&anchor->leaks, l, leaks);
-        if (anchor->n_leaks++ == 0)
-                LIST_INSERT_HEAD(&ls->leaky, anchor, leaky);
-        ls->n++;
-        ls->n_found++;
-        tell(ls, l);
-        l->tell_found = true;
+        if (leak_new(ls, anchor, record))
+                ls->n_found += record->kind != PROBE_LEAK_MORE;
+        else if (record->kind != PROBE_LEAK_MORE)
+                count_more(ls, anchor, record);
 }
 
 static void leak_end(struct leaks *ls, struct leak *l)
 {
         if (l->is_resolved)
                 return;
+        charge_resolved(ls, l);
         l->is_resolved = true;
         l->resolved_usec = world_now_usec(ls->world);
         tell(ls, l);
         l->tell_resolved = true;
+        /* It says nothing once it is over. */
+        if (l->kind == PROBE_LEAK_MORE)
+                leak_drop(ls, l);
 }
 
 void leaks_resolve(struct leaks *ls, struct anchor *anchor, const struct probe_resolved *record)
@@ -198,16 +301,32 @@ void leaks_resolve(struct leaks *ls, struct anchor *anchor, const struct probe_r
         struct leak *l;
 
         TAILQ_FOREACH (l, &anchor->leaks, leaks)
-                if (l->leak_id == record->leak_id)
+                if (l->leak_id == record->leak_id) {
                         leak_end(ls, l);
+                        return;
+                }
 }
 
-void leaks_left(struct leaks *ls, struct anchor *anchor)
+/* The end of one may drop older ones, but these are resolved. */
+static struct leak *first_open(const struct anchor *anchor)
 {
         struct leak *l;
 
         TAILQ_FOREACH (l, &anchor->leaks, leaks)
+                if (!l->is_resolved)
+                        break;
+        return l;
+}
+
+void leaks_left(struct leaks *ls, struct anchor *anchor)
+{
+        struct leak *l, *next;
+
+        for (l = first_open(anchor); l; l = next) {
+                for (next = TAILQ_NEXT(l, leaks); next && next->is_resolved;)
+                        next = TAILQ_NEXT(next, leaks);
                 leak_end(ls, l);
+        }
 }
 
 void leaks_drop(struct leaks *ls, struct anchor *anchor)
@@ -270,7 +389,7 @@ struct leaks *leaks_free(struct leaks *ls)
 
         if (!ls)
                 return NULL;
-        assert(LIST_EMPTY(&ls->leaky));
+        assert(LIST_EMPTY(&ls->leaky) && !ls->users);
         while ((l = TAILQ_FIRST(&ls->dropped))) {
                 TAILQ_REMOVE(&ls->dropped, l, leaks);
                 leak_free(l);

@@ -5,9 +5,10 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-/* Leaks as the probe has reported them. They are kept as long as their context. There is a limit for each
- * context and one for all together. When a limit is reached, a resolved leak makes room, the oldest one
- * first. */
+/* Leaks as the probe has reported them. They are kept as long as their context. The user whose process it is
+ * pays for a leak, and has a share of the open ones and one of the resolved ones (util/share.h), whatever
+ * others have. Of the resolved ones the oldest makes room. Open ones for which there is no room are counted,
+ * in a leak of the kind "more", which each context has once at most, and for which nobody pays. */
 
 struct anchor;
 struct leaks;
@@ -22,11 +23,14 @@ struct leak {
         uint64_t found_usec, resolved_usec; /* CLOCK_BOOTTIME */
         uint32_t kind, backend;             /* enum probe_leak_kind, enum probe_backend */
         uint32_t pid, tid;
+        uint32_t reader, kernel_reader; /* who may see the texts, and the kernel stack (struct probe_leak) */
         uint64_t blocked_usec, since_done_usec, count;
         char comm[16];
         char syscall_text[96];
         char *waits_on, *why, *kernel_stack, *stack; /* never NULL */
         TAILQ_ENTRY(leak) leaks;                     /* in its context's list, or in that of dropped ones */
+        struct leak_user *user;                      /* who pays; NULL: nobody */
+        TAILQ_ENTRY(leak) resolved;                  /* of that user, once it is */
 
         bool tell_found, tell_resolved; /* this news was not given yet */
         TAILQ_ENTRY(leak) news;

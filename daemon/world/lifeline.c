@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -9,23 +10,22 @@
 #include "daemon/world/lifeline.h"
 #include "daemon/world/world.h"
 #include "util/cleanup.h"
+#include "util/watch.h"
 
 struct lifeline {
         struct world *world;
         int fd;
-        sd_event_source *source;
+        struct watch hang_up;
         struct fact closed;
         struct charge charge;
 };
 
-static int on_hang_up(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static void on_hang_up(struct watch *w)
 {
-        struct lifeline *l = userdata;
+        struct lifeline *l = (struct lifeline *) ((char *) w - offsetof(struct lifeline, hang_up));
 
-        (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
         fact_raise(&l->world->facts, &l->closed);
         facts_wake(&l->world->facts);
-        return 0;
 }
 
 int lifeline_new(struct lifeline **ret, struct world *world, uint64_t context_id, struct user *user,
@@ -38,6 +38,7 @@ int lifeline_new(struct lifeline **ret, struct world *world, uint64_t context_id
                 return -ENOMEM;
         l->world = world;
         l->fd = -1;
+        l->hang_up.ready = on_hang_up;
         l->closed = (struct fact){.kind = FACT_LIFELINE_CLOSED, .id = context_id};
         r = charge_init(&l->charge, user->users, user, RESOURCE_HANDLES, 1);
         if (r >= 0)
@@ -48,7 +49,7 @@ int lifeline_new(struct lifeline **ret, struct world *world, uint64_t context_id
         }
         l->fd = ends[0];
         /* No event has to be asked for, because a hang-up is always reported. */
-        r = sd_event_add_io(world->event, &l->source, l->fd, 0, on_hang_up, l);
+        r = watch_begin(world->watches, &l->hang_up, l->fd, 0);
         if (r < 0) {
                 close(ends[1]);
                 lifeline_free(l);
@@ -64,7 +65,7 @@ struct lifeline *lifeline_free(struct lifeline *l)
         if (!l)
                 return NULL;
         fact_withdraw(&l->world->facts, &l->closed);
-        sd_event_source_disable_unref(l->source);
+        watch_end(&l->hang_up);
         closep(&l->fd);
         charge_deinit(&l->charge);
         free(l);

@@ -54,6 +54,7 @@ struct page_set {
 struct pages {
         struct world *world;
         uint64_t epoch;
+        uint64_t last_number;
         struct page_set *sets; /* by uid */
 };
 
@@ -113,6 +114,7 @@ static int page_new(struct pages *ps, struct page_set *set, struct page **ret)
                         .n_slots = PAGE_SLOTS,
                         .epoch = ps->epoch,
                         .keeper = page_header(p)->keeper,
+                        .number = ++ps->last_number,
         };
         TAILQ_INSERT_HEAD(&set->pages, p, pages);
         *ret = p;
@@ -177,8 +179,7 @@ static struct page_slot *slot_take(struct page *p)
         return s;
 }
 
-int page_get(struct pages *ps, struct anchor *anchor, const struct page_state *state, int *ret_fd,
-                uint64_t *ret_offset, uint64_t *ret_word)
+int page_get(struct pages *ps, struct anchor *anchor, const struct page_state *state, struct page_place *ret)
 {
         struct page_slot *s = anchor->page_slot;
         struct state_slot *shared;
@@ -208,9 +209,12 @@ int page_get(struct pages *ps, struct anchor *anchor, const struct page_state *s
                 anchor->page_slot = s;
         }
         shared = slot_shared(s);
-        *ret_fd = s->page->fd;
-        *ret_offset = (uint64_t) ((uint8_t *) shared - s->page->map);
-        *ret_word = shared->word & ~(uint64_t) STATE_WORD_MASK;
+        *ret = (struct page_place){
+                        .fd = s->page->fd,
+                        .number = page_header(s->page)->number,
+                        .offset = (uint64_t) ((uint8_t *) shared - s->page->map),
+                        .word = shared->word & ~(uint64_t) STATE_WORD_MASK,
+        };
         return 0;
 }
 
@@ -269,6 +273,7 @@ int pages_new(struct pages **ret, struct world *world, uint64_t epoch)
                 return -ENOMEM;
         ps->world = world;
         ps->epoch = epoch;
+        ps->last_number = epoch; /* which is random: no page of another daemon has the same number */
         *ret = ps;
         return 0;
 }

@@ -18,13 +18,19 @@ struct page_state {
         uint64_t deadline_usec; /* the effective one */
 };
 
+/* Where the slot of a context is. */
+struct page_place {
+        int fd;          /* read-only and borrowed */
+        uint64_t number; /* of the page, as its header says; no other page has it */
+        uint64_t offset;
+        uint64_t word; /* the generation of the slot, but no state */
+};
+
 int pages_new(struct pages **ret, struct world *world, uint64_t epoch);
 struct pages *pages_free(struct pages *ps);
 
-/* Gives the slot of a context, and makes it on first use. The descriptor is read-only and borrowed. *ret_word
- * has the generation of the slot, but no state. */
-int page_get(struct pages *ps, struct anchor *anchor, const struct page_state *state, int *ret_fd,
-                uint64_t *ret_offset, uint64_t *ret_word);
+/* Gives the slot of a context, and makes it on first use. */
+int page_get(struct pages *ps, struct anchor *anchor, const struct page_state *state, struct page_place *ret);
 /* Writes the state into the context's slot, if it has one. */
 void page_update(struct anchor *anchor, const struct page_state *state);
 /* The context is forgotten, and its slot is free for another one. */

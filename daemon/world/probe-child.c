@@ -127,7 +127,7 @@ int probe_child_start(struct probe *p)
         (void) sd_event_source_set_description(p->child_source, "probe-exit");
         p->child_pidfd = TAKE_FD(pidfd);
         p->child_started_usec = now_boottime_usec();
-        return probe_connected(p, pair[0]);
+        return probe_connected(p, pair[0], pid);
 }
 
 static int start_again(sd_event_source *source, uint64_t usec, void *userdata)

@@ -8,6 +8,7 @@
 
 #include "daemon/world/probe.h"
 #include "daemon/world/world.h"
+#include "util/socket-file.h"
 
 /* A context that the probe watches, has to watch, or has to forget. */
 struct probe_watched {
@@ -25,11 +26,12 @@ struct probe {
         enum probe_mode mode;
         uid_t uid;
 
-        char *socket_path;
+        struct socket_file socket_file;
         int listen_fd;
         sd_event_source *listen_source;
 
         struct probe_connection connection;
+        pid_t pid; /* who is at its other end */
         sd_event_source *source;
         bool is_welcomed, is_known;
         bool is_full; /* the socket takes nothing now */
@@ -48,8 +50,8 @@ struct probe {
 };
 
 /* probe.c */
-/* A probe is at the other end of fd, which the function takes over, also on failure. */
-int probe_connected(struct probe *p, int fd);
+/* A probe with that pid is at the other end of fd, which the function takes over, also on failure. */
+int probe_connected(struct probe *p, int fd, pid_t pid);
 
 /* probe-child.c */
 int probe_child_start(struct probe *p);

@@ -7,8 +7,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "daemon/world/anchor.h"
@@ -35,6 +33,7 @@ int probe_new(struct probe **ret, struct world *world)
                 return -ENOMEM;
         p->world = world;
         p->listen_fd = p->child_pidfd = -1;
+        p->socket_file = SOCKET_FILE_NONE;
         p->ready.kind = FACT_PROBE_READY;
         probe_connection_init(&p->connection);
         LIST_INIT(&p->watched);
@@ -90,7 +89,7 @@ static int on_socket(sd_event_source *source, int fd, uint32_t revents, void *us
         return 0;
 }
 
-int probe_connected(struct probe *p, int fd)
+int probe_connected(struct probe *p, int fd, pid_t pid)
 {
         int r;
 
@@ -101,6 +100,7 @@ int probe_connected(struct probe *p, int fd)
         }
         (void) sd_event_source_set_description(p->source, "probe");
         probe_connection_open(&p->connection, fd);
+        p->pid = pid;
         p->is_welcomed = p->is_known = p->is_full = false;
         set_reason(p, "the probe has not answered yet");
         fact_raise(&p->world->facts, &p->ready);
@@ -126,7 +126,7 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
                 log_warning("Process %d wants to be the probe, but there is one", (int) credentials.pid);
                 return 0;
         }
-        (void) probe_connected(p, TAKE_FD(peer));
+        (void) probe_connected(p, TAKE_FD(peer), credentials.pid);
         facts_wake(&p->world->facts);
         return 0;
 }
@@ -134,22 +134,22 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents, void
 static int listen_at(struct probe *p, const char *path)
 {
         _cleanup_close_ int fd = -1;
-        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        const char *why;
         int r;
 
-        if (strlen(path) >= sizeof address.sun_path)
-                return -ENAMETOOLONG;
-        strcpy(address.sun_path, path);
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return -errno;
-        (void) unlink(path);
         /* The mode lets only our own group connect; on_connection() then looks at the uid. The probe is root,
          * but has no capability to override modes, so it needs the group. */
-        if (bind(fd, (struct sockaddr *) &address, sizeof address) < 0 || chmod(path, 0660) < 0 ||
-                        listen(fd, 4) < 0)
+        r = socket_file_bind(&p->socket_file, fd, path, 0660, &why);
+        if (r < 0) {
+                if (why)
+                        log_error("%s cannot be listened at: %s", path, why);
+                return r;
+        }
+        if (listen(fd, 4) < 0)
                 return -errno;
-        p->socket_path = strdup(path);
         r = sd_event_add_io(p->world->event, &p->listen_source, fd, EPOLLIN, on_connection, p);
         if (r < 0)
                 return r;
@@ -198,13 +198,10 @@ struct probe *probe_free(struct probe *p)
         p->source = sd_event_source_disable_unref(p->source);
         p->listen_source = sd_event_source_disable_unref(p->listen_source);
         probe_connection_close(&p->connection);
-        if (p->listen_fd >= 0) {
+        if (p->listen_fd >= 0)
                 close(p->listen_fd);
-                if (p->socket_path)
-                        (void) unlink(p->socket_path);
-        }
+        socket_file_remove(&p->socket_file);
         probe_child_stop(p);
-        free(p->socket_path);
         free(p->program);
         free(p);
         return NULL;
@@ -372,18 +369,26 @@ bool probe_wait(struct probe *p, uint64_t timeout_usec)
         return poll_fd.fd >= 0 && poll(&poll_fd, 1, (int) (timeout_usec / 1000 + 1)) > 0;
 }
 
+/* By a signal, or by a debugger. Its connection stays then, and nobody looks for leaks. */
+static bool is_stopped(const struct probe *p)
+{
+        struct proc_stat stat;
+
+        return p->is_known && proc_stat_read(p->pid, &stat) >= 0 && (stat.state == 'T' || stat.state == 't');
+}
+
 const char *probe_backend_name(const struct probe *p)
 {
         static const char *const names[] = {[PROBE_BACKEND_OFF] = "off",
                         [PROBE_BACKEND_PROC] = "proc",
                         [PROBE_BACKEND_BPF] = "bpf"};
 
-        return names[p->backend];
+        return names[is_stopped(p) ? PROBE_BACKEND_OFF : p->backend];
 }
 
 const char *probe_reason(const struct probe *p)
 {
-        return p->reason;
+        return is_stopped(p) ? "ctxd-probe is stopped" : p->reason;
 }
 
 uint64_t probe_last_sweep_usec(const struct probe *p)

@@ -70,7 +70,8 @@ void probe_swept(struct probe *p, const struct probe_swept *record);
  * that time. */
 bool probe_wait(struct probe *p, uint64_t timeout_usec);
 
-const char *probe_backend_name(const struct probe *p); /* "bpf", "proc", "off" */
+/* How leaks are found now: "bpf", "proc", or "off"; and why it is not bpf. */
+const char *probe_backend_name(const struct probe *p);
 const char *probe_reason(const struct probe *p);
 uint64_t probe_last_sweep_usec(const struct probe *p);
 bool probe_is_child(const struct probe *p); /* ctxd itself starts it */

@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -13,6 +14,7 @@
 #include "daemon/world/world.h"
 #include "util/cleanup.h"
 #include "util/proc.h"
+#include "util/watch.h"
 
 struct process {
         struct processes *processes;
@@ -25,7 +27,7 @@ struct process {
         uid_t uid;
         char comm[PROC_COMM_SIZE];
         bool has_exited;
-        sd_event_source *exit_source;
+        struct watch exit;
         struct fact exited;
         struct process_ties ties;
         UT_hash_handle hh;
@@ -56,16 +58,18 @@ struct processes *processes_free(struct processes *ps)
         return NULL;
 }
 
-static int on_exit_event(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+void process_exit_again(struct process *p)
 {
-        struct process *p = userdata;
-        struct facts *facts = &p->processes->world->facts;
+        fact_raise(&p->processes->world->facts, &p->exited);
+}
+
+static void on_exit_event(struct watch *w)
+{
+        struct process *p = (struct process *) ((char *) w - offsetof(struct process, exit));
 
         p->has_exited = true;
-        (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
-        fact_raise(facts, &p->exited);
-        facts_wake(facts);
-        return 0;
+        process_exit_again(p);
+        facts_wake(&p->processes->world->facts);
 }
 
 struct process *process_find(struct processes *ps, pid_t pid, uint64_t start_ticks)
@@ -190,7 +194,7 @@ struct process *process_unref(struct process *p)
                         !p->ties.threads);
         fact_withdraw(&p->processes->world->facts, &p->exited);
         HASH_DEL(p->processes->by_identity, p);
-        sd_event_source_disable_unref(p->exit_source);
+        watch_end(&p->exit);
         close(p->pidfd);
         free(p);
         return NULL;
@@ -260,16 +264,10 @@ int process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm)
 
 int process_watch(struct process *p)
 {
-        int r;
-
         if (p->has_exited)
                 return -ESRCH;
-        if (!p->exit_source) {
-                r = sd_event_add_io(p->processes->world->event, &p->exit_source, p->pidfd, EPOLLIN,
-                                on_exit_event, p);
-                if (r < 0)
-                        return r;
-                (void) sd_event_source_set_description(p->exit_source, "process-exit");
-        }
-        return 0;
+        if (p->exit.watches)
+                return 0;
+        p->exit.ready = on_exit_event;
+        return watch_begin(p->processes->world->watches, &p->exit, p->pidfd, EPOLLIN);
 }

@@ -42,6 +42,8 @@ struct process *process_unref(struct process *p);
 
 /* From now on the exit of the process is raised as a fact. -ESRCH: it has exited. */
 int process_watch(struct process *p);
+/* Raises that fact once more: there was more to do than one turn takes. */
+void process_exit_again(struct process *p);
 
 pid_t process_pid(const struct process *p);
 uint64_t process_start_ticks(const struct process *p);

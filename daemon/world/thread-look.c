@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -262,7 +263,7 @@ static void serve(struct kicks *k)
         TAILQ_REMOVE(&k->waiting, t, waiting);
         t->is_waiting = false;
         process_look(t);
-        (void) sd_event_source_set_enabled(t->source, SD_EVENT_ON);
+        (void) watch_again(&t->kicked);
         end = now_monotonic_usec();
         pause = (end - begin) * (SHARE - 1);
         k->free_usec = end + (pause > PAUSE_MIN_USEC ? pause : PAUSE_MIN_USEC);
@@ -279,26 +280,25 @@ static int on_turn(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
-static int on_kick(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static void on_kick(struct watch *w)
 {
-        struct threads *t = userdata;
+        struct threads *t = (struct threads *) ((char *) w - offsetof(struct threads, kicked));
         struct kicks *k = t->kicks;
         bool first = TAILQ_EMPTY(&k->waiting);
         uint64_t value;
         struct iovec iov = {&value, sizeof value};
 
         /* The process shares the description. It can clear O_NONBLOCK, and read the counter before us. */
-        (void) preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
-        (void) sd_event_source_set_enabled(source, SD_EVENT_OFF); /* until the look */
+        (void) preadv2(t->kick, &iov, 1, -1, RWF_NOWAIT);
+        /* It is not watched again until the look. */
         TAILQ_INSERT_TAIL(&k->waiting, t, waiting);
         t->is_waiting = true;
         if (!first)
-                return 0;
+                return;
         if (now_monotonic_usec() >= k->free_usec)
                 serve(k);
         else
                 arm(k);
-        return 0;
 }
 
 static void kicks_unref(struct kicks *k)
@@ -346,7 +346,8 @@ int kicks_join(struct threads *t)
 {
         int r = kicks_ref(t->pages, process_uid(t->process), &t->kicks);
 
-        return r < 0 ? r : sd_event_add_io(t->pages->world->event, &t->source, t->kick, EPOLLIN, on_kick, t);
+        t->kicked.ready = on_kick;
+        return r < 0 ? r : watch_begin(t->pages->world->watches, &t->kicked, t->kick, EPOLLIN);
 }
 
 void kicks_leave(struct threads *t)

@@ -13,6 +13,7 @@
 #include "daemon/world/process.h"
 #include "daemon/world/thread-page.h"
 #include "daemon/world/world.h"
+#include "util/watch.h"
 
 struct kicks;
 
@@ -35,7 +36,7 @@ struct threads {
         struct thread_pages *pages;
         struct process *process; /* a reference */
         int page, kick;
-        sd_event_source *source;
+        struct watch kicked;
         struct charge charge;
         LIST_HEAD(, thread_entrance) entrances;
 

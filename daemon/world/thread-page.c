@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/world/membership/membership.h"
 #include "daemon/world/thread-page-internal.h"
 #include "proto/thread-page.h"
 #include "util/cleanup.h"
@@ -43,10 +44,11 @@ void threads_drop_context(struct anchor *anchor)
 static void threads_free(struct threads *t)
 {
         LIST_REMOVE(t, all);
-        process_ties(t->process)->threads = NULL;
+        if (process_ties(t->process)->threads == t)
+                process_ties(t->process)->threads = NULL;
         kicks_leave(t);
         threads_unsee(t);
-        sd_event_source_disable_unref(t->source);
+        watch_end(&t->kicked);
         closep(&t->page);
         closep(&t->kick);
         charge_deinit(&t->charge);
@@ -80,8 +82,7 @@ void threads_drop_process(struct thread_pages *tp, struct process *p)
                 struct anchor *anchor = LIST_FIRST(&t->entrances)->anchor;
 
                 entrance_free(LIST_FIRST(&t->entrances));
-                if (anchor->is_done)
-                        fact_raise(&tp->world->facts, &anchor->member_left);
+                fact_raise(&tp->world->facts, &anchor->member_left);
         }
         threads_free(t);
 }
@@ -103,7 +104,9 @@ static int page_new(struct world *world)
         return TAKE_FD(fd);
 }
 
-static int threads_new(struct thread_pages *tp, struct process *p, struct user *user, int *ret_resource)
+/* It is not tied to the process yet. */
+static int threads_new(struct thread_pages *tp, struct process *p, struct user *user, struct threads **ret,
+                int *ret_resource)
 {
         struct threads *t = calloc(1, sizeof *t);
         int r;
@@ -126,7 +129,7 @@ static int threads_new(struct thread_pages *tp, struct process *p, struct user *
                 r = process_watch(p);
         if (r < 0) {
                 kicks_leave(t);
-                sd_event_source_disable_unref(t->source);
+                watch_end(&t->kicked);
                 closep(&t->page);
                 closep(&t->kick);
                 charge_deinit(&t->charge);
@@ -134,8 +137,8 @@ static int threads_new(struct thread_pages *tp, struct process *p, struct user *
                 return r;
         }
         process_ref(p);
-        process_ties(p)->threads = t;
         LIST_INSERT_HEAD(&tp->all, t, all);
+        *ret = t;
         return 0;
 }
 
@@ -150,38 +153,43 @@ static int entrance_new(struct threads *t, struct anchor *anchor, struct user *u
         entrance = calloc(1, sizeof *entrance);
         if (!entrance)
                 return -ENOMEM;
-        *ret_resource = RESOURCE_MEMBERS;
-        r = charge_init(&entrance->charge, user->users, user, RESOURCE_MEMBERS, 1);
-        if (r < 0) {
-                free(entrance);
-                return r;
-        }
         entrance->threads = t;
         entrance->anchor = anchor;
         entrance->is_new = true;
+        /* First, so that the look for room does not find the slot of the context empty. */
         LIST_INSERT_HEAD(&anchor->entrances, entrance, by_context);
         LIST_INSERT_HEAD(&t->entrances, entrance, by_process);
-        return 0;
+        *ret_resource = RESOURCE_MEMBERS;
+        r = membership_room(t->pages->membership, user);
+        if (r >= 0)
+                r = charge_init(&entrance->charge, user->users, user, RESOURCE_MEMBERS, 1);
+        if (r < 0)
+                entrance_free(entrance);
+        return r;
 }
 
 int thread_page_get(struct thread_pages *tp, struct process *p, struct anchor *anchor, struct user *user,
                 int *ret_page, int *ret_kick, int *ret_resource)
 {
         struct threads *t = process_ties(p)->threads;
-        bool is_new = !t;
+        /* Another user may have kept the page from the time when the process was that user's. */
+        bool is_new = !t || t->charge.user != user;
         int r;
 
         if (is_new) {
-                r = threads_new(tp, p, user, ret_resource);
+                r = threads_new(tp, p, user, &t, ret_resource);
                 if (r < 0)
                         return r;
-                t = process_ties(p)->threads;
         }
         r = entrance_new(t, anchor, user, ret_resource);
         if (r < 0) {
                 if (is_new)
                         threads_free(t);
                 return r;
+        }
+        if (is_new) {
+                threads_drop_process(tp, p);
+                process_ties(p)->threads = t;
         }
         *ret_page = t->page;
         *ret_kick = t->kick;

@@ -20,8 +20,9 @@ int thread_pages_new(struct thread_pages **ret, struct world *world, struct memb
 struct thread_pages *thread_pages_free(struct thread_pages *tp);
 
 /* Gives the page of a process, and the eventfd by which the process kicks the daemon. Both are borrowed, and
- * made on first use. From now on the threads of the process may enter that context. This is charged to user.
- * -EDQUOT: *ret_resource (enum resource) says which limit it is; -EMFILE; another -errno. */
+ * made on first use, and again where the process has become another user's. From now on the threads of the
+ * process may enter that context. This is charged to user. -EDQUOT: *ret_resource (enum resource) says which
+ * limit it is; -EMFILE; another -errno. */
 int thread_page_get(struct thread_pages *tp, struct process *p, struct anchor *anchor, struct user *user,
                 int *ret_page, int *ret_kick, int *ret_resource);
 

@@ -10,13 +10,17 @@
  * signals processes and makes descriptors. A simulator, or a test in which system calls fail, links another
  * world.c. */
 
+struct foreign;
+struct watches;
 struct store; /* will be the journal of changes; there is none yet */
 
 struct world {
         sd_event *event;
         struct facts facts;
-        struct store *store; /* NULL: nothing outlives the daemon */
-        uint64_t now_usec;   /* the time of the drain that is under way; 0: there is none */
+        struct watches *watches; /* processes and lifelines, of which there may be thousands */
+        struct foreign *foreign; /* NULL: nobody does it for us */
+        struct store *store;     /* NULL: nothing outlives the daemon */
+        uint64_t now_usec;       /* the time of the drain that is under way; 0: there is none */
 };
 
 /* The time on CLOCK_BOOTTIME. During a drain it stands still. */

@@ -15,4 +15,4 @@ int ctx_futex_begin(struct ctx *ctx);
 /* Sleeps while *word is value and ctx is active; may return early. Returns 0 or the context's error. A caller
  * that gives up because of an error must look at the word once more: it may have been woken for a change as
  * well. */
-int ctx_futex_wait(struct ctx *ctx, _Atomic uint32_t *word, uint32_t value);
+int ctx_futex_wait(struct ctx *ctx, _Atomic uint32_t *word, uint32_t value, enum futex_cancel cancel);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -19,7 +20,7 @@
 
 int poll_one_fd(struct ctx *ctx, int fd, short events)
 {
-        int r = ctx_poll(ctx, &(struct pollfd){.fd = fd, .events = events}, 1, CTX_NEVER);
+        int r = poll_and_wait(ctx, &(struct pollfd){.fd = fd, .events = events}, 1, CTX_NEVER);
 
         return r < 0 ? r : 0;
 }
@@ -33,7 +34,7 @@ static bool is_regular(int fd)
 
 static bool is_ready(int fd, short events)
 {
-        return poll(&(struct pollfd){.fd = fd, .events = events}, 1, 0) != 0;
+        return poll(&(struct pollfd){.fd = fd, .events = events}, 1, 0) > 0;
 }
 
 static ssize_t result(ssize_t n)
@@ -67,21 +68,55 @@ static ssize_t write_little(int fd, const struct iovec *iov, int n_iov)
         return result(writev(fd, iov, n_iov));
 }
 
+/* No socket. */
+static ssize_t write_file(int fd, const struct iovec *iov, int n_iov)
+{
+        ssize_t n = result(pwritev2(fd, iov, n_iov, -1, RWF_NOWAIT));
+
+        if (n != -EAGAIN && n != -EOPNOTSUPP && n != -ENOSYS && n != -ESPIPE)
+                return n;
+        if (is_regular(fd))
+                return result(writev(fd, iov, n_iov));
+        if (n == -EAGAIN)
+                return n;
+        return is_ready(fd, POLLOUT) ? write_little(fd, iov, n_iov) : -EAGAIN;
+}
+
+/* Without a flag for the kernel: the signal is blocked in this thread meanwhile, and taken away. */
+static ssize_t write_file_quietly(int fd, const struct iovec *iov, int n_iov)
+{
+        const struct timespec now = {};
+        sigset_t pipe, before, pending;
+        bool was_pending;
+        ssize_t n;
+
+        sigemptyset(&pipe);
+        sigaddset(&pipe, SIGPIPE);
+        pthread_sigmask(SIG_BLOCK, &pipe, &before);
+        was_pending = sigismember(&before, SIGPIPE) && sigpending(&pending) == 0 &&
+                      sigismember(&pending, SIGPIPE);
+        n = write_file(fd, iov, n_iov);
+        if (n == -EPIPE && !was_pending)
+                while (sigtimedwait(&pipe, NULL, &now) < 0 && errno == EINTR)
+                        ;
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        return n;
+}
+
+#define RWF_NOSIGNAL_ 0x100 /* RWF_NOSIGNAL of Linux 6.18 */
+
+/* Raises no SIGPIPE. */
 static ssize_t try_write(int fd, const struct iovec *iov, int n_iov)
 {
         struct msghdr message = {.msg_iov = (struct iovec *) (uintptr_t) iov, .msg_iovlen = (size_t) n_iov};
-        ssize_t n = result(pwritev2(fd, iov, n_iov, -1, RWF_NOWAIT));
+        ssize_t n = result(pwritev2(fd, iov, n_iov, -1, RWF_NOWAIT | RWF_NOSIGNAL_));
 
         if (n == -EAGAIN && is_regular(fd))
                 return result(writev(fd, iov, n_iov));
         if (n != -EOPNOTSUPP && n != -ENOSYS && n != -ESPIPE)
                 return n;
-        n = result(sendmsg(fd, &message, MSG_DONTWAIT));
-        if (n != -ENOTSOCK)
-                return n;
-        if (is_regular(fd))
-                return result(writev(fd, iov, n_iov));
-        return is_ready(fd, POLLOUT) ? write_little(fd, iov, n_iov) : -EAGAIN;
+        n = result(sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL));
+        return n == -ENOTSOCK ? write_file_quietly(fd, iov, n_iov) : n;
 }
 
 static int check(struct ctx *ctx)
@@ -144,10 +179,24 @@ ssize_t ctx_sendmsg(struct ctx *ctx, int fd, const struct msghdr *message, int f
         ssize_t r = check(ctx);
 
         while (r >= 0) {
-                r = result(sendmsg(fd, message, flags | MSG_DONTWAIT));
+                r = result(sendmsg(fd, message, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
                 if (r != -EAGAIN || flags & MSG_DONTWAIT)
                         return r;
                 r = poll_one_fd(ctx, fd, POLLOUT);
         }
         return r;
+}
+
+ssize_t ctx_recv(struct ctx *ctx, int fd, void *buffer, size_t size, int flags)
+{
+        struct iovec iov = {.iov_base = buffer, .iov_len = size};
+
+        return ctx_recvmsg(ctx, fd, &(struct msghdr){.msg_iov = &iov, .msg_iovlen = 1}, flags);
+}
+
+ssize_t ctx_send(struct ctx *ctx, int fd, const void *buffer, size_t size, int flags)
+{
+        struct iovec iov = {.iov_base = (void *) (uintptr_t) buffer, .iov_len = size};
+
+        return ctx_sendmsg(ctx, fd, &(struct msghdr){.msg_iov = &iov, .msg_iovlen = 1}, flags);
 }

@@ -5,6 +5,7 @@
 
 #include "lib/blocking/poll.h"
 #include "lib/local/after.h"
+#include "lib/local/thread.h"
 
 /* Accept and connect that end when a context is done; and a way out for code that blocks in a socket and does
  * not poll. */
@@ -51,6 +52,7 @@ int ctx_accept(struct ctx *ctx, int fd, struct sockaddr *address, socklen_t *siz
 /* Does not wait, whatever the mode of the descriptor is. */
 static int start_connect(int fd, const struct sockaddr *address, socklen_t size)
 {
+        THREAD_STAYS;
         int flags = fcntl(fd, F_GETFL), r;
 
         if (flags < 0)

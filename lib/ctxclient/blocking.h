@@ -32,9 +32,19 @@ extern "C" {
  * done, even if the context ends meanwhile. The context's error comes only where nothing was done: no byte,
  * lock, connection or child is lost.
  *
+ * Signals. No call raises SIGPIPE, whatever the descriptor is: a write that nobody can read is -EPIPE. The
+ * kernel's other signals stay: SIGXFSZ for a file at its size limit, and SIGTTIN and SIGTTOU, which stop a
+ * process that uses its terminal from the background.
+ *
  * A signal handler ends them with -EINTR. ctx_sleep(), ctx_connect() and ctx_flock() go on instead; so do the
- * locks and the channels below. To wait for a context and for a descriptor together, the library makes a
- * descriptor for the context (ctx_done_fd()), so that -EMFILE, -ENFILE and -ENOMEM are possible. */
+ * locks and the channels below.
+ *
+ * A thread can be cancelled (pthread_cancel) in them where poll(2) would wait, with all that the library
+ * holds for the call given up: no descriptor is left open, and no child is reaped that nobody heard of.
+ * ctx_flock() and ctx_spawn() are no cancellation points; ctx_sleep() need not be one.
+ *
+ * To wait for a context and for a descriptor together, the library polls an eventfd of its own as well, so
+ * that -EMFILE, -ENFILE and -ENOMEM are possible. It keeps up to 8 of them open for the next calls. */
 
 /* As poll(2), with a timeout in microseconds; UINT64_MAX: no timeout. Returns how many are ready; 0: the time
  * is up. */
@@ -55,6 +65,8 @@ ssize_t ctx_writev(struct ctx *ctx, int fd, const struct iovec *iov, int n_iov);
  * calls. */
 ssize_t ctx_recvmsg(struct ctx *ctx, int fd, struct msghdr *message, int flags);
 ssize_t ctx_sendmsg(struct ctx *ctx, int fd, const struct msghdr *message, int flags);
+ssize_t ctx_recv(struct ctx *ctx, int fd, void *buffer, size_t size, int flags);
+ssize_t ctx_send(struct ctx *ctx, int fd, const void *buffer, size_t size, int flags);
 /* Make a listening socket non-blocking if several threads or processes accept from it. */
 int ctx_accept(struct ctx *ctx, int fd, struct sockaddr *address, socklen_t *size);
 int ctx_accept4(struct ctx *ctx, int fd, struct sockaddr *address, socklen_t *size, int flags);
@@ -67,16 +79,21 @@ struct ctx_after *ctx_shutdown_on_cancel(struct ctx *ctx, int fd) CTX_CONSTRUCTO
 /* Waits for the end of one child: pid is above 0. The child is reaped only if its pid is returned.
  * ret_status: as waitpid(2) gives it. */
 pid_t ctx_waitpid(struct ctx *ctx, pid_t pid, int *ret_status);
-/* As flock(2). Where somebody else holds the lock, a task of the kernel that has no memory of its own waits
- * in place of this thread. After an error of the context the open file has no lock, not even one that it had
- * before. */
+/* As flock(2). Where somebody else holds the lock, a thread of the library waits in place of this one; it
+ * ends with the call. After an error of the context the open file has no lock, not even one that it had
+ * before. Also -EAGAIN: there is no room for a thread. */
 int ctx_flock(struct ctx *ctx, int fd, int operation);
 
 /* -- Locks --------------------------------------------------------------------------------------------------
  *
  * A mutex, a condition and a semaphore for the threads of one process. Memory that is all zero is a lock in
  * its first state: unlocked, value 0. They need no destructor. They are not recursive, and they do not know
- * their owner. */
+ * their owner. Who has got a mutex or a semaphore may free it at once, although the other thread has not yet
+ * returned from the call that gave it; a condition, once every wait for it has returned.
+ *
+ * ctx_cond_wait() and ctx_sem_wait() are cancellation points of pthread_cancel(3) where they have to wait, as
+ * their namesakes of POSIX are: the mutex is locked before the thread's clean-up handlers run, and a wake-up
+ * goes to another thread. ctx_mutex_lock() is none. */
 
 struct ctx_mutex {
         uint32_t word;
@@ -87,13 +104,15 @@ struct ctx_cond {
 struct ctx_sem {
         uint32_t value, waiters;
 };
+#define CTX_SEM_VALUE_MAX 0x7fffffffU
 /* clang-format off */
 #define CTX_MUTEX_INIT { 0 }
 #define CTX_COND_INIT { 0 }
 #define CTX_SEM_INIT(value) { value, 0 }
 /* clang-format on */
 
-/* These do what the macros do, for languages that have no C macros. Nobody may use the lock meanwhile. */
+/* These do what the macros do, for languages that have no C macros. Nobody may use the lock meanwhile.
+ * -EINVAL: NULL, or a value above CTX_SEM_VALUE_MAX. */
 int ctx_mutex_init(struct ctx_mutex *mutex);
 int ctx_cond_init(struct ctx_cond *cond);
 int ctx_sem_init(struct ctx_sem *sem, uint32_t value);
@@ -115,12 +134,16 @@ int ctx_cond_broadcast(struct ctx_cond *cond);
 int ctx_sem_wait(struct ctx *ctx, struct ctx_sem *sem) CTX_MUST_CHECK;
 /* 0: took one off. -EAGAIN: the value is 0. */
 int ctx_sem_trywait(struct ctx_sem *sem) CTX_MUST_CHECK;
-/* Adds one. -EOVERFLOW: the value is UINT32_MAX. */
+/* Adds one. -EOVERFLOW: the value is CTX_SEM_VALUE_MAX. */
 int ctx_sem_post(struct ctx_sem *sem);
 
 /* -- Channels -------------------------------------------------------------------------------------------- */
 
-/* A queue of items between threads, as Go's channels. */
+/* A queue of items between threads, as Go's channels.
+ *
+ * ctx_chan_send(), ctx_chan_recv() and ctx_chan_select() are cancellation points of pthread_cancel(3) where
+ * they have to wait. An item that a thread was given at the moment of its cancellation is the next that is
+ * received. In the child of a fork a channel of the parent can only be given up. */
 struct ctx_chan;
 
 /* Gives up one reference; nobody may be in a call with the last one. The last one frees the channel, and the
@@ -128,21 +151,57 @@ struct ctx_chan;
 struct ctx_chan *ctx_chan_unref(struct ctx_chan *chan);
 /* Takes one more reference. Takes NULL. Returns chan. */
 struct ctx_chan *ctx_chan_ref(struct ctx_chan *chan);
-/* item_size: the bytes of one item; items are copied in and out. capacity: how many items the channel keeps;
- * with 0 a send waits for a receive. errno: EINVAL, ENOMEM. */
+/* item_size: the bytes of one item; items are copied in and out. With 0 an item is only an event, and the
+ * pointers to items may be NULL. capacity: how many items the channel keeps; with 0 a send waits for a
+ * receive. errno: EINVAL, ENOMEM. */
 struct ctx_chan *ctx_chan_new(size_t item_size, size_t capacity) CTX_CONSTRUCTOR(ctx_chan_unref);
 /* 0: sent. -EPIPE: the channel is closed. After an error the item was not sent. */
 int ctx_chan_send(struct ctx *ctx, struct ctx_chan *chan, const void *item) CTX_MUST_CHECK;
-/* 1: received an item. 0: the channel is closed and empty. After an error no item was taken. ret_item must
- * not be NULL. */
+/* 1: received an item. 0: the channel is closed and empty. After an error no item was taken. */
 int ctx_chan_recv(struct ctx *ctx, struct ctx_chan *chan, void *ret_item) CTX_MUST_CHECK;
+/* As the two above, but they do not wait. -EAGAIN: the other one would. */
+int ctx_chan_try_send(struct ctx_chan *chan, const void *item) CTX_MUST_CHECK;
+int ctx_chan_try_recv(struct ctx_chan *chan, void *ret_item) CTX_MUST_CHECK;
 /* From now on nothing can be sent. What is in the channel can still be received. -EPIPE: it was closed
  * before. */
 int ctx_chan_close(struct ctx_chan *chan);
+/* A descriptor, borrowed, for poll(2) and event loops: readable while a receive would not wait, because there
+ * is an item, a sender waits, or the channel is closed. Do not read it. Somebody else may be faster: then
+ * receive with ctx_chan_try_recv(). The first call makes it, and from then on sends and receives that change
+ * what it says take a system call. It lives as long as the channel. There is none for sending.
+ * -EMFILE, -ENFILE, -ENOMEM. */
+int ctx_chan_fd(struct ctx_chan *chan);
+
+#define CTX_CHAN_SEND 1
+#define CTX_CHAN_RECV 2
+
+/* One operation of a select. */
+struct ctx_chan_case {
+        /* NULL: this case never happens. */
+        struct ctx_chan *chan;
+        /* CTX_CHAN_SEND or CTX_CHAN_RECV. */
+        int op;
+        /* Written if this case has happened: what ctx_chan_send() or ctx_chan_recv() would have returned. So
+         * -EPIPE and 0 say that the channel is closed. */
+        int result;
+        /* For CTX_CHAN_SEND. */
+        const void *send_item;
+        /* For CTX_CHAN_RECV. */
+        void *ret_item;
+};
+
+/* Waits until one of n operations can happen, and does that one. Returns its index, or an error; after an
+ * error none has happened. If several can happen, chance decides. The same channel may be in several cases;
+ * a send and a receive of one call do not meet each other. -EINVAL: an op or item is wrong. -ENOMEM: for more
+ * than 8 cases memory is needed. -EDEADLK: no case has a channel, and ctx is never done. */
+int ctx_chan_select(struct ctx *ctx, struct ctx_chan_case *cases, size_t n) CTX_MUST_CHECK;
+/* The same without waiting. -EAGAIN: none of them can happen now. */
+int ctx_chan_try_select(struct ctx_chan_case *cases, size_t n) CTX_MUST_CHECK;
 
 /* -- Groups of threads ----------------------------------------------------------------------------------- */
 
-/* Threads that begin and end together, under a context of their own. */
+/* Threads that begin and end together, under a context of their own. In the child of a fork a group of the
+ * parent has no threads: it can only be given up. */
 struct ctx_group;
 
 /* Gives up the handle, and cancels the group's context, so that what still runs is told to stop. Takes NULL.
@@ -152,13 +211,40 @@ struct ctx_group *ctx_group_unref(struct ctx_group *group);
 struct ctx_group *ctx_group_new(struct ctx *parent) CTX_CONSTRUCTOR(ctx_group_unref);
 /* The group's context, borrowed. It lives as long as the group. */
 struct ctx *ctx_group_ctx(struct ctx_group *group);
+/* From now on at most n threads run fn at one time; 0, as at first: no limit. */
+int ctx_group_set_limit(struct ctx_group *group, unsigned n);
 /* Runs fn(ctx, userdata) on a new thread, which has entered the group's context. The first fn that returns a
- * negative errno cancels the group's context, with that error as the cause. Fails as pthread_create(3)
- * does. */
+ * negative errno cancels the group's context, with that error as the cause. A thread that ends inside fn, by
+ * pthread_exit(3) or pthread_cancel(3), has returned -ECANCELED.
+ *
+ * If there is a limit, the call first waits for room. The end of the group's context ends that wait, with its
+ * error. Otherwise it fails as pthread_create(3) does. -ECHILD: the group is that of the parent of a fork.
+ * After an error fn does not run. */
 int ctx_group_go(struct ctx_group *group, int (*fn)(struct ctx *ctx, void *userdata), void *userdata);
-/* Waits, without a limit, until all threads of the group have ended, and then cancels the group's context. 0,
- * or the first error. A thread of the group must not call it. */
+/* The same, and *ret_result becomes what fn has returned, before ctx_group_wait() returns. If the group is
+ * given up before that, nothing is written any more. */
+int ctx_group_go_result(struct ctx_group *group, int (*fn)(struct ctx *ctx, void *userdata), void *userdata,
+                int *ret_result);
+/* As ctx_group_go(), without waiting. 1: fn runs. 0: there is no room. */
+int ctx_group_try_go(struct ctx_group *group, int (*fn)(struct ctx *ctx, void *userdata),
+                void *userdata) CTX_MUST_CHECK;
+/* The group has failed: cancels its context with error, an errno above 0, and message as the cause. For its
+ * threads, in place of a plain negative errno, and for others. message is copied, and may be NULL. 1: this
+ * was the first failure; 0: there was one before, and nothing changes. */
+int ctx_group_fail(struct ctx_group *group, int error, const char *message);
+/* Why the group has failed. 1: it has, and both values are written; each may be NULL. 0: it has not. The
+ * message is that of ctx_group_fail(), or what the errno means. If fn has returned the error of the group's
+ * context, which was done before, error and message are the cause of that. The message is borrowed, and lives
+ * as long as the group. */
+int ctx_group_cause(struct ctx_group *group, int *ret_error, const char **ret_message);
+/* Waits, without a limit, until all threads of the group have ended and are joined: their destructors of
+ * thread-specific data have run, too. Then cancels the group's context. 0, or the first error. It may be
+ * called again. -EDEADLK: called by a thread of the group. -ECHILD: as ctx_group_go(). Where it waits it is a
+ * cancellation point of pthread_cancel(3). */
 int ctx_group_wait(struct ctx_group *group);
+/* The same, but the end of ctx ends the wait, with its error. Then the group goes on, and can be waited for
+ * again. ctx may be done already: the call then says how the group has ended, if it has. */
+int ctx_group_wait_for(struct ctx *ctx, struct ctx_group *group);
 
 /* -- Child processes ------------------------------------------------------------------------------------- */
 
@@ -174,7 +260,7 @@ struct ctx_spawn_options {
         /* The bytes of this struct, as the program knows it. */
         size_t size;
         /* What the process gets on a cancel; 0: no signal. CTX_SIGNAL_DEFAULT: SIGTERM for ctx_spawn(), none
-         * for ctx_attach(). */
+         * for ctx_attach(). A process that is stopped gets SIGCONT, too. */
         int signal;
         /* The descriptors that become 0, 1 and 2 of the child; -1: the one of this process. ctx_spawn()
          * alone. */
@@ -187,6 +273,8 @@ struct ctx_spawn_options {
         char *const *env;
         /* The working directory of the child; NULL: this process's. ctx_spawn() alone. */
         const char *directory;
+        /* CTX_SPAWN_TREE, or 0. ctx_spawn() alone. */
+        uint64_t flags;
 };
 
 /* The size of the struct in its first version, by the size of a pointer and the alignment of uint64_t. */
@@ -197,13 +285,22 @@ struct ctx_spawn_options {
 #else
 #define CTX_SPAWN_OPTIONS_SIZE_VER0 40
 #endif
+/* With flags. */
+#define CTX_SPAWN_OPTIONS_SIZE_VER1 (CTX_SPAWN_OPTIONS_SIZE_VER0 + 8)
+
+/* The child and what it forks end together, also under a local context. The child leads a process group of
+ * its own, and so cannot read from a terminal. What the library sends it goes to the whole group; and what is
+ * left of the group when the child has ended gets SIGKILL from ctx_task_wait(). The library sees the
+ * processes of the group, and no others: one that has left it (setsid(2), a shell with job control) runs on.
+ * Only a context of ctxd sees them all. */
+#define CTX_SPAWN_TREE 0x1U
 
 #define CTX_SIGNAL_DEFAULT (-1)
 #define CTX_KILL_AFTER_DEFAULT 0xfffffffffffffffeULL
 /* clang-format off */
 #define CTX_SPAWN_OPTIONS \
-        { CTX_SPAWN_OPTIONS_SIZE_VER0, CTX_SIGNAL_DEFAULT, { -1, -1, -1 }, CTX_KILL_AFTER_DEFAULT, \
-          NULL, NULL }
+        { CTX_SPAWN_OPTIONS_SIZE_VER1, CTX_SIGNAL_DEFAULT, { -1, -1, -1 }, CTX_KILL_AFTER_DEFAULT, \
+          NULL, NULL, 0 }
 /* clang-format on */
 
 /* Does what CTX_SPAWN_OPTIONS does, for languages that have no C macros. size: the bytes of the struct as the
@@ -213,30 +310,43 @@ int ctx_spawn_options_init(struct ctx_spawn_options *options, size_t size);
 /* A child process. */
 struct ctx_task;
 
-/* Gives up the task. A process that was not waited for runs on, as a child of this process. Takes NULL.
- * Returns NULL. */
+/* Gives up the task. A process that was not waited for runs on, as a child of this process, whatever becomes
+ * of a local context; one of ctxd still ends it. What waits for the task, or signals it, must be over. Takes
+ * NULL. Returns NULL. */
 struct ctx_task *ctx_task_unref(struct ctx_task *task);
 /* Starts a command: argv[0] is looked up in $PATH, and argv ends with NULL. options may be NULL.
  *
  * The nearest context of ctxd, from ctx up, has the child as a member before it execs; $CTXD_CONTEXT and
  * $CTXD_ADDRESS tell the child so. When that context is done, ctxd sends the signal to the child and to all
  * processes that it has forked. If a local context in between is done, or there is no context of ctxd, the
- * library sends the signal, to the child alone, and only until the task is given up; it does so also while a
- * callback of the program runs.
+ * library sends the signal, to the child alone (or its group: CTX_SPAWN_TREE), and only until the task is
+ * given up; it does so also while a callback of the program runs. What it needs for that, SIGKILL included,
+ * it takes here, so that it also works in a process that has no descriptor left at the cancel.
  *
- * Signal handlers of the child are reset. The child gets the descriptors 0, 1 and 2, and those without
- * FD_CLOEXEC.
+ * Signal handlers of the child are reset, and none of them runs in it; it blocks no signal. The child gets
+ * the descriptors 0, 1 and 2, and those without FD_CLOEXEC. Handlers of pthread_atfork(3) are not called. If
+ * this process dies before the child is a member, so does the child.
  *
  * errno: ECANCELED or ETIMEDOUT where ctx is done and nothing was started; what exec gave, such as ENOENT and
  * EACCES; EINVAL, E2BIG for the options; and under a context of ctxd what a call to the daemon gives. */
 struct ctx_task *ctx_spawn(struct ctx *ctx, char *const argv[], const struct ctx_spawn_options *options)
                 CTX_CONSTRUCTOR(ctx_task_unref);
 /* Waits, without a limit, until the process has ended, and reaps it. ret_status: as waitpid(2) gives it. It
- * may be called again. -ECHILD: somebody else has reaped the process. */
+ * may be called again. -ECHILD: somebody else has reaped the process. This and the next one are cancellation
+ * points of pthread_cancel(3) where they wait; the process is not reaped then. */
 int ctx_task_wait(struct ctx_task *task, int *ret_status);
+/* The same, until ctx is done, which need not be the context that the process runs under. After an error of
+ * the context the process runs on, and can be waited for again. -EINTR: a signal handler ran. */
+int ctx_task_wait_for(struct ctx *ctx, struct ctx_task *task, int *ret_status) CTX_MUST_CHECK;
+/* The pid. It may be another process's once this one was waited for: signal it with ctx_task_kill(). */
+pid_t ctx_task_pid(struct ctx_task *task);
 /* A descriptor of the process, borrowed. It is readable when the process has ended, and lives as long as the
  * task. */
 int ctx_task_pidfd(struct ctx_task *task);
+/* Sends a signal, to no other process ever; with CTX_SPAWN_TREE to the whole group. 0: only looks. 0 is also
+ * the answer for a process that has ended and was not waited for. -ESRCH: it was. -EINVAL: there is no such
+ * signal. -EPERM: the process has become another user. */
+int ctx_task_kill(struct ctx_task *task, int signal);
 
 /* -- Guards for a block: see <ctxclient/contexts.h> ------------------------------------------------------ */
 

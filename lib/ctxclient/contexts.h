@@ -22,7 +22,12 @@
  * suspended. UINT64_MAX means never.
  *
  * Threads. Every function may be called from any thread, at any time, where its comment does not say
- * otherwise. A signal handler may call ctx_err() and nothing else. */
+ * otherwise. A thread with asynchronous cancelability (pthread_setcanceltype(3)) calls none of them.
+ *
+ * Signal handlers. A handler may call ctx_err() and ctx_cancel(), also for a shared context, and for a local
+ * one ctx_cancel_cause() without a message, whatever it has interrupted. They may change errno.
+ *
+ * Signals. No function raises a signal in the calling process. The library's threads block all signals. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -95,7 +100,7 @@ struct ctx *ctx_with_timeout(struct ctx *parent, uint64_t usec) CTX_CONSTRUCTOR(
 /* The same with a point in time. The deadline that counts is the earlier one of its own and its parent's. */
 struct ctx *ctx_with_deadline(struct ctx *parent, uint64_t boottime_usec) CTX_CONSTRUCTOR(ctx_unref);
 /* The same two, with the cause that the context gets when its own deadline passes. error: an errno value
- * above 0, or 0 for ETIMEDOUT. message: is copied; NULL stands for the default text. A deadline of the parent
+ * above 0, or 0 for ETIMEDOUT. message: is copied; NULL or "" is the default text. A deadline of the parent
  * that is earlier brings the parent's cause. */
 struct ctx *ctx_with_timeout_cause(struct ctx *parent, uint64_t usec, int error, const char *message)
                 CTX_CONSTRUCTOR(ctx_unref);
@@ -109,6 +114,35 @@ struct ctx *ctx_without_cancel(struct ctx *parent) CTX_CONSTRUCTOR(ctx_unref);
 struct ctx *ctx_merge(struct ctx *parent, struct ctx *const *others, size_t n) CTX_CONSTRUCTOR(ctx_unref);
 /* The same context for code that must not cancel it: a cancel of this view returns -EPERM. */
 struct ctx *ctx_readonly(struct ctx *parent) CTX_CONSTRUCTOR(ctx_unref);
+
+/* -- Contexts that something outside ends -------------------------------------------------------------------
+ *
+ * They are as those of ctx_with_cancel(), and are done too when something happens outside of the program.
+ * They need no thread each: one thread of the library serves all of them, or the program's own loop
+ * (ctx_client_process()). In a child of a fork those that were made before it are not ended so. errno:
+ * EINVAL, ENOMEM; the first one can also fail as pthread_create(3), eventfd(2), timerfd_create(2) and
+ * epoll_create1(2) do. */
+
+/* Done when the other side of fd hangs up, with the cause ECONNRESET, "peer hung up"; at once, if it has
+ * done so already. Data that nobody has read yet does not matter.
+ *   A connected socket: the peer has closed it, has shut down its sending side (so not for protocols in
+ *   which a client does that and waits for an answer), or has reset the connection. A stream socket that is
+ *   not connected counts as hung up. A datagram socket does not hang up.
+ *   A pipe, FIFO or terminal: the last one at the other end has closed it.
+ *   A pidfd: the process has exited. The cause is then ESRCH, "process exited".
+ *
+ * fd is borrowed. It stays open until the context is done or freed; after that the program may close it,
+ * and use the number again. Several contexts may have the same fd. errno: also EBADF; EPERM: fd is none
+ * of these, and has no other side; ENOSPC, as for epoll_ctl(2). */
+struct ctx *ctx_with_hangup(struct ctx *parent, int fd) CTX_CONSTRUCTOR(ctx_unref);
+/* Done when the process gets one of the n signals, with the cause EINTR and a message as "SIGINT received".
+ * While there is such a context for a signal, the library has a handler for it (with SA_RESTART), and what
+ * was set before is not called. It is set again when all contexts for the signal are done or freed, unless
+ * the program has set something else: so after ^C has ended the context, a second ^C kills. A signal that
+ * is ignored when the context is made stays ignored, as under nohup(1), and does not end it. A signal that
+ * all threads block does not, either. EINVAL: n is 0, or one of them is no signal, cannot be caught, or
+ * tells of a fault (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS). */
+struct ctx *ctx_with_signals(struct ctx *parent, const int *signals, size_t n) CTX_CONSTRUCTOR(ctx_unref);
 
 /* -- Values ---------------------------------------------------------------------------------------------- */
 
@@ -126,8 +160,9 @@ struct ctx_key {
  * NULL. */
 int ctx_key_init(struct ctx_key *key, const char *name);
 /* A context with one value more; it is done when its parent is. destroy(value) is called when the context is
- * freed, on the thread that gives up the last reference; not where this function fails. destroy may be
- * NULL. */
+ * freed, on the thread that gives up the last reference; not where this function fails. If a cancel is under
+ * way and holds the context at that moment, the next ctx_unref() in the process frees it, on its thread.
+ * destroy may be NULL. */
 struct ctx *ctx_with_value(struct ctx *parent, const struct ctx_key *key, void *value,
                 void (*destroy)(void *value)) CTX_CONSTRUCTOR(ctx_unref);
 /* The value that belongs to the key in ctx, or in the nearest context above it that has the key. NULL: none
@@ -138,11 +173,29 @@ void *ctx_value(struct ctx *ctx, const struct ctx_key *key);
 
 /* Ends ctx and all contexts below it. When the call returns 1 or 0, all of them are done. Callbacks run
  * later, on another thread. 1: this call ended it. 0: it was done before, and nothing changed. -EPERM: ctx is
- * a readonly view. -EINVAL: ctx cannot be cancelled by itself (background, todo, a value, without_cancel). */
+ * a readonly view. -EINVAL: ctx cannot be cancelled by itself (background, todo, a value, without_cancel).
+ *
+ * In a signal handler that has interrupted a call of the library, ctx itself is done when the cancel returns.
+ * The contexts below it in this process, descriptors and waits follow as soon as the interrupted call goes
+ * on. -ENOMEM: only there, and ctx is not done. */
 int ctx_cancel(struct ctx *ctx);
-/* The same with a cause. error: an errno value above 0, or 0 for ECANCELED. message: is copied; NULL stands
- * for the default text, which is also used where there is no memory for the copy. */
+/* The same with a cause. error: an errno value above 0, or 0 for ECANCELED. message: is copied; NULL or "" is
+ * the default text, which is also used where there is no memory for the copy. */
 int ctx_cancel_cause(struct ctx *ctx, int error, const char *message);
+
+/* Moves the deadline of an active context, or gives it one: to an earlier or a later time. UINT64_MAX: it has
+ * none any more. A time that has passed makes it done. The contexts below follow, as far as they have no
+ * earlier deadline of their own; and so do descriptors, waits and callbacks. -EALREADY: ctx is done. -EINVAL:
+ * that is later than the deadline above ctx; or ctx has no deadline by itself (background, todo, a value,
+ * without_cancel). -EPERM: ctx is a readonly view. -ENOMEM. An earlier deadline may need a thread of the
+ * library: see ctx_after_func().
+ *
+ * For a context of ctxd the daemon is asked, and only the uid that owns the context may. Others who have the
+ * context see it: those of the same uid at once; those of another uid no later than at the deadline that they
+ * know, when the library asks the daemon before it says that the deadline has passed. If the daemon does not
+ * answer then, and in a child of a fork of such a process, which cannot ask, the deadline counts that is
+ * known. */
+int ctx_extend(struct ctx *ctx, uint64_t boottime_usec);
 
 /* -- To ask a context ------------------------------------------------------------------------------------ */
 
@@ -181,18 +234,29 @@ struct ctx_after;
 /* Gives up the handle. The callback stays registered. Takes NULL. Returns NULL. */
 struct ctx_after *ctx_after_unref(struct ctx_after *after);
 /* Calls fn(userdata) once when ctx is done; soon, if it is done already. The callback runs on a thread that
- * the library starts for callbacks, or in the program's own loop (ctx_client_process()). It never runs inside
- * a call that cancels, and no lock of the library is held. Callbacks run one after the other, in the order in
- * which their contexts became done: a slow one delays the next. A registered callback holds a reference to
- * its context until it was stopped or has returned. A child after a fork does not run the callbacks of its
- * parent. errno: EINVAL, ENOMEM; the first callback can also fail as pthread_create(3), eventfd(2),
- * timerfd_create(2) and epoll_create1(2) do. */
+ * the library starts for callbacks, with all signals blocked, or in the program's own loop
+ * (ctx_client_process()). It never runs inside a call that cancels, and no lock of the library is held.
+ * Callbacks run at the same time, in no
+ * order that can be relied on: the library starts one more thread when a callback waits and all threads are
+ * in theirs. So a callback may block, and delays no other; but while 1000 block, the next one waits. In the
+ * program's own loop they run one by one. A callback may fork: in the child it goes on, and its thread ends
+ * when it returns. Otherwise a child after a fork does not run the callbacks of its parent. A registered
+ * callback holds a reference to its context until it was stopped or has returned.
+ *
+ * An exception of C++ that leaves a callback ends the program, by std::terminate(). In the program's own
+ * loop it leaves ctx_client_process() instead: the callback counts as returned, and the next call runs the
+ * others. (sd-event is not made for exceptions: catch them in the callback there.)
+ *
+ * errno: EINVAL, ENOMEM; the first callback can also fail as pthread_create(3), eventfd(2),
+ * timerfd_create(2) and epoll_create1(2) do. Where later a further thread is refused, the callback waits
+ * for one of those that there are. */
 struct ctx_after *ctx_after_func(struct ctx *ctx, void (*fn)(void *userdata), void *userdata)
                 CTX_CONSTRUCTOR(ctx_after_unref);
 /* 1: the callback is stopped and will not run. 0: it has begun, or it was stopped before. */
 int ctx_after_stop(struct ctx_after *after);
 /* The same; and if the callback has begun, waits until it has returned. -EDEADLK: called by the callback
- * itself. */
+ * itself. Two callbacks that wait for each other wait for ever. A child of a fork does not wait for a
+ * callback that runs in its parent. */
 int ctx_after_stop_wait(struct ctx_after *after);
 
 /* -- The context of a thread ----------------------------------------------------------------------------- */
@@ -202,8 +266,9 @@ int ctx_after_stop_wait(struct ctx_after *after);
  *
  * Under a context of ctxd the thread is a member of that context meanwhile: of the one that it entered last.
  * A member counts as work that has to stop, and is reported if it is still blocked some time after the
- * context is done. The first entry of a context in a process asks the daemon; the following ones cost a few
- * stores to memory. In some cases the daemon does not see the thread, and all else is the same: where the
+ * context is done. The first entry of a context in a process asks the daemon, and waits 50 ms for it at most:
+ * if the answer comes later, the thread becomes a member then. The following ones cost a few stores to
+ * memory. In some cases the daemon does not see the thread, and all else is the same: where the
  * daemon refuses (no right to attach to the context, a limit), for more than 1022 threads at one time, in a
  * pid namespace that the daemon does not see into, and in a child of a fork that uses its parent's client. */
 int ctx_enter(struct ctx *ctx);

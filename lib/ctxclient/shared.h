@@ -15,6 +15,22 @@
  * connection fails: -ECONNREFUSED, -ECONNRESET, -ENOTCONN, -EHOSTUNREACH, and -ETIMEDOUT after 25 s without
  * an answer. ctx_client_error() has the daemon's own words.
  *
+ * Time. A call with a time-out, or on a context with a deadline, returns by then, also where the daemon does
+ * not answer. A call that only registers something (a descriptor of a local context, a callback, a wait for a
+ * lock) asks the daemon and does not wait for the answer; neither does ctx_unref(). Other calls that ask the
+ * daemon wait for its answer, and hold up no other thread and no fork(2) meanwhile. Whatever fails on the
+ * connection is the error of that call, and the next call makes another connection. While a call asks the
+ * daemon it is no cancellation point of pthread_cancel(3).
+ *
+ * A cancel, or a release, is the daemon's business: it knows who was first, and who may. If it cannot be
+ * reached, or says nothing at all for half a second, ctx_cancel() ends what this process has: its objects for
+ * the context, and the local contexts below them, and returns 1. The daemon is told when it is back, also if
+ * the context and the client are given up meanwhile; what was sent to it counts even if this process ends.
+ * The daemon may then find that somebody else was first, or that this process may not cancel the context.
+ * That changes nothing here: what is done stays done, with the cause that it has. Contexts of ctxd below the
+ * cancelled one end when the daemon is told. If the daemon crashed and is not back within
+ * CTX_DAEMON_GRACE_USEC, it is not told.
+ *
  * Other users' contexts. What the mode of a context forbids, polkit may allow. The library then makes the
  * call again over the system bus, and the call takes as long as a person needs to type a password.
  *
@@ -27,15 +43,19 @@
  * also those who poll ctx_drained_fd(), although nobody knows which members are left. Calls that would ask
  * the daemon about a lost context return -ENOENT.
  *
- * After a fork without exec, the child may read the contexts that it has, wait where its parent had asked for
- * the descriptor, derive local contexts, and unref all of them. What needs the inherited connection returns
- * -ECHILD. The child may make a client of its own. Handles that it inherited belong to the parent: what they
- * stand for ends with the parent.
+ * After a fork without exec, the child may read the contexts that it has, wait for them, derive local
+ * contexts, and unref all of them. If its parent had not asked for the descriptor, or has given the context
+ * up, or has ended, a wait ends up to a tenth of a second late. What needs the inherited connection returns
+ * -ECHILD; so do waits for a context of another user for which the parent had not asked for the descriptor. A
+ * cause that was not asked for before is not known. The child may make a client of its own. Descriptors that
+ * it inherited belong to the parent, and may never become readable once that has ended: poll that of a local
+ * context below.
  *
  * The rules of <ctxclient/contexts.h> for errors, ownership, units and threads hold here too. */
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "contexts.h"
 
@@ -72,6 +92,11 @@ const char *ctx_client_address(struct ctx_client *client);
  * thread, or the thread's end. */
 const char *ctx_client_error(struct ctx_client *client);
 
+/* How far the daemon sees the members of contexts, and so what ctx_cancel_wait() can promise: "bpf", all;
+ * "cgroup" and "direct", some descendants may be missed (ctxd(8)). Asks the daemon. NULL with errno.
+ * Borrowed; it lives until this thread calls the function again. */
+const char *ctx_client_backend(struct ctx_client *client);
+
 /* -- To make and to find shared contexts ----------------------------------------------------------------- */
 
 /* How a context is made. Start from CTX_CREATE_OPTIONS, which sets the size, and every field to what NULL
@@ -93,16 +118,18 @@ struct ctx_create_options {
         uint64_t timeout_usec;
         /* The deadline as a point in time; UINT64_MAX: none. If both are given the earlier one counts. */
         uint64_t deadline_usec;
-        /* The cause that the context gets when this deadline passes; NULL: the default text. */
+        /* The cause that the context gets when this deadline passes: up to 1024 bytes of UTF-8; NULL: the
+         * default text. */
         const char *cause_message;
         /* An errno value above 0, or 0 for ETIMEDOUT. */
         int cause_error;
         /* The process whose exit cancels the context; -1: this process. With CTX_CREATE_UNBOUND it is -1, and
          * no exit cancels it. */
         int owner_pidfd;
-        /* Values, each as "org.example.key=value"; the array ends with NULL. NULL: no values. */
+        /* Up to 64 values, each as "org.example.key=value", where a key has up to 255 bytes; the array ends
+         * with NULL. NULL: no values. */
         const char *const *values;
-        /* A text for people; NULL: none. */
+        /* A text for people, up to 1024 bytes; NULL: none. */
         const char *description;
         /* How long after the context is done a member that is blocked is reported; 0: as ctxd is configured;
          * UINT64_MAX: never. */
@@ -120,10 +147,14 @@ struct ctx_create_options {
 
 /* Makes the ancestors that are missing. */
 #define CTX_CREATE_PARENTS 0x1U
-/* If there is an active context with that path, gives that one, and does not change it. */
+/* If there is an active context with that path, gives that one, and does not change it. -EALREADY: the one
+ * with that path was cancelled, or its deadline has passed, and it was not released: work that comes late
+ * must not go on under its name. */
 #define CTX_CREATE_OPEN 0x2U
 /* The context outlives this process. */
 #define CTX_CREATE_UNBOUND 0x4U
+/* With CTX_CREATE_OPEN: makes a new context whatever is done there. */
+#define CTX_CREATE_REPLACE 0x8U
 #define CTX_MODE_INHERIT 0xffffffffU
 /* clang-format off */
 #define CTX_CREATE_OPTIONS \
@@ -137,7 +168,9 @@ struct ctx_create_options {
 int ctx_create_options_init(struct ctx_create_options *options, size_t size);
 
 /* Makes a context. Where the path ends in '/' the daemon adds a free label. The context lives until it is
- * cancelled or released, or its deadline passes, or its owner exits. options may be NULL. */
+ * cancelled or released, or its deadline passes, or its owner exits. options may be NULL. If a context with
+ * that path is done, the path is the new one's from now on, and path#id alone means the old one. If the call
+ * fails, it has made nothing. */
 struct ctx *ctx_create(struct ctx_client *client, const char *path, const struct ctx_create_options *options)
                 CTX_CONSTRUCTOR(ctx_unref);
 /* The context of a path or of path#id, also one that is done. "/" gives the background. */
@@ -156,11 +189,18 @@ const char *ctx_path(struct ctx *ctx);
  * Borrowed; it lives as long as ctx. */
 const char *ctx_value_string(struct ctx *ctx, const char *key);
 
-/* Moves the deadline of an active context, at most to the parent's deadline. Only the uid that owns the
- * context may. */
-int ctx_extend(struct ctx *ctx, uint64_t boottime_usec);
-/* Says that nobody needs the context any more: cancels it if it is active, and frees its path at once.
- * ctx_unref() does neither. */
+/* Who cancelled a shared context, or the one that has ended this local context. 1: the uid, the pid and the
+ * name of the command; each pointer may be NULL, and the name is borrowed and lives as long as that shared
+ * context does. 0: it is not done; a deadline ended it, or a process that was not there any more; or it is a
+ * local context that was ended here. The first question asks the daemon. -ENOENT: the daemon has released or
+ * forgotten it. */
+int ctx_canceled_by(struct ctx *ctx, uid_t *ret_uid, pid_t *ret_pid, const char **ret_command);
+
+/* Says that nobody needs the context any more: cancels it if it is active, with the cause "context
+ * released", and frees its path at once. ctx_unref() does neither. If the daemon does not answer, it ends
+ * what this process has of the context, as ctx_cancel() does, and the daemon is told when it is back. 0;
+ * -EINVAL: ctx is NULL or local; -EPERM: ctx is a readonly view; -ENOENT: the daemon that knew it is gone;
+ * -EACCES: this user may not; -ECHILD: in the child of a fork. */
 int ctx_release(struct ctx *ctx);
 
 /* -- Until nobody is left -----------------------------------------------------------------------------------
@@ -173,8 +213,10 @@ int ctx_release(struct ctx *ctx);
 int ctx_drained_fd(struct ctx *ctx);
 /* Cancels ctx, and waits until it is drained, at most timeout_usec. 1 or 0, as ctx_cancel(): it is drained.
  * -ETIMEDOUT: a member is left. -ENOENT: the daemon that knew the members is gone. After these two, and after
- * every other error while it waits, ctx is done. With 0 it does not wait; with UINT64_MAX it waits without a
- * limit. A signal does not end it. A process that is a member itself waits for itself. */
+ * every other error while it waits, ctx is done. With UINT64_MAX it waits without a limit. The daemon is
+ * given 50 ms to answer, also if timeout_usec is less: with 0 the call waits for no member. A signal does not
+ * end it. A process that is a member itself waits for itself. A thread can be cancelled (pthread_cancel)
+ * where the call waits for members. */
 int ctx_cancel_wait(struct ctx *ctx, uint64_t timeout_usec) CTX_MUST_CHECK;
 /* A new descriptor, which the caller owns and closes. It may be passed on: over a socket, or to a child. It
  * is close-on-exec at first. When the last copy of all these descriptors of a context is closed, even because
@@ -199,16 +241,18 @@ int ctx_attach(struct ctx *ctx, int pidfd, const struct ctx_spawn_options *optio
  * For a program that wants no thread but its own. The first of these calls moves what the library would do on
  * its own threads into the program's loop. That holds for the whole process, and for good. It must come
  * before the library has such a thread, or it returns -EBUSY. The library starts one for the first callback,
- * for the first ctx_done_fd() of a local context under a shared one, and for the first wait for a lock or a
- * channel under a shared context. (The thread that ctx_done_fd() of a shared context itself has started is no
- * hindrance: it ends then.) There is one loop in a process, and all clients have the same descriptor.
+ * for the first process that ctx_spawn() starts under a local context, for ctx_with_hangup() and
+ * ctx_with_signals(), for the first ctx_done_fd() of a local context under a shared one, and for the first
+ * wait for a lock or a channel under a shared context. (The thread that ctx_done_fd() of a shared context
+ * itself has started is no hindrance: it ends then.) There is one loop in a process, and all clients have the
+ * same descriptor.
  *
  * From then on the following happens inside ctx_client_process(), on the thread that calls it: callbacks; the
- * news that a shared context is done, for the descriptors of local contexts below it and for threads that
- * wait for a lock or a channel under it; and the search for a daemon that is gone, with its outcome for all
- * descriptors. So the loop's own thread must not wait for one of these without a limit: nobody would wake it.
- * Everything else needs no loop: ctx_err(), ctx_wait(), and the calls on descriptors, see a shared context by
- * themselves.
+ * end of contexts by a hang-up or a signal; the news that a shared context is done, for the descriptors of
+ * local contexts below it and for threads that wait for a lock or a channel under it; and the search for a
+ * daemon that is gone, with its outcome for all descriptors. So the loop's own thread must not wait for one
+ * of these without a limit: nobody would wake it. Everything else needs no loop: ctx_err(), ctx_wait(), and
+ * the calls on descriptors, see a shared context by themselves.
  *
  * -ECHILD: the client is from before a fork. The child has no loop until it takes a client of its own into
  * one. */

@@ -37,7 +37,7 @@ int ctx_cond_init(struct ctx_cond *cond)
 
 int ctx_sem_init(struct ctx_sem *sem, uint32_t value)
 {
-        if (!sem)
+        if (!sem || value > CTX_SEM_VALUE_MAX)
                 return -EINVAL;
         *sem = (struct ctx_sem) CTX_SEM_INIT(value);
         return 0;

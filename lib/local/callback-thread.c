@@ -1,318 +1,184 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/timerfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lib/local/after.h"
+#include "lib/local/callback-pool.h"
+#include "lib/local/callback-thread.h"
+#include "lib/local/handler.h"
+#include "lib/local/raw.h"
 #include "lib/local/thread.h"
 
-/* The thread that runs callbacks. The first callback starts it, and it stays. It sleeps on an eventfd
- * (callbacks are queued) and a timerfd (the earliest deadline of a context that has a callback). If a
- * deadline matters to a callback of the library's own, there is a second thread, which serves the timers and
- * runs no callbacks. A program with its own event loop does all that in its loop, without these threads
- * (remote/event-loop.c).
- *
- * A walk of a cancel adds to the queue with a compare-and-swap, while it holds locks of nests. So this file
- * takes no lock for the queue. Its one lock guards the heap of timers. */
-
-#define RETRY_MSEC 100
-
-struct entry {
-        uint64_t deadline_usec;
-        struct ctx_timer *timer;
-};
+/* The service thread is started when something first needs it, and stays. It sleeps on an epoll set: a
+ * timerfd (timer.c), an eventfd (callbacks wait, and no thread of the pool is free), and what else was
+ * added. So nothing of the library's own waits for a callback. A program with its own event loop does all
+ * that in its loop, and runs the callbacks there one by one, without any of these threads
+ * (remote/event-loop.c). */
 
 static struct lock lock = LOCK_INIT(LOCK_CALLBACKS);
-static struct entry *heap;
-static size_t n_heap, n_allocated;
-
-static struct ctx_after *_Atomic queue; /* in reverse order */
-
-static _Atomic bool started;
-static int wake_fd = -1, timer_fd = -1, epoll_fd = -1;
-static uint64_t armed_usec = CTX_NEVER;
-/* The kernel has refused to set the timer for the next deadline. So look at the deadlines again at this time,
- * on CLOCK_MONOTONIC. */
-static uint64_t retry_usec = CTX_NEVER;
-static bool taken_over;
-static bool has_timer_thread;
-
-static void put(size_t i, struct entry entry)
-{
-        heap[i] = entry;
-        entry.timer->index = (uint32_t) i + 1;
-}
-
-static void sift_up(size_t i, struct entry entry)
-{
-        for (; i > 0 && heap[(i - 1) / 2].deadline_usec > entry.deadline_usec; i = (i - 1) / 2)
-                put(i, heap[(i - 1) / 2]);
-        put(i, entry);
-}
-
-static void sift_down(size_t i, struct entry entry)
-{
-        for (;;) {
-                size_t next = 2 * i + 1;
-
-                if (next + 1 < n_heap && heap[next + 1].deadline_usec < heap[next].deadline_usec)
-                        next++;
-                if (next >= n_heap || heap[next].deadline_usec >= entry.deadline_usec)
-                        break;
-                put(i, heap[next]);
-                i = next;
-        }
-        put(i, entry);
-}
-
-static void heap_remove(size_t i)
-{
-        struct entry last = heap[--n_heap];
-
-        heap[i].timer->index = 0;
-        if (i == n_heap)
-                return;
-        if (i > 0 && heap[(i - 1) / 2].deadline_usec > last.deadline_usec)
-                sift_up(i, last);
-        else
-                sift_down(i, last);
-}
-
-int timer_set_fd(int fd, uint64_t usec)
-{
-        /* The kernel's clock does not go further, which is as good as never. */
-        uint64_t at_most = usec < INT64_MAX / 1000 ? usec : INT64_MAX / 1000;
-        struct itimerspec spec = {.it_value = timespec_of_usec(at_most)};
-
-        if (usec == 0)
-                spec.it_value.tv_nsec = 1; /* zero would disarm it */
-        return timerfd_settime(fd, TFD_TIMER_ABSTIME, &spec, NULL) < 0 ? -errno : 0;
-}
-
-/* The lock is held. It does no harm if the kernel's timer is early: the heap says what is due. */
-static int arm_timer(void)
-{
-        uint64_t usec = n_heap > 0 ? heap[0].deadline_usec : CTX_NEVER;
-        int r;
-
-        if (usec >= armed_usec)
-                return 0;
-        r = timer_set_fd(timer_fd, usec);
-        if (r == 0)
-                armed_usec = usec;
-        return r;
-}
-
-int timer_arm(struct ctx_timer *timer, uint64_t deadline_usec)
-{
-        int r = 0;
-
-        lock_acquire(&lock);
-        if (n_heap == n_allocated) {
-                size_t n = n_allocated ? 2 * n_allocated : 16;
-                struct entry *grown = reallocarray(heap, n, sizeof(struct entry));
-
-                if (grown) {
-                        heap = grown;
-                        n_allocated = n;
-                } else {
-                        r = -ENOMEM;
-                }
-        }
-        if (r == 0) {
-                n_heap++;
-                sift_up(n_heap - 1, (struct entry){.deadline_usec = deadline_usec, .timer = timer});
-                r = arm_timer();
-                if (r < 0)
-                        heap_remove(timer->index - 1);
-        }
-        lock_release(&lock);
-        return r;
-}
-
-void timer_disarm(struct ctx_timer *timer)
-{
-        lock_acquire(&lock);
-        if (timer->index > 0)
-                heap_remove(timer->index - 1);
-        lock_release(&lock);
-}
-
-/* A timer that is due, after a successful hold(); NULL: there is none. */
-static struct ctx_timer *take_due(void)
-{
-        struct ctx_timer *timer = NULL;
-
-        lock_acquire(&lock);
-        while (n_heap > 0 && !timer && heap[0].deadline_usec <= now_boottime_usec()) {
-                struct ctx_timer *due = heap[0].timer;
-
-                heap_remove(0);
-                if (due->hold(due))
-                        timer = due;
-        }
-        if (!timer) {
-                armed_usec = CTX_NEVER;
-                retry_usec = arm_timer() < 0 ? now_monotonic_usec() + RETRY_MSEC * 1000 : CTX_NEVER;
-        }
-        lock_release(&lock);
-        return timer;
-}
-
-void callback_thread_push(struct ctx_after *after)
-{
-        struct ctx_after *first = atomic_load_explicit(&queue, memory_order_relaxed);
-
-        do
-                after->queued = first;
-        while (!atomic_compare_exchange_weak_explicit(
-                        &queue, &first, after, memory_order_release, memory_order_relaxed));
-}
+static _Atomic bool started, runs_callbacks;
+static bool taken_over, has_parents_wake_fd;
+static int wake_fd = -1, epoll_fd = -1;
 
 void callback_thread_wake(void)
 {
-        eventfd_write(wake_fd, 1);
+        if (taken_over || !pool_wake())
+                raw_eventfd_write(wake_fd, 1);
 }
 
-static bool run_queue(void)
+bool service_thread_is_there(void)
 {
-        struct ctx_after *after = atomic_exchange_explicit(&queue, NULL, memory_order_acquire),
-                         *in_order = NULL;
-        bool any = after;
+        return atomic_load_explicit(&started, memory_order_acquire) && !taken_over;
+}
 
-        while (after) {
-                struct ctx_after *next = after->queued;
+void service_thread_wake(void)
+{
+        raw_eventfd_write(wake_fd, 1);
+}
 
-                after->queued = in_order;
-                in_order = after;
-                after = next;
+static bool drain_wake_fd(void)
+{
+        uint64_t count;
+
+        while (read(wake_fd, &count, sizeof(count)) > 0)
+                ;
+        return false;
+}
+
+static bool serve(int timeout)
+{
+        struct epoll_event events[8];
+        int n = thread_epoll_wait(epoll_fd, events, 8, timeout);
+        bool any = false;
+
+        for (int i = 0; i < n; i++) {
+                uint64_t data = events[i].data.u64;
+                bool (*source)(void) = (bool (*)(void))(uintptr_t) data;
+
+                if (data & HANGUP_MARK) {
+                        hangup_serve(data, events[i].events);
+                        any = true;
+                } else if (source && source()) {
+                        any = true;
+                }
         }
-        while (in_order) {
-                after = in_order;
-                in_order = after->queued;
+        /* Also without its descriptor: see timer_retry_usec(). */
+        any |= handler_serve();
+        return timer_fire_due() || any;
+}
+
+static void *run_service_thread(void *unused)
+{
+        for (;;) {
+                int timeout = pool_tend();
+
+                if (timeout < 0 && timer_retry_usec() != CTX_NEVER)
+                        timeout = TIMER_RETRY_MSEC;
+                serve(timeout);
+        }
+        return NULL;
+}
+
+/* Those that are added meanwhile are left for the next time. */
+static bool run_callbacks(void)
+{
+        struct ctx_after *after;
+        unsigned n = pool_waiting();
+        bool any = n > 0, more;
+
+        for (; n > 0 && (after = pool_take(&more)); n--) {
+                /* Also for the case that a callback does not come back here, in C++. */
+                if (more)
+                        callback_thread_wake();
                 after_run(after);
         }
         return any;
 }
 
-static bool fire_due(void)
+bool callback_thread_dispatch(void)
 {
-        struct ctx_timer *timer;
-        bool any = false;
+        bool any = serve(0);
 
-        while ((timer = take_due())) {
-                timer->fire(timer);
-                any = true;
-        }
-        return any;
+        return run_callbacks() || any;
 }
 
-static void drain(int fd)
+static int add(int fd, bool (*source)(void))
 {
-        uint64_t count;
+        struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uintptr_t) source};
 
-        while (read(fd, &count, sizeof(count)) > 0)
-                ;
+        return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
-uint64_t callback_thread_retry_usec(void)
+int service_thread_add(int fd, bool (*source)(void))
 {
-        uint64_t usec;
-
-        lock_acquire(&lock);
-        usec = retry_usec;
-        lock_release(&lock);
-        return usec;
+        return add(fd, source);
 }
 
-bool callback_thread_dispatch(int timeout)
+int service_thread_watch(int operation, int fd, struct epoll_event *event)
 {
-        struct epoll_event events[3];
-        bool fired;
-
-        if (timeout != 0 && callback_thread_retry_usec() != CTX_NEVER)
-                timeout = RETRY_MSEC;
-        if (epoll_wait(epoll_fd, events, 3, timeout) > 0) {
-                drain(wake_fd);
-                drain(timer_fd);
-        }
-        fired = fire_due();
-        return run_queue() || fired;
+        return epoll_ctl(epoll_fd, operation, fd, event) < 0 ? -errno : 0;
 }
 
-static void *run_callback_thread(void *unused)
+void service_thread_unwatch(int fd)
 {
-        for (;;)
-                callback_thread_dispatch(-1);
-        return NULL;
+        syscall(SYS_epoll_ctl, epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 }
 
-/* The callback thread serves the timers too, but may be in a callback for a long time. */
-static void *run_timer_thread(void *userdata)
-{
-        struct pollfd pollfd = {.fd = (int) (intptr_t) userdata, .events = POLLIN};
-
-        for (;;) {
-                if (poll(&pollfd, 1, callback_thread_retry_usec() == CTX_NEVER ? -1 : RETRY_MSEC) > 0)
-                        drain(pollfd.fd);
-                fire_due();
-        }
-        return NULL;
-}
-
-static int start_detached(void *(*fn)(void *), void *userdata, const char *name)
-{
-        pthread_t thread;
-        int r = thread_start(fn, userdata, name, &thread);
-
-        if (r == 0)
-                pthread_detach(thread);
-        return r;
-}
-
+/* What wakes stays: a handler may be about to write to it. */
 static void close_fds(void)
 {
-        int *fds[] = {&wake_fd, &timer_fd, &epoll_fd};
+        timer_close();
+        if (epoll_fd >= 0)
+                close(epoll_fd);
+        epoll_fd = -1;
+}
 
-        for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
-                if (*fds[i] >= 0)
-                        close(*fds[i]);
-                *fds[i] = -1;
-        }
+/* Nobody has been served yet. */
+static void give_up_fds(void)
+{
+        close_fds();
+        if (wake_fd >= 0)
+                close(wake_fd);
+        wake_fd = -1;
 }
 
 static int open_fds(void)
 {
-        struct epoll_event event = {.events = EPOLLIN};
+        int timer_fd = timer_open(), r;
 
-        wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-        timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+        if (timer_fd < 0)
+                return timer_fd;
+        if (has_parents_wake_fd && !raw_eventfd_renew(wake_fd))
+                return -EMFILE;
+        has_parents_wake_fd = false;
+        if (wake_fd < 0)
+                wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-        if (wake_fd < 0 || timer_fd < 0 || epoll_fd < 0)
+        if (wake_fd < 0 || epoll_fd < 0)
                 return -errno;
-        if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, wake_fd, &event) < 0 ||
-                        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event) < 0)
-                return -errno;
-        return 0;
+        r = add(wake_fd, drain_wake_fd);
+        return r < 0 ? r : add(timer_fd, timer_drain);
 }
 
 static int open_thread(void)
 {
+        pthread_t thread;
         int r = open_fds();
 
         if (r == 0)
-                r = start_detached(run_callback_thread, NULL, "ctx-callbacks");
-        if (r < 0)
-                close_fds();
+                r = thread_start(run_service_thread, NULL, "ctx-service", &thread);
+        if (r == 0)
+                pthread_detach(thread);
+        else
+                give_up_fds();
         return r;
 }
 
-int callback_thread_start(void)
+int service_thread_start(void)
 {
         int r = 0;
 
@@ -327,36 +193,34 @@ int callback_thread_start(void)
         return r;
 }
 
-int timer_thread_start(void)
+int callback_thread_start(void)
 {
-        int r = callback_thread_start();
+        int r;
 
-        if (r < 0)
-                return r;
-        lock_acquire(&lock);
-        if (!taken_over && !has_timer_thread) {
-                r = start_detached(run_timer_thread, (void *) (intptr_t) timer_fd, "ctx-timers");
-                has_timer_thread = r >= 0;
-        }
-        lock_release(&lock);
+        if (atomic_load_explicit(&runs_callbacks, memory_order_acquire))
+                return 0;
+        r = service_thread_start();
+        if (r == 0 && !taken_over)
+                r = pool_start();
+        if (r == 0)
+                atomic_store_explicit(&runs_callbacks, true, memory_order_release);
         return r;
 }
 
 int callback_thread_take_over(int other)
 {
-        struct epoll_event event = {.events = EPOLLIN};
         int r = 0;
 
         lock_acquire(&lock);
         if (!atomic_load_explicit(&started, memory_order_relaxed)) {
                 r = open_fds();
-                if (r == 0 && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, other, &event) < 0)
-                        r = -errno;
+                if (r == 0)
+                        r = add(other, NULL);
                 if (r == 0) {
                         taken_over = true;
                         atomic_store_explicit(&started, true, memory_order_release);
                 } else {
-                        close_fds();
+                        give_up_fds();
                 }
         }
         if (r == 0)
@@ -365,16 +229,13 @@ int callback_thread_take_over(int other)
         return r;
 }
 
-/* In a child there is no callback thread, and the callbacks are the parent's. */
+/* In a child there is no such thread. */
 static void after_fork_in_child(void)
 {
-        for (size_t i = 0; i < n_heap; i++)
-                heap[i].timer->index = 0;
-        n_heap = 0;
-        atomic_store(&queue, NULL);
         close_fds();
-        armed_usec = retry_usec = CTX_NEVER;
-        taken_over = has_timer_thread = false;
+        has_parents_wake_fd = !raw_eventfd_renew(wake_fd);
+        taken_over = false;
+        atomic_store(&runs_callbacks, false);
         atomic_store(&started, false);
 }
 

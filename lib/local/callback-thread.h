@@ -1,40 +1,38 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include "lib/local/ctx.h"
+#include <stdbool.h>
+#include <stdint.h>
 
-/* The thread that runs callbacks, and the timers that make contexts with callbacks done at their deadline. */
+/* The library's own thread, which serves what may happen at any time: timers, descriptors, callbacks that
+ * wait. It runs no callbacks of the program. Or the same in the program's own event loop. */
 
-struct ctx_timer {
-        /* The index in the heap, plus 1; 0: it is not there. Read and written under the lock of the heap. */
-        uint32_t index;
-        /* Called under that lock, when the timer is due. Takes the references that fire() needs; false:
-         * fire() is not called. */
-        bool (*hold)(struct ctx_timer *timer);
-        /* Called once after hold(), without a lock. */
-        void (*fire)(struct ctx_timer *timer);
-};
-
-/* Starts the thread if it is not running. 0, or a negative errno. */
+/* Starts the thread if it is not running. Does nothing with an event loop of the program's. 0 or a negative
+ * errno. */
+int service_thread_start(void);
+/* The same, and sees to it that callbacks are run. */
 int callback_thread_start(void);
-/* Starts a second thread, which serves timers only, if it is not running. A timer for a direct callback needs
- * it: it must not wait until a callback of the program returns. With an event loop of the program's there is
- * no such thread. 0, or a negative errno. */
-int timer_thread_start(void);
-int timer_arm(struct ctx_timer *timer, uint64_t deadline_usec);
-/* After this, hold() is not called any more. */
-void timer_disarm(struct ctx_timer *timer);
-/* Sets a timerfd to a time of its clock. 0 or a negative errno. */
-int timer_set_fd(int fd, uint64_t usec);
+/* From now on calls serve() when fd is readable. It returns whether it has done anything. fd stays there
+ * until a fork. The thread has been started. */
+int service_thread_add(int fd, bool (*serve)(void));
 
-void callback_thread_push(struct ctx_after *after);
+/* What hangup.c has in the same epoll set has this bit in its data, and is served there. */
+#define HANGUP_MARK (UINT64_C(1) << 63)
+struct epoll_event;
+int service_thread_watch(int operation, int fd, struct epoll_event *event); /* as epoll_ctl(2) */
+void service_thread_unwatch(int fd);
+void hangup_serve(uint64_t data, uint32_t events);
+
+/* May be called in a signal handler. false: also with an event loop of the program's. */
+bool service_thread_is_there(void);
+void service_thread_wake(void);
+/* After pool_push(). May be called in a signal handler. */
 void callback_thread_wake(void);
 
 /* For a program with its own event loop. No thread is started. Returns an epoll descriptor, which can be
- * polled and nested. It is readable when callback_thread_dispatch(0) has something to do, and when `other` is
+ * polled and nested. It is readable when callback_thread_dispatch() has something to do, and when `other` is
  * readable, which the caller serves. -EBUSY: the thread is running. */
 int callback_thread_take_over(int other);
-/* When to dispatch even if the descriptor is not readable, on CLOCK_MONOTONIC; CTX_NEVER: not needed. */
-uint64_t callback_thread_retry_usec(void);
-/* Waits as epoll_wait() does, and then runs what is due. Returns whether there was anything. */
-bool callback_thread_dispatch(int timeout);
+/* Does what is due, runs the callbacks that wait, and does not wait for more. Returns whether there was
+ * anything. */
+bool callback_thread_dispatch(void);

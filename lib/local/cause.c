@@ -11,13 +11,13 @@ struct cause *cause_new(int error, const char *message)
         struct cause *cause;
         size_t length;
 
-        if (!message)
-                return error ? CAUSE_ERROR(error) : CAUSE_DEFAULT;
+        if (!cause_has_text(message))
+                return cause_without_text(error);
 
         length = strlen(message) + 1;
         cause = malloc(sizeof(struct cause) + length);
         if (!cause)
-                return error ? CAUSE_ERROR(error) : CAUSE_DEFAULT;
+                return cause_without_text(error);
 
         atomic_init(&cause->refs, 1);
         cause->error = error;
@@ -25,9 +25,9 @@ struct cause *cause_new(int error, const char *message)
         return cause;
 }
 
-void cause_drop(struct cause *cause, int64_t n)
+void cause_drop_object(struct cause *cause, int64_t n)
 {
-        if (cause_is_object(cause) && atomic_fetch_sub_explicit(&cause->refs, n, memory_order_acq_rel) == n)
+        if (atomic_fetch_sub_explicit(&cause->refs, n, memory_order_acq_rel) == n)
                 free(cause);
 }
 
@@ -37,8 +37,8 @@ void cause_read(struct cause *cause, uint32_t state, int *ret_error, const char 
 
         if (cause_is_object(cause))
                 error = cause->error;
-        else if ((uintptr_t) cause & 1)
-                error = (int) ((uintptr_t) cause >> 2);
+        else if ((uintptr_t) cause & 4)
+                error = (int) ((uintptr_t) cause >> 3);
 
         if (ret_error)
                 *ret_error = error > 0 ? error : -state_to_errno(state);

@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 /* Why a context is done. A cause is a pointer. It points to an object with a reference count; or it is a
- * number that is no valid pointer, so that the common causes need no memory. */
+ * number that is no valid pointer, so that the common causes need no memory. The two lowest bits are always
+ * 0: there the state stands beside it (`end` of struct ctx). */
 
 struct cause {
         _Atomic int64_t refs;
@@ -16,16 +17,27 @@ struct cause {
 
 #define CAUSE_DEFAULT ((struct cause *) 0)
 /* The nearest shared ancestor has to be asked. */
-#define CAUSE_SHARED ((struct cause *) 2)
+#define CAUSE_SHARED ((struct cause *) 4)
 /* An errno, with the default text. */
-#define CAUSE_ERROR(error) ((struct cause *) (((uintptr_t) (unsigned) (error) << 2) | 1))
+#define CAUSE_ERROR(error) ((struct cause *) (((uintptr_t) (unsigned) (error) << 3) | 4))
 
 static inline bool cause_is_object(const struct cause *cause)
 {
-        return cause && ((uintptr_t) cause & 3) == 0;
+        return cause && ((uintptr_t) cause & 7) == 0;
 }
 
-/* message may be NULL. If there is no memory for a text, the error is kept without it. */
+static inline struct cause *cause_without_text(int error)
+{
+        return error ? CAUSE_ERROR(error) : CAUSE_DEFAULT;
+}
+
+/* No text, and an empty one, stand for the default. So they do for the daemon. */
+static inline bool cause_has_text(const char *message)
+{
+        return message && message[0] != '\0';
+}
+
+/* If there is no text, or no memory for it, the error is kept alone. */
 struct cause *cause_new(int error, const char *message);
 static inline struct cause *cause_ref(struct cause *cause)
 {
@@ -34,6 +46,11 @@ static inline struct cause *cause_ref(struct cause *cause)
         return cause;
 }
 /* Gives up n references. */
-void cause_drop(struct cause *cause, int64_t n);
+void cause_drop_object(struct cause *cause, int64_t n);
+static inline void cause_drop(struct cause *cause, int64_t n)
+{
+        if (cause_is_object(cause))
+                cause_drop_object(cause, n);
+}
 /* state: of the context that has this cause. */
 void cause_read(struct cause *cause, uint32_t state, int *ret_error, const char **ret_message);

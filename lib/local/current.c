@@ -14,9 +14,7 @@ struct entered {
 };
 
 static __thread struct entered *innermost __attribute__((tls_model("initial-exec")));
-static pthread_key_t key;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool have_key;
+static _Atomic uint32_t known_key; /* a pthread_key_t, plus 1; 0: none was made yet */
 
 static struct ctx_shared *shared_above(const struct entered *entered)
 {
@@ -54,25 +52,39 @@ static void leave_all(void *unused)
                 remove_entry(&innermost);
 }
 
-static void make_key(void)
+static int get_key(pthread_key_t *ret)
 {
-        have_key = pthread_key_create(&key, leave_all) == 0;
+        uint32_t known = atomic_load_explicit(&known_key, memory_order_acquire);
+        int r;
+
+        if (known == 0) {
+                r = pthread_key_create(ret, leave_all);
+                if (r != 0)
+                        return -r;
+                if (atomic_compare_exchange_strong(&known_key, &known, (uint32_t) *ret + 1))
+                        return 0;
+                pthread_key_delete(*ret); /* another thread was faster */
+        }
+        *ret = (pthread_key_t) (known - 1);
+        return 0;
 }
 
 int ctx_enter(struct ctx *ctx)
 {
         struct ctx_shared *before = shared_above(innermost);
         struct entered *entered;
+        pthread_key_t key;
+        int r;
 
         if (!ctx)
                 return -EINVAL;
-        pthread_once(&once, make_key);
-        if (!have_key)
-                return -EAGAIN;
+        r = get_key(&key);
+        if (r < 0)
+                return r;
         entered = malloc(sizeof(struct entered));
         if (!entered)
                 return -ENOMEM;
-        if (!innermost && pthread_setspecific(key, &key) != 0) {
+        if (!innermost && pthread_setspecific(key, &innermost) != 0) {
                 free(entered);
                 return -ENOMEM;
         }

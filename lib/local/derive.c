@@ -31,6 +31,25 @@ uint64_t deadline_after(uint64_t usec)
         return __builtin_add_overflow(now, usec, &deadline) ? CTX_NEVER : deadline;
 }
 
+/* With its own deadline, and not linked yet. */
+static struct ctx *timed_alloc(size_t size, struct ctx *parent, uint64_t usec)
+{
+        /* If it is not the earliest one, it may become that. */
+        bool keep = usec != CTX_NEVER && usec >= ctx_local_deadline(parent->source);
+        struct ctx *ctx;
+
+        ctx = ctx_alloc(size + (keep ? sizeof(uint64_t) : 0),
+                        usec == CTX_NEVER ? CTX_KIND_CANCEL : CTX_KIND_TIMED, parent);
+        if (!ctx)
+                return NULL;
+        atomic_store_explicit(&ctx->deadline_usec, usec, memory_order_relaxed);
+        if (keep) {
+                ctx->child.flags |= CHILD_OWN;
+                *ctx_own_deadline(ctx) = usec;
+        }
+        return ctx;
+}
+
 struct ctx *ctx_with_deadline(struct ctx *parent, uint64_t boottime_usec)
 {
         struct ctx *ctx;
@@ -39,11 +58,9 @@ struct ctx *ctx_with_deadline(struct ctx *parent, uint64_t boottime_usec)
                 errno = EINVAL;
                 return NULL;
         }
-        ctx = ctx_alloc(sizeof(struct ctx), CTX_KIND_CANCEL, parent);
-        if (ctx) {
-                ctx->deadline_usec = boottime_usec;
+        ctx = timed_alloc(sizeof(struct ctx), parent, boottime_usec);
+        if (ctx)
                 ctx_link(ctx, parent);
-        }
         return ctx;
 }
 
@@ -63,17 +80,17 @@ struct ctx *ctx_with_deadline_cause(
                 return NULL;
         }
         cause = cause_new(error, message);
-        if (message && !cause_is_object(cause)) {
+        if (cause_has_text(message) && !cause_is_object(cause)) {
                 errno = ENOMEM;
                 return NULL;
         }
-        wide = (struct ctx_wide *) ctx_alloc(sizeof(struct ctx_wide), CTX_KIND_CANCEL, parent);
+        wide = (struct ctx_wide *) timed_alloc(sizeof(struct ctx_wide), parent, boottime_usec);
         if (!wide) {
                 cause_drop(cause, 1);
                 return NULL;
         }
-        wide->deadline_cause = cause;
-        wide->ctx.deadline_usec = boottime_usec;
+        wide->own_cause = cause;
+        wide->deadline_cause = cause_ref(cause);
         ctx_link(&wide->ctx, parent);
         return &wide->ctx;
 }
@@ -143,7 +160,8 @@ struct ctx *ctx_with_value(
         return &ctx->wide.ctx;
 }
 
-void *ctx_value(struct ctx *ctx, const struct ctx_key *key)
+/* Its loop lies in one cache line, whatever is linked before it. */
+__attribute__((aligned(64))) void *ctx_value(struct ctx *ctx, const struct ctx_key *key)
 {
         const struct ctx_value *v;
 

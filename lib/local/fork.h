@@ -11,7 +11,8 @@
  * In the child only the thread that has forked goes on. A lock that another thread held at that moment is
  * held for ever, and the library's own threads do not exist. So each part that has a lock or a thread for the
  * whole process registers itself, in a constructor. Before the fork the locks of all parts are taken, in the
- * order of their ranks. So what they guard is complete in the child. */
+ * order of their ranks. So what they guard is complete in the child. Then it waits for the lists of children,
+ * and for walks (inside.h). */
 
 struct fork_part {
         struct lock *lock;      /* NULL: none is taken */
@@ -20,6 +21,8 @@ struct fork_part {
 };
 
 void fork_register(struct fork_part *part);
+/* Before a thread is inside for the first time, or takes a lock of a part. */
+void fork_first_use(void);
 
 /* Registers a part when the library is loaded: FORK_PART(.lock = ..., .in_child = ...) */
 #define FORK_PART(...)                                                    \

@@ -4,6 +4,28 @@
 
 #include "lib/local/futex.h"
 #include "lib/local/lock.h"
+#include "lib/local/nest.h"
+
+/* A cancel, which may come from a signal handler, takes locks of nests, and of these ranks for what it does
+ * besides. So a thread that has one of them puts off what its handlers cancel (handler.c). For a lock that
+ * belongs to one object, and not to a part of the library, a fork waits as for that of a nest. */
+static void lock_enter(const struct lock *lock)
+{
+        if (lock->rank == LOCK_TASK || lock->rank == LOCK_CHANNEL)
+                nest_deeper();
+        else if (lock->rank >= LOCK_CALLBACKS)
+                inside_put_off();
+        else
+                inside_me(); /* so that a fork waits for it */
+}
+
+static void lock_leave(const struct lock *lock)
+{
+        if (lock->rank == LOCK_TASK || lock->rank == LOCK_CHANNEL)
+                nest_less_deep();
+        else if (lock->rank >= LOCK_CALLBACKS)
+                inside_put_off_no_more();
+}
 
 void lock_word_acquire(_Atomic uint32_t *word)
 {
@@ -21,14 +43,18 @@ void lock_word_release(_Atomic uint32_t *word)
 
 void lock_acquire(struct lock *lock)
 {
+        lock_enter(lock);
         lock_order_take(lock->rank);
         lock_word_acquire(&lock->word);
 }
 
 bool lock_try_acquire(struct lock *lock)
 {
-        if (!lock_word_try(&lock->word))
+        lock_enter(lock);
+        if (!lock_word_try(&lock->word)) {
+                lock_leave(lock);
                 return false;
+        }
         lock_order_take(lock->rank);
         return true;
 }
@@ -37,6 +63,7 @@ void lock_release(struct lock *lock)
 {
         lock_order_drop(lock->rank);
         lock_word_release(&lock->word);
+        lock_leave(lock);
 }
 
 #ifdef CHECK_LOCK_ORDER

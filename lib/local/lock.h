@@ -18,13 +18,19 @@
 enum lock_rank {
         LOCK_FROM_ENV = 1, /* remote/from-env.c: the process's own client */
         LOCK_EVENT_LOOP,   /* remote/event-loop.c: held while the threads' work is taken over */
-        LOCK_CLIENT,       /* remote/client.h: held during a call to the daemon */
+        LOCK_CLIENT,       /* remote/client.h: never held while an answer is awaited */
         LOCK_CONTEXT_LIST, /* remote/client.h: the list of a client's contexts */
+        LOCK_CLIENT_LIST,  /* remote/client-list.c */
         LOCK_DONE_HANDLES, /* remote/done-handle.c */
         LOCK_WATCH,        /* remote/watch.c */
-        LOCK_CALLBACKS,    /* local/callback-thread.c: the timers */
+        LOCK_HANGUPS,      /* local/hangup.c */
+        LOCK_SIGNALS,      /* local/signals.c */
+        LOCK_CALLBACKS,    /* local/callback-thread.c: held while the thread is started */
+        LOCK_TIMERS,       /* local/timer.c */
+        LOCK_POOL,         /* local/callback-pool.c: the callbacks that wait */
         LOCK_TASK,         /* blocking/spawn.c */
-        LOCK_CHANNEL,      /* blocking/channel.c */
+        LOCK_GROUP,        /* blocking/thread-group.c */
+        LOCK_CHANNEL,      /* blocking/channel.c; those of a select together, in the order of addresses */
         LOCK_NEST,         /* local/ctx.h: the list of children of a context, or a part of it */
         LOCK_NEST_BELOW,   /* the same of one of these children */
 };

@@ -18,43 +18,49 @@ struct any {
         /* An epoll descriptor over theirs, plus 1; in the upper half, the fork_generation of the process that
          * made it. 0: none. */
         _Atomic uint64_t fd;
+        /* The first of them that was seen to be done. Others may end later: they change nothing (law 2). */
+        struct ctx_shared *_Atomic ended;
         size_t n;
         struct ctx_shared *parts[];
 };
 
-static struct ctx_shared *first_done(struct any *any, uint32_t *ret_state)
+/* Returns the part that counts. */
+static struct ctx_shared *set_ended(struct any *any, struct ctx_shared *part)
 {
-        for (size_t i = 0; i < any->n; i++) {
-                uint32_t state = ctx_state(&any->parts[i]->wide.ctx);
+        struct ctx_shared *before = NULL;
 
-                if (state) {
-                        *ret_state = state;
-                        return any->parts[i];
-                }
-        }
-        return NULL;
+        return atomic_compare_exchange_strong(&any->ended, &before, part) ? part : before;
+}
+
+static struct ctx_shared *first_done(struct any *any)
+{
+        struct ctx_shared *part = atomic_load_explicit(&any->ended, memory_order_acquire);
+
+        for (size_t i = 0; !part && i < any->n; i++)
+                if (ctx_state(&any->parts[i]->wide.ctx))
+                        part = set_ended(any, any->parts[i]);
+        return part;
 }
 
 static int any_settle(struct ctx_shared *shared, uint64_t word)
 {
-        uint32_t state;
+        struct ctx_shared *part = first_done((struct any *) shared);
 
-        return first_done((struct any *) shared, &state) ? (int) state : STATE_WORD_ACTIVE;
+        return part ? (int) ctx_state(&part->wide.ctx) : STATE_WORD_ACTIVE;
 }
 
 static int any_cause(struct ctx_shared *shared, int *ret_error, const char **ret_message)
 {
-        struct ctx_shared *part;
-        uint32_t state = STATE_WORD_CANCELED;
+        struct ctx_shared *part = first_done((struct any *) shared);
 
-        part = first_done((struct any *) shared, &state);
         if (part)
                 return ctx_cause(&part->wide.ctx, ret_error, ret_message);
-        cause_read(CAUSE_DEFAULT, state, ret_error, ret_message);
+        cause_read(CAUSE_DEFAULT, STATE_WORD_CANCELED, ret_error, ret_message);
         return 1;
 }
 
-static int open_fd(struct any *any)
+/* If one of theirs is still to come, none of the next ones is asked for before. */
+static int open_fd(struct any *any, uint64_t *ret_usec)
 {
         int fd = epoll_create1(EPOLL_CLOEXEC);
 
@@ -62,7 +68,7 @@ static int open_fd(struct any *any)
                 return -errno;
         for (size_t i = 0; i < any->n; i++) {
                 struct epoll_event event = {.events = EPOLLIN};
-                int part = any->parts[i]->ops->done_fd(any->parts[i]);
+                int part = any->parts[i]->ops->done_fd(any->parts[i], ret_usec);
                 int r = part < 0 ? part : epoll_ctl(fd, EPOLL_CTL_ADD, part, &event) < 0 ? -errno : 0;
 
                 /* Two of them may be the same context, with one descriptor. */
@@ -79,7 +85,7 @@ static uint64_t word_of_fd(int fd)
         return (uint64_t) fork_generation << 32 | (uint32_t) (fd + 1);
 }
 
-static int any_done_fd(struct ctx_shared *shared)
+static int any_done_fd(struct ctx_shared *shared, uint64_t *ret_usec)
 {
         struct any *any = (struct any *) shared;
         uint64_t word = atomic_load_explicit(&any->fd, memory_order_acquire);
@@ -87,7 +93,7 @@ static int any_done_fd(struct ctx_shared *shared)
 
         if (word != 0 && word >> 32 == fork_generation)
                 return (int) (uint32_t) word - 1;
-        fd = open_fd(any);
+        fd = open_fd(any, ret_usec);
         if (fd < 0)
                 return fd;
         if (!atomic_compare_exchange_strong(&any->fd, &word, word_of_fd(fd))) {
@@ -187,6 +193,34 @@ static const struct ctx_shared_ops any_ops = {
                 .free = any_free,
 };
 
+/* A walk may come upon a context that is on its way to be freed, and its `source` is in use for that. */
+static struct ctx_shared *done_of(const struct ctx *source)
+{
+        if (!(atomic_load_explicit(&source->nest.word, memory_order_relaxed) & CTX_SHARED))
+                return NULL;
+        return (struct ctx_shared *) ((const struct ctx_wide *) source)->done;
+}
+
+uintptr_t ctx_shared_pass_end(const struct ctx *ctx, const struct ctx *parent, uintptr_t end)
+{
+        struct ctx_shared *done = done_of(ctx), *part = done_of(parent);
+        uintptr_t active;
+
+        if (cause_of(end) != CAUSE_SHARED || !done || done == part || done->ops != &any_ops)
+                return end;
+        if (part && part->ops == &any_ops)
+                part = atomic_load_explicit(&((struct any *) part)->ended, memory_order_acquire);
+        if (!part)
+                return end;
+        part = set_ended((struct any *) done, part);
+        /* It may be known by its page alone so far. */
+        active = ctx_end_word(&part->wide.ctx);
+        while (!(active & END_STATE))
+                if (atomic_compare_exchange_weak(&part->wide.ctx.end, &active, end))
+                        active = end;
+        return active;
+}
+
 /* If one of them stands for several itself, its parts are taken. So none stands for one that stands for
  * others. */
 static size_t flatten(struct ctx_shared *const *parts, size_t n, struct ctx_shared **ret)
@@ -213,6 +247,7 @@ struct ctx_shared *ctx_shared_any_of(struct ctx_shared *const *parts, size_t n)
                 return NULL;
         ctx_shared_init(&any->shared, &any_ops);
         any->fd = 0;
+        any->ended = NULL;
         any->n = flatten(parts, n, any->parts);
         for (size_t i = 0; i < any->n; i++)
                 ctx_ref(&any->parts[i]->wide.ctx);

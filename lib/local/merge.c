@@ -3,13 +3,14 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include "lib/local/extend.h"
 #include "lib/local/shared.h"
 
 /* A context with several parents. It is a child of the first one, as any other context is. In the list of
  * each other parent there is an arm, which leads to the merge: a cancel that finds an arm goes on at the
  * merge. A context is made after its parents, so there is no cycle. */
 
-static uint32_t arm_link(struct ctx_merge *merge, struct arm *arm, struct ctx *other)
+static uintptr_t arm_link(struct ctx_merge *merge, struct arm *arm, struct ctx *other)
 {
         struct ctx *source = other->source;
 
@@ -22,14 +23,13 @@ static void earliest_deadline(struct ctx_merge *merge, struct ctx *const *others
         for (size_t i = 0; i < n; i++) {
                 struct ctx *source = others[i]->source;
 
-                if (source->deadline_usec >= merge->wide.ctx.deadline_usec)
+                uint64_t deadline = ctx_local_deadline(source);
+
+                if (deadline >= ctx_local_deadline(&merge->wide.ctx))
                         continue;
-                merge->wide.ctx.deadline_usec = source->deadline_usec;
+                atomic_store_explicit(&merge->wide.ctx.deadline_usec, deadline, memory_order_relaxed);
                 cause_drop(merge->wide.deadline_cause, 1);
-                merge->wide.deadline_cause =
-                                source->child.flags & CHILD_WIDE
-                                                ? cause_ref(((struct ctx_wide *) source)->deadline_cause)
-                                                : CAUSE_DEFAULT;
+                merge->wide.deadline_cause = cause_ref(deadline_cause(source));
         }
 }
 
@@ -108,12 +108,16 @@ struct ctx *ctx_merge(struct ctx *parent, struct ctx *const *others, size_t n)
 
         /* From here on a cancel may come from above at any time. */
         for (size_t i = 0; i < n; i++) {
-                uint32_t state = arm_link(merge, &merge->arms[i], others[i]);
+                uintptr_t end = arm_link(merge, &merge->arms[i], others[i]);
 
-                merge->n_arms = i + 1;
-                if (__builtin_expect(state != 0, 0))
-                        ctx_end(ctx, state, cause_ref(others[i]->source->cause));
+                atomic_store_explicit(&merge->n_arms, i + 1, memory_order_release);
+                if (__builtin_expect(end != 0, 0)) {
+                        end = ctx_shared_pass_end(ctx, others[i]->source, end);
+                        ctx_end(ctx, end & END_STATE, cause_ref(cause_of(end)));
+                }
         }
+        if (atomic_load(&deadline_moves))
+                deadline_recheck(ctx);
         return ctx;
 
 invalid:

@@ -4,13 +4,14 @@
 #include <unistd.h>
 
 #include "lib/local/ctx.h"
+#include "lib/local/raw.h"
 
 /* Lists of children, their locks, and the stripes that a parent gets when threads meet at it. */
 
 unsigned n_stripes;
 
 static _Atomic unsigned n_threads;
-static __thread unsigned thread_number __attribute__((tls_model("initial-exec")));
+static __thread _Atomic unsigned thread_number __attribute__((tls_model("initial-exec")));
 
 __attribute__((constructor)) static void start(void)
 {
@@ -22,13 +23,18 @@ __attribute__((constructor)) static void start(void)
                 ;
 }
 
-/* From 1 to n_stripes, always the same for one thread. */
-static unsigned thread_stripe(void)
+unsigned nest_thread_stripe(void)
 {
-        if (__builtin_expect(thread_number == 0, 0))
-                thread_number = 1 + (atomic_fetch_add_explicit(&n_threads, 1, memory_order_relaxed) &
-                                                    (n_stripes - 1));
-        return thread_number;
+        unsigned number = atomic_load_explicit(&thread_number, memory_order_relaxed), none = 0;
+
+        if (__builtin_expect(number == 0, 0)) {
+                number = 1 +
+                         (atomic_fetch_add_explicit(&n_threads, 1, memory_order_relaxed) & (n_stripes - 1));
+                /* A signal handler may have been faster. */
+                if (!atomic_compare_exchange_strong(&thread_number, &none, number))
+                        number = none;
+        }
+        return number;
 }
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -48,7 +54,7 @@ uint32_t nest_lock_slow(struct nest *nest)
 
                 if ((!(word & CTX_LOCK) || stale) &&
                                 atomic_compare_exchange_weak_explicit(&nest->word, &word,
-                                                value | CTX_LOCK | fork_lock_mark, memory_order_acquire,
+                                                value | CTX_LOCK | fork_lock_mark, memory_order_seq_cst,
                                                 memory_order_relaxed))
                         return value;
                 if (spins < 64) {
@@ -56,19 +62,18 @@ uint32_t nest_lock_slow(struct nest *nest)
                 } else if (spins < 256) {
                         sched_yield();
                 } else {
-                        nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+                        raw_sleep(50000);
                 }
         }
 }
 
-/* The nest that has the children of this stripe; 0: the parent's own. */
-static struct nest *stripe_nest(struct ctx *parent, unsigned stripe)
+struct nest *nest_of_stripe(struct ctx *parent, unsigned stripe)
 {
         struct stripe *stripes;
 
         if (stripe == 0)
                 return &parent->nest;
-        stripes = atomic_load_explicit(&parent->extra->stripes, memory_order_acquire);
+        stripes = atomic_load_explicit(&ctx_known_extra(parent)->stripes, memory_order_acquire);
         return &stripes[stripe - 1].nest;
 }
 
@@ -88,7 +93,7 @@ void nest_split(struct ctx *parent)
                 stripes[i] = (struct stripe){};
 
         word = nest_lock(&parent->nest);
-        if (!(word & (CTX_STRIPED | CTX_STATE))) {
+        if (!(word & CTX_STRIPED) && !ctx_is_done(parent)) {
                 atomic_store_explicit(&extra->stripes, stripes, memory_order_release);
                 word |= CTX_STRIPED | CTX_KIDS;
                 stripes = NULL;
@@ -118,23 +123,22 @@ static bool lock_own(struct ctx *parent, uint32_t *ret_word)
         return true;
 }
 
-uint32_t child_link(struct child *child, struct ctx *parent)
+uintptr_t child_link(struct child *child, struct ctx *parent)
 {
         struct nest *nest = &parent->nest;
-        uint32_t word, state, kids;
+        uint32_t word, kids;
+        uintptr_t end;
 
-        if (__builtin_expect(lock_own(parent, &word), 1)) {
-                state = word & CTX_STATE;
-        } else {
-                child->stripe = (uint8_t) thread_stripe();
-                nest = stripe_nest(parent, child->stripe);
+        if (__builtin_expect(!lock_own(parent, &word), 0)) {
+                child->stripe = (uint8_t) nest_thread_stripe();
+                nest = nest_of_stripe(parent, child->stripe);
                 word = nest_lock(nest);
-                /* A cancel first writes the state, and then locks every stripe. */
-                state = atomic_load_explicit(&parent->nest.word, memory_order_acquire) & CTX_STATE;
         }
-        if (__builtin_expect(state != 0, 0)) {
+        /* A cancel first writes the end, and then locks what has or may get children. */
+        end = atomic_load_explicit(&parent->end, memory_order_seq_cst);
+        if (__builtin_expect(end & END_STATE, 0)) {
                 nest_unlock(nest, word);
-                return state;
+                return end;
         }
 
         child->parent = parent;
@@ -152,7 +156,7 @@ uint32_t child_link(struct child *child, struct ctx *parent)
 bool child_unlink(struct child *child, bool release)
 {
         struct ctx *parent = child->parent;
-        struct nest *nest = stripe_nest(parent, child->stripe);
+        struct nest *nest = nest_of_stripe(parent, child->stripe);
         uint32_t word = nest_lock(nest), kids;
         bool last = false;
 

@@ -6,7 +6,7 @@
 #include "lib/local/options.h"
 
 /* Options structs of every version. A program and its library may be of different versions, so that each side
- * may know fields that the other does not (doc/ABI.md, "Structs that grow"). It is done as the kernel does it
+ * may know fields that the other does not (doc/ABI.md, "How structs grow"). It is done as the kernel does it
  * in copy_struct_from_user(). */
 
 /* No struct will be as large as this. It bounds what is read where a program has not set the size. */
@@ -15,7 +15,7 @@
 /* The number of the newest version is the size of the struct, without padding at the end: a field that comes
  * later would lie in that padding. */
 _Static_assert(sizeof(struct ctx_create_options) == CTX_CREATE_OPTIONS_SIZE_VER0, "has grown: a new version");
-_Static_assert(sizeof(struct ctx_spawn_options) == CTX_SPAWN_OPTIONS_SIZE_VER0, "has grown: a new version");
+_Static_assert(sizeof(struct ctx_spawn_options) == CTX_SPAWN_OPTIONS_SIZE_VER1, "has grown: a new version");
 
 int options_take(const void *options, size_t size_ver0, void *ret, size_t size)
 {

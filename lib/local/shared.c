@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "lib/local/patience.h"
 #include "lib/local/shared.h"
 
 /* What is the same for every shared context; lib/remote/ fills in the rest. */
+
+__thread uint64_t patience_until_usec = CTX_NEVER;
 
 static const _Atomic uint32_t kept; /* for a context that has no page */
 
@@ -11,6 +14,7 @@ void ctx_shared_init(struct ctx_shared *shared, const struct ctx_shared_ops *ops
                         .wide.ctx =
                                         {
                                                         .nest.word = CTX_SHARED,
+                                                        .end = END_SHARED,
                                                         .source = &shared->wide.ctx,
                                                         .child = {.refs = 1,
                                                                         .kind = CTX_KIND_SHARED,

@@ -18,8 +18,11 @@ struct ctx_shared_ops {
         /* For a context that is done. Returns 1, an errno, and a text that lives as long as shared. May ask
          * the daemon. */
         int (*cause)(struct ctx_shared *shared, int *ret_error, const char **ret_message);
-        /* A descriptor that is readable once the context is done. It stays shared's. Or a negative errno. */
-        int (*done_fd)(struct ctx_shared *shared);
+        /* A descriptor that is readable once the context is done. It stays shared's. Or a negative errno. The
+         * daemon has to be asked for it once. With ret_usec NULL the call waits for the answer. Else it waits
+         * a moment at most, and may return -EINPROGRESS: then the caller goes on without it, and calls this
+         * again after *ret_usec. */
+        int (*done_fd)(struct ctx_shared *shared, uint64_t *ret_usec);
         /* The caller wants to sleep until the context is done. Returns true if there is a daemon. Then the
          * caller polls done_fd(), and *ret_fd (-1: none) as well, which hangs up when the daemon is gone.
          * Returns false if there is no daemon just now. Then there is nothing to poll, and one step was made
@@ -31,12 +34,16 @@ struct ctx_shared_ops {
         /* Somebody is going to sleep on the descriptor alone. From now on the library makes it readable if
          * the daemon is gone. May be called again. May be NULL. */
         int (*watch_daemon)(struct ctx_shared *shared);
-        /* From now on the library calls ctx_finish() once the context is done. May be called again. */
+        /* From now on the library calls ctx_finish() once the context is done. Waits a moment at most,
+         * whatever the daemon does. May be called again. */
         int (*watch)(struct ctx_shared *shared);
-        /* As ctx_cancel_cause(). Returns when the daemon has cancelled it. message may be NULL. */
+        /* As ctx_cancel_cause(). Returns when the daemon has cancelled it, or does not answer. message may be
+         * NULL. */
         int (*cancel)(struct ctx_shared *shared, int error, const char *message);
         /* For a context without `deadline_usec`. May be NULL. */
         uint64_t (*deadline)(struct ctx_shared *shared);
+        /* As ctx_extend(). */
+        int (*extend)(struct ctx_shared *shared, uint64_t deadline_usec);
         /* Attaches a process. signal and kill_after_usec are those of struct ctx_spawn_options. 0 or a
          * negative errno. */
         int (*attach)(struct ctx_shared *shared, int pidfd, int signal, uint64_t kill_after_usec);
@@ -78,6 +85,11 @@ uint64_t ctx_shared_deadline(struct ctx_shared *shared);
 /* A shared context that stands for several: it is done when one of them is. It takes a reference on each.
  * NULL: there is no memory. */
 struct ctx_shared *ctx_shared_any_of(struct ctx_shared *const *parts, size_t n);
+
+/* ctx becomes done because parent, or the other parent of a merge, is done with `end`. Returns its own `end`,
+ * which is another one only if ctx is done already by another of the shared contexts that can make it done.
+ * Takes no reference on a cause, and no lock. */
+uintptr_t ctx_shared_pass_end(const struct ctx *ctx, const struct ctx *parent, uintptr_t end);
 
 /* The shared context that makes ctx done when it is done; NULL: there is none. A without_cancel has none. */
 static inline struct ctx_shared *ctx_shared_done(const struct ctx *ctx)

@@ -18,5 +18,7 @@ int spawn_take_options(
                 return r;
         if (ret->signal == CTX_SIGNAL_DEFAULT)
                 ret->signal = default_signal;
+        if (ret->flags & ~(uint64_t) CTX_SPAWN_TREE)
+                return -EINVAL;
         return ret->signal < 0 || ret->signal > SIGRTMAX ? -EINVAL : 0;
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 
+#include "lib/local/patience.h"
 #include "lib/local/spawn-options.h"
+#include "lib/local/thread.h"
 #include "lib/remote/context.h"
 
 /* The public calls on a shared context that go to the daemon. */
@@ -21,10 +23,19 @@ const char *ctx_path(struct ctx *ctx)
 
 const char *ctx_value_string(struct ctx *ctx, const char *key)
 {
+        THREAD_STAYS;
         struct remote_context *remote = remote_context_above(ctx);
 
+        const char *value;
+        uint64_t before;
+
         errno = ctx && key ? 0 : EINVAL;
-        return remote && key ? remote_context_value(remote, key) : NULL;
+        if (!remote || !key)
+                return NULL;
+        before = patience_begin_ctx(ctx);
+        value = remote_context_value(remote, key);
+        patience_end(before);
+        return value;
 }
 
 int remote_context_writable(struct ctx *ctx, struct remote_context **ret)
@@ -39,40 +50,29 @@ int remote_context_writable(struct ctx *ctx, struct remote_context **ret)
         return 0;
 }
 
-int ctx_extend(struct ctx *ctx, uint64_t boottime_usec)
+static int extend(struct remote_context *remote, uint64_t deadline_usec)
 {
-        struct remote_context *remote;
-        int r = remote_context_writable(ctx, &remote);
+        int r = remote_context_begin(remote);
 
         if (r < 0)
                 return r;
-        r = remote_context_begin(remote);
-        if (r < 0)
-                return r;
-        r = client_call(remote->client, NULL, "Extend", "st", remote->reference, boottime_usec);
+        r = client_call(remote->client, NULL, "Extend", "st", remote->reference, deadline_usec);
         client_end(remote->client);
+        return r;
+}
+
+int remote_context_extend(struct ctx_shared *shared, uint64_t deadline_usec)
+{
+        THREAD_STAYS;
+        struct remote_context *remote = (struct remote_context *) shared;
+        uint64_t before = patience_begin_ctx(&shared->wide.ctx);
+        int r = extend(remote, deadline_usec);
+
+        patience_end(before);
         if (r < 0)
                 return r;
         if (!remote->shared.word)
-                atomic_store_explicit(&remote->own_deadline_usec, boottime_usec, memory_order_relaxed);
-        return 0;
-}
-
-int ctx_release(struct ctx *ctx)
-{
-        struct remote_context *remote;
-        int r = remote_context_writable(ctx, &remote);
-
-        if (r < 0)
-                return r;
-        r = remote_context_begin(remote);
-        if (r < 0)
-                return r;
-        r = client_call(remote->client, NULL, "Release", "s", remote->reference);
-        client_end(remote->client);
-        if (r < 0)
-                return r;
-        remote_context_finish(remote);
+                atomic_store_explicit(&remote->own_deadline_usec, deadline_usec, memory_order_relaxed);
         return 0;
 }
 
@@ -93,6 +93,7 @@ static int append_attach(sd_bus_message *m, struct remote_context *remote, int p
 
 int remote_context_attach(struct ctx_shared *shared, int pidfd, int signal, uint64_t kill_after_usec)
 {
+        THREAD_STAYS;
         struct remote_context *remote = (struct remote_context *) shared;
         sd_bus_message *m = NULL;
         int r;
@@ -114,12 +115,19 @@ int remote_context_attach(struct ctx_shared *shared, int pidfd, int signal, uint
 
 int ctx_attach(struct ctx *ctx, int pidfd, const struct ctx_spawn_options *options)
 {
+        THREAD_STAYS;
         struct remote_context *remote = remote_context_above(ctx);
         struct ctx_spawn_options o;
+        uint64_t before;
         int r;
 
         if (!remote || pidfd < 0)
                 return -EINVAL;
         r = spawn_take_options(options, 0, &o);
-        return r < 0 ? r : remote_context_attach(&remote->shared, pidfd, o.signal, o.kill_after_usec);
+        if (r < 0)
+                return r;
+        before = patience_begin_ctx(ctx);
+        r = remote_context_attach(&remote->shared, pidfd, o.signal, o.kill_after_usec);
+        patience_end(before);
+        return r;
 }

@@ -6,6 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/local/patience.h"
+#include "lib/local/stack.h"
+#include "lib/local/thread.h"
 #include "lib/remote/context.h"
 #include "lib/remote/mapped-page.h"
 
@@ -13,11 +16,11 @@
 
 static bool remote_context_seems_done(struct ctx_shared *shared)
 {
+        THREAD_STAYS;
         const struct remote_context *remote = (const struct remote_context *) shared;
         const struct done_handle *h = atomic_load_explicit(&remote->handle, memory_order_acquire);
 
-        if (remote_context_known_verdict(remote) ||
-                        atomic_load_explicit(&shared->wide.ctx.nest.word, memory_order_acquire) & CTX_STATE)
+        if (remote_context_known_verdict(remote) || ctx_is_done(&shared->wide.ctx))
                 return true;
         if (shared->word)
                 return atomic_load_explicit(shared->word, memory_order_acquire) != shared->given;
@@ -34,28 +37,69 @@ int remote_context_begin(struct remote_context *remote)
         return client_set_error(remote->client, -ENOENT, "The daemon that knew this context was stopped");
 }
 
+static bool is_overdue(const struct remote_context *remote)
+{
+        return atomic_load_explicit(&remote->own_deadline_usec, memory_order_relaxed) <= now_boottime_usec();
+}
+
+/* The deadline has passed, as far as this process knows. The owner may have moved it since, and then only
+ * the daemon knows (law 14). If the daemon does not say so in time, the deadline that is known counts (law
+ * 40); and so it does in a child of a fork, which cannot ask. */
+static uint32_t settle_overdue(struct remote_context *remote)
+{
+        uint64_t before = patience_begin_anew(now_boottime_usec() + STATE_ANSWER_USEC);
+        int r = client_is_away(remote->client) ? -ENOTCONN : by_line_state(remote);
+
+        /* There is no line for this process, but perhaps the other connection. */
+        if (r == -ENOTCONN && !client_is_away(remote->client))
+                r = stack_is_ordinary() ? remote_context_ask_state(remote) : -EAGAIN;
+        patience_end(before);
+        if (r == -ENOENT)
+                remote_context_unknown(remote);
+        if (remote_context_known_verdict(remote))
+                return remote_context_known_verdict(remote)->state;
+        if (r == -EAGAIN) /* nothing is known: whoever looks later finds out */
+                return STATE_WORD_ACTIVE;
+        return r > 0 || (r == 0 && !is_overdue(remote)) ? (uint32_t) r : STATE_WORD_DEADLINE_EXCEEDED;
+}
+
+/* It is done. Says how, as far as the daemon says so in time. */
+static uint32_t ask_state(struct remote_context *remote)
+{
+        THREAD_STAYS;
+        uint64_t now = now_boottime_usec(), before = patience_begin(now + STATE_ANSWER_USEC);
+        const struct verdict *verdict = by_line_verdict(remote);
+
+        if (!verdict && !client_is_away(remote->client) && stack_is_ordinary())
+                verdict = remote_context_verdict(remote);
+        patience_end(before);
+        if (verdict)
+                return verdict->state;
+        return atomic_load_explicit(remote->shared.deadline_usec, memory_order_relaxed) <= now &&
+                                               !remote->page
+                               ? STATE_WORD_DEADLINE_EXCEEDED
+                               : STATE_WORD_CANCELED;
+}
+
 /* A context of another uid has no page. Its state is that of its done handle. */
 static uint32_t settle_by_handle(struct remote_context *remote)
 {
+        THREAD_STAYS;
         const struct verdict *verdict = remote_context_known_verdict(remote);
         struct pollfd pollfd = {.events = POLLIN};
 
         if (verdict)
                 return verdict->state;
-        /* If the daemon is gone, it is not asked for a handle. */
-        pollfd.fd = client_is_away(remote->client) ? done_handle_known_fd(remote) : done_handle_fd(remote);
+        pollfd.fd = done_handle_known_fd(remote);
         if (pollfd.fd >= 0 && poll(&pollfd, 1, 0) > 0) {
                 /* A daemon that was stopped has written to the handle, and does not answer any more. */
                 if (client_is_away(remote->client))
                         return remote_context_lose(remote);
-                verdict = remote_context_verdict(remote);
-                return verdict ? verdict->state : STATE_WORD_CANCELED;
+                return ask_state(remote);
         }
         if (remote_context_is_orphan(remote))
                 return remote_context_lose(remote);
-        if (atomic_load_explicit(&remote->own_deadline_usec, memory_order_relaxed) <= now_boottime_usec())
-                return STATE_WORD_DEADLINE_EXCEEDED;
-        return STATE_WORD_ACTIVE;
+        return is_overdue(remote) ? settle_overdue(remote) : STATE_WORD_ACTIVE;
 }
 
 static int remote_context_settle(struct ctx_shared *shared, uint64_t word)
@@ -78,18 +122,23 @@ static int remote_context_settle(struct ctx_shared *shared, uint64_t word)
                 return (int) (word & STATE_WORD_MASK);
         /* The slot belongs to another context now. So this one was done, and the daemon has freed it. The
          * daemon may still know how it ended. */
-        verdict = remote_context_verdict(remote);
-        return verdict ? (int) verdict->state : STATE_WORD_CANCELED;
+        return (int) ask_state(remote);
 }
 
 static int remote_context_cause(struct ctx_shared *shared, int *ret_error, const char **ret_message)
 {
-        const struct verdict *verdict = remote_context_verdict((struct remote_context *) shared);
-        uint32_t word = atomic_load_explicit(&shared->wide.ctx.nest.word, memory_order_acquire);
+        THREAD_STAYS;
+        struct ctx *ctx = &shared->wide.ctx;
+        uint64_t now = now_boottime_usec(), before;
+        const struct verdict *verdict;
 
+        /* Once a deadline has passed, nobody expects this to take long (law 40). */
+        before = patience_begin(ctx_deadline_usec(ctx) <= now ? now + STATE_ANSWER_USEC : CTX_NEVER);
+        verdict = remote_context_verdict((struct remote_context *) shared);
+        patience_end(before);
         /* The daemon does not know it any more, or cannot be asked: only the state is known. */
         if (!verdict) {
-                cause_read(CAUSE_DEFAULT, word & CTX_STATE, ret_error, ret_message);
+                cause_read(CAUSE_DEFAULT, ctx_state(ctx), ret_error, ret_message);
                 return 1;
         }
         if (ret_error)
@@ -99,20 +148,44 @@ static int remote_context_cause(struct ctx_shared *shared, int *ret_error, const
         return 1;
 }
 
-static int remote_context_done_fd(struct ctx_shared *shared)
+static int remote_context_done_fd(struct ctx_shared *shared, uint64_t *ret_usec)
 {
-        return done_handle_fd((struct remote_context *) shared);
+        THREAD_STAYS;
+        return done_handle_fd((struct remote_context *) shared, ret_usec);
+}
+
+/* Who wants to sleep is in no signal handler, whatever its stack looks like. So it can ask by the other
+ * connection, where settle_overdue() could not. */
+static void settle_before_sleep(struct remote_context *remote)
+{
+        struct ctx *ctx = &remote->shared.wide.ctx;
+        uint64_t before;
+        int r;
+
+        if (remote->page || !is_overdue(remote) || client_is_of_parent(remote->client) || ctx_is_done(ctx))
+                return;
+        before = patience_begin_anew(now_boottime_usec() + STATE_ANSWER_USEC);
+        r = remote_context_ask_state(remote);
+        patience_end(before);
+        if (r == -ENOENT)
+                remote_context_unknown(remote);
+        if (remote_context_known_verdict(remote))
+                return;
+        if (r != STATE_WORD_ACTIVE || is_overdue(remote))
+                ctx_finish(ctx, r > 0 ? (uint32_t) r : STATE_WORD_DEADLINE_EXCEEDED, CAUSE_SHARED);
 }
 
 #define LOOK_AGAIN_USEC UINT64_C(5000000) /* if nothing says when the daemon is gone */
 
 static bool remote_context_before_sleep(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec)
 {
+        THREAD_STAYS;
         struct remote_context *remote = (struct remote_context *) shared;
         struct ctx_client *client = remote->client;
         bool is_kept = remote->page && mapped_page_is_kept(remote->page) &&
                        atomic_load_explicit(shared->keeper, memory_order_relaxed) != 0;
 
+        settle_before_sleep(remote);
         /* It is cheaper to look at the page: does the daemon that we know keep it? */
         if (!(is_kept && mapped_page_epoch(remote->page) ==
                                             atomic_load_explicit(&client->epoch, memory_order_acquire)) &&
@@ -126,7 +199,9 @@ static bool remote_context_before_sleep(struct ctx_shared *shared, int *ret_fd, 
                 }
         }
         *ret_fd = atomic_load_explicit(&client->alive_fd, memory_order_acquire);
-        *ret_usec = *ret_fd < 0 ? LOOK_AGAIN_USEC : CTX_NEVER;
+        *ret_usec = client_is_inherited(client) ? INHERITED_LOOK_USEC
+                    : *ret_fd < 0               ? LOOK_AGAIN_USEC
+                                                : CTX_NEVER;
         return true;
 }
 
@@ -135,21 +210,29 @@ static bool remote_context_before_sleep(struct ctx_shared *shared, int *ret_fd, 
 
 static bool remote_context_has_no_daemon(struct ctx_shared *shared)
 {
+        THREAD_STAYS;
         struct remote_context *remote = (struct remote_context *) shared;
         struct pollfd pollfd = {.fd = atomic_load_explicit(&remote->client->alive_fd, memory_order_acquire)};
 
+        uint64_t now = now_boottime_usec();
+        int timeout = GOING_MSEC;
+
         if (remote->page && !mapped_page_is_kept(remote->page))
                 return true;
-        return pollfd.fd >= 0 && poll(&pollfd, 1, GOING_MSEC) > 0;
+        if (patience_until_usec < now + GOING_MSEC * UINT64_C(1000))
+                timeout = patience_until_usec > now ? (int) ((patience_until_usec - now) / 1000) : 0;
+        return pollfd.fd >= 0 && poll(&pollfd, 1, timeout) > 0;
 }
 
 static int remote_context_watch_daemon(struct ctx_shared *shared)
 {
+        THREAD_STAYS;
         return watch_daemon((struct remote_context *) shared);
 }
 
 static int remote_context_watch(struct ctx_shared *shared)
 {
+        THREAD_STAYS;
         return watch_start((struct remote_context *) shared);
 }
 
@@ -158,53 +241,9 @@ void remote_context_finish(struct remote_context *remote)
         struct ctx *ctx = &remote->shared.wide.ctx;
         uint32_t state = ctx_state(ctx);
 
-        if (!state) { /* there is neither a page nor a handle yet */
-                const struct verdict *verdict = remote_context_verdict(remote);
-
-                state = verdict ? verdict->state : STATE_WORD_CANCELED;
-        }
+        if (!state)
+                state = ask_state(remote);
         ctx_finish(ctx, state, CAUSE_SHARED);
-}
-
-static int call_cancel(struct remote_context *remote, int error, const char *message, int *ret_first)
-{
-        sd_bus_message *reply = NULL;
-        int r;
-
-        r = remote_context_begin(remote);
-        if (r < 0)
-                return r;
-        if (error == 0)
-                r = client_call(remote->client, &reply, "Cancel", "ss", remote->reference,
-                                message ? message : "");
-        else
-                r = client_call(remote->client, &reply, "CancelCause", "sis", remote->reference, error,
-                                message ? message : "");
-        if (r >= 0) {
-                r = sd_bus_message_read(reply, "b", ret_first);
-                if (r < 0)
-                        client_set_error(remote->client, r, NULL);
-        }
-        sd_bus_message_unref(reply);
-        client_end(remote->client);
-        return r;
-}
-
-static int remote_context_cancel(struct ctx_shared *shared, int error, const char *message)
-{
-        struct remote_context *remote = (struct remote_context *) shared;
-        int first = 0, r;
-
-        r = call_cancel(remote, error, message, &first);
-        if (r == -ENOENT)
-                remote_context_unknown(remote);
-        /* The daemon forgets only contexts that are done, and never uses an id again. */
-        if (r == -ENOENT && ctx_state(&shared->wide.ctx))
-                r = 0;
-        if (r < 0)
-                return r;
-        remote_context_finish(remote);
-        return first;
 }
 
 static const char *remote_context_path(struct ctx_shared *shared)
@@ -219,9 +258,9 @@ static const char *remote_context_address(struct ctx_shared *shared)
 
 static void destroy(struct remote_context *remote)
 {
-        if (!remote_context_is_lost(remote))
-                free((void *) remote_context_known_verdict(remote));
+        verdict_free(remote_context_known_verdict(remote));
         values_free(atomic_load_explicit(&remote->values, memory_order_acquire));
+        free(remote->canceler);
         if (remote->drained_fd >= 0)
                 close(remote->drained_fd);
         ctx_client_unref(remote->client);
@@ -231,9 +270,11 @@ static void destroy(struct remote_context *remote)
 
 static void remote_context_free(struct ctx_shared *shared)
 {
+        THREAD_STAYS;
         struct remote_context *remote = (struct remote_context *) shared;
 
         client_remove_context(remote->client, remote);
+        thread_map_forget(remote);
         watch_stop(remote);
         done_handle_release(remote);
         destroy(remote);
@@ -248,6 +289,7 @@ static const struct ctx_shared_ops ops = {
                 .watch_daemon = remote_context_watch_daemon,
                 .watch = remote_context_watch,
                 .cancel = remote_context_cancel,
+                .extend = remote_context_extend,
                 .attach = remote_context_attach,
                 .seems_done = remote_context_seems_done,
                 .path = remote_context_path,
@@ -257,59 +299,32 @@ static const struct ctx_shared_ops ops = {
                 .free = remote_context_free,
 };
 
-/* client_begin() was called. Only the owner of a context gets its page. Without one, everything works by the
- * handle and by Err. */
-static int ask_page(struct remote_context *remote)
-{
-        const struct state_slot *slot = NULL;
-        struct mapped_page *page = NULL;
-        sd_bus_message *reply = NULL;
-        uint64_t offset, word;
-        int fd, r;
-
-        r = client_call(remote->client, &reply, "Page", "s", remote->reference);
-        if (r >= 0)
-                r = sd_bus_message_read(reply, "htt", &fd, &offset, &word);
-        if (r >= 0)
-                r = mapped_page_slot(&remote->client->pages, fd, offset, &slot, &page);
-        sd_bus_message_unref(reply);
-        if (r == -EACCES)
-                return 0;
-        if (r < 0)
-                return client_set_error(remote->client, r,
-                                r == -EBADMSG ? "The daemon's state page cannot be read" : NULL);
-        remote->shared.word = (const _Atomic uint64_t *) &slot->word;
-        remote->shared.deadline_usec = (const _Atomic uint64_t *) &slot->deadline_usec;
-        remote->shared.given = word & ~(uint64_t) STATE_WORD_MASK;
-        remote->shared.keeper = mapped_page_keeper(page);
-        remote->page = page;
-        return 0;
-}
-
-int remote_context_new(struct ctx_client *client, const char *reference, uint64_t id, uint64_t deadline_usec,
-                struct remote_context **ret)
+int remote_context_new(struct ctx_client *client, const struct opened *opened, struct remote_context **ret)
 {
         struct remote_context *remote = calloc(1, sizeof *remote);
-        int r;
 
         if (!remote)
                 return -ENOMEM;
         ctx_shared_init(&remote->shared, &ops);
         remote->client = client_ref(client);
-        remote->id = id;
+        remote->id = opened->id;
+        remote->epoch = opened->epoch;
         remote->drained_fd = -1;
-        remote->own_deadline_usec = deadline_usec;
+        remote->own_deadline_usec = opened->deadline_usec;
         remote->shared.deadline_usec = &remote->own_deadline_usec;
-        remote->reference = strdup(reference);
-        r = remote->reference ? client_begin(client) : -ENOMEM;
-        if (r >= 0) {
-                r = ask_page(remote);
-                remote->epoch = atomic_load_explicit(&client->epoch, memory_order_relaxed);
-                client_end(client);
-        }
-        if (r < 0) {
+        remote->reference = strdup(opened->reference);
+        if (!remote->reference) {
                 destroy(remote);
-                return r;
+                return -ENOMEM;
+        }
+        /* Only the owner of a context gets its page. Without one, everything works by the handle and by
+         * Err. */
+        if (opened->slot) {
+                remote->shared.word = (const _Atomic uint64_t *) &opened->slot->word;
+                remote->shared.deadline_usec = (const _Atomic uint64_t *) &opened->slot->deadline_usec;
+                remote->shared.given = opened->word;
+                remote->shared.keeper = mapped_page_keeper(opened->page);
+                remote->page = opened->page;
         }
         client_add_context(client, remote);
         *ret = remote;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,10 +8,12 @@
 #include <unistd.h>
 
 #include "lib/local/options.h"
+#include "lib/local/thread.h"
 #include "lib/remote/context.h"
-#include "proto/path.h"
+#include "lib/remote/line.h"
+#include "lib/remote/mapped-page.h"
 
-#define FLAGS_ALL (CTX_CREATE_PARENTS | CTX_CREATE_OPEN | CTX_CREATE_UNBOUND)
+#define FLAGS_ALL (CTX_CREATE_PARENTS | CTX_CREATE_OPEN | CTX_CREATE_UNBOUND | CTX_CREATE_REPLACE)
 
 static int take_options(const struct ctx_create_options *options, struct ctx_create_options *ret)
 {
@@ -82,6 +85,8 @@ static int append_options(sd_bus_message *m, const struct ctx_create_options *o)
                 r = message_append_option(m, "parents", "b", 1);
         if (r >= 0 && o->flags & CTX_CREATE_OPEN)
                 r = message_append_option(m, "open", "b", 1);
+        if (r >= 0 && o->flags & CTX_CREATE_REPLACE)
+                r = message_append_option(m, "replace", "b", 1);
         if (r >= 0 && o->owner_pidfd >= 0)
                 r = message_append_option(m, "owner", "h", o->owner_pidfd);
         else if (r >= 0 && !(o->flags & CTX_CREATE_UNBOUND))
@@ -89,25 +94,96 @@ static int append_options(sd_bus_message *m, const struct ctx_create_options *o)
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-struct named {
-        char reference[CTXD_PATH_ID_MAX + 1];
-        uint64_t id;
-        uint64_t deadline_usec;
-};
+/* What can be done beforehand, so that the reply can be received: the first page comes with a descriptor. */
+static int check_room(struct ctx_client *client)
+{
+        int fd = fcntl(sd_bus_get_fd(client->bus), F_DUPFD_CLOEXEC, 3);
+
+        /* EINVAL: RLIMIT_NOFILE allows no number as high as that. */
+        if (fd < 0)
+                return client_set_error(client, errno == EINVAL ? -EMFILE : -errno,
+                                "There is no descriptor left for the state page");
+        close(fd);
+        return 0;
+}
+
+/* The daemon gives a page to the library once, and from then on says its number. */
+static int find_page(struct ctx_client *client, sd_bus_message *reply, uint64_t number, struct opened *o)
+{
+        sd_bus_message *asked = NULL;
+        int fd, r;
+
+        o->page = mapped_page_find(client->pages, number);
+        if (o->page)
+                return 0;
+        r = sd_bus_message_rewind(reply, true);
+        if (r >= 0)
+                r = sd_bus_message_skip(reply, "stbut");
+        if (r >= 0)
+                r = sd_bus_message_enter_container(reply, 'a', "h");
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "h", &fd); /* the message owns it */
+        if (r == 0) {
+                r = client_call(client, &asked, "Page", "s", o->reference);
+                if (r >= 0)
+                        r = sd_bus_message_read(asked, "h", &fd);
+        }
+        if (r >= 0)
+                r = mapped_page_add(&client->pages, fd, &o->page);
+        sd_bus_message_unref(asked);
+        return r;
+}
 
 /* client_begin() was called. */
-static int call_create(struct ctx_client *client, const char *path, const struct ctx_create_options *options,
-                struct named *ret)
+static int read_opened(struct ctx_client *client, sd_bus_message *reply, struct opened *o, bool *ret_made)
+{
+        uint64_t number, offset;
+        const char *path;
+        int made, r;
+
+        r = sd_bus_message_read(reply, "stbut", &path, &o->id, &made, NULL, &o->deadline_usec);
+        if (r >= 0)
+                r = sd_bus_message_skip(reply, "ah");
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "ttt", &number, &offset, &o->word);
+        if (r < 0)
+                return client_set_error(client, r, NULL);
+        snprintf(o->reference, sizeof o->reference, "%s#%" PRIu64, path, o->id);
+        o->epoch = atomic_load_explicit(&client->epoch, memory_order_relaxed);
+        o->slot = NULL;
+        o->page = NULL;
+        *ret_made = made;
+        if (number == 0)
+                return 0;
+        r = find_page(client, reply, number, o);
+        if (r >= 0) {
+                o->slot = mapped_page_slot(o->page, offset);
+                r = o->slot ? 0 : -EBADMSG;
+        }
+        return r < 0 ? client_set_error(client, r,
+                                       r == -EBADMSG ? "The daemon's state page cannot be read" : NULL)
+                     : 0;
+}
+
+/* Asks by CreateAndOpen, or, without options, by Open. client_begin() was called. Also if it fails, *made
+ * says whether the daemon has made opened->reference. */
+static int ask(struct ctx_client *client, const char *path, const struct ctx_create_options *options,
+                struct opened *opened, bool *made, struct remote_context **ret)
 {
         sd_bus_message *m = NULL, *reply = NULL;
-        const char *name;
+        bool send_page = !client->pages;
         int r;
 
-        r = client_message(client, &m, "Create");
+        r = send_page ? check_room(client) : 0;
+        if (r < 0)
+                return r;
+        r = client_message(client, &m, options ? "CreateAndOpen" : "Open");
         if (r >= 0)
                 r = sd_bus_message_append(m, "s", path);
-        if (r >= 0)
+        if (r >= 0 && options)
                 r = append_options(m, options);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "b", send_page);
         if (r < 0)
                 client_set_error(client, r,
                                 r == -EINVAL ? "A path, value or text is not UTF-8, or a value has no '='"
@@ -115,73 +191,61 @@ static int call_create(struct ctx_client *client, const char *path, const struct
         else
                 r = client_send(client, m, &reply);
         if (r >= 0)
-                r = sd_bus_message_read(reply, "st", &name, &ret->id);
-        if (r >= 0)
-                snprintf(ret->reference, sizeof ret->reference, "%s#%" PRIu64, name, ret->id);
+                r = read_opened(client, reply, opened, made);
+        if (r >= 0) {
+                r = remote_context_new(client, opened, ret);
+                if (r < 0)
+                        client_set_error(client, r, NULL);
+        }
         sd_bus_message_unref(m);
         sd_bus_message_unref(reply);
         return r < 0 ? r : 0;
 }
 
-/* client_begin() was called. 1: found; 0: not in the list, because it was released or does not exist. */
-static int call_list(struct ctx_client *client, const char *path, struct named *ret)
+/* Nobody knows of it yet. The error of before is the one that counts. */
+static void take_back(struct ctx_client *client, const char *reference, int r)
 {
-        sd_bus_message *reply = NULL;
-        const char *name;
-        int r;
+        char why[512];
 
-        r = client_call(client, &reply, "List", "ssu", path, "", (uint32_t) 1);
-        if (r >= 0)
-                r = sd_bus_message_enter_container(reply, 'a', "(ststts)");
-        if (r >= 0)
-                r = sd_bus_message_read(
-                                reply, "(ststts)", &name, &ret->id, NULL, &ret->deadline_usec, NULL, NULL);
-        if (r > 0)
-                snprintf(ret->reference, sizeof ret->reference, "%s#%" PRIu64, name, ret->id);
-        sd_bus_message_unref(reply);
-        return r;
+        snprintf(why, sizeof why, "%s", ctx_client_error(client));
+        if (client_begin(client) >= 0) {
+                client_call(client, NULL, "Release", "s", reference);
+                client_end(client);
+        }
+        client_set_error(client, r, why);
 }
 
-/* client_begin() was called. A released context has no path and is in no list, but path#id still means it. */
-static int call_open(struct ctx_client *client, const char *path, struct named *ret)
+static struct ctx *create_or_open(
+                struct ctx_client *client, const char *path, const struct ctx_create_options *options)
 {
-        struct reference reference;
-        int r;
-
-        r = call_list(client, path, ret);
-        if (r != 0)
-                return r;
-        r = client_call(client, NULL, "Err", "s", path);
-        if (r < 0)
-                return r;
-        r = reference_parse(path, getuid(), false, &reference, NULL);
-        if (r < 0)
-                return r;
-        if (reference.id == 0)
-                return client_set_error(client, -ENOENT, "The context was released meanwhile");
-        snprintf(ret->reference, sizeof ret->reference, "%s#%" PRIu64, reference.path, reference.id);
-        ret->id = reference.id;
-        ret->deadline_usec = CTX_NEVER;
-        return 0;
-}
-
-/* If r is negative, it becomes errno. */
-static struct ctx *finish(struct ctx_client *client, const struct named *named, int r)
-{
+        THREAD_STAYS;
         struct remote_context *remote = NULL;
+        struct opened opened;
+        bool made = false;
+        int r;
 
-        if (r >= 0)
-                r = remote_context_new(client, named->reference, named->id, named->deadline_usec, &remote);
+        r = client_begin(client);
+        if (r >= 0) {
+                r = ask(client, path, options, &opened, &made, &remote);
+                client_end(client);
+        }
+        /* Without a page the handle says when it is done. */
+        if (r >= 0 && !remote->page)
+                r = done_handle_open(remote);
         if (r < 0) {
+                if (remote)
+                        ctx_unref(&remote->shared.wide.ctx);
+                if (made)
+                        take_back(client, opened.reference, r);
                 errno = -r;
                 return NULL;
         }
+        line_keep_ready(client);
         return &remote->shared.wide.ctx;
 }
 
 struct ctx *ctx_create(struct ctx_client *client, const char *path, const struct ctx_create_options *options)
 {
-        struct named named = {.deadline_usec = CTX_NEVER};
         struct ctx_create_options o;
         int r;
 
@@ -190,33 +254,19 @@ struct ctx *ctx_create(struct ctx_client *client, const char *path, const struct
                 return NULL;
         }
         r = take_options(options, &o);
-        if (r < 0)
-                return finish(client, NULL,
-                                client_set_error(client, r,
-                                                "The options have a size, flag or number that is not known"));
-        r = client_begin(client);
-        if (r >= 0) {
-                r = call_create(client, path, &o, &named);
-                client_end(client);
+        if (r < 0) {
+                client_set_error(client, r, "The options have a size, flag or number that is not known");
+                errno = -r;
+                return NULL;
         }
-        return finish(client, &named, r);
+        return create_or_open(client, path, &o);
 }
 
 struct ctx *ctx_open(struct ctx_client *client, const char *path)
 {
-        struct named named = {};
-        int r;
-
         if (!client || !path) {
                 errno = EINVAL;
                 return NULL;
         }
-        if (strcmp(path, "/") == 0)
-                return ctx_background();
-        r = client_begin(client);
-        if (r >= 0) {
-                r = call_open(client, path, &named);
-                client_end(client);
-        }
-        return finish(client, &named, r);
+        return strcmp(path, "/") == 0 ? ctx_background() : create_or_open(client, path, NULL);
 }

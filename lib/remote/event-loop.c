@@ -4,6 +4,8 @@
 #include <systemd/sd-event.h>
 
 #include "lib/local/callback-thread.h"
+#include "lib/local/thread.h"
+#include "lib/local/timer.h"
 #include "lib/remote/context.h"
 
 /* The library in the program's own event loop. ctx_client_process() does what the library's threads would do:
@@ -21,6 +23,7 @@ static sd_event_source *io_source, *time_source;
 /* The descriptor, or a negative errno. */
 static int take_over(struct ctx_client *client)
 {
+        THREAD_STAYS;
         int fd, r;
 
         if (!client)
@@ -61,7 +64,7 @@ int ctx_client_get_timeout(struct ctx_client *client, uint64_t *ret_monotonic_us
 
         if (r < 0)
                 return r;
-        usec = callback_thread_retry_usec();
+        usec = timer_retry_usec();
         if (watch_next_usec() < usec)
                 usec = watch_next_usec();
         if (ret_monotonic_usec)
@@ -69,21 +72,30 @@ int ctx_client_get_timeout(struct ctx_client *client, uint64_t *ret_monotonic_us
         return usec != CTX_NEVER;
 }
 
+/* Also where an exception of C++ leaves a callback, or its thread ends in it. */
+static void end_processing(_Atomic bool **guard)
+{
+        atomic_store(*guard, false);
+}
+
+/* Contexts come first, so that their callbacks run in the same call. A callback may free the client. */
+static int process(void)
+{
+        __attribute__((cleanup(end_processing), unused)) _Atomic bool *guard = &processing;
+        bool told = watch_dispatch();
+
+        return callback_thread_dispatch() || told;
+}
+
 int ctx_client_process(struct ctx_client *client)
 {
         int r = take_over(client);
-        bool told, ran;
 
         if (r < 0)
                 return r;
         if (atomic_exchange(&processing, true))
                 return client_set_error(client, -EBUSY, "Callbacks are being run");
-        /* Contexts come first, so that their callbacks run in the same call. A callback may free the
-         * client. */
-        told = watch_dispatch();
-        ran = callback_thread_dispatch(0);
-        atomic_store(&processing, false);
-        return told || ran;
+        return process();
 }
 
 static int process_attached(struct ctx_client *client)
@@ -145,6 +157,7 @@ static int add_sources(struct ctx_client *client, sd_event *event, int fd, int64
 
 int ctx_client_attach_event(struct ctx_client *client, struct sd_event *event, int64_t priority)
 {
+        THREAD_STAYS;
         struct ctx_client *nobody = NULL;
         sd_event *own = NULL;
         int fd, r;
@@ -168,6 +181,7 @@ int ctx_client_attach_event(struct ctx_client *client, struct sd_event *event, i
 
 int ctx_client_detach_event(struct ctx_client *client)
 {
+        THREAD_STAYS;
         if (!client)
                 return -EINVAL;
         if (client_is_inherited(client))

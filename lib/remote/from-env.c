@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/local/thread.h"
 #include "lib/remote/context.h"
 
 /* ctx_from_env(): the context that this process was started in. */
@@ -67,6 +68,7 @@ static int ask_current(struct ctx_client *client, char *buffer)
 
 struct ctx *ctx_from_env(void)
 {
+        THREAD_STAYS;
         const char *named = secure_getenv(CTXD_ENV_CONTEXT);
         char current[CTXD_PATH_ID_MAX + 1] = "/";
         struct ctx_client *client;

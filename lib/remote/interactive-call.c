@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "lib/local/patience.h"
 #include "lib/remote/interactive-call.h"
 #include "proto/daemon-address.h"
 
@@ -14,6 +15,8 @@ static int open_bus(struct ctx_client *client, sd_bus **ret)
         const char *address;
         int r;
 
+        if (!client->bus)
+                return -ENOTCONN;
         r = sd_bus_get_address(client->bus, &address);
         if (r < 0)
                 return r;
@@ -44,23 +47,42 @@ static int copy(sd_bus *bus, sd_bus_message *m, sd_bus_message **ret)
         return 0;
 }
 
-int client_call_interactively(struct ctx_client *client, sd_bus_message *m, sd_bus_error *error,
-                sd_bus_message **ret_reply, int r)
+/* The answer of the daemon, or an error that sd-bus makes. The lock is not held. */
+static int call(sd_bus *bus, sd_bus_message *m, sd_bus_message **ret)
 {
-        sd_bus_message *again = NULL;
-        sd_bus *bus = NULL;
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+        uint64_t now = now_boottime_usec(), usec = UINT64_MAX;
+        int r;
 
-        if (!sd_bus_error_has_name(error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED) ||
-                        open_bus(client, &bus) < 0)
-                return r;
+        if (patience_until_usec != CTX_NEVER)
+                usec = patience_until_usec > now ? patience_until_usec - now : 1;
+        r = sd_bus_call(bus, m, usec, &error, ret);
+        /* The caller finds the text in a message, as it does for other calls. */
+        if (r < 0 && sd_bus_error_is_set(&error) && sd_bus_message_new_method_error(m, ret, &error) >= 0)
+                r = 0;
+        sd_bus_error_free(&error);
+        return r;
+}
+
+int client_call_interactively(struct ctx_client *client, sd_bus_message *m, sd_bus_message **answer)
+{
+        sd_bus_message *again = NULL, *reply = NULL;
+        sd_bus *bus = NULL;
+        int r = 0;
+
+        if (open_bus(client, &bus) < 0)
+                return 0;
         if (copy(bus, m, &again) >= 0) {
-                sd_bus_error_free(error);
-                /* This may wait until a person has answered. */
                 lock_release(&client->lock);
-                r = sd_bus_call(bus, again, UINT64_MAX, error, ret_reply);
+                r = call(bus, again, &reply);
                 lock_acquire(&client->lock);
+                if (r >= 0) {
+                        sd_bus_message_unref(*answer);
+                        *answer = reply;
+                }
         }
         sd_bus_message_unref(again);
-        sd_bus_flush_close_unref(bus);
-        return r;
+        sd_bus_close(bus);
+        sd_bus_unref(bus);
+        return r < 0 ? r : 0;
 }

@@ -3,9 +3,8 @@
 
 #include "lib/remote/client.h"
 
-/* The call m has failed with r and *error. If it needs an authorization that can only be given on the system
- * bus, it is repeated there, and polkit may ask the person at the machine. Returns the result of that, or
- * else r. This may take long. So the client's lock is released meanwhile, and the client may have another
- * connection afterwards. */
-int client_call_interactively(struct ctx_client *client, sd_bus_message *m, sd_bus_error *error,
-                sd_bus_message **ret_reply, int r);
+/* The answer to the call m says that it needs an authorization, which can only be given on the system bus. So
+ * it is repeated there, and polkit may ask the person at the machine. If that can be done, the answer is
+ * replaced. 0, or a negative errno. This may take long. So the client's lock is released meanwhile, and the
+ * client may have another connection afterwards. */
+int client_call_interactively(struct ctx_client *client, sd_bus_message *m, sd_bus_message **answer);

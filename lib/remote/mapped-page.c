@@ -10,8 +10,6 @@
 
 struct mapped_page {
         struct mapped_page *next;
-        dev_t dev;
-        ino_t ino;
         size_t size;
         const void *map;
         /* Since when the daemon of that epoch does not keep the page any more. Another daemon may take the
@@ -24,25 +22,25 @@ static const struct state_page_header *header_of(const struct mapped_page *page)
         return page->map;
 }
 
-static struct mapped_page *find(struct mapped_page *pages, const struct stat *st)
+struct mapped_page *mapped_page_find(struct mapped_page *pages, uint64_t number)
 {
-        for (struct mapped_page *page = pages; page; page = page->next)
-                /* A page that has grown is mapped once more. Contexts still point into the shorter
-                 * mapping. */
-                if (page->dev == st->st_dev && page->ino == st->st_ino && page->size == (size_t) st->st_size)
-                        return page;
-        return NULL;
+        while (pages && header_of(pages)->number != number)
+                pages = pages->next;
+        return pages;
 }
 
-static int map(int fd, const struct stat *st, struct mapped_page **ret)
+static int map(int fd, struct mapped_page **ret)
 {
         const struct state_page_header *header;
         struct mapped_page *page;
+        struct stat st;
         void *p;
 
-        if (st->st_size < (off_t) sizeof *header)
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (st.st_size < (off_t) sizeof *header)
                 return -EBADMSG;
-        p = mmap(NULL, (size_t) st->st_size, PROT_READ, MAP_SHARED, fd, 0);
+        p = mmap(NULL, (size_t) st.st_size, PROT_READ, MAP_SHARED, fd, 0);
         if (p == MAP_FAILED)
                 return -errno;
         header = p;
@@ -53,43 +51,58 @@ static int map(int fd, const struct stat *st, struct mapped_page **ret)
                 int r = header->magic == STATE_PAGE_MAGIC && header->version == STATE_PAGE_VERSION ? -ENOMEM
                                                                                                    : -EBADMSG;
 
-                munmap(p, (size_t) st->st_size);
+                munmap(p, (size_t) st.st_size);
                 return r;
         }
-        *page = (struct mapped_page){
-                        .dev = st->st_dev, .ino = st->st_ino, .size = (size_t) st->st_size, .map = p};
+        *page = (struct mapped_page){.size = (size_t) st.st_size, .map = p};
         *ret = page;
         return 0;
 }
 
-int mapped_page_slot(struct mapped_page **pages, int fd, uint64_t offset, const struct state_slot **ret_slot,
-                struct mapped_page **ret_page)
+static struct mapped_page *unmap(struct mapped_page *page)
 {
-        struct mapped_page *page;
-        struct stat st;
+        struct mapped_page *next = page->next;
+
+        munmap((void *) page->map, page->size);
+        free(page);
+        return next;
+}
+
+int mapped_page_add(struct mapped_page **pages, int fd, struct mapped_page **ret)
+{
+        struct mapped_page *page = NULL, *known;
         int r;
 
-        if (fstat(fd, &st) < 0)
-                return -errno;
-        page = find(*pages, &st);
-        if (!page) {
-                r = map(fd, &st, &page);
-                if (r < 0)
-                        return r;
+        r = map(fd, &page);
+        if (r < 0)
+                return r;
+        known = mapped_page_find(*pages, header_of(page)->number);
+        if (known) {
+                unmap(page);
+        } else {
                 page->next = *pages;
                 *pages = page;
         }
+        *ret = known ? known : page;
+        return 0;
+}
+
+const struct state_slot *mapped_page_slot(const struct mapped_page *page, uint64_t offset)
+{
         if (offset < sizeof(struct state_page_header) || offset % sizeof(uint64_t) != 0 ||
                         offset >= page->size || page->size - offset < sizeof(struct state_slot))
-                return -EBADMSG;
-        *ret_slot = (const struct state_slot *) ((const char *) page->map + offset);
-        *ret_page = page;
-        return 0;
+                return NULL;
+        return (const struct state_slot *) ((const char *) page->map + offset);
 }
 
 const _Atomic uint32_t *mapped_page_keeper(const struct mapped_page *page)
 {
         return (const _Atomic uint32_t *) &header_of(page)->keeper;
+}
+
+uint64_t mapped_page_number(const struct mapped_page *page)
+{
+        return header_of(page)->number;
 }
 
 bool mapped_page_is_kept(const struct mapped_page *page)
@@ -115,12 +128,7 @@ uint64_t mapped_page_orphaned_usec(struct mapped_page *page)
 
 struct mapped_page *mapped_page_free_all(struct mapped_page *pages)
 {
-        while (pages) {
-                struct mapped_page *next = pages->next;
-
-                munmap((void *) pages->map, pages->size);
-                free(pages);
-                pages = next;
-        }
+        while (pages)
+                pages = unmap(pages);
         return NULL;
 }

@@ -6,7 +6,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "lib/local/patience.h"
 #include "lib/remote/context.h"
+#include "lib/remote/line.h"
 #include "lib/remote/mapped-page.h"
 #include "proto/daemon-address.h"
 
@@ -50,73 +52,63 @@ bool client_is_away(struct ctx_client *client)
 
 /* The number stays the same, because a thread may be polling it. If the daemon gives none, it never hangs
  * up. */
-static void take_alive_fd(struct ctx_client *client, int given)
+static int take_alive_fd(struct ctx_client *client, int given)
 {
-        int fd = atomic_load_explicit(&client->alive_fd, memory_order_relaxed), never = -1;
+        int fd = atomic_load_explicit(&client->alive_fd, memory_order_relaxed), never = -1, r = 0;
 
         if (fd < 0) {
                 fd = given < 0 ? -1 : fcntl(given, F_DUPFD_CLOEXEC, 3);
                 atomic_store_explicit(&client->alive_fd, fd, memory_order_release);
-                return;
+                return given >= 0 && fd < 0 ? -errno : 0;
         }
         if (given < 0)
                 given = never = eventfd(0, EFD_CLOEXEC);
-        watch_pause_client(client);
-        if (given >= 0)
-                dup3(given, fd, O_CLOEXEC);
-        watch_resume_client(client);
+        if (given < 0)
+                return -errno;
+        r = watch_replace_alive_fd(client, given);
         if (never >= 0)
                 close(never);
+        return r;
 }
 
-/* The lock is held. Takes the reference on bus. */
-static void take_daemon(struct ctx_client *client, sd_bus *bus, sd_bus_message *answer)
+/* The lock is held. What the daemon could not be told before, it is told now. A daemon whose end would not be
+ * noticed is not taken. */
+static int take_daemon(struct ctx_client *client, struct client_attempt *a)
 {
         uint64_t before = atomic_load_explicit(&client->epoch, memory_order_relaxed), epoch = 0;
-        int fd = -1;
+        int fd = -1, r;
 
-        client->bus = bus;
-        if (!answer || sd_bus_message_read(answer, "ht", &fd, &epoch) < 0) {
+        if (!a->answer || sd_bus_message_read(a->answer, "ht", &fd, &epoch) < 0) {
                 fd = -1; /* the message owns it */
                 epoch = 0;
         }
-        take_alive_fd(client, fd);
+        r = take_alive_fd(client, fd);
+        if (r < 0)
+                return r;
+        client->bus = a->bus;
+        a->bus = NULL;
         atomic_store_explicit(&client->epoch, epoch, memory_order_release);
         atomic_store_explicit(&client->away_since_usec, 0, memory_order_release);
         if (before != 0 && before != epoch) {
                 client->is_another = true;
                 thread_map_start_over(client);
         }
-}
-
-int client_connect(struct ctx_client *client)
-{
-        sd_bus_message *answer = NULL;
-        char why[512], text[sizeof why + 32];
-        sd_bus *bus;
-        int r;
-
-        client_drop_attempt(client);
-        r = daemon_connect(client->given, false, &bus, &answer, why, sizeof why);
-        if (r < 0) {
-                snprintf(text, sizeof text, "Cannot reach ctxd %s", why);
-                return client_set_error(client, r, text);
-        }
-        take_daemon(client, bus, answer);
-        sd_bus_message_unref(answer);
+        line_prepare(client, before != epoch || epoch == 0);
+        client_pay(client);
         return 0;
 }
 
 void client_drop_attempt(struct ctx_client *client)
 {
         struct client_attempt *a = &client->attempt;
+        sd_bus *bus = a->bus;
 
         sd_bus_message_unref(a->answer);
-        if (a->bus) {
-                sd_bus_close(a->bus);
-                sd_bus_unref(a->bus);
-        }
-        *a = (struct client_attempt){.place = a->place};
+        a->answer = NULL;
+        a->bus = NULL;
+        a->answered = false;
+        a->failed = 0;
+        client_close(client, bus);
 }
 
 static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -124,7 +116,8 @@ static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
         struct client_attempt *a = userdata;
 
         if (sd_bus_message_is_method_error(m, NULL) && !daemon_has_answered(sd_bus_message_get_error(m))) {
-                a->failed = true;
+                a->failed = -sd_bus_message_get_errno(m);
+                a->answer = sd_bus_message_ref(m);
                 return 0;
         }
         if (!sd_bus_message_is_method_error(m, NULL))
@@ -138,76 +131,112 @@ static int begin_attempt(struct client_attempt *a, const struct daemon_place *pl
         sd_bus_message *question = NULL;
         int r;
 
+        a->until_usec = now_monotonic_usec() + CLIENT_ANSWER_USEC;
         r = daemon_place_connect(place, &a->bus);
         if (r >= 0)
                 r = daemon_alive_message(a->bus, &question);
-        /* The daemon may have been stopped on purpose. So the call does not start it. */
         if (r >= 0)
-                r = sd_bus_message_set_auto_start(question, 0);
+                r = sd_bus_message_set_auto_start(question, a->may_start);
         if (r >= 0)
-                r = sd_bus_call_async(a->bus, NULL, question, on_answer, a, 0);
+                r = sd_bus_call_async(a->bus, NULL, question, on_answer, a, CLIENT_ANSWER_USEC);
         sd_bus_message_unref(question);
         return r;
 }
 
-/* The lock is held. */
-static void step(struct ctx_client *client)
+/* 1: the daemon has answered; 0: not yet; or a negative errno. */
+static int go_on(struct client_attempt *a)
+{
+        int r;
+
+        do {
+                r = sd_bus_process(a->bus, NULL);
+                if (r >= 0 && sd_bus_is_open(a->bus) <= 0)
+                        r = -ECONNRESET;
+        } while (r > 0 && !a->answered && !a->failed);
+        if (a->answered)
+                return 1;
+        if (r >= 0 && a->failed)
+                return a->failed;
+        if (r < 0)
+                return client_bus_error(r);
+        return now_monotonic_usec() < a->until_usec ? 0 : -ETIMEDOUT;
+}
+
+/* Appends to what the error says. */
+static void note_failure(struct client_attempt *a, const struct daemon_place *place, int r)
+{
+        const sd_bus_error *error = a->answer ? sd_bus_message_get_error(a->answer) : NULL;
+        size_t room = sizeof a->why - a->length;
+        int n;
+
+        n = snprintf(a->why + a->length, room, "%s %s: %s", a->place == 0 ? "at" : "; nor at",
+                        daemon_place_name(place),
+                        error && error->message ? error->message : strerrordesc_np(-r));
+        if (n > 0)
+                a->length += (size_t) n < room ? (size_t) n : room - 1;
+}
+
+int client_connect_step(struct ctx_client *client, bool may_start)
 {
         struct daemon_place places[DAEMON_PLACES_MAX];
         size_t n = daemon_places(client->given, false, places);
         struct client_attempt *a = &client->attempt;
-        int r = 0;
+        int r = -ENXIO;
 
-        for (size_t i = 0; i < n && !a->bus; i++) {
-                r = begin_attempt(a, places + a->place % n);
-                if (r < 0) {
-                        client_drop_attempt(client);
-                        a->place++;
-                }
-        }
-        if (!a->bus)
-                return;
-        do
-                r = sd_bus_process(a->bus, NULL);
-        while (r > 0 && !a->answered && !a->failed);
-        if (a->answered) {
-                sd_bus *bus = a->bus;
-
-                a->bus = NULL;
-                take_daemon(client, bus, a->answer);
+        if (client->polled) /* whoever polls makes the next step */
+                return 0;
+        if (a->bus && may_start && !a->may_start)
                 client_drop_attempt(client);
-                a->place = 0;
-        } else if (r < 0 || a->failed) {
+        if (!a->bus) {
+                a->may_start = may_start;
+                a->place = a->length = 0;
+        }
+        while (a->place < n) {
+                r = a->bus ? 0 : begin_attempt(a, places + a->place);
+                if (r >= 0)
+                        r = go_on(a);
+                if (r == 0)
+                        return 0;
+                if (r > 0)
+                        r = take_daemon(client, a);
+                if (r == 0) {
+                        client_drop_attempt(client);
+                        return 1;
+                }
+                note_failure(a, places + a->place, r);
                 client_drop_attempt(client);
                 a->place++;
         }
+        return r;
 }
 
 uint64_t client_try_return(struct ctx_client *client)
 {
         uint64_t since = atomic_load_explicit(&client->away_since_usec, memory_order_acquire), passed;
-        bool is_another = false;
+        bool is_another;
 
         if (since == 0)
                 return CTX_NEVER;
+        if (client_is_inherited(client))
+                return now_monotonic_usec() - since >= CTX_DAEMON_GRACE_USEC ? CTX_NEVER : LATER_STEP_USEC;
         passed = now_monotonic_usec() - since;
-        if (passed >= CTX_DAEMON_GRACE_USEC)
+        lock_acquire(&client->lock);
+        if (passed >= CTX_DAEMON_GRACE_USEC) {
+                client_write_off(client, false);
+                client_end(client);
                 return CTX_NEVER;
-        /* If another thread has the lock, it is in a call, and finds the daemon itself. */
-        if (!client_is_inherited(client) && lock_try_acquire(&client->lock)) {
-                if (!has_hung_up(client)) {
-                        atomic_store_explicit(&client->away_since_usec, 0, memory_order_release);
-                } else {
-                        if (client->bus) {
-                                sd_bus_close(client->bus);
-                                client->bus = sd_bus_unref(client->bus);
-                        }
-                        step(client);
-                }
-                is_another = client->is_another;
-                client->is_another = false;
-                lock_release(&client->lock);
         }
+        if (!has_hung_up(client)) {
+                atomic_store_explicit(&client->away_since_usec, 0, memory_order_release);
+        } else {
+                if (client->bus)
+                        client_drop(client, -ECONNRESET);
+                /* The daemon may have been stopped on purpose. So it is not started. */
+                (void) client_connect_step(client, false);
+        }
+        is_another = client->is_another;
+        client->is_another = false;
+        client_end(client);
         if (is_another)
                 client_check_contexts(client);
         if (atomic_load_explicit(&client->away_since_usec, memory_order_acquire) == 0)
@@ -235,26 +264,28 @@ void client_remove_context(struct ctx_client *client, struct remote_context *rem
         lock_release(&client->contexts_lock);
 }
 
-/* Takes the next context of the list, with a reference, and moves it to the end. NULL: it is being freed. */
-static struct remote_context *take_next(struct ctx_client *client)
+/* The context behind that one, with a reference; the reference on that one is given up. What is being freed
+ * is stepped over. */
+static struct remote_context *take_next(struct ctx_client *client, struct remote_context *previous)
 {
         struct remote_context *remote;
 
         lock_acquire(&client->contexts_lock);
-        remote = TAILQ_FIRST(&client->contexts);
-        if (remote) {
-                TAILQ_REMOVE(&client->contexts, remote, of_client);
-                TAILQ_INSERT_TAIL(&client->contexts, remote, of_client);
-                if (!ctx_ref_if_alive(&remote->shared.wide.ctx))
-                        remote = NULL;
-        }
+        remote = previous ? TAILQ_NEXT(previous, of_client) : TAILQ_FIRST(&client->contexts);
+        while (remote && !ctx_ref_if_alive(&remote->shared.wide.ctx))
+                remote = TAILQ_NEXT(remote, of_client);
         lock_release(&client->contexts_lock);
+        if (previous)
+                ctx_unref(&previous->shared.wide.ctx);
         return remote;
 }
 
-/* Calls fn for each context. Returns how often it returned true. */
-static size_t count_each(struct ctx_client *client, bool (*fn)(struct remote_context *remote))
+/* Other threads may do the same at the same time. New contexts are at the end of the list, and those that
+ * were there at the beginning are enough. */
+size_t client_count_each(struct ctx_client *client, bool (*fn)(struct remote_context *remote, void *userdata),
+                void *userdata)
 {
+        struct remote_context *remote;
         size_t n, n_yes = 0;
 
         if (client_is_inherited(client))
@@ -262,18 +293,17 @@ static size_t count_each(struct ctx_client *client, bool (*fn)(struct remote_con
         lock_acquire(&client->contexts_lock);
         n = client->n_contexts;
         lock_release(&client->contexts_lock);
-        for (; n > 0; n--) {
-                struct remote_context *remote = take_next(client);
-
-                if (!remote)
-                        continue;
-                n_yes += fn(remote);
-                ctx_unref(&remote->shared.wide.ctx);
+        remote = take_next(client, NULL);
+        for (; remote && n > 0; n--) {
+                n_yes += fn(remote, userdata);
+                remote = take_next(client, remote);
         }
+        if (remote)
+                ctx_unref(&remote->shared.wide.ctx);
         return n_yes;
 }
 
-static bool is_active(struct remote_context *remote)
+static bool is_active(struct remote_context *remote, void *userdata)
 {
         if (!ctx_state(&remote->shared.wide.ctx))
                 return true;
@@ -283,17 +313,20 @@ static bool is_active(struct remote_context *remote)
 
 size_t client_tell_done(struct ctx_client *client)
 {
-        return count_each(client, is_active);
+        return client_count_each(client, is_active, NULL);
 }
 
-static bool decide(struct remote_context *remote)
+static bool decide(struct remote_context *remote, void *userdata)
 {
-        if (is_active(remote))
+        if (is_active(remote, NULL))
                 remote_context_check(remote);
         return true;
 }
 
 void client_check_contexts(struct ctx_client *client)
 {
-        count_each(client, decide);
+        uint64_t before = patience_begin(now_boottime_usec() + CLIENT_ANSWER_USEC);
+
+        client_count_each(client, decide, NULL);
+        patience_end(before);
 }

@@ -76,6 +76,18 @@ static int ask(struct remote_context *remote, struct values **ret)
         return 0;
 }
 
+/* Another thread may have been faster. */
+static struct values *keep(struct remote_context *remote, struct values *values)
+{
+        struct values *none = NULL;
+
+        if (atomic_compare_exchange_strong_explicit(
+                            &remote->values, &none, values, memory_order_acq_rel, memory_order_acquire))
+                return values;
+        values_free(values);
+        return none;
+}
+
 const char *remote_context_value(struct remote_context *remote, const char *key)
 {
         struct values *values = atomic_load_explicit(&remote->values, memory_order_acquire);
@@ -85,15 +97,14 @@ const char *remote_context_value(struct remote_context *remote, const char *key)
         if (!values) {
                 r = remote_context_begin(remote);
                 if (r >= 0) {
-                        values = atomic_load_explicit(&remote->values, memory_order_acquire);
-                        if (!values && (r = ask(remote, &values)) >= 0)
-                                atomic_store_explicit(&remote->values, values, memory_order_release);
+                        r = ask(remote, &values);
                         client_end(remote->client);
                 }
                 if (r < 0) {
                         errno = -r;
                         return NULL;
                 }
+                values = keep(remote, values);
         }
         found = bsearch(&wanted, values->pairs, values->n, sizeof *values->pairs, compare);
         errno = 0;

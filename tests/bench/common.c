@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -27,12 +26,7 @@ uint64_t now_nsec(void)
 
 void want_descriptors(unsigned n)
 {
-        struct rlimit limit;
-
-        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-                DIE("getrlimit");
-        limit.rlim_cur = limit.rlim_max;
-        if (limit.rlim_max < n || setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+        if (!may_open(n)) {
                 fprintf(stderr, "%u descriptors are needed (ulimit -n)\n", n);
                 exit(1);
         }
@@ -210,26 +204,6 @@ void start_server_on_bus(const char *address, const char *name, void (*setup)(sd
         if (read(ready[0], &byte, 1) != 1)
                 DIE("the peer is gone");
         close(ready[0]);
-}
-
-static int compare(const void *a, const void *b)
-{
-        double x = *(const double *) a, y = *(const double *) b;
-
-        return (x > y) - (x < y);
-}
-
-double median(double *values, size_t n)
-{
-        qsort(values, n, sizeof *values, compare);
-        return values[n / 2];
-}
-
-double percentile(double *values, size_t n, double p)
-{
-        size_t i = (size_t) ((double) n * p / 100);
-
-        return values[i < n ? i : n - 1];
 }
 
 void table(const char *title, const char *ours, const char *theirs)

@@ -14,6 +14,7 @@
 #include "tests/harness/base.h"
 #include "tests/harness/bus.h"
 #include "tests/harness/daemon.h"
+#include "tests/harness/figures.h"
 
 /* What the benchmarks share: a daemon of their own, peers, one core for all, and a table whose rows say what
  * was to be reached. */
@@ -63,9 +64,6 @@ struct waiter;
 struct waiter *waiter_start(const char *address, const char *name, uid_t uid);
 void waiter_stop(struct waiter *w);
 double bench_wake(const struct service *s, struct waiter *w, const char *path);
-
-double median(double *values, size_t n);               /* sorts them */
-double percentile(double *values, size_t n, double p); /* of sorted ones */
 
 /* Rows. The target is a limit of ours / theirs, from above, or with more_is_better from below; 0: none. */
 void table(const char *title, const char *ours, const char *theirs);

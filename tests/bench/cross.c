@@ -2,13 +2,15 @@
 
 /* From ctx_cancel() in one process to ctx_wait() returning in another, beside two peers in the same run,
  * taken in turns: an eventfd that the first process writes itself (the floor: no server), and a bare sd-bus
- * server that does nothing but write that eventfd when it is called. All processes are on one core. And the
- * cost of ctx_err() on a shared context, beside a load behind a function pointer.
+ * server that does nothing but write that eventfd when it is called. All processes are on one core. The cost
+ * of ctx_err() on a shared context, beside a load behind a function pointer. And the time that ctx_create()
+ * and ctx_open() take, beside a call of that server, with the server on the same core and on another one.
  *
  *     bench-cross CTXD [ROUNDS] */
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -36,8 +38,28 @@ static int on_wake(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return sd_bus_reply_method_return(m, "buu", 1, 1, 0);
 }
 
+static int on_create(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        const char *path;
+
+        if (sd_bus_message_read(m, "s", &path) < 0 || sd_bus_message_skip(m, "a{sv}") < 0)
+                return -EINVAL;
+        return sd_bus_reply_method_return(m, "sto", path, UINT64_C(17), "/org/ctxd1/context/bench");
+}
+
+static int on_done(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        int fd = eventfd(0, EFD_SEMAPHORE | EFD_NONBLOCK | EFD_CLOEXEC),
+            r = sd_bus_reply_method_return(m, "h", fd);
+
+        close(fd);
+        return r;
+}
+
 static const sd_bus_vtable vtable[] = {
                 SD_BUS_VTABLE_START(0),
+                SD_BUS_METHOD("Done", "s", "h", on_done, SD_BUS_VTABLE_UNPRIVILEGED),
+                SD_BUS_METHOD("Create", "sa{sv}", "sto", on_create, SD_BUS_VTABLE_UNPRIVILEGED),
                 SD_BUS_METHOD("Cancel", "ss", "buu", on_wake, SD_BUS_VTABLE_UNPRIVILEGED),
                 SD_BUS_VTABLE_END,
 };
@@ -51,7 +73,8 @@ static void serve(int listener)
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
         if (fd < 0 || sd_id128_randomize(&id) < 0 || sd_bus_new(&bus) < 0 || sd_bus_set_fd(bus, fd, fd) < 0 ||
-                        sd_bus_set_server(bus, 1, id) < 0 || sd_bus_start(bus) < 0 ||
+                        sd_bus_set_server(bus, 1, id) < 0 || sd_bus_negotiate_fds(bus, 1) < 0 ||
+                        sd_bus_start(bus) < 0 ||
                         sd_bus_add_object_vtable(bus, NULL, "/p", "b.P", vtable, NULL) < 0)
                 DIE("the peer cannot serve");
         while (sd_bus_process(bus, NULL) >= 0)
@@ -209,16 +232,25 @@ static int clock_read(struct ctx *ctx)
 #define CALLS 2000000
 #define SERIES 21
 
+/* The thread's own time, so that a busy machine does not count. */
+static uint64_t spent_nsec(void)
+{
+        struct timespec ts;
+
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+        return (uint64_t) ts.tv_sec * 1000000000 + (uint64_t) ts.tv_nsec;
+}
+
 static double time_calls(int (*volatile fn)(struct ctx *ctx), struct ctx *ctx)
 {
-        uint64_t start = now_nsec();
+        uint64_t start = spent_nsec();
         int (*call)(struct ctx * ctx) = fn, sum = 0;
 
         for (int i = 0; i < CALLS; i++)
                 sum += call(ctx);
         if (sum != 0)
                 DIE("not active");
-        return (double) (now_nsec() - start) / CALLS;
+        return (double) (spent_nsec() - start) / CALLS;
 }
 
 static void bench_err(struct ctx_client *client)
@@ -251,6 +283,90 @@ static void bench_err(struct ctx_client *client)
         ctx_unref(dated);
 }
 
+enum step {
+        PEER_CREATE,
+        PEER_BOTH, /* Create and Done */
+        OUR_CREATE,
+        OUR_BOTH,
+        OUR_OPEN,
+        STEPS,
+};
+
+static double since(uint64_t start)
+{
+        return (double) (now_nsec() - start) / 1000;
+}
+
+static void time_peer(sd_bus *bus, double *ret_create, double *ret_both)
+{
+        sd_bus_message *created, *done;
+        uint64_t start = now_nsec();
+        int fd;
+
+        if (sd_bus_call_method(bus, NULL, "/p", "b.P", "Create", NULL, &created, "sa{sv}", "bench/create", 1,
+                            "bind", "s", "caller") < 0)
+                DIE("the peer does not answer");
+        *ret_create = since(start);
+        if (sd_bus_call_method(bus, NULL, "/p", "b.P", "Done", NULL, &done, "s", "bench/create") < 0 ||
+                        sd_bus_message_read(done, "h", &fd) < 0 || (fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0)
+                DIE("the peer gives no descriptor");
+        *ret_both = since(start);
+        close(fd);
+        sd_bus_message_unref(created);
+        sd_bus_message_unref(done);
+}
+
+static void time_ours(struct ctx_client *client, double *ret_create, double *ret_both, double *ret_open)
+{
+        uint64_t start = now_nsec();
+        struct ctx *ctx = ctx_create(client, "bench/create", NULL), *same;
+
+        *ret_create = since(start);
+        if (!ctx || ctx_done_fd(ctx) < 0)
+                DIE(ctx_client_error(client));
+        *ret_both = since(start);
+        start = now_nsec();
+        same = ctx_open(client, "bench/create");
+        *ret_open = since(start);
+        if (!same || ctx_release(ctx) < 0)
+                DIE(ctx_client_error(client));
+        ctx_unref(ctx);
+        ctx_unref(same);
+}
+
+static void bench_create(const char *where, struct ctx_client *client, sd_bus *bus, size_t rounds)
+{
+        double *times[STEPS], p50[STEPS];
+
+        for (int i = 0; i < STEPS; i++)
+                times[i] = calloc(rounds, sizeof(double));
+        for (size_t i = 0; i < rounds; i++) {
+                time_peer(bus, &times[PEER_CREATE][i], &times[PEER_BOTH][i]);
+                time_ours(client, &times[OUR_CREATE][i], &times[OUR_BOTH][i], &times[OUR_OPEN][i]);
+        }
+        for (int i = 0; i < STEPS; i++) {
+                p50[i] = median(times[i], rounds);
+                free(times[i]);
+        }
+        table(where, "ctxd", "sd-bus");
+        row("ctx_create, us", p50[OUR_CREATE], p50[PEER_CREATE], 0, false);
+        row("ctx_create and ctx_done_fd, us", p50[OUR_BOTH], p50[PEER_BOTH], 1 / 0.85, false);
+        row("ctx_open, us", p50[OUR_OPEN], p50[PEER_CREATE], 0, false);
+}
+
+/* This process leaves the core that it shares with the servers. False: there is no other. */
+static bool move_away(void)
+{
+        cpu_set_t others;
+        int here = sched_getcpu();
+
+        CPU_ZERO(&others);
+        for (int i = 0; i < CPU_SETSIZE; i++)
+                if (i != here)
+                        CPU_SET(i, &others);
+        return sched_setaffinity(0, sizeof others, &others) == 0;
+}
+
 int main(int argc, char *argv[])
 {
         size_t rounds = argc > 2 ? strtoul(argv[2], NULL, 10) : 5000;
@@ -271,6 +387,10 @@ int main(int argc, char *argv[])
                 DIE(ctx_client_error(NULL));
         bench_cancel(client, bus, rounds);
         bench_err(client);
+        ctx_unref(ctx_create(client, "bench", NULL));
+        bench_create("make a context, servers on the same core", client, bus, rounds);
+        if (move_away())
+                bench_create("make a context, servers on another core", client, bus, rounds);
         ctx_client_unref(client);
         sd_bus_flush_close_unref(bus);
         return 0;

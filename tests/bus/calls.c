@@ -122,6 +122,9 @@ void call_fails(struct where w, bool nothing_changes, sd_bus *b, const char *nam
                                 error.name, error.message, name);
         if (!error.message || strlen(error.message) < 10)
                 _ck_assert_failed(w.file, w.line, member, "%s: %s says nothing", member, error.name);
+        if (strstr(error.message, "  "))
+                _ck_assert_failed(w.file, w.line, member, "%s: a word is missing in: %s", member,
+                                error.message);
         if (nothing_changes) {
                 _cleanup_free_ char *after = snapshot(b);
 

@@ -141,7 +141,9 @@ START_TEST(parents_and_open)
         READ(m, "sto", NULL, &again, NULL);
         ck_assert_uint_eq(id, again);
         cancel(bus, "p/q/r", "");
-        REFUSED(bus, CTXD_ERROR_EXISTS, "Create", "sa{sv}", "p/q/r", 1, "open", "b", 1);
+        REFUSED(bus, CTXD_ERROR_ALREADY_DONE, "Create", "sa{sv}", "p/q/r", 1, "open", "b", 1);
+        OK(bus, "Create", "sa{sv}", "p/q/r", 2, "open", "b", 1, "replace", "b", 1);
+        EXPECT_ACTIVE(bus, "p/q/r");
         OK(bus, "Create", "sa{sv}", "p/q/s", 1, "open", "b", 1); /* and makes one where there is none */
         EXPECT_ACTIVE(bus, "p/q/s");
         REFUSED(bus, CTXD_ERROR_NO_SUCH_CONTEXT, "Create", "sa{sv}", "p/x/y", 2, "open", "b", 1, "parents",

@@ -162,6 +162,19 @@ START_TEST(law14_extend_moves_a_deadline)
 }
 END_TEST
 
+/* A cause is for the deadline, whenever that is set. */
+START_TEST(law14_an_extended_deadline_has_its_cause)
+{
+        OK(bus, "Create", "sa{sv}", "d", 1, "cause", "(is)", EIO, "late");
+        EXPECT_ACTIVE(bus, "d");
+        OK(bus, "Extend", "st", "d", UINT64_C(1));
+        EXPECT_ERR(bus, "d", CTXD_ERR_DEADLINE, ETIMEDOUT, EIO, "late");
+        OK(bus, "Create", "sa{sv}", "c", 1, "cause", "(is)", EIO, "late");
+        ck_assert(cancel(bus, "c", ""));
+        EXPECT_ERR(bus, "c", CTXD_ERR_CANCELED, ECANCELED, ECANCELED, CTXD_ERR_CANCELED);
+}
+END_TEST
+
 START_TEST(law14_an_extended_deadline_does_not_fire_at_the_old_time)
 {
         uint64_t old = now_boottime_usec() + 300000;
@@ -213,6 +226,7 @@ Suite *suite_deadlines(void)
                         law11_a_passed_deadline_is_done_at_birth, law12_a_deadline_is_never_early,
                         law12_a_deadline_fires_while_nobody_asks,
                         law13_a_cancel_before_the_deadline_is_a_cancel, law14_extend_moves_a_deadline,
+                        law14_an_extended_deadline_has_its_cause,
                         law14_an_extended_deadline_does_not_fire_at_the_old_time,
                         law15_a_timeout_that_overflows_is_none);
         return s;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "proto/probe-record.h"
@@ -19,9 +20,38 @@ static void say(const void *record, size_t size)
                 _exit(1);
 }
 
+static uint32_t owner_of(uint32_t pid)
+{
+        char path[64];
+        struct stat st;
+
+        snprintf(path, sizeof path, "/proc/%u", pid);
+        return stat(path, &st) == 0 ? st.st_uid : PROBE_NOBODY;
+}
+
+/* Threads that are only counted; there is no end of it. */
+static void report_more(const struct probe_watch *w)
+{
+        struct probe_leak more = {
+                        .header = {PROBE_LEAK, sizeof more},
+                        .leak_id = UINT64_C(1) << 32,
+                        .context_id = w->context_id,
+                        .kind = PROBE_LEAK_MORE,
+                        .backend = PROBE_BACKEND_PROC,
+                        .reader = PROBE_NOBODY,
+                        .kernel_reader = PROBE_NOBODY,
+                        .blocked_usec = UINT64_MAX,
+                        .since_done_usec = 5000000,
+                        .count = 4224,
+        };
+
+        say(&more, sizeof more);
+}
+
 static void report(const struct probe_watch *w)
 {
         static uint64_t last_id;
+        uint32_t uid = w->n_pids > 0 ? owner_of(w->pids[0]) : 0;
         struct probe_leak leak = {
                         .header = {PROBE_LEAK, sizeof leak},
                         .leak_id = ++last_id,
@@ -30,6 +60,9 @@ static void report(const struct probe_watch *w)
                         .backend = PROBE_BACKEND_PROC,
                         .pid = w->n_pids > 0 ? w->pids[0] : 1,
                         .tid = w->n_pids > 0 ? w->pids[0] : 1,
+                        .uid = uid,
+                        .reader = uid,
+                        .kernel_reader = PROBE_NOBODY,
                         .blocked_usec = 5000000,
                         .since_done_usec = 5000000,
                         .count = 1,
@@ -37,6 +70,8 @@ static void report(const struct probe_watch *w)
                         .syscall_text = "read(7)",
                         .waits_on = "pipe:[1]",
                         .why = "nobody told it",
+                        .kernel_stack = "pipe_read+0x1",
+                        .stack = "main",
         };
         struct probe_resolved resolved = {
                         .header = {PROBE_RESOLVED, sizeof resolved},
@@ -47,6 +82,8 @@ static void report(const struct probe_watch *w)
 
         say(&leak, sizeof leak);
         say(&resolved, sizeof resolved);
+        if (strcmp(w->path, "crowded") == 0)
+                report_more(w);
         say(&swept, sizeof swept);
 }
 

@@ -272,12 +272,52 @@ START_TEST(garbage_instead_of_authentication)
 }
 END_TEST
 
+/* What comes together is answered as it is one at a time: also behind the authentication, in the same
+ * piece. */
+START_TEST(calls_in_one_piece)
+{
+        static char piece[64 * 1024];
+        char uid[16], line[256], name[128];
+        size_t n = (size_t) sprintf(piece, "%cAUTH EXTERNAL ", '\0');
+        int fd = connect_socket();
+        struct raw m;
+
+        raw_begin(&m, 1, MANAGER, "Err", "s");
+        raw_text(&m, "/");
+        raw_end(&m);
+        snprintf(uid, sizeof uid, "%u", getuid());
+        for (const char *p = uid; *p; p++)
+                n += (size_t) sprintf(piece + n, "%02x", (unsigned) *p);
+        n += (size_t) sprintf(piece + n, "\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n");
+        for (int i = 0; i < 3; i++, n += m.n)
+                memcpy(piece + n, m.bytes, m.n);
+        raw_write(fd, piece, n);
+        for (size_t lines = 0, i = 0; lines < 2;)
+                if (recv(fd, line + i, 1, 0) == 1 && line[i++] == '\n')
+                        lines++;
+        for (int i = 0; i < 3; i++)
+                ck_assert_int_eq(raw_read(fd, name), 2);
+
+        for (int i = 0; i < 40; i++) {
+                raw_write(fd, m.bytes, m.n);
+                ck_assert_int_eq(raw_read(fd, name), 2);
+        }
+        for (n = 0; n < 100 * m.n; n += m.n)
+                memcpy(piece + n, m.bytes, m.n);
+        raw_write(fd, piece, n);
+        for (int i = 0; i < 100; i++)
+                ck_assert_int_eq(raw_read(fd, name), 2);
+        close(fd);
+}
+END_TEST
+
 Suite *suite_garbage(void)
 {
         Suite *s = suite_create("garbage");
 
         if (world.transport == TRANSPORT_DIRECT)
                 ADD_TESTS(s, "garbage", start_retaining, text_that_is_no_utf8, bodies_that_do_not_fit,
-                                messages_that_are_none, nested_variants, garbage_instead_of_authentication);
+                                messages_that_are_none, nested_variants, garbage_instead_of_authentication,
+                                calls_in_one_piece);
         return s;
 }

@@ -297,6 +297,72 @@ START_TEST(the_page_says_what_err_says)
 }
 END_TEST
 
+struct opened {
+        const char *path;
+        uint64_t id, deadline_usec, number, offset, word;
+        int made, n_pages;
+        uint32_t state;
+};
+
+static struct opened read_opened(sd_bus_message *m)
+{
+        struct opened o = {};
+
+        READ(m, "stbut", &o.path, &o.id, &o.made, &o.state, &o.deadline_usec);
+        ck_assert_int_gt(sd_bus_message_enter_container(m, 'a', "h"), 0);
+        while (sd_bus_message_read(m, "h", &(int){0}) > 0)
+                o.n_pages++;
+        ck_assert_int_ge(sd_bus_message_exit_container(m), 0);
+        READ(m, "ttt", &o.number, &o.offset, &o.word);
+        return o;
+}
+
+/* Open says what List, Err and Page say, and CreateAndOpen says it of what it has made. */
+START_TEST(all_of_it_in_one_call)
+{
+        _cleanup_message_ sd_bus_message *m = NULL, *n = NULL, *again = NULL, *root = NULL, *born = NULL;
+        struct opened o;
+        struct mapped p;
+
+        m = CALL(bus, "CreateAndOpen", "sa{sv}b", "p", 1, "deadline-usec", "t", UINT64_MAX / 2, 1);
+        o = read_opened(m);
+        p = map_page(bus, "p");
+        ck_assert_str_eq(o.path, "p");
+        ck_assert_uint_eq(o.id, property_u64(bus, "p", "Id"));
+        ck_assert(o.made);
+        ck_assert_uint_eq(o.state, STATE_WORD_ACTIVE);
+        ck_assert_uint_eq(o.deadline_usec, UINT64_MAX / 2);
+        ck_assert_int_eq(o.n_pages, 1);
+        ck_assert_uint_eq(o.number, p.header->number);
+        ck_assert_uint_eq(o.offset, (uint64_t) ((const char *) p.slot - (const char *) p.header));
+        ck_assert_uint_eq(o.word, p.word);
+
+        /* Who has the page needs no descriptor. */
+        again = CALL(bus, "CreateAndOpen", "sa{sv}b", "p", 1, "open", "b", 1, 0);
+        o = read_opened(again);
+        ck_assert(!o.made);
+        ck_assert_int_eq(o.n_pages, 0);
+        ck_assert_uint_eq(o.number, p.header->number);
+
+        cancel(bus, "p", "");
+        n = CALL(bus, "Open", "sb", "p", 1);
+        o = read_opened(n);
+        ck_assert(!o.made);
+        ck_assert_uint_eq(o.state, STATE_WORD_CANCELED);
+        ck_assert_int_eq(o.n_pages, 1);
+        ck_assert_uint_eq(o.word, p.word);
+        born = CALL(bus, "CreateAndOpen", "sa{sv}b", "d", 1, "timeout-usec", "t", UINT64_C(0), 0);
+        ck_assert_uint_eq(read_opened(born).state, STATE_WORD_DEADLINE_EXCEEDED);
+
+        root = CALL(bus, "Open", "sb", "/", 1); /* it has no slot */
+        o = read_opened(root);
+        ck_assert_str_eq(o.path, "/");
+        ck_assert_uint_eq(o.number, 0);
+        ck_assert_int_eq(o.n_pages, 0);
+        unmap_page(&p);
+}
+END_TEST
+
 START_TEST(a_slot_used_again_is_another_generation)
 {
         struct mapped old, new;
@@ -366,7 +432,7 @@ Suite *suite_handles(void)
                         law27_a_read_takes_the_signal_from_nobody, done_of_what_is_done_is_readable_at_once,
                         handles_on_the_object, a_process_that_exits_gives_its_handles_up,
                         a_full_blocking_handle_does_not_stop_the_daemon, the_page_says_what_err_says,
-                        the_page_cannot_be_written, alive_as_long_as_it_serves);
+                        all_of_it_in_one_call, the_page_cannot_be_written, alive_as_long_as_it_serves);
         ADD_TESTS(s, "forgotten", start_plain, a_slot_used_again_is_another_generation);
         return s;
 }

@@ -6,10 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "harness.h"
+#include "util/capability.h"
 #include "proto/state-page.h"
 
 #define MANAGER CTXD_OBJECT, CTXD_MANAGER_INTERFACE
@@ -144,12 +147,90 @@ START_TEST(handles_that_are_full_and_block)
 }
 END_TEST
 
+static uint64_t capabilities_of(pid_t pid, const char *key)
+{
+        char path[64], text[8192], *line;
+        size_t n;
+        FILE *f;
+
+        snprintf(path, sizeof path, "/proc/%d/status", pid);
+        f = fopen(path, "re");
+        ck_assert_ptr_nonnull(f);
+        n = fread(text, 1, sizeof text - 1, f);
+        fclose(f);
+        text[n] = '\0';
+        line = strstr(text, key);
+        ck_assert_ptr_nonnull(line);
+        return strtoull(line + strlen(key), NULL, 16);
+}
+
+/* Root's daemon keeps what its unit would give it. What it executes gets no more than a probe needs. */
+START_TEST(the_daemon_gives_up_capabilities)
+{
+        const uint64_t own = CAPABILITY(KILL), probe = CAPABILITY(BPF) | CAPABILITY(PERFMON) |
+                                                       CAPABILITY(SYS_PTRACE) | CAPABILITY(DAC_READ_SEARCH);
+
+        EXPECT_ACTIVE(bus, "/"); /* it serves */
+        ck_assert_uint_eq(capabilities_of(world.daemon.pid, "\nCapPrm:") & ~own, 0);
+        ck_assert_uint_eq(capabilities_of(world.daemon.pid, "\nCapEff:") & ~own, 0);
+        ck_assert_uint_eq(capabilities_of(world.daemon.pid, "\nCapInh:"), 0);
+        if (world.transport == TRANSPORT_DIRECT)
+                ck_assert_uint_eq(capabilities_of(world.daemon.pid, "\nCapBnd:") & ~(own | probe), 0);
+}
+END_TEST
+
+static uint64_t number_of(int fd)
+{
+        struct stat st;
+
+        ck_assert_int_eq(fstat(fd, &st), 0);
+        return st.st_ino;
+}
+
+static uint64_t thread_page(sd_bus *b, const char *path)
+{
+        _cleanup_message_ sd_bus_message *m = CALL(b, "Threads", "s", path);
+        int page, kick;
+
+        READ(m, "hh", &page, &kick);
+        return number_of(page);
+}
+
+/* Law 5, in one process that has had two users, as it has once it has executed a setuid program. */
+static void be_two(void *userdata)
+{
+        _cleanup_bus_ sd_bus *first = NULL, *second = NULL;
+        _cleanup_close_ int of_first = -1, of_second = -1;
+        uint64_t page;
+
+        first = connect_bus();
+        of_first = done_handle(first, "shared/0");
+        page = thread_page(first, "shared/0");
+        ck_assert_int_eq(setresuid(BOB, BOB, BOB), 0);
+        second = connect_bus();
+        of_second = done_handle(second, "shared/0");
+        ck_assert_uint_ne(page, thread_page(second, "shared/0"));
+        OK(first, "Undone", "s", "shared/0");
+        ck_assert(cancel(second, "shared/0", ""));
+        ck_assert(is_readable(of_second));
+        ck_assert(!is_readable(of_first)); /* it was given up */
+}
+
+START_TEST(two_users_of_one_process)
+{
+        OK(bus, "Create", "sa{sv}", "shared", 1, "mode", "u", 0777);
+        OK(bus, "Create", "sa{sv}", "shared/0", 1, "mode", "u", 0777);
+        wait_for(spawn(be_two, NULL));
+}
+END_TEST
+
 Suite *suite_identity(void)
 {
         Suite *s = suite_create("identity");
 
         ADD_TESTS(s, "limited", start_limited, a_connection_stays_whose_it_was,
-                        handles_that_are_full_and_block);
+                        handles_that_are_full_and_block, the_daemon_gives_up_capabilities,
+                        two_users_of_one_process);
         if (world.transport == TRANSPORT_DIRECT)
                 ADD_TESTS(s, "pidfd", start_without_pidfds, a_process_is_known_without_a_pidfd);
         return s;

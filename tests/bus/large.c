@@ -206,6 +206,125 @@ START_TEST(a_release_comes_in_slices_too)
 }
 END_TEST
 
+/* Extends while another client pings: the pong comes first. */
+static void extend_beside(sd_bus *b, sd_bus *other, uint64_t deadline)
+{
+        _cleanup_message_ sd_bus_message *extended = NULL, *pong = NULL;
+
+        (void) property_u64(b, "large", "Id"); /* both are connected */
+        (void) property_u64(other, "large", "Id");
+        n_answered = 0;
+        stop_daemon();
+        SEND(b, &extended, "Extend", "st", "large", deadline);
+        ck_assert_int_ge(sd_bus_call_method_async(other, NULL, CTXD_BUS_NAME, CTXD_OBJECT,
+                                         "org.freedesktop.DBus.Peer", "Ping", on_answer, &pong, NULL),
+                        0);
+        ck_assert_int_ge(sd_bus_flush(other), 0);
+        go_on(b);
+        run_until(b, 1);
+        ck_assert(is_readable(sd_bus_get_fd(other)));
+        run_until(other, 2);
+        ck_assert(!sd_bus_message_is_method_error(pong, NULL));
+        ck_assert(!sd_bus_message_is_method_error(extended, NULL));
+        ck_assert_uint_eq(property_u64(bus, "large", "DeadlineUSec"), deadline);
+        ck_assert_uint_eq(property_u64(bus, FIRST, "DeadlineUSec"), deadline);
+}
+
+START_TEST(what_goes_through_all_lets_others_between)
+{
+        uint64_t deadline = now_boottime_usec() + UINT64_C(3600000000);
+        _cleanup_message_ sd_bus_message *preview = NULL, *list = NULL;
+        _cleanup_bus_ sd_bus *other = NULL;
+        uint32_t contexts = 0;
+
+        if (world.transport != TRANSPORT_DIRECT)
+                return;
+        other = connect_bus();
+        make_large();
+        /* Twice, since the daemon looks at one of the two first. */
+        extend_beside(bus, other, deadline);
+        extend_beside(other, bus, deadline - 1);
+        /* How many turns these take depends on the machine. */
+        preview = CALL(bus, "Preview", "su", "large", 1);
+        READ(preview, "u", &contexts);
+        ck_assert_uint_eq(contexts, LARGE + 1);
+        list = CALL(bus, "List", "ssu", "large", "", 0);
+        ck_assert_uint_eq(length_of(list, "(ststts)"), 10000);
+        ck_assert_int_ge(sd_bus_get_property_trivial(bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE,
+                                         "Contexts", NULL, 'u', &contexts),
+                        0);
+        ck_assert_uint_eq(contexts, LARGE + 1);
+}
+END_TEST
+
+/* Several at once, beside changes. Each context that is there all the time is shown once. */
+START_TEST(walks_beside_changes)
+{
+        _cleanup_message_ sd_bus_message *list = NULL, *preview = NULL, *all = NULL, *released = NULL,
+                                         *extended = NULL, *again = NULL;
+        uint64_t deadline = now_boottime_usec() + UINT64_C(3600000000);
+        _cleanup_bus_ sd_bus *other = NULL, *third = NULL;
+        uint32_t contexts;
+
+        if (world.transport != TRANSPORT_DIRECT)
+                return;
+        other = connect_bus();
+        third = connect_bus();
+        make_large();
+        (void) property_u64(other, "large", "Id");
+        (void) property_u64(third, "large", "Id");
+        stop_daemon();
+        for (int i = 0; i < 8; i++)
+                ck_assert_int_ge(sd_bus_call_method_async(third, NULL, CTXD_BUS_NAME, CTXD_OBJECT,
+                                                 "org.freedesktop.DBus.Properties", "Get", on_answer, NULL,
+                                                 "ss", CTXD_MANAGER_INTERFACE, "Contexts"),
+                                0);
+        SEND(third, &all, "Preview", "su", "/", 0);
+        SEND(bus, &list, "List", "ssu", "large", "", 0);
+        SEND(bus, &preview, "Preview", "su", "large", 0);
+        SEND(bus, &extended, "Extend", "st", "large", deadline);
+        SEND(bus, &again, "Extend", "st", "large", deadline / 2 + now_boottime_usec() / 2);
+        SEND(other, NULL, "Cancel", "ss", "large/19998", "");
+        SEND(other, NULL, "Create", "sa{sv}", "large/new", 0);
+        SEND(other, &released, "Release", "s", "large/10000");
+        ck_assert_int_ge(sd_bus_flush(other), 0);
+        ck_assert_int_ge(sd_bus_flush(third), 0);
+        go_on(bus);
+        run_until(bus, 4);
+        run_until(other, 7);
+        run_until(third, 16);
+        ck_assert_uint_eq(length_of(list, "(ststts)"), 10000);
+        READ(preview, "u", &contexts);
+        ck_assert_uint_ge(contexts, LARGE - 2);
+        ck_assert_uint_le(contexts, LARGE + 2);
+        ck_assert(!sd_bus_message_is_method_error(extended, NULL));
+        ck_assert(!sd_bus_message_is_method_error(again, NULL));
+        ck_assert_uint_eq(property_u64(bus, "large/new", "DeadlineUSec"),
+                        property_u64(bus, "large", "DeadlineUSec"));
+        ck_assert_uint_eq(
+                        property_u64(bus, FIRST, "DeadlineUSec"), property_u64(bus, "large", "DeadlineUSec"));
+}
+END_TEST
+
+/* Who asks for a walk and leaves. */
+START_TEST(a_walk_of_nobody)
+{
+        if (world.transport != TRANSPORT_DIRECT)
+                return;
+        make_large();
+        for (int i = 0; i < 10; i++) {
+                sd_bus *other = connect_bus();
+
+                (void) property_u64(other, "large", "Id");
+                for (int j = 0; j < 5; j++)
+                        SEND(other, NULL, "Preview", "su", "large", 0);
+                ck_assert_int_ge(sd_bus_flush(other), 0);
+                sd_bus_close_unref(other);
+        }
+        work(bus, 5);
+}
+END_TEST
+
 #define TOO_MANY 70
 
 START_TEST(not_too_many_wait)
@@ -260,6 +379,7 @@ Suite *suite_large(void)
 
         ADD_TESTS(s, "large", start_retaining, others_are_served_between,
                         law05_who_comes_second_waits_for_all, what_is_looked_at_is_done_at_once,
-                        a_release_comes_in_slices_too, not_too_many_wait, nobody_waits_any_more);
+                        a_release_comes_in_slices_too, what_goes_through_all_lets_others_between,
+                        walks_beside_changes, a_walk_of_nobody, not_too_many_wait, nobody_waits_any_more);
         return s;
 }

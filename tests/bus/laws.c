@@ -425,10 +425,16 @@ END_TEST
 
 START_TEST(law34_no_second_context_of_that_path)
 {
+        char old[32];
+
         create(bus, "a");
         REFUSED(bus, CTXD_ERROR_EXISTS, "Create", "sa{sv}", "a", 0);
-        cancel(bus, "a", "");
-        REFUSED(bus, CTXD_ERROR_EXISTS, "Create", "sa{sv}", "a", 0);
+        REFUSED(bus, CTXD_ERROR_EXISTS, "Create", "sa{sv}", "a", 1, "replace", "b", 1);
+        snprintf(old, sizeof old, "a#%ju", (uintmax_t) property_u64(bus, "a", "Id"));
+        cancel(bus, "a", "no longer");
+        create(bus, "a");
+        EXPECT_ACTIVE(bus, "a");
+        EXPECT_ERR(bus, old, "context canceled", ECANCELED, ECANCELED, "no longer");
         OK(bus, "Release", "s", "a");
         create(bus, "a");
 }

@@ -47,10 +47,24 @@ START_TEST(first_labels)
 }
 END_TEST
 
+/* The answer of Open to somebody else than the owner: neither a descriptor nor a place. */
+static void expect_no_page(sd_bus_message *m)
+{
+        uint64_t number, offset, word;
+
+        ck_assert_int_ge(sd_bus_message_skip(m, "stbut"), 0);
+        ck_assert_int_gt(sd_bus_message_enter_container(m, 'a', "h"), 0);
+        ck_assert_int_eq(sd_bus_message_at_end(m, false), 1);
+        ck_assert_int_ge(sd_bus_message_exit_container(m), 0);
+        READ(m, "ttt", &number, &offset, &word);
+        ck_assert(number == 0 && offset == 0 && word == 0);
+}
+
 static void bob_reads_only(void *userdata)
 {
         const pid_t *hidden = userdata;
         _cleanup_bus_ sd_bus *b = connect_bus();
+        _cleanup_message_ sd_bus_message *opened = NULL, *found = NULL;
         int self = open_pidfd(getpid());
 
         EXPECT_ACTIVE(b, "public");
@@ -71,6 +85,10 @@ static void bob_reads_only(void *userdata)
         REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "public", 2, "open", "b", 1, "attach", "h",
                         self);
         REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Page", "s", "public");
+        opened = CALL(b, "Open", "sb", "public", 1);
+        expect_no_page(opened);
+        found = CALL(b, "CreateAndOpen", "sa{sv}b", "public", 1, "open", "b", 1, 1);
+        expect_no_page(found);
         REFUSED_ON(b, "/org/ctxd1/context/public", CTXD_ERROR_ACCESS_DENIED, "Derive", "sa{sv}", "x", 0);
         REFUSED_ON(b, "/org/ctxd1/context/public", CTXD_ERROR_ACCESS_DENIED, "Cancel", "s", "");
         /* A context below a readable one may still be hidden. */
@@ -78,6 +96,75 @@ static void bob_reads_only(void *userdata)
         expect_no_members(b, "public", *hidden);
         close(self);
 }
+
+static void tries_to_join(sd_bus *b, int pidfd, int signal_number)
+{
+        static const char *const readable[] = {"public", "public/done"};
+        _cleanup_free_ char *object = object_of("public");
+
+        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Attach", "sha{sv}", "public", pidfd, 1, "signal", "i",
+                        signal_number);
+        REFUSED_ON(b, object, CTXD_ERROR_ACCESS_DENIED, "Attach", "ha{sv}", pidfd, 1, "signal", "i",
+                        signal_number);
+        REFUSED_ON(b, object, CTXD_ERROR_ACCESS_DENIED, "Derive", "sa{sv}", "done", 1, "attach", "h", pidfd);
+        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "public/done", 1, "attach", "h", pidfd);
+        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Create", "sa{sv}", "public/new", 1, "attach", "h", pidfd);
+        for (size_t i = 0; i < ELEMENTSOF(readable); i++) {
+                const char *error = i == 0 ? CTXD_ERROR_ACCESS_DENIED : CTXD_ERROR_ALREADY_DONE;
+
+                REFUSED(b, error, "Create", "sa{sv}", readable[i], 3, "open", "b", 1, "attach", "h", pidfd,
+                                "signal", "i", signal_number);
+                REFUSED(b, error, "CreateAndOpen", "sa{sv}b", readable[i], 3, "open", "b", 1, "attach", "h",
+                                pidfd, "signal", "i", signal_number, 1);
+                REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "CreateAndOpen", "sa{sv}b", readable[i], 4, "open", "b",
+                                1, "replace", "b", 1, "attach", "h", pidfd, "signal", "i", signal_number, 1);
+        }
+}
+
+/* Every way by which a process becomes a member, for the caller's own process and for a child of it. */
+static void bob_does_not_join(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        int self = open_pidfd(getpid()), child_fd;
+        pid_t child = sleeper(&child_fd);
+
+        for (int i = 1; i < 34; i++) { /* more kinds of attach than a context may have */
+                tries_to_join(b, self, i);
+                tries_to_join(b, child_fd, i);
+        }
+        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Threads", "s", "public");
+        REFUSED(b, CTXD_ERROR_ACCESS_DENIED, "Lifeline", "s", "public");
+        /* Who may write to its parent takes a done one's name, and joins the new one alone. */
+        OK(b, "Create", "sa{sv}", "shared/done", 1, "attach", "h", child_fd);
+        end_process(child);
+        close(child_fd);
+        close(self);
+}
+
+START_TEST(law46_who_may_read_does_not_join)
+{
+        char old[64];
+        int pidfd;
+        pid_t pid = sleeper(&pidfd);
+
+        OK(bus, "Create", "sa{sv}", "public", 1, "mode", "u", 0744);
+        OK(bus, "Create", "sa{sv}", "public/done", 1, "mode", "u", 0744);
+        cancel(bus, "public/done", "");
+        OK(bus, "Create", "sa{sv}", "shared", 1, "mode", "u", 0777);
+        OK(bus, "Create", "sa{sv}", "shared/done", 1, "mode", "u", 0744);
+        snprintf(old, sizeof old, "shared/done#%ju", (uintmax_t) property_u64(bus, "shared/done", "Id"));
+        cancel(bus, "shared/done", "");
+        run_as(BOB, bob_does_not_join, NULL);
+        expect_no_members(bus, old, 0);
+        for (int i = 1; i <= 32; i++)
+                OK(bus, "Attach", "sha{sv}", "public", pidfd, 2, "signal", "i", SIGTERM, "kill-after-usec",
+                                "t", UINT64_C(1000000) * (unsigned) i);
+        end_process(pid);
+        close(pidfd);
+        cancel(bus, "public", "");
+        ck_assert_happens(property_u64(bus, "public", "QuiesceUSec") != UINT64_MAX);
+}
+END_TEST
 
 static void bob_writes(void *userdata)
 {
@@ -274,7 +361,7 @@ Suite *suite_modes(void)
 {
         Suite *s = suite_create("modes");
 
-        ADD_TESTS(s, "modes", start_retaining, first_labels, modes, groups,
+        ADD_TESTS(s, "modes", start_retaining, first_labels, modes, law46_who_may_read_does_not_join, groups,
                         what_one_is_a_member_of_may_be_hidden, a_process_of_another_cannot_be_attached,
                         law36_the_page_is_for_reading);
         return s;

@@ -31,8 +31,10 @@ static const struct attempt {
                 {CTXD_MANAGER_INTERFACE, "Processes", READS},
                 {CTXD_MANAGER_INTERFACE, "Preview", READS},
                 {CTXD_MANAGER_INTERFACE, "Leaks", READS},
+                {CTXD_MANAGER_INTERFACE, "Open", READS},
                 {CTXD_MANAGER_INTERFACE, "Page", OWNERS},
                 {CTXD_MANAGER_INTERFACE, "Create", MAKES},
+                {CTXD_MANAGER_INTERFACE, "CreateAndOpen", MAKES},
                 {CTXD_MANAGER_INTERFACE, "Attach", WRITES},
                 {CTXD_MANAGER_INTERFACE, "Lifeline", WRITES},
                 {CTXD_MANAGER_INTERFACE, "Threads", WRITES},
@@ -81,11 +83,13 @@ static void append_arguments(sd_bus_message *m, const struct attempt *a, const s
                 snprintf(path, sizeof path, "%s", about->path);
         snprintf(child, sizeof child, "%.50s/child", path);
         if (on_manager(a))
-                ck_assert_int_ge(sd_bus_message_append(
-                                                 m, "s", strcmp(a->member, "Create") == 0 ? child : path),
-                                0);
+                ck_assert_int_ge(sd_bus_message_append(m, "s", a->kind == MAKES ? child : path), 0);
         if (strcmp(a->member, "Create") == 0)
                 ck_assert_int_ge(sd_bus_message_append(m, "a{sv}", 0), 0);
+        else if (strcmp(a->member, "CreateAndOpen") == 0)
+                ck_assert_int_ge(sd_bus_message_append(m, "a{sv}b", 0, 1), 0);
+        else if (strcmp(a->member, "Open") == 0)
+                ck_assert_int_ge(sd_bus_message_append(m, "b", 1), 0);
         else if (strcmp(a->member, "Derive") == 0)
                 ck_assert_int_ge(sd_bus_message_append(m, "sa{sv}", "child", 0), 0);
         else if (strcmp(a->member, "Cancel") == 0)
@@ -319,11 +323,27 @@ START_TEST(reading_is_an_action_of_its_own)
 }
 END_TEST
 
+static void make_page(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+
+        OK(b, "CreateAndOpen", "sa{sv}b", "~/warm", 0, 0);
+        OK(b, "Release", "s", "~");
+}
+
+/* The daemon keeps a state page for who makes a context. */
+static void start_with_pages(void)
+{
+        start_polkit();
+        run_as(ALICE, make_page, NULL);
+        world.fds = settled_fds();
+}
+
 Suite *suite_polkit(void)
 {
         Suite *s = suite_create("polkit");
 
-        ADD_TESTS(s, "polkit", start_polkit, whom_polkit_allows_may_all, whom_polkit_refuses_may_nothing,
+        ADD_TESTS(s, "polkit", start_with_pages, whom_polkit_allows_may_all, whom_polkit_refuses_may_nothing,
                         a_challenge_is_said_to_who_does_not_allow_interaction,
                         on_a_direct_connection_nobody_is_asked, reading_is_an_action_of_its_own);
         ADD_TESTS(s, "no polkit", start_without_polkit, where_there_is_no_polkit_all_is_refused);

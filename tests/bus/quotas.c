@@ -2,6 +2,7 @@
 
 /* How much each uid may make the daemon keep. A full quota concerns nobody else. */
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -83,9 +84,32 @@ START_TEST(one_users_full_quota_is_nobody_elses)
 }
 END_TEST
 
+static void start_small_for_all(void)
+{
+        world_start("MaxContexts=1024\nRetainSec=1s\n", NULL);
+}
+
+static void makes_a_few(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+
+        OK(b, "Create", "sa{sv}", "~/", 0);
+}
+
+/* A user may have 65,536 uids besides the own one. */
+START_TEST(subordinate_uids_leave_something)
+{
+        run_as(ALICE, fill_quota, NULL);
+        for (uid_t uid = 100000; uid < 165536; uid += 1171)
+                run_as(uid, fill_quota, NULL);
+        for (uid_t uid = BOB; uid < BOB + 3; uid++)
+                run_as(uid, makes_a_few, NULL);
+}
+END_TEST
+
 static void start_small_all(void)
 {
-        world_start("MaxContextsPerUser=10\nMaxHandlesPerUser=4\nMaxMembersPerUser=4\nMaxBytesPerUser=1K\n"
+        world_start("MaxContextsPerUser=10\nMaxHandlesPerUser=4\nMaxMembersPerUser=2\nMaxBytesPerUser=1K\n"
                     "MaxSubscriptionsPerUser=3\nMaxConnectionsPerUser=8\nRetainSec=1s\n",
                         NULL);
 }
@@ -157,7 +181,15 @@ START_TEST(each_limit_says_which)
         create(bus, "q/m3");
         OK(bus, "Attach", "sha{sv}", "q/m1", pidfds[0], 0);
         OK(bus, "Attach", "sha{sv}", "q/m2", pidfds[1], 0);
-        expect_limit(bus, "members", "of 4", "MaxMembersPerUser", "Attach", "sha{sv}", "q/m3", pidfds[2], 0);
+        expect_limit(bus, "members", "2 of 2", "MaxMembersPerUser", "Attach", "sha{sv}", "q/m3", pidfds[2],
+                        0);
+        /* It comes when all else of the call was done: the old one keeps its path. */
+        OK(bus, "Create", "sa{sv}", "q/m3/below", 0);
+        cancel(bus, "q/m3", "");
+        expect_limit(bus, "members", "2 of 2", "MaxMembersPerUser", "Create", "sa{sv}", "q/m3", 1, "attach",
+                        "h", pidfds[2]);
+        ck_assert_int_eq(code_of(bus, "q/m3"), ECANCELED);
+        ck_assert_int_eq(code_of(bus, "q/m3/below"), ECANCELED);
         for (int i = 0; i < 3; i++) {
                 end_process(pids[i]);
                 close(pidfds[i]);
@@ -236,5 +268,7 @@ Suite *suite_quotas_of_uids(void)
         Suite *s = suite_create("quotas");
 
         ADD_TESTS(s, "quotas", start_small, one_users_full_quota_is_nobody_elses);
+        if (world.transport == TRANSPORT_DIRECT) /* dbus-daemon does not know these uids */
+                ADD_TESTS(s, "all", start_small_for_all, subordinate_uids_leave_something);
         return s;
 }

@@ -73,6 +73,12 @@ static size_t body_at;
 void raw_begin(struct raw *m, uint32_t serial, const char *path, const char *interface, const char *member,
                 const char *signature)
 {
+        raw_begin_fds(m, serial, 0, path, interface, member, signature);
+}
+
+void raw_begin_fds(struct raw *m, uint32_t serial, uint32_t n_fds, const char *path, const char *interface,
+                const char *member, const char *signature)
+{
         m->n = 0;
         raw_u8(m, 'l');
         raw_u8(m, 1); /* method call */
@@ -88,6 +94,14 @@ void raw_begin(struct raw *m, uint32_t serial, const char *path, const char *int
         field(m, 6, "s", CTXD_BUS_NAME);
         if (signature[0])
                 field(m, 8, "g", signature);
+        if (n_fds > 0) {
+                raw_align(m, 8);
+                raw_u8(m, 9);
+                raw_u8(m, 1);
+                raw_u8(m, 'u');
+                raw_u8(m, 0);
+                raw_u32(m, n_fds);
+        }
         put_u32(m, FIELDS_SIZE_AT, (uint32_t) (m->n - 16));
         raw_align(m, 8);
         body_at = m->n;

@@ -21,6 +21,9 @@ void raw_text(struct raw *m, const char *text);
 /* Begins a method call to the daemon; the body follows, then raw_end(). */
 void raw_begin(struct raw *m, uint32_t serial, const char *path, const char *interface, const char *member,
                 const char *signature);
+/* The same for one that brings descriptors. */
+void raw_begin_fds(struct raw *m, uint32_t serial, uint32_t n_fds, const char *path, const char *interface,
+                const char *member, const char *signature);
 void raw_end(struct raw *m);
 
 /* Connects and authenticates. Returns -1 if the daemon refuses. */

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "harness.h"
 
@@ -14,6 +15,7 @@ struct method {
 
 static const struct method on_path[] = {
                 {"Create", "a{sv}"},
+                {"CreateAndOpen", "a{sv}b"},
                 {"Cancel", "s"},
                 {"CancelCause", "is"},
                 {"Extend", "t"},
@@ -30,6 +32,7 @@ static const struct method on_path[] = {
                 {"Preview", "u"},
                 {"Leaks", "u"},
                 {"Page", ""},
+                {"Open", "b"},
                 {"Subscribe", ""},
                 {"Unsubscribe", ""},
 };
@@ -133,7 +136,8 @@ START_TEST(names_of_nobody)
 
         create(bus, "a");
         for (size_t i = 0; i < ELEMENTSOF(on_path); i++) {
-                if (strstr(on_path[i].name, "ubscribe") || strcmp(on_path[i].name, "Create") == 0)
+                if (strstr(on_path[i].name, "ubscribe") ||
+                                strncmp(on_path[i].name, "Create", strlen("Create")) == 0)
                         continue;
                 expect_refusal(on_path[i].name, "nobody", on_path[i].types, nobody);
                 expect_refusal(on_path[i].name, "a/nobody", on_path[i].types, nobody);
@@ -265,11 +269,80 @@ START_TEST(integers_of_any_type)
 }
 END_TEST
 
+/* The peers of a direct connection agree on descriptors when it begins. The daemon sees that a reply cannot
+ * be sent before it does what the call asks for. */
+START_TEST(law_35_a_client_that_takes_no_descriptors)
+{
+        sd_bus *b;
+
+        ck_assert_int_ge(sd_bus_new(&b), 0);
+        ck_assert_int_ge(sd_bus_set_address(b, world.daemon.address), 0);
+        ck_assert_int_ge(sd_bus_negotiate_fds(b, 0), 0);
+        ck_assert_int_ge(sd_bus_start(b), 0);
+        create(b, "a");
+        REFUSED(b, SD_BUS_ERROR_NOT_SUPPORTED, "Lifeline", "s", "a");
+        REFUSED(b, SD_BUS_ERROR_NOT_SUPPORTED, "Done", "s", "a");
+        REFUSED(b, SD_BUS_ERROR_NOT_SUPPORTED, "Drained", "s", "a");
+        REFUSED(b, SD_BUS_ERROR_NOT_SUPPORTED, "Threads", "s", "a");
+        REFUSED(b, SD_BUS_ERROR_NOT_SUPPORTED, "Page", "s", "a");
+        REFUSED(b, SD_BUS_ERROR_NOT_SUPPORTED, "Open", "sb", "a", 1);
+        REFUSED(b, SD_BUS_ERROR_NOT_SUPPORTED, "CreateAndOpen", "sa{sv}b", "b", 0, 1);
+        (void) settled_fds();
+        EXPECT_ACTIVE(b, "a"); /* the lifeline that was not given out would have ended it */
+        OK(b, "CreateAndOpen", "sa{sv}b", "b", 0, 0);
+        sd_bus_flush_close_unref(b);
+}
+END_TEST
+
+static void limit_table(uint64_t n)
+{
+        struct rlimit limit;
+
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, NULL, &limit), 0);
+        limit.rlim_cur = n > 0 ? n : limit.rlim_max;
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, &limit, NULL), 0);
+}
+
+/* The daemon's table has room for what is made, but not for the copy that is sent. */
+START_TEST(law_35_no_descriptor_for_the_reply)
+{
+        unsigned n_given = 0, n_refused = 0, before = settled_fds();
+        char lifeline[16], new[16];
+
+        for (unsigned i = 0; i < 16; i++) {
+                _cleanup_message_ sd_bus_message *m = NULL;
+                int r;
+
+                snprintf(lifeline, sizeof lifeline, "l%u", i);
+                snprintf(new, sizeof new, "n%u", i);
+                create(bus, lifeline);
+                limit_table(before + i);
+                r = sd_bus_call_method(bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE,
+                                "CreateAndOpen", NULL, NULL, "sa{sv}b", new, 0, 1);
+                ck_assert_int_eq(count_listed(bus, "/") - (unsigned) (r >= 0), 1);
+                n_given += r >= 0;
+                r = sd_bus_call_method(bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Lifeline",
+                                NULL, &m, "s", lifeline);
+                n_refused += r < 0;
+                limit_table(0);
+                (void) settled_fds();
+                EXPECT_ACTIVE(bus, lifeline);
+                release_all();
+                ck_assert(HAPPENS(count_listed(bus, "/") == 0));
+        }
+        ck_assert_uint_gt(n_given, 0);
+        ck_assert_uint_gt(n_refused, 0);
+}
+END_TEST
+
 Suite *suite_refusals(void)
 {
         Suite *s = suite_create("refusals");
 
         ADD_TESTS(s, "refusals", start_retaining, names_that_are_none, an_empty_name_is_none, names_of_nobody,
                         wrong_types, options_that_are_none, integers_of_any_type);
+        if (world.transport == TRANSPORT_DIRECT)
+                ADD_TESTS(s, "replies", start_plain, law_35_a_client_that_takes_no_descriptors,
+                                law_35_no_descriptor_for_the_reply);
         return s;
 }

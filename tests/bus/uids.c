@@ -100,6 +100,17 @@ static void with_open(sd_bus_message *m)
         ck_assert_int_ge(sd_bus_message_append(m, "a{sv}", 2, "open", "b", 1, "parents", "b", 1), 0);
 }
 
+static void with_boolean(sd_bus_message *m)
+{
+        ck_assert_int_ge(sd_bus_message_append(m, "b", 1), 0);
+}
+
+static void with_options_and_boolean(sd_bus_message *m)
+{
+        with_open(m);
+        with_boolean(m);
+}
+
 static void expect_unknown(sd_bus *b, const char *object, const char *interface, const char *member)
 {
         call_fails(HERE, false, b, SD_BUS_ERROR_UNKNOWN_OBJECT, object, interface, member, NULL);
@@ -127,6 +138,7 @@ static void bob_sees_nothing(void *userdata)
         same_refusal(b, "Done", "s", NULL);
         same_refusal(b, "Undone", "s", NULL);
         same_refusal(b, "Page", "s", NULL);
+        same_refusal(b, "Open", "sb", with_boolean);
         same_refusal(b, "Values", "s", NULL);
         same_refusal(b, "List", "ssu", with_page);
         same_refusal(b, "Members", "su", with_number);
@@ -137,6 +149,7 @@ static void bob_sees_nothing(void *userdata)
         same_refusal(b, "Attach", "sha{sv}", with_self);
         same_refusal(b, "Create", "sa{sv}", with_options);
         same_refusal(b, "Create", "sa{sv}", with_open);
+        same_refusal(b, "CreateAndOpen", "sa{sv}b", with_options_and_boolean);
         FAILS(b, CTXD_ERROR_NO_SUCH_CONTEXT, "Err", "s", secret);
         FAILS(b, CTXD_ERROR_NO_SUCH_CONTEXT, "Err", "s", "user-1001");
         snprintf(reference, sizeof reference, "%s#%ju", secret,
@@ -317,14 +330,16 @@ static void be_bob_above(void *userdata)
         run_as(BOB, bob_hears_from_above, userdata);
 }
 
-static void end_hidden_parent(void (*bob_hears)(void *userdata))
+static void end_hidden_parent(void (*bob_hears)(void *userdata), int more_children)
 {
         int pipes[4];
         pid_t bob;
         char byte;
 
         ck_assert(pipe(pipes) == 0 && pipe(pipes + 2) == 0);
-        create(bus, "private");
+        OK(bus, "Create", "sa{sv}", "private", 1, "mode", "u", 0740);
+        for (int i = 0; i < more_children; i++)
+                OK(bus, "Create", "sa{sv}", "private/", 0);
         create(bus, "private/hidden");
         OK(bus, "Create", "sa{sv}", "private/open", 1, "mode", "u", 0744);
         OK(bus, "Create", "sa{sv}", "private/done-before", 1, "mode", "u", 0744);
@@ -344,13 +359,29 @@ static void end_hidden_parent(void (*bob_hears)(void *userdata))
 
 START_TEST(the_end_of_a_hidden_parent_is_told_below)
 {
-        end_hidden_parent(be_bob_who_hears);
+        end_hidden_parent(be_bob_who_hears, 0);
 }
 END_TEST
 
 START_TEST(the_end_of_a_hidden_parent_is_told_above)
 {
-        end_hidden_parent(be_bob_above);
+        end_hidden_parent(be_bob_above, 0);
+}
+END_TEST
+
+/* Its end comes in slices. Who may read it hears of all with its last one, however many others may not. */
+START_TEST(the_end_of_a_large_hidden_parent_is_told_once)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        char text[1024] = "";
+
+        ck_assert_int_ge(sd_bus_add_filter(b, NULL, note_signal, text), 0);
+        OK(b, "Subscribe", "s", "private/none");
+        end_hidden_parent(be_bob_who_hears, 3000);
+        OK(b, "Err", "s", "/");
+        while (sd_bus_process(b, NULL) > 0)
+                ;
+        ck_assert_str_eq(text, "ContextDone private context canceled\n");
 }
 END_TEST
 
@@ -360,6 +391,7 @@ Suite *suite_uids(void)
 
         ADD_TESTS(s, "uids", start_retaining, law36_what_one_makes_is_not_there_for_another,
                         law36_signals_are_not_heard, the_end_of_a_hidden_parent_is_told_below,
-                        the_end_of_a_hidden_parent_is_told_above);
+                        the_end_of_a_hidden_parent_is_told_above,
+                        the_end_of_a_large_hidden_parent_is_told_once);
         return s;
 }

@@ -147,11 +147,72 @@ START_TEST(hostile_descriptors)
 }
 END_TEST
 
+#define LEVELS 40
+#define KEYS 64
+
+static void append_level(sd_bus_message *m, int level)
+{
+        char key[32], value[16];
+
+        ck_assert_int_ge(sd_bus_message_open_container(m, 'a', "{sv}"), 0);
+        ck_assert_int_ge(sd_bus_message_open_container(m, 'e', "sv"), 0);
+        ck_assert_int_ge(sd_bus_message_append(m, "s", "values"), 0);
+        ck_assert_int_ge(sd_bus_message_open_container(m, 'v', "a{ss}"), 0);
+        ck_assert_int_ge(sd_bus_message_open_container(m, 'a', "{ss}"), 0);
+        for (int i = 0; i < KEYS; i++) {
+                /* The first is that of all levels, the second that of every other one. */
+                snprintf(key, sizeof key, "org.example.%d.k%d", i == 0 ? 0 : i == 1 ? level % 2 : level, i);
+                snprintf(value, sizeof value, "%d", level);
+                ck_assert_int_ge(sd_bus_message_append(m, "{ss}", key, value), 0);
+        }
+        for (int i = 0; i < 4; i++)
+                ck_assert_int_ge(sd_bus_message_close_container(m), 0);
+}
+
+/* Of each key the nearest value, once, however many there are. */
+START_TEST(values_of_many_levels)
+{
+        _cleanup_message_ sd_bus_message *values = NULL;
+        char path[4 * LEVELS] = "", what[64];
+        const char *key, *value;
+        unsigned n = 0;
+
+        for (int level = 0; level < LEVELS; level++) {
+                _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+                _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
+
+                sprintf(path + strlen(path), level ? "/v%d" : "v%d", level);
+                ck_assert_int_ge(sd_bus_message_new_method_call(bus, &m, CTXD_BUS_NAME, CTXD_OBJECT,
+                                                 CTXD_MANAGER_INTERFACE, "Create"),
+                                0);
+                ck_assert_int_ge(sd_bus_message_append(m, "s", path), 0);
+                append_level(m, level);
+                reply = send_call(bus, m, &error);
+                ck_assert_msg(reply, "%s", error.message);
+        }
+        values = CALL(bus, "Values", "s", path);
+        ck_assert_int_gt(sd_bus_message_enter_container(values, 'a', "{ss}"), 0);
+        while (sd_bus_message_read(values, "{ss}", &key, &value) > 0) {
+                int level, i;
+
+                n++;
+                ck_assert_int_eq(sscanf(key, "org.example.%d.k%d", &level, &i), 2);
+                if (i == 0)
+                        level = LEVELS - 1;
+                if (i == 1)
+                        level += LEVELS - 2;
+                snprintf(what, sizeof what, "%d", level);
+                ck_assert_str_eq(value, what);
+        }
+        ck_assert_uint_eq(n, 1 + 2 + LEVELS * (KEYS - 2));
+}
+END_TEST
+
 Suite *suite_values(void)
 {
         Suite *s = suite_create("values");
 
         ADD_TESTS(s, "values", start_retaining, values_out_of_their_range, huge_dictionaries,
-                        hostile_descriptors);
+                        values_of_many_levels, hostile_descriptors);
         return s;
 }

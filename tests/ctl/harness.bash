@@ -127,6 +127,24 @@ fd = os.open(sys.argv[1], os.O_RDWR)
 open(sys.argv[2], "w").write("x")
 os.read(fd, 1)' "$dir/fifo" "$dir/ready")
 
+# the_probe: $output is its pid
+the_probe() {
+        local pid
+        for pid in $(cat "/proc/$daemon/task/$daemon/children"); do
+                output=$pid
+                grep -q -x ctxd-probe "/proc/$pid/comm" && return
+        done
+        return 1
+}
+
+is_stopped() {
+        grep -q -E '^State:[[:space:]]+T' "/proc/$1/status"
+}
+
+is_running() {
+        ! is_stopped "$1"
+}
+
 # gone PID: the process has ended; it may still be a zombie
 gone() {
         ! grep -q -E '^State:[[:space:]]+[^ZX]' "/proc/$1/status" 2>/dev/null

@@ -236,6 +236,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         unsigned mode = input_byte(&in);
 
         members_init();
+        world_guard();
         (void) victim_dead_pidfd();
         world_start();
         if (mode == 1 || mode == 2)

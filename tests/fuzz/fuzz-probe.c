@@ -56,10 +56,10 @@ int sd_journal_sendv(const struct iovec *fields, int n)
 }
 
 /* In place of the real one, which asks /proc: of one process in four just the fact. */
-bool disclosure_is_allowed(const struct probe_watch *watch, const struct sample *sample)
+uint32_t disclosure_reader(const struct probe_watch *watch, const struct sample *sample)
 {
         REQUIRE(watch->n_uids <= PROBE_UIDS_MAX);
-        return sample->pid % 4 != 3;
+        return sample->pid % 4 != 3 ? sample->uid : PROBE_NOBODY;
 }
 
 /* Threads, as the input has it: few of them, so that the same ones come again. */
@@ -72,12 +72,14 @@ static void make_sample(struct input *in, struct sample *s)
         s->context_id = 1 + input_choice(in, 4);
         s->pid = 100000000 + input_choice(in, 4); /* more than there can be */
         s->tid = s->pid + input_choice(in, 2);
+        s->uid = 1000 + s->pid % 2;
         s->ppid = 100000000 + input_choice(in, 4);
         s->ptid = s->ppid;
         s->state = input_byte(in) & 0xf;
         s->flags = input_byte(in) & 0x1f;
         s->exit_state = input_byte(in) == 255;
         s->vfork = s->flags & 1;
+        s->named = s->flags >> 1 & 1;
         s->nvcsw = input_choice(in, 2);
         s->start_nsec = s->leader_start_nsec = 1 + input_choice(in, 2);
         s->runtime_nsec = input_number(in);
@@ -140,8 +142,20 @@ static int fake_describe(struct backend *backend, const struct sample *sample, i
 
 static void fake_free(struct backend *backend) {}
 
+static bool fake_maps(struct backend *backend, const struct sample *sample, uint32_t uid)
+{
+        return input_byte(source) & 1;
+}
+
 static const struct backend_ops fake_ops = {
-                PROBE_BACKEND_PROC, fake_sweep, fake_again, fake_evidence, fake_describe, fake_free};
+                .kind = PROBE_BACKEND_PROC,
+                .sweep = fake_sweep,
+                .again = fake_again,
+                .evidence = fake_evidence,
+                .describe = fake_describe,
+                .maps = fake_maps,
+                .free = fake_free,
+};
 static struct backend fake = {&fake_ops};
 
 /* A place to connect to that leaves nothing behind: bound, opened, and unlinked. */
@@ -193,12 +207,15 @@ static void reconnect(struct probe *probe)
 
 static void check_leak(const struct probe_leak *l)
 {
-        REQUIRE(l->kind == PROBE_LEAK_BLOCKED || l->kind == PROBE_LEAK_IGNORING);
-        REQUIRE(l->leak_id > 0 && l->count > 0 && l->tid > 0);
+        bool is_more = l->kind == PROBE_LEAK_MORE;
+
+        REQUIRE(l->kind == PROBE_LEAK_BLOCKED || l->kind == PROBE_LEAK_IGNORING || is_more);
+        REQUIRE(l->leak_id > 0 && l->count > 0 && (l->tid > 0) == !is_more);
+        REQUIRE(l->reader == PROBE_NOBODY || l->reader == l->uid);
         REQUIRE(memchr(l->comm, 0, sizeof l->comm) && memchr(l->syscall_text, 0, sizeof l->syscall_text));
         REQUIRE(memchr(l->waits_on, 0, sizeof l->waits_on) && memchr(l->why, 0, sizeof l->why));
         REQUIRE(memchr(l->kernel_stack, 0, sizeof l->kernel_stack) && memchr(l->stack, 0, sizeof l->stack));
-        if (l->pid % 4 == 3)
+        if (l->pid % 4 == 3 || is_more)
                 REQUIRE(!l->syscall_text[0] && !l->waits_on[0] && !l->why[0] && !l->kernel_stack[0]);
 }
 
@@ -263,6 +280,7 @@ static size_t make_threads(struct input *in, struct probe_threads *t)
         for (unsigned i = 0; i < 2; i++) {
                 t->threads[i].pid = 100000000 + input_choice(in, 4);
                 t->threads[i].tid = t->threads[i].pid + input_choice(in, 2);
+                t->threads[i].uid = 1000 + i;
         }
         return sizeof *t;
 }
@@ -367,7 +385,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         listener_init();
         REQUIRE(sd_event_new(&probe.event) >= 0);
         REQUIRE(sweeper_init(&probe) >= 0 && link_init(&probe, address, -1) >= 0);
+        probe.leaks.max = 16; /* of which one user gets two */
         reconnect(&probe);
+        probe.link.uid = geteuid() + (size & 1); /* another one's, or our own */
         welcome(&probe);
         /* One that does not fit is told to go: that is its end. */
         for (unsigned i = 0; i < STEPS_MAX && !input_is_empty(&in) && probe.link.error == 0; i++)

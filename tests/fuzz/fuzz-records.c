@@ -59,6 +59,9 @@ static size_t make_leak(struct input *in, struct probe_leak *l)
         l->backend = input_byte(in);
         l->pid = input_byte(in);
         l->tid = input_byte(in);
+        l->uid = l->pid % 4 * 1000;
+        l->reader = l->tid % 3 == 0 ? PROBE_NOBODY : l->uid;
+        l->kernel_reader = l->tid % 2 == 0 ? PROBE_NOBODY : l->uid;
         l->blocked_usec = input_number(in);
         l->count = input_number(in);
         fill_text(in, l->comm, sizeof l->comm);
@@ -130,7 +133,7 @@ static void probe_connect(void)
                 return;
         REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
         probe = fds[1];
-        REQUIRE(probe_connected(world.engine->probe, fds[0]) >= 0);
+        REQUIRE(probe_connected(world.engine->probe, fds[0], getpid()) >= 0);
 }
 
 /* What ctxd says is right, whoever it speaks to. */

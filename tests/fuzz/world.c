@@ -11,6 +11,10 @@
 #include <unistd.h>
 
 #include "daemon/bus/connection.h"
+#include "daemon/engine/internal.h"
+#include "util/clock.h"
+#include "util/foreign.h"
+#include "util/proc.h"
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/world.h"
 
@@ -29,6 +33,25 @@ static int lowest_free(void)
         return fd;
 }
 
+/* The event loop that they answer to lives on as well, with the clocks that sd-event keeps. */
+static struct foreign *guard;
+static sd_event *guarded;
+
+void world_guard(void)
+{
+        static const clockid_t clocks[] = {CLOCK_BOOTTIME, CLOCK_MONOTONIC};
+
+        if (guard)
+                return;
+        REQUIRE(sd_event_new(&guarded) >= 0 && foreign_new(&guard, guarded) >= 0);
+        for (unsigned i = 0; i < sizeof clocks / sizeof *clocks; i++) {
+                sd_event_source *source = NULL;
+
+                REQUIRE(sd_event_add_time(guarded, &source, clocks[i], UINT64_MAX, 0, NULL, NULL) >= 0);
+                sd_event_source_unref(source);
+        }
+}
+
 void world_start(void)
 {
         unsetenv("JOURNAL_STREAM"); /* nothing of this is for a journal */
@@ -36,7 +59,10 @@ void world_start(void)
         victims_ensure();
         memset(&world, 0, sizeof world);
         world.lowest = lowest_free();
-        REQUIRE(sd_event_new(&world.event) >= 0);
+        if (guarded)
+                world.event = sd_event_ref(guarded);
+        else
+                REQUIRE(sd_event_new(&world.event) >= 0);
         REQUIRE(tree_new(&world.tree) == 0);
         world.tree->users.contexts.limit = 500;
         world.tree->users.limit[RESOURCE_CONTEXTS] = 200;
@@ -47,10 +73,28 @@ void world_start(void)
         world.tree->max_value_bytes = 4000;
         REQUIRE(service_init(&world.service, world.event, world.tree) == 0);
         world.engine = world.service.engine;
+        world.engine->world.foreign = guard;
+}
+
+uint64_t world_connections(void)
+{
+        uint64_t n = 0;
+
+        for (const struct user *u = world.tree->users.by_uid; u; u = u->hh.next)
+                n += u->used[RESOURCE_CONNECTIONS];
+        return n;
 }
 
 void world_stop(void)
 {
+        uint64_t end_usec = now_boottime_usec() + WORLD_PATIENCE_USEC;
+
+        while (!TAILQ_EMPTY(&world.service.connections))
+                connection_free(TAILQ_FIRST(&world.service.connections));
+        while (guard && world_connections() > 0 && now_boottime_usec() < end_usec)
+                world_run_until(1000);
+        REQUIRE(world_connections() == 0);
+        world.engine->world.foreign = NULL;
         service_deinit(&world.service);
         world.tree = tree_free(world.tree);
         world.event = sd_event_unref(world.event);
@@ -136,6 +180,16 @@ static bool victim_is_ready(pid_t pid)
         return strstr(text, "pause") != NULL;
 }
 
+/* Which decides who may attach it. */
+static bool has_its_uid(unsigned i)
+{
+        uid_t uids[3];
+        pid_t pid;
+
+        return proc_status_read(victims[i].pid, uids, &pid) >= 0 &&
+               uids[2] == (i == 2 && geteuid() == 0 ? world_uids[1] : geteuid());
+}
+
 static void victim_start(unsigned i)
 {
         struct victim *v = &victims[i];
@@ -144,7 +198,7 @@ static void victim_start(unsigned i)
         REQUIRE(v->pid > 0);
         v->pidfd = (int) syscall(SYS_pidfd_open, v->pid, 0);
         REQUIRE(v->pidfd >= 0);
-        for (unsigned n = 0; n < 50 && !victim_is_ready(v->pid); n++)
+        for (unsigned n = 0; n < 50000 && !(has_its_uid(i) && (n > 50 || victim_is_ready(v->pid))); n++)
                 usleep(200);
 }
 

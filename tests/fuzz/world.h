@@ -21,12 +21,18 @@ extern struct scene world;
 #define WORLD_UIDS 3
 extern const uid_t world_uids[WORLD_UIDS]; /* of callers; without root all are ours */
 
+/* Before the first of the worlds: starts the processes that look at descriptors, without which no call can
+ * bring any. They live on, since to start them takes longer than an input. */
+void world_guard(void);
 void world_start(void);
 /* Takes all down; every descriptor has to be closed by then. */
 void world_stop(void);
 
 /* The client's end of a connection that was accepted as one of that uid, or -errno. */
 int world_connect(uid_t uid);
+/* How many are charged. A socket with descriptors in it is closed by another process, and charged until
+ * then. */
+uint64_t world_connections(void);
 /* Runs the daemon until nothing is left to be done at once. */
 void world_run(void);
 /* The same, but waits for so long for something to come: a timer that is due may be late. */

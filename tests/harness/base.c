@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -131,7 +132,34 @@ unsigned count_fds(pid_t pid)
         return count_entries(path);
 }
 
+unsigned count_eventfds(void)
+{
+        DIR *d = opendir("/proc/self/fd");
+        struct dirent *entry;
+        unsigned n = 0;
+
+        while (d && (entry = readdir(d))) {
+                char target[32] = "";
+
+                n += readlinkat(dirfd(d), entry->d_name, target, sizeof(target) - 1) > 0 &&
+                     strcmp(target, "anon_inode:[eventfd]") == 0;
+        }
+        if (d)
+                closedir(d);
+        return n;
+}
+
 unsigned count_threads(void)
 {
         return count_entries("/proc/self/task");
+}
+
+bool may_open(unsigned n)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                give_up("getrlimit", errno);
+        limit.rlim_cur = limit.rlim_max;
+        return limit.rlim_max >= n && setrlimit(RLIMIT_NOFILE, &limit) == 0;
 }

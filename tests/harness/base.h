@@ -44,4 +44,6 @@ char task_state(pid_t pid, pid_t tid);
  * thread that has got something to do does not count as waiting, even if it has no CPU yet. */
 bool process_sleeps(pid_t pid, pid_t but);
 unsigned count_fds(pid_t pid); /* 0 if they cannot be counted */
+unsigned count_eventfds(void); /* of this process */
+bool may_open(unsigned n);     /* so many descriptors, by this process and those that it will start */
 unsigned count_threads(void);  /* of this process */

@@ -49,22 +49,32 @@ struct other {
         void *userdata;
 };
 
-static void become(void *userdata)
+void become_user(uid_t uid)
+{
+        ck_assert_int_eq(setgroups(0, NULL), 0);
+        ck_assert_int_eq(setresgid(uid, uid, uid), 0);
+        ck_assert_int_eq(setresuid(uid, uid, uid), 0);
+        prctl(PR_SET_DUMPABLE, 1);
+}
+
+static void run_as_other(void *userdata)
 {
         const struct other *o = userdata;
 
-        ck_assert_int_eq(setgroups(0, NULL), 0);
-        ck_assert_int_eq(setresgid(o->uid, o->uid, o->uid), 0);
-        ck_assert_int_eq(setresuid(o->uid, o->uid, o->uid), 0);
-        prctl(PR_SET_DUMPABLE, 1);
+        become_user(o->uid);
         o->fn(o->userdata);
+}
+
+pid_t spawn_as(uid_t uid, void (*fn)(void *userdata), void *userdata)
+{
+        struct other o = {uid, fn, userdata};
+
+        return spawn(run_as_other, &o);
 }
 
 void run_as(uid_t uid, void (*fn)(void *userdata), void *userdata)
 {
-        struct other o = {uid, fn, userdata};
-
-        wait_for(spawn(become, &o));
+        wait_for(spawn_as(uid, fn, userdata));
 }
 
 static void sleep_for_ever(void *userdata)

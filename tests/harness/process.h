@@ -10,6 +10,8 @@
 pid_t spawn(void (*fn)(void *userdata), void *userdata);
 /* Waits for its end, and expects that it succeeded. */
 void wait_for(pid_t pid);
+void become_user(uid_t uid); /* this process, for ever; it is no longer tied to its parent */
+pid_t spawn_as(uid_t uid, void (*fn)(void *userdata), void *userdata);
 void run_as(uid_t uid, void (*fn)(void *userdata), void *userdata);
 
 /* A process that sleeps until it is killed, and a pidfd of it (NULL: none is wanted). */

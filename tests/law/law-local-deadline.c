@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <sys/epoll.h>
+
 #include "tests/law/local.h"
 
-/* Laws 10 to 13 and 15 for local contexts. */
+/* Laws 6 and 9 to 15 for local contexts, as far as they speak of deadlines. */
 
 #define HOUR UINT64_C(3600000000)
 
@@ -173,6 +175,71 @@ static bool cancel_before(uint64_t margin)
         return true;
 }
 
+#define MANY 200000
+#define TIMED 2
+
+static struct ctx *timed[TIMED];
+
+static void *look_at_the_first(void *ret)
+{
+        int r;
+
+        while ((r = ctx_err(timed[0])) == 0)
+                ;
+        atomic_store((_Atomic int *) ret, r);
+        return NULL;
+}
+
+/* True if the deadline has passed in the middle of the cancel, and changed nothing. */
+static bool passes_under_way(struct ctx **all, uint64_t before_usec)
+{
+        static uint64_t margin = 50000;
+        struct ctx *top = ctx_with_cancel(ctx_background());
+        uint64_t deadline = now_boottime_usec() + margin, start, end;
+        _Atomic int looked = 0;
+        pthread_t looker;
+        bool all_canceled;
+
+        /* A cancel comes to the youngest first. */
+        for (int i = 0; i < TIMED; i++)
+                timed[i] = ctx_with_deadline(top, deadline);
+        for (int i = 0; i < MANY; i++)
+                all[i] = ctx_with_cancel(top);
+        ck_assert_int_eq(pthread_create(&looker, NULL, look_at_the_first, &looked), 0);
+        if (now_boottime_usec() + 20000 > deadline)
+                margin *= 2; /* the machine is slow */
+        sleep_until(deadline - 20000);
+        do
+                start = now_boottime_usec();
+        while (start < deadline - before_usec);
+        ctx_cancel(top);
+        end = now_boottime_usec();
+        pthread_join(looker, NULL);
+
+        all_canceled = looked == -ECANCELED && ctx_err(timed[1]) == -ECANCELED;
+        for (int i = 0; i < TIMED; i++) {
+                ck_assert(i > 0 || ctx_err(timed[i]) == looked);
+                ctx_unref(timed[i]);
+        }
+        for (int i = 0; i < MANY; i++)
+                ctx_unref(all[i]);
+        ctx_unref(top);
+        return start < deadline && end > deadline && all_canceled;
+}
+
+/* Also where somebody looks at a context that the cancel has not come to yet. */
+START_TEST(law_09_a_deadline_that_passes_under_way)
+{
+        struct ctx **all = malloc(MANY * sizeof *all);
+        bool done = false;
+
+        for (int i = 0; i < 300 && !done; i++)
+                done = passes_under_way(all, 200 + (uint64_t) i % 10 * 200);
+        free(all);
+        ck_assert(done);
+}
+END_TEST
+
 START_TEST(law_13_a_cancel_before_it)
 {
         WITH_MORE_TIME(margin)
@@ -203,13 +270,39 @@ START_TEST(law_15_no_deadline_and_now)
 }
 END_TEST
 
+/* An edge-triggered loop would hear of it twice, and a poll between the two would find nothing. */
+START_TEST(law_06_readable_stays_so)
+{
+        struct epoll_event edge = {.events = EPOLLIN | EPOLLET}, event;
+
+        for (int cancelled = 0; cancelled < 2; cancelled++) {
+                CTX_AUTO_UNREF struct ctx *ctx =
+                                ctx_with_timeout(ctx_background(), cancelled ? 3600000000 : 1000);
+                int set = epoll_create1(EPOLL_CLOEXEC);
+
+                ck_assert_int_eq(epoll_ctl(set, EPOLL_CTL_ADD, ctx_done_fd(ctx), &edge), 0);
+                if (cancelled)
+                        ck_assert_int_eq(ctx_cancel(ctx), 1);
+                ck_assert_int_eq(epoll_wait(set, &event, 1, -1), 1);
+                /* The first one who looks after the kernel's timer makes the context done. */
+                ck_assert_int_eq(ctx_err(ctx), cancelled ? -ECANCELED : -ETIMEDOUT);
+                ck_assert_int_eq(ctx_cancel(ctx), 0);
+                ck_assert_int_eq(epoll_wait(set, &event, 1, 0), 0);
+                ck_assert(is_readable(ctx_done_fd(ctx)));
+                close(set);
+        }
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const tests[] = {
+                        law_06_readable_stays_so,
                         law_10_the_earliest_deadline,
                         law_10_whose_cause_counts,
                         law_11_done_at_birth,
                         law_12_never_early,
+                        law_09_a_deadline_that_passes_under_way,
                         law_12_a_cancel_after_it_changes_nothing,
                         law_13_a_cancel_before_it,
                         law_15_no_deadline_and_now,

@@ -127,6 +127,18 @@ START_TEST(law_03_the_first_cancel_wins)
 }
 END_TEST
 
+/* As the daemon does it, too. */
+START_TEST(law_04_an_empty_text_is_none)
+{
+        CTX_AUTO_UNREF struct ctx *canceled = ctx_with_cancel(ctx_background());
+        CTX_AUTO_UNREF struct ctx *late = ctx_with_timeout_cause(ctx_background(), 0, EIO, "");
+
+        ck_assert_int_eq(ctx_cancel_cause(canceled, EPIPE, ""), 1);
+        assert_cause(canceled, EPIPE, "context canceled");
+        assert_cause(late, EIO, "context deadline exceeded");
+}
+END_TEST
+
 START_TEST(law_04_what_err_says)
 {
         CTX_AUTO_UNREF struct ctx *canceled = ctx_with_cancel(ctx_background());
@@ -447,6 +459,7 @@ int main(void)
                         law_01_a_view_is_not_cancelled,
                         law_02_done_once_and_unchanged,
                         law_03_the_first_cancel_wins,
+                        law_04_an_empty_text_is_none,
                         law_04_what_err_says,
                         law_05_all_below_is_done_when_cancel_returns,
                         law_05_also_what_another_cancel_is_at,

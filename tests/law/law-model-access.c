@@ -7,7 +7,7 @@
 
 enum { ALICE = 1000, BOB = 2000, CAROL = 3000, GROUP = 50, DAEMON = 900 };
 
-/* What a file's mode would let a caller do. */
+/* What a file's mode would let a caller do; the owner may always look. */
 enum bits { NONE, R, W, RW, ALL /* whatever the mode says */ };
 
 static const gid_t gids[] = {7, GROUP};
@@ -41,7 +41,7 @@ static const struct kind {
 static enum bits bits_of(const struct kind *kind, unsigned mode)
 {
         unsigned bits = mode >> (kind->as == AS_OWNER ? 6 : kind->as == AS_GROUP ? 3 : 0);
-        bool r = kind->reads_all || (bits & 4), w = bits & 2;
+        bool r = kind->as == AS_OWNER || kind->reads_all || (bits & 4), w = bits & 2;
 
         return kind->as == AS_ALL ? ALL : r && w ? RW : r ? R : w ? W : NONE;
 }
@@ -107,13 +107,17 @@ static const struct law {
         {                                    \
                 -ENOENT, -EACCES, -ENOENT, 0 \
         }
+#define END                \
+        {                  \
+                0, 0, 0, 0 \
+        }
                 {"Find", do_find, VERB_LOOK, SEE, SEE, 0, PRIVILEGE_READ, 0},
                 {"Err, Values, Members, Leaks", do_want, VERB_LOOK, SEE, SEE, 0, PRIVILEGE_READ, 0},
                 {"Done", do_want, VERB_DONE, SEE, SEE, 0, PRIVILEGE_READ, 0},
                 {"Drained", do_want, VERB_DRAINED, SEE, SEE, 0, PRIVILEGE_READ, 0},
-                {"Cancel", do_cancel, VERB_CANCEL, CHANGE, CHANGE, 1, PRIVILEGE_MANAGE, PRIVILEGE_MANAGE},
-                {"Release", do_release, VERB_RELEASE, CHANGE, CHANGE, 0, PRIVILEGE_MANAGE, PRIVILEGE_MANAGE},
-                {"Lifeline", do_want, VERB_LIFELINE, CHANGE, CHANGE, 0, PRIVILEGE_MANAGE, PRIVILEGE_MANAGE},
+                {"Cancel", do_cancel, VERB_CANCEL, END, CHANGE, 1, PRIVILEGE_MANAGE, PRIVILEGE_MANAGE},
+                {"Release", do_release, VERB_RELEASE, END, CHANGE, 0, PRIVILEGE_MANAGE, PRIVILEGE_MANAGE},
+                {"Lifeline", do_want, VERB_LIFELINE, END, CHANGE, 0, PRIVILEGE_MANAGE, PRIVILEGE_MANAGE},
                 {"Threads", do_want, VERB_ENTER, CHANGE, CHANGE, 0, PRIVILEGE_MANAGE, PRIVILEGE_MANAGE},
                 {"Attach", do_attach, VERB_ATTACH, CHANGE, CHANGE, 0, PRIVILEGE_MANAGE, PRIVILEGE_MANAGE},
                 {"Extend", do_extend, VERB_EXTEND, SEE, DENIED, 0, PRIVILEGE_MANAGE, PRIVILEGE_MANAGE},
@@ -205,10 +209,6 @@ START_TEST(law_36_every_verb_caller_and_mode)
                         int r, should = expected(law, kind, bits_of(kind, mode));
                         unsigned privilege = should == -ENOENT ? law->hidden : law->denied;
 
-                        /* Where she may write it is her own doing if something is missing, and so if it is
-                         * hidden. */
-                        if (law->act == do_find && kind->as == AS_OWNER)
-                                privilege = 0;
                         ck_assert_msg(tree_allows(t, &kind->caller, c, law->verb) == (should >= 0),
                                         "%s by %s, mode %04o", law->name, kind->name, mode);
                         memset(&refused, 0, sizeof refused);
@@ -269,14 +269,13 @@ END_TEST
  * above it. */
 START_TEST(law_36_create_below_every_mode)
 {
-        static const int owner[] = {[NONE] = -ENOENT, [R] = -EACCES, [W] = -ENOENT, [RW] = 1, [ALL] = 1};
-        static const int other[] = {[NONE] = -EACCES, [R] = -EACCES, [W] = -EACCES, [RW] = 1, [ALL] = 1};
+        static const int made[] = {[NONE] = -EACCES, [R] = -EACCES, [W] = -EACCES, [RW] = 1, [ALL] = 1};
         static const char *const paths[] = {"user-1000/p/c/x", "user-1000/p/c/", "user-1000/p/c/x/y"};
 
         for (unsigned mode = 0; mode <= 0777; mode++)
                 for (size_t k = 0; k < N(kinds); k++) {
                         const struct kind *kind = &kinds[k];
-                        int should = (kind->as == AS_OWNER ? owner : other)[bits_of(kind, mode)];
+                        int should = made[bits_of(kind, mode)];
                         struct attachment a = member_of(&kind->caller);
                         struct create_options o = plain;
                         struct context *c = begin(mode);
@@ -295,6 +294,36 @@ START_TEST(law_36_create_below_every_mode)
 }
 END_TEST
 
+/* A child that all may read tells of what it has from its parent to those alone who may read that, too. */
+START_TEST(law_36_what_comes_from_an_ancestor_is_for_its_readers)
+{
+        for (unsigned mode = 0; mode <= 0777; mode++) {
+                struct context *c = begin(mode), *child = NULL;
+                struct create_options o = plain;
+                struct shown_end end;
+
+                o.mode = 0777;
+                ck_assert_int_eq(tree_create(t, now, &root, "user-1000/p/c/x", &o, &child, &refused), 1);
+                for (int done = 0; done < 2; done++) {
+                        for (size_t k = 0; k < N(kinds); k++) {
+                                enum bits bits = bits_of(&kinds[k], mode);
+                                bool reads = bits != NONE && bits != W;
+
+                                ck_assert(access_shows_values(t, &kinds[k].caller, c) == reads);
+                                access_shown_end(t, &kinds[k].caller, child, &end);
+                                ck_assert_str_eq(end.cause, !done ? "" : reads ? "why" : "context canceled");
+                                ck_assert_int_eq(end.error, !done ? 0 : reads ? 5 : ECANCELED);
+                                ck_assert_ptr_eq(end.by, done && reads ? c->cause : NULL);
+                                ck_assert_ptr_eq(end.origin, done && reads ? c : NULL);
+                        }
+                        if (!done)
+                                tree_cancel(t, now, &root, c, cause_new(5, "why", ALICE, 1, "x"), NULL,
+                                                &refused);
+                }
+        }
+}
+END_TEST
+
 START_TEST(law_46_open_is_for_readers_and_attach_for_writers)
 {
         for (unsigned mode = 0; mode <= 0777; mode++)
@@ -308,10 +337,6 @@ START_TEST(law_46_open_is_for_readers_and_attach_for_writers)
                                 char *before = written_down();
                                 int r, should = bits == RW || bits == ALL || (bits == R && !attach) ? 0
                                                                                                     : -EACCES;
-
-                                /* Who could make it, and cannot see it, is told that it is there. */
-                                if (should < 0 && bits != R && kind->as == AS_OWNER)
-                                        should = -EEXIST;
                                 o.open = true;
                                 o.attach = attach ? &a : NULL;
                                 r = tree_create(t, now, &kind->caller, "user-1000/p/c", &o, &found, &refused);
@@ -524,6 +549,7 @@ int main(void)
         tcase_add_test(tcase, law_36_nobody_ends_the_background);
         tcase_add_test(tcase, law_36_the_daemon_may_end_all);
         tcase_add_test(tcase, law_36_create_below_every_mode);
+        tcase_add_test(tcase, law_36_what_comes_from_an_ancestor_is_for_its_readers);
         tcase_add_test(tcase, law_46_open_is_for_readers_and_attach_for_writers);
         tcase_add_test(tcase, law_32_only_a_process_that_the_caller_may_signal);
         tcase_add_test(tcase, law_30_no_member_leaves_by_attaching_itself_elsewhere);

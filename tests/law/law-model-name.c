@@ -26,11 +26,129 @@ START_TEST(law_34_a_path_names_one)
         ck_assert_int_eq(create_as(&root, "a/b", &open, &d), 0);
         ck_assert_ptr_eq(d, c);
         cancel(c); /* it keeps its path */
-        ck_assert_int_eq(create_as(&root, "a/b", &plain, &d), -EEXIST);
-        ck_assert_ptr_nonnull(refused.detail);
-        ck_assert_int_eq(create_as(&root, "a/b", &open, &d), -EEXIST);
         ck_assert_ptr_eq(find("a/b"), c);
         ck_assert_ptr_eq(find("/a/b"), c);
+}
+END_TEST
+
+START_TEST(law_34_the_name_of_a_done_one_is_free)
+{
+        struct create_options open = plain, replace = plain;
+        struct context *old = make("a/b"), *below = make("a/b/c"), *new = NULL, *next = NULL;
+        uint64_t id = old->id, id_below = below->id;
+
+        open.open = true;
+        replace.open = replace.replace = true;
+        cancel(old);
+        ck_assert_int_eq(create_as(&root, "a/b", &plain, &new), 1);
+        tree_check(t);
+        assert_active(new);
+        ck_assert_ptr_eq(find("a/b"), new);
+        ck_assert_ptr_eq(find_id("a/b", id), old);
+        ck_assert_ptr_null(find("a/b/c"));
+        ck_assert_ptr_eq(find_id("a/b/c", id_below), below);
+        assert_done(old, CONTEXT_CANCELED, old, ECANCELED, "context canceled");
+
+        /* Late work does not go on under a name that somebody has cancelled. */
+        cancel(new);
+        ck_assert_int_eq(create_as(&root, "a/b", &open, &next), -EALREADY);
+        ck_assert_int_eq(refused.reason, REFUSED_DONE);
+        ck_assert_ptr_eq(find("a/b"), new);
+        ck_assert_int_eq(create_as(&root, "a/b", &replace, &next), 1);
+        ck_assert_ptr_eq(find("a/b"), next);
+        ck_assert_int_eq(create_as(&root, "a/b", &replace, &new), 0); /* an active one is not replaced */
+        ck_assert_ptr_eq(new, next);
+}
+END_TEST
+
+START_TEST(law_34_open_of_an_overdue_name)
+{
+        struct create_options open = plain, replace = plain, dated = plain;
+        struct context *c = NULL, *d = NULL;
+
+        open.open = true;
+        replace.open = replace.replace = true;
+        dated.deadline_usec = now + 10;
+        ck_assert_int_eq(create_as(&root, "a", &dated, &c), 1);
+        at(now + 10);
+        ck_assert_int_eq(create_as(&root, "a", &open, &d), -EALREADY);
+        ck_assert_int_eq(create_as(&root, "a", &replace, &d), 1);
+        ck_assert_ptr_ne(c, d);
+        /* Its parent's end is its end. */
+        c = make("p");
+        make("p/q");
+        cancel(c);
+        ck_assert_int_eq(create_as(&root, "p/q", &open, &d), -EALREADY);
+}
+END_TEST
+
+/* Its owner has exited, or its lifeline was closed: that is nobody's will. */
+START_TEST(law_34_open_of_one_that_ended_by_itself)
+{
+        struct create_options open = plain;
+        struct context *c = make("a"), *d = NULL;
+
+        open.open = true;
+        tree_cancel(t, now, &caller_daemon, c,
+                        cause_new(0, "owner exited", caller_daemon.uid, caller_daemon.pid, NULL), NULL,
+                        &refused);
+        ck_assert_int_eq(create_as(&root, "a", &open, &d), 1);
+        assert_active(d);
+        ck_assert_ptr_ne(c, d);
+}
+END_TEST
+
+/* Who may not make it there may not displace what is done there, and who cannot see it may. */
+START_TEST(law_34_who_may_displace)
+{
+        struct create_options public = plain, hidden = plain, open = plain;
+        struct context *c = NULL, *d = NULL;
+
+        public.mode = 0744;
+        ck_assert_int_eq(create_as(&root, "public", &public, &c), 1);
+        ck_assert_int_eq(create_as(&root, "public/x", &public, &c), 1);
+        cancel(c);
+        ck_assert_int_eq(create_as(&alice, "public/x", &plain, &d), -EACCES);
+        ck_assert_ptr_eq(find("public/x"), c);
+
+        public.mode = 0777;
+        hidden.mode = 0700;
+        open.open = true;
+        ck_assert_int_eq(create_as(&root, "all", &public, &c), 1);
+        ck_assert_int_eq(create_as(&root, "all/x", &hidden, &c), 1);
+        ck_assert_int_eq(create_as(&alice, "all/x", &plain, &d), -EEXIST);
+        cancel(c);
+        ck_assert_int_eq(create_as(&alice, "all/x", &open, &d), -EEXIST);
+        ck_assert_int_eq(create_as(&alice, "all/x", &plain, &d), 1);
+        ck_assert_uint_eq(d->uid, alice.uid);
+}
+END_TEST
+
+/* Nobody owns what is above a first label. So to displace one takes the right to release it. */
+START_TEST(law_36_who_may_displace_a_first_label)
+{
+        const struct caller daemon = {.uid = 33, .gid = 33, .pid = 3300, .comm = "daemon"};
+        struct caller granted = alice;
+        struct create_options replace = plain;
+        struct context *c = make("backup"), *below = make("backup/job"), *d = NULL;
+
+        granted.privileges = PRIVILEGE_FIRST_LABEL;
+        replace.open = replace.replace = true;
+        cancel(c);
+        ck_assert_int_eq(create_as(&daemon, "backup", &plain, &d), -EEXIST);
+        ck_assert_int_eq(create_as(&daemon, "backup", &replace, &d), -EEXIST);
+        ck_assert_int_eq(create_as(&granted, "backup", &plain, &d), -EEXIST);
+        ck_assert_ptr_eq(find("backup"), c);
+        ck_assert_ptr_eq(find("backup/job"), below);
+        ck_assert_int_eq(create_as(&root, "backup", &plain, &d), 1);
+        /* Its owner may, and so may who can write to it. */
+        ck_assert_int_eq(create_as(&daemon, "own", &plain, &c), 1);
+        cancel(c);
+        ck_assert_int_eq(create_as(&daemon, "own", &plain, &d), 1);
+        replace.mode = 0777;
+        c = make_with("shared", &replace);
+        cancel(c);
+        ck_assert_int_eq(create_as(&daemon, "shared", &plain, &d), 1);
 }
 END_TEST
 
@@ -261,16 +379,16 @@ START_TEST(law_35_a_few_cannot_take_all)
         struct context *c, *hers[2];
         uint64_t ids[2];
 
-        t->users.limit[RESOURCE_CONTEXTS] = 14;
-        t->users.contexts.limit = 24; /* of which 3 are for those who hold no more */
-        for (int i = 0; i < 13; i++)
+        t->users.limit[RESOURCE_CONTEXTS] = 28;
+        t->users.contexts.limit = 48; /* of the last 6 each may hold half of what the others leave */
+        for (int i = 0; i < 27; i++)
                 ck_assert_int_eq(create_as(&alice, "~/", &plain, &hers[i & 1]), 1);
-        for (int i = 0; i < 6; i++)
+        for (int i = 0; i < 13; i++)
                 ck_assert_int_eq(create_as(&bob, "~/", &plain, &c), 1);
         ck_assert_int_eq(create_as(&bob, "~/", &plain, &c), -EDQUOT);
         ck_assert_str_eq(refused.limit, "contexts of all users");
-        ck_assert_uint_eq(refused.used, 21);
-        ck_assert_uint_eq(refused.allowed, 21);
+        ck_assert_uint_eq(refused.used, 42);
+        ck_assert_uint_eq(refused.allowed, 42);
         ck_assert_int_eq(create_as(&carol, "~/a/b", &plain, &c), 1);
         ck_assert_int_eq(create_as(&carol, "~/c", &plain, &c), -EDQUOT);
         /* What others have released goes for it, oldest first. */
@@ -279,11 +397,12 @@ START_TEST(law_35_a_few_cannot_take_all)
                 ck_assert_int_eq(tree_release(t, now, &alice, hers[i], &refused), 0);
         }
         ck_assert_int_eq(create_as(&carol, "~/x/y/z", &plain, &c), -EDQUOT); /* three, where two can go */
-        ck_assert_uint_eq(t->users.contexts.used, 24);
-        ck_assert_int_eq(create_as(&root, "r", &plain, &c), 1);
-        ck_assert_ptr_null(find_id("user-1000/13", ids[0]));
-        ck_assert_ptr_eq(find_id("user-1000/12", ids[1]), hers[1]);
-        ck_assert_uint_eq(t->users.contexts.used, 24);
+        ck_assert_uint_eq(t->users.contexts.used, 45);
+        ck_assert_int_eq(create_as(&root, "r", &plain, &c), 1); /* half of three */
+        ck_assert_int_eq(create_as(&root, "s", &plain, &c), 1);
+        ck_assert_ptr_null(find_id("user-1000/27", ids[0]));
+        ck_assert_ptr_eq(find_id("user-1000/26", ids[1]), hers[1]);
+        ck_assert_uint_eq(t->users.contexts.used, 46);
         tree_check(t);
 }
 END_TEST
@@ -363,6 +482,29 @@ START_TEST(law_35_making_room_for_what_is_taken_back)
         tree_discard(t, d);
         tree_check(t);
         ck_assert(p->forgotten); /* it waited for c alone */
+}
+END_TEST
+
+/* The engine takes a new one back where its owner has exited meanwhile. The done one has its name still. */
+START_TEST(law_35_a_create_over_a_done_name_is_taken_back)
+{
+        struct context *old = make("p/a"), *below = make("p/a/b"), *new = NULL, *displaced = NULL;
+
+        cancel(old);
+        drain();
+        ck_assert_int_eq(tree_create_beside(t, now, &root, "p/a", &plain, &new, &displaced, &refused), 1);
+        ck_assert_ptr_eq(displaced, old);
+        tree_discard_beside(t, new, displaced);
+        tree_check(t);
+        ck_assert_ptr_eq(find("p/a"), old);
+        ck_assert_ptr_eq(find("p/a/b"), below);
+        drain();
+        ck_assert_int_eq(tree_create_beside(t, now, &root, "p/a", &plain, &new, &displaced, &refused), 1);
+        tree_displace(t, displaced);
+        tree_check(t);
+        ck_assert_ptr_eq(find("p/a"), new);
+        ck_assert_ptr_null(find("p/a/b"));
+        ck_assert_ptr_eq(find_id("p/a", old->id), old);
 }
 END_TEST
 
@@ -640,7 +782,9 @@ START_TEST(law_36_modes_are_a_files)
         o.mode = 0077;
         o.has_gid = false;
         ck_assert_int_eq(create_as(&alice, "~/x", &o, &d), 1);
-        ck_assert(!tree_allows(t, &alice, d, VERB_LOOK) && tree_allows(t, &bob, d, VERB_LOOK));
+        /* The owner's bits, and not the others'; but to look and to end is always the owner's. */
+        ck_assert(!tree_allows(t, &alice, d, VERB_ATTACH) && tree_allows(t, &bob, d, VERB_ATTACH));
+        ck_assert(tree_allows(t, &alice, d, VERB_LOOK) && tree_allows(t, &alice, d, VERB_CANCEL));
         ck_assert(tree_allows(t, &bob, t->background, VERB_LOOK) &&
                         !tree_allows(t, &bob, t->background, VERB_CANCEL));
         /* Mode and group come from the parent. */
@@ -656,6 +800,11 @@ int main(void)
 {
         const TTest *tests[] = {
                         law_34_a_path_names_one,
+                        law_34_the_name_of_a_done_one_is_free,
+                        law_34_open_of_an_overdue_name,
+                        law_34_open_of_one_that_ended_by_itself,
+                        law_34_who_may_displace,
+                        law_36_who_may_displace_a_first_label,
                         law_34_release_frees_the_path_at_once,
                         law_34_a_released_one_does_not_take_children,
                         law_34_ids_are_never_used_twice,
@@ -669,6 +818,7 @@ int main(void)
                         law_35_room_is_made_oldest_first_and_of_the_same_user,
                         law_35_making_room_spares_the_parent,
                         law_35_making_room_for_what_is_taken_back,
+                        law_35_a_create_over_a_done_name_is_taken_back,
                         law_35_a_refused_cancel_changes_nothing,
                         law_36_first_labels,
                         law_36_own_tree,

@@ -23,7 +23,7 @@ static struct tree *t;
 static struct reference_model *m;
 static uint64_t now, seed, operation, state;
 static struct refused refused;
-static uint64_t counts[16];
+static uint64_t counts[18];
 static bool sliced;
 static unsigned hidden; /* effects that come later with slices, when there is no more to be done below */
 static struct {
@@ -282,6 +282,7 @@ static void random_options(struct create_options *o, struct value *value, char t
         *o = (struct create_options){.deadline_usec = UINT64_MAX, .mode = CONTEXT_MODE_INHERIT};
         o->parents = chance(60);
         o->open = chance(20);
+        o->replace = chance(30);
         if (chance(40))
                 o->deadline_usec = chance(5) ? 0 : now - 3 + random_below(60);
         if (chance(30)) {
@@ -315,7 +316,7 @@ static struct node *follow_creation(struct context *c, struct node *base, size_t
                 n->implied = i + 1 < missing;
                 if (!n->implied) {
                         n->own = o->deadline_usec;
-                        n->cause = o->has_cause && o->deadline_usec != UINT64_MAX ? o->cause_error : 0;
+                        n->cause = o->has_cause ? o->cause_error : 0;
                         n->value = o->n_values ? atoi(o->values->value) : 0;
                 }
                 reference_born(m, now, n);
@@ -368,8 +369,8 @@ static void do_create(void)
                         return;
                 }
         }
-        needed = n - there;
-        own_tree = there == 0 && strcmp(labels[0], "user-1000") == 0;
+        needed = n - there + (existing != NULL);
+        own_tree = needed == n && strcmp(labels[0], "user-1000") == 0;
         payer = own_tree && needed == 1 ? 1000 : caller->uid;
         for (int i = 0; i < NODES_MAX; i++)
                 room += could[i] = could_go(&m->nodes[i], payer);
@@ -382,11 +383,18 @@ static void do_create(void)
                 SAME(c->id, existing->id);
                 return;
         }
-        if (existing) {
+        if (existing && existing->state == CONTEXT_ACTIVE) {
                 counts[11]++;
                 SAME(r, -EEXIST);
                 return;
         }
+        if (existing && o.open && !o.replace) { /* all that is done here was cancelled, or is overdue */
+                counts[16]++;
+                SAME(r, -EALREADY);
+                return;
+        }
+        if (existing)
+                there--;
         if (needed > (own_tree ? 2 : 1) && !o.parents) {
                 SAME(r, -ENOENT);
                 return;
@@ -409,6 +417,10 @@ static void do_create(void)
         if (evict > 0) {
                 counts[13]++;
                 follow_evictions(payer, evict, could);
+        }
+        if (existing) {
+                counts[17]++;
+                reference_release(m, now, existing);
         }
         child = follow_creation(c, base, n - there, caller->uid, &o);
         if (chance(5))
@@ -602,7 +614,7 @@ int main(int argc, char **argv)
 {
         static const char *const names[] = {"settle", "create", "cancel", "release", "extend", "policy",
                         "attach", "leave", "handle", "unhandle", "open", "exists", "full", "room made",
-                        "discard", "slices"};
+                        "discard", "slices", "kept name", "displaced"};
         uint64_t seeds[] = {1, 2, 3, 4, 0};
         size_t n = sizeof seeds / sizeof *seeds;
         uint64_t operations = argc > 2 ? strtoull(argv[2], NULL, 10) : 200000;

@@ -23,6 +23,16 @@ static void make_tree(void)
         t->slice = SLICE;
 }
 
+/* Goes through all with a cursor, and gives how many it has met. */
+static unsigned walk_on(struct cursor *k, unsigned n)
+{
+        unsigned met = 0;
+
+        for (; k->next && met < n; met++)
+                k->next = context_next(k->next, k->root);
+        return met;
+}
+
 /* How many an ending says it has ended, once it is over. */
 static uint32_t finish(void)
 {
@@ -182,6 +192,94 @@ START_TEST(law_22_what_is_forgotten_is_stepped_over)
 }
 END_TEST
 
+START_TEST(law_48_a_walk_goes_on_behind_what_has_gone)
+{
+        struct cursor k, other;
+
+        make_tree();
+        t->slice = UINT32_MAX;
+        t->retain_usec = 10;
+        tree_set_cursor(t, &k, top, top);
+        tree_set_cursor(t, &other, child[97], child[97]);
+        ck_assert_uint_eq(walk_on(&k, 5), 5);
+        ck_assert_ptr_eq(k.next, child[97]);
+        ck_assert_int_eq(cancel(child[97]), 1);
+        ck_assert_int_eq(cancel(leaf[96]), 1);
+        at(now + 100);
+        ck_assert_ptr_eq(k.next, child[96]); /* its leaf has gone */
+        ck_assert_ptr_null(other.root);
+        ck_assert_ptr_null(other.next);
+        ck_assert_uint_eq(walk_on(&k, UINT32_MAX), 2 * (CHILDREN - 3) - 1);
+        k.next = leaf[0];
+        ck_assert_int_eq(cancel(top), 1);
+        at(now + 100);
+        ck_assert_ptr_null(k.root);
+        ck_assert_ptr_null(k.next);
+        tree_unset_cursor(&k);
+        tree_unset_cursor(&other);
+}
+END_TEST
+
+START_TEST(law_14_an_extension_comes_in_slices)
+{
+        struct context *sooner, *later, *born = NULL;
+        struct cursor k, again;
+
+        make_tree();
+        sooner = make_until("top/050/sooner", 4000);
+        later = make_until("top/050/later", 9000);
+        tree_set_cursor(t, &k, top, NULL);
+        ck_assert_int_eq(tree_extend_begin(t, now, &root, top, 8000, &k, &refused), 0);
+        for (int i = 0; tree_extend_some(t, now, &k, SLICE); i++) {
+                ck_assert_int_lt(i, 10 * CHILDREN);
+                tree_check(t);
+                if (i == 3)
+                        born = make("top/000/leaf/born");
+                if (i == 5) {
+                        tree_set_cursor(t, &again, top, NULL);
+                        ck_assert_int_eq(tree_extend_begin(t, now, &root, top, 5000, &again, &refused), 0);
+                        while (tree_extend_some(t, now, &again, 3 * SLICE))
+                                (void) tree_extend_some(t, now, &k, 1);
+                        tree_unset_cursor(&again);
+                }
+                if (i == 8)
+                        ck_assert_int_eq(cancel(child[10]), 1);
+        }
+        tree_unset_cursor(&k);
+        tree_check(t); /* each deadline is right */
+        ck_assert_uint_eq(leaf[0]->deadline_usec, 5000);
+        ck_assert_uint_eq(born->deadline_usec, 5000);
+        ck_assert_uint_eq(sooner->deadline_usec, 4000);
+        ck_assert_uint_eq(later->deadline_usec, 5000);
+        at(4500);
+        ck_assert(context_is_done(sooner) && !context_is_done(later));
+}
+END_TEST
+
+/* Where an earlier extension is under way, a later one is not over before that has come to all. */
+START_TEST(law_14_two_extensions)
+{
+        struct cursor k, again;
+
+        make_tree();
+        tree_set_cursor(t, &k, top, NULL);
+        ck_assert_int_eq(tree_extend_begin(t, now, &root, top, 8000, &k, &refused), 0);
+        while (k.next != leaf[50])
+                ck_assert(tree_extend_some(t, now, &k, 1));
+        tree_set_cursor(t, &again, top, NULL);
+        ck_assert_int_eq(tree_extend_begin(t, now, &root, top, 8000, &again, &refused), 0);
+        while (tree_extend_some(t, now, &again, SLICE))
+                ;
+        tree_unset_cursor(&again);
+        for (int i = 0; i < CHILDREN; i++)
+                ck_assert_uint_eq(leaf[i]->deadline_usec, 8000);
+        while (tree_extend_some(t, now, &k, SLICE))
+                ;
+        tree_unset_cursor(&k);
+        tree_check(t);
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const tests[] = {
@@ -191,6 +289,9 @@ int main(void)
                         law_12_whoever_looks_sees_it,
                         law_34_what_is_being_released_is_found_by_its_id,
                         law_22_what_is_forgotten_is_stepped_over,
+                        law_48_a_walk_goes_on_behind_what_has_gone,
+                        law_14_an_extension_comes_in_slices,
+                        law_14_two_extensions,
                         NULL,
         };
 

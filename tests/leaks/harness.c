@@ -23,6 +23,7 @@
 #include "tests/leaks/harness.h"
 
 const char *harness_probe_path;
+uid_t harness_uid;
 
 void wait_for_state(pid_t pid, pid_t tid, const char *letters)
 {
@@ -119,7 +120,13 @@ void harness_start(struct harness *h, enum probe_backend backend, const int *kep
         memset(h, 0, sizeof *h);
         for (size_t i = 0; i < PROBE_FDS; i++)
                 h->fds[i] = -1;
+        h->records = mmap(NULL, HARNESS_RECORDS_MAX * sizeof *h->records, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        ck_assert_ptr_ne(h->records, MAP_FAILED);
+        /* The kernel notes the user who makes the pair. */
+        ck_assert_int_eq(setresuid(-1, harness_uid, -1), 0);
         ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+        ck_assert_int_eq(setresuid(-1, 0, -1), 0);
         h->probe = fork();
         ck_assert_int_ge(h->probe, 0);
         if (h->probe == 0) {
@@ -166,6 +173,7 @@ void harness_stop(struct harness *h)
         }
         for (size_t i = 0; i < PROBE_FDS; i++)
                 closep(&h->fds[i]);
+        munmap(h->records, HARNESS_RECORDS_MAX * sizeof *h->records);
 }
 
 static void take(struct harness *h, const void *data, size_t size)
@@ -243,6 +251,7 @@ uint32_t harness_context(struct harness *h)
         uint32_t slot = ++h->n_slots;
 
         __atomic_store_n(&h->slots[slot].done, SLOT_ACTIVE, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&h->slots[slot].wanted, 1, __ATOMIC_SEQ_CST);
         __atomic_store_n(&h->slots[slot].context_id, CONTEXT_OF(slot), __ATOMIC_SEQ_CST);
         return slot;
 }
@@ -389,6 +398,7 @@ static void send_watch(struct harness *h, uint64_t context_id, uint32_t slot, ui
                         .cause = "client went away",
                         .n_uids = 1,
                         .uids = {h->attached_by},
+                        .cause_uid = h->cause_uid,
         };
 
         snprintf(watch.path, sizeof watch.path, "test/context-%u", slot);
@@ -407,6 +417,18 @@ void harness_cancel_pids(
                 struct harness *h, uint64_t context_id, uint64_t grace_usec, const pid_t *pids, size_t n)
 {
         send_watch(h, context_id, 0, grace_usec, pids, n);
+}
+
+void harness_enter(struct harness *h, uint32_t slot, pid_t pid, pid_t tid)
+{
+        struct probe_threads threads = {
+                        .header = {PROBE_THREADS, sizeof threads},
+                        .context_id = CONTEXT_OF(slot),
+                        .n = 1,
+                        .threads = {{.pid = (uint32_t) pid, .tid = (uint32_t) tid}},
+        };
+
+        ck_assert_int_eq(send(h->socket, &threads, sizeof threads, MSG_NOSIGNAL), sizeof threads);
 }
 
 void harness_forget(struct harness *h, uint32_t slot)

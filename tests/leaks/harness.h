@@ -15,7 +15,7 @@
 /* Plays ctxd for a ctxd-probe that it starts: hands out contexts, attaches processes to them, ends them, and
  * reads what the probe reports. Whatever goes wrong in it fails the test. */
 
-#define HARNESS_RECORDS_MAX 256
+#define HARNESS_RECORDS_MAX 65536 /* most of it is never touched */
 
 struct harness {
         pid_t probe;
@@ -27,17 +27,18 @@ struct harness {
         void *events; /* struct ring_buffer */
         uint64_t since_nsec;
         uid_t attached_by; /* whom ctxd says to have attached the members */
+        uid_t cause_uid;   /* whose words ctxd says that the cause is */
         /* Between the time of a request and its update: there the daemon may be preempted. */
         uint64_t delay_usec;
         uint32_t n_slots;
         uint32_t drained[16], born[16]; /* events seen, by slot */
-        struct {
+        struct harness_record {
                 uint32_t type;
                 union {
                         struct probe_leak leak;
                         struct probe_resolved resolved;
                 };
-        } records[HARNESS_RECORDS_MAX];
+        } * records; /* in the order in which they came */
         size_t n_records;
         size_t n_swept;
 };
@@ -47,6 +48,9 @@ extern const char *harness_probe_path;
 
 /* Leaves out what keeps members from being lost with preempt=full: to see that a test would find it. */
 extern bool harness_without_realtime;
+
+/* As whom the harness speaks to the probe. */
+extern uid_t harness_uid;
 
 /* Runs the suite. Says that all is skipped where BPF is refused and wanted. */
 int harness_main(int argc, char **argv, bool needs_bpf, Suite *suite);
@@ -78,6 +82,8 @@ int32_t harness_listed(struct harness *h, uint32_t slot);
 void harness_cancel(struct harness *h, uint32_t slot, uint64_t grace_usec);
 void harness_cancel_pids(
                 struct harness *h, uint64_t context_id, uint64_t grace_usec, const pid_t *pids, size_t n);
+/* What ctxd says when a thread has entered the context by itself. */
+void harness_enter(struct harness *h, uint32_t slot, pid_t pid, pid_t tid);
 void harness_forget(struct harness *h, uint32_t slot);
 /* Takes in what the probe and the ring buffer have to say for so long, or until done() says so. */
 bool harness_wait(struct harness *h, uint64_t usec, bool (*done)(struct harness *h, const void *arg),

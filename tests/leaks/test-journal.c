@@ -3,29 +3,23 @@
 /* What the journal is told, read from a socket in the journal's place, in a mount namespace of the test's
  * own; and the numbers that a probe in a pid namespace tells. */
 
-#include <errno.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
-#include "util/clock.h"
 #include "proto/message-ids.h"
 #include "tests/leaks/harness.h"
+#include "tests/leaks/journal.h"
 
 #define GRACE_USEC UINT64_C(300000)
-#define RUN_SYSTEMD "/run/systemd"
 
 static int silent[2];
 
@@ -35,75 +29,6 @@ static void read_silence(void *arg)
 
         for (;;)
                 (void) !read(silent[0], &byte, 1);
-}
-
-/* Mounts of our own, and what else the flags say. In a chroot, where / is no mount point, it is refused. */
-static bool leave(int flags)
-{
-        return unshare(CLONE_NEWNS | flags) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
-}
-
-static bool can_leave(void)
-{
-        int status;
-        pid_t pid = fork();
-
-        if (pid == 0)
-                _exit(leave(0) ? 0 : 1);
-        return waitpid(pid, &status, 0) == pid && status == 0;
-}
-
-static int journal_listen(void)
-{
-        struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = RUN_SYSTEMD "/journal/socket"};
-        int fd;
-
-        ck_assert(leave(0));
-        mkdir(RUN_SYSTEMD, 0755);
-        ck_assert_int_eq(mount("tmpfs", RUN_SYSTEMD, "tmpfs", 0, NULL), 0);
-        ck_assert_int_eq(mkdir(RUN_SYSTEMD "/journal", 0755), 0);
-        fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        ck_assert_int_ge(fd, 0);
-        ck_assert_int_eq(bind(fd, (struct sockaddr *) &address, sizeof address), 0);
-        return fd;
-}
-
-/* The next entry with that id, in the journal's native form. */
-static char *next_entry(int fd, const char *message_id)
-{
-        static char entry[65536];
-        uint64_t until = now_boottime_usec() + PATIENCE_USEC;
-
-        while (now_boottime_usec() < until) {
-                struct pollfd p = {.fd = fd, .events = POLLIN};
-                ssize_t n;
-
-                if (poll(&p, 1, 100) <= 0)
-                        continue;
-                n = recv(fd, entry, sizeof entry - 1, 0);
-                ck_assert_int_gt(n, 0);
-                for (ssize_t i = 0; i < n; i++) /* the lengths of multi-line fields */
-                        if (entry[i] == 0)
-                                entry[i] = ' ';
-                entry[n] = '\0';
-                if (strstr(entry, message_id))
-                        return entry;
-        }
-        ck_abort_msg("no entry %s", message_id);
-}
-
-static void has_line(const char *entry, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void has_line(const char *entry, const char *format, ...)
-{
-        char line[512], *text;
-        va_list ap;
-
-        va_start(ap, format);
-        vsnprintf(line, sizeof line, format, ap);
-        va_end(ap);
-        ck_assert_int_gt(asprintf(&text, "\n%s", entry), 0);
-        ck_assert_msg(strstr(text, line) != NULL, "no line %s in:%s", line, text);
-        free(text);
 }
 
 START_TEST(entries)
@@ -123,7 +48,7 @@ START_TEST(entries)
         ck_assert(harness_attach(&h, pid, slot));
         harness_cancel(&h, slot, GRACE_USEC);
 
-        entry = next_entry(fd, CTXD_MESSAGE_LEAK_FOUND);
+        entry = journal_next(fd, CTXD_MESSAGE_LEAK_FOUND);
         has_line(entry, "\nMESSAGE_ID=" CTXD_MESSAGE_LEAK_FOUND "\n");
         has_line(entry, "\nPRIORITY=4\n");
         has_line(entry, "\nOBJECT_PID=%d\n", pid);
@@ -148,10 +73,10 @@ START_TEST(entries)
                         slot, silent[0]);
 
         /* It is said again while it lasts. */
-        entry = next_entry(fd, CTXD_MESSAGE_LEAK_FOUND);
+        entry = journal_next(fd, CTXD_MESSAGE_LEAK_FOUND);
         has_line(entry, "\nOBJECT_PID=%d\n", pid);
         reap(pid);
-        entry = next_entry(fd, CTXD_MESSAGE_LEAK_RESOLVED);
+        entry = journal_next(fd, CTXD_MESSAGE_LEAK_RESOLVED);
         has_line(entry, "\nPRIORITY=5\n");
         has_line(entry, "\nOBJECT_PID=%d\n", pid);
         has_line(entry, "\nCTXD_CONTEXT=test/context-%u\n", slot);
@@ -176,7 +101,7 @@ static const struct {
                 {0, 1000, 0, 1, false},
 };
 
-static void become(size_t i)
+static void become_member(size_t i)
 {
         (void) signal(SIGTERM, SIG_IGN);
         if (setresuid(members[i].ruid, members[i].euid, members[i].euid) < 0 ||
@@ -186,13 +111,13 @@ static void become(size_t i)
 
 static void become_and_read(void *arg)
 {
-        become(*(size_t *) arg);
+        become_member(*(size_t *) arg);
         read_silence(NULL);
 }
 
 static void become_and_run(void *arg)
 {
-        become(*(size_t *) arg);
+        become_member(*(size_t *) arg);
         for (;;)
                 __asm__ volatile("");
 }
@@ -225,12 +150,16 @@ static void check_told(size_t i, enum probe_backend backend, bool reads)
         } else
                 harness_cancel_pids(&h, 1, GRACE_USEC, &pid, 1);
 
-        entry = next_entry(fd, CTXD_MESSAGE_LEAK_FOUND);
+        entry = journal_next(fd, CTXD_MESSAGE_LEAK_FOUND);
         has_line(entry, "\nOBJECT_PID=%d\n", pid);
         has_line(entry, "\nCTXD_LEAK=%s\n", reads ? "blocked" : "ignoring");
         leak = harness_leak(&h, pid, PATIENCE_USEC);
         ck_assert_ptr_nonnull(leak);
         if (members[i].is_told) {
+                /* Its user, who sees as much in /proc, but for the kernel's stack. */
+                ck_assert_uint_eq(leak->reader, members[i].euid);
+                if (strchr(leak->kernel_stack, '\n'))
+                        ck_assert_uint_eq(leak->kernel_reader, PROBE_NOBODY);
                 has_line(entry, "\nCTXD_WHY=SIGTERM is ignored\n");
                 ck_assert_str_eq(leak->why, "SIGTERM is ignored");
                 if (reads) {
@@ -245,6 +174,8 @@ static void check_told(size_t i, enum probe_backend backend, bool reads)
                         ck_assert_msg(strstr(entry, told_fields[k]) == NULL, "%s in:%s", told_fields[k],
                                         entry);
                 ck_assert_ptr_null(strstr(entry, "read("));
+                ck_assert_uint_eq(leak->reader, PROBE_NOBODY);
+                ck_assert_uint_eq(leak->kernel_reader, PROBE_NOBODY);
                 ck_assert_str_eq(leak->syscall_text, "");
                 ck_assert_str_eq(leak->waits_on, "");
                 ck_assert_str_eq(leak->why, "");
@@ -252,7 +183,7 @@ static void check_told(size_t i, enum probe_backend backend, bool reads)
                 ck_assert_str_eq(leak->stack, "");
         }
         reap(pid);
-        entry = next_entry(fd, CTXD_MESSAGE_LEAK_RESOLVED);
+        entry = journal_next(fd, CTXD_MESSAGE_LEAK_RESOLVED);
         ck_assert(members[i].is_told || !strstr(entry, "CTXD_SYSCALL"));
         harness_stop(&h);
 }
@@ -275,6 +206,75 @@ START_TEST(law49_without_bpf)
 }
 END_TEST
 
+#define CTXD 4711
+
+/* A file of the daemon's, as its thread pages are. */
+static void map_and_read(void *arg)
+{
+        int fd;
+
+        if (setresuid(-1, CTXD, -1) < 0)
+                abort();
+        fd = memfd_create("page", MFD_CLOEXEC);
+        if (fd < 0 || ftruncate(fd, 4096) < 0 || setresuid(-1, 0, -1) < 0 ||
+                        mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED)
+                abort();
+        prctl(PR_SET_DUMPABLE, 1);
+        read_silence(NULL);
+}
+
+/* The daemon has fewer rights than the probe. journald would add the unit of OBJECT_PID to the entry, and
+ * show it in that unit's log. So the number is that of a process which the probe itself knows to take part,
+ * and not of any that the daemon names. And the words of a user are not the probe's. */
+static const struct {
+        enum probe_backend backend;
+        void (*run)(void *arg);
+        bool attached, is_object;
+} named[] = {
+                {PROBE_BACKEND_BPF, read_silence, true, true}, /* it is a member */
+                {PROBE_BACKEND_BPF, read_silence, false, false},
+                {PROBE_BACKEND_BPF, map_and_read, false, true},
+                {PROBE_BACKEND_PROC, read_silence, false, false},
+};
+
+START_TEST(whom_the_daemon_names)
+{
+        enum probe_backend backend = named[_i].backend;
+        struct harness h;
+        char *entry;
+        pid_t pid;
+        int fd;
+
+        fd = journal_listen();
+        ck_assert_int_eq(pipe(silent), 0);
+        harness_uid = CTXD;
+        harness_start(&h, backend, NULL, NULL);
+        h.cause_uid = 1001;
+        pid = spawn(named[_i].run, NULL);
+        wait_for_state(pid, pid, "S");
+        if (backend == PROBE_BACKEND_BPF) {
+                uint32_t slot = harness_context(&h);
+
+                ck_assert(!named[_i].attached || harness_attach(&h, pid, slot));
+                harness_cancel(&h, slot, GRACE_USEC);
+                if (!named[_i].attached)
+                        harness_enter(&h, slot, pid, pid);
+        } else
+                harness_cancel_pids(&h, 1, GRACE_USEC, &pid, 1);
+        entry = journal_next(fd, CTXD_MESSAGE_LEAK_FOUND);
+        has_line(entry, named[_i].is_object ? "\nOBJECT_PID=%d\n" : "\nCTXD_PID=%d\n", pid);
+        ck_assert_int_eq(strstr(entry, "OBJECT_PID=") != NULL, named[_i].is_object);
+        has_line(entry, "\nCTXD_CAUSE=client went away\n");
+        has_line(entry, "\nCTXD_CAUSE_UID=1001\n");
+        has_line(entry, " was canceled (user 1001: client went away)");
+        reap(pid);
+        entry = journal_next(fd, CTXD_MESSAGE_LEAK_RESOLVED);
+        has_line(entry, named[_i].is_object ? "\nOBJECT_PID=%d\n" : "\nCTXD_PID=%d\n", pid);
+        has_line(entry, " was canceled (user 1001: client went away)");
+        harness_stop(&h);
+}
+END_TEST
+
 static char reason[256];
 
 START_TEST(unavailable)
@@ -287,7 +287,7 @@ START_TEST(unavailable)
         ck_assert_int_eq(mount("tmpfs", "/sys/kernel/btf", "tmpfs", 0, NULL), 0);
         harness_start(&h, PROBE_BACKEND_BPF, NULL, NULL);
         ck_assert_uint_eq(h.hello.backend, PROBE_BACKEND_PROC);
-        entry = next_entry(fd, CTXD_MESSAGE_PROBE_UNAVAILABLE);
+        entry = journal_next(fd, CTXD_MESSAGE_PROBE_UNAVAILABLE);
         has_line(entry, "\nPRIORITY=4\n");
         snprintf(reason, sizeof reason, "%s", h.hello.reason);
         has_line(entry, "%s", reason);
@@ -331,7 +331,7 @@ static int enter_namespace(void)
         int status;
         pid_t pid;
 
-        ck_assert(leave(CLONE_NEWPID));
+        ck_assert(journal_leave(CLONE_NEWPID));
         pid = fork();
         if (pid == 0)
                 _exit(in_namespace());
@@ -360,9 +360,9 @@ int main(int argc, char **argv)
                         NULL,
         };
         Suite *suite = suite_create("journal");
-        TCase *loops = tcase_create("law 49");
+        TCase *loops = tcase_create("loops");
 
-        if (!can_leave()) {
+        if (!journal_can_listen()) {
                 printf("1..0 # SKIP no mount namespace, in which it could be the journal\n");
                 return EXIT_SUCCESS;
         }
@@ -371,6 +371,7 @@ int main(int argc, char **argv)
         tcase_add_loop_test(loops, law49_of_a_blocked_one, 0, ELEMENTSOF(members));
         tcase_add_loop_test(loops, law49_of_an_ignoring_one, 0, ELEMENTSOF(members));
         tcase_add_loop_test(loops, law49_without_bpf, 0, ELEMENTSOF(members));
+        tcase_add_loop_test(loops, whom_the_daemon_names, 0, ELEMENTSOF(named));
         suite_add_tcase(suite, loops);
         return harness_main(argc, argv, true, suite);
 }

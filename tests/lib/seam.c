@@ -32,7 +32,7 @@ static int fake_cause(struct ctx_shared *shared, int *ret_error, const char **re
 
 static _Atomic bool asked, is_slow;
 
-static int fake_done_fd(struct ctx_shared *shared)
+static int fake_done_fd(struct ctx_shared *shared, uint64_t *ret_usec)
 {
         atomic_store(&asked, true);
         while (atomic_load(&is_slow))
@@ -138,6 +138,88 @@ START_TEST(the_pages_deadline)
         ck_assert_uint_ge(now_boottime_usec(), soon);
         ck_assert_int_eq(ctx_err(ctx_of(fake)), -ETIMEDOUT);
         ctx_unref(ctx_of(fake));
+}
+END_TEST
+
+/* Law 2: whichever is second changes nothing, in whatever way the merge has learned of the first. */
+START_TEST(a_merge_keeps_its_cause)
+{
+        enum { BY_A_LOOK, BY_NEWS, AT_BIRTH, HOW };
+
+        for (int how = BY_A_LOOK; how < HOW; how++) {
+                struct fake *a = fake_new("a"), *b = fake_new("b"), *c = fake_new("c");
+                CTX_AUTO_UNREF struct ctx *below = ctx_with_cancel(ctx_of(b));
+                struct ctx *others[] = {below, ctx_of(c)};
+                CTX_AUTO_UNREF struct ctx *early = ctx_merge(ctx_of(a), others, 2);
+                CTX_AUTO_UNREF struct ctx *child = ctx_with_cancel(early);
+                CTX_AUTO_UNREF struct ctx *late = NULL, *again = NULL;
+
+                fake_end(b, how == BY_NEWS);
+                if (how == BY_A_LOOK)
+                        ck_assert_int_eq(ctx_err(child), -ECANCELED);
+                if (how == AT_BIRTH)
+                        ck_assert_int_eq(ctx_err(below), -ECANCELED);
+                late = ctx_merge(ctx_of(a), others, 2);
+                again = ctx_merge(early, &late, 1);
+                ck_assert_int_eq(ctx_err(late), -ECANCELED);
+                if (how != AT_BIRTH)
+                        assert_cause(early, EPIPE, "b");
+                fake_end(a, true);
+                fake_end(c, false);
+                if (how != AT_BIRTH) {
+                        assert_cause(child, EPIPE, "b");
+                        assert_cause(early, EPIPE, "b");
+                }
+                assert_cause(late, EPIPE, "b");
+                ck_assert_int_eq(ctx_err(again), -ECANCELED);
+                ctx_unref(ctx_of(a));
+                ctx_unref(ctx_of(b));
+                ctx_unref(ctx_of(c));
+        }
+}
+END_TEST
+
+/* The thread sleeps before it has looked at the clock, and meanwhile something happens. */
+static void (*_Atomic meanwhile)(void);
+static struct fake *subject;
+int __real_clock_gettime(clockid_t clock, struct timespec *ret);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret);
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret)
+{
+        void (*now)(void) = atomic_exchange(&meanwhile, NULL);
+
+        if (now) {
+                now();
+                usleep(30000);
+        }
+        return __real_clock_gettime(clock, ret);
+}
+
+static void cancel_subject(void)
+{
+        fake_end(subject, false);
+}
+
+static void extend_subject(void)
+{
+        atomic_store(&subject->deadline, UINT64_MAX - 1);
+}
+
+START_TEST(a_look_at_the_clock_that_comes_late)
+{
+        for (int i = 0; i < 4; i++) {
+                struct fake *fake = fake_new("in time");
+                CTX_AUTO_UNREF struct ctx *child = ctx_with_cancel(ctx_of(fake));
+                uint64_t deadline = now_boottime_usec() + 20000;
+
+                subject = fake;
+                atomic_store(&fake->deadline, deadline);
+                atomic_store(&meanwhile, i % 2 ? cancel_subject : extend_subject);
+                ck_assert_int_eq(ctx_err(i / 2 ? child : ctx_of(fake)), i % 2 ? -ECANCELED : 0);
+                ck_assert(now_boottime_usec() > deadline);
+                ctx_unref(ctx_of(fake));
+        }
 }
 END_TEST
 
@@ -275,6 +357,8 @@ int main(void)
                         a_local_child_reads_the_page,
                         the_pages_deadline,
                         a_merge_of_several_shared_ones,
+                        a_merge_keeps_its_cause,
+                        a_look_at_the_clock_that_comes_late,
                         the_news_reach_all_below,
                         a_lock_that_was_held_at_fork,
                         a_descriptor_of_a_merge_that_was_asked_for_at_fork,

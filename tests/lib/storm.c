@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,6 +17,7 @@
  */
 
 #define SLOTS 24
+#define PAIRS 8
 #define THREADS 4
 
 static struct {
@@ -58,16 +61,46 @@ static void destroy(void *value)
         atomic_fetch_add(&destroyed, 1);
 }
 
+static void nothing(int s) {}
+
 static void callback(void *userdata)
 {
         atomic_fetch_add(&ran, 1);
+}
+
+/* Peers that hang up, while their descriptors' numbers are used again. */
+static struct {
+        pthread_mutex_t lock;
+        int fds[2];
+} pairs[PAIRS];
+
+static void hang_up(unsigned i)
+{
+        pthread_mutex_lock(&pairs[i].lock);
+        close(pairs[i].fds[1]);
+        close(pairs[i].fds[0]);
+        if (socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i].fds) < 0)
+                abort();
+        pthread_mutex_unlock(&pairs[i].lock);
+}
+
+static struct ctx *derive_with_hangup(struct ctx *parent, unsigned i)
+{
+        struct ctx *ctx;
+
+        pthread_mutex_lock(&pairs[i].lock);
+        ctx = ctx_with_hangup(parent, pairs[i].fds[0]);
+        if (i % 2)
+                shutdown(pairs[i].fds[1], SHUT_WR);
+        pthread_mutex_unlock(&pairs[i].lock);
+        return ctx;
 }
 
 static struct ctx *derive(struct ctx *parent, unsigned *seed)
 {
         struct ctx *others[2], *ctx;
 
-        switch (next_random(seed) % 9) {
+        switch (next_random(seed) % 11) {
         case 0:
                 return ctx_with_timeout(parent, next_random(seed) % 2000);
         case 1:
@@ -86,6 +119,11 @@ static struct ctx *derive(struct ctx *parent, unsigned *seed)
                 ctx_unref(others[0]);
                 ctx_unref(others[1]);
                 return ctx;
+        case 6:
+                hang_up(next_random(seed) % PAIRS);
+                return derive_with_hangup(parent, next_random(seed) % PAIRS);
+        case 7:
+                return ctx_with_signals(parent, (int[]){SIGUSR1, SIGUSR2}, 1 + next_random(seed) % 2);
         default:
                 return ctx_with_cancel(parent);
         }
@@ -104,10 +142,12 @@ static void look(struct ctx *ctx)
                 abort();
 }
 
-/* On a child that is surely cancelled, since a callback that waits keeps its context for ever. */
+/* On a child that is surely cancelled, since a callback that waits keeps its context for ever. Its deadline
+ * may pass while the callback is stopped and the context is given up. */
 static void call_back(struct ctx *parent, unsigned *seed)
 {
-        struct ctx *ctx = ctx_with_cancel(parent);
+        struct ctx *ctx = next_random(seed) % 2 ? ctx_with_cancel(parent)
+                                                : ctx_with_timeout(parent, next_random(seed) % 100);
         struct ctx_after *after = ctx_after_func(ctx, callback, NULL);
 
         if (!after)
@@ -122,6 +162,19 @@ static void call_back(struct ctx *parent, unsigned *seed)
         ctx_after_unref(after);
 }
 
+static void extend(struct ctx *ctx, unsigned *seed)
+{
+        struct timespec ts;
+        uint64_t usec;
+        int r;
+
+        clock_gettime(CLOCK_BOOTTIME, &ts);
+        usec = (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000 + next_random(seed) % 4000;
+        r = ctx_extend(ctx, next_random(seed) % 4 ? usec : UINT64_MAX);
+        if (r != 0 && r != -EALREADY && r != -EINVAL && r != -EPERM)
+                abort();
+}
+
 static void *storm(void *userdata)
 {
         unsigned seed = (unsigned) (uintptr_t) userdata;
@@ -130,7 +183,7 @@ static void *storm(void *userdata)
                 unsigned slot = next_random(&seed) % SLOTS;
                 struct ctx *ctx = take(slot), *child;
 
-                switch (next_random(&seed) % 12) {
+                switch (next_random(&seed) % 13) {
                 case 0:
                 case 1:
                 case 2:
@@ -159,6 +212,11 @@ static void *storm(void *userdata)
                         break;
                 case 9:
                         put(slot, ctx_with_cancel(ctx_background()));
+                        if (i % 8 == 0)
+                                kill(getpid(), SIGUSR1);
+                        break;
+                case 10:
+                        extend(ctx, &seed);
                         break;
                 default:
                         look(ctx);
@@ -175,11 +233,17 @@ int main(int argc, char **argv)
 {
         pthread_t threads[THREADS];
 
+        signal(SIGUSR1, nothing); /* when no context awaits it */
         if (argc > 1)
                 rounds = (unsigned) atoi(argv[1]);
         for (unsigned i = 0; i < SLOTS; i++) {
                 pthread_mutex_init(&slots[i].lock, NULL);
                 slots[i].ctx = ctx_with_cancel(ctx_background());
+        }
+        for (unsigned i = 0; i < PAIRS; i++) {
+                pthread_mutex_init(&pairs[i].lock, NULL);
+                if (socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i].fds) < 0)
+                        abort();
         }
         for (unsigned i = 0; i < THREADS; i++)
                 if (pthread_create(&threads[i], NULL, storm, (void *) (uintptr_t) (i + 1)) != 0)

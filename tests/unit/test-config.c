@@ -283,6 +283,7 @@ START_TEST(shipped_file_shows_the_defaults)
         ck_assert_uint_eq(c.max_connections_per_user, defaults.max_connections_per_user);
         ck_assert_uint_eq(c.max_subscriptions_per_user, defaults.max_subscriptions_per_user);
         ck_assert_uint_eq(c.max_bytes_per_user, defaults.max_bytes_per_user);
+        ck_assert_uint_eq(c.max_unread_bytes_per_user, defaults.max_unread_bytes_per_user);
         ck_assert_uint_eq(c.max_value_bytes, defaults.max_value_bytes);
 }
 END_TEST

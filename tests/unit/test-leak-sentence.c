@@ -17,6 +17,7 @@ static struct leak_facts worker(void)
                         .context = "web/req-17",
                         .err = CTXD_ERR_CANCELED,
                         .cause = "client went away",
+                        .cause_uid = UINT32_MAX,
                         .since_done_usec = 5012345,
                         .syscall = "read(7)",
                         .waits_on = "pipe:[88123]",
@@ -100,6 +101,63 @@ START_TEST(causes)
 }
 END_TEST
 
+/* Root writes what another user has said. */
+START_TEST(whose_words)
+{
+        struct leak_facts leak = worker();
+
+        leak.syscall = "";
+        leak.blocked_usec = UINT64_MAX;
+        leak.cause_uid = 1001;
+        leak_sentence_found(&leak, text, sizeof text);
+        ck_assert_str_eq(text,
+                        "worker[4242/4250] is still blocked 5.0s after context web/req-17 was canceled "
+                        "(user 1001: client went away)");
+        leak.cause = CTXD_ERR_CANCELED;
+        leak_sentence_resolved(&leak, "it has left", text, sizeof text);
+        ck_assert_str_eq(text,
+                        "worker[4242/4250]: leak resolved after 5.0s, it has left; context web/req-17 was "
+                        "canceled");
+}
+END_TEST
+
+START_TEST(more)
+{
+        struct leak_facts leak = {.more = true,
+                        .context = "web/req-17",
+                        .err = CTXD_ERR_CANCELED,
+                        .cause = "client went away",
+                        .cause_uid = UINT32_MAX,
+                        .since_done_usec = 5012345,
+                        .blocked_usec = UINT64_MAX,
+                        .count = 4224};
+
+        leak_sentence_found(&leak, text, sizeof text);
+        ck_assert_str_eq(text, "4224 more threads are still there 5.0s " DONE);
+        leak_sentence_resolved(&leak, "they have left", text, sizeof text);
+        ck_assert_str_eq(text, "more threads: leak resolved after 5.0s, they have left; context web/req-17 "
+                               "was canceled "
+                               "(client went away)");
+}
+END_TEST
+
+/* It is one line, whatever the process is called and whoever has cancelled it. */
+START_TEST(law_50_a_hostile_cause)
+{
+        struct leak_facts leak = worker();
+
+        leak.comm = "\033[2J";
+        leak.cause = "a\nforged\xe2\x80\xae";
+        leak.waits_on = "/tmp/\r\xff";
+        leak_sentence_found(&leak, text, sizeof text);
+        ck_assert_ptr_nonnull(strstr(text, "\\x1b[2J[4242/4250] is still blocked"));
+        ck_assert_ptr_nonnull(strstr(text, "was canceled (a\\nforged\\u202e)"));
+        ck_assert_ptr_nonnull(strstr(text, "on /tmp/\\r\\xff"));
+        leak_sentence_resolved(&leak, "it has left", text, sizeof text);
+        ck_assert_ptr_null(strpbrk(text, "\n\033"));
+}
+END_TEST
+
 START_TEST(cut)
 {
         struct leak_facts leak = worker();
@@ -117,7 +175,8 @@ END_TEST
 
 int main(void)
 {
-        const TTest *const tests[] = {blocked, just_the_fact, ignoring, causes, cut, NULL};
+        const TTest *const tests[] = {blocked, just_the_fact, ignoring, causes, whose_words, more,
+                        law_50_a_hostile_cause, cut, NULL};
 
         return run_tests("leak-sentence", tests);
 }

@@ -4,10 +4,13 @@
 
 #include "daemon/model/tree.h"
 #include "tests/harness/suite.h"
+#include "util/cleanup.h"
 
 static struct users limited(uint64_t limit)
 {
-        struct users users = {.contexts.limit = UINT64_MAX, .descriptors.limit = UINT64_MAX};
+        struct users users = {.contexts.limit = UINT64_MAX,
+                        .descriptors.limit = UINT64_MAX,
+                        .slots.limit = UINT64_MAX};
 
         for (int i = 0; i < RESOURCES; i++)
                 users.limit[i] = limit;
@@ -89,17 +92,51 @@ START_TEST(all_users_together)
         ck_assert_int_eq(user_charge(b, RESOURCE_CONTEXTS, 8), 0);
         ck_assert_uint_eq(users.contexts.used, 28);
         ck_assert_int_eq(user_charge(a, RESOURCE_CONTEXTS, 1), -EDQUOT);
-        ck_assert_int_eq(user_charge(c, RESOURCE_CONTEXTS, 5), -EDQUOT);
-        ck_assert_int_eq(user_charge(c, RESOURCE_CONTEXTS, 4), 0);
+        ck_assert_int_eq(user_charge(c, RESOURCE_CONTEXTS, 3), -EDQUOT); /* half of these */
+        ck_assert_int_eq(user_charge(c, RESOURCE_CONTEXTS, 2), 0);
         ck_assert_int_eq(user_charge(a, RESOURCE_MEMBERS, 10), 0); /* of contexts alone */
         user_discharge(a, RESOURCE_CONTEXTS, 20);
         user_discharge(b, RESOURCE_CONTEXTS, 8);
-        user_discharge(c, RESOURCE_CONTEXTS, 4);
+        user_discharge(c, RESOURCE_CONTEXTS, 2);
         user_discharge(a, RESOURCE_MEMBERS, 10);
         ck_assert_uint_eq(users.contexts.used, 0);
         user_unref(&users, a);
         user_unref(&users, b);
         user_unref(&users, c);
+}
+END_TEST
+
+/* A user takes as much as may be taken, as itself and as many of its 65,536 subordinate uids, which lie in
+ * two blocks. Every other user still gets its part. */
+START_TEST(subordinate_uids_cannot_take_all)
+{
+        struct users users = limited(65536);
+        struct user *user[2000];
+        size_t n = 0;
+
+        users.slots.limit = 262143;
+        for (uid_t uid = 1001; n < ELEMENTSOF(user); uid = uid == 1001 ? 100000 : uid + 33) {
+                user[n] = user_ref(&users, uid);
+                ck_assert_ptr_nonnull(user[n]);
+                for (uint64_t amount = 65536; amount > 0; amount /= 2)
+                        while (user_charge(user[n], RESOURCE_SLOTS, amount) == 0) {
+                        }
+                n++;
+        }
+        ck_assert_uint_le(users.slots.used, 262143 - 262143 / 64);
+        for (uid_t uid = 1002; uid < 1006; uid++) {
+                struct user *other = user_ref(&users, uid);
+
+                ck_assert_int_eq(user_charge(other, RESOURCE_SLOTS, 256), 0);
+                user_discharge(other, RESOURCE_SLOTS, 256);
+                user_unref(&users, other);
+        }
+        for (size_t i = 0; i < n; i++) {
+                user_discharge(user[i], RESOURCE_SLOTS, user[i]->used[RESOURCE_SLOTS]);
+                user_unref(&users, user[i]);
+        }
+        ck_assert_uint_eq(users.slots.used, 0);
+        ck_assert_ptr_null(users.parties);
 }
 END_TEST
 
@@ -118,8 +155,8 @@ START_TEST(descriptors_are_shared)
         ck_assert_uint_eq(a->used[RESOURCE_DESCRIPTORS], 70);
         ck_assert_int_eq(charge_init(&other, &users, a, RESOURCE_HANDLES, 1), -EDQUOT);
         ck_assert(!user_is_at_limit(a, RESOURCE_HANDLES, 1));
-        ck_assert_int_eq(charge_init(&other, &users, b, RESOURCE_CONNECTIONS, 3), 0);
-        ck_assert_uint_eq(users.descriptors.used, 79);
+        ck_assert_int_eq(charge_init(&other, &users, b, RESOURCE_CONNECTIONS, 1), 0);
+        ck_assert_uint_eq(users.descriptors.used, 73);
         charge_deinit(&handles);
         charge_deinit(&connection);
         charge_deinit(&own);
@@ -212,6 +249,7 @@ int main(void)
                         charges_up_to_the_limit,
                         what_may_not_be_refused_goes_over,
                         all_users_together,
+                        subordinate_uids_cannot_take_all,
                         descriptors_are_shared,
                         a_charge_that_changes,
                         a_refusal_is_worth_a_new_line_later,

@@ -12,7 +12,7 @@
 
 static char hierarchy[256];
 static char name[64]; /* what all groups of this run begin with */
-static char groups[4][400];
+static char groups[64][400];
 static unsigned n_groups;
 
 const char *group_missing(void)

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,6 +100,36 @@ START_TEST(law_31_drained_when_the_group_has_emptied)
 }
 END_TEST
 
+static bool has_slots(void *userdata)
+{
+        return ((struct context *) userdata)->user->used[RESOURCE_SLOTS] > 0;
+}
+
+/* The same for one that is active: it gives its place among those with members back. */
+START_TEST(a_slot_is_given_back_when_the_group_has_emptied)
+{
+        struct child *child = child_start(child_breed);
+        struct context *c = make_for(1001, "~/a");
+        struct member_process list[4];
+
+        group_enter(group_new(NULL), child->pid);
+        attach(c, child, &quiet);
+        breed(child, "d");
+        kill(child->pid, SIGKILL);
+        (void) child_wait(child);
+        run_for(20000);
+        ck_assert_uint_eq(c->user->used[RESOURCE_SLOTS], 1);
+        ck_assert_uint_eq(c->user->used[RESOURCE_MEMBERS], 1);
+        ck_assert_uint_eq(c->user->used[RESOURCE_DESCRIPTORS], 2);
+        ck_assert_uint_eq(processes(c, list, 4), 1);
+        kill((pid_t) list[0].pid, SIGKILL);
+        run_while(has_slots, c);
+        ck_assert_uint_eq(c->user->used[RESOURCE_MEMBERS], 0);
+        ck_assert_uint_eq(c->user->used[RESOURCE_DESCRIPTORS], 0);
+        ck_assert(!c->busy);
+}
+END_TEST
+
 /* Whoever ignores SIGTERM, and has left its parent long ago. */
 START_TEST(law_32_killed_after)
 {
@@ -112,6 +144,51 @@ START_TEST(law_32_killed_after)
         run_while(is_busy, c);
         ck_assert_uint_ge(c->drained_usec - c->done_usec, 50000);
         ck_assert_uint_eq(processes(c, NULL, 0), 0);
+}
+END_TEST
+
+#define TOGETHER 40
+#define TURNS_MAX 10
+
+static unsigned n_served;
+
+static int serve_another(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        n_served++;
+        return sd_event_source_set_enabled(source, SD_EVENT_OFF);
+}
+
+START_TEST(law_48_groups_that_empty_together)
+{
+        int other = eventfd(0, EFD_CLOEXEC);
+        struct child *children[TOGETHER];
+        sd_event_source *source;
+
+        for (int i = 0; i < TOGETHER; i++) {
+                char path[16];
+
+                snprintf(path, sizeof path, "a/%d", i);
+                children[i] = child_start(child_sleep);
+                group_enter(group_new(NULL), children[i]->pid);
+                attach(make(path), children[i], &quiet);
+        }
+        run_for(1000);
+        ck_assert_int_ge(sd_event_add_io(world.event, &source, other, EPOLLIN, serve_another, NULL), 0);
+        for (int i = 0; i < TOGETHER; i++)
+                kill(children[i]->pid, SIGKILL);
+        for (int i = 0; i < TOGETHER; i++)
+                ck_assert_int_eq(waitid(P_PIDFD, (id_t) children[i]->pidfd, NULL, WEXITED | WNOWAIT), 0);
+        ck_assert_int_ge(sd_event_run(world.event, 0), 0);
+        ck_assert_int_eq(eventfd_write(other, 1), 0);
+        for (unsigned turns = 0; n_served == 0; turns++) {
+                ck_assert_uint_le(turns, TURNS_MAX);
+                ck_assert_int_ge(sd_event_run(world.event, 1000000), 0);
+        }
+        for (int i = 0; i < TOGETHER; i++)
+                (void) child_wait(children[i]);
+        run_for(20000);
+        sd_event_source_disable_unref(source);
+        close(other);
 }
 END_TEST
 
@@ -335,8 +412,10 @@ int main(void)
         tcase_set_timeout(c, 60);
         tcase_add_test(c, law_30_all_in_the_group_are_members);
         tcase_add_test(c, law_31_drained_when_the_group_has_emptied);
+        tcase_add_test(c, a_slot_is_given_back_when_the_group_has_emptied);
         tcase_add_test(c, law_32_killed_after);
         tcase_add_test(c, a_group_with_others_in_it_is_not_its_own);
+        tcase_add_test(c, law_48_groups_that_empty_together);
         tcase_add_test(c, law_30_nobody_in_it_leaves);
         tcase_add_test(c, who_is_moved_out_is_known_as_before);
         tcase_add_test(c, law_32_only_whom_the_one_who_attached_might_signal);

@@ -84,7 +84,7 @@ START_TEST(born_signalled)
         fd = get(p, c);
         ck_assert(is_readable(fd));
         ck_assert(fcntl(fd, F_GETFD) >= 0);
-        ck_assert_int_eq(engine_handle_drop(world.engine, p, c, HANDLE_DONE), 0);
+        ck_assert_int_eq(engine_handle_drop(world.engine, p, getuid(), c, HANDLE_DONE), 0);
         world_drain(NULL);
         ck_assert(fcntl(fd, F_GETFD) < 0); /* ours is closed */
         engine_process_close(p);
@@ -116,12 +116,12 @@ START_TEST(dropped_by_hand_and_by_exit)
 
         ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &other), 0);
         user = user_ref(&world.tree->users, getuid());
-        ck_assert_int_eq(engine_handle_drop(world.engine, p, c, HANDLE_DONE), -ENOENT);
+        ck_assert_int_eq(engine_handle_drop(world.engine, p, getuid(), c, HANDLE_DONE), -ENOENT);
         r = get(p, c);
         ck_assert_int_ne(r, get(other, c));
         ck_assert_uint_eq(user->used[RESOURCE_HANDLES], 2);
-        ck_assert_int_eq(engine_handle_drop(world.engine, p, c, HANDLE_DONE), 0);
-        ck_assert_int_eq(engine_handle_drop(world.engine, p, c, HANDLE_DONE), -ENOENT);
+        ck_assert_int_eq(engine_handle_drop(world.engine, p, getuid(), c, HANDLE_DONE), 0);
+        ck_assert_int_eq(engine_handle_drop(world.engine, p, getuid(), c, HANDLE_DONE), -ENOENT);
         ck_assert_uint_eq(user->used[RESOURCE_HANDLES], 1);
         engine_process_close(other); /* the handle holds it */
         kill(child->pid, SIGKILL);

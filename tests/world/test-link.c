@@ -326,28 +326,116 @@ START_TEST(the_probe_is_told_who_has_attached)
 }
 END_TEST
 
-START_TEST(leaks_are_bounded)
+struct tally {
+        uint32_t pid;    /* whose leaks are counted */
+        unsigned n_open; /* of that process */
+        unsigned n_resolved;
+        uint64_t n_more; /* that are only counted */
+};
+
+static int tally(void *userdata, struct context *c, const struct leak *leak)
 {
+        struct tally *t = userdata;
+
+        if (leak->kind == PROBE_LEAK_MORE)
+                t->n_more += leak->count;
+        else if (leak->pid == t->pid && leak->is_resolved)
+                t->n_resolved++;
+        else if (leak->pid == t->pid)
+                t->n_open++;
+        return 0;
+}
+
+static struct tally tally_of(const struct context *c, uint32_t pid)
+{
+        struct tally t = {.pid = pid};
+
+        ck_assert_int_eq(each_leak(world.engine, c, tally, &t), 0);
+        return t;
+}
+
+static void give_slowly(int fd, const void *record, size_t size)
+{
+        struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+        while (poll(&p, 1, 0) == 0)
+                ck_assert_int_ge(sd_event_run(world.event, 10000), 0);
+        give(fd, record, size);
+}
+
+#define ALICE 1001
+#define BOB 1002
+#define FLOOD 1500
+
+static bool bob_has_one(void *userdata)
+{
+        return tally_of(NULL, BOB).n_open == 1;
+}
+
+/* One user reports more leaks than are kept, in several contexts. The user has a share, beyond it they are
+ * counted, and another user's leak is kept (law 37). */
+START_TEST(one_user_does_not_fill_the_leaks)
+{
+        struct probe_resolved resolved = {{PROBE_RESOLVED, sizeof resolved}, 0, 0};
+        struct child *children[3];
+        struct context *of[] = {member("a", &children[0]), member("b", &children[1])};
+        struct context *of_bob = member("c", &children[2]);
+        const unsigned share = PROBE_LEAKS_MAX / 8;
         struct probe_leak leak;
-        struct child *child;
-        struct context *c = member("a", &child);
-        unsigned n = 0;
         int fd = greet();
 
-        cancel(c);
-        for (unsigned i = 0; i < 200; i++) {
-                struct pollfd p = {.fd = fd, .events = POLLOUT};
-
-                leak = leak_of(c, i + 1);
-                leak.tid = i;
-                while (poll(&p, 1, 0) == 0)
-                        ck_assert_int_ge(sd_event_run(world.event, 10000), 0);
-                give(fd, &leak, sizeof leak);
+        cancel(of[0]);
+        cancel(of[1]);
+        cancel(of_bob);
+        for (unsigned i = 0; i < FLOOD; i++) {
+                leak = leak_of(of[i & 1], i + 1);
+                leak.pid = leak.uid = ALICE;
+                leak.tid = i + 1;
+                give_slowly(fd, &leak, sizeof leak);
         }
-        run_for(100000);
-        ck_assert_int_eq(each_leak(world.engine, c, count, &n), 0);
-        ck_assert_uint_ge(n, 1);
-        ck_assert_uint_le(n, 64);
+        leak = leak_of(of_bob, FLOOD + 1);
+        leak.pid = leak.uid = BOB;
+        give_slowly(fd, &leak, sizeof leak);
+        run_until(&world.n_found, share + 3); /* and two that count */
+        ck_assert_uint_eq(tally_of(NULL, ALICE).n_open, share);
+        ck_assert_uint_eq(tally_of(NULL, BOB).n_open, 1);
+        ck_assert_uint_eq(tally_of(NULL, 0).n_more, FLOOD - share);
+        ck_assert_uint_eq(tally_of(of[0], 0).n_more, (FLOOD - share) / 2);
+        ck_assert_uint_eq(tally_of(of_bob, 0).n_more, 0);
+
+        /* The probe's own figure takes the place of that. */
+        leak = leak_of(of[1], FLOOD + 2);
+        leak.kind = PROBE_LEAK_MORE;
+        leak.count = 4711;
+        give_slowly(fd, &leak, sizeof leak);
+        resolved.context_id = of[1]->id;
+        resolved.leak_id = 2;
+        give_slowly(fd, &resolved, sizeof resolved);
+        run_until(&world.n_resolved, 1);
+        ck_assert_uint_eq(tally_of(of[1], 0).n_more, 4711);
+        resolved.leak_id = FLOOD + 2;
+        give_slowly(fd, &resolved, sizeof resolved);
+        run_until(&world.n_resolved, 2);
+        ck_assert_uint_eq(tally_of(of[1], 0).n_more, 0);
+
+        /* What is resolved takes no place from what is open. Of it there is a share, too. */
+        for (unsigned i = 0; i < FLOOD; i++) {
+                leak = leak_of(of[0], 10000 + i);
+                leak.pid = leak.uid = ALICE;
+                leak.tid = 10000 + i;
+                give_slowly(fd, &leak, sizeof leak);
+                resolved.context_id = of[0]->id;
+                resolved.leak_id = 10000 + i;
+                give_slowly(fd, &resolved, sizeof resolved);
+        }
+        leak = leak_of(of_bob, 20000);
+        leak.pid = leak.uid = BOB;
+        leak.tid = 99;
+        give_slowly(fd, &leak, sizeof leak);
+        run_while(bob_has_one, NULL);
+        ck_assert_uint_le(tally_of(NULL, ALICE).n_open, share);
+        ck_assert_uint_le(tally_of(NULL, ALICE).n_resolved, share);
+        ck_assert_uint_eq(tally_of(NULL, BOB).n_open, 2);
         close(fd);
 }
 END_TEST
@@ -609,7 +697,7 @@ int main(void)
         tcase_add_test(c, leaks);
         tcase_add_test(c, another_probe_finds_the_same_leak);
         tcase_add_test(c, the_probe_is_told_who_has_attached);
-        tcase_add_test(c, leaks_are_bounded);
+        tcase_add_test(c, one_user_does_not_fill_the_leaks);
         tcase_add_loop_test(c, whoever_breaks_the_protocol_is_dropped, 0, WRONGS);
         tcase_add_test(c, one_probe_at_a_time);
         tcase_add_test(c, a_probe_that_does_not_read_makes_nothing_later);

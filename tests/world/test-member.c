@@ -214,7 +214,7 @@ START_TEST(quota_of_members)
         struct context *c = make("a");
         struct refused refused = {};
 
-        world.tree->users.limit[RESOURCE_MEMBERS] = 3; /* the context's slot, and a process each */
+        world.tree->users.limit[RESOURCE_MEMBERS] = 2;
         attach(c, child[0], &quiet);
         attach(c, child[1], &quiet);
         ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, c, child[2]->pidfd, &quiet, &refused),
@@ -281,7 +281,7 @@ START_TEST(law_35_taken_back_with_its_member)
 
         ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &owner), 0);
         for (int whole = 0; whole < 2; whole++) {
-                world.tree->users.limit[RESOURCE_MEMBERS] = whole ? limit : 1; /* room for the slot alone */
+                world.tree->users.limit[RESOURCE_MEMBERS] = whole ? limit : 0; /* not for its slot */
                 ck_assert_int_eq(tree_create(world.tree, now_boottime_usec(), &root, "a/b", &o, &c, &refused),
                                 1);
                 ck_assert_int_eq(attach_by(c, child, &term), whole ? 0 : -EDQUOT);
@@ -317,12 +317,13 @@ START_TEST(law_35_a_refused_thread_page)
                 struct refused refused = {};
                 int page, kick;
 
-                world.tree->users.limit[limited[i]] = i; /* as a member, room for the slot alone */
+                world.tree->users.limit[limited[i]] = 0;
                 ck_assert_int_eq(engine_threads(world.engine, p, c, &page, &kick, &refused), -EDQUOT);
                 world.tree->users.limit[limited[i]] = limit;
                 ck_assert(!c->busy);
                 ck_assert_uint_eq(c->user->used[RESOURCE_HANDLES], 0);
                 ck_assert_uint_eq(c->user->used[RESOURCE_MEMBERS], 0);
+                ck_assert_uint_eq(c->user->used[RESOURCE_SLOTS], 0);
                 ck_assert_uint_eq(c->user->used[RESOURCE_DESCRIPTORS], 0);
         }
         engine_process_close(p);

@@ -20,17 +20,20 @@ struct view {
         int fd;
         const uint8_t *map;
         size_t size;
-        uint64_t offset, word;
+        uint64_t offset, word, number;
 };
 
 static struct view look(struct context *c)
 {
         struct view v = {};
+        struct page_place place;
         struct stat st;
-        int fd;
 
-        ck_assert_int_eq(engine_page(world.engine, c, &fd, &v.offset, &v.word), 0);
-        v.fd = dup(fd);
+        ck_assert_int_eq(engine_page(world.engine, c, &place), 0);
+        v.offset = place.offset;
+        v.word = place.word;
+        v.number = place.number;
+        v.fd = dup(place.fd);
         ck_assert_int_eq(fstat(v.fd, &st), 0);
         v.size = (size_t) st.st_size;
         v.map = mmap(NULL, v.size, PROT_READ, MAP_SHARED, v.fd, 0);
@@ -202,16 +205,18 @@ START_TEST(more_than_a_page)
         char path[32];
 
         for (unsigned i = 0; i < 5000; i++) {
-                uint64_t offset, word;
-                int fd;
+                struct page_place place;
 
                 snprintf(path, sizeof path, "a%u", i);
                 c[i] = make(path);
-                ck_assert_int_eq(engine_page(world.engine, c[i], &fd, &offset, &word), 0);
+                ck_assert_int_eq(engine_page(world.engine, c[i], &place), 0);
         }
         first = look(c[0]);
         last = look(c[4999]);
         ck_assert(reads_active(&first) && reads_active(&last));
+        ck_assert_uint_eq(first.number, header(&first)->number);
+        ck_assert_uint_eq(last.number, header(&last)->number);
+        ck_assert_uint_ne(first.number, last.number);
         world.tree->retain_usec = 0;
         for (unsigned i = 0; i < 5000; i++)
                 cancel_only(c[i]);

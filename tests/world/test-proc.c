@@ -5,13 +5,17 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/world/process.h"
+#include "util/cleanup.h"
 #include "util/proc.h"
 #include "tests/world/world.h"
 
@@ -83,6 +87,47 @@ START_TEST(pidfds)
         ck_assert_int_eq(proc_pidfd_to_pid(c->pidfd, &pid), -ESRCH);
         ck_assert(proc_pidfd_exited(c->pidfd));
         close(event);
+}
+END_TEST
+
+static uint64_t nsec_to_look(int fd)
+{
+        struct timespec before, after;
+        pid_t pid;
+
+        ck_assert_int_eq(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before), 0);
+        ck_assert_int_eq(proc_pidfd_to_pid(fd, &pid), -EBADF);
+        ck_assert_int_eq(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after), 0);
+        return (uint64_t) (after.tv_sec - before.tv_sec) * 1000000000 + (uint64_t) after.tv_nsec -
+               (uint64_t) before.tv_nsec;
+}
+
+/* An epoll set writes all that it watches into its file in /proc. */
+START_TEST(what_is_no_pidfd_costs_nothing)
+{
+        int small = epoll_create1(EPOLL_CLOEXEC), large = epoll_create1(EPOLL_CLOEXEC);
+        int named = memfd_create("anon_inode:[pidfd]", MFD_CLOEXEC), fds[600];
+        struct epoll_event event = {.events = EPOLLIN};
+        uint64_t least = UINT64_MAX, of_large = UINT64_MAX;
+
+        ck_assert(!proc_fd_is_pidfd(named));
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
+                ck_assert_int_ge(fds[i] = eventfd(0, EFD_CLOEXEC), 0);
+                ck_assert_int_eq(epoll_ctl(large, EPOLL_CTL_ADD, fds[i], &event), 0);
+        }
+        for (int i = 0; i < 20; i++) {
+                uint64_t a = nsec_to_look(small), b = nsec_to_look(large);
+
+                least = a < least ? a : least;
+                of_large = b < of_large ? b : of_large;
+        }
+        ck_assert_msg(of_large < 5 * least, "%lu ns, %lu for an empty one", (unsigned long) of_large,
+                        (unsigned long) least);
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+                close(fds[i]);
+        close(small);
+        close(large);
+        close(named);
 }
 END_TEST
 
@@ -228,6 +273,7 @@ int main(void)
         tcase_add_test(c, stat_with_a_hostile_command);
         tcase_add_test(c, stat_of_real_processes);
         tcase_add_test(c, pidfds);
+        tcase_add_test(c, what_is_no_pidfd_costs_nothing);
         tcase_add_test(c, who_handles_a_signal);
         tcase_add_test(c, children);
         tcase_add_test(c, processes_are_one_object);

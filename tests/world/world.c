@@ -54,6 +54,7 @@ unsigned membership_number(const struct context *c)
 static int on_turn(sd_event_source *source, void *userdata)
 {
         (void) tree_advance(world.tree, now_boottime_usec());
+        engine_begin_turn(world.engine);
         world_drain(NULL);
         world.n_drained++;
         return 0;

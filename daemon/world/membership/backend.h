@@ -36,15 +36,17 @@ struct membership_backend {
         int (*slot_open)(struct membership *m, struct member_slot *slot);
         /* Is called when the slot's context is gone. False: somebody is still counted in it. */
         bool (*slot_close)(struct membership *m, struct member_slot *slot);
+        /* -EDQUOT: a charge for *ret_resource was refused. */
         int (*attach)(struct membership *m, struct member_slot *slot, struct process *p, uint32_t policy,
-                        struct user *user);
+                        int *ret_resource);
         /* NULL: the process is no member. */
         struct member_slot *(*look_up)(struct membership *m, struct process *p, uint32_t *ret_policy);
         void (*set_done)(struct membership *m, struct member_slot *slot);
         uint32_t (*live)(struct membership *m, struct member_slot *slot);  /* 0: the last one has left */
         uint32_t (*count)(struct membership *m, struct member_slot *slot); /* how many have to leave */
-        /* Walks the members of the slots that are wanted (is_wanted), or of all slots. */
-        int (*each)(struct membership *m, bool all, member_cb cb, void *userdata);
+        void (*want)(struct membership *m, struct member_slot *slot, bool wanted);
+        /* Walks the members of the slots that are wanted. */
+        int (*each)(struct membership *m, member_cb cb, void *userdata);
 };
 
 /* cgroup.c: the control group of an attached process. NULL: it has none of its own. */

@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <linux/bpf.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "daemon/world/membership/bpf-call.h"
-#include "daemon/world/membership/internal.h"
-#include "daemon/world/membership/ring.h"
+#include "daemon/world/membership/bpf-internal.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 #include "util/proc.h"
@@ -23,30 +18,9 @@
 #define ADOPT_RUNS_MAX 64
 #define EVENTS_AT_ONCE 1024
 
-struct bpf_membership {
-        int fds[PROBE_FDS];
-        struct membership_slot *slots;
-        struct membership_stats *stats;
-        size_t slots_size, stats_size;
-        struct ring ring;
-        sd_event_source *events;
-        uint64_t last_since_nsec;
-        uint64_t seen_failed, seen_lost;
-};
-
 static struct membership_slot *shared(struct membership *m, const struct member_slot *slot)
 {
         return m->bpf->slots + slot->number;
-}
-
-static uint64_t counter(const __u64 *value)
-{
-        return __atomic_load_n(value, __ATOMIC_SEQ_CST);
-}
-
-static uint64_t failures(const struct bpf_membership *b)
-{
-        return counter(&b->stats->inherit_failed) + counter(&b->stats->adopt_failed);
 }
 
 /* Runs the adopt iterator once. It gives no data, but it does its work while it is read. */
@@ -67,12 +41,12 @@ static int adopt_once(struct bpf_membership *b)
 static int adopt(struct bpf_membership *b)
 {
         for (unsigned i = 0; i < ADOPT_RUNS_MAX; i++) {
-                uint64_t before = counter(&b->stats->adopted) + counter(&b->stats->adopt_failed);
+                uint64_t before = bpf_counter(&b->stats->adopted) + bpf_counter(&b->stats->adopt_failed);
                 int r = adopt_once(b);
 
                 if (r < 0)
                         return r;
-                if (counter(&b->stats->adopted) + counter(&b->stats->adopt_failed) == before)
+                if (bpf_counter(&b->stats->adopted) + bpf_counter(&b->stats->adopt_failed) == before)
                         return 0;
         }
         /* The crowd forks faster than this. But the fork hook counts every child of a member, so nobody is
@@ -89,18 +63,16 @@ static void bpf_membership_check(struct membership *m)
 
         if (!b)
                 return;
-        failed = failures(b);
+        failed = bpf_failures(b);
         if (failed != b->seen_failed) {
                 b->seen_failed = failed;
                 (void) adopt(b);
                 HASH_ITER (hh, m->by_id, slot, next)
-                        if (slot->signal || slot->kill) {
-                                signals_later(m); /* for those that were found now */
-                                break;
-                        }
+                        if (slot->signal || slot->kill)
+                                signals_later(m, slot); /* for those that were found now */
         }
-        if (counter(&b->stats->events_lost) != b->seen_lost) {
-                b->seen_lost = counter(&b->stats->events_lost);
+        if (bpf_counter(&b->stats->events_lost) != b->seen_lost) {
+                b->seen_lost = bpf_counter(&b->stats->events_lost);
                 HASH_ITER (hh, m->by_id, slot, next)
                         member_slot_look(m, slot);
         }
@@ -118,11 +90,11 @@ static void take_event(struct membership *m, const void *data, size_t size)
         if (!slot)
                 return;
         if (event.kind == MEMBERSHIP_BORN && (slot->signal || slot->kill))
-                signals_later(m);
+                signals_later(m, slot);
         member_slot_look(m, slot);
 }
 
-static int events_ready(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+int bpf_events_ready(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
         struct membership *m = userdata;
         const void *data;
@@ -134,110 +106,6 @@ static int events_ready(sd_event_source *source, int fd, uint32_t revents, void 
         bpf_membership_check(m);
         facts_wake(&m->world->facts);
         return 0;
-}
-
-static int map_expect(
-                int map, uint32_t type, uint32_t value_size, uint32_t max_entries, struct bpf_map_facts *ret)
-{
-        struct bpf_map_facts facts;
-        int r = bpf_map_facts(map, &facts);
-
-        if (r < 0)
-                return r;
-        if (facts.type != type || (value_size > 0 && facts.value_size != value_size) ||
-                        (max_entries > 0 && facts.max_entries != max_entries))
-                return -EPROTO;
-        if (ret)
-                *ret = facts;
-        return 0;
-}
-
-static size_t page_align(size_t n)
-{
-        size_t page = (size_t) sysconf(_SC_PAGESIZE);
-
-        return (n + page - 1) / page * page;
-}
-
-static int map_array(int map, size_t size, int protection, void **ret)
-{
-        void *p = mmap(NULL, size, protection, MAP_SHARED, map, 0);
-
-        if (p == MAP_FAILED)
-                return -errno;
-        *ret = p;
-        return 0;
-}
-
-int bpf_membership_new(struct membership *m, const int fds[PROBE_FDS], struct bpf_membership **ret)
-{
-        struct bpf_map_facts events;
-        struct bpf_membership *b;
-        int r;
-
-        r = map_expect(fds[PROBE_FD_MEMBERS], BPF_MAP_TYPE_TASK_STORAGE, sizeof(struct membership_value), 0,
-                        NULL);
-        if (r >= 0)
-                r = map_expect(fds[PROBE_FD_REQUESTS], BPF_MAP_TYPE_TASK_STORAGE,
-                                sizeof(struct membership_value), 0, NULL);
-        if (r >= 0)
-                r = map_expect(fds[PROBE_FD_SLOTS], BPF_MAP_TYPE_ARRAY, sizeof(struct membership_slot),
-                                MEMBERSHIP_SLOTS_MAX, NULL);
-        if (r >= 0)
-                r = map_expect(fds[PROBE_FD_STATS], BPF_MAP_TYPE_ARRAY, sizeof(struct membership_stats), 1,
-                                NULL);
-        if (r >= 0)
-                r = map_expect(fds[PROBE_FD_EVENTS], BPF_MAP_TYPE_RINGBUF, 0, 0, &events);
-        if (r < 0)
-                return r;
-
-        b = calloc(1, sizeof *b);
-        if (!b)
-                return -ENOMEM;
-        for (size_t i = 0; i < PROBE_FDS; i++)
-                b->fds[i] = -1; /* on failure the caller keeps them */
-        b->slots_size = page_align(MEMBERSHIP_SLOTS_MAX * sizeof *b->slots);
-        b->stats_size = page_align(sizeof *b->stats);
-        r = map_array(fds[PROBE_FD_SLOTS], b->slots_size, PROT_READ | PROT_WRITE, (void **) &b->slots);
-        if (r >= 0)
-                r = map_array(fds[PROBE_FD_STATS], b->stats_size, PROT_READ, (void **) &b->stats);
-        if (r >= 0)
-                r = ring_init(&b->ring, fds[PROBE_FD_EVENTS], events.max_entries);
-        if (r >= 0)
-                r = sd_event_add_io(
-                                m->world->event, &b->events, fds[PROBE_FD_EVENTS], EPOLLIN, events_ready, m);
-        if (r < 0) {
-                bpf_membership_free(b);
-                return r;
-        }
-        (void) sd_event_source_set_description(b->events, "membership");
-        memcpy(b->fds, fds, sizeof b->fds);
-        b->seen_failed = failures(b);
-        b->seen_lost = counter(&b->stats->events_lost);
-        *ret = b;
-        return 0;
-}
-
-struct bpf_membership *bpf_membership_free(struct bpf_membership *b)
-{
-        if (!b)
-                return NULL;
-        sd_event_source_disable_unref(b->events);
-        ring_deinit(&b->ring);
-        if (b->slots)
-                munmap(b->slots, b->slots_size);
-        if (b->stats)
-                munmap(b->stats, b->stats_size);
-        for (size_t i = 0; i < PROBE_FDS; i++)
-                if (b->fds[i] >= 0)
-                        close(b->fds[i]);
-        free(b);
-        return NULL;
-}
-
-const int *bpf_membership_fds(const struct bpf_membership *b)
-{
-        return b ? b->fds : NULL;
 }
 
 static int bpf_slot_open(struct membership *m, struct member_slot *slot)
@@ -260,6 +128,9 @@ static bool bpf_slot_close(struct membership *m, struct member_slot *slot)
 {
         struct membership_slot *s = shared(m, slot);
 
+        /* A child that was missed when it was born still belongs here. */
+        if (bpf_failures(m->bpf) != m->bpf->seen_failed)
+                (void) adopt(m->bpf);
         __atomic_store_n(&s->context_id, 0, __ATOMIC_SEQ_CST);
         if (bpf_live(m, slot) == 0)
                 return true;
@@ -270,6 +141,11 @@ static bool bpf_slot_close(struct membership *m, struct member_slot *slot)
 static void bpf_set_done(struct membership *m, struct member_slot *slot)
 {
         __atomic_store_n(&shared(m, slot)->done, SLOT_DONE, __ATOMIC_SEQ_CST);
+}
+
+static void bpf_want(struct membership *m, struct member_slot *slot, bool wanted)
+{
+        __atomic_store_n(&shared(m, slot)->wanted, wanted, __ATOMIC_SEQ_CST);
 }
 
 static uint64_t since_next(struct bpf_membership *b)
@@ -284,7 +160,7 @@ static uint64_t since_next(struct bpf_membership *b)
 }
 
 static int bpf_attach(struct membership *m, struct member_slot *slot, struct process *p, uint32_t policy,
-                struct user *user)
+                int *ret_resource)
 {
         struct bpf_membership *b = m->bpf;
         struct membership_value request = {
@@ -311,7 +187,7 @@ static int bpf_attach(struct membership *m, struct member_slot *slot, struct pro
                         break;
         }
         (void) bpf_map_delete(b->fds[PROBE_FD_REQUESTS], &pidfd);
-        b->seen_failed = failures(b);
+        b->seen_failed = bpf_failures(b);
         /* The process has gone, but it may have left children. */
         if (r == -ENOENT || r == -ESRCH)
                 return bpf_live(m, slot) > 0 ? 0 : -ESRCH;
@@ -349,7 +225,7 @@ static int each_one(struct membership *m, const struct membership_task *t, membe
         return cb(userdata, &record);
 }
 
-static int bpf_each(struct membership *m, bool all, member_cb cb, void *userdata)
+static int bpf_each(struct membership *m, member_cb cb, void *userdata)
 {
         _cleanup_close_ int fd = bpf_iterate(m->bpf->fds[PROBE_FD_LIST]);
         struct membership_task tasks[256];
@@ -386,6 +262,7 @@ const struct membership_backend membership_bpf = {
                 .attach = bpf_attach,
                 .look_up = bpf_look_up,
                 .set_done = bpf_set_done,
+                .want = bpf_want,
                 .live = bpf_live,
                 .count = bpf_live,
                 .each = bpf_each,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -8,6 +9,7 @@
 #include "util/cgroup.h"
 #include "util/cleanup.h"
 #include "util/proc.h"
+#include "util/watch.h"
 
 /* Without BPF, an attached process that has a control group of its own is known by that group. Every process
  * in the group is a member, whoever has forked it. `ctxctl run --scope` makes such a group. A service has
@@ -25,7 +27,7 @@ struct own_cgroup {
         struct attached *attached;
         struct membership *membership;
         int events;
-        sd_event_source *source;
+        struct watch changed;
         bool is_populated;
         UT_hash_handle hh;
         char directory[]; /* the key */
@@ -75,18 +77,17 @@ bool own_cgroup_is_populated(const struct own_cgroup *g)
         return g->is_populated;
 }
 
-static int events_ready(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static void events_ready(struct watch *w)
 {
-        struct own_cgroup *g = userdata;
+        struct own_cgroup *g = (struct own_cgroup *) ((char *) w - offsetof(struct own_cgroup, changed));
         struct membership *m = g->membership;
 
-        g->is_populated = cgroup_events_populated(fd) == 1;
-        if (!g->is_populated) {
-                (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        g->is_populated = cgroup_events_populated(g->events) == 1;
+        if (g->is_populated)
+                (void) watch_again(w);
+        else
                 attached_cgroup_emptied(m, g->attached); /* this frees g */
-        }
         facts_wake(&m->world->facts);
-        return 0;
 }
 
 struct own_cgroup *own_cgroup_new(struct membership *m, struct attached *a, struct process *p)
@@ -110,10 +111,9 @@ struct own_cgroup *own_cgroup_new(struct membership *m, struct attached *a, stru
         g->membership = m;
         g->events = cgroup_events_open(directory);
         /* The file is watched first and then read, so that no change between the two is missed. */
-        if (g->events < 0 || sd_event_add_io(m->world->event, &g->source, g->events, EPOLLPRI, events_ready,
-                                             g) < 0)
+        g->changed.ready = events_ready;
+        if (g->events < 0 || watch_begin(m->world->watches, &g->changed, g->events, EPOLLPRI) < 0)
                 goto fail;
-        (void) sd_event_source_set_description(g->source, "cgroup-events");
         g->is_populated = cgroup_events_populated(g->events) == 1;
         if (!g->is_populated)
                 goto fail;
@@ -123,7 +123,7 @@ struct own_cgroup *own_cgroup_new(struct membership *m, struct attached *a, stru
         return g;
 
 fail:
-        sd_event_source_disable_unref(g->source);
+        watch_end(&g->changed);
         closep(&g->events);
         free(g);
         return NULL;
@@ -134,7 +134,7 @@ struct own_cgroup *own_cgroup_free(struct own_cgroup *g)
         if (!g)
                 return NULL;
         HASH_DEL(g->membership->cgroups, g);
-        sd_event_source_disable_unref(g->source);
+        watch_end(&g->changed);
         close(g->events);
         free(g);
         return NULL;

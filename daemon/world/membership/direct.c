@@ -16,14 +16,17 @@
  * are in the control group of another attached process. But that group is not empty before they have left it,
  * too. */
 
+/* That an attached process costs: its own, and that of its control group. */
+#define DESCRIPTORS 2
+
 struct attached {
         struct membership *membership;
         struct process *process; /* a reference, watched */
         struct own_cgroup *cgroup;
         struct member_slot *slot;
         uint32_t policy;
-        pid_t pid; /* the key of the table, in which it stays until it exits */
-        struct charge charge;
+        pid_t pid;            /* the key of the table, in which it stays until it exits */
+        struct charge charge; /* of descriptors */
         LIST_ENTRY(attached) by_slot;
         UT_hash_handle hh;
 };
@@ -89,18 +92,13 @@ static bool direct_slot_close(struct membership *m, struct member_slot *slot)
         return LIST_EMPTY(&slot->attached);
 }
 
-static int attached_new(struct membership *m, struct process *p, struct user *user, struct attached **ret)
+static int attached_new(struct membership *m, struct process *p, struct attached **ret)
 {
         struct attached *a = calloc(1, sizeof *a);
         int r;
 
         if (!a)
                 return -ENOMEM;
-        r = charge_init(&a->charge, user->users, user, RESOURCE_MEMBERS, 1);
-        if (r < 0) {
-                free(a);
-                return r;
-        }
         r = process_watch(p);
         if (r < 0)
                 goto fail;
@@ -116,33 +114,42 @@ static int attached_new(struct membership *m, struct process *p, struct user *us
         *ret = a;
         return 0;
 fail:
-        charge_deinit(&a->charge);
         free(a);
         return r;
 }
 
 static int direct_attach(struct membership *m, struct member_slot *slot, struct process *p, uint32_t policy,
-                struct user *user)
+                int *ret_resource)
 {
         struct attached *a = process_ties(p)->attached;
-        struct member_slot *from = NULL;
+        struct user *user = slot->charge.user;
+        struct charge charge = {};
         int r;
 
-        if (a) {
-                from = a->slot;
-                LIST_REMOVE(a, by_slot);
-        } else {
-                r = attached_new(m, p, user, &a);
+        if (!a || a->charge.user != user) {
+                *ret_resource = RESOURCE_DESCRIPTORS;
+                r = charge_init(&charge, user->users, user, RESOURCE_DESCRIPTORS, DESCRIPTORS);
                 if (r < 0)
                         return r;
+        }
+        if (a) {
+                LIST_REMOVE(a, by_slot);
+        } else {
+                r = attached_new(m, p, &a);
+                if (r < 0) {
+                        charge_deinit(&charge);
+                        return r;
+                }
+        }
+        if (charge.user) {
+                charge_deinit(&a->charge);
+                a->charge = charge;
         }
         a->slot = slot;
         a->policy = policy;
         LIST_INSERT_HEAD(&slot->attached, a, by_slot);
         if (!a->cgroup)
                 a->cgroup = own_cgroup_new(m, a, p);
-        if (from)
-                member_slot_look(m, from);
         return 0;
 }
 
@@ -175,6 +182,8 @@ static struct member_slot *direct_look_up(struct membership *m, struct process *
 }
 
 static void direct_set_done(struct membership *m, struct member_slot *slot) {}
+
+static void direct_want(struct membership *m, struct member_slot *slot, bool wanted) {}
 
 struct visit {
         struct membership *membership;
@@ -289,13 +298,13 @@ static int slot_each(struct membership *m, struct member_slot *slot, member_cb c
         return 0;
 }
 
-static int direct_each(struct membership *m, bool all, member_cb cb, void *userdata)
+static int direct_each(struct membership *m, member_cb cb, void *userdata)
 {
-        struct member_slot *slot, *next;
+        struct member_slot *slot;
         int r;
 
-        HASH_ITER (hh, m->by_id, slot, next) {
-                r = slot->anchor && (all || slot->is_wanted) ? slot_each(m, slot, cb, userdata) : 0;
+        LIST_FOREACH (slot, &m->wanted, wanted) {
+                r = slot->anchor ? slot_each(m, slot, cb, userdata) : 0;
                 if (r != 0)
                         return r;
         }
@@ -367,6 +376,7 @@ const struct membership_backend membership_direct = {
                 .attach = direct_attach,
                 .look_up = direct_look_up,
                 .set_done = direct_set_done,
+                .want = direct_want,
                 .live = direct_live,
                 .count = direct_count,
                 .each = direct_each,

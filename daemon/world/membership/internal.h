@@ -23,17 +23,23 @@
 
 struct attached;
 struct bpf_membership;
+struct member_account;
 struct own_cgroup;
 struct signal_pass;
 struct signalled;
+struct signals;
 
-/* A context that has or had members. A slot exists from the first attach until the context is forgotten and
- * nobody is counted in it any more. */
+/* A context that has members, or threads that may enter it. A slot exists from an attach until nobody is
+ * counted in it any more. */
 struct member_slot {
         uint32_t number; /* also the index into the kernel's array of slots */
         uint64_t context_id;
         struct anchor *anchor; /* NULL: its context is forgotten, but the kernel still counts somebody */
         struct charge charge;
+        struct charge members; /* as many as there were at the last look */
+        struct member_account *account;
+        TAILQ_ENTRY(member_slot) by_user;
+        bool is_joining; /* an attach is under way */
 
         struct policy *policies; /* those of the model's context, by the same index */
         uint32_t n_policies;
@@ -42,8 +48,12 @@ struct member_slot {
         bool signal;                      /* it is done, and some members get a signal */
         bool kill;                        /* some members have to be killed now */
         LIST_HEAD(, signalled) signalled; /* the processes that have got theirs */
-        LIST_HEAD(, attached) attached;   /* backend direct */
-        bool is_wanted;                   /* the next list has its members */
+        struct signal_pass *pass;         /* that goes through its members; NULL: none has to */
+        LIST_ENTRY(member_slot) in_pass;
+        uint64_t pass_number;           /* of the last pass that has listed its members */
+        LIST_HEAD(, attached) attached; /* backend direct */
+        bool is_wanted;                 /* the next walk meets its members */
+        LIST_ENTRY(member_slot) wanted;
 
         UT_hash_handle hh; /* by context_id */
 };
@@ -60,11 +70,11 @@ struct membership {
         uint32_t n_numbers, n_allocated; /* numbers below n_numbers were used at some time; 0 never is */
         uint32_t *free_numbers;
         uint32_t n_free;
-        uint32_t n_stale; /* slots whose context is forgotten */
+        struct member_account *accounts; /* by user */
+        LIST_HEAD(, member_slot) wanted;
 
         struct signalled *signalled; /* by pid */
-        struct signal_pass *pass;    /* signals.c */
-        bool passes_wanted, kills_wanted;
+        struct signals *signals;
         /* A walk saw a process that was gone at the next look, so it may have missed others. */
         bool is_restless;
 
@@ -76,10 +86,19 @@ struct membership {
 /* membership.c */
 /* NULL: that slot is now another context's, or free. */
 struct member_slot *member_slot_get(const struct membership *m, uint32_t number, uint64_t context_id);
-/* Somebody has left. Raises a fact if it was the last member of a done context. */
+/* Somebody may have left. Raises a fact if it was the last member. Then a slot whose context is forgotten is
+ * freed. */
 void member_slot_look(struct membership *m, struct member_slot *slot);
-/* Frees the slots whose context is forgotten, if nobody is counted in them any more. */
-void membership_collect_stale(struct membership *m);
+
+/* list.c: the slots whose members the next walk meets. */
+void member_slot_want(struct membership *m, struct member_slot *slot);
+void membership_unwant(struct membership *m);
+
+/* account.c */
+int account_join(struct membership *m, struct member_slot *slot);
+void account_leave(struct membership *m, struct member_slot *slot);
+/* Looks again at some slots of the user, and gives those back that are empty. */
+void account_look(struct membership *m, const struct user *user);
 
 /* direct.c */
 void attached_drop(struct attached *a);
@@ -95,12 +114,16 @@ const int *bpf_membership_fds(const struct bpf_membership *b);
 /* signals.c */
 int signals_new(struct membership *m);
 void signals_free(struct membership *m);
-/* Signals everybody who is a member now, before it returns. Children that are born meanwhile get their signal
- * then or soon after. */
+/* The context is done, and its members have to be signalled, by the next signals_run(). */
+void signals_begin(struct membership *m, struct member_slot *slot);
+/* Signals everybody who is a member now of the contexts that were begun, before it returns. Children that are
+ * born meanwhile get their signal then or soon after. */
 void signals_run(struct membership *m);
-/* The same, but in pieces, between other events. */
-void signals_soon(struct membership *m);
-/* The same after a pause. */
-void signals_later(struct membership *m);
+/* The members of the slot have to be looked at again, in pieces, between other events: soon, or after a
+ * pause. */
+void signals_soon(struct membership *m, struct member_slot *slot);
+void signals_later(struct membership *m, struct member_slot *slot);
+/* Nobody in that slot is signalled any more. */
+void signals_end(struct membership *m, struct member_slot *slot);
 /* signals-send.c: forgets who of that slot was signalled. */
 void signals_forget(struct membership *m, struct member_slot *slot);

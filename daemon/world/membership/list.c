@@ -6,6 +6,26 @@
 
 /* Lists the members of the contexts that were asked for. */
 
+void member_slot_want(struct membership *m, struct member_slot *slot)
+{
+        if (slot->is_wanted)
+                return;
+        slot->is_wanted = true;
+        LIST_INSERT_HEAD(&m->wanted, slot, wanted);
+        m->backend->want(m, slot, true);
+}
+
+void membership_unwant(struct membership *m)
+{
+        struct member_slot *slot;
+
+        while ((slot = LIST_FIRST(&m->wanted))) {
+                LIST_REMOVE(slot, wanted);
+                slot->is_wanted = false;
+                m->backend->want(m, slot, false);
+        }
+}
+
 struct list {
         struct member *members;
         size_t n, n_allocated;
@@ -16,8 +36,6 @@ static int list_add(void *userdata, const struct member_record *record)
         struct list *l = userdata;
         struct member *member;
 
-        if (!record->slot->is_wanted)
-                return 0;
         if (l->n == l->n_allocated) {
                 size_t n = l->n_allocated > 0 ? l->n_allocated * 2 : 64;
 
@@ -43,18 +61,16 @@ static int list_add(void *userdata, const struct member_record *record)
 void membership_want(struct membership *m, struct anchor *anchor)
 {
         if (anchor->slot)
-                anchor->slot->is_wanted = true;
+                member_slot_want(m, anchor->slot);
 }
 
 int membership_list(struct membership *m, struct member **ret, size_t *ret_n)
 {
-        struct member_slot *slot, *next;
         struct list l = {};
         int r;
 
-        r = m->backend->each(m, false, list_add, &l);
-        HASH_ITER (hh, m->by_id, slot, next)
-                slot->is_wanted = false;
+        r = m->backend->each(m, list_add, &l);
+        membership_unwant(m);
         if (r < 0) {
                 free(l.members);
                 return r;

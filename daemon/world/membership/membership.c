@@ -4,8 +4,8 @@
 #include "daemon/world/membership/internal.h"
 #include "util/cleanup.h"
 
-/* The slots of contexts that have members. A context gets a slot when something is attached to it for the
- * first time. It gives the slot back when it is forgotten and nobody is counted in it.
+/* The slots of contexts that have members. A context gets a slot when something is attached to it, and gives
+ * it back when the last member has left. The kernel tells of that, or a pidfd.
  *
  * ctxd starts with the direct backend, which knows control groups, too. When the probe has said HELLO, all
  * members that were attached before are attached again through BPF (move.c). */
@@ -21,6 +21,7 @@ int membership_new(struct membership **ret, struct world *world, struct processe
         m->processes = processes;
         m->backend = &membership_direct;
         m->n_numbers = 1;
+        LIST_INIT(&m->wanted);
         r = signals_new(m);
         if (r < 0) {
                 free(m);
@@ -32,10 +33,13 @@ int membership_new(struct membership **ret, struct world *world, struct processe
 
 static void slot_free(struct membership *m, struct member_slot *slot)
 {
+        signals_end(m, slot);
         signals_forget(m, slot);
+        account_leave(m, slot);
         HASH_DEL(m->by_id, slot);
         m->by_number[slot->number] = NULL;
         m->free_numbers[m->n_free++] = slot->number;
+        charge_deinit(&slot->members);
         charge_deinit(&slot->charge);
         free(slot->policies);
         free(slot);
@@ -65,19 +69,6 @@ struct member_slot *member_slot_get(const struct membership *m, uint32_t number,
         struct member_slot *slot = number < m->n_numbers ? m->by_number[number] : NULL;
 
         return slot && slot->context_id == context_id ? slot : NULL;
-}
-
-void membership_collect_stale(struct membership *m)
-{
-        struct member_slot *slot, *next;
-
-        if (m->n_stale == 0)
-                return;
-        HASH_ITER (hh, m->by_id, slot, next)
-                if (!slot->anchor && m->backend->slot_close(m, slot)) {
-                        slot_free(m, slot);
-                        m->n_stale--;
-                }
 }
 
 static int numbers_grow(struct membership *m)
@@ -120,27 +111,34 @@ static int number_take(struct membership *m, uint32_t *ret)
         return 0;
 }
 
-int membership_open(struct membership *m, struct anchor *anchor, struct user *user)
+/* The user pays for the slot, and for as many members as it will have. */
+static int slot_charge(struct membership *m, struct member_slot *slot, struct user *user)
 {
-        struct member_slot *slot;
+        int r = charge_init(&slot->charge, user->users, user, RESOURCE_SLOTS, 1);
+
+        if (r == -EDQUOT) {
+                account_look(m, user);
+                r = charge_init(&slot->charge, user->users, user, RESOURCE_SLOTS, 1);
+        }
+        if (r >= 0)
+                r = charge_init(&slot->members, user->users, user, RESOURCE_MEMBERS, 0);
+        return r;
+}
+
+static int slot_new(struct membership *m, struct anchor *anchor, struct user *user, struct member_slot **ret)
+{
+        struct member_slot *slot = calloc(1, sizeof *slot);
         int r;
 
-        if (anchor->slot)
-                return 0;
-        membership_collect_stale(m);
-        slot = calloc(1, sizeof *slot);
         if (!slot)
                 return -ENOMEM;
         slot->anchor = anchor;
         slot->context_id = anchor->context_id;
         LIST_INIT(&slot->signalled);
         LIST_INIT(&slot->attached);
-        r = charge_init(&slot->charge, user->users, user, RESOURCE_MEMBERS, 1);
-        if (r < 0) {
-                free(slot);
-                return r;
-        }
-        r = number_take(m, &slot->number);
+        r = slot_charge(m, slot, user);
+        if (r >= 0)
+                r = number_take(m, &slot->number);
         if (r < 0)
                 goto fail;
         HASH_ADD(hh, m->by_id, context_id, sizeof slot->context_id, slot);
@@ -150,18 +148,45 @@ int membership_open(struct membership *m, struct anchor *anchor, struct user *us
                 goto fail;
         }
         m->by_number[slot->number] = slot;
-        r = m->backend->slot_open(m, slot);
+        *ret = slot;
+        return 0;
+
+fail:
+        charge_deinit(&slot->members);
+        charge_deinit(&slot->charge);
+        free(slot);
+        return r;
+}
+
+int membership_open(struct membership *m, struct anchor *anchor, struct user *user)
+{
+        struct member_slot *slot;
+        int r;
+
+        if (anchor->slot)
+                return 0;
+        r = slot_new(m, anchor, user, &slot);
+        if (r < 0)
+                return r;
+        r = account_join(m, slot);
+        if (r >= 0)
+                r = m->backend->slot_open(m, slot);
         if (r < 0) {
                 slot_free(m, slot);
                 return r;
         }
         anchor->slot = slot;
         return 0;
+}
 
-fail:
-        charge_deinit(&slot->charge);
-        free(slot);
-        return r;
+/* Somebody may still be counted in it. Then it stays until that one has left. */
+static void slot_detach(struct membership *m, struct member_slot *slot)
+{
+        if (slot->anchor)
+                slot->anchor->slot = NULL;
+        slot->anchor = NULL;
+        slot->signal = slot->kill = false;
+        signals_end(m, slot);
 }
 
 void membership_close(struct membership *m, struct anchor *anchor)
@@ -170,14 +195,21 @@ void membership_close(struct membership *m, struct anchor *anchor)
 
         if (!slot)
                 return;
-        anchor->slot = NULL;
-        slot->anchor = NULL;
-        slot->signal = slot->kill = slot->is_wanted = false;
+        slot_detach(m, slot);
         fact_withdraw(&m->world->facts, &anchor->member_left);
         if (m->backend->slot_close(m, slot))
                 slot_free(m, slot);
-        else
-                m->n_stale++;
+}
+
+void membership_trim(struct membership *m, struct anchor *anchor)
+{
+        struct member_slot *slot = anchor->slot;
+
+        if (!slot || slot->is_joining || !LIST_EMPTY(&anchor->entrances) || m->backend->live(m, slot) > 0 ||
+                        !m->backend->slot_close(m, slot))
+                return;
+        slot_detach(m, slot);
+        slot_free(m, slot);
 }
 
 static int slot_set_policy(struct member_slot *slot, uint32_t index, const struct policy *policy)
@@ -197,12 +229,46 @@ static int slot_set_policy(struct member_slot *slot, uint32_t index, const struc
         return 0;
 }
 
-int membership_attach(struct membership *m, struct anchor *anchor, struct process *p, uint32_t index,
-                const struct policy *policy, struct user *user)
+int membership_room(struct membership *m, struct user *user)
 {
-        int r = slot_set_policy(anchor->slot, index, policy);
+        if (user_is_at_limit(user, RESOURCE_MEMBERS, 1))
+                account_look(m, user);
+        return user_is_at_limit(user, RESOURCE_MEMBERS, 1) ? -EDQUOT : 0;
+}
 
-        return r < 0 ? r : m->backend->attach(m, anchor->slot, p, index, user);
+/* Whether the user pays for the process already. Without BPF nobody has counted a child of a member. */
+static bool is_paid_for(const struct membership *m, const struct member_slot *from, struct process *p,
+                const struct user *user)
+{
+        return from && from->charge.user == user &&
+               (m->backend != &membership_direct || process_ties(p)->attached);
+}
+
+int membership_attach(struct membership *m, struct anchor *anchor, struct process *p, uint32_t index,
+                const struct policy *policy, int *ret_resource)
+{
+        struct member_slot *slot = anchor->slot, *from;
+        uint32_t from_number, from_policy;
+        uint64_t from_id;
+        int r;
+
+        r = slot_set_policy(slot, index, policy);
+        if (r < 0)
+                return r;
+        from = m->backend->look_up(m, p, &from_policy);
+        from_number = from ? from->number : 0;
+        from_id = from ? from->context_id : 0;
+        *ret_resource = RESOURCE_MEMBERS;
+        slot->is_joining = true;
+        r = is_paid_for(m, from, p, slot->charge.user) ? 0 : membership_room(m, slot->charge.user);
+        if (r >= 0)
+                r = m->backend->attach(m, slot, p, index, ret_resource);
+        slot->is_joining = false;
+        member_slot_look(m, slot);
+        from = member_slot_get(m, from_number, from_id);
+        if (from && from != slot)
+                member_slot_look(m, from);
+        return r;
 }
 
 struct anchor *membership_look_up(struct membership *m, struct process *p, uint32_t *ret_index)
@@ -224,22 +290,23 @@ uint32_t membership_done(struct membership *m, struct anchor *anchor, uint64_t d
                 return 0;
         for (uint32_t i = 0; i < slot->n_policies; i++)
                 if (slot->policies[i].signal > 0)
-                        slot->signal = m->passes_wanted = true;
+                        slot->signal = true;
+        if (slot->signal)
+                signals_begin(m, slot);
         return m->backend->count(m, slot);
 }
 
 void membership_kill_due(struct membership *m, struct anchor *anchor)
 {
-        if (anchor->slot)
-                anchor->slot->kill = m->kills_wanted = true;
+        if (!anchor->slot)
+                return;
+        anchor->slot->kill = true;
+        signals_soon(m, anchor->slot);
 }
 
 void membership_signal(struct membership *m)
 {
-        if (m->passes_wanted)
-                signals_run(m);
-        if (m->kills_wanted)
-                signals_soon(m);
+        signals_run(m);
 }
 
 uint32_t membership_live(struct membership *m, const struct anchor *anchor)
@@ -266,13 +333,22 @@ void membership_left(struct membership *m, struct anchor *anchor)
         if (!anchor->slot)
                 return;
         anchor->slot->signal = anchor->slot->kill = false;
+        signals_end(m, anchor->slot);
         signals_forget(m, anchor->slot);
+        membership_trim(m, anchor);
 }
 
 void member_slot_look(struct membership *m, struct member_slot *slot)
 {
-        if (slot->anchor && slot->anchor->is_done && m->backend->live(m, slot) == 0)
+        uint32_t n = m->backend->live(m, slot);
+
+        charge_set(&slot->members, n);
+        if (n > 0)
+                return;
+        if (slot->anchor)
                 fact_raise(&m->world->facts, &slot->anchor->member_left);
+        else if (m->backend->slot_close(m, slot))
+                slot_free(m, slot);
 }
 
 void membership_process_exited(struct membership *m, struct process *p)

@@ -31,13 +31,18 @@ int membership_use_bpf(struct membership *m, const int fds[]);
 /* The maps and links that are in use, for the next probe. NULL: there are none. */
 const int *membership_bpf_fds(const struct membership *m);
 
-/* Makes the slot of a context if it has none, and charges it to user. -EDQUOT; -ENOSPC; -ENOMEM. */
+/* Makes the slot of a context if it has none, and charges it to user. -EDQUOT (RESOURCE_SLOTS); -ENOMEM. */
 int membership_open(struct membership *m, struct anchor *anchor, struct user *user);
 /* Makes a process a member of a context that has a slot, with its threads and with the children that it forks
- * meanwhile. index is that of the policy. It is charged to user. -EDQUOT; -ESRCH: the process has gone;
- * another -errno. */
+ * meanwhile. index is that of the policy. It is charged to the user of the slot. -EDQUOT: a charge for
+ * *ret_resource was refused; -ESRCH: the process has gone; another -errno. */
 int membership_attach(struct membership *m, struct anchor *anchor, struct process *p, uint32_t index,
-                const struct policy *policy, struct user *user);
+                const struct policy *policy, int *ret_resource);
+/* Whether the user may have one more member: 0 or -EDQUOT. What has left since the last look does not
+ * count. */
+int membership_room(struct membership *m, struct user *user);
+/* Gives the slot back if nobody is in the context, and no thread can enter it. */
+void membership_trim(struct membership *m, struct anchor *anchor);
 /* Gives the slot back: the context is forgotten, or the attach for which the slot was made has failed. */
 void membership_close(struct membership *m, struct anchor *anchor);
 /* The context of which the process, that is its leading thread, is a member; or NULL. *ret_index is that of

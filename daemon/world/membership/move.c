@@ -88,17 +88,19 @@ int membership_use_bpf(struct membership *m, const int fds[])
         _cleanup_(moves_done) struct moves moves = {.membership = m};
         struct bpf_membership *new_, *old = m->bpf;
         struct member_slot *slot, *next;
-        int r;
+        int r, ignored;
 
         r = bpf_membership_new(m, fds, &new_);
         if (r < 0)
                 return r;
-        r = m->backend->each(m, true, moves_add_record, &moves);
+        HASH_ITER (hh, m->by_id, slot, next)
+                member_slot_want(m, slot);
+        r = m->backend->each(m, moves_add_record, &moves);
+        membership_unwant(m);
         if (r < 0) {
                 bpf_membership_free(new_);
                 return r;
         }
-        membership_collect_stale(m);
 
         m->bpf = new_;
         m->backend = &membership_bpf;
@@ -111,7 +113,7 @@ int membership_use_bpf(struct membership *m, const int fds[])
         for (size_t i = 0; i < moves.n; i++) {
                 struct moving moving = moves.list[i];
 
-                r = membership_bpf.attach(m, moving.slot, moving.process, moving.policy, NULL);
+                r = membership_bpf.attach(m, moving.slot, moving.process, moving.policy, &ignored);
                 if (r < 0 && r != -ESRCH)
                         log_warning("Process %d is no member any more: %s", (int) process_pid(moving.process),
                                         strerror(-r));

@@ -25,6 +25,7 @@
 struct signalled {
         uint32_t pid;
         uint64_t start_nsec; /* of its process */
+        uint64_t context_id; /* of which it was a member; it may have become one of another context since */
         uint64_t when_nsec;  /* children that were born later get no signal; UINT64_MAX: all get one */
         bool blocked;        /* the program blocks its signal, which may then stay pending for ever */
         bool killed;
@@ -64,6 +65,7 @@ static struct signalled *signalled_new(struct membership *m, struct member_slot 
                 return NULL;
         s->pid = t->pid;
         s->start_nsec = t->start_nsec;
+        s->context_id = t->context_id;
         s->when_nsec = UINT64_MAX;
         HASH_ADD(hh, m->signalled, pid, sizeof s->pid, s);
         if (!s->hh.tbl) {
@@ -127,7 +129,7 @@ static bool is_cleanup(struct membership *m, const struct target *t, int signal_
 {
         const struct signalled *parent = signalled_find(m, t->ppid);
 
-        if (!parent || parent->when_nsec >= t->start_nsec)
+        if (!parent || parent->context_id != t->context_id || parent->when_nsec >= t->start_nsec)
                 return false;
         return signal_number <= 0 || parent->blocked || !(t->pending >> (signal_number - 1) & 1);
 }
@@ -148,8 +150,9 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
         signal_number = policy->signal;
 
         s = signalled_find(m, t->pid);
-        /* That process has gone, and another one has its pid. */
-        if (s && s->start_nsec != t->start_nsec) {
+        /* That process has gone, and another one has its pid. Or it has gone to another context, whose signal
+         * is one more. */
+        if (s && (s->start_nsec != t->start_nsec || s->context_id != t->context_id)) {
                 signalled_free(m, s);
                 s = NULL;
         }
@@ -183,13 +186,19 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
         return 1;
 }
 
-void signals_forget_gone(struct membership *m, uint64_t pass_number)
+void signals_forget_gone(struct membership *m, const struct signal_pass *pass)
 {
+        const struct member_slot *slot;
         struct signalled *s, *next;
 
-        HASH_ITER (hh, m->signalled, s, next)
-                if (s->pass != pass_number)
-                        signalled_free(m, s);
+        LIST_FOREACH (slot, &pass->slots, in_pass)
+                /* One that has come since the pass began was not listed. */
+                for (s = slot->pass_number == pass->number ? LIST_FIRST(&slot->signalled) : NULL; s;
+                                s = next) {
+                        next = LIST_NEXT(s, by_slot);
+                        if (s->pass != pass->number)
+                                signalled_free(m, s);
+                }
 }
 
 void signals_forget(struct membership *m, struct member_slot *slot)

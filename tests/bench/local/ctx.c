@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <malloc.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -80,14 +81,63 @@ static void derive(void)
                         ctx_unref(ctx));
         MEASURE("derive-timeout", 3000000, struct ctx *ctx = ctx_with_timeout(parent, 1000000000);
                         ctx_cancel(ctx); ctx_unref(ctx));
-        MEASURE("floor-done-fd", 200000, int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); close(fd));
-        MEASURE("done-fd", 200000, struct ctx *ctx = ctx_with_cancel(parent); sink += ctx_done_fd(ctx);
-                        ctx_unref(ctx));
         after = ctx_after_func(parent, nothing, NULL);
         MEASURE("callback", 3000000, struct ctx_after *a = ctx_after_func(parent, nothing, NULL);
                         ctx_after_stop(a); ctx_after_unref(a));
         ctx_after_stop(after);
         ctx_after_unref(after);
+}
+
+/* The floor and ours in turns, since system calls take a different time in each moment. */
+static void descriptors(void)
+{
+        for (int turn = 0; turn < 20; turn++) {
+                MEASURE("floor-done-fd", 10000, int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); close(fd));
+                MEASURE("done-fd", 10000, struct ctx *ctx = ctx_with_cancel(parent); sink += ctx_done_fd(ctx);
+                                ctx_unref(ctx));
+        }
+}
+
+/* Calls that find what they want at once, each with a context of its own, and the same without one. */
+static void calls(void)
+{
+        int fds[2];
+        char byte;
+
+        if (pipe(fds) < 0)
+                abort();
+        for (int turn = 0; turn < 20; turn++) {
+                MEASURE("floor-poll", 10000, struct pollfd fd = {.fd = fds[1], .events = POLLOUT};
+                                sink += poll(&fd, 1, -1));
+                MEASURE("poll", 10000, struct ctx *ctx = ctx_with_cancel(parent);
+                                struct pollfd fd = {.fd = fds[1], .events = POLLOUT};
+                                sink += ctx_poll(ctx, &fd, 1, UINT64_MAX); ctx_cancel(ctx); ctx_unref(ctx));
+                MEASURE("poll-timeout", 10000, struct ctx *ctx = ctx_with_timeout(parent, 1000000000);
+                                struct pollfd fd = {.fd = fds[1], .events = POLLOUT};
+                                sink += ctx_poll(ctx, &fd, 1, UINT64_MAX); ctx_cancel(ctx); ctx_unref(ctx));
+                MEASURE("floor-read-write", 10000, sink += write(fds[1], "x", 1) + read(fds[0], &byte, 1));
+                MEASURE("read-write", 10000, struct ctx *ctx = ctx_with_cancel(parent);
+                                sink += ctx_write(ctx, fds[1], "x", 1) + ctx_read(ctx, fds[0], &byte, 1);
+                                ctx_cancel(ctx); ctx_unref(ctx));
+        }
+        close(fds[0]);
+        close(fds[1]);
+}
+
+/* With a daemon: $CTXD_ADDRESS. It comes last, since system calls take longer with a second thread. */
+static void shared(void)
+{
+        struct ctx_client *client = getenv("CTXD_ADDRESS") ? ctx_client_new(getenv("CTXD_ADDRESS")) : NULL;
+        struct ctx *top = client ? ctx_create(client, "/bench", NULL) : NULL,
+                   *below = top ? ctx_with_cancel(top) : NULL;
+
+        if (below) {
+                MEASURE("check-shared", 50000000, sink += ctx_err(top));
+                MEASURE("check-below-shared", 50000000, sink += ctx_err(below));
+        }
+        ctx_unref(below);
+        ctx_unref(top);
+        ctx_client_unref(client);
 }
 
 static void values(void)
@@ -181,12 +231,15 @@ int main(void)
         parent = ctx_with_cancel(ctx_background());
         check();
         derive();
+        descriptors();
+        calls();
         values();
         wide("cancel-1000", 1000);
         wide("cancel-100000", 100000);
         wide("cancel-1000000", 1000000);
         deadlines();
         threads();
+        shared();
         ctx_unref(parent);
         return 0;
 }

@@ -29,7 +29,9 @@ OPTION(spawn, fds, 12);
 OPTION(spawn, kill_after_usec, 24);
 OPTION(spawn, env, 32);
 OPTION(spawn, directory, 40);
+OPTION(spawn, flags, 48);
 _Static_assert(CTX_SPAWN_OPTIONS_SIZE_VER0 == 48, "version 0 is over");
+_Static_assert(CTX_SPAWN_OPTIONS_SIZE_VER1 == 56, "version 1 is over");
 #endif
 
 /* These do not grow. */
@@ -38,8 +40,20 @@ _Static_assert(sizeof(struct ctx_mutex) == 4, "a mutex is one word");
 _Static_assert(sizeof(struct ctx_cond) == 4, "a condition is one word");
 _Static_assert(sizeof(struct ctx_sem) == 8 && offsetof(struct ctx_sem, waiters) == 4,
                 "a semaphore is two words");
+#if UINTPTR_MAX > UINT32_MAX
+_Static_assert(sizeof(struct ctx_chan_case) == 32 && offsetof(struct ctx_chan_case, chan) == 0 &&
+                                offsetof(struct ctx_chan_case, op) == 8 &&
+                                offsetof(struct ctx_chan_case, result) == 12 &&
+                                offsetof(struct ctx_chan_case, send_item) == 16 &&
+                                offsetof(struct ctx_chan_case, ret_item) == 24,
+                "a case is in the arrays of programs");
+#endif
+_Static_assert(CTX_CHAN_SEND == 1 && CTX_CHAN_RECV == 2, "operations");
+_Static_assert(CTX_SEM_VALUE_MAX == INT32_MAX, "the largest value");
 
-_Static_assert(CTX_CREATE_PARENTS == 1 && CTX_CREATE_OPEN == 2 && CTX_CREATE_UNBOUND == 4, "flags");
+_Static_assert(CTX_CREATE_PARENTS == 1 && CTX_CREATE_OPEN == 2 && CTX_CREATE_UNBOUND == 4 &&
+                                CTX_CREATE_REPLACE == 8,
+                "flags");
 _Static_assert(CTX_MODE_INHERIT == UINT32_MAX, "mode");
 _Static_assert(CTX_SIGNAL_DEFAULT == -1 && CTX_KILL_AFTER_DEFAULT == UINT64_MAX - 1, "defaults");
 _Static_assert(CTX_DAEMON_GRACE_USEC == 10000000, "grace");

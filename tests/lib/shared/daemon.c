@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
 
@@ -68,10 +69,30 @@ static void stop(void)
                 give_up("ctxd did not end well", EIO);
 }
 
-int run_tests_with_daemon(const char *name, const TTest *const *tests)
+int run_tests_with_daemon_and(
+                const char *name, const TTest *const *tests, void (*setup)(void), void (*teardown)(void))
 {
         Suite *suite = suite_create(name);
+        TCase *c = add_case(suite, name, tests);
 
-        tcase_add_unchecked_fixture(add_case(suite, name, tests), start, stop);
+        tcase_add_unchecked_fixture(c, start, stop);
+        if (setup)
+                tcase_add_checked_fixture(c, setup, teardown);
         return run_suite(suite);
+}
+
+int run_tests_with_daemon(const char *name, const TTest *const *tests)
+{
+        return run_tests_with_daemon_and(name, tests, NULL, NULL);
+}
+
+void daemon_thaw(void)
+{
+        ck_assert_int_eq(kill(the_daemon.pid, SIGCONT), 0);
+}
+
+void daemon_freeze(void)
+{
+        ck_assert_int_eq(kill(the_daemon.pid, SIGSTOP), 0);
+        ck_assert_happens(task_state(the_daemon.pid, the_daemon.pid) == 'T');
 }

@@ -23,6 +23,9 @@
 extern struct daemon the_daemon;
 extern const char *the_configuration; /* its; NULL: none */
 struct ctx_client *new_client(void);
+/* Stops it (SIGSTOP), and lets it go on. */
+void daemon_freeze(void);
+void daemon_thaw(void);
 
 /* A path that no other test has. */
 const char *fresh_path(void);
@@ -38,3 +41,6 @@ pid_t run_child(int (*fn)(void *userdata), void *userdata);
 int wait_child(pid_t pid);
 
 int run_tests_with_daemon(const char *name, const TTest *const *tests);
+/* The same, with what is done before and after each test, in its process. */
+int run_tests_with_daemon_and(
+                const char *name, const TTest *const *tests, void (*setup)(void), void (*teardown)(void));

@@ -24,6 +24,7 @@
 #define PAGE_SIZE 4096
 #define OFFSET sizeof(struct state_page_header)
 #define GIVEN (UINT64_C(1) << 2)
+#define NUMBER UINT64_C(7)
 
 static struct kept *kept;
 static uint64_t epoch;
@@ -66,12 +67,18 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 return sd_bus_reply_method_return(m, "s", ":1.7");
         if (strcmp(member, "Alive") == 0)
                 return sd_bus_reply_method_return(m, "ht", alive[0], epoch);
+        kept->state->n_calls++;
         if (!knows)
                 return sd_bus_reply_method_errorf(m, CTXD_ERROR_NO_SUCH_CONTEXT, "There is none");
-        if (strcmp(member, "Create") == 0)
-                return sd_bus_reply_method_return(m, "sto", "kept", UINT64_C(1), "/org/ctxd1/context/kept");
-        if (strcmp(member, "Page") == 0)
-                return sd_bus_reply_method_return(m, "htt", kept->page_fd, (uint64_t) OFFSET, GIVEN);
+        if (strcmp(member, "CreateAndOpen") == 0 || strcmp(member, "Open") == 0)
+                return sd_bus_reply_method_return(m, "stbutahttt", "kept", UINT64_C(1),
+                                !kept->state->is_found, 0, UINT64_MAX, 1,
+                                kept->state->bad_page ? kept->done_fd : kept->page_fd, NUMBER,
+                                (uint64_t) OFFSET, GIVEN);
+        if (strcmp(member, "Release") == 0)
+                kept->state->n_released++;
+        if (strcmp(member, "Undone") == 0)
+                kept->state->n_undone++;
         if (strcmp(member, "Done") == 0)
                 return sd_bus_reply_method_return(m, "h", kept->done_fd);
         if (strcmp(member, "Err") == 0)
@@ -109,6 +116,7 @@ static void take_page(void)
                 header->magic = STATE_PAGE_MAGIC;
                 header->version = STATE_PAGE_VERSION;
                 header->n_slots = 1;
+                header->number = NUMBER;
                 *(struct state_slot *) (page + OFFSET) = (struct state_slot){GIVEN, UINT64_MAX};
         }
         if (!knows)

@@ -13,8 +13,13 @@ struct kept {
         int listen_fd, page_fd, done_fd;
         struct {
                 char cause[64];
-                uint32_t n_asked; /* Err */
-        } * state;                /* shared by all */
+                uint32_t n_asked;    /* Err */
+                uint32_t n_calls;    /* all but those that make a connection */
+                uint32_t n_released; /* Release */
+                uint32_t n_undone;   /* Undone */
+                bool is_found;       /* what CreateAndOpen says: it was there */
+                bool bad_page;       /* CreateAndOpen gives another file */
+        } * state;                   /* shared by all */
 };
 
 void kept_init(struct kept *kept);

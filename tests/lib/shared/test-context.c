@@ -660,6 +660,78 @@ START_TEST(reconnects_to_a_new_daemon)
 }
 END_TEST
 
+static int cancel_by_path(void *userdata)
+{
+        struct ctx_client *client = ctx_client_new(NULL);
+        struct ctx *ctx = ctx_open(client, userdata);
+
+        return ctx_cancel(ctx) == 1 ? 0 : 1;
+}
+
+START_TEST(who_cancelled)
+{
+        struct ctx_create_options options = CTX_CREATE_OPTIONS;
+        struct ctx_client *client = new_client();
+        struct ctx *ctx = make(client, fresh_path()), *local = ctx_with_cancel(ctx),
+                   *own = ctx_with_cancel(ctx);
+        char path[128];
+        const char *command = NULL;
+        uid_t uid = 12345;
+        pid_t pid, by = 0;
+
+        snprintf(path, sizeof path, "%s", ctx_path(ctx));
+        ck_assert_int_eq(ctx_canceled_by(ctx, &uid, &by, &command), 0);
+        ck_assert_int_eq(ctx_cancel(own), 1);
+        pid = run_child(cancel_by_path, path);
+        ck_assert_int_eq(wait_child(pid), 0);
+        ck_assert_int_eq(ctx_canceled_by(ctx, &uid, &by, &command), 1);
+        ck_assert_uint_eq(uid, getuid());
+        ck_assert_int_eq(by, pid);
+        ck_assert_int_eq(strncmp(command, "test-shared", 11), 0);
+        by = 0;
+        ck_assert_int_eq(ctx_canceled_by(local, NULL, &by, NULL), 1);
+        ck_assert_int_eq(by, pid);
+        ck_assert_int_eq(ctx_canceled_by(own, &uid, &by, &command), 0);
+        ck_assert_int_eq(ctx_canceled_by(ctx_background(), NULL, NULL, NULL), 0);
+        ck_assert_int_eq(ctx_canceled_by(NULL, NULL, NULL, NULL), -EINVAL);
+        ctx_unref(own);
+        ctx_unref(local);
+        ctx_unref(ctx);
+
+        options.timeout_usec = 0;
+        ctx = ctx_create(client, fresh_path(), &options);
+        ck_assert_int_eq(ctx_err(ctx), -ETIMEDOUT);
+        ck_assert_int_eq(ctx_canceled_by(ctx, &uid, &by, &command), 0);
+        ctx_unref(ctx);
+
+        /* Where the daemon has it no more, it is not another one's that is said. */
+        ctx = make(client, "t-who");
+        ck_assert_int_eq(ctx_release(ctx), 0);
+        local = make(client, "t-who");
+        ck_assert_int_eq(ctx_cancel(local), 1);
+        ck_assert_int_eq(ctx_canceled_by(ctx, &uid, &by, &command), -ENOENT);
+        ck_assert_int_eq(ctx_canceled_by(local, &uid, &by, &command), 1);
+        ck_assert_int_eq(by, getpid());
+        ctx_unref(local);
+        ctx_unref(ctx);
+        ctx_client_unref(client);
+}
+END_TEST
+
+START_TEST(how_far_the_daemon_sees)
+{
+        struct ctx_client *client = new_client();
+        const char *backend = ctx_client_backend(client);
+
+        ck_assert_ptr_nonnull(backend);
+        ck_assert_msg(strcmp(backend, "bpf") == 0 || strcmp(backend, "cgroup") == 0 ||
+                                        strcmp(backend, "direct") == 0,
+                        "%s", backend);
+        ck_assert(!ctx_client_backend(NULL) && errno == EINVAL);
+        ctx_client_unref(client);
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const tests[] = {
@@ -683,6 +755,8 @@ int main(void)
                         extend_moves_a_deadline,
                         state_outlives_the_connection,
                         reconnects_to_a_new_daemon,
+                        who_cancelled,
+                        how_far_the_daemon_sees,
                         NULL,
         };
 

@@ -4,10 +4,12 @@
  * make of it. */
 
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <systemd/sd-bus.h>
 
@@ -215,6 +217,60 @@ START_TEST(entries_nest_and_the_innermost_counts)
 }
 END_TEST
 
+static bool enters_now(sd_bus *bus, struct ctx *ctx)
+{
+        bool is;
+
+        ck_assert_int_eq(ctx_enter(ctx), 0);
+        is = is_member(bus, ctx, (pid_t) syscall(SYS_gettid));
+        ctx_leave(ctx);
+        return is;
+}
+
+#ifdef __SANITIZE_ADDRESS__
+#define ALLOCATES_BY_MMAP true
+#else
+#define ALLOCATES_BY_MMAP false
+#endif
+
+START_TEST(law_43_an_enter_without_memory_fails_alone)
+{
+        struct ctx_client *client = new_client();
+        struct ctx *ctx = make(client, fresh_path());
+        sd_bus *bus = connect_bus();
+        struct rlimit before, none;
+
+        ck_assert_int_eq(getrlimit(RLIMIT_AS, &before), 0);
+        none = before;
+        none.rlim_cur = 1;
+        if (!ALLOCATES_BY_MMAP)
+                ck_assert_int_eq(setrlimit(RLIMIT_AS, &none), 0); /* the page cannot be mapped */
+        ck_assert_int_eq(ctx_enter(ctx), 0);
+        ctx_leave(ctx);
+        ck_assert_int_eq(setrlimit(RLIMIT_AS, &before), 0);
+        ck_assert_happens(enters_now(bus, ctx));
+        ctx_unref(ctx);
+        ctx_client_unref(client);
+        sd_bus_flush_close_unref(bus);
+}
+END_TEST
+
+START_TEST(law_43_an_enter_without_a_key_fails_alone)
+{
+        static pthread_key_t keys[PTHREAD_KEYS_MAX];
+        size_t n = 0;
+
+        while (n < PTHREAD_KEYS_MAX && pthread_key_create(&keys[n], NULL) == 0)
+                n++;
+        ck_assert_int_eq(ctx_enter(ctx_background()), -EAGAIN);
+        ck_assert_int_eq(pthread_key_delete(keys[--n]), 0);
+        ck_assert_int_eq(ctx_enter(ctx_background()), 0);
+        ctx_leave(ctx_background());
+        while (n > 0)
+                pthread_key_delete(keys[--n]);
+}
+END_TEST
+
 START_TEST(law_31_drained_once_the_thread_has_left)
 {
         struct ctx_client *client = new_client();
@@ -407,6 +463,8 @@ int main(void)
         const TTest *const tests[] = {
                         each_thread_is_a_member_of_its_own_context,
                         entries_nest_and_the_innermost_counts,
+                        law_43_an_enter_without_memory_fails_alone,
+                        law_43_an_enter_without_a_key_fails_alone,
                         law_31_drained_once_the_thread_has_left,
                         law_31_a_thread_that_ends_has_left,
                         law_31_a_process_that_is_killed_has_left,

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <sched.h>
 #include <stdio.h>
 
 #include "tests/lib/shared/daemon.h"
@@ -220,6 +221,45 @@ START_TEST(descriptor_of_a_local_child_in_both)
 }
 END_TEST
 
+/* -- A child with its parent's number, in a namespace of its own ----------------------------------------- */
+
+static int cancel_of_parent(void *ctx)
+{
+        EXPECT(getpid() == 1);
+        EXPECT(ctx_cancel(ctx) == -ECHILD);
+        EXPECT(ctx_extend(ctx, 1) == -ECHILD);
+        return 0;
+}
+
+static int be_first(void *unused)
+{
+        struct ctx_client *client = new_client();
+        struct ctx *ctx = make(client, fresh_path());
+        int status;
+
+        EXPECT(getpid() == 1);
+        EXPECT(unshare(CLONE_NEWPID) == 0);
+        status = wait_child(run_child(cancel_of_parent, ctx));
+        EXPECT(ctx_err(ctx) == 0);
+        EXPECT(ctx_cancel(ctx) == 1);
+        ctx_unref(ctx);
+        ctx_client_unref(client);
+        return status;
+}
+
+static int have_a_first(void *unused)
+{
+        if (unshare(CLONE_NEWPID) < 0)
+                return 0;
+        return wait_child(run_child(be_first, NULL));
+}
+
+START_TEST(child_with_the_same_pid)
+{
+        ck_assert_int_eq(wait_child(run_child(have_a_first, NULL)), 0);
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const tests[] = {
@@ -228,6 +268,7 @@ int main(void)
                         child_takes_nothing_from_the_parent,
                         child_has_a_client_of_its_own,
                         descriptor_of_a_local_child_in_both,
+                        child_with_the_same_pid,
                         NULL,
         };
 

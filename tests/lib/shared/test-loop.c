@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <dlfcn.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <systemd/sd-event.h>
+#include <unistd.h>
 
 #include "tests/lib/shared/daemon.h"
 
@@ -107,6 +112,51 @@ START_TEST(poll_by_hand)
         ctx_unref(own);
         ctx_unref(local);
         ctx_unref(ctx);
+        ctx_client_unref(client);
+}
+END_TEST
+
+/* Hang-ups and signals come there too, and callbacks one by one. */
+START_TEST(what_comes_from_outside)
+{
+        struct ctx_client *client = new_client();
+        struct ctx *peer, *signals;
+        struct seen seen[3] = {};
+        int fds[2];
+
+        ck_assert_int_eq(ctx_client_process(client), 0);
+        ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+        peer = ctx_with_hangup(ctx_background(), fds[0]);
+        settle(client);
+        close(fds[1]);
+        ck_assert_int_eq(ctx_client_process(client), 1); /* no callback, but something was done */
+        ck_assert_int_eq(ctx_err(peer), -ECANCELED);
+        ctx_unref(peer);
+        close(fds[0]);
+
+        ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+        peer = ctx_with_hangup(ctx_background(), fds[0]);
+        signals = ctx_with_signals(ctx_background(), (int[]){SIGUSR1}, 1);
+        for (int i = 0; i < 3; i++)
+                ctx_after_unref(ctx_after_func(i ? peer : signals, see, &seen[i]));
+        settle(client);
+        close(fds[1]);
+        ck_assert_int_eq(raise(SIGUSR1), 0);
+        ck_assert_int_eq(ctx_err(peer), 0);
+        ck_assert_int_eq(ctx_err(signals), 0);
+        ck_assert(is_readable(ctx_client_get_fd(client)));
+        ck_assert_int_eq(ctx_client_process(client), 1);
+        settle(client);
+        ck_assert_int_eq(ctx_err(peer), -ECANCELED);
+        ck_assert_int_eq(ctx_err(signals), -ECANCELED);
+        for (int i = 0; i < 3; i++) {
+                ck_assert_uint_eq(seen[i].calls, 1);
+                ck_assert(pthread_equal(seen[i].thread, pthread_self()));
+        }
+        ck_assert_uint_eq(count_threads(), 1);
+        ctx_unref(peer);
+        ctx_unref(signals);
+        close(fds[0]);
         ctx_client_unref(client);
 }
 END_TEST
@@ -225,7 +275,7 @@ static void too_late(bool callback)
         }
         if (!callback)
                 ck_assert_int_ge(ctx_done_fd(local), 0);
-        ck_assert_uint_eq(count_threads(), 2);
+        ck_assert_uint_eq(count_threads(), callback ? 3 : 2); /* callbacks have one more */
         ck_assert_int_eq(ctx_client_get_fd(client), -EBUSY);
         ck_assert_int_eq(ctx_client_get_events(client), -EBUSY);
         ck_assert_int_eq(ctx_client_get_timeout(client, NULL), -EBUSY);
@@ -289,15 +339,96 @@ START_TEST(fork_and_wrong_arguments)
 }
 END_TEST
 
+/* A child that holds all descriptors which the parent has at that moment. */
+static pid_t holder;
+static bool forks_in_join;
+
+static void *fork_holder(void *unused)
+{
+        holder = fork();
+        while (holder == 0)
+                pause();
+        return NULL;
+}
+
+/* In front of the C library's, for the library too. */
+__attribute__((visibility("default"))) int pthread_join(pthread_t thread, void **ret)
+{
+        int (*join)(pthread_t, void **) = (int (*)(pthread_t, void **)) dlsym(RTLD_NEXT, "pthread_join");
+        pthread_t other;
+
+        if (forks_in_join && pthread_create(&other, NULL, fork_holder, NULL) == 0)
+                join(other, NULL);
+        forks_in_join = false;
+        return join(thread, ret);
+}
+
+/* The library's thread has only looked for the daemon, and ends. */
+START_TEST(fork_while_the_loop_takes_over)
+{
+        struct ctx_client *client = new_client();
+        struct ctx *ctx = make(client, fresh_path());
+
+        ck_assert_int_ge(ctx_done_fd(ctx), 0);
+        ck_assert_uint_eq(count_threads(), 2);
+        forks_in_join = true;
+        ck_assert_int_ge(ctx_client_get_fd(client), 0);
+        ck_assert(!forks_in_join);
+        settle(client);
+        kill(holder, SIGKILL);
+        ck_assert_int_eq(wait_child(holder), 128 + SIGKILL);
+        ctx_unref(ctx);
+        ctx_client_unref(client);
+}
+END_TEST
+
+#define N_PEERS 40 /* more than one call of epoll_wait(2) takes */
+
+/* However much happened at once, one edge tells of it, and the next one of what comes after. */
+START_TEST(in_an_edge_triggered_set)
+{
+        struct ctx_client *client = new_client();
+        struct epoll_event edge = {.events = EPOLLIN | EPOLLET}, event;
+        int set = epoll_create1(EPOLL_CLOEXEC), fds[N_PEERS][2];
+        struct ctx *peers[N_PEERS];
+
+        ck_assert_int_eq(epoll_ctl(set, EPOLL_CTL_ADD, ctx_client_get_fd(client), &edge), 0);
+        for (int i = 0; i < N_PEERS; i++) {
+                ck_assert_int_eq(pipe(fds[i]), 0);
+                peers[i] = ctx_with_hangup(ctx_background(), fds[i][0]);
+                ck_assert_ptr_nonnull(peers[i]);
+        }
+        for (int from = 0; from < N_PEERS; from = from ? N_PEERS : N_PEERS - 1) {
+                int to = from ? N_PEERS : N_PEERS - 1;
+
+                for (int i = from; i < to; i++)
+                        close(fds[i][1]);
+                ck_assert_int_eq(epoll_wait(set, &event, 1, LONG_MSEC), 1);
+                settle(client);
+                for (int i = from; i < to; i++)
+                        ck_assert_int_eq(ctx_err(peers[i]), -ECANCELED);
+        }
+        for (int i = 0; i < N_PEERS; i++) {
+                ctx_unref(peers[i]);
+                close(fds[i][0]);
+        }
+        close(set);
+        ctx_client_unref(client);
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const tests[] = {
+                        in_an_edge_triggered_set,
                         poll_by_hand,
+                        what_comes_from_outside,
                         in_an_sd_event_loop,
                         waits_of_other_threads,
                         too_late_for_callbacks,
                         too_late_for_shared_contexts,
                         fork_and_wrong_arguments,
+                        fork_while_the_loop_takes_over,
                         NULL,
         };
 

@@ -26,11 +26,12 @@ struct spawn {
         uint64_t kill_after_usec;
         char *const *env;
         const char *directory;
+        uint64_t flags;
         uint64_t later;
 };
 
 #define CREATE_VER0 offsetof(struct create, later)
-#define SPAWN_VER0 offsetof(struct spawn, later)
+#define SPAWN_VER0 offsetof(struct spawn, flags)
 
 /* 0, or why it was not made. */
 static int create(struct ctx_client *client, struct create *options)
@@ -109,7 +110,10 @@ static void check_spawn(int (*call)(struct ctx *ctx, struct spawn *options), str
                         .signal = SIGTERM, .fds = {-1, -1, -1}, .kill_after_usec = CTX_KILL_AFTER_DEFAULT};
 
         options.size = SPAWN_VER0;
-        options.later = UINT64_MAX; /* behind what is given */
+        options.flags = options.later = UINT64_MAX; /* behind what is given */
+        ck_assert_int_eq(call(ctx, &options), 0);
+        options.flags = 0;
+        options.size = CTX_SPAWN_OPTIONS_SIZE_VER1;
         ck_assert_int_eq(call(ctx, &options), 0);
         options.size = sizeof options;
         ck_assert_int_eq(call(ctx, &options), -E2BIG);
@@ -136,7 +140,6 @@ END_TEST
 
 START_TEST(guard_of_a_client)
 {
-        CTX_AUTO_UNREF struct ctx *ctx = NULL;
         unsigned before, with;
 
         /* The first one of a process leaves something open for good, such as the library's own pages. */

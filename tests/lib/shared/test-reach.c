@@ -46,6 +46,45 @@ START_TEST(what_is_named_is_where)
 }
 END_TEST
 
+/* How many sockets of this process lead to the daemon: that of sd-bus, and a line (lib/remote/line.c). */
+static int n_connections(void)
+{
+        int n = 0;
+
+        for (int fd = 0; fd < 64; fd++) {
+                struct ucred cred;
+                socklen_t length = sizeof cred;
+
+                if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) >= 0 &&
+                                cred.pid == the_daemon.pid)
+                        n++;
+        }
+        return n;
+}
+
+/* Whatever the address looks like: both connections lead there. */
+START_TEST(addresses_of_all_kinds)
+{
+        const char *path = the_daemon.address + strlen("unix:path=");
+        char addresses[4][256];
+
+        snprintf(addresses[0], sizeof *addresses, "unix:runtime=yes,path=%s", path);
+        snprintf(addresses[1], sizeof *addresses, "unix:path=/there-is-none;unix:path=%s", path);
+        snprintf(addresses[2], sizeof *addresses, "unix:abstract=there-is-none;unix:path=%s;unix:path=/none",
+                        path);
+        snprintf(addresses[3], sizeof *addresses, "unix:path=%%2%c%s", 'f', path + 1);
+        for (int i = 0; i < 4; i++) {
+                int before = n_connections();
+                struct ctx_client *client = ctx_client_new(addresses[i]);
+
+                ck_assert_msg(client, "%s: %s", addresses[i], ctx_client_error(NULL));
+                ck_assert_msg(n_connections() == before + 2, "%s: %d", addresses[i],
+                                n_connections() - before);
+                ctx_client_unref(client);
+        }
+}
+END_TEST
+
 /* A socket that nobody listens at, and one that is not for us. */
 START_TEST(a_socket_that_refuses)
 {
@@ -219,6 +258,7 @@ int main(void)
 {
         const TTest *const tests[] = {
                         what_is_named_is_where,
+                        addresses_of_all_kinds,
                         a_socket_that_refuses,
                         from_the_socket_to_the_bus,
                         again_after_it_was_lost,

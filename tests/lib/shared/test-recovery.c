@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -224,6 +225,136 @@ START_TEST(one_that_comes_back_without_it)
 }
 END_TEST
 
+/* It is told when it is back, and nobody calls anything for that. The context and the client are given up. */
+START_TEST(law_41_a_cancel_while_it_is_away)
+{
+        struct ctx_client *client;
+        struct ctx *ctx, *local;
+        struct kept kept;
+        uint64_t killed;
+        pid_t pid;
+
+        for (int unref_early = 0; unref_early < 2; unref_early++) {
+                kept_init(&kept);
+                pid = keeping_daemon_start(&kept, 1, true);
+                ctx = open_kept(&kept, &client);
+                local = ctx_with_cancel(ctx);
+                killed = boottime_usec();
+                keeping_daemon_kill(pid);
+                ck_assert_int_eq(ctx_cancel_cause(ctx, 0, "mine"), 1);
+                has_cause(ctx, "mine");
+                has_cause(local, "mine");
+                ck_assert_int_eq(ctx_cancel(ctx), 0);
+                if (unref_early) {
+                        ctx_unref(local);
+                        ctx_unref(ctx);
+                        ctx_client_unref(client);
+                }
+                pid = keeping_daemon_start(&kept, 2, true);
+                while (strcmp(kept.state->cause, "by daemon 2") != 0) {
+                        in_time(killed);
+                        usleep(1000);
+                }
+                if (!unref_early) {
+                        has_cause(ctx, "mine"); /* and not that of the daemon */
+                        has_cause(local, "mine");
+                        ctx_unref(local);
+                        ctx_unref(ctx);
+                        ctx_client_unref(client);
+                }
+                keeping_daemon_kill(pid);
+                kept_deinit(&kept);
+        }
+}
+END_TEST
+
+static struct ctx *to_cancel;
+static int cancelled;
+
+static void cancel_in_handler(int signal)
+{
+        cancelled = ctx_cancel(to_cancel);
+}
+
+/* The daemon is told in the end: without another call if it was no handler, or if the library has its thread;
+ * else with the next call. */
+START_TEST(law_42_a_cancel_in_a_handler_while_it_is_away)
+{
+        enum { NO_HANDLER, WITH_THREAD, WITHOUT_THREAD, WAYS };
+        struct ctx_client *client;
+        struct ctx *local;
+        struct kept kept;
+        uint64_t killed;
+        pid_t pid;
+
+        signal(SIGUSR1, cancel_in_handler);
+        for (int way = 0; way < WAYS; way++) {
+                kept_init(&kept);
+                pid = keeping_daemon_start(&kept, 1, true);
+                to_cancel = open_kept(&kept, &client);
+                local = ctx_with_cancel(to_cancel);
+                if (way == WITH_THREAD)
+                        ck_assert_int_ge(ctx_done_fd(local), 0);
+                killed = boottime_usec();
+                keeping_daemon_kill(pid);
+                if (way == NO_HANDLER)
+                        cancel_in_handler(0);
+                else
+                        raise(SIGUSR1);
+                ck_assert_int_eq(cancelled, 1);
+                ck_assert_int_eq(ctx_err(to_cancel), -ECANCELED);
+                ck_assert_int_eq(ctx_err(local), -ECANCELED);
+                if (way == WITHOUT_THREAD)
+                        local = ctx_unref(local);
+                pid = keeping_daemon_start(&kept, 2, true);
+                while (strcmp(kept.state->cause, "by daemon 2") != 0) {
+                        in_time(killed);
+                        usleep(1000);
+                }
+                ctx_unref(local);
+                ctx_unref(to_cancel);
+                ctx_client_unref(client);
+                keeping_daemon_kill(pid);
+                kept_deinit(&kept);
+        }
+}
+END_TEST
+
+/* One client finds the new daemon before the other does, and has the context from it a second time. The
+ * daemon has one done handle for this process, which both need. */
+START_TEST(two_clients_have_one_handle)
+{
+        for (int is_late = 0; is_late < 2; is_late++) {
+                struct ctx_client *clients[2];
+                struct ctx *first, *second;
+                uint64_t killed;
+                struct kept kept;
+                pid_t pid;
+
+                kept_init(&kept);
+                pid = keeping_daemon_start(&kept, 1, true);
+                first = open_kept(&kept, &clients[0]);
+                ck_assert_int_eq(ctx_wait(first, 10000), 0);
+                killed = boottime_usec();
+                keeping_daemon_kill(pid);
+                pid = keeping_daemon_start(&kept, 2, true);
+                second = open_kept(&kept, &clients[1]);
+                ck_assert_int_eq(ctx_wait(second, 10000), 0);
+                if (!is_late)
+                        ck_assert_int_eq(ctx_wait(first, 300000), 0);
+                in_time(killed);
+                ctx_unref(second);
+                usleep(100000); /* for what must not be said */
+                ck_assert_uint_eq(kept.state->n_undone, 0);
+                ctx_unref(first);
+                ctx_client_unref(clients[0]);
+                ctx_client_unref(clients[1]);
+                keeping_daemon_kill(pid);
+                kept_deinit(&kept);
+        }
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const tests[] = {
@@ -231,6 +362,9 @@ int main(void)
                         often_for_who_only_looks,
                         canceled_by_another_while_it_was_not_looked_for,
                         one_that_comes_back_without_it,
+                        law_41_a_cancel_while_it_is_away,
+                        law_42_a_cancel_in_a_handler_while_it_is_away,
+                        two_clients_have_one_handle,
                         NULL,
         };
 

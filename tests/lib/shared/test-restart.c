@@ -698,7 +698,8 @@ START_TEST(looking_for_it_costs_little)
                 ck_assert_int_eq(ctx_wait(ctx, UINT64_MAX), -ECANCELED);
                 ctx_unref(ctx);
         }
-        ck_assert_uint_le(count_fds(getpid()), fds);
+        /* The last socket goes once the daemon has closed its side. */
+        ck_assert_happens(count_fds(getpid()) <= fds);
         ctx_unref(other);
         ctx_client_unref(client);
         daemon_stop(&daemon);

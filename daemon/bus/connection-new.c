@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* How connections begin and end. */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/bus/connection-internal.h"
+#include "daemon/bus/error.h"
+#include "daemon/bus/vtables.h"
+#include "daemon/bus/walk.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+
+/* The kernel keeps bytes of ours, too, in the socket's buffer. So a uid with a crowd of connections gets a
+ * smaller buffer for each. sd-bus by itself takes 8 MiB. */
+#define SEND_BUFFER (256 * 1024)
+#define SEND_BUFFER_OF_CROWD (32 * 1024)
+#define CROWD 256
+#define AUTHENTICATION_USEC 10000000
+
+static struct peer *connection_peer(struct endpoint *e, sd_bus_message *m)
+{
+        return ((struct connection *) e)->peer;
+}
+
+/* What has to be closed with the socket may take long. Until then it counts as a connection. */
+static void close_before(struct connection *c)
+{
+        struct charge *charge = charge_move(&c->charge);
+
+        if (charge && !foreign_close_before(&c->receiver.look, c->receiver.fd, charge_free, charge))
+                charge_free(charge);
+}
+
+struct connection *connection_free(struct connection *c)
+{
+        if (!c)
+                return NULL;
+        sd_event_source_disable_unref(c->timer);
+        c->is_held = false; /* it need not be told when others have read */
+        taker_deinit(&c->taker);
+        close_before(c);
+        if (c->endpoint.bus) {
+                sd_bus_close(c->endpoint.bus);
+                c->endpoint.bus = sd_bus_unref(c->endpoint.bus);
+                receive_close_lost(&c->receiver);
+        } else {
+                close(c->receiver.fd);
+        }
+        peer_free(c->peer);
+        connection_charge_unread(c);
+        charge_deinit(&c->unread);
+        charge_deinit(&c->charge);
+        charge_deinit(&c->incoming);
+        charge_deinit(&c->incoming_fds);
+        charge_deinit(&c->stalled);
+        charge_deinit(&c->flight);
+        user_unref(&c->endpoint.service->tree->users, c->user);
+        TAILQ_REMOVE(&c->endpoint.service->connections, c, connections);
+        c->endpoint.service->n_connections--;
+        free(c);
+        return NULL;
+}
+
+/* sd-bus already receives here, if the client has sent its authentication before it was accepted. */
+static int start(struct connection *c)
+{
+        int r;
+
+        receive_begin(&c->receiver);
+        r = sd_bus_start(c->endpoint.bus);
+        receive_end();
+        return r;
+}
+
+/* A filter: it is called for each message, before anybody handles it. */
+static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct connection *c = userdata;
+
+        if (!walk_has_counted(c->peer, m)) /* else it was received before */
+                receive_whole(&c->receiver);
+        return 0;
+}
+
+static int bound_send_buffer(const struct connection *c, int fd)
+{
+        const int size = c->user->used[RESOURCE_CONNECTIONS] > CROWD ? SEND_BUFFER_OF_CROWD : SEND_BUFFER;
+
+        return setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) < 0 ? -errno : 0;
+}
+
+int connection_set_up(struct connection *c)
+{
+        struct service *s = c->endpoint.service;
+        sd_bus *bus = NULL;
+        char name[32];
+        sd_id128_t id;
+        int r;
+
+        c->authenticate_until = now_monotonic_usec() + AUTHENTICATION_USEC;
+        snprintf(name, sizeof name, ":1.%" PRIu64, ++s->last_connection);
+        c->peer = peer_new(&c->endpoint, name);
+        r = c->peer ? peer_identify(c->peer, c->receiver.fd) : -ENOMEM;
+        if (r < 0)
+                return r;
+        if ((r = sd_bus_new(&bus)) < 0 || (r = sd_bus_set_fd(bus, c->receiver.fd, c->receiver.fd)) < 0) {
+                sd_bus_unref(bus);
+                return r;
+        }
+        c->endpoint.bus = bus;
+        if ((r = sd_id128_from_string(s->server_id, &id)) < 0 || (r = sd_bus_set_server(bus, 1, id)) < 0 ||
+                        (r = sd_bus_negotiate_fds(bus, 1)) < 0 || (r = sd_bus_set_sender(bus, ":1.0")) < 0 ||
+                        (r = start(c)) < 0 || (r = bound_send_buffer(c, c->receiver.fd)) < 0 ||
+                        (r = sd_bus_add_filter(bus, NULL, on_message, c)) < 0 ||
+                        (r = endpoint_add_objects(&c->endpoint)) < 0)
+                return r;
+        return sd_bus_add_object_vtable(bus, NULL, "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                        driver_vtable, &c->endpoint);
+}
+
+/* A connection is its uid's from here on. */
+static int connection_charge(struct connection *c)
+{
+        struct tree *t = c->endpoint.service->tree;
+        struct refused refused;
+        struct ucred cred;
+        int r = peer_credentials(c->receiver.fd, &cred);
+
+        if (r < 0)
+                return r;
+        c->receiver.look.uid = cred.uid;
+        c->user = user_ref(&t->users, cred.uid);
+        if (!c->user)
+                return -ENOMEM;
+        r = tree_charge(t, &c->charge, c->user, RESOURCE_CONNECTIONS, 1, &refused);
+        if (r == -EDQUOT)
+                error_log_refusal(&refused);
+        if (r >= 0)
+                r = charge_init(&c->incoming, &t->users, c->user, RESOURCE_INCOMING, 0);
+        if (r >= 0)
+                r = charge_init(&c->incoming_fds, &t->users, c->user, RESOURCE_DESCRIPTORS, 0);
+        if (r >= 0)
+                r = charge_init(&c->stalled, &t->users, c->user, RESOURCE_STALLED, 0);
+        if (r >= 0)
+                r = charge_init(&c->flight, &t->users, c->user, RESOURCE_FLIGHT, 0);
+        if (r >= 0)
+                r = charge_init(&c->unread, &t->users, c->user, RESOURCE_UNREAD, 0);
+        return r < 0 ? r : taker_init(&c->taker, &c->endpoint.service->turns, cred.uid, connection_run);
+}
+
+int connection_accept(struct service *s, int fd)
+{
+        struct connection *c;
+        int r;
+
+        c = calloc(1, sizeof *c);
+        if (!c) {
+                close(fd);
+                return -ENOMEM;
+        }
+        c->endpoint = (struct endpoint){.service = s,
+                        .is_direct = true,
+                        .peer_of = connection_peer,
+                        .sent = connection_sent,
+                        .send_fds = connection_send_fds,
+                        .replies = connection_replies,
+                        .again = connection_again};
+        c->receiver.fd = fd;
+        c->receiver.look = (struct look){.foreign = engine_foreign(s->engine), .over = connection_on_look};
+        TAILQ_INSERT_TAIL(&s->connections, c, connections);
+        s->n_connections++;
+        r = connection_charge(c);
+        if (r < 0)
+                connection_free(c);
+        else
+                taker_wait(&c->taker);
+        return r;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What clients do not read. */
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#include "daemon/bus/connection-internal.h"
+#include "daemon/bus/error.h"
+#include "util/clock.h"
+
+/* We have to keep what a client does not read. So we do not read its calls while a reply waits for it (a List
+ * is a megabyte). Signals cannot be held back, so a connection is closed where too many pile up. All
+ * connections of one uid share that limit. */
+#define MESSAGES_UNREAD 8192
+#define MESSAGES_UNREAD_OF_USER 32768
+#define MESSAGES_UNREAD_MIN 64
+/* So many descriptors may be on their way before we look whether they have arrived. */
+#define FLIGHT_FREE 8
+
+uint64_t connection_unread(const struct connection *c)
+{
+        uint64_t n;
+
+        return sd_bus_get_n_queued_write(c->endpoint.bus, &n) < 0 ? 0 : n;
+}
+
+bool connection_leaves_too_much_unread(const struct connection *c)
+{
+        uint64_t share = MESSAGES_UNREAD_OF_USER / (c->user->used[RESOURCE_CONNECTIONS] | 1),
+                 n = connection_unread(c);
+
+        return n > MESSAGES_UNREAD || (n > MESSAGES_UNREAD_MIN && n > share);
+}
+
+/* Bytes that it has not read of what was written. */
+static int in_socket(const struct connection *c)
+{
+        int waiting;
+
+        return ioctl(c->receiver.fd, SIOCOUTQ, &waiting) < 0 ? INT_MAX : waiting;
+}
+
+/* Whether the client has read all that was sent. */
+static bool has_read_all(const struct connection *c)
+{
+        return connection_unread(c) == 0 && in_socket(c) == 0;
+}
+
+/* The kernel counts the descriptors that we have sent and nobody has read. It counts them for all our sockets
+ * together, and when they are as many as our table may hold it refuses to send any more, to anybody. So each
+ * uid may leave only some unread. Nothing tells us when they are read. So we look when a connection has
+ * several, and at all connections of the uid before we refuse one. */
+int connection_send_fds(struct endpoint *e, unsigned n, struct refused *ret_refused)
+{
+        struct connection *c = (struct connection *) e, *other;
+
+        if (c->flight.amount + n > FLIGHT_FREE && has_read_all(c))
+                charge_resize(&c->flight, 0);
+        if (user_is_at_limit(c->user, RESOURCE_FLIGHT, n))
+                TAILQ_FOREACH (other, &e->service->connections, connections)
+                        if (other->user == c->user && other->flight.amount > 0 && has_read_all(other))
+                                charge_resize(&other->flight, 0);
+        return tree_charge_resize(&c->flight, c->flight.amount + n, ret_refused);
+}
+
+/* Whatever the limit, who has read all is not over it. */
+static bool is_over(const struct connection *c)
+{
+        return c->user->used[RESOURCE_UNREAD] > 0 && user_is_at_limit(c->user, RESOURCE_UNREAD, 1);
+}
+
+bool connection_has_to_wait(const struct connection *c)
+{
+        return is_over(c) && connection_unread(c) == 0 && sd_bus_is_ready(c->endpoint.bus) > 0 &&
+               !c->taker.has_hung_up; /* else what it has sent would be lost */
+}
+
+bool connection_is_in_the_way(const struct connection *c)
+{
+        return is_over(c) && c->unread.amount > 0 && now_monotonic_usec() >= c->read_usec + UNREAD_USEC;
+}
+
+static void change(struct connection *c, uint64_t bytes)
+{
+        bool was_over = is_over(c);
+        struct refused refused;
+        struct connection *other;
+
+        if (tree_charge_resize(&c->unread, bytes, &refused) == -EDQUOT) {
+                error_log_refusal(&refused);
+                charge_set(&c->unread, bytes);
+        }
+        if (!was_over || is_over(c))
+                return;
+        TAILQ_FOREACH (other, &c->endpoint.service->connections, connections)
+                if (other->user == c->user && other->is_held) {
+                        other->is_held = false;
+                        taker_wait(&other->taker);
+                }
+}
+
+void connection_replies(struct endpoint *e, uint64_t bytes)
+{
+        ((struct connection *) e)->replies += bytes;
+}
+
+void connection_note_reading(struct connection *c)
+{
+        int before = c->in_socket;
+
+        if (c->unread.amount == 0)
+                return;
+        c->in_socket = in_socket(c);
+        if (c->in_socket < before)
+                c->read_usec = now_monotonic_usec();
+}
+
+void connection_charge_unread(struct connection *c)
+{
+        bool waits = c->endpoint.bus && connection_unread(c) > 0;
+        uint64_t bytes = waits ? c->unread.amount + c->replies : 0;
+
+        if (waits && c->unread.amount == 0)
+                c->read_usec = now_monotonic_usec();
+        c->replies = 0;
+        if (bytes != c->unread.amount)
+                change(c, bytes);
+        connection_note_reading(c);
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+#include <uthash.h>
+
+#include "daemon/bus/turns.h"
+#include "daemon/model/user.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+
+#define EVENTS_AT_ONCE 512
+
+TAILQ_HEAD(takers, taker);
+
+/* What one uid has, or all subordinate uids of a block together: whoever may use one may use all of them. */
+struct share {
+        struct turns *turns;
+        uint32_t party;
+        uint32_t n_ref, n_walks;
+        uint32_t heap_index;
+        uint64_t spent; /* in µs; only differences count */
+        struct takers takers, walks;
+        bool walked; /* its last turn was a walk's: now others come first */
+        UT_hash_handle hh;
+};
+
+static struct share *share_ref(struct turns *t, uid_t uid)
+{
+        uint32_t party = user_find_party(uid);
+        struct share *s;
+
+        HASH_FIND(hh, t->shares, &party, sizeof party, s);
+        if (s) {
+                s->n_ref++;
+                return s;
+        }
+        if (heap_reserve(&t->waiting, t->n_shares + 1) < 0)
+                return NULL;
+        s = calloc(1, sizeof *s);
+        if (!s)
+                return NULL;
+        s->turns = t;
+        s->party = party;
+        s->n_ref = 1;
+        TAILQ_INIT(&s->takers);
+        TAILQ_INIT(&s->walks);
+        HASH_ADD(hh, t->shares, party, sizeof s->party, s);
+        if (!s->hh.tbl) {
+                free(s);
+                return NULL;
+        }
+        t->n_shares++;
+        return s;
+}
+
+static void share_unref(struct share *s)
+{
+        if (--s->n_ref > 0)
+                return;
+        assert(s->heap_index == 0 && s->n_walks == 0);
+        HASH_DELETE(hh, s->turns->shares, s);
+        s->turns->n_shares--;
+        free(s);
+}
+
+static struct takers *queue_of(struct taker *taker)
+{
+        return taker->is_walk ? &taker->share->walks : &taker->share->takers;
+}
+
+/* Brings the share's place among those that wait up to date. */
+static void share_place(struct share *s)
+{
+        if (TAILQ_EMPTY(&s->takers) && TAILQ_EMPTY(&s->walks))
+                heap_remove(&s->turns->waiting, s);
+        else
+                heap_put(&s->turns->waiting, s, s->spent);
+}
+
+int taker_init(struct taker *taker, struct turns *t, uid_t uid, void (*run)(struct taker *))
+{
+        taker->fd = -1;
+        taker->run = run;
+        taker->share = share_ref(t, uid);
+        if (!taker->share)
+                return -ENOMEM;
+        if (taker->is_walk) {
+                taker->share->n_walks++;
+                taker->share->walked = true; /* its first part came with the call */
+        }
+        return 0;
+}
+
+static void stop_watching(struct taker *taker)
+{
+        if (taker->fd >= 0)
+                (void) epoll_ctl(taker->share->turns->epoll_fd, EPOLL_CTL_DEL, taker->fd, NULL);
+        taker->fd = -1;
+}
+
+void taker_deinit(struct taker *taker)
+{
+        struct share *s = taker->share;
+
+        if (!s)
+                return;
+        stop_watching(taker);
+        if (taker->waits) {
+                TAILQ_REMOVE(queue_of(taker), taker, takers);
+                share_place(s);
+        }
+        s->n_walks -= taker->is_walk;
+        taker->share = NULL;
+        share_unref(s);
+}
+
+void taker_wait(struct taker *taker)
+{
+        struct share *s = taker->share;
+
+        if (taker->waits)
+                return;
+        taker->waits = true;
+        /* Time during which it has asked for nothing is not saved up. */
+        if (s->heap_index == 0 && s->spent < s->turns->spent)
+                s->spent = s->turns->spent;
+        TAILQ_INSERT_TAIL(queue_of(taker), taker, takers);
+        share_place(s);
+        if (!s->turns->is_taking)
+                turn_again(&s->turns->turn);
+}
+
+int taker_watch(struct taker *taker, int fd, uint32_t events)
+{
+        struct epoll_event event = {.events = events, .data.ptr = taker};
+
+        if (taker->has_hung_up || (taker->fd == fd && taker->events == events))
+                return 0;
+        if (epoll_ctl(taker->share->turns->epoll_fd, taker->fd == fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd,
+                            &event) < 0)
+                return -errno;
+        taker->fd = fd;
+        taker->events = events;
+        return 0;
+}
+
+void taker_spend(struct taker *taker, uint64_t usec)
+{
+        taker->share->spent += usec;
+        share_place(taker->share);
+}
+
+bool taker_must_pause(const struct taker *taker)
+{
+        return taker->share->n_walks >= TURNS_WALKS;
+}
+
+/* Asks which sockets are ready. One that is told of again while its taker waits is not watched until then. */
+static void look(struct turns *t)
+{
+        static struct epoll_event events[EVENTS_AT_ONCE];
+        int n = epoll_wait(t->epoll_fd, events, EVENTS_AT_ONCE, 0);
+
+        for (int i = 0; i < n; i++) {
+                struct taker *taker = events[i].data.ptr;
+
+                if (events[i].events & (EPOLLHUP | EPOLLERR)) {
+                        stop_watching(taker);
+                        taker->has_hung_up = true;
+                } else if (taker->waits) {
+                        (void) taker_watch(taker, taker->fd, 0);
+                }
+                taker_wait(taker);
+        }
+}
+
+static struct taker *next_taker(struct share *s)
+{
+        struct taker *walk = TAILQ_FIRST(&s->walks), *other = TAILQ_FIRST(&s->takers);
+        bool is_walks = walk && (!s->walked || !other || s->n_walks >= TURNS_WALKS);
+
+        s->walked = is_walks;
+        return is_walks ? walk : other;
+}
+
+static void take_turn(struct turns *t, struct share *s)
+{
+        /* Where nobody else waits it does not matter how exact the time is, and this clock is cheap. */
+        clockid_t clock = t->waiting.n > 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
+        struct taker *taker = next_taker(s);
+        uint64_t start = clock_usec(clock);
+
+        t->spent = s->spent;
+        s->n_ref++;
+        taker->waits = false;
+        TAILQ_REMOVE(queue_of(taker), taker, takers);
+        taker->run(taker);
+        s->spent += clock_usec(clock) - start + 1;
+        share_place(s);
+        share_unref(s);
+}
+
+static void take_turns(struct turns *t)
+{
+        uint64_t until = now_monotonic_usec() + TURNS_USEC;
+        struct share *s;
+
+        t->is_taking = true;
+        look(t);
+        if (t->fetch)
+                t->fetch(t->fetch_owner);
+        while ((s = heap_first(&t->waiting))) {
+                take_turn(t, s);
+                if (now_monotonic_usec() >= until)
+                        break;
+                /* Who has come meanwhile need not wait for all of those. */
+                if (t->waiting.n > 0)
+                        look(t);
+        }
+        t->is_taking = false;
+        if (heap_first(&t->waiting))
+                turn_again(&t->turn);
+}
+
+static int on_ready(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        take_turns(userdata);
+        return 0;
+}
+
+static int on_turn(sd_event_source *source, void *userdata)
+{
+        take_turns(userdata);
+        return 0;
+}
+
+int turns_init(struct turns *t, sd_event *event)
+{
+        int r;
+
+        *t = (struct turns){.epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
+        heap_init(&t->waiting, offsetof(struct share, heap_index));
+        if (t->epoll_fd < 0)
+                return -errno;
+        r = turn_init(&t->turn, event, "turns", on_turn, t);
+        return r < 0 ? r : sd_event_add_io(event, &t->source, t->epoll_fd, EPOLLIN, on_ready, t);
+}
+
+void turns_deinit(struct turns *t)
+{
+        assert(t->n_shares == 0);
+        t->source = sd_event_source_disable_unref(t->source);
+        turn_deinit(&t->turn);
+        closep(&t->epoll_fd);
+        heap_deinit(&t->waiting);
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/bus/error.h"
+#include "daemon/bus/walk.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+
+/* So many contexts are gone through before we look at the clock. */
+#define SLICE 64
+
+struct walk *walk_new(const struct request *q, const struct context *root, const struct context *next,
+                int (*step)(struct walk *w, uint32_t budget))
+{
+        struct walk *w = calloc(1, sizeof *w);
+
+        if (!w)
+                return NULL;
+        w->request = *q;
+        w->request.message = sd_bus_message_ref(q->message);
+        w->step = step;
+        w->taker.is_walk = true;
+        tree_set_cursor(q->service->tree, &w->cursor, root, next);
+        LIST_INSERT_HEAD(&q->peer->walks, w, of_peer);
+        return w;
+}
+
+struct walk *walk_free(struct walk *w)
+{
+        if (!w)
+                return NULL;
+        taker_deinit(&w->taker);
+        tree_unset_cursor(&w->cursor);
+        LIST_REMOVE(w, of_peer);
+        free(w->shown);
+        sd_bus_error_free(&w->error);
+        sd_bus_message_unref(w->reply);
+        sd_bus_message_unref(w->request.message);
+        free(w);
+        return NULL;
+}
+
+void walk_leave(struct walk *w)
+{
+        struct service *s = w->request.service;
+
+        if (!w->stays || !w->taker.share) {
+                walk_free(w);
+                return;
+        }
+        LIST_REMOVE(w, of_peer);
+        LIST_INSERT_HEAD(&s->left_walks, w, of_peer);
+        w->request.peer = NULL;
+        w->request.endpoint = NULL;
+        w->request.message = sd_bus_message_unref(w->request.message);
+}
+
+/* Until it is over, or the turn is. */
+static int go_on(struct walk *w)
+{
+        uint64_t until = now_monotonic_usec() + TURN_USEC;
+        int r;
+
+        do {
+                w->request.context = (struct context *) w->cursor.root;
+                if (!w->cursor.root && !w->may_go)
+                        return sd_bus_error_set(w->request.error, CTXD_ERROR_NO_SUCH_CONTEXT,
+                                        "The context has gone while the call went through it");
+                r = w->step(w, SLICE);
+        } while (r == 0 && now_monotonic_usec() < until);
+        return r;
+}
+
+static void take_turn(struct walk *w)
+{
+        struct endpoint *e = w->request.endpoint;
+        int r = go_on(w);
+
+        if (r == 0) {
+                taker_wait(&w->taker);
+                return;
+        }
+        if (!e) {
+                walk_free(w);
+                return;
+        }
+        if (r < 0) {
+                w->is_over = false;
+                r = sd_bus_reply_method_errno(w->request.message, r, &w->error);
+        }
+        if (r < 0)
+                endpoint_reply_lost(e, w->request.peer, r);
+        if (w->is_over)
+                taker_deinit(&w->taker); /* others of its uid may begin */
+        else
+                walk_free(w);
+        e->sent(e);
+}
+
+/* Where memory is short root has what is kept for it, as in the turn of its connection. */
+static void walk_turn(struct taker *taker)
+{
+        struct walk *w = (struct walk *) ((char *) taker - offsetof(struct walk, taker));
+        struct reserve *reserve = &w->request.service->reserve;
+        bool lent = reserve_lend(reserve, w->request.caller.uid);
+
+        take_turn(w);
+        if (lent)
+                reserve_refill(reserve);
+}
+
+int walk_begin(struct walk *w)
+{
+        struct request *q = &w->request;
+        int r = go_on(w);
+
+        if (r != 0) {
+                if (!w->is_over)
+                        walk_free(w);
+                return r;
+        }
+        q->error = &w->error;
+        if (taker_init(&w->taker, &q->service->turns, q->caller.uid, walk_turn) < 0) {
+                walk_free(w);
+                return -ENOMEM;
+        }
+        taker_wait(&w->taker);
+        return 1;
+}
+
+static int count(struct walk *w, uint32_t budget)
+{
+        const struct service *s = w->request.service;
+        const struct context *root = s->tree->background, *c = w->cursor.next;
+
+        for (; c && budget > 0; budget--) {
+                if (c->released || !request_allows(&w->request, c, VERB_LOOK)) {
+                        c = context_next_skip(c, root);
+                        continue;
+                }
+                w->contexts++;
+                if (c->busy)
+                        w->members += engine_count_members(s->engine, c, false);
+                c = context_next(c, root);
+        }
+        w->cursor.next = c;
+        if (c)
+                return 0;
+        w->is_over = true;
+        /* Else its message is being handled for the first time. */
+        return w->taker.share ? w->request.endpoint->again(w->request.endpoint, w->request.message) : 1;
+}
+
+static bool asks_for_count(sd_bus_message *m)
+{
+        const char *member = sd_bus_message_get_member(m), *interface, *property;
+
+        if (sd_bus_message_is_method_call(m, "org.freedesktop.DBus.Properties", NULL) <= 0 ||
+                        sd_bus_message_read(m, "s", &interface) <= 0)
+                return false;
+        if (strcmp(member, "GetAll") == 0)
+                return interface[0] == '\0' || strcmp(interface, CTXD_MANAGER_INTERFACE) == 0;
+        return strcmp(member, "Get") == 0 && sd_bus_message_read(m, "s", &property) > 0 &&
+               (strcmp(property, "Contexts") == 0 || strcmp(property, "Members") == 0);
+}
+
+static struct walk *find_counted(const struct peer *p, const sd_bus_message *m)
+{
+        struct walk *w;
+
+        LIST_FOREACH (w, &p->walks, of_peer)
+                if (w->request.message == m && w->is_over)
+                        return w;
+        return NULL;
+}
+
+bool walk_has_counted(const struct peer *p, const sd_bus_message *m)
+{
+        return find_counted(p, m);
+}
+
+int walk_count(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        const struct context *root;
+        struct request q;
+        struct walk *w;
+        int r;
+
+        if (!asks_for_count(m))
+                return 0;
+        r = request_init(&q, m, error);
+        if (r < 0)
+                return r;
+        w = find_counted(q.peer, m);
+        if (!w) {
+                root = q.service->tree->background;
+                w = walk_new(&q, root, context_next(root, root), count);
+                if (!w)
+                        return -ENOMEM;
+                r = walk_begin(w);
+                w = find_counted(q.peer, m);
+        }
+        if (!w)
+                return r;
+        q.endpoint->contexts = w->contexts;
+        q.endpoint->members = w->members;
+        walk_free(w);
+        return 0; /* the getters reply */
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "daemon/bus/request.h"
+#include "daemon/bus/turns.h"
+
+/* Calls whose cost grows with the tree. They go through it in slices, each in a turn of the caller's uid, and
+ * others are served between. The reply is sent at the end.
+ *
+ * Between two slices any context may go, also the one that was asked about; the cursor (tree.h) stays
+ * right. */
+
+struct walk {
+        struct request request; /* its context may be gone: cursor.root is what counts */
+        struct cursor cursor;
+        /* Goes on with so many contexts. Returns 0 if there is more; else what a handler has to return. */
+        int (*step)(struct walk *w, uint32_t budget);
+        sd_bus_message *reply; /* as far as it has come; NULL: it has not begun */
+
+        /* Of the steps. */
+        uint32_t limit, contexts, members;
+        uint64_t bytes;
+        uint64_t after_id,
+                        after_parent; /* ids: it begins behind that child of that parent; 0: it has begun */
+        bool flag;
+        bool may_go; /* its context: then the call has done what it should */
+        bool stays;  /* it changes the tree, and must not stop half way; its peer may be NULL */
+        struct shown *shown;
+
+        /* Of walk.c. */
+        struct taker taker;
+        sd_bus_error error;
+        bool is_over; /* it has counted, and its message comes once more */
+        LIST_ENTRY(walk) of_peer;
+};
+
+/* A walk from next on, below root. NULL: there is no memory. The request is copied. */
+struct walk *walk_new(const struct request *q, const struct context *root, const struct context *next,
+                int (*step)(struct walk *w, uint32_t budget));
+/* Goes through a small tree now, and through a large one in other turns. Returns what a handler has to
+ * return. */
+int walk_begin(struct walk *w);
+struct walk *walk_free(struct walk *w);
+/* Its peer goes. What only looks ends here. What changes the tree goes on, in turns of the same uid, and
+ * nobody is told. */
+void walk_leave(struct walk *w);
+
+/* Property getters cannot reply later. So the contexts and members that the caller may read are counted when
+ * a call that asks for properties of the Manager comes (walk_count, a handler of its object). If that takes
+ * long the message comes once more, when they have been counted. */
+int walk_count(sd_bus_message *m, void *userdata, sd_bus_error *error);
+/* Whether the message comes for the second time. */
+bool walk_has_counted(const struct peer *p, const sd_bus_message *m);

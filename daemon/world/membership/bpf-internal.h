@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "daemon/world/membership/internal.h"
+#include "daemon/world/membership/ring.h"
+
+/* What bpf.c and bpf-maps.c share. Nobody else includes this. */
+
+struct bpf_membership {
+        int fds[PROBE_FDS];
+        struct membership_slot *slots;
+        struct membership_stats *stats;
+        size_t slots_size, stats_size;
+        struct ring ring;
+        sd_event_source *events;
+        uint64_t last_since_nsec;
+        uint64_t seen_failed, seen_lost;
+};
+
+static inline uint64_t bpf_counter(const __u64 *value)
+{
+        return __atomic_load_n(value, __ATOMIC_SEQ_CST);
+}
+
+static inline uint64_t bpf_failures(const struct bpf_membership *b)
+{
+        return bpf_counter(&b->stats->inherit_failed) + bpf_counter(&b->stats->adopt_failed);
+}
+
+/* bpf.c */
+/* The ring has records. */
+int bpf_events_ready(sd_event_source *source, int fd, uint32_t revents, void *userdata);

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Alice sends descriptors that take long to close, or for ever. Others are served meanwhile, and the daemon
+ * ends when it is told to. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "harness.h"
+#include "raw.h"
+#include "tests/harness/fuse.h"
+
+#define MANAGER CTXD_OBJECT, CTXD_MANAGER_INTERFACE
+#define CROWD 8
+
+static void attach_message(struct raw *m)
+{
+        raw_begin_fds(m, 1, 1, MANAGER, "Attach", "sha{sv}");
+        raw_text(m, "hers");
+        raw_u32(m, 0); /* the first descriptor */
+        raw_u32(m, 0); /* no options */
+        raw_align(m, 8);
+        raw_end(m);
+}
+
+/* Expects that this is no pidfd, and that the next call on this connection is answered. */
+static void expect_answers(int bus_fd)
+{
+        char name[128];
+        struct raw m;
+
+        ck_assert_int_eq(raw_read(bus_fd, name), 3);
+        ck_assert_str_eq(name, SD_BUS_ERROR_INVALID_ARGS);
+        raw_begin(&m, 2, MANAGER, "Err", "s");
+        raw_text(&m, "nobody");
+        raw_end(&m);
+        raw_write(bus_fd, m.bytes, m.n);
+        ck_assert_int_eq(raw_read(bus_fd, name), 3);
+        ck_assert_str_eq(name, CTXD_ERROR_NO_SUCH_CONTEXT);
+}
+
+static void send_file(int fd, void *userdata)
+{
+        const unsigned *answers = userdata;
+        int bus_fd[CROWD];
+        struct raw m;
+
+        attach_message(&m);
+        for (unsigned i = 0; i < CROWD; i++) {
+                bus_fd[i] = raw_connect();
+                ck_assert_int_ge(bus_fd[i], 0);
+                ck_assert(raw_send(bus_fd[i], m.bytes, m.n, &fd, 1));
+                if (i < *answers)
+                        expect_answers(bus_fd[i]);
+        }
+}
+
+static void attach_self(void *userdata)
+{
+        _cleanup_close_ int pidfd = open_pidfd(getpid());
+        _cleanup_bus_ sd_bus *b = connect_bus();
+
+        OK(b, "Create", "sa{sv}", "~/his", 0);
+        OK(b, "Attach", "sha{sv}", "~/his", pidfd, 0);
+        ck_assert(cancel(b, "~/his", ""));
+}
+
+START_TEST(a_file_whose_close_hangs)
+{
+        struct hung_file h;
+        unsigned answers = 2;
+
+        OK(bus, "Create", "sa{sv}", "hers", 1, "mode", "u", 0777);
+        if (!hung_file_start(&h, ALICE, send_file, &answers))
+                return;
+        ck_assert(hung_file_is_being_closed(&h));
+        work(bus, 20);
+        /* Descriptors of others are taken. */
+        for (int i = 0; i < 5; i++)
+                run_as(BOB, attach_self, NULL);
+        hung_file_end(&h);
+        work(bus, 20);
+        run_as(BOB, attach_self, NULL);
+}
+END_TEST
+
+/* Not even the end of the daemon waits for it. */
+static void ends_in_spite_of_it(int signal_number)
+{
+        struct daemon own = {}, shared = world.daemon;
+        struct hung_file h;
+        unsigned answers = 0;
+
+        daemon_start(&own, "[Daemon]\nProbe=off\n");
+        world.daemon = own;
+        if (hung_file_start(&h, ALICE, send_file, &answers)) {
+                ck_assert(hung_file_is_being_closed(&h));
+                kill(own.pid, signal_number);
+                ck_assert_happens(waitpid(own.pid, NULL, WNOHANG) == own.pid);
+                /* What it had open is closed. */
+                ck_assert_int_lt(connect_socket(), 0);
+                hung_file_end(&h);
+        } else {
+                daemon_kill(&own);
+        }
+        directory_remove(own.directory);
+        world.daemon = shared;
+}
+
+START_TEST(the_daemon_ends_in_spite_of_it)
+{
+        ends_in_spite_of_it(SIGTERM);
+}
+END_TEST
+
+START_TEST(the_daemon_is_killed_in_spite_of_it)
+{
+        ends_in_spite_of_it(SIGKILL);
+}
+END_TEST
+
+static pid_t closer_of_daemon(void)
+{
+        char path[64];
+        int pid = 0;
+        FILE *f;
+
+        snprintf(path, sizeof path, "/proc/%d/task/%d/children", world.daemon.pid, world.daemon.pid);
+        f = fopen(path, "re");
+        ck_assert_ptr_nonnull(f);
+        (void) !fscanf(f, "%d", &pid);
+        fclose(f);
+        return pid;
+}
+
+/* The processes that look at descriptors are started again. */
+START_TEST(the_one_who_looks_is_killed)
+{
+        pid_t pid = closer_of_daemon(), again;
+
+        ck_assert_int_gt(pid, 0);
+        nap(1100000); /* who ends at once is not started again */
+        run_as(BOB, attach_self, NULL);
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_assert_happens((again = closer_of_daemon()) > 0 && again != pid);
+        run_as(BOB, attach_self, NULL);
+        work(bus, 5);
+}
+END_TEST
+
+/* A socket that takes minutes to close, also where nobody has received it: it waits behind bytes for which
+ * the daemon ends the connection. */
+START_TEST(a_socket_that_lingers_in_a_connection_that_ends)
+{
+        struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        const struct linger minutes = {.l_onoff = 1, .l_linger = 300};
+        int listener = socket(AF_INET, SOCK_STREAM, 0);
+        static char bytes[1 << 16];
+        socklen_t length = sizeof address;
+        struct raw m;
+
+        ck_assert_int_eq(bind(listener, (struct sockaddr *) &address, sizeof address), 0);
+        ck_assert_int_eq(listen(listener, 16), 0);
+        ck_assert_int_eq(getsockname(listener, (struct sockaddr *) &address, &length), 0);
+        attach_message(&m);
+        for (int i = 0; i < 10; i++) {
+                int s = socket(AF_INET, SOCK_STREAM, 0), fd = raw_connect();
+
+                ck_assert_int_eq(connect(s, (struct sockaddr *) &address, sizeof address), 0);
+                while (send(s, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+                        ;
+                ck_assert_int_eq(setsockopt(s, SOL_SOCKET, SO_LINGER, &minutes, sizeof minutes), 0);
+                /* The daemon is stopped, so that both are there when it looks. */
+                ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+                raw_write(fd, "this is no message", 18);
+                ck_assert(raw_send(fd, m.bytes, m.n, &s, 1));
+                close(s);
+                ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+                errno = 0;
+                ck_assert_msg(raw_is_closed(fd), "%d %s", i, strerror(errno));
+                close(fd);
+                work(bus, 5);
+        }
+        close(listener);
+}
+END_TEST
+
+/* Alice has epoll sets wait for her done handles, so that a cancel has to wake them all. */
+#define SETS 400
+#define COPIES 400
+#define EXPENSIVE 5
+
+struct watcher {
+        int ready[2], go[2];
+};
+
+static void watch(void *userdata)
+{
+        static int sets[SETS];
+        const struct watcher *w = userdata;
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        int handles[EXPENSIVE];
+        struct epoll_event event = {.events = EPOLLIN};
+        char path[32], byte;
+
+        for (unsigned i = 0; i < SETS; i++)
+                ck_assert_int_ge(sets[i] = epoll_create1(EPOLL_CLOEXEC), 0);
+        for (unsigned k = 0; k < EXPENSIVE; k++) {
+                int copies[COPIES];
+
+                snprintf(path, sizeof path, "shared/%u", k);
+                handles[k] = done_handle(b, path);
+                for (unsigned i = 0; i < COPIES; i++) {
+                        ck_assert_int_ge(copies[i] = fcntl(handles[k], F_DUPFD_CLOEXEC, 3), 0);
+                        for (unsigned n = 0; n < SETS; n++)
+                                ck_assert_int_eq(epoll_ctl(sets[n], EPOLL_CTL_ADD, copies[i], &event), 0);
+                }
+        }
+        ck_assert_int_eq(write(w->ready[1], "", 1), 1);
+        for (unsigned k = 0; k < EXPENSIVE; k++)
+                ck_assert(becomes_readable(handles[k]));
+        ck_assert_int_eq(write(w->ready[1], "", 1), 1);
+        ck_assert_int_eq(read(w->go[0], &byte, 1), 1);
+        /* The descriptors are closed with the process. */
+        _exit(0);
+}
+
+static void be_watcher(void *userdata)
+{
+        const struct rlimit many = {4096, 4096};
+
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &many), 0);
+        run_as(ALICE, watch, userdata);
+}
+
+/* How long the daemon has been on a processor. */
+static uint64_t daemon_nsec(void)
+{
+        unsigned long long nsec;
+        char path[64];
+        FILE *f;
+
+        snprintf(path, sizeof path, "/proc/%d/schedstat", world.daemon.pid);
+        f = fopen(path, "re");
+        ck_assert_ptr_nonnull(f);
+        ck_assert_int_eq(fscanf(f, "%llu", &nsec), 1);
+        fclose(f);
+        return nsec;
+}
+
+START_TEST(a_handle_for_which_many_wait)
+{
+        uint64_t spent[EXPENSIVE];
+        struct watcher w;
+        char path[32], byte;
+        pid_t pid;
+
+        if (access("/proc/self/schedstat", R_OK) < 0)
+                return;
+        ck_assert_int_eq(pipe(w.ready), 0);
+        ck_assert_int_eq(pipe(w.go), 0);
+        OK(bus, "Create", "sa{sv}", "shared", 1, "mode", "u", 0744);
+        for (unsigned i = 0; i < EXPENSIVE; i++) {
+                snprintf(path, sizeof path, "shared/%u", i);
+                create(bus, path);
+        }
+        pid = spawn(be_watcher, &w);
+        ck_assert_int_eq(read(w.ready[0], &byte, 1), 1);
+        for (unsigned i = 0; i < EXPENSIVE; i++) {
+                uint64_t before = daemon_nsec();
+
+                snprintf(path, sizeof path, "shared/%u", i);
+                ck_assert(cancel(bus, path, ""));
+                work(bus, 1);
+                spent[i] = daemon_nsec() - before;
+        }
+        /* All handles are written, but the daemon has woken the first ones alone. */
+        ck_assert_int_eq(read(w.ready[0], &byte, 1), 1);
+        ck_assert_msg(spent[3] < spent[0] / 4 && spent[4] < spent[0] / 4,
+                        "%" PRIu64 " us, then %" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64,
+                        spent[0] / 1000, spent[1] / 1000, spent[2] / 1000, spent[3] / 1000, spent[4] / 1000);
+        ck_assert_int_eq(write(w.go[1], "", 1), 1);
+        wait_for(pid);
+        work(bus, 20);
+        for (int i = 0; i < 2; i++) {
+                close(w.ready[i]);
+                close(w.go[i]);
+        }
+}
+END_TEST
+
+Suite *suite_foreign(void)
+{
+        Suite *s = suite_create("foreign");
+
+        if (world.transport != TRANSPORT_DIRECT)
+                return s;
+        ADD_TESTS(s, "foreign", start_plain, a_file_whose_close_hangs, the_daemon_ends_in_spite_of_it,
+                        the_daemon_is_killed_in_spite_of_it, the_one_who_looks_is_killed,
+                        a_socket_that_lingers_in_a_connection_that_ends);
+        ADD_TESTS(s, "wakes", start_retaining, a_handle_for_which_many_wait);
+        return s;
+}

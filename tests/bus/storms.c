@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the crowd of one user asks for at one moment takes many turns of the daemon's loop, and others are
+ * served between them (law 48). A test counts what one turn does, and measures no time. */
+
+#include <stdio.h>
+#include <sys/resource.h>
+
+#include "inside.h"
+
+/* So many answers or signals may one turn send. */
+#define AT_ONCE_MAX 300
+#define NODES_MAX 1000
+
+#define LARGE 20000 /* many slices */
+#define CROWD 50
+#define EACH 60
+
+START_TEST(law_48_thousands_who_wait_for_one_end)
+{
+        struct client *first;
+
+        make_many("large", LARGE);
+        first = client_new();
+        for (unsigned i = 1; i < CROWD; i++)
+                client_new();
+        run();
+        SEND(first, "Cancel", "ss", "large", "");
+        n_heard();
+        while (TAILQ_EMPTY(&tree->endings))
+                ck_assert_int_ge(sd_event_run(event, 1000000), 0);
+        for (unsigned i = 1; i < CROWD; i++)
+                for (unsigned k = 0; k < EACH; k++)
+                        SEND(&clients[i], "Cancel", "ss", "large", "");
+        ck_assert_uint_le(run(), AT_ONCE_MAX);
+        ck_assert_uint_eq(first->n_answers, 1);
+        for (unsigned i = 1; i < CROWD; i++)
+                ck_assert_uint_eq(clients[i].n_answers, EACH);
+        for (unsigned i = 0; i < CROWD; i++)
+                ck_assert_uint_eq(clients[i].n_errors, 0);
+        ck_assert_uint_eq(service.laters.waiting.n, 0);
+}
+END_TEST
+
+#define SUBSCRIBERS 500
+#define NEWS 20
+
+/* All of them have subscribed, some of them twice, and somebody makes some contexts. */
+static struct client *subscribe_all(void)
+{
+        struct client *maker = client_new();
+
+        make("told");
+        service_drain(&service, NULL);
+        for (unsigned i = 0; i < SUBSCRIBERS; i++) {
+                struct client *c = client_new();
+
+                SEND(c, "Subscribe", "s", "told");
+                if (i % 2)
+                        SEND(c, "Subscribe", "s", "/");
+        }
+        run();
+        return maker;
+}
+
+static void make_news(struct client *maker)
+{
+        char path[32];
+
+        for (unsigned i = 1; i <= NEWS; i++) {
+                snprintf(path, sizeof path, "told/%u", i);
+                SEND(maker, "Create", "sa{sv}", path, 0);
+        }
+}
+
+START_TEST(law_48_signals_to_a_crowd)
+{
+        struct client *maker = subscribe_all();
+
+        make_news(maker);
+        ck_assert_uint_le(run(), AT_ONCE_MAX);
+        ck_assert_uint_eq(maker->n_answers, NEWS);
+        ck_assert_uint_eq(maker->n_signals, 0);
+        for (unsigned i = 1; i <= SUBSCRIBERS; i++)
+                ck_assert_uint_eq(clients[i].n_signals, NEWS);
+        ck_assert(!service_is_telling(&service));
+        ck_assert(STAILQ_EMPTY(&tree->forgotten));
+}
+END_TEST
+
+/* Every third one gives up its subscriptions, and every fifth one is gone. */
+START_TEST(subscribers_that_go_meanwhile)
+{
+        struct client *maker = subscribe_all();
+
+        make_news(maker);
+        for (unsigned turn = 0; turn < 40; turn++) {
+                n_heard();
+                ck_assert_int_ge(sd_event_run(event, 1000000), 0);
+                for (unsigned i = 1 + turn; i <= SUBSCRIBERS; i += 40)
+                        if (i % 5 == 0) {
+                                clients[i].bus = sd_bus_close_unref(clients[i].bus);
+                        } else if (i % 3 == 0) {
+                                SEND(&clients[i], "Unsubscribe", "s", "told");
+                                SEND(&clients[i], "Unsubscribe", "s", "/");
+                        }
+        }
+        run();
+        ck_assert_uint_eq(maker->n_answers, NEWS);
+        for (unsigned i = 1; i <= SUBSCRIBERS; i++)
+                if (i % 5 != 0 && i % 3 != 0)
+                        ck_assert_uint_eq(clients[i].n_signals, NEWS);
+        ck_assert(!service_is_telling(&service));
+}
+END_TEST
+
+/* An introspection names some of the children, and looks at some. */
+static unsigned n_nodes;
+
+static int on_introspection(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        const char *xml;
+
+        n_nodes = 0;
+        ck_assert_int_gt(sd_bus_message_read(m, "s", &xml), 0);
+        for (; (xml = strstr(xml, "<node name=")); xml++)
+                n_nodes++;
+        return on_answer(m, userdata, error);
+}
+
+START_TEST(law_48_introspection_of_thousands)
+{
+        struct client *c = client_new();
+
+        make_many("large", LARGE);
+        run();
+        ck_assert_int_ge(sd_bus_call_method_async(c->bus, NULL, CTXD_BUS_NAME, CTXD_CONTEXT_OBJECT "/large",
+                                         "org.freedesktop.DBus.Introspectable", "Introspect",
+                                         on_introspection, c, NULL),
+                        0);
+        run();
+        ck_assert_uint_eq(c->n_answers, 1);
+        ck_assert_uint_ge(n_nodes, 100);
+        ck_assert_uint_le(n_nodes, NODES_MAX);
+}
+END_TEST
+
+/* A list that goes on where somebody was who is gone by now: that place is looked for in turns, too. */
+START_TEST(law_48_a_list_that_goes_on)
+{
+        struct client *c = client_new();
+        bool is_under_way = false;
+
+        make_many("large", 200000);
+        run();
+        SEND(c, "List", "ssu", "large", "large/gone#1", 1);
+        n_heard();
+        while (n_heard() == 0) {
+                ck_assert_int_ge(sd_event_run(event, 1000000), 0);
+                is_under_way = is_under_way || !LIST_EMPTY(&tree->cursors);
+        }
+        ck_assert(is_under_way);
+        ck_assert_uint_eq(c->n_errors, 0);
+}
+END_TEST
+
+/* Its caller goes away while an Extend goes through the tree: it is done all the same. */
+START_TEST(law_10_an_extend_whose_caller_goes_is_done)
+{
+        uint64_t now = now_boottime_usec();
+        struct client *c = client_new();
+        struct context *child;
+
+        make_until("large", now + 100 * SECOND);
+        make_many("large", 200000);
+        child = make_until("large/0/own", now + 150 * SECOND);
+        service_drain(&service, NULL);
+        run();
+        ck_assert_uint_eq(child->deadline_usec, now + 100 * SECOND);
+        SEND(c, "Extend", "st", "large", now + 200 * SECOND);
+        n_heard();
+        while (child->parent->parent->deadline_usec == now + 100 * SECOND)
+                ck_assert_int_ge(sd_event_run(event, 1000000), 0);
+        c->bus = sd_bus_close_unref(c->bus);
+        run();
+        ck_assert_uint_eq(child->deadline_usec, now + 150 * SECOND);
+        ck_assert(child->own_deadline);
+}
+END_TEST
+
+/* Takes all that malloc() gives. What was taken is a list. */
+struct taken {
+        struct taken *next;
+};
+
+static struct taken *use_up_memory(void)
+{
+        struct taken *all = NULL, *one;
+
+        for (size_t size = 1024 * 1024; size >= sizeof *one; size /= 2)
+                while ((one = malloc(size))) {
+                        one->next = all;
+                        all = one;
+                }
+        return all;
+}
+
+/* A reply that comes later cannot be made, and neither can an error: then the caller does not wait for it. */
+static void without_memory(struct client *c)
+{
+        struct rlimit before, now;
+        struct taken *all, *next;
+
+#ifdef __SANITIZE_ADDRESS__
+        return; /* the sanitizer has terabytes of address space */
+#endif
+        ck_assert_int_eq(getrlimit(RLIMIT_AS, &before), 0);
+        now = (struct rlimit){1, before.rlim_max};
+        ck_assert_int_eq(setrlimit(RLIMIT_AS, &now), 0);
+        all = use_up_memory();
+        run_deaf();
+        for (; all; all = next) {
+                next = all->next;
+                free(all);
+        }
+        ck_assert_int_eq(setrlimit(RLIMIT_AS, &before), 0);
+        run_deaf();
+        while (sd_bus_process(c->bus, NULL) > 0)
+                ;
+        ck_assert(c->n_answers == 1 || service.n_connections == 0);
+}
+
+START_TEST(law_43_a_list_without_memory)
+{
+        struct client *c = client_new();
+
+        make_many("large", LARGE);
+        run();
+        SEND(c, "List", "ssu", "large", "", 0);
+        while (LIST_EMPTY(&tree->cursors))
+                ck_assert_int_gt(sd_event_run(event, SECOND), 0);
+        ck_assert_int_gt(sd_event_run(event, SECOND), 0); /* the connection waits, too */
+        ck_assert(!LIST_EMPTY(&tree->cursors));
+        without_memory(c);
+}
+END_TEST
+
+START_TEST(law_43_a_cancel_without_memory)
+{
+        struct client *c = client_new();
+
+        make_many("large", LARGE);
+        run();
+        SEND(c, "Cancel", "ss", "large", "");
+        while (TAILQ_EMPTY(&tree->endings))
+                ck_assert_int_gt(sd_event_run(event, SECOND), 0);
+        without_memory(c);
+}
+END_TEST
+
+int main(void)
+{
+        Suite *s = suite_create("storms");
+        TCase *c = add_case(s, "storms",
+                        (const TTest *const[]){law_48_thousands_who_wait_for_one_end,
+                                        law_48_signals_to_a_crowd, subscribers_that_go_meanwhile,
+                                        law_48_introspection_of_thousands, law_48_a_list_that_goes_on,
+                                        law_10_an_extend_whose_caller_goes_is_done,
+                                        law_43_a_list_without_memory, law_43_a_cancel_without_memory, NULL});
+
+        tcase_add_checked_fixture(c, inside_setup, inside_teardown);
+        return run_suite(s);
+}

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Uids take turns (law 48). */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "harness.h"
+#include "raw.h"
+
+#define CROWD 300
+#define ROUNDS 3
+#define CALLS 11
+/* A call on a quiet machine takes less; a busy one must not fail here. A broker that has many messages for us
+ * gives us each of them before the one that we wait for. */
+#define USUAL_USEC 1000
+#define USUAL_BEHIND_BROKER_USEC 300000
+#define FACTOR 10
+
+/* Many calls in a row that want no reply. */
+static struct raw many;
+
+static void add_call(struct raw *call)
+{
+        ck_assert_uint_lt(many.n + call->n, sizeof many.bytes);
+        memcpy(many.bytes + many.n, call->bytes, call->n);
+        many.n += call->n;
+}
+
+static void no_reply(struct raw *call, uint32_t serial, const char *member, const char *signature)
+{
+        raw_begin(call, serial, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, member, signature);
+        call->bytes[2] = 1;
+}
+
+static void flood_directly(void *userdata)
+{
+        static struct raw call;
+        size_t sent[CROWD] = {};
+        bool *ready = userdata;
+        int fds[CROWD];
+
+        many.n = 0;
+        for (uint32_t i = 0; i < 1000; i++) {
+                no_reply(&call, i + 1, "Err", "s");
+                raw_text(&call, "/");
+                raw_end(&call);
+                add_call(&call);
+        }
+        for (int i = 0; i < CROWD; i++)
+                ck_assert_int_ge(fds[i] = raw_connect(), 0);
+        for (unsigned round = 0;; round++) {
+                for (int i = 0; i < CROWD; i++) {
+                        ssize_t n = send(fds[i], many.bytes + sent[i], many.n - sent[i],
+                                        MSG_DONTWAIT | MSG_NOSIGNAL);
+
+                        if (n > 0)
+                                sent[i] = (sent[i] + (size_t) n) % many.n;
+                }
+                *ready = round > 1;
+                nap(1000);
+        }
+}
+
+static void flood_over_bus(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        bool *ready = userdata;
+
+        OK(b, "Create", "sa{sv}", "~", 1, "open", "b", 1);
+        for (unsigned n = 0;; n++) {
+                _cleanup_message_ sd_bus_message *m = NULL;
+
+                ck_assert_int_ge(sd_bus_message_new_method_call(b, &m, CTXD_BUS_NAME, CTXD_OBJECT,
+                                                 CTXD_MANAGER_INTERFACE, "Err"),
+                                0);
+                ck_assert_int_ge(sd_bus_message_set_expect_reply(m, false), 0);
+                ck_assert_int_ge(sd_bus_message_append(m, "s", "~"), 0);
+                ck_assert_int_ge(sd_bus_send(b, m, NULL), 0);
+                if (n % 100 == 0)
+                        ck_assert_int_ge(sd_bus_flush(b), 0);
+                *ready = n > 5000;
+        }
+}
+
+static int compare(const void *a, const void *b)
+{
+        uint64_t x = *(const uint64_t *) a, y = *(const uint64_t *) b;
+
+        return (x > y) - (x < y);
+}
+
+/* The best of several medians, so that another program on the machine does not count. */
+static void bob_calls(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        uint64_t *ret = userdata;
+
+        *ret = UINT64_MAX;
+        OK(b, "Create", "sa{sv}", "~", 1, "open", "b", 1);
+        for (int round = 0; round < ROUNDS; round++) {
+                uint64_t took[CALLS];
+
+                for (int i = 0; i < CALLS; i++) {
+                        uint64_t start = now_monotonic_usec();
+
+                        OK(b, "Err", "s", "~");
+                        took[i] = now_monotonic_usec() - start;
+                }
+                qsort(took, CALLS, sizeof took[0], compare);
+                if (took[CALLS / 2] < *ret)
+                        *ret = took[CALLS / 2];
+        }
+}
+
+static void expect_fair(void (*flood)(void *userdata), uint64_t usual_usec)
+{
+        struct {
+                uint64_t quiet, flooded;
+                bool ready;
+        } *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        pid_t alice;
+
+        ck_assert_ptr_ne(shared, MAP_FAILED);
+        run_as(BOB, bob_calls, &shared->quiet);
+        alice = spawn_as(ALICE, flood, &shared->ready);
+        ck_assert_happens(shared->ready);
+        run_as(BOB, bob_calls, &shared->flooded);
+        end_process(alice);
+        if (shared->quiet < usual_usec)
+                shared->quiet = usual_usec;
+        ck_assert_msg(shared->flooded <= FACTOR * shared->quiet, "%ju us instead of %ju",
+                        (uintmax_t) shared->flooded, (uintmax_t) shared->quiet);
+        munmap(shared, 4096);
+}
+
+START_TEST(law48_a_crowd_of_another_uid)
+{
+        expect_fair(flood_directly, USUAL_USEC);
+}
+END_TEST
+
+START_TEST(law48_a_flood_over_the_bus)
+{
+        expect_fair(flood_over_bus, USUAL_BEHIND_BROKER_USEC);
+}
+END_TEST
+
+#define QUEUED 1000
+
+/* Sends calls while the daemon is stopped, and leaves. */
+static void queue_and_leave(void *userdata)
+{
+        static struct raw call;
+        char path[16];
+        int fd = raw_connect();
+
+        ck_assert_int_ge(fd, 0);
+        many.n = 0;
+        for (uint32_t i = 0; i < QUEUED; i++) {
+                no_reply(&call, i + 1, "Create", "sa{sv}");
+                snprintf(path, sizeof path, "left/%u", i);
+                raw_text(&call, path);
+                raw_u32(&call, 0);
+                raw_align(&call, 8);
+                raw_end(&call);
+                add_call(&call);
+        }
+        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+        ck_assert_happens(task_state(world.daemon.pid, world.daemon.pid) == 'T');
+        raw_write(fd, many.bytes, many.n);
+        close(fd);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+}
+
+/* It gets one turn, so that a call of which no reply is wanted is not lost. */
+START_TEST(who_has_left_costs_one_turn)
+{
+        create(bus, "left");
+        queue_and_leave(NULL);
+        work(bus, 5);
+        ck_assert_happens(count_listed(bus, "left") > 1);
+        ck_assert_uint_lt(count_listed(bus, "left"), QUEUED / 2);
+}
+END_TEST
+
+/* Calls of one client are carried out in their order, however many turns they take. */
+START_TEST(the_order_stays)
+{
+        char path[32];
+
+        create(bus, "order");
+        for (int i = 0; i < 2000; i++) {
+                _cleanup_message_ sd_bus_message *m = NULL;
+
+                snprintf(path, sizeof path, i % 2 ? "order/%d/below" : "order/%d", i / 2);
+                ck_assert_int_ge(sd_bus_message_new_method_call(bus, &m, CTXD_BUS_NAME, CTXD_OBJECT,
+                                                 CTXD_MANAGER_INTERFACE, "Create"),
+                                0);
+                ck_assert_int_ge(sd_bus_message_set_expect_reply(m, false), 0);
+                ck_assert_int_ge(sd_bus_message_append(m, "sa{sv}", path, 0), 0);
+                ck_assert_int_ge(sd_bus_send(bus, m, NULL), 0);
+        }
+        /* Each child was asked for after its parent. In another order it would have been refused. */
+        ck_assert_uint_eq(count_listed(bus, "order"), 2001);
+}
+END_TEST
+
+#define SIGNAL_BYTES (12 << 20) /* three of them are more than one uid may leave waiting */
+
+static void send_large_signal(sd_bus *b)
+{
+        static uint8_t bytes[SIGNAL_BYTES];
+        _cleanup_message_ sd_bus_message *m = NULL;
+
+        ck_assert_int_ge(sd_bus_message_new_signal(b, &m, "/", "org.example.X", "Large"), 0);
+        ck_assert_int_ge(sd_bus_message_set_destination(m, CTXD_BUS_NAME), 0);
+        ck_assert_int_ge(sd_bus_message_append_array(m, 'y', bytes, sizeof bytes), 0);
+        ck_assert_int_ge(sd_bus_send(b, m, NULL), 0);
+        ck_assert_int_ge(sd_bus_flush(b), 0);
+}
+
+/* What others send to the daemon is not counted for who calls next (law 48). */
+START_TEST(law48_signals_of_others)
+{
+        _cleanup_bus_ sd_bus *other = connect_bus();
+
+        create(bus, "known");
+        for (int i = 0; i < 3; i++)
+                send_large_signal(other);
+        /* The bus has all of them when it answers. */
+        ck_assert_int_ge(sd_bus_call_method(other, "org.freedesktop.DBus", "/", "org.freedesktop.DBus",
+                                         "GetId", NULL, NULL, NULL),
+                        0);
+        OK(bus, "Err", "s", "known");
+}
+END_TEST
+
+static void bob_works(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+
+        for (int i = 0; i < 20; i++)
+                OK(b, "Create", "sa{sv}", "~/", 0);
+        ck_assert_uint_eq(count_listed(b, "~"), 21);
+}
+
+static void start_with_little_unread(void)
+{
+        world_start("MaxUnreadBytesPerUser=64K\nRetainSec=10min\n", NULL);
+}
+
+#define LONG_LIST 10000
+
+static void alice_makes_many(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+
+        for (int i = 0; i < LONG_LIST; i++)
+                OK(b, "Create", "sa{sv}", "~/", 0);
+}
+
+/* Until long after the time for which the others have to wait. */
+#define CALLS_BEHIND 20
+#define SIGNAL_EVERY_USEC UINT64_C(4000000)
+
+/* One that is told something every few seconds. */
+static void subscribe(int fd)
+{
+        static struct raw subscribe;
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        char name[128];
+
+        for (uint64_t i = 1; i < 2 * WIDE_SEC * UINT64_C(1000000) / SIGNAL_EVERY_USEC; i++)
+                OK(b, "Create", "sa{sv}", "~/", 1, "timeout-usec", "t", i * SIGNAL_EVERY_USEC);
+        raw_begin(&subscribe, 1, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Subscribe", "s");
+        raw_text(&subscribe, "~");
+        raw_end(&subscribe);
+        raw_write(fd, subscribe.bytes, subscribe.n);
+        ck_assert_int_eq(raw_read(fd, name), 2);
+}
+
+/* What one uid does not read is no other's concern. */
+static void alice_does_not_read(void *userdata)
+{
+        static struct raw list, err;
+        int lazy = raw_connect(), other = raw_connect();
+        char name[128];
+
+        raw_begin(&list, 1, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "List", "ssu");
+        raw_text(&list, "~");
+        raw_text(&list, "");
+        raw_u32(&list, 0);
+        raw_end(&list);
+        raw_begin(&err, 1, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Err", "s");
+        raw_text(&err, "~");
+        raw_end(&err);
+        raw_write(lazy, list.bytes, list.n);
+        ck_assert(becomes_readable(lazy));
+        ck_assert_happens(process_sleeps(world.daemon.pid, 0));
+        raw_write(other, err.bytes, err.n);
+        ck_assert_happens(process_sleeps(world.daemon.pid, 0));
+        ck_assert(!is_readable(other));
+        *(bool *) userdata = true;
+        ck_assert_happens(!*(bool *) userdata);
+        ck_assert(!is_readable(other));
+        ck_assert_int_eq(raw_read(lazy, name), 2);
+        ck_assert_int_eq(raw_read(other, name), 2);
+        /* Also when the one that does not read goes, or has not read for some time, whatever it has asked for
+         * and is told meanwhile. */
+        for (int i = 0; i < 2; i++) {
+                if (i == 1)
+                        subscribe(lazy);
+                raw_write(lazy, list.bytes, list.n);
+                for (int k = 0; k < CALLS_BEHIND; k++)
+                        raw_write(lazy, err.bytes, err.n);
+                ck_assert(becomes_readable(lazy));
+                ck_assert_happens(process_sleeps(world.daemon.pid, 0));
+                raw_write(other, err.bytes, err.n);
+                if (i == 0)
+                        close(lazy);
+                ck_assert_int_eq(raw_read(other, name), 2);
+                if (i == 0)
+                        lazy = raw_connect();
+        }
+        ck_assert(raw_is_closed(lazy));
+        close(lazy);
+        close(other);
+}
+
+START_TEST(unread_replies_have_a_limit)
+{
+        _cleanup_free_ char *log = NULL;
+        bool *waits = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        pid_t alice;
+
+        ck_assert_ptr_ne(waits, MAP_FAILED);
+        run_as(ALICE, alice_makes_many, NULL);
+        alice = spawn_as(ALICE, alice_does_not_read, waits);
+        ck_assert_happens(*waits);
+        run_as(BOB, bob_works, NULL);
+        *waits = false;
+        wait_for(alice);
+        log = daemon_log();
+        ck_assert_ptr_nonnull(strstr(log, "Uid 1001 reached the limit on bytes of unread replies"));
+        ck_assert_ptr_nonnull(strstr(log, "MaxUnreadBytesPerUser="));
+        munmap(waits, 4096);
+}
+END_TEST
+
+Suite *suite_turns(void)
+{
+        Suite *s = suite_create("turns");
+
+        ADD_TESTS(s, "turns", start_retaining, the_order_stays);
+        if (world.transport == TRANSPORT_DIRECT)
+                ADD_TESTS(s, "turns", start_retaining, who_has_left_costs_one_turn);
+        else
+                ADD_TESTS(s, "turns", start_retaining, law48_signals_of_others);
+        return s;
+}
+
+Suite *suite_turns_of_uids(void)
+{
+        Suite *s = suite_create("turns of uids");
+
+        if (world.transport == TRANSPORT_DIRECT)
+                ADD_TESTS(s, "turns", start_retaining, law48_a_crowd_of_another_uid);
+        if (world.transport == TRANSPORT_DIRECT)
+                ADD_TESTS(s, "unread", start_with_little_unread, unread_replies_have_a_limit);
+        else
+                ADD_TESTS(s, "turns", start_retaining, law48_a_flood_over_the_bus);
+        return s;
+}

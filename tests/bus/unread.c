@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Clients that do not read their replies, or read slowly. */
+
+#include <sys/socket.h>
+
+#include "inside.h"
+
+static uint64_t unread_bytes(void)
+{
+        struct user *user = user_ref(&tree->users, getuid());
+        uint64_t n = user->used[RESOURCE_UNREAD];
+
+        user_unref(&tree->users, user);
+        return n;
+}
+
+#define LISTED 10000
+#define LISTED_BYTES (LISTED * 150)
+#define LONG_LABEL "large/of-which-a-list-is-so-long-that-no-socket-takes-it-whole"
+
+/* Who has many calls in its socket, and reads slowly, does not make the daemon keep ever more replies. */
+START_TEST(who_reads_slowly_gets_few_replies)
+{
+        static char bytes[100000];
+        struct client *c = client_new();
+        int fd = sd_bus_get_fd(c->bus);
+
+        make_many(LONG_LABEL, LISTED);
+        run();
+        for (int i = 0; i < 50; i++)
+                SEND(c, "List", "ssu", "large", "", 0);
+        for (int i = 0; i < 100; i++) {
+                run_deaf();
+                ck_assert_uint_le(unread_bytes(), TURNS_WALKS * LISTED_BYTES);
+                ck_assert_int_gt(recv(fd, bytes, sizeof bytes, 0), 0);
+        }
+}
+END_TEST
+
+#define MANY_SIGNALS 20000
+
+/* It is closed, and nobody is told that memory is short. */
+START_TEST(who_does_not_read_is_no_want_of_memory)
+{
+        struct client *c = client_new();
+
+        SEND(c, "Subscribe", "s", "/");
+        run();
+        make_many("told", MANY_SIGNALS);
+        run_deaf();
+        ck_assert_uint_eq(service.n_connections, 0);
+        ck_assert(!service.reserve.is_short);
+}
+END_TEST
+
+/* A connection is held since another one does not read, and gets the reply to an earlier call, which is not
+ * read, either. Then the daemon ends. */
+START_TEST(an_end_with_a_held_connection)
+{
+        struct client *lazy = client_new(), *held = client_new();
+
+        make_many(LONG_LABEL, LISTED);
+        run();
+        tree->users.limit[RESOURCE_UNREAD] = 100000;
+        SEND(held, "List", "ssu", "large", "", 0);
+        SEND(lazy, "List", "ssu", "large", "", LISTED / 2);
+        while (unread_bytes() == 0)
+                ck_assert_int_gt(sd_event_run(event, SECOND), 0);
+        ck_assert_uint_lt(unread_bytes(), LISTED_BYTES / 2);
+        SEND(held, "Err", "s", "large");
+        run_deaf();
+        ck_assert_uint_gt(unread_bytes(), LISTED_BYTES / 2);
+        ck_assert_uint_eq(service.n_connections, 2);
+}
+END_TEST
+
+/* One that is held, and leaves, has called all the same. */
+START_TEST(who_is_held_and_leaves)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        struct client *lazy = client_new(), *held = client_new();
+        struct context *c = make("c");
+
+        make_many(LONG_LABEL, LISTED);
+        run();
+        tree->users.limit[RESOURCE_UNREAD] = 100000;
+        SEND(lazy, "List", "ssu", "large", "", 0);
+        run_deaf();
+        ck_assert_uint_gt(unread_bytes(), 0);
+        ck_assert_int_ge(sd_bus_message_new_method_call(held->bus, &m, CTXD_BUS_NAME, CTXD_OBJECT,
+                                         CTXD_MANAGER_INTERFACE, "Cancel"),
+                        0);
+        ck_assert_int_ge(sd_bus_message_set_expect_reply(m, false), 0);
+        ck_assert_int_ge(sd_bus_message_append(m, "ss", "c", ""), 0);
+        ck_assert_int_ge(sd_bus_send(held->bus, m, NULL), 0);
+        run_deaf();
+        ck_assert(!context_is_done(c));
+        m = sd_bus_message_unref(m);
+        held->bus = sd_bus_close_unref(held->bus);
+        run_deaf();
+        ck_assert(context_is_done(c));
+}
+END_TEST
+
+int main(void)
+{
+        Suite *s = suite_create("unread");
+        TCase *c = add_case(s, "unread",
+                        (const TTest *const[]){who_reads_slowly_gets_few_replies,
+                                        who_does_not_read_is_no_want_of_memory, an_end_with_a_held_connection,
+                                        who_is_held_and_leaves, NULL});
+
+        tcase_add_checked_fixture(c, inside_setup, inside_teardown);
+        return run_suite(s);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A file system in user space that answers everything but the close of its file. Whoever closes a descriptor
+ * of that file sleeps until the file system ends, and no signal wakes it. */
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct hung_file {
+        pid_t server;
+        int said; /* a byte comes from here for each close that has begun */
+};
+
+/* Starts the file system. A process of that uid opens its file, calls fn with the descriptor, and waits for
+ * the end of the file system then. When this returns, fn has returned. False where the kernel or a lack of
+ * rights does not allow it; it has printed why. */
+bool hung_file_start(struct hung_file *h, uid_t uid, void (*fn)(int fd, void *userdata), void *userdata);
+bool hung_file_is_being_closed(struct hung_file *h); /* within a wide limit */
+/* Ends the file system, so that everybody wakes who sleeps for it. */
+void hung_file_end(struct hung_file *h);

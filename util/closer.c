@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util/cleanup.h"
+#include "util/closer.h"
+#include "util/eventfd.h"
+#include "util/proc.h"
+
+/* One process starts the others, the hands, and never gets a descriptor of a client. All hands wait for jobs
+ * at the same socket. A hand that gets something it must not close says that it leaves, and another one takes
+ * its place. They are processes of their own, with tables of their own: a thread, or a process that shares
+ * the daemon's table, would keep all of the daemon's sockets open for as long as it cannot end.
+ *
+ * All of this happens after a fork without exec, so nothing here allocates memory. */
+
+#define HANDS 2 /* that wait for jobs */
+#define FDS_MAX 253
+
+/* Takes or gives a message with up to one descriptor. */
+struct note {
+        struct iovec iov;
+        union {
+                char bytes[CMSG_SPACE(sizeof(int))];
+                struct cmsghdr align;
+        } control;
+        struct msghdr message;
+};
+
+static void note_init(struct note *n, void *bytes, size_t size)
+{
+        *n = (struct note){.iov = {.iov_base = bytes, .iov_len = size}};
+        n->message = (struct msghdr){.msg_iov = &n->iov,
+                        .msg_iovlen = 1,
+                        .msg_control = &n->control,
+                        .msg_controllen = sizeof n->control};
+}
+
+int closer_send(int socket, const void *bytes, size_t size, int fd, int flags)
+{
+        struct note n;
+        struct cmsghdr *c;
+        ssize_t k;
+
+        note_init(&n, (void *) bytes, size);
+        if (fd >= 0) {
+                c = CMSG_FIRSTHDR(&n.message);
+                c->cmsg_level = SOL_SOCKET;
+                c->cmsg_type = SCM_RIGHTS;
+                c->cmsg_len = CMSG_LEN(sizeof fd);
+                memcpy(CMSG_DATA(c), &fd, sizeof fd);
+        } else {
+                n.message.msg_controllen = 0;
+        }
+        while ((k = sendmsg(socket, &n.message, flags | MSG_NOSIGNAL)) < 0 && errno == EINTR)
+                ;
+        return k < 0 ? -errno : 0;
+}
+
+int closer_receive(int socket, void *bytes, size_t size, int *ret_fd, int flags)
+{
+        struct cmsghdr *c;
+        struct note n;
+        ssize_t k;
+        int fd = -1;
+
+        note_init(&n, bytes, size);
+        while ((k = recvmsg(socket, &n.message, flags | MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
+                ;
+        if (k < 0)
+                return -errno;
+        c = CMSG_FIRSTHDR(&n.message);
+        if (c && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof fd))
+                memcpy(&fd, CMSG_DATA(c), sizeof fd);
+        *ret_fd = fd;
+        return k == (ssize_t) size ? 1 : 0;
+}
+
+static void say(int jobs, const struct closer_answer *answer, int fd)
+{
+        if (closer_send(jobs, answer, sizeof *answer, fd, 0) < 0)
+                _exit(0); /* the daemon has gone */
+}
+
+/* Fills in the descriptors, without taking them out of the socket. */
+static unsigned peek(int fd, size_t size, int fds[FDS_MAX])
+{
+        static char bytes[CLOSER_LOOK_MAX];
+        union {
+                char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+                struct cmsghdr align;
+        } control;
+        struct iovec iov = {.iov_base = bytes, .iov_len = size < sizeof bytes ? size : sizeof bytes};
+        struct msghdr m = {.msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = &control,
+                        .msg_controllen = sizeof control};
+        unsigned n = 0;
+
+        if (recvmsg(fd, &m, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0)
+                return 0;
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
+                if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+                        n = (unsigned) ((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+                        memcpy(fds, CMSG_DATA(c), n * sizeof(int));
+                }
+        return n;
+}
+
+/* Somebody else takes jobs from now on. */
+static void leave(int jobs, int leaving, struct closer_answer *answer, int fd)
+{
+        pid_t self = getpid();
+
+        answer->leaves = true;
+        (void) !write(leaving, &self, sizeof self);
+        say(jobs, answer, fd);
+}
+
+/* The daemon drops what it does not take. Until then this process has it, too, so that its own close is the
+ * last one. */
+static _Noreturn void keep_until_dropped(int jobs, int leaving, struct closer_answer *answer)
+{
+        struct pollfd p;
+        int ends[2];
+
+        if (pipe2(ends, O_CLOEXEC) < 0)
+                _exit(1);
+        leave(jobs, leaving, answer, ends[1]);
+        close(ends[1]);
+        p = (struct pollfd){.fd = ends[0]};
+        while (poll(&p, 1, -1) < 0 && errno == EINTR)
+                ;
+        /* This closes what clients have sent. */
+        _exit(0);
+}
+
+static void look(int jobs, int leaving, int fd, const struct closer_job *job, struct closer_answer *answer)
+{
+        int fds[FDS_MAX];
+
+        answer->n_fds = peek(fd, job->size, fds);
+        for (unsigned i = 0; i < answer->n_fds; i++)
+                if (!proc_fd_is_pidfd(fds[i]))
+                        answer->foreign = true;
+        /* The daemon still has this socket, so nothing else is closed with it. */
+        close(fd);
+        if (answer->foreign) {
+                const struct linger none = {};
+
+                /* A client can make a socket linger when it is closed. That at least need not be. */
+                for (unsigned i = 0; i < answer->n_fds; i++)
+                        (void) setsockopt(fds[i], SOL_SOCKET, SO_LINGER, &none, sizeof none);
+                keep_until_dropped(jobs, leaving, answer);
+        }
+        for (unsigned i = 0; i < answer->n_fds; i++)
+                close(fds[i]);
+        say(jobs, answer, -1);
+}
+
+static _Noreturn void hand(int jobs, int leaving)
+{
+        for (;;) {
+                struct closer_answer answer = {.pid = getpid()};
+                struct closer_job job;
+                int fd;
+
+                if (closer_receive(jobs, &job, sizeof job, &fd, 0) <= 0)
+                        _exit(0);
+                answer.serial = job.serial;
+                if (fd >= 0 && job.kind == CLOSER_LOOK) {
+                        look(jobs, leaving, fd, &job, &answer);
+                } else {
+                        leave(jobs, leaving, &answer, -1);
+                        if (fd >= 0 && job.kind == CLOSER_WRITE)
+                                (void) eventfd_fill(fd);
+                        _exit(0); /* this closes the descriptor */
+                }
+        }
+}
+
+static bool forget(pid_t hands[HANDS], pid_t pid)
+{
+        for (unsigned i = 0; i < HANDS; i++)
+                if (hands[i] == pid) {
+                        hands[i] = 0;
+                        return true;
+                }
+        return false;
+}
+
+static void fill(pid_t hands[HANDS], int jobs, int leaving[2], int children)
+{
+        for (unsigned i = 0; i < HANDS; i++) {
+                if (hands[i] > 0)
+                        continue;
+                hands[i] = fork();
+                if (hands[i] == 0) {
+                        (void) prctl(PR_SET_NAME, "ctxd-close");
+                        /* A write can sleep for ever. */
+                        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+                        close(leaving[0]);
+                        close(children);
+                        hand(jobs, leaving[1]);
+                }
+        }
+}
+
+static _Noreturn void chief(int jobs)
+{
+        pid_t hands[HANDS] = {}, pid;
+        sigset_t set;
+        int leaving[2], children;
+
+        (void) prctl(PR_SET_NAME, "ctxd-closer");
+        sigemptyset(&set);
+        sigaddset(&set, SIGCHLD);
+        sigprocmask(SIG_BLOCK, &set, NULL);
+        signal(SIGCHLD, SIG_DFL);
+        children = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (children < 0 || pipe2(leaving, O_CLOEXEC | O_NONBLOCK) < 0)
+                _exit(1);
+        for (;;) {
+                struct pollfd polls[] = {{.fd = jobs}, {.fd = leaving[0], .events = POLLIN},
+                                {.fd = children, .events = POLLIN}};
+                struct signalfd_siginfo info;
+
+                fill(hands, jobs, leaving, children);
+                /* Where a fork has failed, it is tried again. */
+                if (poll(polls, ELEMENTSOF(polls), hands[0] > 0 && hands[1] > 0 ? -1 : 100) < 0 &&
+                                errno != EINTR)
+                        _exit(1);
+                if (polls[0].revents & (POLLHUP | POLLERR))
+                        _exit(0);
+                while (read(leaving[0], &pid, sizeof pid) == sizeof pid)
+                        (void) forget(hands, pid);
+                while (read(children, &info, sizeof info) == sizeof info)
+                        ;
+                while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
+                        (void) forget(hands, pid);
+                        say(jobs, &(struct closer_answer){.pid = pid}, -1);
+                }
+        }
+}
+
+int closer_start(pid_t *ret_pid)
+{
+        int ends[2], r;
+        pid_t pid;
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+                return -errno;
+        pid = fork();
+        if (pid < 0) {
+                r = -errno;
+                close(ends[0]);
+                close(ends[1]);
+                return r;
+        }
+        if (pid == 0) {
+                /* Standard error stays, for a sanitizer. Else these processes would keep the daemon's
+                 * descriptors open. */
+                if (dup2(ends[1], STDIN_FILENO) < 0 || close_range(STDERR_FILENO + 1, ~0U, 0) < 0)
+                        _exit(1);
+                chief(STDIN_FILENO);
+        }
+        close(ends[1]);
+        *ret_pid = pid;
+        return ends[0];
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* The processes that touch descriptors of clients, and what the daemon says to them. foreign.h explains why
+ * there are such processes. */
+
+/* How many bytes of a socket may have to be looked at. */
+#define CLOSER_LOOK_MAX (64 * 1024)
+
+enum closer_kind {
+        CLOSER_LOOK,  /* at the descriptors in the first bytes that wait in a socket */
+        CLOSER_CLOSE, /* close a socket, with all that waits in it */
+        CLOSER_WRITE, /* write to an eventfd, so that it stays readable, and close it */
+};
+
+/* Brings a descriptor. */
+struct closer_job {
+        uint64_t serial;
+        uint32_t kind;
+        uint32_t size; /* of the bytes to be looked at */
+};
+
+/* The answer to a job. A process that leaves goes on to close what it has got, which can take for ever.
+ * When it is over there is another answer, with serial 0. If it has seen what is foreign, the answer brings
+ * the end of a pipe, and it closes nothing before that end is closed. */
+struct closer_answer {
+        uint64_t serial;
+        int32_t pid;
+        uint32_t n_fds;
+        uint32_t foreign; /* one of them is no pidfd */
+        uint32_t leaves;
+};
+
+/* Starts the processes, and returns a socket for jobs and answers. They end when it is closed. The first one
+ * is a child of the caller. -errno. */
+int closer_start(pid_t *ret_pid);
+
+/* Messages with up to one descriptor (-1: none). -errno; closer_receive() returns 0 at the end, else 1. */
+int closer_send(int socket, const void *bytes, size_t size, int fd, int flags);
+int closer_receive(int socket, void *bytes, size_t size, int *ret_fd, int flags);

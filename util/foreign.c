@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/foreign-jobs.h"
+#include "util/log.h"
+#include "util/proc.h"
+
+#define WARN_INTERVAL_USEC (60 * UINT64_C(1000000))
+#define AGAIN_USEC 1000000 /* who ends sooner is not started again */
+
+static void warn_of_sender(struct foreign *f, const struct sender_of_fds *s)
+{
+        uint64_t now = now_monotonic_usec();
+
+        if (s->n_leaving < LEAVING_OF_USER ||
+                        (f->warned_usec > 0 && now - f->warned_usec < WARN_INTERVAL_USEC))
+                return;
+        f->warned_usec = now;
+        log_warning("Uid %u has sent descriptors that take long to close; others of its descriptors wait",
+                        (unsigned) s->uid);
+}
+
+static void look_over(struct foreign_job *job, const struct closer_answer *answer, int *hold_fd)
+{
+        struct look *l = job->look;
+
+        if (!l)
+                return;
+        l->holds = *hold_fd >= 0;
+        l->hold_fd = TAKE_FD(*hold_fd);
+        l->n_fds = answer->n_fds;
+        l->only_pidfds = !answer->foreign;
+        l->job = NULL;
+        job->look = NULL;
+        if (l->over)
+                l->over(l);
+}
+
+/* A process has died that waited for jobs, and nobody knows which job it had. What they all should have
+ * looked at is asked for again. */
+static void give_up_asked(struct foreign *f)
+{
+        struct foreign_job *job;
+        int none = -1;
+
+        while ((job = TAILQ_FIRST(&f->asked))) {
+                TAILQ_REMOVE(&f->asked, job, jobs);
+                job->sender->asked = NULL;
+                if (job->look)
+                        job->look->size = 0;
+                look_over(job, &(struct closer_answer){}, &none);
+                foreign_sender_tidy(f, job->sender);
+                foreign_job_free(job);
+        }
+}
+
+static void has_left(struct foreign *f, struct foreign_job *job)
+{
+        TAILQ_REMOVE(&f->leaving, job, jobs);
+        f->n_leaving--;
+        job->sender->n_leaving--;
+        foreign_job_free(job);
+}
+
+static void take_answer(struct foreign *f, const struct closer_answer *answer, int *hold_fd)
+{
+        struct foreign_job *job;
+        struct sender_of_fds *s;
+        bool was_full = f->is_full || f->n_leaving >= LEAVING_MAX / 2;
+
+        if (answer->serial == 0) {
+                TAILQ_FOREACH (job, &f->leaving, jobs)
+                        if (job->pid == answer->pid)
+                                break;
+                if (!job) {
+                        give_up_asked(f);
+                        foreign_ask_all(f);
+                        return;
+                }
+                s = job->sender;
+                has_left(f, job);
+        } else {
+                TAILQ_FOREACH (job, &f->asked, jobs)
+                        if (job->serial == answer->serial)
+                                break;
+                if (!job)
+                        return;
+                TAILQ_REMOVE(&f->asked, job, jobs);
+                s = job->sender;
+                s->asked = NULL;
+                look_over(job, answer, hold_fd);
+                if (answer->leaves) {
+                        job->pid = answer->pid;
+                        TAILQ_INSERT_TAIL(&f->leaving, job, jobs);
+                        f->n_leaving++;
+                        s->n_leaving++;
+                        warn_of_sender(f, s);
+                } else {
+                        foreign_job_free(job);
+                }
+        }
+        foreign_ask_next(f, s);
+        foreign_sender_tidy(f, s);
+        if (was_full)
+                foreign_ask_all(f);
+}
+
+static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *userdata);
+
+static int start(struct foreign *f)
+{
+        int r = f->fd = closer_start(&f->pid);
+
+        f->started_usec = now_monotonic_usec();
+        if (r >= 0)
+                r = sd_event_add_io(f->event, &f->source, f->fd, EPOLLIN, on_answer, f);
+        if (r >= 0)
+                (void) sd_event_source_set_description(f->source, "foreign-descriptors");
+        return r;
+}
+
+/* Somebody has killed the processes. Those that hang are not counted any more. */
+static void start_again(struct foreign *f)
+{
+        struct foreign_job *job;
+        int r = -ECHILD;
+
+        f->source = sd_event_source_disable_unref(f->source);
+        closep(&f->fd);
+        f->fd = -1;
+        (void) waitpid(f->pid, NULL, 0);
+        while ((job = TAILQ_FIRST(&f->leaving))) {
+                struct sender_of_fds *s = job->sender;
+
+                has_left(f, job);
+                foreign_sender_tidy(f, s);
+        }
+        give_up_asked(f);
+        if (now_monotonic_usec() - f->started_usec > AGAIN_USEC)
+                r = start(f);
+        if (r < 0)
+                log_error("The processes that look at descriptors of clients have gone; no descriptor is "
+                          "taken any more: %s",
+                                strerror(-r));
+        else
+                log_warning("The processes that look at descriptors of clients have gone, and are started "
+                            "again");
+        foreign_ask_all(f);
+}
+
+/* Returns false if there is no answer now. */
+static bool read_answer(struct foreign *f)
+{
+        _cleanup_close_ int hold_fd = -1;
+        struct closer_answer answer;
+        int r = closer_receive(f->fd, &answer, sizeof answer, &hold_fd, MSG_DONTWAIT);
+
+        if (r > 0) {
+                take_answer(f, &answer, &hold_fd);
+                return true;
+        }
+        if (r == 0)
+                start_again(f);
+        return false;
+}
+
+static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        while (read_answer(userdata))
+                ;
+        return 0;
+}
+
+int foreign_new(struct foreign **ret, sd_event *event)
+{
+        struct foreign *f = calloc(1, sizeof *f);
+        int r;
+
+        if (!f)
+                return -ENOMEM;
+        TAILQ_INIT(&f->asked);
+        TAILQ_INIT(&f->leaving);
+        f->event = sd_event_ref(event);
+        r = f->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        f->fd = -1;
+        if (r >= 0)
+                r = start(f);
+        if (r < 0) {
+                foreign_free(f);
+                return r;
+        }
+        *ret = f;
+        return 0;
+}
+
+struct foreign *foreign_free(struct foreign *f)
+{
+        struct sender_of_fds *s, *next;
+
+        if (!f)
+                return NULL;
+        sd_event_source_disable_unref(f->source);
+        sd_event_unref(f->event);
+        closep(&f->fd);
+        closep(&f->null_fd);
+        foreign_jobs_free(&f->asked);
+        foreign_jobs_free(&f->leaving);
+        HASH_ITER (hh, f->senders, s, next) {
+                foreign_jobs_free(&s->waiting);
+                HASH_DEL(f->senders, s);
+                free(s);
+        }
+        free(f);
+        return NULL;
+}
+
+int foreign_look(struct look *l, int fd, uint32_t size)
+{
+        struct foreign *f = l->foreign;
+        struct foreign_job *job;
+
+        assert(!l->job && size > 0 && size <= CLOSER_LOOK_MAX);
+        if (!f || f->fd < 0)
+                return -ENODEV;
+        job = foreign_job_new(f, l->uid, CLOSER_LOOK, fd);
+        if (!job)
+                return -ENOMEM;
+        job->size = l->size = size;
+        job->look = l;
+        l->job = job;
+        foreign_ask_next(f, job->sender);
+        return 0;
+}
+
+int foreign_wait(struct look *l, uint64_t usec)
+{
+        uint64_t end = now_monotonic_usec() + usec, now;
+
+        if (l->job && l->job->serial == 0)
+                return -EBUSY;
+        while (l->job && l->foreign->fd >= 0 && (now = now_monotonic_usec()) < end) {
+                struct pollfd p = {.fd = l->foreign->fd, .events = POLLIN};
+
+                if (poll(&p, 1, (int) ((end - now) / 1000) + 1) > 0)
+                        (void) read_answer(l->foreign);
+        }
+        return l->job ? -ETIMEDOUT : 0;
+}
+
+void foreign_forget(struct look *l)
+{
+        struct foreign_job *job = l->job;
+
+        l->job = NULL;
+        l->size = l->n_fds = 0;
+        if (l->holds)
+                close(l->hold_fd);
+        l->holds = false;
+        if (!job)
+                return;
+        job->look = NULL;
+        if (job->serial > 0)
+                return;
+        TAILQ_REMOVE(&job->sender->waiting, job, jobs);
+        foreign_sender_tidy(l->foreign, job->sender);
+        foreign_job_free(job);
+}
+
+bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), void *owned)
+{
+        struct foreign *f = l->foreign;
+        struct foreign_job *job;
+        int copy;
+
+        foreign_forget(l);
+        if (!f || f->fd < 0 || shutdown(fd, SHUT_RDWR) < 0 || !proc_socket_holds_fds(fd))
+                return false;
+        copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        if (copy < 0)
+                return false;
+        job = foreign_job_new(f, l->uid, CLOSER_CLOSE, copy);
+        if (!job) {
+                close(copy);
+                return false;
+        }
+        job->release = release;
+        job->owned = owned;
+        foreign_ask_next(f, job->sender);
+        return true;
+}
+
+int foreign_write(struct foreign *f, uid_t uid, int fd, void (*release)(void *owned), void *owned)
+{
+        struct foreign_job *job = f && f->fd >= 0 ? foreign_job_new(f, uid, CLOSER_WRITE, fd) : NULL;
+
+        if (!job)
+                return -ENODEV;
+        job->release = release;
+        job->owned = owned;
+        foreign_ask_next(f, job->sender);
+        return 0;
+}
+
+int foreign_dummy(const struct foreign *f)
+{
+        int fd = fcntl(f->null_fd, F_DUPFD_CLOEXEC, 3);
+
+        return fd < 0 ? -errno : fd;
+}
