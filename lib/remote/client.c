@@ -166,13 +166,13 @@ static int check(struct ctx_client *client)
         return 0;
 }
 
-/* The lock is held. Returns true if it was released, because another daemon has to be asked for the
- * contexts. */
-static bool check_contexts(struct ctx_client *client)
+/* The lock is held. Returns true if it was released, because another daemon has to be asked for the contexts.
+ * Once in a call: it may not answer in time. */
+static bool check_contexts(struct ctx_client *client, bool *has_checked)
 {
-        if (!client->is_another)
+        if (*has_checked || client_is_checking() || !client->is_another)
                 return false;
-        client->is_another = false;
+        *has_checked = true;
         client_end(client);
         client_check_contexts(client);
         return true;
@@ -180,6 +180,8 @@ static bool check_contexts(struct ctx_client *client)
 
 int client_begin(struct ctx_client *client)
 {
+        bool has_checked = false;
+
         for (;;) {
                 int r = check(client);
 
@@ -187,7 +189,7 @@ int client_begin(struct ctx_client *client)
                         return r;
                 if (!client->bus)
                         r = connect_and_wait(client);
-                if (check_contexts(client))
+                if (check_contexts(client, &has_checked))
                         continue;
                 if (r >= 0)
                         return 0;
@@ -199,6 +201,8 @@ int client_begin(struct ctx_client *client)
 
 int client_begin_soon(struct ctx_client *client)
 {
+        bool has_checked = false;
+
         for (;;) {
                 int r = check(client);
 
@@ -206,7 +210,7 @@ int client_begin_soon(struct ctx_client *client)
                         return r;
                 if (!client->bus)
                         r = client_connect_step(client, false);
-                if (check_contexts(client))
+                if (check_contexts(client, &has_checked))
                         continue;
                 if (client->bus)
                         return 0;

@@ -88,8 +88,8 @@ struct ctx_client {
         /* Hangs up when the daemon is gone. The number stays the same. -1: the daemon gave none. */
         _Atomic int alive_fd;
         _Atomic uint64_t away_since_usec; /* CLOCK_MONOTONIC; 0: nobody has noticed that the daemon is gone */
-        /* Under the lock: another daemon has answered, and the contexts have not been checked yet. */
-        bool is_another;
+        /* Another daemon has answered, and not all contexts have been checked yet. Changed under the lock. */
+        _Atomic bool is_another;
         /* Under the lock: a connection that is being made, without waiting. */
         struct client_attempt {
                 sd_bus *bus;
@@ -251,11 +251,15 @@ int client_connect_step(struct ctx_client *client, bool may_start);
 void client_drop_attempt(struct ctx_client *client);
 /* The daemon is gone, and nobody has found it again yet. */
 bool client_is_away(struct ctx_client *client);
-/* Another daemon has answered than before. Finds out for each context whether that daemon knows it, or
- * whether it is lost. No lock is held. */
+/* If another daemon has answered than before, finds out for each context whether that daemon knows it, or
+ * whether it is lost. Where it does not say so in time, this has to be called again: is_another is set then.
+ * No lock is held. */
 void client_check_contexts(struct ctx_client *client);
-/* The daemon is gone: makes one step to find it again, without waiting. Returns the time until the next step,
- * in µs; CTX_NEVER if it is there, or if there was enough time for it to come back. */
+/* This thread does that just now. */
+bool client_is_checking(void);
+/* The daemon is gone: makes one step to find it again, without waiting. Or it is another one that has not
+ * said which contexts it knows: asks again. Returns the time until the next step, in µs; CTX_NEVER if nothing
+ * is left to do, or if there was enough time for it to come back. */
 uint64_t client_try_return(struct ctx_client *client);
 /* Calls fn for each context, with a reference on it and without a lock. Returns how often it returned
  * true. */

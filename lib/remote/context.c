@@ -175,7 +175,8 @@ static void settle_before_sleep(struct remote_context *remote)
                 ctx_finish(ctx, r > 0 ? (uint32_t) r : STATE_WORD_DEADLINE_EXCEEDED, CAUSE_SHARED);
 }
 
-#define LOOK_AGAIN_USEC UINT64_C(5000000) /* if nothing says when the daemon is gone */
+#define LOOK_AGAIN_USEC UINT64_C(5000000)    /* if nothing says when the daemon is gone */
+#define UNCHECKED_LOOK_USEC UINT64_C(250000) /* if it has not said yet whether it knows the context */
 
 static bool remote_context_before_sleep(struct ctx_shared *shared, int *ret_fd, uint64_t *ret_usec)
 {
@@ -189,7 +190,7 @@ static bool remote_context_before_sleep(struct ctx_shared *shared, int *ret_fd, 
         /* It is cheaper to look at the page: does the daemon that we know keep it? */
         if (!(is_kept && mapped_page_epoch(remote->page) ==
                                             atomic_load_explicit(&client->epoch, memory_order_acquire)) &&
-                        client_is_away(client)) {
+                        (client_is_away(client) || remote_context_is_unchecked(remote))) {
                 uint64_t usec = client_try_return(client);
 
                 if (client_is_away(client)) {
@@ -199,9 +200,10 @@ static bool remote_context_before_sleep(struct ctx_shared *shared, int *ret_fd, 
                 }
         }
         *ret_fd = atomic_load_explicit(&client->alive_fd, memory_order_acquire);
-        *ret_usec = client_is_inherited(client) ? INHERITED_LOOK_USEC
-                    : *ret_fd < 0               ? LOOK_AGAIN_USEC
-                                                : CTX_NEVER;
+        *ret_usec = client_is_inherited(client)           ? INHERITED_LOOK_USEC
+                    : remote_context_is_unchecked(remote) ? UNCHECKED_LOOK_USEC
+                    : *ret_fd < 0                         ? LOOK_AGAIN_USEC
+                                                          : CTX_NEVER;
         return true;
 }
 

@@ -147,6 +147,8 @@ int remote_context_ask_state(struct remote_context *remote);
 /* Another daemon answers than before, and this context seems active. Either that daemon knows it, or it is
  * lost. */
 void remote_context_check(struct remote_context *remote);
+/* Another daemon answers than before, and has not said yet whether it knows this context. */
+bool remote_context_is_unchecked(const struct remote_context *remote);
 /* The daemon says that there is no such context. If it is not the daemon that had it, the context is lost. */
 void remote_context_unknown(struct remote_context *remote);
 /* It seems active, but no daemon keeps it: there was none for too long, or another one is there instead. */
@@ -252,5 +254,7 @@ uint64_t watch_next_usec(void);
  * one into the set meanwhile: if the child of a fork has it, too, it would stay there, and nothing leads to
  * it. 0 or a negative errno. */
 int watch_replace_alive_fd(struct ctx_client *client, int given);
+/* It is to be looked after, though its daemon is there: that has not said yet which contexts it knows. */
+void watch_client_again(struct ctx_client *client);
 /* The client goes. */
 void watch_remove_client(struct ctx_client *client);

@@ -213,12 +213,14 @@ int client_connect_step(struct ctx_client *client, bool may_start)
 uint64_t client_try_return(struct ctx_client *client)
 {
         uint64_t since = atomic_load_explicit(&client->away_since_usec, memory_order_acquire), passed;
-        bool is_another;
 
-        if (since == 0)
-                return CTX_NEVER;
         if (client_is_inherited(client))
-                return now_monotonic_usec() - since >= CTX_DAEMON_GRACE_USEC ? CTX_NEVER : LATER_STEP_USEC;
+                return since == 0 || now_monotonic_usec() - since >= CTX_DAEMON_GRACE_USEC ? CTX_NEVER
+                                                                                           : LATER_STEP_USEC;
+        if (since == 0) {
+                client_check_contexts(client);
+                return client->is_another ? LATER_STEP_USEC : CTX_NEVER;
+        }
         passed = now_monotonic_usec() - since;
         lock_acquire(&client->lock);
         if (passed >= CTX_DAEMON_GRACE_USEC) {
@@ -234,12 +236,9 @@ uint64_t client_try_return(struct ctx_client *client)
                 /* The daemon may have been stopped on purpose. So it is not started. */
                 (void) client_connect_step(client, false);
         }
-        is_another = client->is_another;
-        client->is_another = false;
         client_end(client);
-        if (is_another)
-                client_check_contexts(client);
-        if (atomic_load_explicit(&client->away_since_usec, memory_order_acquire) == 0)
+        client_check_contexts(client);
+        if (atomic_load_explicit(&client->away_since_usec, memory_order_acquire) == 0 && !client->is_another)
                 return CTX_NEVER;
         return passed < 1000000 ? STEP_USEC : LATER_STEP_USEC;
 }
@@ -316,17 +315,35 @@ size_t client_tell_done(struct ctx_client *client)
         return client_count_each(client, is_active, NULL);
 }
 
-static bool decide(struct remote_context *remote, void *userdata)
+static bool is_undecided(struct remote_context *remote, void *userdata)
 {
-        if (is_active(remote, NULL))
-                remote_context_check(remote);
-        return true;
+        if (!is_active(remote, NULL))
+                return false;
+        remote_context_check(remote);
+        return remote_context_is_unchecked(remote);
+}
+
+static __thread bool checks __attribute__((tls_model("initial-exec")));
+
+bool client_is_checking(void)
+{
+        return checks;
 }
 
 void client_check_contexts(struct ctx_client *client)
 {
-        uint64_t before = patience_begin(now_boottime_usec() + CLIENT_ANSWER_USEC);
+        uint64_t before;
+        size_t n;
 
-        client_count_each(client, decide, NULL);
+        if (!client->is_another || checks || !atomic_exchange(&client->is_another, false))
+                return;
+        checks = true;
+        before = patience_begin(now_boottime_usec() + CLIENT_ANSWER_USEC);
+        n = client_count_each(client, is_undecided, NULL);
         patience_end(before);
+        checks = false;
+        if (n == 0)
+                return;
+        client->is_another = true;
+        watch_client_again(client);
 }

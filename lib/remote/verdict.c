@@ -162,11 +162,21 @@ bool remote_context_is_lost(const struct remote_context *remote)
         return remote_context_known_verdict(remote) == &stopped;
 }
 
+static bool is_of_another_daemon(const struct remote_context *remote)
+{
+        return atomic_load_explicit(&remote->epoch, memory_order_acquire) !=
+               atomic_load_explicit(&remote->client->epoch, memory_order_acquire);
+}
+
 void remote_context_unknown(struct remote_context *remote)
 {
-        if (atomic_load_explicit(&remote->epoch, memory_order_acquire) !=
-                        atomic_load_explicit(&remote->client->epoch, memory_order_acquire))
+        if (is_of_another_daemon(remote))
                 remote_context_lose(remote);
+}
+
+bool remote_context_is_unchecked(const struct remote_context *remote)
+{
+        return !remote->page && is_of_another_daemon(remote) && !remote_context_known_verdict(remote);
 }
 
 static uint64_t since(const struct ctx_client *client)

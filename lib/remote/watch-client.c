@@ -58,6 +58,20 @@ int watch_replace_alive_fd(struct ctx_client *client, int given)
         return r;
 }
 
+/* If it is in the list, and nobody looks at it now. */
+void watch_client_again(struct ctx_client *client)
+{
+        bool is_listed;
+
+        lock_acquire(&watch_lock);
+        is_listed = client->watch_generation == fork_generation + 1;
+        if (is_listed)
+                watch_remove_alive_fd(client);
+        lock_release(&watch_lock);
+        if (is_listed)
+                watch_kick();
+}
+
 /* The client has no reference left. Only the list still leads to it. */
 void watch_remove_client(struct ctx_client *client)
 {
@@ -84,19 +98,19 @@ struct ctx_client *watch_take_away_client(uint64_t now)
         return client;
 }
 
-/* Makes known which contexts are done by now. If some are not, looks for the daemon. */
+/* Makes known which contexts are done by now. If some are not, looks for the daemon, or asks it again. */
 void watch_look_after(struct ctx_client *client)
 {
         bool is_away = client_is_away(client);
         uint64_t usec = CTX_NEVER;
 
-        if (is_away && client_tell_done(client) > 0) {
+        if ((is_away || client->is_another) && client_tell_done(client) > 0) {
                 usec = client_try_return(client);
                 is_away = client_is_away(client);
         }
         lock_acquire(&watch_lock);
         if (client->watch == CLIENT_AWAY) {
-                if (!is_away && watch_add_alive_fd(client) < 0)
+                if (!is_away && usec == CTX_NEVER && watch_add_alive_fd(client) < 0)
                         usec = RETRY_USEC;
                 client->look_usec = usec == CTX_NEVER ? CTX_NEVER : now_monotonic_usec() + usec;
         }

@@ -19,6 +19,8 @@ struct kept {
                 uint32_t n_undone;   /* Undone */
                 bool is_found;       /* what CreateAndOpen says: it was there */
                 bool bad_page;       /* CreateAndOpen gives another file */
+                bool no_page;        /* it gives none, as to another user */
+                bool says_nothing;   /* to Err */
         } * state;                   /* shared by all */
 };
 

@@ -225,6 +225,76 @@ START_TEST(one_that_comes_back_without_it)
 }
 END_TEST
 
+/* A context without a page is lost when the new daemon says that it does not know it. It is asked until it
+ * does, whoever found it, and whatever time that one had. */
+static pid_t start_without_a_page(struct kept *kept)
+{
+        kept_init(kept);
+        kept->state->no_page = true;
+        return keeping_daemon_start(kept, 1, true);
+}
+
+static pid_t another_that_says_nothing(struct kept *kept, pid_t first)
+{
+        keeping_daemon_kill(first);
+        kept->state->says_nothing = true;
+        return keeping_daemon_start(kept, 2, false);
+}
+
+START_TEST(one_that_is_slow_to_say_that_it_does_not_know_it)
+{
+        struct ctx_client *client;
+        struct kept kept;
+        struct watcher w;
+        struct ctx *ctx;
+        pid_t pid;
+
+        pid = start_without_a_page(&kept);
+        ctx = open_kept(&kept, &client);
+        watch(&w, ctx);
+        pid = another_that_says_nothing(&kept, pid);
+        ck_assert_happens(kept.state->n_calls >= 4);
+        kept.state->says_nothing = false;
+        was_told(&w);
+        has_cause(ctx, "ctxd was stopped");
+        keeping_daemon_kill(pid);
+        ctx_unref(ctx);
+        ctx_client_unref(client);
+        kept_deinit(&kept);
+}
+END_TEST
+
+/* No thread of the library looks for it. */
+START_TEST(one_that_is_slow_and_those_who_ask_have_no_time)
+{
+        struct ctx_client *client;
+        struct kept kept;
+        struct ctx *ctx;
+        uint64_t usec = 0;
+        pid_t pid;
+        int r;
+
+        pid = start_without_a_page(&kept);
+        ctx = open_kept(&kept, &client);
+        ck_assert_int_eq(ctx_wait(ctx, 1000), 0);
+        pid = another_that_says_nothing(&kept, pid);
+        for (unsigned n = kept.state->n_calls; kept.state->n_calls < n + 3; usec += 20000) {
+                ck_assert_uint_lt(usec, 30000000);
+                ck_assert_int_eq(ctx_wait(ctx, 20000), 0);
+        }
+        ck_assert_uint_eq(count_threads(), 1);
+        kept.state->says_nothing = false;
+        while ((r = ctx_wait(ctx, 20000)) == 0 && usec < 30000000)
+                usec += 20000;
+        ck_assert_int_eq(r, -ECANCELED);
+        has_cause(ctx, "ctxd was stopped");
+        keeping_daemon_kill(pid);
+        ctx_unref(ctx);
+        ctx_client_unref(client);
+        kept_deinit(&kept);
+}
+END_TEST
+
 /* It is told when it is back, and nobody calls anything for that. The context and the client are given up. */
 START_TEST(law_41_a_cancel_while_it_is_away)
 {
@@ -362,6 +432,8 @@ int main(void)
                         often_for_who_only_looks,
                         canceled_by_another_while_it_was_not_looked_for,
                         one_that_comes_back_without_it,
+                        one_that_is_slow_to_say_that_it_does_not_know_it,
+                        one_that_is_slow_and_those_who_ask_have_no_time,
                         law_41_a_cancel_while_it_is_away,
                         law_42_a_cancel_in_a_handler_while_it_is_away,
                         two_clients_have_one_handle,
