@@ -96,3 +96,19 @@ void daemon_freeze(void)
         ck_assert_int_eq(kill(the_daemon.pid, SIGSTOP), 0);
         ck_assert_happens(task_state(the_daemon.pid, the_daemon.pid) == 'T');
 }
+
+static struct ctx *target;
+static int result;
+
+static void cancel_target(int signal)
+{
+        result = ctx_cancel(target);
+}
+
+int cancel_in_handler(struct ctx *ctx)
+{
+        target = ctx;
+        signal(SIGUSR1, cancel_target);
+        raise(SIGUSR1);
+        return result;
+}

@@ -31,6 +31,9 @@ void daemon_thaw(void);
 const char *fresh_path(void);
 struct ctx *make(struct ctx_client *client, const char *path);
 
+/* What ctx_cancel() returns in a signal handler. */
+int cancel_in_handler(struct ctx *ctx);
+
 #define boottime_usec now_boottime_usec
 /* Waits until all other threads of this process sleep, for a while on end. */
 void wait_for_other_threads(void);

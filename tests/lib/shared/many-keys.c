@@ -73,7 +73,7 @@ static void *be_interrupted(void *unused)
         return NULL;
 }
 
-static void cancel_in_handler(struct ctx *ctx)
+static void cancel_in_another_thread(struct ctx *ctx)
 {
         pthread_t thread;
 
@@ -89,7 +89,7 @@ START_TEST(law_42_a_local_context)
 {
         struct ctx *ctx = ctx_with_cancel(ctx_background()), *child = ctx_with_cancel(ctx);
 
-        cancel_in_handler(ctx);
+        cancel_in_another_thread(ctx);
         ck_assert_int_eq(result, 1);
         ctx_unref(child);
         ctx_unref(ctx);
@@ -107,7 +107,7 @@ START_TEST(law_42_with_a_text_for_the_error)
         ctx = make(client, fresh_path());
         daemon_restart(&mine);
         other = make(client, fresh_path());
-        cancel_in_handler(ctx);
+        cancel_in_another_thread(ctx);
         ctx_unref(other);
         ctx_unref(ctx);
         ctx_client_unref(client);
@@ -140,7 +140,7 @@ START_TEST(law_42_without_a_daemon)
         client = new_client();
         ctx = make(client, fresh_path());
         daemon_kill(&mine);
-        cancel_in_handler(ctx);
+        cancel_in_another_thread(ctx);
         ck_assert_int_eq(result, 1);
         daemon_again(&mine);
         ctx_unref(ctx);

@@ -342,7 +342,7 @@ END_TEST
 static struct ctx *to_cancel;
 static int cancelled;
 
-static void cancel_in_handler(int signal)
+static void cancel_it(int signal)
 {
         cancelled = ctx_cancel(to_cancel);
 }
@@ -358,7 +358,7 @@ START_TEST(law_42_a_cancel_in_a_handler_while_it_is_away)
         uint64_t killed;
         pid_t pid;
 
-        signal(SIGUSR1, cancel_in_handler);
+        signal(SIGUSR1, cancel_it);
         for (int way = 0; way < WAYS; way++) {
                 kept_init(&kept);
                 pid = keeping_daemon_start(&kept, 1, true);
@@ -369,7 +369,7 @@ START_TEST(law_42_a_cancel_in_a_handler_while_it_is_away)
                 killed = boottime_usec();
                 keeping_daemon_kill(pid);
                 if (way == NO_HANDLER)
-                        cancel_in_handler(0);
+                        cancel_it(0);
                 else
                         raise(SIGUSR1);
                 ck_assert_int_eq(cancelled, 1);
