@@ -3,22 +3,25 @@
 #include <stdlib.h>
 
 #include "bpf/account.h"
+#include "util/share.h"
 
 struct account *account_ref(struct accounts *accounts, uint32_t uid)
 {
+        uint32_t party = share_party(uid);
         struct account *account;
 
-        HASH_FIND(hh, accounts->by_uid, &uid, sizeof uid, account);
+        HASH_FIND(hh, accounts->by_party, &party, sizeof party, account);
         if (!account) {
                 account = calloc(1, sizeof *account);
                 if (!account)
                         return NULL;
+                account->party = party;
                 account->uid = uid;
                 TAILQ_INIT(&account->due);
                 TAILQ_INIT(&account->late);
-                if (!accounts->by_uid)
+                if (!accounts->by_party)
                         TAILQ_INIT(&accounts->all);
-                HASH_ADD(hh, accounts->by_uid, uid, sizeof account->uid, account);
+                HASH_ADD(hh, accounts->by_party, party, sizeof account->party, account);
                 TAILQ_INSERT_HEAD(&accounts->all, account, all);
         }
         account->n_ref++;
@@ -42,7 +45,7 @@ void account_unref(struct account *account)
 static void account_free(struct accounts *accounts, struct account *account)
 {
         TAILQ_REMOVE(&accounts->all, account, all);
-        HASH_DELETE(hh, accounts->by_uid, account);
+        HASH_DELETE(hh, accounts->by_party, account);
         free(account);
 }
 
@@ -55,7 +58,7 @@ void accounts_trim(struct accounts *accounts, uint64_t now)
 {
         struct account *account, *next;
 
-        HASH_ITER (hh, accounts->by_uid, account, next)
+        HASH_ITER (hh, accounts->by_party, account, next)
                 if (account->n_ref == 0 && account->n_left_out == 0 && is_over(account, now))
                         account_free(accounts, account);
 }
@@ -64,7 +67,7 @@ void accounts_deinit(struct accounts *accounts)
 {
         struct account *account, *next;
 
-        HASH_ITER (hh, accounts->by_uid, account, next)
+        HASH_ITER (hh, accounts->by_party, account, next)
                 account_free(accounts, account);
 }
 
@@ -80,6 +83,11 @@ void account_leave_out(struct account *account, uint64_t now)
 {
         window_begin(account, now);
         account->n_left_out++;
+}
+
+bool account_is_of(const struct account *account, uint32_t uid)
+{
+        return account->party == share_party(uid);
 }
 
 bool account_take_entry(struct account *account, uint64_t now)

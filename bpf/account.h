@@ -6,8 +6,9 @@
 #include <sys/queue.h>
 #include <uthash.h>
 
-/* What the threads of one uid cost the probe: places among the leaks, time for evidence, and entries of the
- * journal. Whatever one uid does, the others have their share of each. */
+/* What the threads of one uid, or of all subordinate uids of a block (util/share.h), cost the probe:
+ * places among the leaks, time for evidence, and entries of the journal. Whatever they do, the others have
+ * their share of each. */
 
 struct leak;
 struct thread;
@@ -15,7 +16,8 @@ struct thread;
 TAILQ_HEAD(leak_queue, leak);
 
 struct account {
-        uint32_t uid;
+        uint32_t party;
+        uint32_t uid;       /* the first one for which it was asked */
         uint32_t n_ref;     /* threads and leaks */
         uint32_t n_leaks;   /* that are open */
         uint32_t n_entered; /* threads that have entered a context by themselves, and are looked at */
@@ -34,7 +36,7 @@ struct account {
 TAILQ_HEAD(account_queue, account);
 
 struct accounts {
-        struct account *by_uid;
+        struct account *by_party;
         struct account_queue all;
 };
 
@@ -43,6 +45,8 @@ struct accounts {
 
 /* Gives a reference. NULL: there is no memory. */
 struct account *account_ref(struct accounts *accounts, uint32_t uid);
+/* Whether that uid's threads are counted in it. */
+bool account_is_of(const struct account *account, uint32_t uid);
 /* Another reference. */
 struct account *account_share(struct account *account);
 /* It stays until accounts_trim(), for the minute that has begun. */

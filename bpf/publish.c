@@ -60,7 +60,7 @@ static void plan(struct probe *probe)
         uint64_t at = UINT64_MAX;
         struct account *account, *next;
 
-        HASH_ITER (hh, probe->accounts.by_uid, account, next)
+        HASH_ITER (hh, probe->accounts.by_party, account, next)
                 if (account_due_usec(account) < at)
                         at = account_due_usec(account);
         (void) sd_event_source_set_time(probe->leaks.timer, at == UINT64_MAX ? 0 : at);
@@ -142,7 +142,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
         struct account *account, *next;
         uint64_t now = now_boottime_usec();
 
-        HASH_ITER (hh, probe->accounts.by_uid, account, next)
+        HASH_ITER (hh, probe->accounts.by_party, account, next)
                 if (account_due_usec(account) <= now)
                         catch_up(probe, account, now);
         accounts_trim(&probe->accounts, now);
@@ -166,7 +166,7 @@ void publish_deinit(struct probe *probe)
         struct account *account, *next;
         struct leak *leak;
 
-        HASH_ITER (hh, probe->accounts.by_uid, account, next)
+        HASH_ITER (hh, probe->accounts.by_party, account, next)
                 while ((leak = TAILQ_FIRST(&account->late)))
                         leak_not_late(leak);
         leaks_deinit(&probe->leaks);

@@ -90,7 +90,7 @@ static bool judge_blocked(struct probe *probe, uint64_t begin)
                 else if (thread->more == PROBE_LEAK_BLOCKED)
                         leak_leave(probe, thread, "it waits for another one now");
         }
-        if (!probe->accounts.by_uid)
+        if (!probe->accounts.by_party)
                 return false;
         TAILQ_FOREACH (account, &probe->accounts.all, all)
                 if (!TAILQ_EMPTY(&account->due))

@@ -84,7 +84,7 @@ void watches_admit_entered(struct watches *watches, struct accounts *accounts)
         struct watch *watch, *next;
         size_t n = 0;
 
-        HASH_ITER (hh, accounts->by_uid, account, next_account)
+        HASH_ITER (hh, accounts->by_party, account, next_account)
                 account->n_entered = 0;
         HASH_ITER (hh, watches->by_id, watch, next) {
                 watch->n_unseen = watch->n_unnamed;
@@ -143,7 +143,7 @@ struct thread *watches_thread(struct watches *watches, struct accounts *accounts
                 thread->watch = watch;
                 LIST_INSERT_HEAD(&watch->threads, thread, in_watch);
                 HASH_ADD(hh, watches->threads, key, sizeof key, thread);
-        } else if (thread->account->uid != sample->uid) {
+        } else if (!account_is_of(thread->account, sample->uid)) {
                 /* It has become another user. What it has caused before stays where it was charged. */
                 struct account *account = account_ref(accounts, sample->uid);
 

@@ -11,7 +11,11 @@ struct config {
         uint64_t retain_usec;
         uint64_t kill_after_usec;
         enum probe_mode probe;
-        uint64_t max_contexts;
+        uint64_t max_contexts; /* of all users together, as those without per_user are */
+        uint64_t max_members;
+        uint64_t max_subscriptions;
+        uint64_t max_bytes;
+        uint64_t max_unread_bytes;
         uint64_t max_contexts_per_user;
         uint64_t max_handles_per_user;
         uint64_t max_members_per_user;

@@ -17,6 +17,7 @@
 #include "util/clock.h"
 #include "util/log.h"
 #include "util/realtime.h"
+#include "proto/membership.h"
 
 #define SOCKET_NAME "bus" /* FileDescriptorName= of ctxd.socket */
 
@@ -80,10 +81,28 @@ static void apply_config(struct manager *m)
 {
         const struct config *c = &m->config;
         struct users *users = &m->tree->users;
+        const uint64_t descriptors = descriptors_for_users(),
+                       pools[POOLS] = {
+                                       [POOL_CONTEXTS] = c->max_contexts,
+                                       [POOL_DESCRIPTORS] = descriptors,
+                                       [POOL_MEMBERS] = c->max_members,
+                                       [POOL_SLOTS] = MEMBERSHIP_SLOTS_MAX - 1,
+                                       [POOL_QUESTIONS] = SERVICE_QUESTIONS_OF_ALL,
+                                       [POOL_BYTES] = c->max_bytes,
+                                       [POOL_SUBSCRIPTIONS] = c->max_subscriptions,
+                                       [POOL_INCOMING] = SERVICE_INCOMING_OF_ALL,
+                                       [POOL_STALLED] = SERVICE_STALLED_OF_ALL,
+                                       [POOL_MESSAGES] = SERVICE_MESSAGES_OF_ALL,
+                                       [POOL_UNREAD] = c->max_unread_bytes,
+                                       /* The kernel has one count for all descriptors that we have sent
+                                        * and nobody has read. */
+                                       [POOL_FLIGHT] = descriptors,
+                       };
 
         m->tree->retain_usec = c->retain_usec;
         m->tree->default_grace_usec = c->leak_grace_usec;
-        users->contexts.limit = c->max_contexts;
+        for (int i = 0; i < POOLS; i++)
+                users->pools[i].limit = pools[i];
         users->limit[RESOURCE_CONTEXTS] = c->max_contexts_per_user;
         users->limit[RESOURCE_HANDLES] = c->max_handles_per_user;
         users->limit[RESOURCE_MEMBERS] = c->max_members_per_user;
@@ -94,9 +113,8 @@ static void apply_config(struct manager *m)
         users->limit[RESOURCE_UNREAD] = c->max_unread_bytes_per_user;
         users->limit[RESOURCE_INCOMING] = SERVICE_INCOMING_MAX;
         users->limit[RESOURCE_STALLED] = SERVICE_STALLED_MAX;
-        users->descriptors.limit = descriptors_for_users();
-        /* The kernel has one count for all descriptors that we have sent and nobody has read. */
-        users->limit[RESOURCE_FLIGHT] = users->descriptors.limit / 16;
+        users->limit[RESOURCE_MESSAGES] = SERVICE_MESSAGES_MAX;
+        users->limit[RESOURCE_FLIGHT] = descriptors / 16;
         m->tree->max_value_bytes = c->max_value_bytes;
         m->service.kill_after_usec = c->kill_after_usec;
 }

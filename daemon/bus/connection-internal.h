@@ -17,7 +17,7 @@ struct connection {
         struct taker taker;
         struct peer *peer; /* NULL: it was accepted, and nothing more yet */
         struct user *user;
-        struct charge charge, incoming, incoming_fds, stalled, flight, unread;
+        struct charge charge, incoming, incoming_fds, stalled, messages, flight, unread;
         struct receiver receiver;
         uint64_t authenticate_until; /* 0: it is authenticated */
         uint64_t look_until;         /* 0: no look at its descriptors is waited for */
@@ -28,7 +28,8 @@ struct connection {
         int in_socket;      /* bytes of that which it had not read, when this was noted last */
         uint64_t replies;   /* bytes that were sent in this turn, and may have been read */
         bool is_held;       /* it is not served while its uid leaves too much unread */
-        unsigned alone;     /* so many more calls are taken to be alone */
+        TAILQ_ENTRY(connection) held;
+        unsigned alone; /* so many more calls are taken to be alone */
         sd_event_source *timer;
         TAILQ_ENTRY(connection) connections;
 };
@@ -58,5 +59,6 @@ void connection_charge_unread(struct connection *c);
 void connection_note_reading(struct connection *c);
 /* Whether others of its uid have to wait for it, and it does not read. */
 bool connection_is_in_the_way(const struct connection *c);
-/* Whether it may make no call until others of its uid have read. */
+/* Whether it may make no call until others have read. */
 bool connection_has_to_wait(const struct connection *c);
+void connection_hold(struct connection *c, bool hold);

@@ -42,7 +42,7 @@ struct connection *connection_free(struct connection *c)
         if (!c)
                 return NULL;
         sd_event_source_disable_unref(c->timer);
-        c->is_held = false; /* it need not be told when others have read */
+        connection_hold(c, false); /* it need not be told when others have read */
         taker_deinit(&c->taker);
         close_before(c);
         if (c->endpoint.bus) {
@@ -59,6 +59,7 @@ struct connection *connection_free(struct connection *c)
         charge_deinit(&c->incoming);
         charge_deinit(&c->incoming_fds);
         charge_deinit(&c->stalled);
+        charge_deinit(&c->messages);
         charge_deinit(&c->flight);
         user_unref(&c->endpoint.service->tree->users, c->user);
         TAILQ_REMOVE(&c->endpoint.service->connections, c, connections);
@@ -147,6 +148,8 @@ static int connection_charge(struct connection *c)
                 r = charge_init(&c->incoming_fds, &t->users, c->user, RESOURCE_DESCRIPTORS, 0);
         if (r >= 0)
                 r = charge_init(&c->stalled, &t->users, c->user, RESOURCE_STALLED, 0);
+        if (r >= 0)
+                r = charge_init(&c->messages, &t->users, c->user, RESOURCE_MESSAGES, 0);
         if (r >= 0)
                 r = charge_init(&c->flight, &t->users, c->user, RESOURCE_FLIGHT, 0);
         if (r >= 0)

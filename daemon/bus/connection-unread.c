@@ -13,9 +13,9 @@
 
 /* We have to keep what a client does not read. So we do not read its calls while a reply waits for it (a List
  * is a megabyte). Signals cannot be held back, so a connection is closed where too many pile up. All
- * connections of one uid share that limit. */
+ * connections of one uid share that limit. Where all users together have left too much, each connection of
+ * those who have more than their part may leave one message. */
 #define MESSAGES_UNREAD 8192
-#define MESSAGES_UNREAD_OF_USER 32768
 #define MESSAGES_UNREAD_MIN 64
 /* So many descriptors may be on their way before we look whether they have arrived. */
 #define FLIGHT_FREE 8
@@ -29,10 +29,11 @@ uint64_t connection_unread(const struct connection *c)
 
 bool connection_leaves_too_much_unread(const struct connection *c)
 {
-        uint64_t share = MESSAGES_UNREAD_OF_USER / (c->user->used[RESOURCE_CONNECTIONS] | 1),
+        uint64_t share = SERVICE_MESSAGES_MAX / (c->user->used[RESOURCE_CONNECTIONS] | 1),
                  n = connection_unread(c);
 
-        return n > MESSAGES_UNREAD || (n > MESSAGES_UNREAD_MIN && n > share);
+        return n > MESSAGES_UNREAD || (n > MESSAGES_UNREAD_MIN && n > share) ||
+               (n > 1 && pool_is_over(c->user, POOL_MESSAGES));
 }
 
 /* Bytes that it has not read of what was written. */
@@ -52,7 +53,7 @@ static bool has_read_all(const struct connection *c)
 /* The kernel counts the descriptors that we have sent and nobody has read. It counts them for all our sockets
  * together, and when they are as many as our table may hold it refuses to send any more, to anybody. So each
  * uid may leave only some unread. Nothing tells us when they are read. So we look when a connection has
- * several, and at all connections of the uid before we refuse one. */
+ * several, and at all connections of the uid, and of its subordinate uids, before we refuse one. */
 int connection_send_fds(struct endpoint *e, unsigned n, struct refused *ret_refused)
 {
         struct connection *c = (struct connection *) e, *other;
@@ -61,9 +62,23 @@ int connection_send_fds(struct endpoint *e, unsigned n, struct refused *ret_refu
                 charge_resize(&c->flight, 0);
         if (user_is_at_limit(c->user, RESOURCE_FLIGHT, n))
                 TAILQ_FOREACH (other, &e->service->connections, connections)
-                        if (other->user == c->user && other->flight.amount > 0 && has_read_all(other))
+                        if (other->user->party == c->user->party && other->flight.amount > 0 &&
+                                        has_read_all(other))
                                 charge_resize(&other->flight, 0);
         return tree_charge_resize(&c->flight, c->flight.amount + n, ret_refused);
+}
+
+void connection_hold(struct connection *c, bool hold)
+{
+        struct service *s = c->endpoint.service;
+
+        if (c->is_held == hold)
+                return;
+        c->is_held = hold;
+        if (hold)
+                TAILQ_INSERT_TAIL(&s->held, c, held);
+        else
+                TAILQ_REMOVE(&s->held, c, held);
 }
 
 /* Whatever the limit, who has read all is not over it. */
@@ -85,21 +100,24 @@ bool connection_is_in_the_way(const struct connection *c)
 
 static void change(struct connection *c, uint64_t bytes)
 {
-        bool was_over = is_over(c);
+        bool was_over = is_over(c), was_tight = pool_is_tight(c->user->users, POOL_UNREAD),
+             more = bytes > c->unread.amount;
+        struct connection *other, *next;
         struct refused refused;
-        struct connection *other;
 
         if (tree_charge_resize(&c->unread, bytes, &refused) == -EDQUOT) {
                 error_log_refusal(&refused);
                 charge_set(&c->unread, bytes);
         }
-        if (!was_over || is_over(c))
+        if (more || (!was_over && !was_tight))
                 return;
-        TAILQ_FOREACH (other, &c->endpoint.service->connections, connections)
-                if (other->user == c->user && other->is_held) {
-                        other->is_held = false;
+        for (other = TAILQ_FIRST(&c->endpoint.service->held); other; other = next) {
+                next = TAILQ_NEXT(other, held);
+                if (!is_over(other)) {
+                        connection_hold(other, false);
                         taker_wait(&other->taker);
                 }
+        }
 }
 
 void connection_replies(struct endpoint *e, uint64_t bytes)
@@ -120,9 +138,12 @@ void connection_note_reading(struct connection *c)
 
 void connection_charge_unread(struct connection *c)
 {
-        bool waits = c->endpoint.bus && connection_unread(c) > 0;
+        uint64_t n = c->endpoint.bus ? connection_unread(c) : 0;
+        bool waits = n > 0;
         uint64_t bytes = waits ? c->unread.amount + c->replies : 0;
 
+        if (n != c->messages.amount)
+                charge_set(&c->messages, n);
         if (waits && c->unread.amount == 0)
                 c->read_usec = now_monotonic_usec();
         c->replies = 0;

@@ -141,7 +141,7 @@ static int connection_process(struct connection *c)
         bool called = false;
         int r = 1;
 
-        c->is_held = connection_has_to_wait(c);
+        connection_hold(c, connection_has_to_wait(c));
         if (c->is_held)
                 return connection_watch(c);
         receive_begin(&c->receiver);

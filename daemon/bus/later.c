@@ -15,7 +15,7 @@
 struct later {
         struct peer *peer;
         sd_bus_message *message;
-        uint64_t ending; /* it waits for this ending and all older ones */
+        uint64_t ending; /* it waits for this ending and all older ones; 0: for none */
         uint64_t own;    /* the ending that the request has begun, or 0 */
         bool is_cancel, first;
         uint32_t contexts, members;
@@ -38,20 +38,15 @@ struct later *later_free(struct later *l)
         return NULL;
 }
 
-int later_room(struct request *q)
-{
-        if (q->peer->n_laters < PEER_LATERS_MAX)
-                return 0;
-        return sd_bus_error_setf(q->error, CTXD_ERROR_LIMITS_EXCEEDED,
-                        "%u calls of this connection wait for the end of a large tree already",
-                        q->peer->n_laters);
-}
-
-static int later_new(struct request *q, uint64_t ending, struct later **ret)
+int later_new(struct request *q, struct later **ret)
 {
         struct heap *waiting = &q->service->laters.waiting;
         struct later *l;
 
+        if (q->peer->n_laters >= PEER_LATERS_MAX)
+                return sd_bus_error_setf(q->error, CTXD_ERROR_LIMITS_EXCEEDED,
+                                "%u calls of this connection wait for the end of a large tree already",
+                                q->peer->n_laters);
         if (heap_reserve(waiting, waiting->n + 1) < 0)
                 return -ENOMEM;
         l = calloc(1, sizeof *l);
@@ -59,7 +54,6 @@ static int later_new(struct request *q, uint64_t ending, struct later **ret)
                 return -ENOMEM;
         l->peer = q->peer;
         l->message = sd_bus_message_ref(q->message);
-        l->ending = ending;
         LIST_INSERT_HEAD(&q->peer->laters, l, of_peer);
         q->peer->n_laters++;
         *ret = l;
@@ -79,7 +73,7 @@ static int later_or_now(struct request *q, struct later *l)
         struct service *s = q->service;
         int r;
 
-        if (!tree_is_ended(s->tree, l->ending)) {
+        if (l->ending > 0 && !tree_is_ended(s->tree, l->ending)) {
                 heap_put(&s->laters.waiting, l,
                                 (l->ending << ORDER_BITS) + (s->laters.last++ & ((1U << ORDER_BITS) - 1)));
                 return 1;
@@ -89,50 +83,30 @@ static int later_or_now(struct request *q, struct later *l)
         return r;
 }
 
-int later_reply_cancel(struct request *q, bool first, uint32_t contexts)
+int later_reply_cancel(struct request *q, struct later *l, bool first, uint32_t contexts)
 {
         struct service *s = q->service;
-        uint64_t ending = tree_ending(s->tree, q->context), own;
-        struct later *l = NULL;
         uint32_t members;
-        int r = 0;
 
         /* The context exists until the end of the drain, whatever RetainSec= says. */
-        own = first && ending > 0 ? tree_own_ending(s->tree, q->context) : 0;
-        if (ending > 0)
-                r = later_new(q, ending, &l);
-        if (l) {
-                l->is_cancel = true;
-                l->first = first;
-                l->contexts = contexts;
-                l->own = own;
-                if (own > 0)
-                        LIST_INSERT_HEAD(&s->laters.starters, l, starters);
-        }
+        l->ending = tree_ending(s->tree, q->context);
+        l->own = first && l->ending > 0 ? tree_own_ending(s->tree, q->context) : 0;
+        l->is_cancel = true;
+        l->first = first;
+        l->contexts = contexts;
+        if (l->own > 0)
+                LIST_INSERT_HEAD(&s->laters.starters, l, starters);
         members = service_drain(s, q->context);
-        if (r < 0)
-                return r;
-        if (!l)
-                return sd_bus_reply_method_return(q->message, "buu", (int) first, contexts, members);
-        if (own == 0)
+        if (l->own == 0)
                 l->members = members;
         return later_or_now(q, l);
 }
 
-int later_reply_release(struct request *q)
+int later_reply_release(struct request *q, struct later *l)
 {
-        struct service *s = q->service;
-        uint64_t ending = tree_ending(s->tree, q->context);
-        struct later *l;
-        int r;
-
-        if (ending == 0) {
-                request_commit(q);
-                return sd_bus_reply_method_return(q->message, NULL);
-        }
-        r = later_new(q, ending, &l);
+        l->ending = tree_ending(q->service->tree, q->context);
         request_commit(q);
-        return r < 0 ? r : later_or_now(q, l);
+        return later_or_now(q, l);
 }
 
 void laters_init(struct service *s)

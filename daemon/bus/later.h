@@ -8,16 +8,16 @@
 
 struct later;
 
-/* To be asked before anything is changed: 0, or an error if too many calls of the peer wait for a later
- * reply. */
-int later_room(struct request *q);
+/* Takes what a later reply needs, before anything is changed: 0, or an error if there is no memory, or if
+ * too many calls of the peer wait already. */
+int later_new(struct request *q, struct later **ret);
 
 /* The end of q->context has begun, by this request (first) or by an earlier one. contexts is how many became
- * done so far. Carries out the effects, and replies now or later. */
-int later_reply_cancel(struct request *q, bool first, uint32_t contexts);
-int later_reply_release(struct request *q);
+ * done so far. Carries out the effects, and replies now or later. Owns the later. */
+int later_reply_cancel(struct request *q, struct later *l, bool first, uint32_t contexts);
+int later_reply_release(struct request *q, struct later *l);
 
-struct later *later_free(struct later *l); /* its peer is gone */
+struct later *later_free(struct later *l); /* the call was refused, or its peer is gone */
 
 void laters_init(struct service *s);
 /* Notes what the call that has begun this ending is told. */

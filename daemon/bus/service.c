@@ -85,6 +85,7 @@ int service_init(struct service *s, sd_event *event, struct tree *tree)
                         .tree = tree, .turns.epoll_fd = -1, .listen_fd = -1, .socket_file = SOCKET_FILE_NONE};
         reserve_init(&s->reserve);
         TAILQ_INIT(&s->connections);
+        TAILQ_INIT(&s->held);
         LIST_INIT(&s->audiences);
         LIST_INIT(&s->left_walks);
         laters_init(s);

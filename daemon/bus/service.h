@@ -20,9 +20,18 @@ struct connection;
 struct peer;
 struct polkit;
 
-#define SERVICE_QUESTIONS_MAX 16        /* calls of one uid that wait for polkit */
-#define SERVICE_INCOMING_MAX (32 << 20) /* bytes of messages of one uid that are not whole yet */
-#define SERVICE_STALLED_MAX 256         /* connections of one uid that have not read a reply */
+/* Of one uid, and of all together: calls that wait for polkit, */
+#define SERVICE_QUESTIONS_MAX 16
+#define SERVICE_QUESTIONS_OF_ALL 256
+/* bytes of messages that are not whole yet, */
+#define SERVICE_INCOMING_MAX (32 << 20)
+#define SERVICE_INCOMING_OF_ALL (128 << 20)
+/* connections that have not read a reply, */
+#define SERVICE_STALLED_MAX 256
+#define SERVICE_STALLED_OF_ALL 4096
+/* and messages that were not read. Each is about a kilobyte, if it is not a long reply. */
+#define SERVICE_MESSAGES_MAX 32768
+#define SERVICE_MESSAGES_OF_ALL 131072
 
 struct service {
         sd_event *event;
@@ -36,6 +45,7 @@ struct service {
         struct polkit *polkit;                /* NULL without the system bus */
         struct broker *broker;                /* the system's or the session's bus; NULL when embedded */
         TAILQ_HEAD(, connection) connections; /* direct ones, oldest first */
+        TAILQ_HEAD(, connection) held;        /* those that wait until others have read */
         uint32_t n_connections;
         uint64_t last_connection;
         int listen_fd;

@@ -8,9 +8,9 @@
 #include <uthash.h>
 
 #include "daemon/bus/turns.h"
-#include "daemon/model/user.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/share.h"
 
 #define EVENTS_AT_ONCE 512
 
@@ -30,7 +30,7 @@ struct share {
 
 static struct share *share_ref(struct turns *t, uid_t uid)
 {
-        uint32_t party = user_find_party(uid);
+        uint32_t party = share_party(uid);
         struct share *s;
 
         HASH_FIND(hh, t->shares, &party, sizeof party, s);

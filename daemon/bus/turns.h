@@ -13,7 +13,7 @@
  * socket, is a taker of turns. Takers wait in a queue of their uid, and uids take turns: the next one is the
  * uid that has had the least time since it began to wait. The time that a turn takes is counted for its uid.
  * So a uid with thousands of connections gets as much as one with a single connection, and who asks seldom is
- * always next. Subordinate uids take the turns of one, a block of 65,536 together (user_find_party()).
+ * always next. Subordinate uids take the turns of one, a block of 65,536 together (util/share.h).
  *
  * Takers' sockets are watched in an epoll set of our own. sd-event would look at every one that is ready each
  * time before it serves one of them. */

@@ -178,23 +178,28 @@ static int cancel(struct request *q, int error, const char *message)
         struct refused refused = {};
         uint32_t contexts = 0;
         struct cause *cause;
+        struct later *later;
         int r;
 
         if (strlen(message) > CTXD_REASON_MAX)
                 return error_invalid_args(q->error, "A reason has at most %d bytes", CTXD_REASON_MAX);
         if (error < 0)
                 return error_invalid_args(q->error, "An error is an errno value, 0 or more, not %d", error);
-        r = later_room(q);
+        r = later_new(q, &later);
         if (r < 0)
                 return r;
         cause = cause_of(q->peer, error, message);
-        if (!cause)
+        if (!cause) {
+                later_free(later);
                 return -ENOMEM;
+        }
         r = tree_cancel(q->service->tree, now_boottime_usec(), &q->caller, q->context, cause, &contexts,
                         &refused);
-        if (r < 0)
+        if (r < 0) {
+                later_free(later);
                 return request_refused(q, &refused, r);
-        return later_reply_cancel(q, r, contexts);
+        }
+        return later_reply_cancel(q, later, r, contexts);
 }
 
 int verb_cancel(struct request *q)
@@ -254,13 +259,16 @@ int verb_extend(struct request *q)
 int verb_release(struct request *q)
 {
         struct refused refused = {};
+        struct later *later;
         int r;
 
-        r = later_room(q);
+        r = later_new(q, &later);
         if (r < 0)
                 return r;
         r = tree_release(q->service->tree, now_boottime_usec(), &q->caller, q->context, &refused);
-        if (r < 0)
+        if (r < 0) {
+                later_free(later);
                 return request_refused(q, &refused, r);
-        return later_reply_release(q);
+        }
+        return later_reply_release(q, later);
 }

@@ -123,6 +123,8 @@ int walk_begin(struct walk *w)
                 return r;
         }
         q->error = &w->error;
+        /* It takes part in the turns of its caller's line, so this needs no memory: nothing of an Extend
+         * could be taken back here. */
         if (taker_init(&w->taker, &q->service->turns, q->caller.uid, walk_turn) < 0) {
                 walk_free(w);
                 return -ENOMEM;

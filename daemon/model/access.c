@@ -238,9 +238,8 @@ int access_create(const struct tree *t, const struct caller *caller, const struc
 bool access_displace(const struct tree *t, const struct caller *caller, const struct context *done)
 {
         /* Who may write to its parent might end and release it, with all that is there. Nobody owns what is
-         * above a first label. */
-        return !context_is_background(done->parent) || owns(done, caller) ||
-               context_may_write(t, done, caller);
+         * above a first label: there it takes the right to release it. */
+        return !context_is_background(done->parent) || tree_allows(t, caller, done, VERB_RELEASE);
 }
 
 int access_group(const struct tree *t, const struct caller *caller, gid_t gid, const char *path,

@@ -59,6 +59,21 @@ void context_set_cause(struct context *c, struct cause *cause)
                 user_charge_always(c->user, RESOURCE_BYTES, strlen(cause->message));
 }
 
+/* A cancel is not refused for want of room. But no user can keep more by it than may be had else: what
+ * there is no room for is the text. Those of the daemon itself are short. */
+static struct cause *cause_within_limit(
+                const struct context *c, const struct caller *caller, struct cause *cause)
+{
+        struct cause *without_text;
+
+        if (!cause || (caller->privileges & PRIVILEGE_DAEMON) ||
+                        !user_is_at_limit(c->user, RESOURCE_BYTES, strlen(cause->message)))
+                return cause;
+        cause->message[0] = '\0';
+        without_text = realloc(cause, sizeof *cause + 1);
+        return without_text ? without_text : cause;
+}
+
 int tree_cancel(struct tree *t, uint64_t now_usec, const struct caller *caller, struct context *c,
                 struct cause *cause, uint32_t *ret_contexts, struct refused *ret_refused)
 {
@@ -79,7 +94,7 @@ int tree_cancel(struct tree *t, uint64_t now_usec, const struct caller *caller, 
                         *ret_contexts = 0;
                 return r;
         }
-        context_set_cause(c, cause);
+        context_set_cause(c, cause_within_limit(c, caller, cause));
         c->by_itself = caller->privileges & PRIVILEGE_DAEMON;
         n = context_end(t, now_usec, c, CONTEXT_CANCELED, &budget);
         if (ret_contexts)

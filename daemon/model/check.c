@@ -140,7 +140,7 @@ void tree_check(const struct tree *t)
                 used_bytes += user->used[RESOURCE_BYTES];
         }
         CHECK(none, queued == 0 && retiring == t->retiring.n);
-        CHECK(none, used_contexts == contexts && used_contexts == t->users.contexts.used &&
+        CHECK(none, used_contexts == contexts && used_contexts == t->users.pools[POOL_CONTEXTS].used &&
                                         used_bytes == bytes);
 
         STAILQ_FOREACH (c, &t->effects, effects)

@@ -25,12 +25,12 @@ static int quota_check(struct tree *t, const struct made *made, struct refused *
         struct user *user = last->user;
         bool two = first->user != user; /* root makes something in a user's tree, which is that user's */
         uint64_t bytes = context_bytes(last), n = made->n - two, held = user->used[RESOURCE_CONTEXTS] + n;
-        uint64_t limit = users->limit[RESOURCE_CONTEXTS], total = users->contexts.used + made->n,
+        uint64_t limit = users->limit[RESOURCE_CONTEXTS], total = users->pools[POOL_CONTEXTS].used + made->n,
                  all = pool_limit(user, POOL_CONTEXTS), short_own, short_of;
 
         if (bytes > 0 && user_is_at_limit(user, RESOURCE_BYTES, bytes))
-                return refused_quota(ret_refused, user, RESOURCE_BYTES);
-        if (two && user_is_at_limit(first->user, RESOURCE_CONTEXTS, 1))
+                return tree_refuse_charge(ret_refused, user, RESOURCE_BYTES, bytes);
+        if (two && user_is_at_own_limit(first->user, RESOURCE_CONTEXTS, 1))
                 return refused_quota(ret_refused, first->user, RESOURCE_CONTEXTS);
         short_own = held > limit ? held - limit : 0;
         short_of = total > all ? total - all : 0;

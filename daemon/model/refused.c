@@ -77,13 +77,14 @@ int refused_limit(struct refused *ret, const char *limit, const char *key, uint6
         return r;
 }
 
-static void note_refusal(struct refused *ret, struct user *user, enum resource resource)
+/* Only the first refusal is worth a line in the log. */
+static void note_refusal(struct refused *ret, const struct user *user, bool *logged)
 {
         if (!ret)
                 return;
         ret->uid = user->uid;
-        ret->first = !user->refusal_logged[resource];
-        user->refusal_logged[resource] = true;
+        ret->first = !*logged;
+        *logged = true;
 }
 
 int refused_quota(struct refused *ret, struct user *user, enum resource resource)
@@ -91,32 +92,25 @@ int refused_quota(struct refused *ret, struct user *user, enum resource resource
         int r = refused_limit(ret, resource_name(resource), resource_key(resource), user->used[resource],
                         user->users->limit[resource]);
 
-        note_refusal(ret, user, resource);
+        note_refusal(ret, user, &user->refusal_logged[resource]);
         return r;
 }
 
 int refused_pool(struct refused *ret, struct user *user, enum resource resource)
 {
-        static const struct {
-                const char *name, *key;
-        } pools[POOLS] = {
-                        [POOL_CONTEXTS] = {"contexts of all users", "MaxContexts"},
-                        [POOL_DESCRIPTORS] = {"descriptors of all users", "LimitNOFILE"},
-                        [POOL_SLOTS] = {"contexts with members of all users", NULL},
-        };
-        enum pool_kind kind = (enum pool_kind) resource_pool(resource);
-        int r = refused_limit(ret, pools[kind].name, pools[kind].key, user_pool(user, kind)->used,
+        enum pool_kind kind = resource_pool(resource);
+        int r = refused_limit(ret, pool_name(kind), pool_key(kind), user->users->pools[kind].used,
                         pool_limit(user, kind));
 
-        note_refusal(ret, user, resource);
+        /* It is one story, however many uids are refused. */
+        note_refusal(ret, user, &user->users->pools[kind].refusal_logged);
         return r;
 }
 
 int tree_refuse_charge(struct refused *ret, struct user *user, enum resource resource, uint64_t amount)
 {
-        return user_is_at_limit(user, resource, amount) || resource_pool(resource) < 0
-                               ? refused_quota(ret, user, resource)
-                               : refused_pool(ret, user, resource);
+        return user_is_at_own_limit(user, resource, amount) ? refused_quota(ret, user, resource)
+                                                            : refused_pool(ret, user, resource);
 }
 
 int tree_charge(struct tree *t, struct charge *charge, struct user *user, enum resource resource,

@@ -34,8 +34,9 @@ int tree_new(struct tree **ret)
         t->daemon_uid = 0;
         for (int i = 0; i < RESOURCES; i++)
                 t->users.limit[i] = UINT64_MAX;
-        t->users.contexts.limit = t->users.descriptors.limit = UINT64_MAX;
-        t->users.slots.limit = MEMBERSHIP_SLOTS_MAX - 1;
+        for (int i = 0; i < POOLS; i++)
+                t->users.pools[i].limit = UINT64_MAX;
+        t->users.pools[POOL_SLOTS].limit = MEMBERSHIP_SLOTS_MAX - 1;
 
         t->background = calloc(1, sizeof *t->background + 1);
         if (!t->background || getrandom(key, sizeof key, 0) != sizeof key ||

@@ -5,17 +5,11 @@
 
 #define HASH_NONFATAL_OOM 1
 #include "daemon/model/user.h"
-
-#define BLOCK 65536
-
-uint32_t user_find_party(uid_t uid)
-{
-        return uid < BLOCK ? uid : BLOCK + uid / BLOCK;
-}
+#include "util/share.h"
 
 static struct party *party_ref(struct users *users, uid_t uid)
 {
-        uint32_t key = user_find_party(uid);
+        uint32_t key = share_party(uid);
         struct party *party;
 
         HASH_FIND(hh, users->parties, &key, sizeof key, party);
@@ -94,21 +88,28 @@ struct user *user_unref(struct users *users, struct user *user)
         return NULL;
 }
 
-struct pool *user_pool(const struct user *user, enum pool_kind kind)
+/* All but the last eighth. */
+static uint64_t pool_most(const struct pool *pool)
 {
-        struct users *users = user->users;
+        return pool->limit - pool->limit / 8;
+}
 
-        return kind == POOL_CONTEXTS ? &users->contexts
-               : kind == POOL_SLOTS  ? &users->slots
-                                     : &users->descriptors;
+bool pool_is_tight(const struct users *users, enum pool_kind kind)
+{
+        return users->pools[kind].used > pool_most(&users->pools[kind]);
+}
+
+bool pool_is_over(const struct user *user, enum pool_kind kind)
+{
+        return user->party->held[kind] > 0 && user->users->pools[kind].used > pool_limit(user, kind);
 }
 
 uint64_t pool_limit(const struct user *user, enum pool_kind kind)
 {
-        const struct pool *pool = user_pool(user, kind);
+        const struct pool *pool = &user->users->pools[kind];
         uint64_t others = pool->used - user->party->held[kind];
         uint64_t share = others < pool->limit ? others + (pool->limit - others) / 2 : 0;
-        uint64_t most = pool->limit - pool->limit / 8;
+        uint64_t most = pool_most(pool);
 
         return share > most ? share : most;
 }
@@ -117,21 +118,25 @@ static bool pool_takes(const struct user *user, enum pool_kind kind, uint64_t am
 {
         uint64_t used;
 
-        return !__builtin_add_overflow(user_pool(user, kind)->used, amount, &used) &&
+        return !__builtin_add_overflow(user->users->pools[kind].used, amount, &used) &&
                used <= pool_limit(user, kind);
 }
 
 static void pool_take(struct user *user, enum pool_kind kind, uint64_t amount)
 {
-        user_pool(user, kind)->used += amount;
+        user->users->pools[kind].used += amount;
         user->party->held[kind] += amount;
 }
 
 static void pool_give(struct user *user, enum pool_kind kind, uint64_t amount)
 {
+        struct pool *pool = &user->users->pools[kind];
+
         assert(user->party->held[kind] >= amount);
-        user_pool(user, kind)->used -= amount;
+        pool->used -= amount;
         user->party->held[kind] -= amount;
+        if (pool->used <= pool->limit / 2)
+                pool->refusal_logged = false;
 }
 
 /* Descriptors of ours that each one costs. */
@@ -141,11 +146,26 @@ static const uint64_t descriptors_of[RESOURCES] = {
                 [RESOURCE_DESCRIPTORS] = 1,
 };
 
-int resource_pool(enum resource resource)
+static const enum pool_kind pools_of[RESOURCES] = {
+                [RESOURCE_CONTEXTS] = POOL_CONTEXTS,
+                [RESOURCE_HANDLES] = POOL_DESCRIPTORS,
+                [RESOURCE_MEMBERS] = POOL_MEMBERS,
+                [RESOURCE_SLOTS] = POOL_SLOTS,
+                [RESOURCE_CONNECTIONS] = POOL_DESCRIPTORS,
+                [RESOURCE_QUESTIONS] = POOL_QUESTIONS,
+                [RESOURCE_BYTES] = POOL_BYTES,
+                [RESOURCE_SUBSCRIPTIONS] = POOL_SUBSCRIPTIONS,
+                [RESOURCE_INCOMING] = POOL_INCOMING,
+                [RESOURCE_STALLED] = POOL_STALLED,
+                [RESOURCE_MESSAGES] = POOL_MESSAGES,
+                [RESOURCE_UNREAD] = POOL_UNREAD,
+                [RESOURCE_FLIGHT] = POOL_FLIGHT,
+                [RESOURCE_DESCRIPTORS] = POOL_DESCRIPTORS,
+};
+
+enum pool_kind resource_pool(enum resource resource)
 {
-        if (descriptors_of[resource] > 0)
-                return POOL_DESCRIPTORS;
-        return resource == RESOURCE_CONTEXTS ? POOL_CONTEXTS : resource == RESOURCE_SLOTS ? POOL_SLOTS : -1;
+        return pools_of[resource];
 }
 
 /* How much of its pool an amount of the resource costs. */
@@ -157,7 +177,7 @@ static uint64_t pool_amount(enum resource resource, uint64_t amount)
 /* So many may root have beyond the pool. They are in the part of the table that is for ourselves. */
 #define CONNECTIONS_OF_ROOT 16
 
-bool user_is_at_limit(const struct user *user, enum resource resource, uint64_t amount)
+bool user_is_at_own_limit(const struct user *user, enum resource resource, uint64_t amount)
 {
         uint64_t used;
 
@@ -172,16 +192,18 @@ static bool is_kept_for_root(const struct user *user, enum resource resource, ui
                user->used[resource] + amount <= CONNECTIONS_OF_ROOT;
 }
 
+bool user_is_at_limit(const struct user *user, enum resource resource, uint64_t amount)
+{
+        return user_is_at_own_limit(user, resource, amount) ||
+               (!is_kept_for_root(user, resource, amount) &&
+                               !pool_takes(user, resource_pool(resource), pool_amount(resource, amount)));
+}
+
 int user_charge(struct user *user, enum resource resource, uint64_t amount)
 {
-        int pool = resource_pool(resource);
-
         if (amount == 0)
                 return 0;
         if (user_is_at_limit(user, resource, amount))
-                return -EDQUOT;
-        if (pool >= 0 && !is_kept_for_root(user, resource, amount) &&
-                        !pool_takes(user, (enum pool_kind) pool, pool_amount(resource, amount)))
                 return -EDQUOT;
         user_charge_always(user, resource, amount);
         return 0;
@@ -189,13 +211,10 @@ int user_charge(struct user *user, enum resource resource, uint64_t amount)
 
 void user_charge_always(struct user *user, enum resource resource, uint64_t amount)
 {
-        int pool = resource_pool(resource);
-
         if (resource != RESOURCE_DESCRIPTORS)
                 user->used[resource] += amount;
         user->used[RESOURCE_DESCRIPTORS] += amount * descriptors_of[resource];
-        if (pool >= 0)
-                pool_take(user, (enum pool_kind) pool, pool_amount(resource, amount));
+        pool_take(user, resource_pool(resource), pool_amount(resource, amount));
 }
 
 static void below_half(struct user *user, enum resource resource)
@@ -207,14 +226,12 @@ static void below_half(struct user *user, enum resource resource)
 void user_discharge(struct user *user, enum resource resource, uint64_t amount)
 {
         uint64_t descriptors = amount * descriptors_of[resource];
-        int pool = resource_pool(resource);
 
         assert(user->used[resource] >= amount && user->used[RESOURCE_DESCRIPTORS] >= descriptors);
         if (resource != RESOURCE_DESCRIPTORS)
                 user->used[resource] -= amount;
         user->used[RESOURCE_DESCRIPTORS] -= descriptors;
-        if (pool >= 0)
-                pool_give(user, (enum pool_kind) pool, pool_amount(resource, amount));
+        pool_give(user, resource_pool(resource), pool_amount(resource, amount));
         below_half(user, resource);
 }
 
@@ -292,6 +309,7 @@ const char *resource_name(enum resource resource)
                         [RESOURCE_SUBSCRIPTIONS] = "subscriptions",
                         [RESOURCE_INCOMING] = "bytes of unfinished messages",
                         [RESOURCE_STALLED] = "connections that do not read",
+                        [RESOURCE_MESSAGES] = "unread messages",
                         [RESOURCE_UNREAD] = "bytes of unread replies",
                         [RESOURCE_FLIGHT] = "descriptors that were not received yet",
                         [RESOURCE_DESCRIPTORS] = "descriptors",
@@ -315,4 +333,31 @@ const char *resource_key(enum resource resource)
         };
 
         return keys[resource];
+}
+
+static const struct {
+        const char *name, *key;
+} pool_texts[POOLS] = {
+                [POOL_CONTEXTS] = {"contexts of all users", "MaxContexts"},
+                [POOL_DESCRIPTORS] = {"descriptors of all users", "LimitNOFILE"},
+                [POOL_MEMBERS] = {"members of all users", "MaxMembers"},
+                [POOL_SLOTS] = {"contexts with members of all users", NULL},
+                [POOL_QUESTIONS] = {"questions to polkit of all users", NULL},
+                [POOL_BYTES] = {"bytes of all users", "MaxBytes"},
+                [POOL_SUBSCRIPTIONS] = {"subscriptions of all users", "MaxSubscriptions"},
+                [POOL_INCOMING] = {"bytes of unfinished messages of all users", NULL},
+                [POOL_STALLED] = {"connections of all users that do not read", NULL},
+                [POOL_MESSAGES] = {"unread messages of all users", NULL},
+                [POOL_UNREAD] = {"bytes of unread replies of all users", "MaxUnreadBytes"},
+                [POOL_FLIGHT] = {"descriptors of all users that were not received yet", "LimitNOFILE"},
+};
+
+const char *pool_name(enum pool_kind kind)
+{
+        return pool_texts[kind].name;
+}
+
+const char *pool_key(enum pool_kind kind)
+{
+        return pool_texts[kind].key;
 }

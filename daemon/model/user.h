@@ -7,8 +7,10 @@
 #include <sys/types.h>
 #include <uthash.h>
 
-/* Counts what each uid makes the daemon keep, and limits it. A charge lies in the object that it is for, so
- * it cannot be forgotten when the object goes. charge_init() takes, and charge_deinit() gives back. */
+/* Counts what each uid makes the daemon keep, and limits it twice: each resource has a limit for each uid,
+ * and is taken from a pool that all uids share, since one user may have 65,536 of them. A charge lies in
+ * the object that it is for, so it cannot be forgotten when the object goes. charge_init() takes, and
+ * charge_deinit() gives back. */
 
 enum resource {
         RESOURCE_CONTEXTS,
@@ -21,17 +23,27 @@ enum resource {
         RESOURCE_SUBSCRIPTIONS,
         RESOURCE_INCOMING,    /* bytes of messages that are not whole yet */
         RESOURCE_STALLED,     /* connections with replies that nobody reads */
+        RESOURCE_MESSAGES,    /* replies and signals that were not read yet */
         RESOURCE_UNREAD,      /* bytes of replies that were not read yet */
         RESOURCE_FLIGHT,      /* descriptors in replies that were not read yet */
         RESOURCE_DESCRIPTORS, /* places in the daemon's table; other charges include these, see user.c */
         RESOURCES,
 };
 
-/* What all uids share. */
+/* What all uids share. Each resource is taken from one of these. */
 enum pool_kind {
         POOL_CONTEXTS,
-        POOL_DESCRIPTORS,
+        POOL_DESCRIPTORS, /* handles and connections, too */
+        POOL_MEMBERS,
         POOL_SLOTS,
+        POOL_QUESTIONS,
+        POOL_BYTES,
+        POOL_SUBSCRIPTIONS,
+        POOL_INCOMING,
+        POOL_STALLED,
+        POOL_MESSAGES,
+        POOL_UNREAD,
+        POOL_FLIGHT,
         POOLS,
 };
 
@@ -53,8 +65,7 @@ struct user {
         UT_hash_handle hh;
 };
 
-/* Those who share one part of what all share: a uid, or, from 65,536 on, all uids of a block of 65,536, since
- * a user may have as many subordinate uids. So a user is three parties at most, with all these uids. */
+/* Those who share one part of what all share: a uid, or all subordinate uids of a block (util/share.h). */
 struct party {
         uint32_t key;
         uint32_t n_users;
@@ -62,13 +73,11 @@ struct party {
         UT_hash_handle hh;
 };
 
-/* The key of a uid's party. */
-uint32_t user_find_party(uid_t uid);
-
 /* A party may take all but the last eighth of a pool. Beyond that it may hold half of what the others leave.
  * So those who take as much as they may leave something for the next. */
 struct pool {
         uint64_t used, limit;
+        bool refusal_logged; /* no other line is logged before less than half is used again */
 };
 
 struct users {
@@ -76,7 +85,7 @@ struct users {
         struct party *parties; /* by key */
         uint32_t n;
         uint64_t limit[RESOURCES]; /* for each uid; 0 (root) has the same */
-        struct pool contexts, descriptors, slots;
+        struct pool pools[POOLS];
 };
 
 struct charge {
@@ -89,11 +98,13 @@ struct charge {
 struct user *user_ref(struct users *users, uid_t uid);
 struct user *user_unref(struct users *users, struct user *user);
 
-struct pool *user_pool(const struct user *user, enum pool_kind kind);
 /* How much of the pool may be used in all, with what that user wants. */
 uint64_t pool_limit(const struct user *user, enum pool_kind kind);
-/* The pool that a charge for the resource is taken from; -1: none. */
-int resource_pool(enum resource resource);
+/* Whether more of it is used than that. Nobody is over where it is not tight. */
+bool pool_is_over(const struct user *user, enum pool_kind kind);
+bool pool_is_tight(const struct users *users, enum pool_kind kind);
+/* The pool that a charge for the resource is taken from. */
+enum pool_kind resource_pool(enum resource resource);
 
 /* 0, or -EDQUOT and nothing is charged. The charge holds a reference to the user. tree_charge() does the
  * same, and fills in what the caller is told. */
@@ -118,8 +129,13 @@ void user_discharge(struct user *user, enum resource resource, uint64_t amount);
 
 /* Whether that much more would be refused, because of the user's own limit or of what all share. */
 bool user_is_at_limit(const struct user *user, enum resource resource, uint64_t amount);
+/* The same because of the user's own limit alone. */
+bool user_is_at_own_limit(const struct user *user, enum resource resource, uint64_t amount);
 
 /* For an error's text: the resource, such as "contexts", and the key of the configuration that raises its
  * limit, such as "MaxContextsPerUser", or NULL. */
 const char *resource_name(enum resource resource);
 const char *resource_key(enum resource resource);
+/* The same of a pool, such as "contexts of all users" and "MaxContexts". */
+const char *pool_name(enum pool_kind kind);
+const char *pool_key(enum pool_kind kind);

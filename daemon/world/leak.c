@@ -11,8 +11,9 @@
 #include "util/share.h"
 #include "util/utf8.h"
 
+/* A uid, or all subordinate uids of a block. */
 struct leak_user {
-        uint32_t uid;
+        uint32_t party;
         uint32_t n_open, n_resolved;
         TAILQ_HEAD(leak_list, leak) resolved; /* the oldest first */
         UT_hash_handle hh;
@@ -56,17 +57,18 @@ static struct leak *leak_free(struct leak *l)
 
 static struct leak_user *user_get(struct leaks *ls, uint32_t uid)
 {
+        uint32_t party = share_party(uid);
         struct leak_user *user;
 
-        HASH_FIND(hh, ls->users, &uid, sizeof uid, user);
+        HASH_FIND(hh, ls->users, &party, sizeof party, user);
         if (user)
                 return user;
         user = calloc(1, sizeof *user);
         if (!user)
                 return NULL;
-        user->uid = uid;
+        user->party = party;
         TAILQ_INIT(&user->resolved);
-        HASH_ADD(hh, ls->users, uid, sizeof user->uid, user);
+        HASH_ADD(hh, ls->users, party, sizeof user->party, user);
         return user;
 }
 

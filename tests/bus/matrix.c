@@ -243,10 +243,42 @@ START_TEST(law36_everybody_tries_everything)
 }
 END_TEST
 
+#define NAME "name"
+
+static void try_to_take_the_name(void *userdata)
+{
+        const struct scene *s = userdata;
+        _cleanup_bus_ sd_bus *b = connect_bus();
+
+        if (may(s, 4) && may(s, 2))
+                OK(b, "Create", "sa{sv}", NAME, 0);
+        else
+                FAILS(b, CTXD_ERROR_EXISTS, "Create", "sa{sv}", NAME, 0);
+}
+
+/* The name of a first label that is done is for those who may release it, of all those who may make one. */
+START_TEST(law36_who_takes_the_name_of_a_first_label)
+{
+        static const unsigned modes[] = {0700, 0720, 0740, 0760, 0702, 0704, 0706, 0000};
+        static const struct actor actors[] = {{SYSTEM, true}, {SYSTEM, false}, {0, false}};
+
+        for (size_t m = 0; m < ELEMENTSOF(modes); m++)
+                for (size_t a = 0; a < ELEMENTSOF(actors); a++) {
+                        struct scene s = {.actor = actors[a], .mode = modes[m]};
+
+                        OK(bus, "Create", "sa{sv}", NAME, 2, "mode", "u", s.mode, "group", "u", TEAM);
+                        cancel(bus, NAME, "");
+                        as(&s, s.actor, try_to_take_the_name);
+                        release_all();
+                }
+}
+END_TEST
+
 Suite *suite_matrix(void)
 {
         Suite *s = suite_create("matrix");
 
-        ADD_TESTS(s, "matrix", start_plain, law36_everybody_tries_everything);
+        ADD_TESTS(s, "matrix", start_plain, law36_everybody_tries_everything,
+                        law36_who_takes_the_name_of_a_first_label);
         return s;
 }

@@ -3,8 +3,10 @@
 /* How much each uid may make the daemon keep. A full quota concerns nobody else. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "harness.h"
 
@@ -107,6 +109,105 @@ START_TEST(subordinate_uids_leave_something)
 }
 END_TEST
 
+/* How often the log says that this limit was reached. */
+static unsigned logged(const char *what)
+{
+        _cleanup_free_ char *log = daemon_log();
+        char line[96];
+        unsigned n = 0;
+
+        snprintf(line, sizeof line, "reached the limit on %s:", what);
+        for (const char *p = log; (p = strstr(p, line)); p++)
+                n++;
+        return n;
+}
+
+static void start_few_bytes_for_all(void)
+{
+        world_start("MaxBytes=64K\nMaxSubscriptions=64\nRetainSec=1s\n", NULL);
+}
+
+/* Whether the call is refused in the end. */
+static bool fill(sd_bus *b, const char *member, const char *types, const char *text, unsigned most)
+{
+        for (unsigned i = 0; i < most; i++) {
+                _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+                _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
+
+                ck_assert_int_ge(sd_bus_message_new_method_call(b, &m, CTXD_BUS_NAME, CTXD_OBJECT,
+                                                 CTXD_MANAGER_INTERFACE, member),
+                                0);
+                if (strcmp(types, "s") == 0) {
+                        char prefix[16];
+
+                        snprintf(prefix, sizeof prefix, "p%u", i);
+                        ck_assert_int_ge(sd_bus_message_append(m, "s", prefix), 0);
+                } else {
+                        ck_assert_int_ge(
+                                        sd_bus_message_append(m, "sa{sv}", "~/", 1, "description", "s", text),
+                                        0);
+                }
+                reply = send_call(b, m, &error);
+                if (reply)
+                        continue;
+                ck_assert_str_eq(error.name, CTXD_ERROR_LIMITS_EXCEEDED);
+                ck_assert_msg(strstr(error.message, "of all users"), "%s", error.message);
+                return true;
+        }
+        return false;
+}
+
+static void fill_bytes_and_subscriptions(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        char text[1001];
+
+        memset(text, 'x', sizeof text - 1);
+        text[sizeof text - 1] = '\0';
+        ck_assert(fill(b, "Create", "sa{sv}", text, 1000));
+        ck_assert(fill(b, "Subscribe", "s", NULL, 1000));
+        ck_assert_int_eq(write(*(int *) userdata, "", 1), 1);
+        for (;;)
+                pause();
+}
+
+static void has_a_share(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        char text[501];
+
+        memset(text, 'x', sizeof text - 1);
+        text[sizeof text - 1] = '\0';
+        OK(b, "Create", "sa{sv}", "~/", 1, "description", "s", text);
+        OK(b, "Subscribe", "s", "/");
+}
+
+START_TEST(subordinate_uids_leave_bytes_and_subscriptions)
+{
+        int pipes[20][2];
+        pid_t pids[20];
+        uid_t uid = ALICE;
+
+        for (size_t i = 0; i < ELEMENTSOF(pids); i++) {
+                char byte;
+
+                ck_assert_int_eq(pipe2(pipes[i], O_CLOEXEC), 0);
+                pids[i] = spawn_as(uid, fill_bytes_and_subscriptions, &pipes[i][1]);
+                close(pipes[i][1]);
+                ck_assert_int_eq(read(pipes[i][0], &byte, 1), 1);
+                uid = uid == ALICE ? 100000 : uid + 1171;
+        }
+        run_as(BOB, has_a_share, NULL);
+        for (size_t i = 0; i < ELEMENTSOF(pids); i++) {
+                end_process(pids[i]);
+                close(pipes[i][0]);
+        }
+        /* However many uids are refused. */
+        ck_assert_uint_eq(logged("bytes of all users"), 1);
+        ck_assert_uint_eq(logged("subscriptions of all users"), 1);
+}
+END_TEST
+
 static void start_small_all(void)
 {
         world_start("MaxContextsPerUser=10\nMaxHandlesPerUser=4\nMaxMembersPerUser=2\nMaxBytesPerUser=1K\n"
@@ -135,19 +236,6 @@ static void expect_limit(sd_bus *b, const char *what, const char *figures, const
                         "%s: %s", member, error.message);
         after = snapshot(b);
         ck_assert_str_eq(before, after);
-}
-
-/* How often the log says that this limit was reached. */
-static unsigned logged(const char *what)
-{
-        _cleanup_free_ char *log = daemon_log();
-        char line[96];
-        unsigned n = 0;
-
-        snprintf(line, sizeof line, "reached the limit on %s:", what);
-        for (const char *p = log; (p = strstr(p, line)); p++)
-                n++;
-        return n;
 }
 
 START_TEST(each_limit_says_which)
@@ -270,5 +358,8 @@ Suite *suite_quotas_of_uids(void)
         ADD_TESTS(s, "quotas", start_small, one_users_full_quota_is_nobody_elses);
         if (world.transport == TRANSPORT_DIRECT) /* dbus-daemon does not know these uids */
                 ADD_TESTS(s, "all", start_small_for_all, subordinate_uids_leave_something);
+        if (world.transport == TRANSPORT_DIRECT)
+                ADD_TESTS(s, "bytes", start_few_bytes_for_all,
+                                subordinate_uids_leave_bytes_and_subscriptions);
         return s;
 }

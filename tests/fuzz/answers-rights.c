@@ -56,10 +56,10 @@ bool may(const struct person *p, const struct node *n, enum right right)
                ((by & BY_OWNER) && p->uid == n->uid);
 }
 
-/* That takes the right to release it; today w is enough, without r. */
+/* That takes the right to release it. */
 bool may_take_name(const struct person *p, const struct node *done)
 {
-        return p->uid == done->uid || may(p, done, RIGHT_END) || (done->mode & 2);
+        return may(p, done, RIGHT_END);
 }
 
 const struct node *origin_for(const struct person *p, const struct node *n)

@@ -29,6 +29,8 @@ static bool is_same(const struct config *a, const struct config *b)
                a->max_handles_per_user == b->max_handles_per_user &&
                a->max_members_per_user == b->max_members_per_user &&
                a->max_connections_per_user == b->max_connections_per_user &&
+               a->max_members == b->max_members && a->max_subscriptions == b->max_subscriptions &&
+               a->max_bytes == b->max_bytes && a->max_unread_bytes == b->max_unread_bytes &&
                a->max_bytes_per_user == b->max_bytes_per_user &&
                a->max_unread_bytes_per_user == b->max_unread_bytes_per_user &&
                a->max_value_bytes == b->max_value_bytes;

@@ -309,7 +309,7 @@ static void configure(struct input *in)
                 users->limit[RESOURCE_BYTES] = (uint64_t) input_byte(in) * 4;
                 break;
         case 2:
-                users->contexts.limit = input_byte(in) & 63;
+                users->pools[POOL_CONTEXTS].limit = input_byte(in) & 63;
                 break;
         case 3:
                 forest.tree->max_value_bytes = input_byte(in);

@@ -273,7 +273,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         world_start();
         for (unsigned i = 0; i < RESOURCES; i++)
                 world.tree->users.limit[i] = 4000; /* nobody is refused for that */
-        world.tree->users.contexts.limit = 10000;
+        world.tree->users.pools[POOL_CONTEXTS].limit = 10000;
         world.tree->users.limit[RESOURCE_BYTES] = 1000000;
         world.tree->retain_usec = HOUR_USEC;
         world.tree->daemon_uid = getuid();

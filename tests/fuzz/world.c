@@ -64,7 +64,7 @@ void world_start(void)
         else
                 REQUIRE(sd_event_new(&world.event) >= 0);
         REQUIRE(tree_new(&world.tree) == 0);
-        world.tree->users.contexts.limit = 500;
+        world.tree->users.pools[POOL_CONTEXTS].limit = 500;
         world.tree->users.limit[RESOURCE_CONTEXTS] = 200;
         world.tree->users.limit[RESOURCE_HANDLES] = 20;
         world.tree->users.limit[RESOURCE_MEMBERS] = 20;

@@ -294,6 +294,44 @@ START_TEST(law_36_create_below_every_mode)
 }
 END_TEST
 
+/* Everybody here may make first labels. To take the name of one that is done, one has to be allowed to
+ * release it: w without r is not enough. */
+START_TEST(law_36_the_name_of_a_first_label_under_every_mode)
+{
+        static const int taken[] = {[NONE] = -EEXIST, [R] = -EEXIST, [W] = -EEXIST, [RW] = 1, [ALL] = 1};
+
+        for (unsigned mode = 0; mode <= 0777; mode++)
+                for (size_t k = 0; k < N(kinds); k++) {
+                        const struct kind *kind = &kinds[k];
+                        int r, should = kind->as == AS_OWNER ? 1 : taken[bits_of(kind, mode)];
+                        struct caller caller = kind->caller, owner = kinds[1].caller;
+                        struct create_options o = plain;
+                        struct context *c, *made = NULL;
+                        char *before;
+
+                        begin(0);
+                        owner.privileges = PRIVILEGE_FIRST_LABEL;
+                        caller.privileges |= PRIVILEGE_FIRST_LABEL;
+                        o.mode = mode;
+                        o.has_gid = true;
+                        o.gid = GROUP;
+                        ck_assert_int_eq(tree_create(t, now, &owner, "name", &o, &c, &refused), 1);
+                        ck_assert_int_eq(tree_cancel(t, now, &root, c, NULL, NULL, &refused), 1);
+                        drain();
+                        before = written_down();
+                        o = plain;
+                        o.open = o.replace = mode & 1;
+                        r = tree_create(t, now, &caller, "name", &o, &made, &refused);
+                        ck_assert_msg(r == should, "Create by %s, mode %04o: %d, not %d", kind->name, mode, r,
+                                        should);
+                        tree_check(t);
+                        if (r < 0)
+                                assert_same(before, "Create", kind->name, mode);
+                        free(before);
+                }
+}
+END_TEST
+
 /* A child that all may read tells of what it has from its parent to those alone who may read that, too. */
 START_TEST(law_36_what_comes_from_an_ancestor_is_for_its_readers)
 {
@@ -549,6 +587,7 @@ int main(void)
         tcase_add_test(tcase, law_36_nobody_ends_the_background);
         tcase_add_test(tcase, law_36_the_daemon_may_end_all);
         tcase_add_test(tcase, law_36_create_below_every_mode);
+        tcase_add_test(tcase, law_36_the_name_of_a_first_label_under_every_mode);
         tcase_add_test(tcase, law_36_what_comes_from_an_ancestor_is_for_its_readers);
         tcase_add_test(tcase, law_46_open_is_for_readers_and_attach_for_writers);
         tcase_add_test(tcase, law_32_only_a_process_that_the_caller_may_signal);

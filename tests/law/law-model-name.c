@@ -351,7 +351,7 @@ START_TEST(law_35_a_full_quota_changes_nothing)
         struct context *c = NULL, *kept;
 
         t->users.limit[RESOURCE_CONTEXTS] = 4;
-        t->users.contexts.limit = 6;
+        t->users.pools[POOL_CONTEXTS].limit = 6;
         make("a/b");
         drain();
         o.description = "something";
@@ -368,7 +368,7 @@ START_TEST(law_35_a_full_quota_changes_nothing)
         ck_assert_str_eq(refused.limit_key, "MaxContexts");
         ck_assert_uint_eq(refused.used, 6);
         ck_assert_uint_eq(refused.allowed, 6);
-        ck_assert_uint_eq(t->users.contexts.used, 6);
+        ck_assert_uint_eq(t->users.pools[POOL_CONTEXTS].used, 6);
         ck_assert_uint_eq(kept->user->used[RESOURCE_BYTES], 9);
 }
 END_TEST
@@ -380,7 +380,8 @@ START_TEST(law_35_a_few_cannot_take_all)
         uint64_t ids[2];
 
         t->users.limit[RESOURCE_CONTEXTS] = 28;
-        t->users.contexts.limit = 48; /* of the last 6 each may hold half of what the others leave */
+        t->users.pools[POOL_CONTEXTS].limit =
+                        48; /* of the last 6 each may hold half of what the others leave */
         for (int i = 0; i < 27; i++)
                 ck_assert_int_eq(create_as(&alice, "~/", &plain, &hers[i & 1]), 1);
         for (int i = 0; i < 13; i++)
@@ -397,12 +398,12 @@ START_TEST(law_35_a_few_cannot_take_all)
                 ck_assert_int_eq(tree_release(t, now, &alice, hers[i], &refused), 0);
         }
         ck_assert_int_eq(create_as(&carol, "~/x/y/z", &plain, &c), -EDQUOT); /* three, where two can go */
-        ck_assert_uint_eq(t->users.contexts.used, 45);
+        ck_assert_uint_eq(t->users.pools[POOL_CONTEXTS].used, 45);
         ck_assert_int_eq(create_as(&root, "r", &plain, &c), 1); /* half of three */
         ck_assert_int_eq(create_as(&root, "s", &plain, &c), 1);
         ck_assert_ptr_null(find_id("user-1000/27", ids[0]));
         ck_assert_ptr_eq(find_id("user-1000/26", ids[1]), hers[1]);
-        ck_assert_uint_eq(t->users.contexts.used, 46);
+        ck_assert_uint_eq(t->users.pools[POOL_CONTEXTS].used, 46);
         tree_check(t);
 }
 END_TEST
@@ -517,10 +518,36 @@ START_TEST(law_35_a_refused_cancel_changes_nothing)
         text[sizeof text - 1] = '\0';
         ck_assert_int_eq(cancel_because(c, 0, text, NULL), -EINVAL);
         assert_active(c);
-        t->users.limit[RESOURCE_BYTES] = 0; /* but it is never refused for a quota */
         text[CTXD_REASON_MAX] = '\0';
         ck_assert_int_eq(cancel_because(c, 0, text, NULL), 1);
         ck_assert_uint_eq(c->user->used[RESOURCE_BYTES], CTXD_REASON_MAX);
+        assert_done(c, CONTEXT_CANCELED, c, ECANCELED, text);
+}
+END_TEST
+
+/* A cancel is never refused for a quota, nor for what all users share. It is the text for which there is
+ * no room, so that no reasons take more than the quota. */
+START_TEST(law_35_a_cancel_within_the_limit)
+{
+        struct context *own = make("own"), *all = make("all"), *fits = make("fits"), *owner = make("owner");
+
+        t->users.limit[RESOURCE_BYTES] = 7;
+        ck_assert_int_eq(cancel_because(own, EIO, "12345678", NULL), 1);
+        assert_done(own, CONTEXT_CANCELED, own, EIO, "context canceled");
+        ck_assert_uint_eq(own->cause->uid, 7); /* who it was stays */
+        t->users.pools[POOL_BYTES].limit = 7;
+        t->users.limit[RESOURCE_BYTES] = UINT64_MAX;
+        ck_assert_int_eq(cancel_because(all, 0, "12345678", NULL), 1);
+        assert_done(all, CONTEXT_CANCELED, all, ECANCELED, "context canceled");
+        ck_assert_int_eq(cancel_because(fits, 0, "123456", NULL), 1);
+        assert_done(fits, CONTEXT_CANCELED, fits, ECANCELED, "123456");
+        ck_assert_uint_eq(fits->user->used[RESOURCE_BYTES], 6);
+        /* What the daemon says is short, and there is no other place for it. */
+        ck_assert_int_eq(tree_cancel(t, now, &caller_daemon, owner,
+                                         cause_new(ECANCELED, "owner exited", 0, 0, ""), NULL, &refused),
+                        1);
+        assert_done(owner, CONTEXT_CANCELED, owner, ECANCELED, "owner exited");
+        tree_check(t);
 }
 END_TEST
 
@@ -820,6 +847,7 @@ int main(void)
                         law_35_making_room_for_what_is_taken_back,
                         law_35_a_create_over_a_done_name_is_taken_back,
                         law_35_a_refused_cancel_changes_nothing,
+                        law_35_a_cancel_within_the_limit,
                         law_36_first_labels,
                         law_36_own_tree,
                         law_36_what_is_hidden_above_takes_nothing_away,

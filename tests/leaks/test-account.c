@@ -35,6 +35,23 @@ START_TEST(shares)
 }
 END_TEST
 
+/* Who may use one subordinate uid may use all of its block. */
+START_TEST(subordinate_uids_are_one)
+{
+        struct accounts accounts = {};
+        struct account *a = account_ref(&accounts, 100000), *b = account_ref(&accounts, 131071),
+                       *other = account_ref(&accounts, 131072), *alice = account_ref(&accounts, ALICE);
+
+        ck_assert_ptr_eq(a, b);
+        ck_assert_ptr_ne(a, other);
+        ck_assert_ptr_ne(a, alice);
+        ck_assert_ptr_ne(alice, account_ref(&accounts, BOB));
+        ck_assert(account_is_of(a, 65536) && !account_is_of(a, 65535) && !account_is_of(a, 131072));
+        ck_assert_uint_eq(a->n_ref, 2);
+        accounts_deinit(&accounts);
+}
+END_TEST
+
 START_TEST(entries_of_a_minute)
 {
         struct accounts accounts = {};
@@ -66,13 +83,13 @@ START_TEST(entries_of_a_minute)
         ck_assert_uint_eq(alice->n_entries, 1);
         account_unref(alice);
         accounts_trim(&accounts, now + 2 * ACCOUNT_WINDOW_USEC); /* it was not said yet */
-        ck_assert_uint_eq(HASH_COUNT(accounts.by_uid), 2);
+        ck_assert_uint_eq(HASH_COUNT(accounts.by_party), 2);
         alice->n_left_out = 0;
         accounts_trim(&accounts, now + 2 * ACCOUNT_WINDOW_USEC);
-        ck_assert_uint_eq(HASH_COUNT(accounts.by_uid), 1);
+        ck_assert_uint_eq(HASH_COUNT(accounts.by_party), 1);
         account_unref(bob);
         accounts_trim(&accounts, now + 2 * ACCOUNT_WINDOW_USEC);
-        ck_assert_ptr_null(accounts.by_uid);
+        ck_assert_ptr_null(accounts.by_party);
 }
 END_TEST
 
@@ -193,8 +210,9 @@ END_TEST
 
 int main(void)
 {
-        const TTest *const tests[] = {shares, entries_of_a_minute, one_user_does_not_fill_the_entered,
-                        law37_evidence_goes_to_one_user_after_the_other, NULL};
+        const TTest *const tests[] = {shares, subordinate_uids_are_one, entries_of_a_minute,
+                        one_user_does_not_fill_the_entered, law37_evidence_goes_to_one_user_after_the_other,
+                        NULL};
 
         return run_tests("account", tests);
 }

@@ -280,6 +280,10 @@ START_TEST(shipped_file_shows_the_defaults)
         ck_assert_uint_eq(c.max_contexts_per_user, defaults.max_contexts_per_user);
         ck_assert_uint_eq(c.max_handles_per_user, defaults.max_handles_per_user);
         ck_assert_uint_eq(c.max_members_per_user, defaults.max_members_per_user);
+        ck_assert_uint_eq(c.max_members, defaults.max_members);
+        ck_assert_uint_eq(c.max_subscriptions, defaults.max_subscriptions);
+        ck_assert_uint_eq(c.max_bytes, defaults.max_bytes);
+        ck_assert_uint_eq(c.max_unread_bytes, defaults.max_unread_bytes);
         ck_assert_uint_eq(c.max_connections_per_user, defaults.max_connections_per_user);
         ck_assert_uint_eq(c.max_subscriptions_per_user, defaults.max_subscriptions_per_user);
         ck_assert_uint_eq(c.max_bytes_per_user, defaults.max_bytes_per_user);

@@ -8,12 +8,12 @@
 
 static struct users limited(uint64_t limit)
 {
-        struct users users = {.contexts.limit = UINT64_MAX,
-                        .descriptors.limit = UINT64_MAX,
-                        .slots.limit = UINT64_MAX};
+        struct users users = {};
 
         for (int i = 0; i < RESOURCES; i++)
                 users.limit[i] = limit;
+        for (int i = 0; i < POOLS; i++)
+                users.pools[i].limit = UINT64_MAX;
         return users;
 }
 
@@ -86,11 +86,11 @@ START_TEST(all_users_together)
         struct users users = limited(30);
         struct user *a = user_ref(&users, 1), *b = user_ref(&users, 2), *c = user_ref(&users, 3);
 
-        users.contexts.limit = 32;
+        users.pools[POOL_CONTEXTS].limit = 32;
         ck_assert_int_eq(user_charge(a, RESOURCE_CONTEXTS, 20), 0);
         ck_assert_int_eq(user_charge(b, RESOURCE_CONTEXTS, 9), -EDQUOT); /* the last 4 are for others */
         ck_assert_int_eq(user_charge(b, RESOURCE_CONTEXTS, 8), 0);
-        ck_assert_uint_eq(users.contexts.used, 28);
+        ck_assert_uint_eq(users.pools[POOL_CONTEXTS].used, 28);
         ck_assert_int_eq(user_charge(a, RESOURCE_CONTEXTS, 1), -EDQUOT);
         ck_assert_int_eq(user_charge(c, RESOURCE_CONTEXTS, 3), -EDQUOT); /* half of these */
         ck_assert_int_eq(user_charge(c, RESOURCE_CONTEXTS, 2), 0);
@@ -99,7 +99,7 @@ START_TEST(all_users_together)
         user_discharge(b, RESOURCE_CONTEXTS, 8);
         user_discharge(c, RESOURCE_CONTEXTS, 2);
         user_discharge(a, RESOURCE_MEMBERS, 10);
-        ck_assert_uint_eq(users.contexts.used, 0);
+        ck_assert_uint_eq(users.pools[POOL_CONTEXTS].used, 0);
         user_unref(&users, a);
         user_unref(&users, b);
         user_unref(&users, c);
@@ -114,7 +114,7 @@ START_TEST(subordinate_uids_cannot_take_all)
         struct user *user[2000];
         size_t n = 0;
 
-        users.slots.limit = 262143;
+        users.pools[POOL_SLOTS].limit = 262143;
         for (uid_t uid = 1001; n < ELEMENTSOF(user); uid = uid == 1001 ? 100000 : uid + 33) {
                 user[n] = user_ref(&users, uid);
                 ck_assert_ptr_nonnull(user[n]);
@@ -123,7 +123,7 @@ START_TEST(subordinate_uids_cannot_take_all)
                         }
                 n++;
         }
-        ck_assert_uint_le(users.slots.used, 262143 - 262143 / 64);
+        ck_assert_uint_le(users.pools[POOL_SLOTS].used, 262143 - 262143 / 64);
         for (uid_t uid = 1002; uid < 1006; uid++) {
                 struct user *other = user_ref(&users, uid);
 
@@ -135,8 +135,69 @@ START_TEST(subordinate_uids_cannot_take_all)
                 user_discharge(user[i], RESOURCE_SLOTS, user[i]->used[RESOURCE_SLOTS]);
                 user_unref(&users, user[i]);
         }
-        ck_assert_uint_eq(users.slots.used, 0);
+        ck_assert_uint_eq(users.pools[POOL_SLOTS].used, 0);
         ck_assert_ptr_null(users.parties);
+}
+END_TEST
+
+/* Each resource has a limit for a uid and one for all uids, of which as many uids as one user may have leave
+ * something. */
+START_TEST(no_resource_is_without_a_pool)
+{
+        for (int i = 0; i < RESOURCES; i++) {
+                enum resource resource = (enum resource) i;
+                struct users users = limited(1000);
+                struct pool *pool = &users.pools[resource_pool(resource)];
+                struct user *other, *user[500];
+
+                pool->limit = 30000;
+                for (size_t n = 0; n < ELEMENTSOF(user); n++) {
+                        user[n] = user_ref(&users, 100000 + (uid_t) n);
+                        for (uint64_t amount = 1000; amount > 0; amount /= 2)
+                                while (user_charge(user[n], resource, amount) == 0) {
+                                }
+                        ck_assert_uint_le(user[n]->used[i], 1000);
+                }
+                ck_assert_msg(pool->used <= 30000 - 30000 / 8, "%s: %ju of all", resource_name(resource),
+                                (uintmax_t) pool->used);
+                ck_assert_uint_gt(pool->used, 30000 / 2);
+                ck_assert(user_is_at_limit(user[0], resource, 1));
+                other = user_ref(&users, 1002);
+                ck_assert_msg(user_charge(other, resource, 500) == 0, "%s", resource_name(resource));
+                user_discharge(other, resource, 500);
+                user_unref(&users, other);
+                for (size_t n = 0; n < ELEMENTSOF(user); n++) {
+                        user_discharge(user[n], resource, user[n]->used[i]);
+                        user_unref(&users, user[n]);
+                }
+                ck_assert_uint_eq(pool->used, 0);
+        }
+}
+END_TEST
+
+START_TEST(what_is_over_a_pool)
+{
+        struct users users = limited(UINT64_MAX);
+        struct user *a = user_ref(&users, 100000), *b = user_ref(&users, 100001), *c = user_ref(&users, 7);
+
+        users.pools[POOL_UNREAD].limit = 80;
+        user_charge_always(a, RESOURCE_UNREAD, 40);
+        user_charge_always(b, RESOURCE_UNREAD, 30);
+        ck_assert(!pool_is_tight(&users, POOL_UNREAD) && !pool_is_over(a, POOL_UNREAD));
+        user_charge_always(b, RESOURCE_UNREAD, 1);
+        ck_assert(pool_is_tight(&users, POOL_UNREAD) && pool_is_over(a, POOL_UNREAD));
+        ck_assert(!pool_is_over(c, POOL_UNREAD)); /* has nothing */
+        user_charge_always(c, RESOURCE_UNREAD, 4);
+        ck_assert(!pool_is_over(c, POOL_UNREAD));
+        user_charge_always(c, RESOURCE_UNREAD, 1); /* 71 are of others, so half of 9 is allowed */
+        ck_assert(pool_is_over(c, POOL_UNREAD));
+        user_discharge(a, RESOURCE_UNREAD, 40);
+        ck_assert(!pool_is_tight(&users, POOL_UNREAD) && !pool_is_over(c, POOL_UNREAD));
+        user_discharge(b, RESOURCE_UNREAD, 31);
+        user_discharge(c, RESOURCE_UNREAD, 5);
+        user_unref(&users, a);
+        user_unref(&users, b);
+        user_unref(&users, c);
 }
 END_TEST
 
@@ -147,21 +208,21 @@ START_TEST(descriptors_are_shared)
         struct charge handles = {}, connection = {}, own = {}, other = {};
 
         users.limit[RESOURCE_DESCRIPTORS] = UINT64_MAX;
-        users.descriptors.limit = 80;
+        users.pools[POOL_DESCRIPTORS].limit = 80;
         ck_assert_int_eq(charge_init(&handles, &users, a, RESOURCE_HANDLES, 66), 0);
         ck_assert_int_eq(charge_init(&connection, &users, a, RESOURCE_CONNECTIONS, 1), 0);
         ck_assert_int_eq(charge_init(&own, &users, a, RESOURCE_DESCRIPTORS, 1), 0);
-        ck_assert_uint_eq(users.descriptors.used, 70);
+        ck_assert_uint_eq(users.pools[POOL_DESCRIPTORS].used, 70);
         ck_assert_uint_eq(a->used[RESOURCE_DESCRIPTORS], 70);
         ck_assert_int_eq(charge_init(&other, &users, a, RESOURCE_HANDLES, 1), -EDQUOT);
-        ck_assert(!user_is_at_limit(a, RESOURCE_HANDLES, 1));
+        ck_assert(!user_is_at_own_limit(a, RESOURCE_HANDLES, 1) && user_is_at_limit(a, RESOURCE_HANDLES, 1));
         ck_assert_int_eq(charge_init(&other, &users, b, RESOURCE_CONNECTIONS, 1), 0);
-        ck_assert_uint_eq(users.descriptors.used, 73);
+        ck_assert_uint_eq(users.pools[POOL_DESCRIPTORS].used, 73);
         charge_deinit(&handles);
         charge_deinit(&connection);
         charge_deinit(&own);
         charge_deinit(&other);
-        ck_assert_uint_eq(users.descriptors.used, 0);
+        ck_assert_uint_eq(users.pools[POOL_DESCRIPTORS].used, 0);
         ck_assert_uint_eq(a->used[RESOURCE_DESCRIPTORS] + b->used[RESOURCE_DESCRIPTORS], 0);
         user_unref(&users, a);
         user_unref(&users, b);
@@ -211,6 +272,8 @@ START_TEST(resources_have_names)
                 if (key && i != RESOURCE_DESCRIPTORS && i != RESOURCE_FLIGHT)
                         ck_assert_int_eq(strncmp(key, "Max", 3), 0);
         }
+        for (int i = 0; i < POOLS; i++)
+                ck_assert_ptr_nonnull(strstr(pool_name((enum pool_kind) i), "of all users"));
 }
 END_TEST
 
@@ -250,6 +313,8 @@ int main(void)
                         what_may_not_be_refused_goes_over,
                         all_users_together,
                         subordinate_uids_cannot_take_all,
+                        no_resource_is_without_a_pool,
+                        what_is_over_a_pool,
                         descriptors_are_shared,
                         a_charge_that_changes,
                         a_refusal_is_worth_a_new_line_later,

@@ -18,6 +18,16 @@ static const struct policy quiet = {.signal = 0, .kill_after_usec = CTXD_USEC_IN
 static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
 static const struct policy kill_at_once = {.signal = SIGTERM, .kill_after_usec = 0};
 
+int __real_bpf_iterate(int link);
+int __wrap_bpf_iterate(int link);
+
+static unsigned countdown; /* the one that fails; 0: none */
+
+int __wrap_bpf_iterate(int link)
+{
+        return countdown > 0 && --countdown == 0 ? -EMFILE : __real_bpf_iterate(link);
+}
+
 static void expect(struct child *c, char byte, unsigned n)
 {
         for (unsigned i = 0; i < n; i++)
@@ -114,6 +124,55 @@ START_TEST(killed_after)
         run_while(is_busy, a);
         ck_assert_uint_ge(a->drained_usec - done, 50000);
         ck_assert_uint_eq(engine_count_members(world.engine, a, false), 0);
+}
+END_TEST
+
+/* The descriptor that it takes to look at all tasks is not to be had, at the first look or at a later one. An
+ * attach that fails has left nothing, and one that succeeds has taken in all. */
+START_TEST(law_35_an_attach_without_a_descriptor)
+{
+        unsigned failures = 0, successes = 0;
+
+        for (unsigned i = 1; successes == 0 || countdown == 0; i++) {
+                struct child *c = child_start(child_breed);
+                struct context *a, *b;
+                char names[2][8];
+                bool attached;
+                int r;
+
+                snprintf(names[0], sizeof names[0], "a%u", i);
+                snprintf(names[1], sizeof names[1], "b%u", i);
+                a = make(names[0]);
+                b = make(names[1]);
+                breed(c, "tt");
+                countdown = i;
+                r = attach_by(a, c, &term);
+                attached = r >= 0;
+                if (!attached)
+                        ck_assert_int_eq(r, -EMFILE);
+                ck_assert_uint_eq(engine_count_members(world.engine, a, false), attached ? 3 : 0);
+                ck_assert(a->busy == attached);
+                ck_assert_uint_eq(a->n_policies, attached);
+                ck_assert_uint_eq(a->user->used[RESOURCE_SLOTS], attached); /* the others are drained */
+                failures += !attached;
+                successes += attached;
+                if (!attached)
+                        attach(a, c, &term);
+                ck_assert_uint_eq(engine_count_members(world.engine, a, false), 3);
+                /* It moves, or stays where it was. */
+                if (countdown == 0)
+                        countdown = i;
+                r = attach_by(b, c, &term);
+                ck_assert_uint_eq(engine_count_members(world.engine, a, false), r < 0 ? 3 : 0);
+                ck_assert_uint_eq(engine_count_members(world.engine, b, false), r < 0 ? 0 : 3);
+                kill(c->pid, SIGKILL);
+                (void) child_wait(c);
+                run_while(is_busy, a);
+                run_while(is_busy, b);
+                ck_assert_uint_lt(i, 20);
+        }
+        countdown = 0;
+        ck_assert_uint_ge(failures, 1);
 }
 END_TEST
 
@@ -477,6 +536,7 @@ int main(void)
         tcase_add_test(c, law_30_what_is_born_is_a_member);
         tcase_add_test(c, law_31_drained_with_the_last_one);
         tcase_add_test(c, killed_after);
+        tcase_add_test(c, law_35_an_attach_without_a_descriptor);
         tcase_add_loop_test(c, relays_are_ended, 0, 2);
         tcase_add_test(c, attach_while_it_forks);
         tcase_add_test(c, what_cleans_up_is_let_be_until_the_kill);

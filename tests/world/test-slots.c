@@ -111,7 +111,7 @@ START_TEST(a_slot_is_given_back_with_the_last_member)
         struct child *child = child_start(child_sleep);
         struct context *c = NULL, *first = NULL;
 
-        world.tree->users.slots.limit = 8;
+        world.tree->users.pools[POOL_SLOTS].limit = 8;
         for (unsigned i = 0; i < 100; i++) {
                 c = numbered(ALICE, i);
                 first = first ? first : c;
@@ -121,7 +121,7 @@ START_TEST(a_slot_is_given_back_with_the_last_member)
                 ck_assert_uint_le(membership_number(c), 8);
         }
         run_for(20000);
-        ck_assert_uint_eq(world.tree->users.slots.used, 1);
+        ck_assert_uint_eq(world.tree->users.pools[POOL_SLOTS].used, 1);
         ck_assert_uint_eq(used(c, RESOURCE_MEMBERS), 1);
         ck_assert(c->busy);
         ck_assert(!first->busy);
@@ -139,7 +139,7 @@ START_TEST(one_user_cannot_take_all_slots)
         struct child *child[16];
         unsigned n = 0;
 
-        world.tree->users.slots.limit = 16;
+        world.tree->users.pools[POOL_SLOTS].limit = 16;
         for (; n < ELEMENTSOF(child); n++) {
                 child[n] = child_start(child_sleep);
                 c = numbered(ALICE, n);
@@ -157,7 +157,7 @@ START_TEST(one_user_cannot_take_all_slots)
         for (unsigned i = 0; i < 14; i++)
                 kill(child[i]->pid, SIGKILL);
         run_while(has_slots, c->user);
-        ck_assert_uint_eq(world.tree->users.slots.used, 1);
+        ck_assert_uint_eq(world.tree->users.pools[POOL_SLOTS].used, 1);
         ck_assert_int_eq(try(c, child_start(child_sleep)), 0);
 }
 END_TEST
@@ -232,7 +232,7 @@ START_TEST(slots_of_another_user_cost_nothing)
         for (unsigned i = 0; i < SLOTS; i++)
                 ck_assert_int_eq(enter(p, numbered(ALICE, i)), 0);
         world_drain(NULL);
-        ck_assert_uint_ge(world.tree->users.slots.used, SLOTS);
+        ck_assert_uint_ge(world.tree->users.pools[POOL_SLOTS].used, SLOTS);
         usec = bobs_usec(child[1], 1);
         printf("# %s: %ju us, and %ju us beside %d slots of another user\n",
                         engine_membership_backend(world.engine), (uintmax_t) alone_usec, (uintmax_t) usec,

@@ -17,6 +17,7 @@ struct bpf_membership {
         sd_event_source *events;
         uint64_t last_since_nsec;
         uint64_t seen_failed, seen_lost;
+        bool adopt_again; /* it could not be looked whether somebody was missed */
 };
 
 static inline uint64_t bpf_counter(const __u64 *value)

@@ -38,14 +38,22 @@ static int adopt_once(struct bpf_membership *b)
         return (int) n;
 }
 
+/* Takes in all that belong to contexts and are not members yet. If it fails it has taken in nobody, or, where
+ * only a read has failed, not all. */
 static int adopt(struct bpf_membership *b)
 {
         for (unsigned i = 0; i < ADOPT_RUNS_MAX; i++) {
                 uint64_t before = bpf_counter(&b->stats->adopted) + bpf_counter(&b->stats->adopt_failed);
                 int r = adopt_once(b);
 
-                if (r < 0)
+                if (r < 0 && i == 0)
                         return r;
+                if (r < 0) {
+                        /* Those of the runs before are members now, and who was forked meanwhile comes
+                         * later. */
+                        b->adopt_again = true;
+                        return 0;
+                }
                 if (bpf_counter(&b->stats->adopted) + bpf_counter(&b->stats->adopt_failed) == before)
                         return 0;
         }
@@ -64,9 +72,11 @@ static void bpf_membership_check(struct membership *m)
         if (!b)
                 return;
         failed = bpf_failures(b);
-        if (failed != b->seen_failed) {
+        if (failed != b->seen_failed || b->adopt_again) {
+                b->adopt_again = false;
+                if (adopt(b) < 0)
+                        b->adopt_again = true;
                 b->seen_failed = failed;
-                (void) adopt(b);
                 HASH_ITER (hh, m->by_id, slot, next)
                         if (slot->signal || slot->kill)
                                 signals_later(m, slot); /* for those that were found now */
@@ -173,16 +183,22 @@ static int bpf_attach(struct membership *m, struct member_slot *slot, struct pro
 
         for (unsigned i = 0; i < ATTACH_TRIES; i++) {
                 struct membership_value value;
+                int failed;
 
                 r = bpf_map_update(b->fds[PROBE_FD_REQUESTS], &pidfd, &request);
                 if (r < 0)
                         break;
-                r = adopt(b);
-                if (r < 0)
-                        break;
+                failed = adopt(b);
                 r = bpf_map_look_up(b->fds[PROBE_FD_MEMBERS], &pidfd, &value);
-                if (r >= 0 && value.context_id == slot->context_id && value.since_nsec >= request.since_nsec)
+                if (r >= 0 && value.context_id == slot->context_id &&
+                                value.since_nsec >= request.since_nsec) {
+                        b->adopt_again = b->adopt_again || failed < 0;
                         break;
+                }
+                if (failed < 0) {
+                        r = failed;
+                        break;
+                }
                 if (proc_pidfd_exited(process_pidfd(p)))
                         break;
         }

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Law 35 where memory runs out: the linker hands the daemon's allocations to us, and each one in turn is
+ * refused while a call on a large tree is served, whose work goes on in slices after the call. Either the
+ * caller is told of an error, and nothing has changed, or all is done. */
+
+#include <stdio.h>
+
+#include "inside.h"
+
+#define CHILDREN 20000
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_reallocarray(void *p, size_t n, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_reallocarray(void *p, size_t n, size_t size);
+
+static unsigned countdown; /* the one that is refused; 0: none */
+
+static bool refuse(void)
+{
+        return countdown > 0 && --countdown == 0;
+}
+
+void *__wrap_malloc(size_t size)
+{
+        return refuse() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+        return refuse() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_reallocarray(void *p, size_t n, size_t size)
+{
+        return refuse() ? NULL : __real_reallocarray(p, n, size);
+}
+
+static uint64_t begun_usec;
+
+static void send_cancel(struct client *c, const char *path)
+{
+        SEND(c, "Cancel", "ss", path, "why");
+}
+
+static void send_release(struct client *c, const char *path)
+{
+        SEND(c, "Release", "s", path);
+}
+
+static void send_extend(struct client *c, const char *path)
+{
+        SEND(c, "Extend", "st", path, begun_usec + 2000 * SECOND);
+}
+
+static bool is_canceled(const struct context *c)
+{
+        return context_is_done(c);
+}
+
+static bool is_released(const struct context *c)
+{
+        return c->released;
+}
+
+static bool is_extended(const struct context *c)
+{
+        return c->deadline_usec == begun_usec + 2000 * SECOND;
+}
+
+static const struct verb_case {
+        const char *name;
+        void (*send)(struct client *c, const char *path);
+        bool (*has)(const struct context *c);
+} cases[] = {
+                {"Cancel", send_cancel, is_canceled},
+                {"Release", send_release, is_released},
+                {"Extend", send_extend, is_extended},
+};
+
+static unsigned count(const struct verb_case *v, const struct context *root)
+{
+        unsigned n = v->has(root);
+
+        for (const struct context *c = context_next(root, root); c; c = context_next(c, root))
+                n += v->has(c);
+        return n;
+}
+
+/* One try, with a daemon of its own. False: so many allocations were not asked for. */
+static bool refuse_one(const struct verb_case *v, unsigned i, unsigned *ret_refused)
+{
+        struct context *large;
+        struct client *c;
+        unsigned left, n;
+
+        inside_setup();
+        tree->retain_usec = UINT64_MAX / 4;
+        begun_usec = now_boottime_usec();
+        large = make_until("large", begun_usec + 1000 * SECOND);
+        make_many("large", CHILDREN);
+        c = client_new();
+        SEND(c, "Err", "s", "large");
+        run();
+        ck_assert_uint_eq(c->n_answers, 1);
+        v->send(c, "large");
+        n_heard();
+        countdown = i;
+        run();
+        left = countdown;
+        countdown = 0; /* what is asserted allocates, too */
+        tree_check(tree);
+        n = count(v, large);
+        if (c->n_errors > 0) {
+                ck_assert_msg(n == 0, "%s was refused at allocation %u, and %u contexts have changed",
+                                v->name, i, n);
+                (*ret_refused)++;
+        } else {
+                ck_assert_uint_eq(n, CHILDREN + 1);
+                ck_assert_uint_eq(c->n_answers, 2);
+        }
+        inside_teardown();
+        memset(clients, 0, sizeof clients[0]);
+        return left == 0;
+}
+
+START_TEST(law_35_a_call_on_a_large_tree)
+{
+        const struct verb_case *v = &cases[_i];
+        unsigned n_refused = 0, i = 1;
+
+        while (refuse_one(v, i, &n_refused))
+                ck_assert_uint_lt(++i, 100);
+        printf("# %s: %u of %u allocations refused it\n", v->name, n_refused, i - 1);
+        ck_assert_uint_ge(n_refused, 1);
+}
+END_TEST
+
+int main(void)
+{
+        Suite *s = suite_create("memory");
+        TCase *c = tcase_create("memory");
+
+        tcase_set_timeout(c, 120);
+        tcase_add_loop_test(c, law_35_a_call_on_a_large_tree, 0, ELEMENTSOF(cases));
+        suite_add_tcase(s, c);
+        return run_suite(s);
+}
