@@ -18,7 +18,7 @@ struct attack {
         unsigned max; /* the ratio that is too bad, where law 48 does not hold yet; 0: as usual */
 };
 
-/* Measures up to five times, prints the best, and fails if that is not good enough. */
+/* Measures, once or several times, prints the median, and fails if that is not good enough. */
 void withstand(const struct attack *a);
 
 /* What an attack calls. */

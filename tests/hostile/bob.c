@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Bob works in short runs with pauses between: a stall that comes now and then hits some of his cancels,
+ * while without the pauses all the others would be over before it.
+ *
+ * Over a bus he also waits for the bus, which carries what Alice says and is told. To know how long, he makes
+ * the same calls to a bare server on the same bus in turns with those to ctxd. That server is idle but for
+ * him, so what he waits for it more than in a quiet run is the bus's own. */
+
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "tests/bench/common.h"
+#include "tests/harness/figures.h"
+#include "tests/hostile/bob.h"
+
+#define PAUSES 30
+#define PAUSE_USEC 6000
+#define CYCLES (PAUSES * 6)
+#define WARM_UP 20
+#define RUN_USEC 2000000 /* so long, if they all are slow */
+#define BARE "org.ctxd1.Bare"
+
+static struct {
+        double usec[CYCLES], of_bus[CYCLES];
+        size_t n;
+} * shared;
+
+static const struct attack *attack;
+static int go[2], done[2];
+static pid_t bobs, bare;
+
+/* As a client does that waits where the queue of connections is full. */
+static sd_bus *connect_anew(void)
+{
+        int fd = connect_socket();
+        sd_bus *b;
+
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_ge(sd_bus_new(&b), 0);
+        ck_assert_int_ge(sd_bus_set_fd(b, fd, fd), 0);
+        ck_assert_int_ge(sd_bus_set_bus_client(b, true), 0);
+        ck_assert_int_ge(sd_bus_negotiate_fds(b, true), 0);
+        ck_assert_int_ge(sd_bus_start(b), 0);
+        return b;
+}
+
+static sd_bus_message *ask(sd_bus *b, const char *server, const char *member, const char *types, ...)
+{
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        sd_bus_message *reply = NULL;
+        va_list ap;
+        int r;
+
+        va_start(ap, types);
+        r = sd_bus_call_methodv(
+                        b, server, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, member, &error, &reply, types, ap);
+        va_end(ap);
+        ck_assert_msg(r >= 0, "%s: %s", member, error.message);
+        return reply;
+}
+
+/* One cycle; what it takes. */
+static double cycle(sd_bus *b, const char *server, int member)
+{
+        uint64_t start = now_monotonic_usec(), end;
+        _cleanup_bus_ sd_bus *fresh = attack->reconnects ? connect_anew() : NULL;
+        _cleanup_message_ sd_bus_message *handle = NULL, *cancelled = NULL;
+        int fd, first;
+
+        if (fresh)
+                b = fresh;
+        if (attack->with_member)
+                sd_bus_message_unref(ask(b, server, "Create", "sa{sv}", "~/bobs", 1, "attach", "h", member));
+        else
+                sd_bus_message_unref(ask(b, server, "Create", "sa{sv}", "~/bobs", 0));
+        handle = ask(b, server, "Done", "s", "~/bobs");
+        READ(handle, "h", &fd);
+        cancelled = ask(b, server, "Cancel", "ss", "~/bobs", "");
+        READ(cancelled, "buu", &first, NULL, NULL);
+        ck_assert(first);
+        ck_assert(becomes_readable(fd));
+        end = now_monotonic_usec();
+        sd_bus_message_unref(ask(b, server, "Release", "s", "~/bobs"));
+        return (double) (end - start);
+}
+
+static void bob(void *userdata)
+{
+        sd_bus *b = connect_bus();
+        int member = -1;
+        char byte;
+
+        if (attack->with_member)
+                (void) sleeper(&member);
+        for (int i = 0; i < WARM_UP; i++)
+                (void) cycle(b, CTXD_BUS_NAME, member);
+        while (read(go[0], &byte, 1) == 1) {
+                uint64_t end_usec = now_monotonic_usec() + RUN_USEC;
+
+                for (shared->n = 0; shared->n < CYCLES && now_monotonic_usec() < end_usec; shared->n++) {
+                        if (shared->n % (CYCLES / PAUSES) == 0)
+                                nap(PAUSE_USEC);
+                        shared->usec[shared->n] = cycle(b, CTXD_BUS_NAME, member);
+                        if (bare > 0)
+                                shared->of_bus[shared->n] = cycle(b, BARE, member);
+                }
+                ck_assert_int_eq(write(done[1], "", 1), 1);
+        }
+}
+
+static void serve_nothing(void *userdata)
+{
+        sd_bus *b = connect_bus();
+
+        bare_setup(b);
+        ck_assert_int_ge(sd_bus_request_name(b, BARE, 0), 0);
+        for (;;)
+                if (sd_bus_process(b, NULL) == 0)
+                        (void) sd_bus_wait(b, UINT64_MAX);
+}
+
+void bob_start(const struct attack *a)
+{
+        attack = a;
+        if (!shared) {
+                shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+                                0);
+                ck_assert_ptr_ne(shared, MAP_FAILED);
+                ck_assert(pipe(go) == 0 && pipe(done) == 0);
+        }
+        if (world.transport != TRANSPORT_DIRECT) {
+                bare = spawn(serve_nothing, NULL);
+                bus_await_owner(&world.bus, BARE);
+        }
+        bobs = spawn_as(BOB, bob, NULL);
+}
+
+void bob_end(void)
+{
+        end_process(bobs);
+        if (bare > 0)
+                end_process(bare);
+        bare = 0;
+}
+
+char hear(int fd, pid_t pid, const struct attack *a)
+{
+        char byte = '\0';
+
+        (void) HAPPENS(is_readable(fd) || waitpid(pid, NULL, WNOHANG) != 0);
+        ck_assert_msg(is_readable(fd), "%s: this does not begin, or does not end", a->name);
+        ck_assert_int_eq(read(fd, &byte, 1), 1);
+        return byte;
+}
+
+struct waited bob_works(void)
+{
+        struct waited w = {};
+        size_t n;
+
+        ck_assert_int_eq(write(go[1], "", 1), 1);
+        (void) hear(done[0], bobs, attack);
+        n = shared->n;
+        (void) median(shared->usec, n);
+        w.p99 = percentile(shared->usec, n, 99);
+        w.most = shared->usec[n - 1];
+        if (bare > 0) {
+                (void) median(shared->of_bus, n);
+                w.of_bus = percentile(shared->of_bus, n, 99);
+        }
+        return w;
+}
