@@ -5,10 +5,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What is kept for root, so that it can end what has used up the memory or the descriptors: its connection is
- * accepted and its calls work when those of others fail. The memory is address space that nobody has touched.
- * It and the descriptors are given up while root is served, and had again before anybody else is, as far as
- * root's connection does not keep some of it. So nobody else can use it up. */
+/* What is kept for root, so that it can end what has used up the memory or the descriptors: its connection
+ * is accepted and its calls work when those of others fail. The memory is address space that nobody has
+ * touched. It and the descriptors are given up while root is served, and had again before anybody else is,
+ * as far as root's connection does not keep some of it. So nobody else can use it up.
+ *
+ * Over a bus this works less well. The bus has one queue for the calls of all, and sd-bus takes memory to
+ * read a message before anybody knows whose it is. Where there is none for that the connection to the bus
+ * ends, and is tried again. Root's calls that have been read are served with the reserve. But it is the
+ * direct socket by which root comes in for sure, and ctxctl uses that first. */
 
 #define RESERVE_PIECES 64
 #define RESERVE_DESCRIPTORS 8

@@ -168,6 +168,8 @@ static void sender_run(struct taker *taker)
         uint64_t until = now_monotonic_usec() + TURN_USEC;
         sd_bus *bus = s->all->endpoint->bus;
         bool more = !STAILQ_EMPTY(&s->waiting); /* else others' turns have delivered the last one */
+        struct reserve *reserve = &s->all->endpoint->service->reserve;
+        bool lent = reserve_lend(reserve, s->peer->caller.uid);
         int r = 0;
 
         while (more) {
@@ -186,6 +188,8 @@ static void sender_run(struct taker *taker)
                 sender_free(s);
         else if (!STAILQ_EMPTY(&s->waiting) && sd_bus_is_open(bus) > 0) /* also where memory was short */
                 taker_wait(taker);
+        if (lent)
+                reserve_refill(reserve);
 }
 
 static int sender_is_known(struct sender *s)

@@ -4,6 +4,7 @@
  * which is how it gets them back, and the log says once what has happened, and who has the most. */
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 
 #include "harness.h"
 #include "raw.h"
+#include "tests/world/group.h"
 
 #define HEADROOM (8 * UINT64_C(1024) * 1024)
 #define TABLE 300
@@ -193,6 +195,89 @@ START_TEST(no_data)
 }
 END_TEST
 
+#define GROUP_BYTES (UINT64_C(48) * 1024 * 1024)
+
+/* NULL: it cannot be. */
+static const char *enter_bounded_group(void)
+{
+        const char *group = group_missing() ? NULL : group_controlled("memory");
+        char bytes[32];
+
+        if (!group) {
+                puts("# skipped: no control group can bound memory");
+                return NULL;
+        }
+        snprintf(bytes, sizeof bytes, "%ju", (uintmax_t) GROUP_BYTES);
+        ck_assert(group_write(group, "memory.max", bytes) ||
+                        group_write(group, "memory.limit_in_bytes", bytes));
+        (void) group_write(group, "memory.swap.max", "0");
+        group_enter(group, world.daemon.pid);
+        return group;
+}
+
+/* A daemon of the test's own, in such a group. False: there can be none. */
+static bool start_in_group(struct daemon *own)
+{
+        daemon_start(own, "[Daemon]\nProbe=off\n");
+        world.daemon = *own;
+        if (enter_bounded_group())
+                return true;
+        daemon_stop(own);
+        return false;
+}
+
+static void end_in_group(struct daemon *own, const struct daemon *shared)
+{
+        daemon_stop(own);
+        world.daemon = *shared;
+        group_remove_left();
+}
+
+/* As its unit has it: LimitDATA= is below MemoryMax=. So calls fail, and the kernel does not kill it. */
+START_TEST(no_data_in_a_bounded_group)
+{
+        struct daemon own = {}, shared = world.daemon;
+        sd_bus *before = bus;
+
+        if (!start_in_group(&own))
+                return;
+        bus = connect_bus();
+        without_memory(RLIMIT_DATA);
+        ck_assert_int_eq(waitpid(own.pid, NULL, WNOHANG), 0); /* it lives */
+        sd_bus_close_unref(bus);
+        bus = before;
+        end_in_group(&own, &shared);
+}
+END_TEST
+
+static void use_up_group(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+
+        for (unsigned n = 0; n < 100000 && make_large(&b, n, 60000); n++)
+                ;
+}
+
+/* Without that limit the kernel kills the daemon where the group is full. The next one serves. */
+START_TEST(a_bounded_group_is_full)
+{
+        struct daemon own = {}, shared = world.daemon;
+        sd_bus *b;
+        int status = 0;
+
+        if (!start_in_group(&own))
+                return;
+        wait_for(spawn_as(ALICE, use_up_group, NULL));
+        ck_assert_happens(waitpid(own.pid, &status, WNOHANG) == own.pid);
+        ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        daemon_again(&own);
+        b = connect_bus();
+        create(b, "after");
+        sd_bus_close_unref(b);
+        end_in_group(&own, &shared);
+}
+END_TEST
+
 static void make_one(void *userdata)
 {
         _cleanup_bus_ sd_bus *b = connect_bus();
@@ -260,6 +345,7 @@ Suite *suite_reserve(void)
 
         ADD_TESTS(s, "reserve", start_plain, no_address_space, no_descriptor);
         ADD_TESTS(s, "data", start_plain, no_data);
+        ADD_TESTS(s, "group", start_plain, no_data_in_a_bounded_group, a_bounded_group_is_full);
         ADD_TESTS(s, "table", start_small_table, no_descriptor_for_any_user);
         return s;
 }

@@ -17,6 +17,7 @@
 #include "tests/hostile/members.h"
 #include "tests/world/group.h"
 
+#define READY_USEC 200000 /* by then groups have emptied */
 /* Members that fork are looked for in all of /proc, in one turn. */
 #define WITHOUT_BPF 100
 
@@ -69,6 +70,93 @@ START_TEST(cgroup_forks)
 {
         withstand_in_group(&(struct attack){"cgroup: forks", fork_crowds, .place = enter_group,
                         .with_member = true, .max = WITHOUT_BPF});
+}
+END_TEST
+
+/* Groups of Alice's, in each of which a member of hers is, and another process of hers that takes these
+ * members out and puts them back without a pause: the kernel tells the daemon of each group that empties. */
+#define STORM_GROUPS 16
+
+static const char *storm[STORM_GROUPS];
+static pid_t inhabitants[STORM_GROUPS];
+static int inhabitant_fds[STORM_GROUPS];
+
+static void give_to_alice(const char *directory)
+{
+        char path[440];
+
+        snprintf(path, sizeof path, "%s/cgroup.procs", directory);
+        ck_assert(chown(directory, ALICE, ALICE) == 0 && chown(path, ALICE, ALICE) == 0);
+}
+
+static sd_bus_message *next_storm(sd_bus *b, unsigned n)
+{
+        char path[32];
+
+        snprintf(path, sizeof path, "~/storm/%u", n / 2 % STORM_GROUPS);
+        if (n % 2)
+                return call_of(b, "Release", "s", path);
+        return call_of(b, "Create", "sa{sv}", path, 3, "parents", "b", 1, "open", "b", 1, "attach", "h",
+                        inhabitant_fds[n / 2 % STORM_GROUPS]);
+}
+
+static void fill_and_empty(void)
+{
+        for (int i = 0; i < STORM_GROUPS; i++)
+                if ((inhabitants[i] = fork_tied()) == 0)
+                        for (;;)
+                                pause();
+        for (int i = 0; i < STORM_GROUPS; i++) {
+                inhabitant_fds[i] = open_pidfd(inhabitants[i]);
+                group_enter(storm[i], inhabitants[i]);
+        }
+        if (fork_tied() == 0)
+                for (int i = 0;; i = (i + 1) % STORM_GROUPS) {
+                        group_enter(group, inhabitants[i]);
+                        group_enter(storm[i], inhabitants[i]);
+                }
+        call_for_ever(1, READY_USEC, next_storm);
+}
+
+START_TEST(cgroup_events)
+{
+        if (no_groups) {
+                printf("# cgroup: events: skipped: %s\n", no_groups);
+                return;
+        }
+        group_remove_left();
+        group = group_new(NULL);
+        give_to_alice(group);
+        for (int i = 0; i < STORM_GROUPS; i++)
+                give_to_alice(storm[i] = group_new(group));
+        withstand(&(struct attack){
+                        "cgroup: events", fill_and_empty, .place = enter_group, .with_member = true});
+        group_remove_left();
+}
+END_TEST
+
+/* A control group may have no more processes than it has, but for a few. */
+static void enter_full_group(pid_t pid)
+{
+        char most[16];
+
+        snprintf(most, sizeof most, "%d", CROWD_PROCESSES + 3);
+        ck_assert(group_write(group, "pids.max", most));
+        group_enter(group, pid);
+}
+
+START_TEST(full_group_forks)
+{
+        group = no_groups ? NULL : group_controlled("pids");
+        if (!group) {
+                printf("# pids.max reached: forks: skipped: %s\n",
+                                no_groups ? no_groups : "no control group can have pids.max");
+                return;
+        }
+        withstand(&(struct attack){"pids.max reached: forks", fork_crowds, .place = enter_full_group,
+                        .with_member = true, .max = WITHOUT_BPF});
+        ck_assert_uint_gt(group_read(group, "pids.events", "max "), 0); /* it was reached */
+        group_remove_left();
 }
 END_TEST
 
@@ -231,6 +319,8 @@ void add_backends(Suite *s)
         ATTACK(s, "backends", start_direct, cgroup_slots);
         ATTACK(s, "backends", start_direct, cgroup_come_and_go);
         ATTACK(s, "backends", start_direct, cgroup_forks);
+        ATTACK(s, "groups", start_direct, cgroup_events);
+        ATTACK(s, "groups", start_direct, full_group_forks);
         ATTACK(s, "backends", start_direct, direct_slots);
         ATTACK(s, "backends", start_direct, direct_come_and_go);
         ATTACK(s, "backends", start_direct, direct_forks);
