@@ -3,9 +3,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "proto/daemon-address.h"
 #include "proto/names.h"
+
+/* As long as sd-bus waits for an answer. */
+#define CONNECT_USEC UINT64_C(25000000)
+#define PAUSE_MIN_USEC UINT64_C(100)
+#define PAUSE_MAX_USEC UINT64_C(10000)
 
 const char *daemon_given_address(const char *address)
 {
@@ -73,6 +79,19 @@ int daemon_place_connect(const struct daemon_place *place, sd_bus **ret)
         return r < 0 ? r : 0;
 }
 
+int daemon_place_connect_in_time(const struct daemon_place *place, uint64_t usec, sd_bus **ret)
+{
+        uint64_t slept = 0, pause = PAUSE_MIN_USEC;
+        int r;
+
+        while ((r = daemon_place_connect(place, ret)) == -EAGAIN && slept < usec) {
+                (void) nanosleep(&(struct timespec){.tv_nsec = (long) pause * 1000}, NULL);
+                slept += pause;
+                pause = pause * 2 < PAUSE_MAX_USEC ? pause * 2 : PAUSE_MAX_USEC;
+        }
+        return r;
+}
+
 int daemon_alive_message(sd_bus *bus, sd_bus_message **ret)
 {
         return sd_bus_message_new_method_call(
@@ -92,7 +111,7 @@ static int try_place(const struct daemon_place *place, sd_bus **ret, sd_bus_mess
         sd_bus *bus;
         int r;
 
-        r = daemon_place_connect(place, &bus);
+        r = daemon_place_connect_in_time(place, CONNECT_USEC, &bus);
         if (r < 0)
                 return r;
         r = daemon_alive_message(bus, &question);

@@ -25,8 +25,10 @@ const char *daemon_given_address(const char *address);
 size_t daemon_places(const char *given, bool user, struct daemon_place places[DAEMON_PLACES_MAX]);
 /* What to call the place in a message. */
 const char *daemon_place_name(const struct daemon_place *place);
-/* Starts to connect, without waiting. 0 or a negative errno. */
+/* Starts to connect, without waiting. 0 or a negative errno. -EAGAIN: too many wait to be accepted. */
 int daemon_place_connect(const struct daemon_place *place, sd_bus **ret);
+/* The same, but where too many wait it is tried again for so long. */
+int daemon_place_connect_in_time(const struct daemon_place *place, uint64_t usec, sd_bus **ret);
 /* Does this error come from a daemon that is there? */
 bool daemon_has_answered(const sd_bus_error *error);
 /* Makes the call Alive() -> ht, which asks whether the daemon is there. */

@@ -16,21 +16,45 @@
  * no such mutex, writes to that when something in the set is ready. Where the kernel has none, the loop
  * watches the set itself. */
 
-int epoll_set_arm(struct epoll_set *s)
+/* A wake costs one call, that which arms. The eventfd is watched for its edges, so nobody reads it. And what
+ * the kernel says when it has written there is fetched only when its list of that is full. */
+
+#define LIST_MAX 256
+
+static int submit(struct epoll_set *s)
 {
         struct iocb *requests[] = {&s->request};
 
-        return s->aio == 0 || syscall(SYS_io_submit, s->aio, 1, requests) == 1 ? 0 : -errno;
+        return syscall(SYS_io_submit, s->aio, 1, requests) == 1 ? 0 : -errno;
+}
+
+static void empty_list(const struct epoll_set *s)
+{
+        struct io_event events[LIST_MAX];
+
+        (void) syscall(SYS_io_getevents, s->aio, 0, LIST_MAX, events, &(struct timespec){});
+}
+
+int epoll_set_arm(struct epoll_set *s)
+{
+        int r;
+
+        if (s->aio == 0 || s->is_armed)
+                return 0;
+        r = submit(s);
+        if (r == -EAGAIN) {
+                empty_list(s);
+                r = submit(s);
+        }
+        s->is_armed = r >= 0;
+        return r;
 }
 
 static int on_wake(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
         struct epoll_set *s = userdata;
-        struct io_event event;
-        uint64_t n;
 
-        if (s->aio != 0 && read(s->wake, &n, sizeof n) == sizeof n)
-                (void) syscall(SYS_io_getevents, s->aio, 0, 1, &event, &(struct timespec){});
+        s->is_armed = false;
         return s->ready(NULL, s->userdata);
 }
 
@@ -52,7 +76,8 @@ int epoll_set_init(struct epoll_set *s, sd_event *event, sd_event_handler_t read
                 (void) syscall(SYS_io_destroy, s->aio);
                 s->aio = 0;
         }
-        return sd_event_add_io(event, &s->source, s->aio != 0 ? s->wake : s->fd, EPOLLIN, on_wake, s);
+        return s->aio != 0 ? sd_event_add_io(event, &s->source, s->wake, EPOLLIN | EPOLLET, on_wake, s)
+                           : sd_event_add_io(event, &s->source, s->fd, EPOLLIN, on_wake, s);
 }
 
 void epoll_set_deinit(struct epoll_set *s)

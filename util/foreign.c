@@ -2,10 +2,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -277,6 +279,15 @@ void foreign_forget(struct look *l)
         foreign_job_free(job);
 }
 
+/* A descriptor in a stream comes with a byte at least. To ask how many there are is one call, which takes a
+ * tenth of the time of a look into /proc. */
+static bool holds_fds(int fd)
+{
+        int bytes;
+
+        return (ioctl(fd, SIOCINQ, &bytes) < 0 || bytes > 0) && proc_socket_holds_fds(fd);
+}
+
 bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), void *owned)
 {
         struct foreign *f = l->foreign;
@@ -284,7 +295,7 @@ bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), 
         int copy;
 
         foreign_forget(l);
-        if (!f || f->fd < 0 || shutdown(fd, SHUT_RDWR) < 0 || !proc_socket_holds_fds(fd))
+        if (!f || f->fd < 0 || shutdown(fd, SHUT_RDWR) < 0 || !holds_fds(fd))
                 return false;
         copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (copy < 0)

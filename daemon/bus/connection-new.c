@@ -104,7 +104,6 @@ int connection_set_up(struct connection *c)
         sd_id128_t id;
         int r;
 
-        c->authenticate_until = now_monotonic_usec() + AUTHENTICATION_USEC;
         snprintf(name, sizeof name, ":1.%" PRIu64, ++s->last_connection);
         c->peer = peer_new(&c->endpoint, name);
         r = c->peer ? peer_identify(c->peer, c->receiver.fd) : -ENOMEM;
@@ -125,48 +124,50 @@ int connection_set_up(struct connection *c)
                         driver_vtable, &c->endpoint);
 }
 
-/* A connection is its uid's from here on. */
-static int connection_charge(struct connection *c)
+static void release_refused(void *owned)
 {
-        struct tree *t = c->endpoint.service->tree;
-        struct refused refused;
-        struct ucred cred;
-        int r = peer_credentials(c->receiver.fd, &cred);
+        struct user *user = owned;
 
-        if (r < 0)
-                return r;
-        c->receiver.look.uid = cred.uid;
-        c->user = user_ref(&t->users, cred.uid);
-        if (!c->user)
-                return -ENOMEM;
-        r = tree_charge(t, &c->charge, c->user, RESOURCE_CONNECTIONS, 1, &refused);
-        if (r == -EDQUOT)
-                error_log_refusal(&refused);
-        if (r >= 0)
-                r = charge_init(&c->incoming, &t->users, c->user, RESOURCE_INCOMING, 0);
-        if (r >= 0)
-                r = charge_init(&c->incoming_fds, &t->users, c->user, RESOURCE_DESCRIPTORS, 0);
-        if (r >= 0)
-                r = charge_init(&c->stalled, &t->users, c->user, RESOURCE_STALLED, 0);
-        if (r >= 0)
-                r = charge_init(&c->messages, &t->users, c->user, RESOURCE_MESSAGES, 0);
-        if (r >= 0)
-                r = charge_init(&c->flight, &t->users, c->user, RESOURCE_FLIGHT, 0);
-        if (r >= 0)
-                r = charge_init(&c->unread, &t->users, c->user, RESOURCE_UNREAD, 0);
-        return r < 0 ? r : taker_init(&c->taker, &c->endpoint.service->turns, cred.uid, connection_run);
+        user_discharge(user, RESOURCE_CONNECTIONS, 1);
+        user_unref(user->users, user);
 }
 
-int connection_accept(struct service *s, int fd)
+/* What waits in its socket may take long to close. Then another process does it, and until that has, it
+ * counts as a connection although it was refused. */
+static void refuse(struct service *s, struct user *user, int fd)
 {
-        struct connection *c;
+        struct look look = {.foreign = engine_foreign(s->engine), .uid = user->uid};
+
+        user->n_ref++;
+        user_charge_always(user, RESOURCE_CONNECTIONS, 1);
+        if (!foreign_close_before(&look, fd, release_refused, user))
+                release_refused(user);
+        close(fd);
+}
+
+static int charge_rest(struct connection *c)
+{
+        struct users *users = &c->endpoint.service->tree->users;
         int r;
 
-        c = calloc(1, sizeof *c);
-        if (!c) {
-                close(fd);
-                return -ENOMEM;
-        }
+        if ((r = charge_init(&c->incoming, users, c->user, RESOURCE_INCOMING, 0)) < 0 ||
+                        (r = charge_init(&c->incoming_fds, users, c->user, RESOURCE_DESCRIPTORS, 0)) < 0 ||
+                        (r = charge_init(&c->stalled, users, c->user, RESOURCE_STALLED, 0)) < 0 ||
+                        (r = charge_init(&c->messages, users, c->user, RESOURCE_MESSAGES, 0)) < 0 ||
+                        (r = charge_init(&c->flight, users, c->user, RESOURCE_FLIGHT, 0)) < 0 ||
+                        (r = charge_init(&c->unread, users, c->user, RESOURCE_UNREAD, 0)) < 0)
+                return r;
+        return taker_init(&c->taker, &c->endpoint.service->turns, c->user->uid, connection_run);
+}
+
+/* A connection is its uid's from here on. */
+static struct connection *connection_new(
+                struct service *s, int fd, struct user *user, const struct charge *charge)
+{
+        struct connection *c = calloc(1, sizeof *c);
+
+        if (!c)
+                return NULL;
         c->endpoint = (struct endpoint){.service = s,
                         .is_direct = true,
                         .peer_of = connection_peer,
@@ -174,11 +175,41 @@ int connection_accept(struct service *s, int fd)
                         .send_fds = connection_send_fds,
                         .replies = connection_replies,
                         .again = connection_again};
+        c->user = user;
+        c->charge = *charge;
         c->receiver.fd = fd;
-        c->receiver.look = (struct look){.foreign = engine_foreign(s->engine), .over = connection_on_look};
+        c->receiver.look = (struct look){
+                        .foreign = engine_foreign(s->engine), .uid = user->uid, .over = connection_on_look};
+        c->authenticate_until = now_monotonic_usec() + AUTHENTICATION_USEC;
         TAILQ_INSERT_TAIL(&s->connections, c, connections);
         s->n_connections++;
-        r = connection_charge(c);
+        return c;
+}
+
+int connection_accept(struct service *s, int fd, uid_t uid)
+{
+        struct users *users = &s->tree->users;
+        struct user *user = uid == TURNS_OF_NOBODY ? NULL : user_ref(users, uid);
+        struct connection *c = NULL;
+        struct refused refused = {};
+        struct charge charge = {};
+        int r = user ? tree_charge(s->tree, &charge, user, RESOURCE_CONNECTIONS, 1, &refused) : -ENOMEM;
+
+        if (!user) {
+                close(fd);
+                return r;
+        }
+        if (r == -EDQUOT)
+                error_log_refusal(&refused);
+        if (r >= 0)
+                c = connection_new(s, fd, user, &charge);
+        if (!c) {
+                refuse(s, user, fd);
+                charge_deinit(&charge);
+                user_unref(users, user);
+                return r < 0 ? r : -ENOMEM;
+        }
+        r = charge_rest(c);
         if (r < 0)
                 connection_free(c);
         else

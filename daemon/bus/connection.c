@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include "daemon/bus/connection-internal.h"
 #include "daemon/bus/error.h"
@@ -74,8 +75,12 @@ static int connection_watch(struct connection *c)
         events = sd_bus_get_events(bus);
         if (events < 0)
                 return events;
-        r = taker_watch(&c->taker, c->receiver.fd,
-                        (events & POLLIN ? EPOLLIN : 0u) | (events & POLLOUT ? EPOLLOUT : 0u));
+        /* It gets another turn. To watch meanwhile what is ready would be to be told so again and again. */
+        if (c->more && c->taker.fd >= 0)
+                r = 0;
+        else
+                r = taker_watch(&c->taker, c->receiver.fd,
+                                (events & POLLIN ? EPOLLIN : 0u) | (events & POLLOUT ? EPOLLOUT : 0u));
         if (r < 0)
                 return r;
         if (c->more)
@@ -179,6 +184,26 @@ static int connection_process(struct connection *c)
         return r < 0 ? r : connection_watch(c);
 }
 
+/* Nothing is made for a connection before it has said something: a client speaks first. So those that only
+ * connect, and those that have gone, cost next to nothing. */
+static int begin(struct connection *c)
+{
+        char byte;
+        ssize_t n = recv(c->receiver.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+        int r;
+
+        if (n > 0) {
+                r = connection_set_up(c);
+                return r < 0 ? r : connection_process(c);
+        }
+        if (n == 0 || errno != EAGAIN)
+                return -ECONNRESET;
+        if (now_monotonic_usec() >= c->authenticate_until)
+                return -ETIMEDOUT;
+        r = taker_watch(&c->taker, c->receiver.fd, EPOLLIN);
+        return r < 0 ? r : wake_at(c, c->authenticate_until);
+}
+
 /* A client that has hung up gets this turn for what it has sent, and no other one: if it has sent more than a
  * turn's work, that is dropped. Where memory is short, root is served with that which is kept for it. */
 void connection_run(struct taker *taker)
@@ -186,10 +211,8 @@ void connection_run(struct taker *taker)
         struct connection *c = connection_of_taker(taker);
         struct service *s = c->endpoint.service;
         bool lent = reserve_lend(&s->reserve, c->user->uid);
-        int r = c->endpoint.bus ? 0 : connection_set_up(c);
+        int r = c->endpoint.bus ? connection_process(c) : begin(c);
 
-        if (r >= 0)
-                r = connection_process(c);
         reserve_note(&s->reserve, &s->tree->users, r);
         if (r < 0 || taker->has_hung_up)
                 connection_free(c);

@@ -11,5 +11,7 @@
 
 struct connection;
 
-int connection_accept(struct service *s, int fd); /* owns fd, also on failure */
+/* Owns fd, also on failure. A connection that its uid may not have is closed (-EDQUOT). One that is taken
+ * waits for a turn of that uid, and nothing is made for it before it has said something. */
+int connection_accept(struct service *s, int fd, uid_t uid);
 struct connection *connection_free(struct connection *c);

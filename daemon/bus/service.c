@@ -81,8 +81,10 @@ int service_init(struct service *s, sd_event *event, struct tree *tree)
         sd_id128_t id;
         int r;
 
-        *s = (struct service){
-                        .tree = tree, .turns.epoll_fd = -1, .listen_fd = -1, .socket_file = SOCKET_FILE_NONE};
+        *s = (struct service){.tree = tree,
+                        .turns.set = EPOLL_SET_NONE,
+                        .listen_fd = -1,
+                        .socket_file = SOCKET_FILE_NONE};
         reserve_init(&s->reserve);
         TAILQ_INIT(&s->connections);
         TAILQ_INIT(&s->held);
@@ -105,9 +107,12 @@ void service_deinit(struct service *s)
         while (!TAILQ_EMPTY(&s->connections))
                 connection_free(TAILQ_FIRST(&s->connections));
         s->broker = broker_free(s->broker);
-        s->listen_source = sd_event_source_disable_unref(s->listen_source);
+        taker_deinit(&s->listener);
         s->pause_source = sd_event_source_disable_unref(s->pause_source);
         socket_file_remove(&s->socket_file);
+        /* systemd's stays open, for those who connect until the next daemon is there. */
+        if (s->listen_fd >= 0)
+                (void) listen(s->listen_fd, SOMAXCONN);
         closep(&s->listen_fd);
         reserve_deinit(&s->reserve);
         s->engine = engine_free(s->engine);

@@ -49,8 +49,9 @@ struct service {
         uint32_t n_connections;
         uint64_t last_connection;
         int listen_fd;
+        struct taker listener; /* accepts */
         struct reserve reserve;
-        sd_event_source *listen_source, *pause_source;
+        sd_event_source *pause_source;
         char server_id[33];
         struct socket_file socket_file;
 

@@ -8,11 +8,12 @@
 #include <uthash.h>
 
 #include "daemon/bus/turns.h"
-#include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/share.h"
 
-#define EVENTS_AT_ONCE 512
+#define EVENTS_AT_ONCE 64
+/* How often is looked for who has come meanwhile. Many turns are shorter than that. */
+#define LOOK_USEC 20
 
 TAILQ_HEAD(takers, taker);
 
@@ -28,12 +29,24 @@ struct share {
         UT_hash_handle hh;
 };
 
-static struct share *share_ref(struct turns *t, uid_t uid)
+static uint32_t party_of(uid_t uid)
 {
-        uint32_t party = share_party(uid);
+        return uid == TURNS_OF_NOBODY ? UINT32_MAX : share_party(uid);
+}
+
+static struct share *share_find(struct turns *t, uid_t uid)
+{
+        uint32_t party = party_of(uid);
         struct share *s;
 
         HASH_FIND(hh, t->shares, &party, sizeof party, s);
+        return s;
+}
+
+static struct share *share_ref(struct turns *t, uid_t uid)
+{
+        struct share *s = share_find(t, uid);
+
         if (s) {
                 s->n_ref++;
                 return s;
@@ -44,7 +57,7 @@ static struct share *share_ref(struct turns *t, uid_t uid)
         if (!s)
                 return NULL;
         s->turns = t;
-        s->party = party;
+        s->party = party_of(uid);
         s->n_ref = 1;
         TAILQ_INIT(&s->takers);
         TAILQ_INIT(&s->walks);
@@ -98,7 +111,7 @@ int taker_init(struct taker *taker, struct turns *t, uid_t uid, void (*run)(stru
 static void stop_watching(struct taker *taker)
 {
         if (taker->fd >= 0)
-                (void) epoll_ctl(taker->share->turns->epoll_fd, EPOLL_CTL_DEL, taker->fd, NULL);
+                (void) epoll_ctl(taker->share->turns->set.fd, EPOLL_CTL_DEL, taker->fd, NULL);
         taker->fd = -1;
 }
 
@@ -140,7 +153,7 @@ int taker_watch(struct taker *taker, int fd, uint32_t events)
 
         if (taker->has_hung_up || (taker->fd == fd && taker->events == events))
                 return 0;
-        if (epoll_ctl(taker->share->turns->epoll_fd, taker->fd == fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd,
+        if (epoll_ctl(taker->share->turns->set.fd, taker->fd == fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd,
                             &event) < 0)
                 return -errno;
         taker->fd = fd;
@@ -148,10 +161,23 @@ int taker_watch(struct taker *taker, int fd, uint32_t events)
         return 0;
 }
 
+static void share_spend(struct share *s, uint64_t usec)
+{
+        s->spent += usec;
+        share_place(s);
+}
+
 void taker_spend(struct taker *taker, uint64_t usec)
 {
-        taker->share->spent += usec;
-        share_place(taker->share);
+        share_spend(taker->share, usec);
+}
+
+void turns_spend(struct turns *t, uid_t uid, uint64_t usec)
+{
+        struct share *s = share_find(t, uid);
+
+        if (s)
+                share_spend(s, usec);
 }
 
 bool taker_must_pause(const struct taker *taker)
@@ -159,11 +185,12 @@ bool taker_must_pause(const struct taker *taker)
         return taker->share->n_walks >= TURNS_WALKS;
 }
 
-/* Asks which sockets are ready. One that is told of again while its taker waits is not watched until then. */
+/* Asks which sockets are ready. If they are many, the next look goes on with others. One that is told of
+ * again while its taker waits is not watched until then. */
 static void look(struct turns *t)
 {
         static struct epoll_event events[EVENTS_AT_ONCE];
-        int n = epoll_wait(t->epoll_fd, events, EVENTS_AT_ONCE, 0);
+        int n = epoll_wait(t->set.fd, events, EVENTS_AT_ONCE, 0);
 
         for (int i = 0; i < n; i++) {
                 struct taker *taker = events[i].data.ptr;
@@ -206,7 +233,7 @@ static void take_turn(struct turns *t, struct share *s)
 
 static void take_turns(struct turns *t)
 {
-        uint64_t until = now_monotonic_usec() + TURNS_USEC;
+        uint64_t now = now_monotonic_usec(), until = now + TURNS_USEC, look_at = now + LOOK_USEC;
         struct share *s;
 
         t->is_taking = true;
@@ -215,21 +242,18 @@ static void take_turns(struct turns *t)
                 t->fetch(t->fetch_owner);
         while ((s = heap_first(&t->waiting))) {
                 take_turn(t, s);
-                if (now_monotonic_usec() >= until)
+                now = now_monotonic_usec();
+                if (now >= until)
                         break;
                 /* Who has come meanwhile need not wait for all of those. */
-                if (t->waiting.n > 0)
+                if (t->waiting.n > 0 && now >= look_at) {
                         look(t);
+                        look_at = now_monotonic_usec() + LOOK_USEC;
+                }
         }
         t->is_taking = false;
-        if (heap_first(&t->waiting))
+        if (heap_first(&t->waiting) || epoll_set_arm(&t->set) < 0)
                 turn_again(&t->turn);
-}
-
-static int on_ready(sd_event_source *source, int fd, uint32_t revents, void *userdata)
-{
-        take_turns(userdata);
-        return 0;
 }
 
 static int on_turn(sd_event_source *source, void *userdata)
@@ -242,19 +266,16 @@ int turns_init(struct turns *t, sd_event *event)
 {
         int r;
 
-        *t = (struct turns){.epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
+        *t = (struct turns){};
         heap_init(&t->waiting, offsetof(struct share, heap_index));
-        if (t->epoll_fd < 0)
-                return -errno;
-        r = turn_init(&t->turn, event, "turns", on_turn, t);
-        return r < 0 ? r : sd_event_add_io(event, &t->source, t->epoll_fd, EPOLLIN, on_ready, t);
+        r = epoll_set_init(&t->set, event, on_turn, t);
+        return r < 0 ? r : turn_init(&t->turn, event, "turns", on_turn, t);
 }
 
 void turns_deinit(struct turns *t)
 {
         assert(t->n_shares == 0);
-        t->source = sd_event_source_disable_unref(t->source);
+        epoll_set_deinit(&t->set);
         turn_deinit(&t->turn);
-        closep(&t->epoll_fd);
         heap_deinit(&t->waiting);
 }

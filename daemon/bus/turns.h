@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "daemon/model/heap.h"
+#include "util/epoll-set.h"
 #include "util/turn.h"
 
 /* Whose turn it is (law 48). Whoever has something to be done, such as a connection with a call in its
@@ -15,10 +16,10 @@
  * So a uid with thousands of connections gets as much as one with a single connection, and who asks seldom is
  * always next. Subordinate uids take the turns of one, a block of 65,536 together (util/share.h).
  *
- * Takers' sockets are watched in an epoll set of our own. sd-event would look at every one that is ready each
- * time before it serves one of them. */
+ * Takers' sockets are watched in an epoll set of our own (util/epoll-set.h). sd-event would look at every one
+ * that is ready each time before it serves one of them. */
 
-#define TURN_USEC 50   /* how long one turn may take, roughly; then others are looked for */
+#define TURN_USEC 30   /* how long one turn may take, roughly; then others are looked for */
 #define TURNS_USEC 200 /* and all of them, before the rest of the daemon comes */
 #define TURNS_WALKS 4  /* so many walks of one uid are under way; before more begin, it waits for these */
 
@@ -38,8 +39,7 @@ struct taker {
 
 struct turns {
         struct turn turn;
-        int epoll_fd;
-        sd_event_source *source;
+        struct epoll_set set; /* of takers' sockets */
         struct share *shares; /* by uid */
         uint32_t n_shares;
         struct heap waiting; /* shares of which a taker waits, by what they have spent */
@@ -52,6 +52,9 @@ struct turns {
 int turns_init(struct turns *t, sd_event *event);
 void turns_deinit(struct turns *t); /* no taker is left */
 
+/* For whom nobody is charged: a taker with this uid has a share that is no uid's. */
+#define TURNS_OF_NOBODY ((uid_t) -1)
+
 /* 0 or -ENOMEM. The rest of *taker is zero. */
 int taker_init(struct taker *taker, struct turns *t, uid_t uid, void (*run)(struct taker *));
 void taker_deinit(struct taker *taker);
@@ -62,5 +65,7 @@ void taker_wait(struct taker *taker);
 int taker_watch(struct taker *taker, int fd, uint32_t events);
 /* Something was done for it that was not its turn. */
 void taker_spend(struct taker *taker, uint64_t usec);
+/* The same for a uid, if it has takers. */
+void turns_spend(struct turns *t, uid_t uid, uint64_t usec);
 /* Whether as many walks of its uid are under way as there may be. */
 bool taker_must_pause(const struct taker *taker);

@@ -48,6 +48,14 @@ static void destroy(struct ctx_client *client)
         free(client);
 }
 
+/* When the attempt needs a step, whatever comes; not after the limit. */
+static uint64_t next_step(const struct client_attempt *a, uint64_t limit)
+{
+        uint64_t usec = a->bus ? a->until_usec : a->again_usec;
+
+        return usec > 0 && usec < limit ? usec : limit;
+}
+
 /* The lock is held. Returns once there is a connection, or with what went wrong. */
 static int connect_and_wait(struct ctx_client *client)
 {
@@ -67,9 +75,7 @@ static int connect_and_wait(struct ctx_client *client)
                 }
                 if (now >= limit)
                         return client_set_error(client, -ETIMEDOUT, "ctxd does not answer");
-                client_wait(client, client->attempt.bus && client->attempt.until_usec < limit
-                                                    ? client->attempt.until_usec
-                                                    : limit);
+                client_wait(client, next_step(&client->attempt, limit));
         }
         return 0;
 }

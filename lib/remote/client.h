@@ -97,6 +97,8 @@ struct ctx_client {
                 bool answered, may_start;
                 int failed;          /* a negative errno */
                 uint64_t until_usec; /* when the place counts as one that does not answer; CLOCK_MONOTONIC */
+                uint64_t again_usec; /* the queue was full: when it is tried again; 0: it was not */
+                uint64_t pause_usec; /* before that */
                 size_t place;        /* those before it have failed */
                 size_t length;
                 char why[512];

@@ -27,6 +27,9 @@
 #define LINES_KEPT (sizeof((struct ctx_client *) NULL)->lines / sizeof(struct line *))
 /* If the kernel does not let it poll, the thread looks from time to time. */
 #define POLL_FAILED_NSEC 1000000
+/* Where the daemon's queue of those who connect is full, it is tried again so soon, at first and at last. */
+#define FULL_MIN_USEC 100
+#define FULL_MAX_USEC 10000
 
 enum { SERIAL_HELLO = 1, SERIAL_ALIVE };
 
@@ -86,7 +89,8 @@ static void say_hello(struct line *line)
         send_out(line, &w);
 }
 
-static struct line *line_open(const struct line_place *place)
+/* It does not wait. *ret_full: the queue was full. */
+static struct line *line_open(const struct line_place *place, bool *ret_full)
 {
         struct line *line =
                         mmap(NULL, sizeof *line, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -98,11 +102,12 @@ static struct line *line_open(const struct line_place *place)
         line->pid = getpid();
         line->fork_generation = fork_generation;
         line->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        /* It does not wait for the daemon, but for room in its queue, and then fails. */
-        if (line->fd >= 0 && connect(line->fd, (const struct sockaddr *) &place->address, place->length) == 0)
-                say_hello(line);
-        else
+        if (line->fd < 0 || connect(line->fd, (const struct sockaddr *) &place->address, place->length) < 0) {
+                *ret_full = line->fd >= 0 && errno == EAGAIN;
                 line->is_broken = true;
+        } else {
+                say_hello(line);
+        }
         line_let_go(&before);
         return line->is_broken ? line_free(line) : line;
 }
@@ -121,33 +126,80 @@ static const struct line_address *address_of(struct ctx_client *client)
 }
 
 /* As sd-bus does it: the first address that answers. */
-struct line *line_open_new(struct ctx_client *client)
+static struct line *open_first(struct ctx_client *client, bool *ret_full)
 {
         unsigned generation = atomic_load(&client->line_generation);
         const struct line_address *a = address_of(client);
         struct line *line = NULL;
 
-        for (size_t i = 0; a && i < a->n && !line; i++)
-                line = line_open(a->places + i);
+        *ret_full = false;
+        for (size_t i = 0; a && i < a->n && !line && !*ret_full; i++)
+                line = line_open(a->places + i, ret_full);
         if (line)
                 line->generation = generation;
         return line;
+}
+
+/* Nothing says when there is room in a queue that is full. So it is tried again after pauses, which become
+ * longer, as long as an answer would be awaited. */
+struct line *line_open_new(struct ctx_client *client)
+{
+        uint64_t limit = client_limit(), silence = now_monotonic_usec() + LINE_SILENCE_USEC,
+                 pause = FULL_MIN_USEC;
+        struct line *line;
+        bool is_full;
+
+        while (!(line = open_first(client, &is_full)) && is_full) {
+                uint64_t now = now_monotonic_usec();
+
+                if (now >= limit || now >= silence)
+                        break;
+                raw_sleep((long) pause * 1000);
+                pause = pause * 2 < FULL_MAX_USEC ? pause * 2 : FULL_MAX_USEC;
+        }
+        return line;
+}
+
+/* The other end was closed, or the client has come to another daemon. */
+static bool has_ended(const struct ctx_client *client, const struct line *line)
+{
+        struct pollfd pollfd = {.fd = line->fd, .events = POLLRDHUP};
+
+        if (line->generation != atomic_load(&client->line_generation))
+                return true;
+        return syscall(SYS_ppoll, &pollfd, 1, &(struct timespec){}, NULL, 0) > 0;
+}
+
+static struct line *take_kept(struct ctx_client *client)
+{
+        for (size_t i = 0; i < LINES_KEPT; i++) {
+                struct line *line = atomic_exchange(&client->lines[i], NULL);
+
+                if (line && !has_ended(client, line))
+                        return line;
+                if (line)
+                        line_free(line);
+        }
+        return NULL;
 }
 
 /* Those that lead to an earlier daemon, or have other rights, are not used any more. */
 void line_prepare(struct ctx_client *client, bool is_another)
 {
         uint64_t rights = this_threads_rights(), before;
+        bool is_full = false;
         struct line *line;
 
         line_set_address(client);
         before = atomic_exchange(&client->rights, rights);
         if (is_another || before != rights)
                 atomic_fetch_add(&client->line_generation, 1);
-        line = line_take(client);
+        line = take_kept(client);
+        if (!line)
+                line = open_first(client, &is_full);
         if (line)
                 line_give(client, line);
-        atomic_store(&client->is_line_refused, !line);
+        atomic_store(&client->is_line_refused, !line && !is_full);
 }
 
 void line_free_all(struct ctx_client *client)
@@ -166,27 +218,11 @@ void line_free_all(struct ctx_client *client)
         }
 }
 
-/* The other end was closed, or the client has come to another daemon. */
-static bool has_ended(const struct ctx_client *client, const struct line *line)
-{
-        struct pollfd pollfd = {.fd = line->fd, .events = POLLRDHUP};
-
-        if (line->generation != atomic_load(&client->line_generation))
-                return true;
-        return syscall(SYS_ppoll, &pollfd, 1, &(struct timespec){}, NULL, 0) > 0;
-}
-
 struct line *line_take(struct ctx_client *client)
 {
-        for (size_t i = 0; i < LINES_KEPT; i++) {
-                struct line *line = atomic_exchange(&client->lines[i], NULL);
+        struct line *line = take_kept(client);
 
-                if (line && !has_ended(client, line))
-                        return line;
-                if (line)
-                        line_free(line);
-        }
-        return line_open_new(client);
+        return line ? line : line_open_new(client);
 }
 
 void line_give(struct ctx_client *client, struct line *line)
@@ -349,8 +385,9 @@ bool line_wants_authorization(const struct line *line)
 static struct line *open_to_bus(struct ctx_client *client)
 {
         const struct line_address *a = address_of(client);
+        bool is_full;
 
-        return a && a->bus.length > 0 ? line_open(&a->bus) : NULL;
+        return a && a->bus.length > 0 ? line_open(&a->bus, &is_full) : NULL;
 }
 
 int line_call_interactively(struct ctx_client *client, const char *member, const char *types,

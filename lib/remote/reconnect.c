@@ -30,6 +30,9 @@
 
 #define STEP_USEC UINT64_C(50000)        /* the time between two steps, in the first second */
 #define LATER_STEP_USEC UINT64_C(250000) /* the same later on */
+/* Where the daemon's queue of those who connect is full, it is asked again so soon, at first and at last. */
+#define FULL_MIN_USEC UINT64_C(100)
+#define FULL_MAX_USEC UINT64_C(10000)
 
 static bool has_hung_up(struct ctx_client *client)
 {
@@ -108,6 +111,7 @@ void client_drop_attempt(struct ctx_client *client)
         a->bus = NULL;
         a->answered = false;
         a->failed = 0;
+        a->again_usec = a->pause_usec = 0;
         client_close(client, bus);
 }
 
@@ -126,13 +130,34 @@ static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 0;
 }
 
+/* Nothing says when there is room in a queue that is full. So it is tried again after pauses, which become
+ * longer. 0: not yet. */
+static int try_again(struct client_attempt *a)
+{
+        uint64_t now = now_monotonic_usec();
+
+        if (now >= a->until_usec)
+                return -EAGAIN;
+        a->pause_usec = a->pause_usec == 0                  ? FULL_MIN_USEC
+                        : a->pause_usec * 2 < FULL_MAX_USEC ? a->pause_usec * 2
+                                                            : FULL_MAX_USEC;
+        a->again_usec = now + a->pause_usec;
+        return 0;
+}
+
+/* 1: go on with it; 0: not yet; or a negative errno. */
 static int begin_attempt(struct client_attempt *a, const struct daemon_place *place)
 {
         sd_bus_message *question = NULL;
         int r;
 
-        a->until_usec = now_monotonic_usec() + CLIENT_ANSWER_USEC;
+        if (a->again_usec > now_monotonic_usec())
+                return 0;
+        if (a->again_usec == 0)
+                a->until_usec = now_monotonic_usec() + CLIENT_ANSWER_USEC;
         r = daemon_place_connect(place, &a->bus);
+        if (r == -EAGAIN)
+                return try_again(a);
         if (r >= 0)
                 r = daemon_alive_message(a->bus, &question);
         if (r >= 0)
@@ -140,7 +165,7 @@ static int begin_attempt(struct client_attempt *a, const struct daemon_place *pl
         if (r >= 0)
                 r = sd_bus_call_async(a->bus, NULL, question, on_answer, a, CLIENT_ANSWER_USEC);
         sd_bus_message_unref(question);
-        return r;
+        return r < 0 ? r : 1;
 }
 
 /* 1: the daemon has answered; 0: not yet; or a negative errno. */
@@ -185,15 +210,15 @@ int client_connect_step(struct ctx_client *client, bool may_start)
 
         if (client->polled) /* whoever polls makes the next step */
                 return 0;
-        if (a->bus && may_start && !a->may_start)
+        if ((a->bus || a->again_usec > 0) && may_start && !a->may_start)
                 client_drop_attempt(client);
-        if (!a->bus) {
+        if (!a->bus && a->again_usec == 0) {
                 a->may_start = may_start;
                 a->place = a->length = 0;
         }
         while (a->place < n) {
-                r = a->bus ? 0 : begin_attempt(a, places + a->place);
-                if (r >= 0)
+                r = a->bus ? 1 : begin_attempt(a, places + a->place);
+                if (r > 0)
                         r = go_on(a);
                 if (r == 0)
                         return 0;

@@ -93,6 +93,43 @@ START_TEST(a_file_whose_close_hangs)
 }
 END_TEST
 
+#define MAY_CONNECT 8
+#define TRIES 300
+
+/* On connections that she may not have. Some have the file in their socket before they are refused. */
+static void send_over_limit(int fd, void *userdata)
+{
+        int held[MAY_CONNECT], over;
+
+        for (unsigned i = 0; i < MAY_CONNECT; i++)
+                ck_assert_int_ge(held[i] = raw_connect(), 0);
+        for (unsigned i = 0; i < TRIES; i++) {
+                ck_assert_int_ge(over = connect_socket(), 0);
+                (void) raw_send(over, "", 1, &fd, 1);
+                close(over);
+        }
+        for (unsigned i = 0; i < MAY_CONNECT; i++)
+                close(held[i]);
+}
+
+START_TEST(a_file_whose_close_hangs_in_a_refused_connection)
+{
+        struct hung_file h;
+
+        if (!hung_file_start(&h, ALICE, send_over_limit, NULL))
+                return;
+        work(bus, 20);
+        run_as(BOB, attach_self, NULL);
+        hung_file_end(&h);
+        work(bus, 20);
+}
+END_TEST
+
+static void start_few_connections(void)
+{
+        world_start("MaxConnectionsPerUser=8\nRetainSec=1s\n", NULL);
+}
+
 /* Not even the end of the daemon waits for it. */
 static void ends_in_spite_of_it(int signal_number)
 {
@@ -307,6 +344,7 @@ Suite *suite_foreign(void)
         ADD_TESTS(s, "foreign", start_plain, a_file_whose_close_hangs, the_daemon_ends_in_spite_of_it,
                         the_daemon_is_killed_in_spite_of_it, the_one_who_looks_is_killed,
                         a_socket_that_lingers_in_a_connection_that_ends);
+        ADD_TESTS(s, "refused", start_few_connections, a_file_whose_close_hangs_in_a_refused_connection);
         ADD_TESTS(s, "wakes", start_retaining, a_handle_for_which_many_wait);
         return s;
 }

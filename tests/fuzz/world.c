@@ -113,7 +113,7 @@ int world_connect(uid_t uid)
                 REQUIRE(syscall(SYS_setresuid, -1, 0, -1) == 0);
         if (r < 0)
                 return r;
-        r = connection_accept(&world.service, fds[0]);
+        r = connection_accept(&world.service, fds[0], uid);
         if (r < 0) {
                 close(fds[1]);
                 return r;

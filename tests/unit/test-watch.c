@@ -100,6 +100,25 @@ START_TEST(each_wakes_the_loop_and_is_told_once)
 }
 END_TEST
 
+/* More often than the kernel keeps a list of. */
+START_TEST(thousands_of_wakes)
+{
+        struct pair *p = &pairs[0];
+        char byte;
+
+        begin(p, EPOLLIN);
+        p->watch.ready = count;
+        for (unsigned i = 1; i <= 5000; i++) {
+                ck_assert_int_eq(write(p->ends[1], "", 1), 1);
+                while (n_ready < i)
+                        ck_assert_int_gt(sd_event_run(event, 60000000), 0);
+                ck_assert_int_eq(read(p->ends[0], &byte, 1), 1);
+                ck_assert_int_eq(watch_again(&p->watch), 0);
+        }
+        ck_assert_uint_eq(n_ready, 5000);
+}
+END_TEST
+
 START_TEST(once_more_when_asked)
 {
         struct pair *p = &pairs[0];
@@ -145,8 +164,8 @@ int main(void)
         Suite *s = suite_create("watch");
         TCase *c = add_case(s, "watch",
                         (const TTest *const[]){many_are_told_a_few_in_each_turn,
-                                        each_wakes_the_loop_and_is_told_once, what_is_ended_is_not_told,
-                                        once_more_when_asked, NULL});
+                                        each_wakes_the_loop_and_is_told_once, thousands_of_wakes,
+                                        what_is_ended_is_not_told, once_more_when_asked, NULL});
 
         tcase_add_checked_fixture(c, setup, teardown);
         return run_suite(s);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -116,6 +119,121 @@ START_TEST(a_socket_that_refuses)
         close(fd);
         unlink(address.sun_path);
         rmdir(directory);
+}
+END_TEST
+
+static int fillers[8192];
+static unsigned n_fillers;
+
+/* As many connections as the kernel lets wait for a daemon that is stopped. */
+static void fill_queue(void)
+{
+        const char *path = the_daemon.address + strlen("unix:path=");
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        struct rlimit limit;
+
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        limit.rlim_cur = limit.rlim_max;
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        ck_assert_uint_lt(strlen(path), sizeof address.sun_path);
+        memcpy(address.sun_path, path, strlen(path));
+        daemon_freeze();
+        for (n_fillers = 0; n_fillers < sizeof fillers / sizeof *fillers; n_fillers++) {
+                int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+                ck_assert_int_ge(fd, 0);
+                fillers[n_fillers] = fd;
+                if (connect(fd, (struct sockaddr *) &address, sizeof address) < 0) {
+                        ck_assert_int_eq(errno, EAGAIN);
+                        close(fd);
+                        return;
+                }
+        }
+        ck_abort_msg("the queue has no end");
+}
+
+static void *thaw_soon(void *userdata)
+{
+        nap(200000);
+        daemon_thaw();
+        return NULL;
+}
+
+/* The queue is full, and then it is not. */
+static void while_full(void (*fn)(void))
+{
+        pthread_t thread;
+
+        fill_queue();
+        ck_assert_int_eq(pthread_create(&thread, NULL, thaw_soon, NULL), 0);
+        fn();
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        while (n_fillers > 0)
+                close(fillers[--n_fillers]);
+}
+
+static void reach(void)
+{
+        is_reached_at(ctx_client_new(the_daemon.address), the_daemon.address);
+}
+
+START_TEST(a_queue_that_is_full_is_tried_again)
+{
+        while_full(reach);
+}
+END_TEST
+
+static struct ctx *many[6];
+
+static void *cancel_one(void *ctx)
+{
+        ck_assert_int_eq(ctx_cancel(ctx), 1);
+        return NULL;
+}
+
+/* Each has a line of its own (lib/remote/line.c). */
+static void cancel_many(void)
+{
+        pthread_t threads[6];
+
+        for (int i = 0; i < 6; i++)
+                ck_assert_int_eq(pthread_create(&threads[i], NULL, cancel_one, many[i]), 0);
+        for (int i = 0; i < 6; i++)
+                ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+}
+
+START_TEST(lines_try_a_full_queue_again)
+{
+        struct ctx_client *client = ctx_client_new(the_daemon.address);
+        uint64_t began;
+
+        for (int i = 0; i < 6; i++)
+                many[i] = make(client, fresh_path());
+        began = boottime_usec();
+        while_full(cancel_many);
+        ck_assert_uint_ge(boottime_usec() - began, 150000);
+        for (int i = 0; i < 6; i++)
+                ctx_unref(many[i]);
+        ctx_client_unref(client);
+}
+END_TEST
+
+START_TEST(ctxctl_tries_a_full_queue_again)
+{
+        pid_t pid;
+
+        fill_queue();
+        pid = fork();
+        if (pid == 0) {
+                execl(getenv("CTXCTL_PROGRAM"), "ctxctl", "tree", NULL);
+                _exit(127);
+        }
+        nap(200000);
+        ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
+        daemon_thaw();
+        ck_assert_int_eq(wait_child(pid), 0);
+        while (n_fillers > 0)
+                close(fillers[--n_fillers]);
 }
 END_TEST
 
@@ -260,6 +378,9 @@ int main(void)
                         what_is_named_is_where,
                         addresses_of_all_kinds,
                         a_socket_that_refuses,
+                        a_queue_that_is_full_is_tried_again,
+                        lines_try_a_full_queue_again,
+                        ctxctl_tries_a_full_queue_again,
                         from_the_socket_to_the_bus,
                         again_after_it_was_lost,
                         a_child_has_no_connection,
