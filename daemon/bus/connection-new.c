@@ -135,6 +135,7 @@ static int connection_charge(struct connection *c)
         if (r < 0)
                 return r;
         c->receiver.look.uid = cred.uid;
+        c->receiver.look.party = user_find_party(cred.uid);
         c->user = user_ref(&t->users, cred.uid);
         if (!c->user)
                 return -ENOMEM;

@@ -135,7 +135,8 @@ static bool hand_over(struct handles *s, struct handle *h)
 
         if (!charge)
                 return false;
-        if (foreign_write(s->world->foreign, h->key.uid, h->fd, charge_free, charge) < 0) {
+        if (foreign_write(s->world->foreign, user_find_party(h->key.uid), h->key.uid, h->fd, charge_free,
+                            charge) < 0) {
                 h->charge = *charge;
                 free(charge);
                 return false;
