@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -20,10 +21,15 @@
  * its place. They are processes of their own, with tables of their own: a thread, or a process that shares
  * the daemon's table, would keep all of the daemon's sockets open for as long as it cannot end.
  *
+ * To start a process takes a hundred times as long as to look, and to close can take longer still. So a hand
+ * that has left stays with the sender for whom it has left, at a socket of its own. One that closes runs only
+ * when nobody else wants to: who sends such descriptors takes no time from others.
+ *
  * All of this happens after a fork without exec, so nothing here allocates memory. */
 
 #define HANDS 2 /* that wait for jobs */
 #define FDS_MAX 253
+#define IDLE_MSEC 2000 /* after that, a hand with a sender of its own ends */
 
 /* Takes or gives a message with up to one descriptor. */
 struct note {
@@ -115,6 +121,27 @@ static unsigned peek(int fd, size_t size, int fds[FDS_MAX])
         return n;
 }
 
+/* Looks at what waits in a socket. Returns the number of descriptors that it has kept, since one of them is
+ * foreign. */
+static unsigned look(int fd, const struct closer_job *job, struct closer_answer *answer, int fds[FDS_MAX])
+{
+        const struct linger none = {};
+
+        answer->n_fds = peek(fd, job->size, fds);
+        for (unsigned i = 0; i < answer->n_fds; i++)
+                if (!proc_fd_is_pidfd(fds[i]))
+                        answer->foreign = true;
+        /* The daemon still has this socket, so nothing else is closed with it. */
+        close(fd);
+        for (unsigned i = 0; i < answer->n_fds; i++)
+                /* A client can make a socket linger when it is closed. That at least need not be. */
+                if (answer->foreign)
+                        (void) setsockopt(fds[i], SOL_SOCKET, SO_LINGER, &none, sizeof none);
+                else
+                        close(fds[i]);
+        return answer->foreign ? answer->n_fds : 0;
+}
+
 /* Somebody else takes jobs from now on. */
 static void leave(int jobs, int leaving, struct closer_answer *answer, int fd)
 {
@@ -123,47 +150,80 @@ static void leave(int jobs, int leaving, struct closer_answer *answer, int fd)
         answer->leaves = true;
         (void) !write(leaving, &self, sizeof self);
         say(jobs, answer, fd);
+        /* Who hangs shall not keep this open. */
+        close(jobs);
+        close(leaving);
+}
+
+/* Leaves, and returns the socket for one sender alone. */
+static int leave_for_sender(int jobs, int leaving, struct closer_answer *answer, bool writes)
+{
+        const struct sched_param none = {};
+        int ends[2];
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+                _exit(1);
+        leave(jobs, leaving, answer, ends[1]);
+        close(ends[1]);
+        /* Somebody waits for what is written, but nobody for a close. */
+        if (!writes)
+                (void) sched_setscheduler(0, SCHED_IDLE, &none);
+        return ends[0];
 }
 
 /* The daemon drops what it does not take. Until then this process has it, too, so that its own close is the
  * last one. */
-static _Noreturn void keep_until_dropped(int jobs, int leaving, struct closer_answer *answer)
+static void drop(int own, const int *fds, unsigned n)
 {
-        struct pollfd p;
-        int ends[2];
+        struct closer_job job;
+        int none;
 
-        if (pipe2(ends, O_CLOEXEC) < 0)
-                _exit(1);
-        leave(jobs, leaving, answer, ends[1]);
-        close(ends[1]);
-        p = (struct pollfd){.fd = ends[0]};
-        while (poll(&p, 1, -1) < 0 && errno == EINTR)
+        while (closer_receive(own, &job, sizeof job, &none, 0) > 0 && job.kind != CLOSER_DROP)
                 ;
-        /* This closes what clients have sent. */
-        _exit(0);
+        for (unsigned i = 0; i < n; i++)
+                close(fds[i]);
 }
 
-static void look(int jobs, int leaving, int fd, const struct closer_job *job, struct closer_answer *answer)
+/* Waits for a job for some time. */
+static bool next_of_sender(int own, struct closer_job *ret_job, int *ret_fd)
 {
-        int fds[FDS_MAX];
+        struct pollfd p = {.fd = own, .events = POLLIN};
 
-        answer->n_fds = peek(fd, job->size, fds);
-        for (unsigned i = 0; i < answer->n_fds; i++)
-                if (!proc_fd_is_pidfd(fds[i]))
-                        answer->foreign = true;
-        /* The daemon still has this socket, so nothing else is closed with it. */
+        /* What was sent before this shutdown is still received. */
+        if (poll(&p, 1, IDLE_MSEC) == 0)
+                (void) shutdown(own, SHUT_RD);
+        return closer_receive(own, ret_job, sizeof *ret_job, ret_fd, 0) > 0 && *ret_fd >= 0;
+}
+
+static void write_or_close(enum closer_kind kind, int fd)
+{
+        if (kind == CLOSER_WRITE)
+                (void) eventfd_fill(fd);
         close(fd);
-        if (answer->foreign) {
-                const struct linger none = {};
+}
 
-                /* A client can make a socket linger when it is closed. That at least need not be. */
-                for (unsigned i = 0; i < answer->n_fds; i++)
-                        (void) setsockopt(fds[i], SOL_SOCKET, SO_LINGER, &none, sizeof none);
-                keep_until_dropped(jobs, leaving, answer);
+static _Noreturn void stay_with_sender(int own)
+{
+        struct closer_answer over = {.pid = getpid()}, answer;
+        struct closer_job job;
+        int fd, fds[FDS_MAX];
+        unsigned n;
+
+        say(own, &over, -1);
+        while (next_of_sender(own, &job, &fd)) {
+                if (job.kind == CLOSER_LOOK) {
+                        answer = (struct closer_answer){.serial = job.serial, .pid = over.pid};
+                        n = look(fd, &job, &answer, fds);
+                        say(own, &answer, -1);
+                        if (!answer.foreign)
+                                continue;
+                        drop(own, fds, n);
+                } else {
+                        write_or_close((enum closer_kind) job.kind, fd);
+                }
+                say(own, &over, -1);
         }
-        for (unsigned i = 0; i < answer->n_fds; i++)
-                close(fds[i]);
-        say(jobs, answer, -1);
+        _exit(0);
 }
 
 static _Noreturn void hand(int jobs, int leaving)
@@ -171,19 +231,27 @@ static _Noreturn void hand(int jobs, int leaving)
         for (;;) {
                 struct closer_answer answer = {.pid = getpid()};
                 struct closer_job job;
-                int fd;
+                int fd, own, fds[FDS_MAX];
+                unsigned n = 0;
 
-                if (closer_receive(jobs, &job, sizeof job, &fd, 0) <= 0)
+                if (closer_receive(jobs, &job, sizeof job, &fd, 0) <= 0 || fd < 0)
                         _exit(0);
                 answer.serial = job.serial;
-                if (fd >= 0 && job.kind == CLOSER_LOOK) {
-                        look(jobs, leaving, fd, &job, &answer);
-                } else {
-                        leave(jobs, leaving, &answer, -1);
-                        if (fd >= 0 && job.kind == CLOSER_WRITE)
-                                (void) eventfd_fill(fd);
-                        _exit(0); /* this closes the descriptor */
+                if (job.kind == CLOSER_LOOK) {
+                        n = look(fd, &job, &answer, fds);
+                        if (!answer.foreign) {
+                                say(jobs, &answer, -1);
+                                continue;
+                        }
                 }
+                own = leave_for_sender(jobs, leaving, &answer, job.kind == CLOSER_WRITE);
+                if (job.kind == CLOSER_LOOK)
+                        drop(own, fds, n);
+                else
+                        write_or_close((enum closer_kind) job.kind, fd);
+                if (!job.goes_on)
+                        _exit(0);
+                stay_with_sender(own);
         }
 }
 

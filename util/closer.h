@@ -14,18 +14,21 @@ enum closer_kind {
         CLOSER_LOOK,  /* at the descriptors in the first bytes that wait in a socket */
         CLOSER_CLOSE, /* close a socket, with all that waits in it */
         CLOSER_WRITE, /* write to an eventfd, so that it stays readable, and close it */
+        CLOSER_DROP,  /* close what the last look has found; brings no descriptor */
 };
 
 /* Brings a descriptor. */
 struct closer_job {
         uint64_t serial;
         uint32_t kind;
-        uint32_t size; /* of the bytes to be looked at */
+        uint32_t size;    /* of the bytes to be looked at */
+        uint32_t goes_on; /* who leaves for this job takes more jobs of the same sender */
 };
 
-/* The answer to a job. A process that leaves goes on to close what it has got, which can take for ever.
- * When it is over there is another answer, with serial 0. If it has seen what is foreign, the answer brings
- * the end of a pipe, and it closes nothing before that end is closed. */
+/* The answer to a job. A process that leaves goes on to close what it has got, or to write, which can take
+ * for ever. Its answer brings a socket of its own. If it has seen what is foreign it closes nothing before it
+ * gets CLOSER_DROP there. When it has closed all, and goes on, it answers with serial 0 there, and takes more
+ * jobs. When a process has ended, there is an answer with serial 0 at the socket that all share. */
 struct closer_answer {
         uint64_t serial;
         int32_t pid;

@@ -4,21 +4,27 @@
 #include <unistd.h>
 
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/foreign-jobs.h"
+#include "util/log.h"
 
-static struct sender_of_fds *sender_of(struct foreign *f, uid_t uid)
+#define WARN_INTERVAL_USEC (60 * UINT64_C(1000000))
+
+static struct sender_of_fds *sender_of(struct foreign *f, uint32_t party, uid_t uid)
 {
         struct sender_of_fds *s;
 
-        HASH_FIND(hh, f->senders, &uid, sizeof uid, s);
+        HASH_FIND(hh, f->senders, &party, sizeof party, s);
         if (s)
                 return s;
         s = calloc(1, sizeof *s);
         if (!s)
                 return NULL;
+        s->party = party;
         s->uid = uid;
         TAILQ_INIT(&s->waiting);
-        HASH_ADD(hh, f->senders, uid, sizeof s->uid, s);
+        TAILQ_INIT(&s->hands);
+        HASH_ADD(hh, f->senders, party, sizeof s->party, s);
         if (!s->hh.tbl) {
                 free(s);
                 return NULL;
@@ -28,7 +34,7 @@ static struct sender_of_fds *sender_of(struct foreign *f, uid_t uid)
 
 void foreign_sender_tidy(struct foreign *f, struct sender_of_fds *s)
 {
-        if (!TAILQ_EMPTY(&s->waiting) || s->asked || s->n_leaving > 0)
+        if (!TAILQ_EMPTY(&s->waiting) || s->asked || s->n_hands > 0)
                 return;
         HASH_DEL(f->senders, s);
         free(s);
@@ -42,41 +48,126 @@ void foreign_job_free(struct foreign_job *job)
                 close(job->fd);
         if (job->release)
                 job->release(job->owned);
+        free(job->hand);
         free(job);
 }
 
-static bool may_ask(const struct foreign *f, const struct sender_of_fds *s)
+bool foreign_job_answered(
+                struct foreign_job *job, const struct closer_answer *answer, struct foreign_hand *hand)
 {
-        unsigned left = f->n_leaving < LEAVING_MAX ? LEAVING_MAX - f->n_leaving : 0;
-        unsigned limit = s->uid == (uid_t) -1 ? LEAVING_OF_BUS : LEAVING_OF_USER;
+        struct look *l = job->look;
 
-        return !s->asked && s->n_leaving < limit && left > s->n_leaving * SHARE;
+        if (!l)
+                return false;
+        l->hand = hand;
+        if (hand)
+                hand->look = l;
+        l->n_fds = answer->n_fds;
+        l->only_pidfds = !answer->foreign;
+        l->job = NULL;
+        job->look = NULL;
+        if (l->over)
+                l->over(l);
+        return true;
 }
 
-static int send_job(struct foreign *f, const struct foreign_job *job)
+static struct foreign_hand *idle_hand(const struct sender_of_fds *s, bool writes)
 {
-        struct closer_job bytes = {.serial = job->serial, .kind = job->kind, .size = job->size};
+        struct foreign_hand *hand;
 
-        return closer_send(f->fd, &bytes, sizeof bytes, job->fd, MSG_DONTWAIT);
+        TAILQ_FOREACH (hand, &s->hands, of_sender)
+                if (!hand->job && hand->fd >= 0 && hand->writes == writes)
+                        return hand;
+        return NULL;
+}
+
+static void warn_of_sender(struct foreign *f, const struct sender_of_fds *s)
+{
+        uint64_t now = now_monotonic_usec();
+
+        if (s->n_hands < LEAVING_OF_USER || (f->warned_usec > 0 && now - f->warned_usec < WARN_INTERVAL_USEC))
+                return;
+        f->warned_usec = now;
+        log_warning("Uid %u has sent descriptors that take long to close; others of its descriptors wait",
+                        (unsigned) s->uid);
+}
+
+/* Whether it may have another process, if that should be needed. Who has none may: else those who have many
+ * could shut all others out. */
+static bool may_ask(const struct foreign *f, const struct sender_of_fds *s)
+{
+        unsigned left = f->n_hands < LEAVING_MAX ? LEAVING_MAX - f->n_hands : 0;
+        unsigned limit = s->party == FOREIGN_BUS ? LEAVING_OF_BUS : LEAVING_OF_USER;
+
+        return s->n_hands == 0 || (s->n_hands < limit && left > s->n_hands * SHARE);
+}
+
+static bool ask(struct foreign *f, const struct foreign_job *job)
+{
+        struct closer_job bytes = {.serial = job->serial,
+                        .kind = job->kind,
+                        .size = job->size,
+                        .goes_on = job->sender->party != FOREIGN_BUS};
+
+        return closer_send(f->fd, &bytes, sizeof bytes, job->fd, MSG_DONTWAIT) >= 0;
+}
+
+/* Asks those who look for all. */
+static bool ask_all(struct foreign *f, struct foreign_job *job)
+{
+        struct sender_of_fds *s = job->sender;
+        struct foreign_hand *idle;
+
+        if (s->asked)
+                return false;
+        if (!may_ask(f, s)) {
+                /* One that does the other kind, and has nothing to do, makes room. */
+                idle = idle_hand(s, job->kind != CLOSER_WRITE);
+                if (idle)
+                        foreign_hand_dismiss(idle);
+                else
+                        warn_of_sender(f, s);
+                return false;
+        }
+        job->serial = ++f->last_serial;
+        f->is_full = !ask(f, job);
+        if (f->is_full) {
+                job->serial = 0; /* it is tried again at the next answer */
+                return false;
+        }
+        TAILQ_INSERT_TAIL(&f->asked, job, jobs);
+        s->asked = job;
+        return true;
+}
+
+/* Asks a process of the party's own. */
+static bool ask_own(struct foreign *f, struct foreign_job *job)
+{
+        struct foreign_hand *hand;
+
+        while ((hand = idle_hand(job->sender, job->kind == CLOSER_WRITE))) {
+                job->serial = ++f->last_serial;
+                if (foreign_hand_ask(hand, job))
+                        return true;
+                job->serial = 0;
+                foreign_hand_dismiss(hand);
+        }
+        return false;
 }
 
 void foreign_ask_next(struct foreign *f, struct sender_of_fds *s)
 {
-        struct foreign_job *job = TAILQ_FIRST(&s->waiting);
+        struct foreign_job *job;
 
-        if (!job || f->fd < 0 || !may_ask(f, s))
-                return;
-        job->serial = ++f->last_serial;
-        f->is_full = send_job(f, job) < 0;
-        if (f->is_full) {
-                job->serial = 0; /* it is tried again at the next answer */
-                return;
+        while (f->fd >= 0 && (job = TAILQ_FIRST(&s->waiting))) {
+                TAILQ_REMOVE(&s->waiting, job, jobs);
+                if (!ask_own(f, job) && !ask_all(f, job)) {
+                        TAILQ_INSERT_HEAD(&s->waiting, job, jobs);
+                        return;
+                }
+                if (job->kind != CLOSER_LOOK)
+                        closep(&job->fd);
         }
-        if (job->kind != CLOSER_LOOK)
-                closep(&job->fd);
-        TAILQ_REMOVE(&s->waiting, job, jobs);
-        TAILQ_INSERT_TAIL(&f->asked, job, jobs);
-        s->asked = job;
 }
 
 void foreign_ask_all(struct foreign *f)
@@ -87,18 +178,22 @@ void foreign_ask_all(struct foreign *f)
                 foreign_ask_next(f, s);
 }
 
-struct foreign_job *foreign_job_new(struct foreign *f, uid_t uid, enum closer_kind kind, int fd)
+struct foreign_job *foreign_job_new(
+                struct foreign *f, uint32_t party, uid_t uid, enum closer_kind kind, int fd)
 {
-        struct sender_of_fds *s = sender_of(f, uid);
+        struct sender_of_fds *s = sender_of(f, party, uid);
         struct foreign_job *job = s ? calloc(1, sizeof *job) : NULL;
+        struct foreign_hand *hand = job ? calloc(1, sizeof *hand) : NULL;
 
-        if (!job) {
+        if (!hand) {
                 if (s)
                         foreign_sender_tidy(f, s);
+                free(job);
                 return NULL;
         }
         job->kind = kind;
         job->fd = fd;
+        job->hand = hand;
         job->sender = s;
         TAILQ_INSERT_TAIL(&s->waiting, job, jobs);
         return job;

@@ -7,37 +7,54 @@
 #include "util/closer.h"
 #include "util/foreign.h"
 
-/* Whose jobs wait for the processes of foreign.h, and who has the next turn. */
+/* Whose jobs wait for the processes of foreign.h, and who has the next turn. Two processes look for all. One
+ * that has got something it has to close leaves them, and is the sender's own from then on. */
 
-/* Processes that have something of one uid's to close, and those of all uids. Of what is left one uid gets
- * only a part. */
+/* Processes of one party, and those of all parties. Of what is left one party gets only a part. */
 #define LEAVING_OF_USER 4
-#define LEAVING_OF_BUS 32 /* with the broker between, all are one uid, -1 */
+#define LEAVING_OF_BUS 32
 #define LEAVING_MAX 128
 #define SHARE 8
+/* Where there are more, nobody keeps one that has nothing to do. */
+#define LEAVING_IDLE_MAX 64
 
 TAILQ_HEAD(foreign_jobs, foreign_job);
 
-/* A job waits, is asked, and may then have a process that closes something. */
+/* A job waits, is asked of those who look for all, and may then be a hand's. */
 struct foreign_job {
         uint64_t serial; /* 0: it waits */
         enum closer_kind kind;
         int fd; /* owned while the job waits; borrowed if it is a look */
         uint32_t size;
-        pid_t pid;                    /* of the process that closes */
+        struct foreign_hand *hand;    /* for when it needs one; NULL: it has one */
         struct look *look;            /* NULL: its answer is not wanted any more */
         void (*release)(void *owned); /* or NULL */
         void *owned;
         struct sender_of_fds *sender;
-        TAILQ_ENTRY(foreign_job) jobs;
+        TAILQ_ENTRY(foreign_job) jobs; /* of those that wait, or are asked */
 };
 
-/* One uid. */
+/* A process that has left, until it has ended. */
+struct foreign_hand {
+        struct foreign *foreign;
+        struct sender_of_fds *sender;
+        pid_t pid;
+        int fd;                  /* the other end is its own; -1: it takes no more jobs */
+        bool writes;             /* it writes and does nothing else, or never writes */
+        sd_event_source *source; /* of its answers */
+        struct foreign_job *job; /* NULL: it has nothing to do */
+        struct look *look;       /* whose descriptors it has, too */
+        TAILQ_ENTRY(foreign_hand) hands, of_sender;
+};
+
+/* One party. */
 struct sender_of_fds {
+        uint32_t party;
         uid_t uid;
         struct foreign_jobs waiting;
         struct foreign_job *asked;
-        unsigned n_leaving;
+        TAILQ_HEAD(, foreign_hand) hands;
+        unsigned n_hands;
         UT_hash_handle hh;
 };
 
@@ -48,17 +65,35 @@ struct foreign {
         pid_t pid;    /* of the first process */
         bool is_full; /* the socket does not take another job */
         uint64_t last_serial, warned_usec, started_usec;
-        struct sender_of_fds *senders;
-        struct foreign_jobs asked, leaving;
-        unsigned n_leaving;
+        struct sender_of_fds *senders; /* by party */
+        struct foreign_jobs asked;
+        TAILQ_HEAD(, foreign_hand) hands;
+        unsigned n_hands;
 };
 
-struct foreign_job *foreign_job_new(struct foreign *f, uid_t uid, enum closer_kind kind, int fd);
+struct foreign_job *foreign_job_new(
+                struct foreign *f, uint32_t party, uid_t uid, enum closer_kind kind, int fd);
 void foreign_job_free(struct foreign_job *job);
 void foreign_jobs_free(struct foreign_jobs *jobs);
-/* Forgets a uid that has nothing left. */
+/* Forgets a party that has nothing left. */
 void foreign_sender_tidy(struct foreign *f, struct sender_of_fds *s);
+/* There is an answer: tells who has asked. Whether anybody has. */
+bool foreign_job_answered(
+                struct foreign_job *job, const struct closer_answer *answer, struct foreign_hand *hand);
 
-/* Gives the processes the next job of a uid, if it may have one; and of each uid. */
+/* Gives the processes the next jobs of a party, if it may have them; and of each party. */
 void foreign_ask_next(struct foreign *f, struct sender_of_fds *s);
 void foreign_ask_all(struct foreign *f);
+
+/* foreign-hands.c */
+
+/* A process has left for this job, which has got descriptors of its sender. fd: see closer.h. */
+void foreign_hand_new(struct foreign *f, struct foreign_job *job, const struct closer_answer *answer, int fd);
+/* It has ended. */
+void foreign_hand_gone(struct foreign_hand *hand);
+/* It need not keep descriptors any more for whom it has looked. */
+void foreign_hand_drop(struct foreign_hand *hand);
+/* Gives it a job. Returns false if it takes none. */
+bool foreign_hand_ask(struct foreign_hand *hand, struct foreign_job *job);
+/* It has nothing to do, and is to end. */
+void foreign_hand_dismiss(struct foreign_hand *hand);

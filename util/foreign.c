@@ -18,102 +18,71 @@
 #include "util/log.h"
 #include "util/proc.h"
 
-#define WARN_INTERVAL_USEC (60 * UINT64_C(1000000))
 #define AGAIN_USEC 1000000 /* who ends sooner is not started again */
-
-static void warn_of_sender(struct foreign *f, const struct sender_of_fds *s)
-{
-        uint64_t now = now_monotonic_usec();
-
-        if (s->n_leaving < LEAVING_OF_USER ||
-                        (f->warned_usec > 0 && now - f->warned_usec < WARN_INTERVAL_USEC))
-                return;
-        f->warned_usec = now;
-        log_warning("Uid %u has sent descriptors that take long to close; others of its descriptors wait",
-                        (unsigned) s->uid);
-}
-
-static void look_over(struct foreign_job *job, const struct closer_answer *answer, int *hold_fd)
-{
-        struct look *l = job->look;
-
-        if (!l)
-                return;
-        l->holds = *hold_fd >= 0;
-        l->hold_fd = TAKE_FD(*hold_fd);
-        l->n_fds = answer->n_fds;
-        l->only_pidfds = !answer->foreign;
-        l->job = NULL;
-        job->look = NULL;
-        if (l->over)
-                l->over(l);
-}
 
 /* A process has died that waited for jobs, and nobody knows which job it had. What they all should have
  * looked at is asked for again. */
 static void give_up_asked(struct foreign *f)
 {
         struct foreign_job *job;
-        int none = -1;
 
         while ((job = TAILQ_FIRST(&f->asked))) {
                 TAILQ_REMOVE(&f->asked, job, jobs);
                 job->sender->asked = NULL;
                 if (job->look)
                         job->look->size = 0;
-                look_over(job, &(struct closer_answer){}, &none);
+                (void) foreign_job_answered(job, &(struct closer_answer){}, NULL);
                 foreign_sender_tidy(f, job->sender);
                 foreign_job_free(job);
         }
 }
 
-static void has_left(struct foreign *f, struct foreign_job *job)
+static void has_ended(struct foreign *f, pid_t pid)
 {
-        TAILQ_REMOVE(&f->leaving, job, jobs);
-        f->n_leaving--;
-        job->sender->n_leaving--;
-        foreign_job_free(job);
+        struct foreign_hand *hand;
+
+        TAILQ_FOREACH (hand, &f->hands, hands)
+                if (hand->pid == pid)
+                        break;
+        if (hand) {
+                foreign_hand_gone(hand);
+                return;
+        }
+        give_up_asked(f);
+        foreign_ask_all(f);
 }
 
-static void take_answer(struct foreign *f, const struct closer_answer *answer, int *hold_fd)
+static void has_answered(struct foreign *f, const struct closer_answer *answer, int *fd)
 {
         struct foreign_job *job;
         struct sender_of_fds *s;
-        bool was_full = f->is_full || f->n_leaving >= LEAVING_MAX / 2;
 
-        if (answer->serial == 0) {
-                TAILQ_FOREACH (job, &f->leaving, jobs)
-                        if (job->pid == answer->pid)
-                                break;
-                if (!job) {
-                        give_up_asked(f);
-                        foreign_ask_all(f);
-                        return;
-                }
-                s = job->sender;
-                has_left(f, job);
+        TAILQ_FOREACH (job, &f->asked, jobs)
+                if (job->serial == answer->serial)
+                        break;
+        if (!job)
+                return;
+        TAILQ_REMOVE(&f->asked, job, jobs);
+        s = job->sender;
+        s->asked = NULL;
+        if (answer->leaves) {
+                foreign_hand_new(f, job, answer, TAKE_FD(*fd));
         } else {
-                TAILQ_FOREACH (job, &f->asked, jobs)
-                        if (job->serial == answer->serial)
-                                break;
-                if (!job)
-                        return;
-                TAILQ_REMOVE(&f->asked, job, jobs);
-                s = job->sender;
-                s->asked = NULL;
-                look_over(job, answer, hold_fd);
-                if (answer->leaves) {
-                        job->pid = answer->pid;
-                        TAILQ_INSERT_TAIL(&f->leaving, job, jobs);
-                        f->n_leaving++;
-                        s->n_leaving++;
-                        warn_of_sender(f, s);
-                } else {
-                        foreign_job_free(job);
-                }
+                (void) foreign_job_answered(job, answer, NULL);
+                foreign_job_free(job);
         }
         foreign_ask_next(f, s);
         foreign_sender_tidy(f, s);
+}
+
+static void take_answer(struct foreign *f, const struct closer_answer *answer, int *fd)
+{
+        bool was_full = f->is_full || f->n_hands >= LEAVING_MAX / 2;
+
+        if (answer->serial == 0)
+                has_ended(f, answer->pid);
+        else
+                has_answered(f, answer, fd);
         if (was_full)
                 foreign_ask_all(f);
 }
@@ -135,19 +104,15 @@ static int start(struct foreign *f)
 /* Somebody has killed the processes. Those that hang are not counted any more. */
 static void start_again(struct foreign *f)
 {
-        struct foreign_job *job;
+        struct foreign_hand *hand;
         int r = -ECHILD;
 
         f->source = sd_event_source_disable_unref(f->source);
         closep(&f->fd);
         f->fd = -1;
         (void) waitpid(f->pid, NULL, 0);
-        while ((job = TAILQ_FIRST(&f->leaving))) {
-                struct sender_of_fds *s = job->sender;
-
-                has_left(f, job);
-                foreign_sender_tidy(f, s);
-        }
+        while ((hand = TAILQ_FIRST(&f->hands)))
+                foreign_hand_gone(hand);
         give_up_asked(f);
         if (now_monotonic_usec() - f->started_usec > AGAIN_USEC)
                 r = start(f);
@@ -164,12 +129,12 @@ static void start_again(struct foreign *f)
 /* Returns false if there is no answer now. */
 static bool read_answer(struct foreign *f)
 {
-        _cleanup_close_ int hold_fd = -1;
+        _cleanup_close_ int hand_fd = -1;
         struct closer_answer answer;
-        int r = closer_receive(f->fd, &answer, sizeof answer, &hold_fd, MSG_DONTWAIT);
+        int r = closer_receive(f->fd, &answer, sizeof answer, &hand_fd, MSG_DONTWAIT);
 
         if (r > 0) {
-                take_answer(f, &answer, &hold_fd);
+                take_answer(f, &answer, &hand_fd);
                 return true;
         }
         if (r == 0)
@@ -192,7 +157,7 @@ int foreign_new(struct foreign **ret, sd_event *event)
         if (!f)
                 return -ENOMEM;
         TAILQ_INIT(&f->asked);
-        TAILQ_INIT(&f->leaving);
+        TAILQ_INIT(&f->hands);
         f->event = sd_event_ref(event);
         r = f->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         f->fd = -1;
@@ -209,20 +174,25 @@ int foreign_new(struct foreign **ret, sd_event *event)
 struct foreign *foreign_free(struct foreign *f)
 {
         struct sender_of_fds *s, *next;
+        struct foreign_hand *hand;
 
         if (!f)
                 return NULL;
         sd_event_source_disable_unref(f->source);
-        sd_event_unref(f->event);
         closep(&f->fd);
+        f->fd = -1;
         closep(&f->null_fd);
         foreign_jobs_free(&f->asked);
-        foreign_jobs_free(&f->leaving);
+        HASH_ITER (hh, f->senders, s, next)
+                s->asked = NULL;
+        while ((hand = TAILQ_FIRST(&f->hands)))
+                foreign_hand_gone(hand);
         HASH_ITER (hh, f->senders, s, next) {
                 foreign_jobs_free(&s->waiting);
                 HASH_DEL(f->senders, s);
                 free(s);
         }
+        sd_event_unref(f->event);
         free(f);
         return NULL;
 }
@@ -235,7 +205,7 @@ int foreign_look(struct look *l, int fd, uint32_t size)
         assert(!l->job && size > 0 && size <= CLOSER_LOOK_MAX);
         if (!f || f->fd < 0)
                 return -ENODEV;
-        job = foreign_job_new(f, l->uid, CLOSER_LOOK, fd);
+        job = foreign_job_new(f, l->party, l->uid, CLOSER_LOOK, fd);
         if (!job)
                 return -ENOMEM;
         job->size = l->size = size;
@@ -266,9 +236,8 @@ void foreign_forget(struct look *l)
 
         l->job = NULL;
         l->size = l->n_fds = 0;
-        if (l->holds)
-                close(l->hold_fd);
-        l->holds = false;
+        if (l->hand)
+                foreign_hand_drop(l->hand);
         if (!job)
                 return;
         job->look = NULL;
@@ -300,7 +269,7 @@ bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), 
         copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (copy < 0)
                 return false;
-        job = foreign_job_new(f, l->uid, CLOSER_CLOSE, copy);
+        job = foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, copy);
         if (!job) {
                 close(copy);
                 return false;
@@ -311,9 +280,10 @@ bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), 
         return true;
 }
 
-int foreign_write(struct foreign *f, uid_t uid, int fd, void (*release)(void *owned), void *owned)
+int foreign_write(struct foreign *f, uint32_t party, uid_t uid, int fd, void (*release)(void *owned),
+                void *owned)
 {
-        struct foreign_job *job = f && f->fd >= 0 ? foreign_job_new(f, uid, CLOSER_WRITE, fd) : NULL;
+        struct foreign_job *job = f && f->fd >= 0 ? foreign_job_new(f, party, uid, CLOSER_WRITE, fd) : NULL;
 
         if (!job)
                 return -ENODEV;

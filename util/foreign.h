@@ -15,22 +15,26 @@
  *
  * They also write to eventfds that many wait for: whoever writes has to wake each of them.
  *
- * What those processes do is done in turns for each uid. A uid that makes them hang may have only a few of
- * them, and then its other descriptors wait. */
+ * What those processes do is done in turns for each party: a uid, or those who share one part of what all
+ * share. A party whose descriptors have to be closed gets a few processes of its own for that. If they all
+ * hang its other descriptors wait. */
+
+#define FOREIGN_BUS UINT32_MAX /* the party of all who are on a bus: nobody knows who they are */
 
 struct foreign;
+struct foreign_hand;
 
 /* What is known of the first descriptors that wait in a socket. */
 struct look {
         struct foreign *foreign; /* NULL: nobody can look */
-        uid_t uid;
+        uint32_t party;
+        uid_t uid;                    /* one of the party's, for the log */
         void (*over)(struct look *l); /* there is an answer */
         struct foreign_job *job;      /* while there is none */
         uint32_t size;                /* of those bytes; 0: nothing was asked */
         uint32_t n_fds;
         bool only_pidfds;
-        bool holds;  /* there is hold_fd */
-        int hold_fd; /* as long as it is open, another process has the descriptors, too */
+        struct foreign_hand *hand; /* the process that has the descriptors, too, until they are dropped */
 };
 
 int foreign_new(struct foreign **ret, sd_event *event);
@@ -38,7 +42,8 @@ struct foreign *foreign_free(struct foreign *f); /* everybody who has asked must
 
 /* Asks for a look at the first descriptors in so many bytes of a socket. */
 int foreign_look(struct look *l, int fd, uint32_t size);
-/* Waits for the answer for so long. -ETIMEDOUT; -EBUSY: nobody can look now, so it is not waited for. */
+/* Waits for the answer for so long, for FOREIGN_BUS. -ETIMEDOUT; -EBUSY: nobody can look now, so it is not
+ * waited for. */
 int foreign_wait(struct look *l, uint64_t usec);
 /* Forgets what was asked and answered. */
 void foreign_forget(struct look *l);
@@ -48,9 +53,10 @@ void foreign_forget(struct look *l);
  * called. */
 bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), void *owned);
 
-/* Writes to an eventfd of a uid, so that it stays readable, and closes it, and calls release(owned) then. On
- * failure the caller still has both. */
-int foreign_write(struct foreign *f, uid_t uid, int fd, void (*release)(void *owned), void *owned);
+/* Writes to an eventfd of a party, so that it stays readable, and closes it, and calls release(owned) then.
+ * On failure the caller still has both. */
+int foreign_write(struct foreign *f, uint32_t party, uid_t uid, int fd, void (*release)(void *owned),
+                void *owned);
 
 /* A descriptor of /dev/null that the caller closes. -errno. */
 int foreign_dummy(const struct foreign *f);

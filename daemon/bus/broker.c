@@ -179,7 +179,9 @@ static int broker_connect(struct broker *b)
         bus = b->endpoint.bus;
         b->receiver = (struct receiver){.fd = sd_bus_get_fd(bus),
                         .is_waited_for = true,
-                        .look = {.foreign = engine_foreign(b->endpoint.service->engine), .uid = (uid_t) -1}};
+                        .look = {.foreign = engine_foreign(b->endpoint.service->engine),
+                                        .party = FOREIGN_BUS,
+                                        .uid = (uid_t) -1}};
         receive_from_bus(&b->receiver);
         if ((r = sd_bus_add_filter(bus, NULL, on_message, b)) < 0 ||
                         (r = sd_bus_match_signal_async(bus, NULL, "org.freedesktop.DBus",

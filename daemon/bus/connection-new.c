@@ -15,6 +15,7 @@
 #include "daemon/bus/walk.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/share.h"
 
 /* The kernel keeps bytes of ours, too, in the socket's buffer. So a uid with a crowd of connections gets a
  * smaller buffer for each. sd-bus by itself takes 8 MiB. */
@@ -136,7 +137,9 @@ static void release_refused(void *owned)
  * counts as a connection although it was refused. */
 static void refuse(struct service *s, struct user *user, int fd)
 {
-        struct look look = {.foreign = engine_foreign(s->engine), .uid = user->uid};
+        struct look look = {.foreign = engine_foreign(s->engine),
+                        .party = share_party(user->uid),
+                        .uid = user->uid};
 
         user->n_ref++;
         user_charge_always(user, RESOURCE_CONNECTIONS, 1);
@@ -178,8 +181,10 @@ static struct connection *connection_new(
         c->user = user;
         c->charge = *charge;
         c->receiver.fd = fd;
-        c->receiver.look = (struct look){
-                        .foreign = engine_foreign(s->engine), .uid = user->uid, .over = connection_on_look};
+        c->receiver.look = (struct look){.foreign = engine_foreign(s->engine),
+                        .party = share_party(user->uid),
+                        .uid = user->uid,
+                        .over = connection_on_look};
         c->authenticate_until = now_monotonic_usec() + AUTHENTICATION_USEC;
         TAILQ_INSERT_TAIL(&s->connections, c, connections);
         s->n_connections++;

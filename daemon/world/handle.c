@@ -15,6 +15,7 @@
 #include "util/cleanup.h"
 #include "util/eventfd.h"
 #include "util/foreign.h"
+#include "util/share.h"
 #include "util/turn.h"
 
 /* A handle is an eventfd that is made as a semaphore. The daemon writes the largest value that it can hold.
@@ -135,7 +136,8 @@ static bool hand_over(struct handles *s, struct handle *h)
 
         if (!charge)
                 return false;
-        if (foreign_write(s->world->foreign, h->key.uid, h->fd, charge_free, charge) < 0) {
+        if (foreign_write(s->world->foreign, share_party(h->key.uid), h->key.uid, h->fd, charge_free,
+                            charge) < 0) {
                 h->charge = *charge;
                 free(charge);
                 return false;

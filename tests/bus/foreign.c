@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "foreign.h"
 #include "harness.h"
 #include "raw.h"
 #include "tests/harness/fuse.h"
@@ -48,7 +49,7 @@ static void expect_answers(int bus_fd)
         ck_assert_str_eq(name, CTXD_ERROR_NO_SUCH_CONTEXT);
 }
 
-static void send_file(int fd, void *userdata)
+void send_file_of_crowd(int fd, void *userdata)
 {
         const unsigned *answers = userdata;
         int bus_fd[CROWD];
@@ -64,7 +65,7 @@ static void send_file(int fd, void *userdata)
         }
 }
 
-static void attach_self(void *userdata)
+void attach_self(void *userdata)
 {
         _cleanup_close_ int pidfd = open_pidfd(getpid());
         _cleanup_bus_ sd_bus *b = connect_bus();
@@ -80,7 +81,7 @@ START_TEST(a_file_whose_close_hangs)
         unsigned answers = 2;
 
         OK(bus, "Create", "sa{sv}", "hers", 1, "mode", "u", 0777);
-        if (!hung_file_start(&h, ALICE, send_file, &answers))
+        if (!hung_file_start(&h, ALICE, send_file_of_crowd, &answers))
                 return;
         ck_assert(hung_file_is_being_closed(&h));
         work(bus, 20);
@@ -139,7 +140,7 @@ static void ends_in_spite_of_it(int signal_number)
 
         daemon_start(&own, "[Daemon]\nProbe=off\n");
         world.daemon = own;
-        if (hung_file_start(&h, ALICE, send_file, &answers)) {
+        if (hung_file_start(&h, ALICE, send_file_of_crowd, &answers)) {
                 ck_assert(hung_file_is_being_closed(&h));
                 kill(own.pid, signal_number);
                 ck_assert_happens(waitpid(own.pid, NULL, WNOHANG) == own.pid);
@@ -162,35 +163,6 @@ END_TEST
 START_TEST(the_daemon_is_killed_in_spite_of_it)
 {
         ends_in_spite_of_it(SIGKILL);
-}
-END_TEST
-
-static pid_t closer_of_daemon(void)
-{
-        char path[64];
-        int pid = 0;
-        FILE *f;
-
-        snprintf(path, sizeof path, "/proc/%d/task/%d/children", world.daemon.pid, world.daemon.pid);
-        f = fopen(path, "re");
-        ck_assert_ptr_nonnull(f);
-        (void) !fscanf(f, "%d", &pid);
-        fclose(f);
-        return pid;
-}
-
-/* The processes that look at descriptors are started again. */
-START_TEST(the_one_who_looks_is_killed)
-{
-        pid_t pid = closer_of_daemon(), again;
-
-        ck_assert_int_gt(pid, 0);
-        nap(1100000); /* who ends at once is not started again */
-        run_as(BOB, attach_self, NULL);
-        ck_assert_int_eq(kill(pid, SIGKILL), 0);
-        ck_assert_happens((again = closer_of_daemon()) > 0 && again != pid);
-        run_as(BOB, attach_self, NULL);
-        work(bus, 5);
 }
 END_TEST
 
@@ -342,9 +314,9 @@ Suite *suite_foreign(void)
         if (world.transport != TRANSPORT_DIRECT)
                 return s;
         ADD_TESTS(s, "foreign", start_plain, a_file_whose_close_hangs, the_daemon_ends_in_spite_of_it,
-                        the_daemon_is_killed_in_spite_of_it, the_one_who_looks_is_killed,
-                        a_socket_that_lingers_in_a_connection_that_ends);
+                        the_daemon_is_killed_in_spite_of_it, a_socket_that_lingers_in_a_connection_that_ends);
         ADD_TESTS(s, "refused", start_few_connections, a_file_whose_close_hangs_in_a_refused_connection);
         ADD_TESTS(s, "wakes", start_retaining, a_handle_for_which_many_wait);
+        add_closers(s);
         return s;
 }

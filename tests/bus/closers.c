@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The processes that look at descriptors of clients, and those that close them: how many there are, for whom,
+ * and when they run. */
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "foreign.h"
+#include "harness.h"
+#include "tests/harness/fuse.h"
+
+#define CHILDREN_MAX 200
+
+static unsigned children_of(pid_t pid, pid_t ret_children[CHILDREN_MAX])
+{
+        char path[64];
+        unsigned n = 0;
+        FILE *f;
+
+        snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, pid);
+        f = fopen(path, "re");
+        ck_assert_ptr_nonnull(f);
+        while (n < CHILDREN_MAX && fscanf(f, "%d", &ret_children[n]) == 1)
+                n++;
+        fclose(f);
+        return n;
+}
+
+static pid_t closer_of_daemon(void)
+{
+        pid_t pids[CHILDREN_MAX];
+
+        return children_of(world.daemon.pid, pids) > 0 ? pids[0] : 0;
+}
+
+/* The processes that look at descriptors are started again. */
+START_TEST(the_one_who_looks_is_killed)
+{
+        pid_t pid = closer_of_daemon(), again;
+
+        ck_assert_int_gt(pid, 0);
+        nap(1100000); /* who ends at once is not started again */
+        run_as(BOB, attach_self, NULL);
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_assert_happens((again = closer_of_daemon()) > 0 && again != pid);
+        run_as(BOB, attach_self, NULL);
+        work(bus, 5);
+}
+END_TEST
+
+/* How many processes that look at descriptors there are which were not there when this was asked last. */
+static unsigned new_closers(pid_t closer)
+{
+        static pid_t known[CHILDREN_MAX];
+        static unsigned n_known;
+        pid_t pids[CHILDREN_MAX];
+        unsigned n = children_of(closer, pids), fresh = 0;
+
+        for (unsigned i = 0; i < n; i++) {
+                unsigned k;
+
+                for (k = 0; k < n_known && known[k] != pids[i]; k++)
+                        ;
+                fresh += k == n_known;
+        }
+        memcpy(known, pids, n * sizeof *pids);
+        n_known = n;
+        return fresh;
+}
+
+/* How many of the processes that look at descriptors run when nobody else wants to, or all others. */
+static unsigned closers_that_step_back(pid_t closer, bool which)
+{
+        pid_t pids[CHILDREN_MAX];
+        unsigned n = children_of(closer, pids), found = 0;
+
+        for (unsigned i = 0; i < n; i++) {
+                int policy = sched_getscheduler(pids[i]);
+
+                found += policy >= 0 && (policy == SCHED_IDLE) == which;
+        }
+        return found;
+}
+
+#define FILES 50
+#define AT_MOST (FILES / 5) /* processes */
+
+static void attach_files(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        pid_t closer = *(pid_t *) userdata;
+        unsigned fresh = 0;
+        int ends[2];
+
+        ck_assert_int_eq(pipe(ends), 0);
+        (void) new_closers(closer);
+        for (unsigned i = 0; i < FILES; i++) {
+                FAILS(b, SD_BUS_ERROR_INVALID_ARGS, "Attach", "sha{sv}", "hers", ends[0], 0);
+                fresh += new_closers(closer);
+        }
+        /* A few for her, until she had as many as a user may have. */
+        ck_assert_msg(fresh <= AT_MOST, "%u processes", fresh);
+        ck_assert_int_gt(closers_that_step_back(closer, true), 0);
+        ck_assert_int_eq(closers_that_step_back(closer, false), 2);
+}
+
+/* To start a process takes longer than all the rest. */
+START_TEST(who_closes_for_a_user_goes_on)
+{
+        pid_t closer = closer_of_daemon();
+
+        OK(bus, "Create", "sa{sv}", "hers", 1, "mode", "u", 0777);
+        run_as(ALICE, attach_files, &closer);
+}
+END_TEST
+
+/* A write that sleeps makes her one for whom another process writes. */
+static void make_a_write_sleep(sd_bus *b)
+{
+        int handle;
+
+        create(b, "~/sleeps");
+        handle = done_handle(b, "~/sleeps");
+        ck_assert_int_eq(eventfd_write(handle, UINT64_MAX - 1), 0);
+        ck_assert_int_ge(fcntl(handle, F_SETFL, 0), 0);
+        ck_assert(cancel(b, "~/sleeps", ""));
+        close(handle);
+}
+
+static void have_handles_written(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        pid_t closer = *(pid_t *) userdata;
+        unsigned fresh = 0;
+
+        make_a_write_sleep(b);
+        (void) new_closers(closer);
+        for (unsigned i = 0; i < FILES; i++) {
+                int handle;
+
+                OK(b, "Create", "sa{sv}", "~/written", 0);
+                handle = done_handle(b, "~/written");
+                ck_assert(cancel(b, "~/written", ""));
+                ck_assert(becomes_readable(handle));
+                OK(b, "Release", "s", "~/written");
+                close(handle);
+                fresh += new_closers(closer);
+        }
+        ck_assert_int_gt(fresh, 0); /* else the daemon has written itself */
+        ck_assert_msg(fresh <= AT_MOST, "%u processes", fresh);
+        /* Somebody waits for these. */
+        ck_assert_int_eq(closers_that_step_back(closer, true), 0);
+}
+
+START_TEST(who_writes_for_a_user_goes_on)
+{
+        pid_t closer = closer_of_daemon();
+
+        run_as(ALICE, have_handles_written, &closer);
+}
+END_TEST
+
+/* Subordinate uids are one party. */
+#define SUBORDINATE 200000
+#define SUBORDINATES 12
+
+static void attach_file(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        int ends[2];
+
+        ck_assert_int_eq(pipe(ends), 0);
+        FAILS(b, SD_BUS_ERROR_INVALID_ARGS, "Attach", "sha{sv}", "hers", ends[0], 0);
+}
+
+START_TEST(subordinate_uids_share_who_closes)
+{
+        pid_t closer = closer_of_daemon(), pids[CHILDREN_MAX];
+
+        OK(bus, "Create", "sa{sv}", "hers", 1, "mode", "u", 0777);
+        for (unsigned i = 0; i < SUBORDINATES; i++) {
+                run_as(SUBORDINATE + i, attach_file, NULL);
+                ck_assert_int_le(children_of(closer, pids), 2 + 4);
+        }
+}
+END_TEST
+
+/* So many users send files whose close hangs that all processes hang which there may be. */
+#define CONSPIRATORS 50
+#define CONSPIRATOR 3000
+#define HANG_IN_ALL 128
+
+/* The end of each of these processes closes its copy of the file, so it is not waited for. */
+static void send_as_all(int fd, void *userdata)
+{
+        int sent[2];
+        char byte;
+
+        ck_assert_int_eq(pipe(sent), 0);
+        for (unsigned i = 0; i < CONSPIRATORS; i++) {
+                if (fork() == 0) {
+                        become_user(CONSPIRATOR + i);
+                        send_file_of_crowd(fd, userdata);
+                        (void) !write(sent[1], "", 1);
+                        _exit(0);
+                }
+                ck_assert_int_eq(read(sent[0], &byte, 1), 1);
+        }
+}
+
+START_TEST(files_of_many_users_whose_close_hangs)
+{
+        pid_t closer = closer_of_daemon(), pids[CHILDREN_MAX];
+        unsigned answers = 0;
+        struct hung_file h;
+
+        OK(bus, "Create", "sa{sv}", "hers", 1, "mode", "u", 0777);
+        if (!hung_file_start(&h, 0, send_as_all, &answers))
+                return;
+        ck_assert_happens(children_of(closer, pids) >= HANG_IN_ALL);
+        for (int i = 0; i < 5; i++)
+                run_as(BOB, attach_self, NULL);
+        run_as(ALICE, attach_file, NULL);
+        hung_file_end(&h);
+        ck_assert_happens(children_of(closer, pids) < 2 + HANG_IN_ALL / 2);
+        run_as(BOB, attach_self, NULL);
+}
+END_TEST
+
+void add_closers(Suite *s)
+{
+        ADD_TESTS(s, "closers", start_retaining, the_one_who_looks_is_killed, who_closes_for_a_user_goes_on,
+                        who_writes_for_a_user_goes_on, subordinate_uids_share_who_closes,
+                        files_of_many_users_whose_close_hangs);
+}
