@@ -14,6 +14,7 @@
 #include "raw.h"
 
 #define CROWD 300
+#define FIRST_SUBORDINATE 200000 /* of a block of 65,536 */
 #define ROUNDS 3
 #define CALLS 11
 /* A call on a quiet machine takes less; a busy one must not fail here. A broker that has many messages for us
@@ -38,11 +39,13 @@ static void no_reply(struct raw *call, uint32_t serial, const char *member, cons
         call->bytes[2] = 1;
 }
 
+/* Root does it as one user who has many subordinate uids, one for each connection. */
 static void flood_directly(void *userdata)
 {
         static struct raw call;
         size_t sent[CROWD] = {};
         bool *ready = userdata;
+        bool is_root = getuid() == 0;
         int fds[CROWD];
 
         many.n = 0;
@@ -52,8 +55,17 @@ static void flood_directly(void *userdata)
                 raw_end(&call);
                 add_call(&call);
         }
-        for (int i = 0; i < CROWD; i++)
+        for (int i = 0; i < CROWD; i++) {
+                uid_t uid = FIRST_SUBORDINATE + (uid_t) i;
+
+                if (is_root)
+                        ck_assert_int_eq(setresuid(uid, uid, 0), 0);
                 ck_assert_int_ge(fds[i] = raw_connect(), 0);
+                if (is_root)
+                        ck_assert_int_eq(setresuid(0, 0, 0), 0);
+        }
+        if (is_root)
+                tie_to_parent(getppid());
         for (unsigned round = 0;; round++) {
                 for (int i = 0; i < CROWD; i++) {
                         ssize_t n = send(fds[i], many.bytes + sent[i], many.n - sent[i],
@@ -118,7 +130,7 @@ static void bob_calls(void *userdata)
         }
 }
 
-static void expect_fair(void (*flood)(void *userdata), uint64_t usual_usec)
+static void expect_fair(uid_t uid, void (*flood)(void *userdata), uint64_t usual_usec)
 {
         struct {
                 uint64_t quiet, flooded;
@@ -128,7 +140,7 @@ static void expect_fair(void (*flood)(void *userdata), uint64_t usual_usec)
 
         ck_assert_ptr_ne(shared, MAP_FAILED);
         run_as(BOB, bob_calls, &shared->quiet);
-        alice = spawn_as(ALICE, flood, &shared->ready);
+        alice = spawn_as(uid, flood, &shared->ready);
         ck_assert_happens(shared->ready);
         run_as(BOB, bob_calls, &shared->flooded);
         end_process(alice);
@@ -141,13 +153,20 @@ static void expect_fair(void (*flood)(void *userdata), uint64_t usual_usec)
 
 START_TEST(law48_a_crowd_of_another_uid)
 {
-        expect_fair(flood_directly, USUAL_USEC);
+        expect_fair(ALICE, flood_directly, USUAL_USEC);
+}
+END_TEST
+
+/* Whoever may use one uid of a block may use all of them, and has one share with all of them together. */
+START_TEST(law48_a_crowd_of_subordinate_uids)
+{
+        expect_fair(0, flood_directly, USUAL_USEC);
 }
 END_TEST
 
 START_TEST(law48_a_flood_over_the_bus)
 {
-        expect_fair(flood_over_bus, USUAL_BEHIND_BROKER_USEC);
+        expect_fair(ALICE, flood_over_bus, USUAL_BEHIND_BROKER_USEC);
 }
 END_TEST
 
@@ -370,7 +389,8 @@ Suite *suite_turns_of_uids(void)
         Suite *s = suite_create("turns of uids");
 
         if (world.transport == TRANSPORT_DIRECT)
-                ADD_TESTS(s, "turns", start_retaining, law48_a_crowd_of_another_uid);
+                ADD_TESTS(s, "turns", start_retaining, law48_a_crowd_of_another_uid,
+                                law48_a_crowd_of_subordinate_uids);
         if (world.transport == TRANSPORT_DIRECT)
                 ADD_TESTS(s, "unread", start_with_little_unread, unread_replies_have_a_limit);
         else
