@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
-#include <fts.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 
 #include "util/cgroup.h"
 #include "util/cleanup.h"
+#include "util/pid-list.h"
 
 static void fclosep(FILE **f)
 {
@@ -76,39 +76,22 @@ int cgroup_of(pid_t pid, char **ret_directory)
         return ferror(f) ? -ESRCH : -ENOENT;
 }
 
-static int each_in(const char *directory, int (*cb)(void *userdata, pid_t pid), void *userdata)
-{
-        _cleanup_fclose_ FILE *f = NULL;
-        _cleanup_free_ char *path = NULL;
-        int pid, r;
-
-        if (asprintf(&path, "%s/cgroup.procs", directory) < 0)
-                return -ENOMEM;
-        f = fopen(path, "re");
-        if (!f)
-                return errno == ENOENT ? 0 : -errno;
-        while (fscanf(f, "%d", &pid) == 1) {
-                r = pid > 0 ? cb(userdata, pid) : 0; /* 0: not in our pid namespace */
-                if (r != 0)
-                        return r;
-        }
-        return ferror(f) && errno != ENODEV ? -errno : 0; /* ENODEV: it was removed meanwhile */
-}
-
 int cgroup_each(const char *directory, int (*cb)(void *userdata, pid_t pid), void *userdata)
 {
-        char *roots[] = {(char *) directory, NULL};
-        FTSENT *entry;
-        int r = 0;
-        FTS *fts;
+        struct group_list l;
+        pid_t pid;
+        int r;
 
-        fts = fts_open(roots, FTS_NOCHDIR | FTS_PHYSICAL | FTS_XDEV, NULL);
-        if (!fts)
-                return -errno;
-        while (r == 0 && (entry = fts_read(fts)))
-                if (entry->fts_info == FTS_D)
-                        r = each_in(entry->fts_path, cb, userdata);
-        fts_close(fts);
+        r = group_list_open(&l, directory);
+        while (r >= 0 && (r = group_list_next(&l, &pid)) != 0) {
+                if (r > 0)
+                        r = cb(userdata, pid);
+                else if (r == -EAGAIN)
+                        r = 0;
+                if (r != 0)
+                        break;
+        }
+        group_list_close(&l);
         return r;
 }
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -11,14 +10,9 @@
 #include <unistd.h>
 
 #include "util/proc.h"
+#include "util/pid-list.h"
 #include "util/cleanup.h"
 #include "util/utf8.h"
-
-static void closedirp(DIR **d)
-{
-        if (*d)
-                closedir(*d);
-}
 
 /* A whole file of /proc that fits, as a string. */
 int proc_read_small(const char *path, char *buffer, size_t size)
@@ -212,85 +206,23 @@ uint64_t proc_ticks_to_nsec(uint64_t ticks)
         return ticks * nsec_per_tick();
 }
 
-/* The pid that a name in /proc stands for, or 0. */
-static pid_t name_to_pid(const char *name)
-{
-        long n = 0;
-
-        for (; *name; name++) {
-                if (*name < '0' || *name > '9' || n > INT32_MAX / 10)
-                        return 0;
-                n = n * 10 + (*name - '0');
-        }
-        return n <= INT32_MAX ? (pid_t) n : 0;
-}
-
-static int each_by_parent(pid_t pid, int (*cb)(void *userdata, pid_t child), void *userdata)
-{
-        _cleanup_(closedirp) DIR *d = opendir("/proc");
-        struct dirent *entry;
-        int r;
-
-        if (!d)
-                return -errno;
-        while ((entry = readdir(d))) {
-                pid_t child = name_to_pid(entry->d_name);
-                struct proc_stat s;
-
-                if (child <= 0 || proc_stat_read(child, &s) < 0 || s.ppid != pid)
-                        continue;
-                r = cb(userdata, child);
-                if (r != 0)
-                        return r;
-        }
-        return 0;
-}
-
 int proc_each_child(pid_t pid, int (*cb)(void *userdata, pid_t child), void *userdata)
 {
-        _cleanup_(closedirp) DIR *d = NULL;
-        struct dirent *entry;
-        char path[96];
+        struct child_list l;
+        pid_t child;
         int r;
 
-        snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int) pid, (int) pid);
-        if (access(path, R_OK) < 0) { /* CONFIG_PROC_CHILDREN is not everywhere */
-                snprintf(path, sizeof path, "/proc/%d", (int) pid);
-                return access(path, F_OK) < 0 ? 0 : each_by_parent(pid, cb, userdata);
-        }
-        snprintf(path, sizeof path, "/proc/%d/task", (int) pid);
-        d = opendir(path);
-        if (!d)
-                return errno == ENOENT ? 0 : -errno;
-        while ((entry = readdir(d))) {
-                _cleanup_free_ char *line = NULL;
-                pid_t tid = name_to_pid(entry->d_name);
-                char *word, *state = NULL;
-                size_t size = 0;
-                FILE *f;
-
-                if (tid <= 0)
-                        continue;
-                snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int) pid, (int) tid);
-                f = fopen(path, "re");
-                if (!f)
-                        continue;
-                if (getline(&line, &size, f) <= 0) {
-                        fclose(f);
-                        continue;
-                }
-                fclose(f);
-                for (word = strtok_r(line, " \n", &state); word; word = strtok_r(NULL, " \n", &state)) {
-                        pid_t child = name_to_pid(word);
-
-                        if (child <= 0)
-                                continue;
+        r = child_list_open(&l, pid);
+        while (r >= 0 && (r = child_list_next(&l, &child)) != 0) {
+                if (r > 0)
                         r = cb(userdata, child);
-                        if (r != 0)
-                                return r;
-                }
+                else if (r == -EAGAIN)
+                        r = 0;
+                if (r != 0)
+                        break;
         }
-        return 0;
+        child_list_close(&l);
+        return r;
 }
 
 int pidfd_open_process(pid_t pid)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "daemon/bus/later.h"
+#include "daemon/bus/walk.h"
 
 /* Thousands of calls may wait for one end. They lie in a heap, so that those whose time has come are found
  * without a look at the others, and are answered some at a time. */
@@ -83,9 +84,41 @@ static int later_or_now(struct request *q, struct later *l)
         return r;
 }
 
+static int signal_members(struct walk *w, uint32_t budget)
+{
+        uint32_t n;
+        int r;
+
+        if (engine_signals_go(w->request.service->engine, w->signals, WALK_LOOKS, &n) == 0)
+                return 0;
+        if (!w->request.peer)
+                return 1;
+        r = sd_bus_reply_method_return(w->request.message, "buu", 1, w->contexts, w->members + n);
+        return r < 0 ? r : 1;
+}
+
+/* The cancel has done all but to signal the other members of what it has ended, which are counted then. That
+ * must not stop half way. */
+static int reply_when_signalled(
+                struct request *q, struct signal_pass *signals, uint32_t contexts, uint32_t members)
+{
+        struct walk *w = walk_new(q, q->service->tree->background, NULL, signal_members);
+
+        if (!w) {
+                engine_signals_let_go(q->service->engine, signals);
+                return sd_bus_reply_method_return(q->message, "buu", 1, contexts, members);
+        }
+        w->signals = signals;
+        w->contexts = contexts;
+        w->members = members;
+        w->stays = true;
+        return walk_begin(w);
+}
+
 int later_reply_cancel(struct request *q, struct later *l, bool first, uint32_t contexts)
 {
         struct service *s = q->service;
+        struct signal_pass *signals;
         uint32_t members;
 
         /* The context exists until the end of the drain, whatever RetainSec= says. */
@@ -97,6 +130,12 @@ int later_reply_cancel(struct request *q, struct later *l, bool first, uint32_t 
         if (l->own > 0)
                 LIST_INSERT_HEAD(&s->laters.starters, l, starters);
         members = service_drain(s, q->context);
+        signals = engine_take_signals(s->engine);
+        if (signals && first && l->ending == 0) {
+                later_free(l);
+                return reply_when_signalled(q, signals, contexts, members);
+        }
+        engine_signals_let_go(s->engine, signals);
         if (l->own == 0)
                 l->members = members;
         return later_or_now(q, l);

@@ -65,6 +65,7 @@ void service_finish(struct service *s)
         do
                 drain_and_tell(s, NULL, true, TELL_IN_TURN);
         while (tree_advance(s->tree, now_boottime_usec()) || laters_are_due(s) || service_is_telling(s));
+        engine_signals_finish(s->engine);
 }
 
 static int on_turn(sd_event_source *source, void *userdata)
@@ -115,9 +116,9 @@ void service_deinit(struct service *s)
                 (void) listen(s->listen_fd, SOMAXCONN);
         closep(&s->listen_fd);
         reserve_deinit(&s->reserve);
-        s->engine = engine_free(s->engine);
         while (!LIST_EMPTY(&s->left_walks))
                 walk_free(LIST_FIRST(&s->left_walks));
+        s->engine = engine_free(s->engine);
         turns_deinit(&s->turns);
         turn_deinit(&s->turn);
         heap_deinit(&s->laters.waiting);

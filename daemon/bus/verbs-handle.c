@@ -8,7 +8,7 @@
 
 #include "daemon/bus/error.h"
 #include "daemon/bus/options.h"
-#include "daemon/bus/request.h"
+#include "daemon/bus/walk.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 
@@ -278,34 +278,49 @@ int verb_attach(struct request *q)
         return r < 0 ? request_attach_error(q, &refused, r) : sd_bus_reply_method_return(q->message, NULL);
 }
 
-int verb_process(struct request *q)
+/* Where the walk has found the process with that pid. */
+static int send_process(struct request *q, const struct member_process *member)
+{
+        struct process *process;
+        int r;
+
+        /* The start time shows whether another process has got the pid since the list was made. */
+        r = engine_open_member(q->service->engine, member, &process);
+        if (r < 0)
+                return 0;
+        r = request_want_to_send(q, 1);
+        if (r >= 0)
+                r = request_reply(q, "h", engine_process_pidfd(process));
+        engine_process_close(process);
+        return r < 0 ? r : 1;
+}
+
+static int process(struct walk *w, uint32_t budget)
 {
         _cleanup_free_ struct member_process *members = NULL;
-        uint32_t pid;
+        struct request *q = &w->request;
         size_t n;
+        int r;
+
+        r = walk_look(w);
+        if (r <= 0)
+                return r;
+        r = members_look_processes(w->look, &members, &n);
+        for (size_t i = 0; i < n && r == 0; i++)
+                if (members[i].pid == w->limit && request_allows(q, members[i].context, VERB_LOOK))
+                        r = send_process(q, &members[i]);
+        return r != 0 ? r
+                      : sd_bus_error_setf(q->error, CTXD_ERROR_NO_SUCH_PROCESS,
+                                        "Process %u is no member of this context", w->limit);
+}
+
+int verb_process(struct request *q)
+{
+        uint32_t pid;
         int r;
 
         r = sd_bus_message_read(q->message, "u", &pid);
         if (r < 0)
                 return error_malformed(q->error, r);
-        r = engine_processes(q->service->engine, q->context, true, &members, &n);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < n; i++) {
-                struct process *process;
-
-                if (members[i].pid != pid || !request_allows(q, members[i].context, VERB_LOOK))
-                        continue;
-                /* The start time shows whether another process has got the pid since the list was made. */
-                r = engine_open_member(q->service->engine, &members[i], &process);
-                if (r < 0)
-                        break;
-                r = request_want_to_send(q, 1);
-                if (r >= 0)
-                        r = request_reply(q, "h", engine_process_pidfd(process));
-                engine_process_close(process);
-                return r;
-        }
-        return sd_bus_error_setf(
-                        q->error, CTXD_ERROR_NO_SUCH_PROCESS, "Process %u is no member of this context", pid);
+        return walk_members(q, true, pid, process);
 }

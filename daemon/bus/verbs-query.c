@@ -223,59 +223,70 @@ static int read_limit(struct request *q, uint32_t *ret)
                 kept_;                                                           \
         })
 
+static int processes(struct walk *w, uint32_t budget)
+{
+        _cleanup_free_ struct member_process *members = NULL;
+        struct request *q = &w->request;
+        size_t n;
+        int r;
+
+        r = walk_look(w);
+        if (r <= 0)
+                return r;
+        r = members_look_processes(w->look, &members, &n);
+        if (r < 0)
+                return r;
+        n = KEEP_READABLE(q, members, n);
+        r = sd_bus_message_new_method_return(q->message, &w->reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(w->reply, SD_BUS_TYPE_ARRAY, "(utus)");
+        for (size_t i = 0; i < n && i < w->limit && r >= 0; i++)
+                r = sd_bus_message_append(w->reply, "(utus)", members[i].pid, members[i].start_usec,
+                                members[i].uid, members[i].comm);
+        if (r >= 0)
+                r = sd_bus_message_close_container(w->reply);
+        if (r >= 0)
+                r = sd_bus_message_append(w->reply, "b", n > w->limit);
+        return r < 0 ? r : request_send(q, w->reply, n * ROW_BYTES);
+}
+
 int verb_processes(struct request *q)
 {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        _cleanup_free_ struct member_process *members = NULL;
         int recursive, r;
         uint32_t limit;
-        size_t n;
 
         r = sd_bus_message_read(q->message, "b", &recursive);
         if (r < 0)
                 return error_malformed(q->error, r);
         r = read_limit(q, &limit);
+        return r < 0 ? r : walk_members(q, recursive, limit, processes);
+}
+
+static int members(struct walk *w, uint32_t budget)
+{
+        _cleanup_free_ struct member_task *tasks = NULL;
+        struct request *q = &w->request;
+        size_t n;
+        int r;
+
+        r = walk_look(w);
+        if (r <= 0)
+                return r;
+        r = members_look_tasks(w->look, q->context, false, &tasks, &n);
         if (r < 0)
                 return r;
-        r = engine_processes(q->service->engine, q->context, recursive, &members, &n);
-        if (r < 0)
-                return r;
-        n = KEEP_READABLE(q, members, n);
-        r = sd_bus_message_new_method_return(q->message, &reply);
+        r = sd_bus_message_new_method_return(q->message, &w->reply);
         if (r >= 0)
-                r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(utus)");
-        for (size_t i = 0; i < n && i < limit && r >= 0; i++)
-                r = sd_bus_message_append(reply, "(utus)", members[i].pid, members[i].start_usec,
-                                members[i].uid, members[i].comm);
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "b", n > limit);
-        if (r < 0)
-                return r;
-        return request_send(q, reply, n * ROW_BYTES);
+                r = append_tasks(w->reply, tasks, n, w->limit);
+        return r < 0 ? r : request_send(q, w->reply, n * ROW_BYTES);
 }
 
 int verb_members(struct request *q)
 {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        _cleanup_free_ struct member_task *tasks = NULL;
         uint32_t limit;
-        size_t n;
-        int r;
+        int r = read_limit(q, &limit);
 
-        r = read_limit(q, &limit);
-        if (r < 0)
-                return r;
-        r = engine_tasks(q->service->engine, q->context, false, &tasks, &n);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_new_method_return(q->message, &reply);
-        if (r >= 0)
-                r = append_tasks(reply, tasks, n, limit);
-        if (r < 0)
-                return r;
-        return request_send(q, reply, n * ROW_BYTES);
+        return r < 0 ? r : walk_members(q, false, limit, members);
 }
 
 static int preview_reply(struct walk *w)
@@ -285,7 +296,12 @@ static int preview_reply(struct walk *w)
         size_t n, shown;
         int r;
 
-        r = engine_tasks(q->service->engine, q->context, true, &tasks, &n);
+        r = w->look ? 0 : engine_look(q->service->engine, q->context, true, &w->look);
+        if (r >= 0)
+                r = walk_look(w);
+        if (r <= 0)
+                return r;
+        r = members_look_tasks(w->look, q->context, true, &tasks, &n);
         if (r < 0)
                 return r;
         shown = KEEP_READABLE(q, tasks, n);

@@ -36,6 +36,8 @@ struct walk *walk_free(struct walk *w)
         tree_unset_cursor(&w->cursor);
         LIST_REMOVE(w, of_peer);
         free(w->shown);
+        members_look_free(w->look);
+        engine_signals_let_go(w->request.service->engine, w->signals);
         sd_bus_error_free(&w->error);
         sd_bus_message_unref(w->reply);
         sd_bus_message_unref(w->request.message);
@@ -133,19 +135,53 @@ int walk_begin(struct walk *w)
         return 1;
 }
 
+int walk_members(const struct request *q, bool recursive, uint32_t limit,
+                int (*step)(struct walk *w, uint32_t budget))
+{
+        struct walk *w = walk_new(q, q->context, NULL, step);
+        int r;
+
+        if (!w)
+                return -ENOMEM;
+        w->limit = limit;
+        r = engine_look(q->service->engine, q->context, recursive, &w->look);
+        if (r >= 0)
+                return walk_begin(w);
+        walk_free(w);
+        return r;
+}
+
+int walk_look(struct walk *w)
+{
+        return members_look_go(w->look, WALK_LOOKS);
+}
+
+/* The context of which some members were counted may have gone since. */
+static int count_members(struct walk *w, const struct context *c)
+{
+        if (w->look && w->look_id != c->id)
+                w->look = members_look_free(w->look);
+        w->look_id = c->id;
+        return engine_count_some(w->request.service->engine, c, WALK_LOOKS, &w->look, &w->members);
+}
+
 static int count(struct walk *w, uint32_t budget)
 {
         const struct service *s = w->request.service;
         const struct context *root = s->tree->background, *c = w->cursor.next;
+        int r;
 
         for (; c && budget > 0; budget--) {
                 if (c->released || !request_allows(&w->request, c, VERB_LOOK)) {
                         c = context_next_skip(c, root);
                         continue;
                 }
+                r = c->busy ? count_members(w, c) : 1;
+                if (r <= 0) {
+                        w->cursor.next = c;
+                        return r;
+                }
                 w->contexts++;
-                if (c->busy)
-                        w->members += engine_count_members(s->engine, c, false);
                 c = context_next(c, root);
         }
         w->cursor.next = c;

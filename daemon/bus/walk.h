@@ -26,6 +26,9 @@ struct walk {
         bool may_go; /* its context: then the call has done what it should */
         bool stays;  /* it changes the tree, and must not stop half way; its peer may be NULL */
         struct shown *shown;
+        struct members_look *look;
+        struct signal_pass *signals;
+        uint64_t look_id; /* of the context at whose members it looks, where a walk looks at several */
 
         /* Of walk.c. */
         struct taker taker;
@@ -41,6 +44,14 @@ struct walk *walk_new(const struct request *q, const struct context *root, const
  * return. */
 int walk_begin(struct walk *w);
 struct walk *walk_free(struct walk *w);
+/* For a call that looks at the members of q->context, and of all below it: each step goes on with
+ * walk_look(). */
+int walk_members(const struct request *q, bool recursive, uint32_t limit,
+                int (*step)(struct walk *w, uint32_t budget));
+/* So many processes are looked at in a step: each may have to be read from /proc. */
+#define WALK_LOOKS 2
+/* Goes on with its look at members. 1: that is over; 0: the step is; or -errno. */
+int walk_look(struct walk *w);
 /* Its peer goes. What only looks ends here. What changes the tree goes on, in turns of the same uid, and
  * nobody is told. */
 void walk_leave(struct walk *w);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "daemon/engine/internal.h"
+#include "util/cleanup.h"
 #include "util/clock.h"
 
 /* Carries out the effects that the model has left in its queue. Large work comes in slices: a drain does what
@@ -38,8 +39,10 @@ static void signal_handles(struct engine *e, const struct effect_queue *queue)
         handles_disarm(e->handles);
 }
 
-/* Ends the membership of a done context, and returns how many members have to leave. */
-static uint32_t end_members(struct engine *e, struct context *c)
+/* Ends the membership of a done context, and returns how many members have to leave. counts: those that are
+ * found while they are signalled are to be counted. in_slices: the end of a large tree has come to it, and
+ * its members are counted now. */
+static uint32_t end_members(struct engine *e, struct context *c, bool counts, bool in_slices)
 {
         struct anchor *a = c->anchor;
         uint32_t n;
@@ -48,7 +51,10 @@ static uint32_t end_members(struct engine *e, struct context *c)
                 tree_left(e->tree, e->world.now_usec, c);
                 return 0;
         }
-        n = membership_done(e->membership, a, c->done_usec) + threads_look(e->thread_pages, a);
+        n = membership_done(e->membership, a, c->done_usec, counts && !in_slices);
+        if (in_slices && membership_count_takes_looks(e->membership))
+                n += membership_count(e->membership, a);
+        n += threads_look(e->thread_pages, a);
         if (n == 0 && membership_live(e->membership, a) == 0) {
                 tree_left(e->tree, e->world.now_usec, c);
                 membership_left(e->membership, a);
@@ -59,8 +65,23 @@ static uint32_t end_members(struct engine *e, struct context *c)
         return n;
 }
 
+/* Who has called waits until all members have their signals (engine_take_signals()); else nobody does. */
+static uint32_t signal_members(struct engine *e, const struct context *origin, bool in_slices)
+{
+        struct signal_pass *pass;
+        uint32_t n;
+
+        pass = membership_signal(e->membership, in_slices, &n);
+        if (origin && !e->signals)
+                e->signals = pass;
+        else
+                membership_signal_let_go(pass);
+        return n;
+}
+
 static uint32_t end_all(struct engine *e, const struct effect_queue *queue, const struct context *origin)
 {
+        bool any_in_slices = false;
         struct context *c;
         uint32_t n = 0;
 
@@ -68,9 +89,12 @@ static uint32_t end_all(struct engine *e, const struct effect_queue *queue, cons
                 if (!c->anchor)
                         continue;
                 if (c->pending & EFFECT_DONE) {
-                        uint32_t m = end_members(e, c);
+                        bool counts = !origin || context_origin(c) == origin;
+                        bool in_slices = c->anchor->slot && tree_own_ending(e->tree, context_origin(c)) > 0;
+                        uint32_t m = end_members(e, c, counts, in_slices);
 
-                        if (!origin || context_origin(c) == origin)
+                        any_in_slices |= in_slices;
+                        if (counts)
                                 n += m;
                         owner_unbind(c->anchor);
                         c->anchor->lifeline = lifeline_free(c->anchor->lifeline);
@@ -78,8 +102,7 @@ static uint32_t end_all(struct engine *e, const struct effect_queue *queue, cons
                 if ((c->pending & EFFECT_KILL) && c->busy)
                         membership_kill_due(e->membership, c->anchor);
         }
-        membership_signal(e->membership);
-        return n;
+        return n + signal_members(e, origin, any_in_slices);
 }
 
 /* Whether others may read the context than may read its parent. */
@@ -122,6 +145,7 @@ uint32_t engine_drain(struct engine *e, const struct context *origin)
 
         assert(!e->is_draining);
         e->is_draining = true;
+        membership_signal_let_go(engine_take_signals(e));
         e->world.now_usec = now_boottime_usec();
         handles_close_spent(e->handles);
         facts_begin(e);
@@ -153,6 +177,26 @@ uint32_t engine_drain(struct engine *e, const struct context *origin)
         e->world.now_usec = 0;
         e->is_draining = false;
         return n;
+}
+
+struct signal_pass *engine_take_signals(struct engine *e)
+{
+        return TAKE_PTR(e->signals);
+}
+
+int engine_signals_go(struct engine *e, struct signal_pass *p, uint32_t budget, uint32_t *ret_n)
+{
+        return membership_signal_go(p, budget, ret_n);
+}
+
+void engine_signals_let_go(struct engine *e, struct signal_pass *p)
+{
+        membership_signal_let_go(p);
+}
+
+void engine_signals_finish(struct engine *e)
+{
+        membership_signal_finish(e->membership);
 }
 
 /* Gives one kind of news at a time, in the order in which they happened. */

@@ -42,6 +42,15 @@ void engine_stopping(struct engine *e);
  * is more. Returns how many member tasks were in the contexts that became done. With an origin it counts only
  * the contexts that have become done because of it. */
 uint32_t engine_drain(struct engine *e, const struct context *origin);
+/* After a drain with an origin: NULL, or what is left to be signalled of what has ended, where each member
+ * has to be read from /proc. It goes on in parts: so many processes are read. 1: all have their signals, and
+ * so many more have to leave; 0: there is more. To be let go of at the end, or before: then it goes on by
+ * itself. */
+struct signal_pass;
+struct signal_pass *engine_take_signals(struct engine *e);
+int engine_signals_go(struct engine *e, struct signal_pass *p, uint32_t budget, uint32_t *ret_n);
+void engine_signals_let_go(struct engine *e, struct signal_pass *p);
+void engine_signals_finish(struct engine *e); /* all of them, now */
 /* To be called before the drain of a turn: that takes many facts; the drain of a request takes a few. */
 void engine_begin_turn(struct engine *e);
 
@@ -146,17 +155,33 @@ int engine_attach(struct engine *e, const struct caller *caller, struct context 
 int engine_create(struct engine *e, uint64_t now_usec, const struct caller *caller, const char *text,
                 const struct create_options *options, struct process *owner, struct process *member,
                 struct page_place *ret_page, struct context **ret, struct refused *ret_refused);
-/* Lists the live processes that are members of c or, if recursive, of c and all contexts below it, sorted by
- * pid. The caller frees the array. */
+/* A look at the members of c or, if recursive, of c and all contexts below it. It is made in parts: each call
+ * of members_look_go() looks at so many processes at most. 1: it is over; 0: there is more; or -errno.
+ * Contexts may go meanwhile. */
+struct members_look;
+int engine_look(struct engine *e, const struct context *c, bool recursive, struct members_look **ret);
+int members_look_go(struct members_look *l, uint32_t budget);
+struct members_look *members_look_free(struct members_look *l);
+/* What it has found when it is over. Lists the live processes, sorted by pid. The caller frees the array. */
+int members_look_processes(const struct members_look *l, struct member_process **ret, size_t *ret_n);
+/* The same for tasks. Threads that have entered c, or a context below it, come last. */
+int members_look_tasks(const struct members_look *l, const struct context *c, bool recursive,
+                struct member_task **ret, size_t *ret_n);
+size_t members_look_count(const struct members_look *l); /* tasks, without those that have entered */
+/* Both at once, however long it takes. */
 int engine_processes(struct engine *e, const struct context *c, bool recursive, struct member_process **ret,
                 size_t *ret_n);
-/* The same for tasks. Threads that have entered a context come last. */
 int engine_tasks(struct engine *e, const struct context *c, bool recursive, struct member_task **ret,
                 size_t *ret_n);
 /* Opens the process of a listed member. -ESRCH: it has gone, even if another process has its pid now. */
 int engine_open_member(struct engine *e, const struct member_process *member, struct process **ret);
-/* Counts the tasks that are members of c or, if recursive, of c and all contexts below it. */
+/* Counts the tasks that are members of c or, if recursive, of c and all contexts below it. Where it takes a
+ * look at each of them, it may take long. */
 uint32_t engine_count_members(struct engine *e, const struct context *c, bool recursive);
+/* The same for c alone, in parts. *look is NULL at first, and again when it is over. 1: it is over, and they
+ * were added to *ret; 0: there is more; or -errno. */
+int engine_count_some(struct engine *e, const struct context *c, uint32_t budget, struct members_look **look,
+                uint32_t *ret);
 /* The context of which the process, that is its leading thread, is a member; or NULL. */
 struct context *engine_context_of(struct engine *e, struct process *p);
 const char *engine_membership_backend(const struct engine *e);

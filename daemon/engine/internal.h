@@ -26,6 +26,8 @@ struct engine {
         bool is_draining, is_stopping;
         uint32_t facts_budget; /* how much more this drain may do for facts */
 
+        struct signal_pass *signals; /* that whoever has asked for the last drain waits for; or NULL */
+
         struct anchor *anchors;      /* by context id */
         LIST_HEAD(, anchor) removed; /* of removed contexts, until engine_collect() */
         STAILQ_HEAD(news_queue, context) news;
@@ -63,6 +65,10 @@ void facts_take(struct engine *e);
 void engine_state_of(const struct engine *e, const struct context *c, struct page_state *ret);
 
 /* members.c */
+/* Walks the anchors of c and, if recursive, of all contexts below it that have members. Gives the first one,
+ * or the one after a. */
+struct anchor *members_next(
+                const struct engine *e, const struct context *c, bool recursive, const struct anchor *a);
 /* To be called when the last member of a context may have left. Tells the model if it has. */
 void members_look(struct engine *e, struct anchor *anchor);
 

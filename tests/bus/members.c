@@ -305,6 +305,88 @@ START_TEST(law32_no_signal_where_none_was_asked_for)
 }
 END_TEST
 
+#define KIN 200
+#define TRIES 5
+
+static void have_kin(void *userdata)
+{
+        char byte = 'r';
+
+        for (int i = 0; i < KIN; i++)
+                if (fork_tied() == 0)
+                        for (;;)
+                                pause();
+        (void) !write(*(int *) userdata, &byte, 1);
+        for (;;)
+                pause();
+}
+
+static int on_kin(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        *(bool *) userdata = true;
+        return 0;
+}
+
+/* How many calls are answered between that one and its answer. */
+static unsigned answered_meanwhile(sd_bus *b, const char *member, const char *types, const char *path)
+{
+        _cleanup_message_ sd_bus_message *m = NULL;
+        bool is_over = false;
+        unsigned n = 0;
+
+        ck_assert_int_ge(sd_bus_message_new_method_call(
+                                         b, &m, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, member),
+                        0);
+        ck_assert_int_ge(types[1] == 'u' ? sd_bus_message_append(m, types, path, 0)
+                                         : sd_bus_message_append(m, types, path, ""),
+                        0);
+        ck_assert_int_ge(sd_bus_call_async(b, NULL, m, on_kin, &is_over, UINT64_MAX), 0);
+        ck_assert_int_ge(sd_bus_flush(b), 0);
+        for (;; n++) {
+                while (sd_bus_process(b, NULL) > 0) {
+                }
+                if (is_over)
+                        return n;
+                (void) code_of(bus, "kin");
+        }
+}
+
+/* Each of them is read from /proc, a few in a turn. It is counted, not timed. On a busy machine the test
+ * itself may be late. */
+START_TEST(law48_others_are_answered_while_members_are_looked_at)
+{
+        static const char *const calls[][2] = {
+                        {"Members", "su"}, {"Preview", "su"}, {"Cancel", "ss"}, {NULL, NULL}};
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        int ready[2], pidfd;
+        pid_t pid;
+        char byte;
+
+        ck_assert_int_eq(pipe(ready), 0);
+        pid = spawn(have_kin, &ready[1]);
+        pidfd = open_pidfd(pid);
+        ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+        OK(bus, "Create", "sa{sv}", "kin", 0);
+        for (size_t i = 0; calls[i][0]; i++) {
+                unsigned most = 0;
+
+                for (unsigned n = 0, k = 0; k < TRIES && most < KIN / 20; k++) {
+                        char path[32];
+
+                        snprintf(path, sizeof path, "crowd/%zu-%u", i, k);
+                        OK(bus, "Create", "sa{sv}", path, 2, "parents", "b", 1, "attach", "h", pidfd);
+                        n = answered_meanwhile(b, calls[i][0], calls[i][1], path);
+                        most = n > most ? n : most;
+                }
+                ck_assert_msg(most >= KIN / 20, "%s: %u calls were answered meanwhile", calls[i][0], most);
+        }
+        close(ready[0]);
+        close(ready[1]);
+        close(pidfd);
+        end_process(pid);
+}
+END_TEST
+
 Suite *suite_members(void)
 {
         Suite *s = suite_create("members");
@@ -312,6 +394,7 @@ Suite *suite_members(void)
         ADD_TESTS(s, "members", start_retaining, members_are_shown, lists_are_cut_at_the_limit,
                         preview_tells_and_does_nothing, process_gives_a_pidfd_of_a_member,
                         current_is_where_the_caller_is_a_member, law30_attach_again_moves_it,
-                        law32_the_signal_then_the_kill, law32_no_signal_where_none_was_asked_for);
+                        law32_the_signal_then_the_kill, law32_no_signal_where_none_was_asked_for,
+                        law48_others_are_answered_while_members_are_looked_at);
         return s;
 }

@@ -18,8 +18,6 @@
 #include "tests/world/group.h"
 
 #define READY_USEC 200000 /* by then groups have emptied */
-/* Members that fork are looked for in all of /proc, in one turn. */
-#define WITHOUT_BPF 100
 
 static void start_direct(void)
 {
@@ -68,8 +66,8 @@ END_TEST
 
 START_TEST(cgroup_forks)
 {
-        withstand_in_group(&(struct attack){"cgroup: forks", fork_crowds, .place = enter_group,
-                        .with_member = true, .max = WITHOUT_BPF});
+        withstand_in_group(&(struct attack){
+                        "cgroup: forks", fork_crowds, .place = enter_group, .with_member = true});
 }
 END_TEST
 
@@ -154,7 +152,7 @@ START_TEST(full_group_forks)
                 return;
         }
         withstand(&(struct attack){"pids.max reached: forks", fork_crowds, .place = enter_full_group,
-                        .with_member = true, .max = WITHOUT_BPF});
+                        .with_member = true});
         ck_assert_uint_gt(group_read(group, "pids.events", "max "), 0); /* it was reached */
         group_remove_left();
 }
@@ -174,20 +172,19 @@ END_TEST
 
 START_TEST(direct_forks)
 {
-        withstand(&(struct attack){"direct: forks", fork_crowds, .with_member = true, .max = WITHOUT_BPF});
+        withstand(&(struct attack){"direct: forks", fork_crowds, .with_member = true});
 }
 END_TEST
 
 START_TEST(proc_forks)
 {
-        withstand(&(struct attack){"/proc: forks", fork_crowds, .with_member = true, .max = WITHOUT_BPF});
+        withstand(&(struct attack){"/proc: forks", fork_crowds, .with_member = true});
 }
 END_TEST
 
 START_TEST(proc_stay)
 {
-        withstand(&(struct attack){
-                        "/proc: stay after the end", stay, .with_member = true, .max = WITHOUT_BPF});
+        withstand(&(struct attack){"/proc: stay after the end", stay, .with_member = true});
 }
 END_TEST
 
@@ -249,8 +246,7 @@ END_TEST
 
 START_TEST(hidden_forks)
 {
-        withstand_hidden(&(struct attack){
-                        "hidepid: forks", fork_crowds, .with_member = true, .max = WITHOUT_BPF});
+        withstand_hidden(&(struct attack){"hidepid: forks", fork_crowds, .with_member = true});
 }
 END_TEST
 
@@ -268,8 +264,8 @@ static void fill_pids(void)
 
 START_TEST(pids_forks)
 {
-        withstand(&(struct attack){"no more processes: forks", fill_pids, .as_root = true,
-                        .with_member = true, .max = WITHOUT_BPF});
+        withstand(&(struct attack){
+                        "no more processes: forks", fill_pids, .as_root = true, .with_member = true});
 }
 END_TEST
 

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 struct attached;
+struct member_look;
 struct member_slot;
 struct membership;
 struct own_cgroup;
@@ -27,7 +28,7 @@ struct member_record {
         const char *comm;
 };
 
-/* If it returns anything but 0 the walk ends, and returns that. */
+/* If it returns anything but 0 the look ends, and returns that. */
 typedef int (*member_cb)(void *userdata, const struct member_record *record);
 
 struct membership_backend {
@@ -42,17 +43,17 @@ struct membership_backend {
         /* NULL: the process is no member. */
         struct member_slot *(*look_up)(struct membership *m, struct process *p, uint32_t *ret_policy);
         void (*set_done)(struct membership *m, struct member_slot *slot);
-        uint32_t (*live)(struct membership *m, struct member_slot *slot);  /* 0: the last one has left */
-        uint32_t (*count)(struct membership *m, struct member_slot *slot); /* how many have to leave */
-        void (*want)(struct membership *m, struct member_slot *slot, bool wanted);
-        /* Walks the members of the slots that are wanted. */
-        int (*each)(struct membership *m, member_cb cb, void *userdata);
+        uint32_t (*live)(struct membership *m, struct member_slot *slot); /* 0: the last one has left */
+        /* How many have to leave. NULL: only a look can count them. */
+        uint32_t (*count)(struct membership *m, struct member_slot *slot);
+        /* Goes on with a look (look.h), as member_look_go() does. */
+        int (*look)(struct membership *m, struct member_look *l, uint32_t *budget);
 };
 
 /* cgroup.c: the control group of an attached process. NULL: it has none of its own. */
 struct own_cgroup *own_cgroup_new(struct membership *m, struct attached *a, struct process *p);
 struct own_cgroup *own_cgroup_free(struct own_cgroup *g);
 bool own_cgroup_is_populated(const struct own_cgroup *g);
-int own_cgroup_each(const struct own_cgroup *g, int (*cb)(void *userdata, pid_t pid), void *userdata);
+const char *own_cgroup_directory(const struct own_cgroup *g);
 /* The attached process in whose own group pid is, or NULL. */
 struct attached *own_cgroup_owner(struct membership *m, pid_t pid);

@@ -6,6 +6,7 @@
 
 #include "daemon/world/membership/bpf-call.h"
 #include "daemon/world/membership/bpf-internal.h"
+#include "daemon/world/membership/look.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 #include "util/proc.h"
@@ -153,11 +154,6 @@ static void bpf_set_done(struct membership *m, struct member_slot *slot)
         __atomic_store_n(&shared(m, slot)->done, SLOT_DONE, __ATOMIC_SEQ_CST);
 }
 
-static void bpf_want(struct membership *m, struct member_slot *slot, bool wanted)
-{
-        __atomic_store_n(&shared(m, slot)->wanted, wanted, __ATOMIC_SEQ_CST);
-}
-
 static uint64_t since_next(struct bpf_membership *b)
 {
         struct timespec ts;
@@ -241,7 +237,7 @@ static int each_one(struct membership *m, const struct membership_task *t, membe
         return cb(userdata, &record);
 }
 
-static int bpf_each(struct membership *m, member_cb cb, void *userdata)
+static int iterate(struct membership *m, member_cb cb, void *userdata)
 {
         _cleanup_close_ int fd = bpf_iterate(m->bpf->fds[PROBE_FD_LIST]);
         struct membership_task tasks[256];
@@ -271,6 +267,26 @@ static int bpf_each(struct membership *m, member_cb cb, void *userdata)
         }
 }
 
+static void want(struct membership *m, struct member_look *l, bool wanted)
+{
+        struct member_slot *slot;
+
+        l->next_slot = 0;
+        while ((slot = member_look_next_slot(m, l)))
+                __atomic_store_n(&shared(m, slot)->wanted, wanted, __ATOMIC_SEQ_CST);
+}
+
+/* The kernel lists them all at once. */
+static int bpf_look(struct membership *m, struct member_look *l, uint32_t *budget)
+{
+        int r;
+
+        want(m, l, true);
+        r = iterate(m, l->cb, l->userdata);
+        want(m, l, false);
+        return r < 0 ? r : 1;
+}
+
 const struct membership_backend membership_bpf = {
                 .name = "bpf",
                 .slot_open = bpf_slot_open,
@@ -278,8 +294,7 @@ const struct membership_backend membership_bpf = {
                 .attach = bpf_attach,
                 .look_up = bpf_look_up,
                 .set_done = bpf_set_done,
-                .want = bpf_want,
                 .live = bpf_live,
                 .count = bpf_live,
-                .each = bpf_each,
+                .look = bpf_look,
 };

@@ -37,20 +37,36 @@ struct crowd {
         pid_t pid;
         unsigned n;
         bool found;
+        pid_t kin[CROWD_MAX]; /* those that were found to descend from it; it is the first one */
+        unsigned n_kin;
 };
 
-static bool descends(pid_t pid, pid_t from)
+static bool is_kin(const struct crowd *c, pid_t pid)
 {
-        struct proc_stat stat;
-
-        for (unsigned i = 0; i < DEPTH_MAX && pid > 1; i++) {
-                if (pid == from)
+        for (unsigned i = 0; i < c->n_kin; i++)
+                if (c->kin[i] == pid)
                         return true;
+        return false;
+}
+
+/* Goes up from it until it meets one that is known, so that no process is read twice. */
+static bool descends(struct crowd *c, pid_t pid)
+{
+        pid_t way[DEPTH_MAX];
+        struct proc_stat stat;
+        unsigned n = 0;
+
+        for (; n < DEPTH_MAX && pid > 1 && !is_kin(c, pid); n++) {
                 if (proc_stat_read(pid, &stat) < 0)
                         return false;
+                way[n] = pid;
                 pid = stat.ppid;
         }
-        return false;
+        if (!is_kin(c, pid))
+                return false;
+        while (n > 0 && c->n_kin < CROWD_MAX)
+                c->kin[c->n_kin++] = way[--n];
+        return true;
 }
 
 static int look_at_one(void *userdata, pid_t pid)
@@ -59,14 +75,14 @@ static int look_at_one(void *userdata, pid_t pid)
 
         if (pid == c->pid)
                 c->found = true;
-        else if (pid == getpid() || !descends(pid, c->pid))
+        else if (pid == getpid() || !descends(c, pid))
                 return -EBUSY;
         return ++c->n > CROWD_MAX ? -EBUSY : 0;
 }
 
 static bool is_own(const char *directory, const struct process *p)
 {
-        struct crowd crowd = {.pid = process_pid(p)};
+        struct crowd crowd = {.pid = process_pid(p), .kin = {process_pid(p)}, .n_kin = 1};
 
         return cgroup_each(directory, look_at_one, &crowd) == 0 && crowd.found &&
                !proc_pidfd_exited(process_pidfd(p));
@@ -140,9 +156,9 @@ struct own_cgroup *own_cgroup_free(struct own_cgroup *g)
         return NULL;
 }
 
-int own_cgroup_each(const struct own_cgroup *g, int (*cb)(void *userdata, pid_t pid), void *userdata)
+const char *own_cgroup_directory(const struct own_cgroup *g)
 {
-        return cgroup_each(g->directory, cb, userdata);
+        return g->directory;
 }
 
 struct attached *own_cgroup_owner(struct membership *m, pid_t pid)

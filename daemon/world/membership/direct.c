@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/world/membership/internal.h"
+#include "daemon/world/membership/direct.h"
 #include "util/cleanup.h"
 #include "util/proc.h"
 
@@ -19,19 +19,7 @@
 /* That an attached process costs: its own, and that of its control group. */
 #define DESCRIPTORS 2
 
-struct attached {
-        struct membership *membership;
-        struct process *process; /* a reference, watched */
-        struct own_cgroup *cgroup;
-        struct member_slot *slot;
-        uint32_t policy;
-        pid_t pid;            /* the key of the table, in which it stays until it exits */
-        struct charge charge; /* of descriptors */
-        LIST_ENTRY(attached) by_slot;
-        UT_hash_handle hh;
-};
-
-static struct attached *attached_find(struct membership *m, pid_t pid)
+struct attached *attached_find(struct membership *m, pid_t pid)
 {
         struct attached *a;
 
@@ -48,6 +36,7 @@ static void forget_pid(struct attached *a)
 
 void attached_drop(struct attached *a)
 {
+        member_looks_leave(a->membership, a);
         LIST_REMOVE(a, by_slot);
         forget_pid(a);
         own_cgroup_free(a->cgroup);
@@ -133,6 +122,7 @@ static int direct_attach(struct membership *m, struct member_slot *slot, struct 
                         return r;
         }
         if (a) {
+                member_looks_leave(m, a);
                 LIST_REMOVE(a, by_slot);
         } else {
                 r = attached_new(m, p, &a);
@@ -183,134 +173,6 @@ static struct member_slot *direct_look_up(struct membership *m, struct process *
 
 static void direct_set_done(struct membership *m, struct member_slot *slot) {}
 
-static void direct_want(struct membership *m, struct member_slot *slot, bool wanted) {}
-
-struct visit {
-        struct membership *membership;
-        struct attached *attached;
-        member_cb cb;
-        void *userdata;
-        bool found; /* the attached process was seen in its own group */
-};
-
-/* A process has gone while we looked. It may have left children behind that we have not seen. */
-static int gone(struct membership *m)
-{
-        m->is_restless = true;
-        return 0;
-}
-
-static int tell(struct visit *v, pid_t pid, const struct proc_stat *stat)
-{
-        struct member_record record = {
-                        .slot = v->attached->slot,
-                        .policy = v->attached->policy,
-                        .pid = (uint32_t) pid,
-                        .tid = (uint32_t) pid,
-                        .ppid = (uint32_t) stat->ppid,
-                        .start_nsec = proc_ticks_to_nsec(stat->start_ticks),
-                        .comm = stat->comm,
-        };
-
-        if (proc_is_dead(stat))
-                return 0;
-        if (proc_status_read(pid, record.uids, NULL) < 0)
-                return gone(v->membership);
-        record.leader_start_nsec = record.start_nsec;
-        return v->cb(v->userdata, &record);
-}
-
-static int visit_itself(struct visit *v)
-{
-        const struct process *p = v->attached->process;
-        struct proc_stat stat;
-
-        if (process_has_exited(p) || proc_stat_read(process_pid(p), &stat) < 0 ||
-                        stat.start_ticks != process_start_ticks(p))
-                return 0;
-        return tell(v, process_pid(p), &stat);
-}
-
-static int visit_child(void *userdata, pid_t pid)
-{
-        struct visit *v = userdata;
-        struct proc_stat stat;
-
-        if (attached_find(v->membership, pid))
-                return 0;
-        if (proc_stat_read(pid, &stat) < 0)
-                return gone(v->membership);
-        /* It stayed in the group when its parent was moved out, and the walk over the group has seen it. */
-        if (v->attached->cgroup && own_cgroup_owner(v->membership, pid) == v->attached)
-                return 0;
-        return tell(v, pid, &stat);
-}
-
-static int visit_in_cgroup(void *userdata, pid_t pid)
-{
-        struct visit *v = userdata;
-        struct proc_stat stat;
-        struct attached *a;
-
-        if (pid == process_pid(v->attached->process) && !process_has_exited(v->attached->process)) {
-                v->found = true;
-                return visit_itself(v);
-        }
-        if (attached_find(v->membership, pid))
-                return 0;
-        /* If it is dead, it has died only now, because the group does not list dead processes. */
-        if (proc_stat_read(pid, &stat) < 0 || proc_is_dead(&stat))
-                return gone(v->membership);
-        /* The child of another attached process belongs to that one. */
-        a = attached_find(v->membership, stat.ppid);
-        if (a && a != v->attached && process_start_ticks(a->process) <= stat.start_ticks)
-                return 0;
-        return tell(v, pid, &stat);
-}
-
-static int attached_each(struct visit *v)
-{
-        struct attached *a = v->attached;
-        int r = 0;
-
-        if (a->cgroup)
-                r = own_cgroup_each(a->cgroup, visit_in_cgroup, v);
-        if (r != 0 || process_has_exited(a->process) || v->found)
-                return r;
-        /* The children come first, because a parent that gets a signal may exit, and then nobody knows
-         * them. */
-        r = proc_each_child(process_pid(a->process), visit_child, v);
-        return r != 0 ? r : visit_itself(v);
-}
-
-static int slot_each(struct membership *m, struct member_slot *slot, member_cb cb, void *userdata)
-{
-        struct attached *a;
-        int r;
-
-        LIST_FOREACH (a, &slot->attached, by_slot) {
-                struct visit v = {.membership = m, .attached = a, .cb = cb, .userdata = userdata};
-
-                r = attached_each(&v);
-                if (r != 0)
-                        return r;
-        }
-        return 0;
-}
-
-static int direct_each(struct membership *m, member_cb cb, void *userdata)
-{
-        struct member_slot *slot;
-        int r;
-
-        LIST_FOREACH (slot, &m->wanted, wanted) {
-                r = slot->anchor ? slot_each(m, slot, cb, userdata) : 0;
-                if (r != 0)
-                        return r;
-        }
-        return 0;
-}
-
 static uint32_t direct_live(struct membership *m, struct member_slot *slot)
 {
         struct attached *a;
@@ -321,54 +183,6 @@ static uint32_t direct_live(struct membership *m, struct member_slot *slot)
         return n;
 }
 
-static int count_one(void *userdata, const struct member_record *record)
-{
-        (*(uint32_t *) userdata)++;
-        return 0;
-}
-
-static uint32_t direct_count(struct membership *m, struct member_slot *slot)
-{
-        uint32_t n = 0;
-
-        (void) slot_each(m, slot, count_one, &n);
-        return n;
-}
-
-struct pids {
-        uint32_t *pids;
-        size_t n, max;
-};
-
-static int add_pid(void *userdata, const struct member_record *record)
-{
-        struct pids *list = userdata;
-
-        if (list->n == list->max)
-                return 1;
-        list->pids[list->n++] = record->pid;
-        return 0;
-}
-
-size_t membership_pids(struct membership *m, struct anchor *anchor, uint32_t *pids, size_t n)
-{
-        struct member_slot *slot = anchor->slot;
-        struct pids list = {.pids = pids, .max = n};
-        struct attached *a;
-
-        if (!slot)
-                return 0;
-        LIST_FOREACH (a, &slot->attached, by_slot) {
-                struct visit v = {.membership = m, .attached = a, .cb = add_pid, .userdata = &list};
-
-                if (a->cgroup)
-                        (void) own_cgroup_each(a->cgroup, visit_in_cgroup, &v);
-                if (!v.found)
-                        (void) visit_itself(&v);
-        }
-        return list.n;
-}
-
 const struct membership_backend membership_direct = {
                 .name = "direct",
                 .slot_open = direct_slot_open,
@@ -376,8 +190,6 @@ const struct membership_backend membership_direct = {
                 .attach = direct_attach,
                 .look_up = direct_look_up,
                 .set_done = direct_set_done,
-                .want = direct_want,
                 .live = direct_live,
-                .count = direct_count,
-                .each = direct_each,
+                .look = direct_look,
 };

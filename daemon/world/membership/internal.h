@@ -24,6 +24,7 @@
 struct attached;
 struct bpf_membership;
 struct member_account;
+struct member_look;
 struct own_cgroup;
 struct signal_pass;
 struct signalled;
@@ -45,6 +46,7 @@ struct member_slot {
         uint32_t n_policies;
         uint64_t done_usec;
 
+        bool counts;                      /* its members are counted by the first pass */
         bool signal;                      /* it is done, and some members get a signal */
         bool kill;                        /* some members have to be killed now */
         LIST_HEAD(, signalled) signalled; /* the processes that have got theirs */
@@ -75,8 +77,7 @@ struct membership {
 
         struct signalled *signalled; /* by pid */
         struct signals *signals;
-        /* A walk saw a process that was gone at the next look, so it may have missed others. */
-        bool is_restless;
+        LIST_HEAD(, member_look) looks; /* that are under way */
 
         struct bpf_membership *bpf;
         struct attached *attached; /* backend direct: those that have not exited, by pid */
@@ -100,6 +101,10 @@ void account_leave(struct membership *m, struct member_slot *slot);
 /* Looks again at some slots of the user, and gives those back that are empty. */
 void account_look(struct membership *m, const struct user *user);
 
+/* direct-look.c */
+int direct_look(struct membership *m, struct member_look *l, uint32_t *budget);
+void direct_look_stop(struct member_look *l); /* closes what it has open */
+
 /* direct.c */
 void attached_drop(struct attached *a);
 void attached_exited(struct membership *m, struct attached *a);
@@ -117,8 +122,13 @@ void signals_free(struct membership *m);
 /* The context is done, and its members have to be signalled, by the next signals_run(). */
 void signals_begin(struct membership *m, struct member_slot *slot);
 /* Signals everybody who is a member now of the contexts that were begun, before it returns. Children that are
- * born meanwhile get their signal then or soon after. */
-void signals_run(struct membership *m);
+ * born meanwhile get their signal then or soon after. Gives how many members the slots have that count. If
+ * they are too many to be read from /proc at once, and it is not to be done as a whole, returns a pass that
+ * has to go on (membership.h). */
+struct signal_pass *signals_run(struct membership *m, bool whole, uint32_t *ret_n);
+int signals_go(struct signal_pass *p, uint32_t budget, uint32_t *ret_n);
+void signals_let_go(struct signal_pass *p);
+void signals_finish(struct membership *m);
 /* The members of the slot have to be looked at again, in pieces, between other events: soon, or after a
  * pause. */
 void signals_soon(struct membership *m, struct member_slot *slot);

@@ -22,6 +22,7 @@ int membership_new(struct membership **ret, struct world *world, struct processe
         m->backend = &membership_direct;
         m->n_numbers = 1;
         LIST_INIT(&m->wanted);
+        LIST_INIT(&m->looks);
         r = signals_new(m);
         if (r < 0) {
                 free(m);
@@ -278,7 +279,7 @@ struct anchor *membership_look_up(struct membership *m, struct process *p, uint3
         return slot ? slot->anchor : NULL;
 }
 
-uint32_t membership_done(struct membership *m, struct anchor *anchor, uint64_t done_usec)
+uint32_t membership_done(struct membership *m, struct anchor *anchor, uint64_t done_usec, bool counts)
 {
         struct member_slot *slot = anchor->slot;
 
@@ -291,9 +292,10 @@ uint32_t membership_done(struct membership *m, struct anchor *anchor, uint64_t d
         for (uint32_t i = 0; i < slot->n_policies; i++)
                 if (slot->policies[i].signal > 0)
                         slot->signal = true;
-        if (slot->signal)
+        slot->counts = counts && !m->backend->count;
+        if (slot->signal || slot->counts)
                 signals_begin(m, slot);
-        return m->backend->count(m, slot);
+        return m->backend->count ? m->backend->count(m, slot) : 0;
 }
 
 void membership_kill_due(struct membership *m, struct anchor *anchor)
@@ -304,19 +306,29 @@ void membership_kill_due(struct membership *m, struct anchor *anchor)
         signals_soon(m, anchor->slot);
 }
 
-void membership_signal(struct membership *m)
+struct signal_pass *membership_signal(struct membership *m, bool whole, uint32_t *ret_n)
 {
-        signals_run(m);
+        return signals_run(m, whole, ret_n);
+}
+
+int membership_signal_go(struct signal_pass *p, uint32_t budget, uint32_t *ret_n)
+{
+        return signals_go(p, budget, ret_n);
+}
+
+void membership_signal_let_go(struct signal_pass *p)
+{
+        signals_let_go(p);
+}
+
+void membership_signal_finish(struct membership *m)
+{
+        signals_finish(m);
 }
 
 uint32_t membership_live(struct membership *m, const struct anchor *anchor)
 {
         return anchor->slot ? m->backend->live(m, anchor->slot) : 0;
-}
-
-uint32_t membership_count(struct membership *m, const struct anchor *anchor)
-{
-        return anchor->slot ? m->backend->count(m, anchor->slot) : 0;
 }
 
 struct anchor *membership_next_context(const struct membership *m, const struct anchor *after)

@@ -49,29 +49,40 @@ void membership_close(struct membership *m, struct anchor *anchor);
  * its policy. */
 struct anchor *membership_look_up(struct membership *m, struct process *p, uint32_t *ret_index);
 
-/* The context became done at that time. Returns how many members have to leave. membership_signal() sends
- * them their signals. */
-uint32_t membership_done(struct membership *m, struct anchor *anchor, uint64_t done_usec);
+/* The context became done at that time. membership_signal() sends its members their signals. Returns how many
+ * have to leave, as far as this can be known without a look at them. counts: membership_signal() is to tell
+ * the others. */
+uint32_t membership_done(struct membership *m, struct anchor *anchor, uint64_t done_usec, bool counts);
 /* Some members have to be killed now. membership_signal() has that done. */
 void membership_kill_due(struct membership *m, struct anchor *anchor);
 /* Signals the members of all contexts of which the two functions above were told. Call it once for all of
- * them. */
-void membership_signal(struct membership *m);
+ * them. Gives how many were counted. Returns NULL when they all have their signals. Where many have to be
+ * read from /proc, and it is not to be done as a whole, it returns after the first ones. Somebody has to go
+ * on then, or to let go of it: it goes on by itself between other events. */
+struct signal_pass;
+struct signal_pass *membership_signal(struct membership *m, bool whole, uint32_t *ret_n);
+/* 1: all have got theirs, and so many were counted; 0: there is more. budget: so many are read. */
+int membership_signal_go(struct signal_pass *p, uint32_t budget, uint32_t *ret_n);
+void membership_signal_let_go(struct signal_pass *p); /* or NULL */
+/* Has all of them get theirs now. */
+void membership_signal_finish(struct membership *m);
 /* How many members the backend still counts. It is 0 only when the last one has left. */
 uint32_t membership_live(struct membership *m, const struct anchor *anchor);
 /* The last member has left: nobody is signalled any more. */
 void membership_left(struct membership *m, struct anchor *anchor);
 void membership_process_exited(struct membership *m, struct process *p);
 
-/* Counts the member tasks of this context, without those below it. */
+/* Counts the member tasks of this context, without those below it. Where that takes a look at each of them it
+ * may take long, and a list can be made instead, in parts. */
 uint32_t membership_count(struct membership *m, const struct anchor *anchor);
+bool membership_count_takes_looks(const struct membership *m);
 
 /* The contexts that have a slot: the first one (NULL), or the one after that; NULL: that was the last. */
 struct anchor *membership_next_context(const struct membership *m, const struct anchor *after);
 
 /* One member task. */
 struct member {
-        struct anchor *anchor;
+        uint64_t context_id;
         uint32_t pid, tid;
         uid_t uid; /* the effective one */
         uint64_t start_nsec, leader_start_nsec;
@@ -80,8 +91,14 @@ struct member {
 
 /* The next membership_list() has to list the members of this context. */
 void membership_want(struct membership *m, struct anchor *anchor);
-/* Lists the members of all contexts that were wanted, in no order. The caller frees the list. */
-int membership_list(struct membership *m, struct member **ret, size_t *ret_n);
+/* Lists the members of all contexts that were wanted, in no order. It is made in parts, and is over when
+ * member_list_go() has returned 1. That takes one from *budget for each process at which it looks. 0: there
+ * is more; or -errno. Contexts may go meanwhile. */
+struct member_list;
+int membership_list(struct membership *m, struct member_list **ret);
+int member_list_go(struct membership *m, struct member_list *l, uint32_t *budget);
+struct member *member_list_members(const struct member_list *l, size_t *ret_n); /* may be sorted */
+struct member_list *member_list_free(struct member_list *l);
 
 /* For the probe. The number of the slot, by which the kernel knows the members. 0: the kernel does not, and
  * membership_pids() names them, n at most. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "daemon/world/membership/internal.h"
+#include "daemon/world/membership/look.h"
 #include "util/proc.h"
 #include "util/cleanup.h"
 #include "util/log.h"
@@ -87,7 +88,9 @@ int membership_use_bpf(struct membership *m, const int fds[])
 {
         _cleanup_(moves_done) struct moves moves = {.membership = m};
         struct bpf_membership *new_, *old = m->bpf;
+        struct member_look look = {.cb = moves_add_record, .userdata = &moves};
         struct member_slot *slot, *next;
+        uint32_t all = UINT32_MAX;
         int r, ignored;
 
         r = bpf_membership_new(m, fds, &new_);
@@ -95,8 +98,10 @@ int membership_use_bpf(struct membership *m, const int fds[])
                 return r;
         HASH_ITER (hh, m->by_id, slot, next)
                 member_slot_want(m, slot);
-        r = m->backend->each(m, moves_add_record, &moves);
-        membership_unwant(m);
+        r = member_look_begin(m, &look);
+        if (r >= 0)
+                r = member_look_go(m, &look, &all);
+        member_look_end(&look);
         if (r < 0) {
                 bpf_membership_free(new_);
                 return r;

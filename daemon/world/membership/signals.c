@@ -1,38 +1,45 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "daemon/world/membership/signals.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
-#include "util/log.h"
 #include "util/realtime.h"
 
 /* Signals the members of done contexts. This is done in passes over their members, because a process that
  * forks during a pass leaves children to the next one. When a pass finds nobody new, the work is over, until
  * the kernel tells of a newcomer, or somebody has to be killed.
  *
- * A cancel makes a whole pass over what it has ended before it is answered. All other passes are made in
- * pieces, between other events, so that nobody else has to wait while a crowd is killed.
+ * A cancel makes a whole pass over what it has ended before it is answered. Where each member has to be read
+ * from /proc, that pass goes on in pieces after the first few: in turns of whoever has called, or, if nobody
+ * waits for it, between other events. All other passes are made in pieces, too, so that nobody else has to
+ * wait while a crowd is killed.
  *
  * A crowd that forks is a race. If the daemon let the crowd run between its pieces, the ones that are left
  * would fork as many as were killed. So such a storm is ended in one go, at the lowest real-time priority if
- * that is allowed. Then only those who are left can fork, and there are fewer of them with every pass. */
+ * that is allowed. Then only those who are left can fork, and there are fewer of them with every pass. A
+ * crowd that is not killed, but ignores its signal, can rage for ever: storms get a small part of the
+ * time. */
 
 #define RUN_USEC 5000 /* how long a cancel makes more passes after the first one */
 #define PIECE_USEC 2000
 #define STORM_USEC 200000
+#define STORM_SHARE 20 /* where members are read from /proc: storms get one part in so many of the time */
+#define NOW_BUDGET 32  /* so many of them are read or signalled before a request goes on in turns, */
+#define PIECE_BUDGET 4 /* and in a piece */
 #define STORM_CROWD 32 /* more targets than these are a storm, because they might fork */
 #define STORM_PASSES 3 /* so many passes in a row that found newcomers are a storm, too */
 #define PASSES_AT_ONCE 16
 #define PASS_LATER_USEC 20000
 
 struct signals {
-        struct signal_pass now;   /* the contexts that have just ended */
-        struct signal_pass later; /* those in which there may be somebody new, or to be killed */
+        struct signal_pass *now;          /* the contexts that have just ended */
+        TAILQ_HEAD(, signal_pass) firsts; /* first passes that go on in pieces */
+        uint64_t calm_usec;               /* no storm is ended in one go before */
+        struct signal_pass later;         /* those in which there may be somebody new, or to be killed */
         sd_event_source *source;
         int reserve[3];
 };
@@ -60,8 +67,15 @@ int signals_new(struct membership *m)
 
         if (!s)
                 return -ENOMEM;
-        LIST_INIT(&s->now.slots);
+        s->now = calloc(1, sizeof *s->now);
+        if (!s->now) {
+                free(s);
+                return -ENOMEM;
+        }
+        s->now->membership = s->later.membership = m;
+        LIST_INIT(&s->now->slots);
         LIST_INIT(&s->later.slots);
+        TAILQ_INIT(&s->firsts);
         for (size_t i = 0; i < ELEMENTSOF(s->reserve); i++)
                 s->reserve[i] = -1;
         reserve_take(s);
@@ -69,12 +83,12 @@ int signals_new(struct membership *m)
         return 0;
 }
 
-/* A large list is rare, so its memory is not kept. */
-static void targets_free(struct signal_pass *p)
+static struct signal_pass *first_free(struct membership *m, struct signal_pass *p)
 {
-        free(p->targets);
-        p->targets = NULL;
-        p->n = p->allocated = p->next = 0;
+        pass_stop(p);
+        TAILQ_REMOVE(&m->signals->firsts, p, firsts);
+        free(p);
+        return NULL;
 }
 
 void signals_free(struct membership *m)
@@ -85,8 +99,11 @@ void signals_free(struct membership *m)
                 return;
         reserve_give(s);
         sd_event_source_disable_unref(s->source);
-        targets_free(&s->now);
-        targets_free(&s->later);
+        while (!TAILQ_EMPTY(&s->firsts))
+                first_free(m, TAILQ_FIRST(&s->firsts));
+        pass_stop(s->now);
+        pass_stop(&s->later);
+        free(s->now);
         free(s);
         m->signals = NULL;
 }
@@ -103,100 +120,6 @@ static void slot_move(struct membership *m, struct member_slot *slot, struct sig
         signals_end(m, slot);
         LIST_INSERT_HEAD(&p->slots, slot, in_pass);
         slot->pass = p;
-}
-
-static int collect(void *userdata, const struct member_record *record)
-{
-        struct signal_pass *p = userdata;
-        struct target *t;
-
-        if (!record->slot->anchor || record->slot->pass != p)
-                return 0;
-        if (p->n == p->allocated) {
-                size_t n = p->allocated > 0 ? p->allocated * 2 : 64;
-
-                t = reallocarray(p->targets, n, sizeof *t);
-                if (!t)
-                        return -ENOMEM;
-                p->targets = t;
-                p->allocated = n;
-        }
-        t = &p->targets[p->n++];
-        *t = (struct target){
-                        .context_id = record->slot->context_id,
-                        .slot = record->slot->number,
-                        .policy = record->policy,
-                        .pid = record->pid,
-                        .ppid = record->ppid,
-                        .start_nsec = record->leader_start_nsec,
-                        .pending = record->pending,
-        };
-        memcpy(t->comm, record->comm, strnlen(record->comm, sizeof t->comm - 1));
-        return 0;
-}
-
-/* Begins a pass: lists the targets. From here on the kernel tells of every child that is born in one of its
- * contexts. 0: there is nobody to be signalled. */
-static int begin(struct membership *m, struct signal_pass *p)
-{
-        struct member_slot *slot;
-        static uint64_t last_number;
-        int r;
-
-        p->n = p->next = 0;
-        p->number = ++last_number;
-        p->found = p->underway = false;
-        m->is_restless = false;
-        if (LIST_EMPTY(&p->slots)) {
-                p->n_restless = 0;
-                return 0;
-        }
-        LIST_FOREACH (slot, &p->slots, in_pass) {
-                slot->pass_number = p->number;
-                m->backend->set_done(m, slot);
-                member_slot_want(m, slot);
-        }
-        r = m->backend->each(m, collect, p);
-        membership_unwant(m);
-        if (r < 0) {
-                if (!p->failing)
-                        log_warning("Cannot look through the members: %s", strerror(-r));
-                p->failing = true;
-                return r;
-        }
-        p->failing = false;
-        p->found = m->is_restless;
-        p->underway = true;
-        return 1;
-}
-
-/* Goes on with the pass. 1: it is over; 0: the time is up. */
-static int go(struct membership *m, struct signal_pass *p, uint64_t until_usec)
-{
-        uint64_t now_usec = world_clock_usec(m->world);
-        int r;
-
-        for (; p->next < p->n; p->next++) {
-                if (p->next % 8 == 7) {
-                        now_usec = world_clock_usec(m->world);
-                        if (now_usec >= until_usec)
-                                return 0;
-                }
-                r = signals_give(m, &p->targets[p->next], p->number, now_usec);
-                if (r != 0)
-                        p->found = true;
-                if (r < 0)
-                        return r;
-        }
-        p->underway = false;
-        signals_forget_gone(m, p);
-        p->n_restless = p->found ? p->n_restless + 1 : 0;
-        if (p->n_restless > 0)
-                return 1;
-        while (!LIST_EMPTY(&p->slots))
-                signals_end(m, LIST_FIRST(&p->slots));
-        targets_free(p);
-        return 1;
 }
 
 static int on_time(sd_event_source *source, uint64_t usec, void *userdata);
@@ -246,7 +169,7 @@ void signals_later(struct membership *m, struct member_slot *slot)
 
 void signals_begin(struct membership *m, struct member_slot *slot)
 {
-        slot_move(m, slot, &m->signals->now);
+        slot_move(m, slot, m->signals->now);
 }
 
 /* Decides after a piece when the next one comes. */
@@ -256,71 +179,170 @@ static void go_on(struct membership *m, int r)
 
         if (r < 0)
                 schedule(m, PASS_LATER_USEC);
-        else if (p->underway)
+        else if (p->state != PASS_IDLE)
                 schedule(m, 0);
         else if (p->n_restless > 0)
                 schedule(m, p->n_restless % PASSES_AT_ONCE == 0 ? PASS_LATER_USEC : 0);
 }
 
-/* What is not over when its time is up, or has to be killed by now, is left to the other passes. */
-static void leave_to_later(struct membership *m)
+/* What has to be looked at again after its first pass, or to be killed by now, is left to the other passes.
+ * */
+static void leave_to_later(struct membership *m, struct signal_pass *p)
 {
         struct signals *s = m->signals;
-        struct member_slot *slot;
+        struct member_slot *slot, *next;
 
-        if (LIST_EMPTY(&s->now.slots))
+        /* Some were counted only. */
+        for (slot = LIST_FIRST(&p->slots); slot; slot = next) {
+                next = LIST_NEXT(slot, in_pass);
+                if (!slot->signal && !slot->kill)
+                        signals_end(m, slot);
+        }
+        if (LIST_EMPTY(&p->slots))
                 return;
-        while ((slot = LIST_FIRST(&s->now.slots)))
+        while ((slot = LIST_FIRST(&p->slots)))
                 slot_move(m, slot, &s->later);
         s->later.found = true;
-        schedule(m, s->now.failing ? PASS_LATER_USEC : 0);
+        schedule(m, p->failing ? PASS_LATER_USEC : 0);
 }
 
-void signals_run(struct membership *m)
+/* Its first pass goes on in pieces. NULL: there is no memory, so it begins anew with the others. */
+static struct signal_pass *hand_over(struct membership *m)
 {
         struct signals *s = m->signals;
+        struct signal_pass *p = s->now, *next = calloc(1, sizeof *next);
+
+        if (!next) {
+                pass_stop(p);
+                leave_to_later(m, p);
+                return NULL;
+        }
+        next->membership = m;
+        LIST_INIT(&next->slots);
+        s->now = next;
+        TAILQ_INSERT_TAIL(&s->firsts, p, firsts);
+        p->is_held = true;
+        return p;
+}
+
+struct signal_pass *signals_run(struct membership *m, bool whole, uint32_t *ret_n)
+{
+        struct signals *s = m->signals;
+        bool is_read = !m->backend->count;
+        uint32_t budget = is_read && !whole ? NOW_BUDGET : UINT32_MAX;
         struct realtime before;
         uint64_t end_usec;
         int r;
 
-        if (LIST_EMPTY(&s->now.slots))
-                return;
+        *ret_n = 0;
+        if (LIST_EMPTY(&s->now->slots))
+                return NULL;
         before = realtime_begin();
         end_usec = world_clock_usec(m->world) + RUN_USEC;
         reserve_give(s);
-        do {
-                r = begin(m, &s->now);
-                if (r > 0)
-                        r = go(m, &s->now, UINT64_MAX);
-        } while (r > 0 && s->now.n_restless > 0 && world_clock_usec(m->world) < end_usec);
+        do
+                r = pass_go(m, s->now, UINT64_MAX, &budget);
+        while (r > 0 && !is_read && s->now->n_restless > 0 && world_clock_usec(m->world) < end_usec);
         realtime_end(before);
         reserve_take(s);
-        leave_to_later(m);
-        targets_free(&s->now);
-        s->now.n_restless = 0;
+        if (r == 0)
+                return hand_over(m);
+        *ret_n = s->now->n_counted;
+        leave_to_later(m, s->now);
+        pass_stop(s->now);
+        s->now->n_restless = 0;
+        return NULL;
+}
+
+int signals_go(struct signal_pass *p, uint32_t budget, uint32_t *ret_n)
+{
+        struct membership *m = p->membership;
+        int r = 1;
+
+        if (!p->is_over) {
+                reserve_give(m->signals);
+                r = pass_go(m, p, UINT64_MAX, &budget);
+                reserve_take(m->signals);
+        }
+        if (r == 0)
+                return 0;
+        p->is_over = true;
+        leave_to_later(m, p);
+        *ret_n = p->n_counted;
+        return 1;
+}
+
+void signals_let_go(struct signal_pass *p)
+{
+        if (!p)
+                return;
+        p->is_held = false;
+        if (p->is_over)
+                first_free(p->membership, p);
+        else
+                schedule(p->membership, 0);
+}
+
+/* Goes on with a first pass for which nobody waits. */
+static void go_first(struct membership *m, uint32_t budget)
+{
+        struct signals *s = m->signals;
+        struct signal_pass *p;
+        uint32_t n;
+
+        TAILQ_FOREACH (p, &s->firsts, firsts)
+                if (!p->is_held)
+                        break;
+        if (!p)
+                return;
+        TAILQ_REMOVE(&s->firsts, p, firsts);
+        TAILQ_INSERT_TAIL(&s->firsts, p, firsts);
+        if (signals_go(p, budget, &n) != 0)
+                first_free(m, p);
+        schedule(m, 0);
+}
+
+void signals_finish(struct membership *m)
+{
+        struct signal_pass *p;
+        uint32_t n;
+
+        TAILQ_FOREACH (p, &m->signals->firsts, firsts)
+                (void) signals_go(p, UINT32_MAX, &n);
+}
+
+static bool is_storm(const struct membership *m, const struct signal_pass *p, uint64_t now_usec)
+{
+        if (m->backend->count)
+                return p->n > STORM_CROWD || p->n_restless >= STORM_PASSES;
+        return p->n_restless >= STORM_PASSES && now_usec >= m->signals->calm_usec;
 }
 
 static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 {
         struct membership *m = userdata;
-        struct signal_pass *p = &m->signals->later;
+        struct signals *s = m->signals;
+        struct signal_pass *p = &s->later;
         struct realtime before = realtime_begin();
-        uint64_t now_usec = world_clock_usec(m->world), until_usec;
-        bool storm;
-        int r = 1;
+        uint64_t start_usec = world_clock_usec(m->world), until_usec = start_usec + PIECE_USEC;
+        bool storm = is_storm(m, p, start_usec);
+        uint32_t budget;
+        int r;
 
-        reserve_give(m->signals);
+        reserve_give(s);
         do {
-                if (!p->underway)
-                        r = begin(m, p);
-                storm = p->n > STORM_CROWD || p->n_restless >= STORM_PASSES;
-                until_usec = now_usec + (storm ? STORM_USEC : PIECE_USEC);
-                if (r > 0)
-                        r = go(m, p, until_usec);
-        } while (storm && r > 0 && p->n_restless > 0 && world_clock_usec(m->world) < until_usec);
+                budget = m->backend->count || storm ? UINT32_MAX : PIECE_BUDGET;
+                r = pass_go(m, p, storm ? start_usec + STORM_USEC : until_usec, &budget);
+                storm = storm || is_storm(m, p, start_usec);
+                if (storm)
+                        until_usec = start_usec + STORM_USEC;
+        } while (storm && r >= 0 && (r == 0 || p->n_restless > 0) && world_clock_usec(m->world) < until_usec);
+        if (storm)
+                s->calm_usec = start_usec + STORM_SHARE * (world_clock_usec(m->world) - start_usec);
         realtime_end(before);
-        reserve_take(m->signals);
+        reserve_take(s);
         go_on(m, r);
+        go_first(m, PIECE_BUDGET);
         facts_wake(&m->world->facts);
         return 0;
 }

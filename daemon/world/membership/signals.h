@@ -2,16 +2,29 @@
 #pragma once
 
 #include "daemon/world/membership/internal.h"
+#include "daemon/world/membership/look.h"
 
-/* What signals.c and signals-send.c share. Nobody else includes this. */
+/* What signals.c, signals-pass.c and signals-send.c share. Nobody else includes this. */
 
 /* A pass over the members of some slots. */
+enum pass_state {
+        PASS_IDLE, /* the next one has not begun */
+        PASS_LISTS,
+        PASS_GIVES,
+};
+
 struct signal_pass {
+        enum pass_state state;
+        struct membership *membership;
+        bool is_held; /* somebody waits for it, and goes on with it */
+        bool is_over;
+        TAILQ_ENTRY(signal_pass) firsts;
         LIST_HEAD(, member_slot) slots;
+        struct member_look look;
         struct target *targets;
         size_t n, allocated, next; /* next: the index of the next target */
         uint64_t number;
-        bool underway;
+        uint32_t n_counted;  /* members of slots that count */
         bool found;          /* this pass has found somebody new, or may have missed somebody */
         unsigned n_restless; /* how many passes in a row have */
         bool failing;
@@ -27,6 +40,12 @@ struct target {
         uint64_t pending;    /* signals that were pending for its parent when it was born */
         char comm[16];
 };
+
+/* signals-pass.c */
+/* Goes on with the pass, or begins the next one, until that time, and as long as *budget lasts, which a
+ * process takes one or two of. 1: it is over; 0: it is not; or -errno: it begins anew. */
+int pass_go(struct membership *m, struct signal_pass *p, uint64_t until_usec, uint32_t *budget);
+void pass_stop(struct signal_pass *p);
 
 /* signals-send.c */
 /* Sends the signal that the target has to get now, if any. 1: the process was not met before, or is killed

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+
+#include "daemon/world/membership/direct.h"
+#include "util/proc.h"
+
+/* Looks at the members of slots where the kernel does not know them: at the processes in the control group of
+ * each attached process, at its children, and at itself. The children come before itself, because a parent
+ * that gets a signal may exit, and then nobody knows them. */
+
+/* A process has gone while we looked. It may have left children behind that we have not seen. */
+static int gone(struct member_look *l)
+{
+        l->is_restless = true;
+        return 0;
+}
+
+static int tell(struct member_look *l, pid_t pid, const struct proc_stat *stat)
+{
+        struct member_record record = {
+                        .slot = l->attached->slot,
+                        .policy = l->attached->policy,
+                        .pid = (uint32_t) pid,
+                        .tid = (uint32_t) pid,
+                        .ppid = (uint32_t) stat->ppid,
+                        .start_nsec = proc_ticks_to_nsec(stat->start_ticks),
+                        .comm = stat->comm,
+        };
+
+        if (proc_is_dead(stat))
+                return 0;
+        if (l->wants_uids && proc_status_read(pid, record.uids, NULL) < 0)
+                return gone(l);
+        record.leader_start_nsec = record.start_nsec;
+        return l->cb(l->userdata, &record);
+}
+
+static int visit_itself(struct member_look *l)
+{
+        const struct process *p = l->attached->process;
+        struct proc_stat stat;
+
+        if (process_has_exited(p) || proc_stat_read(process_pid(p), &stat) < 0 ||
+                        stat.start_ticks != process_start_ticks(p))
+                return 0;
+        return tell(l, process_pid(p), &stat);
+}
+
+static int visit_child(struct member_look *l, pid_t pid)
+{
+        struct attached *a = l->attached;
+        struct membership *m = a->membership;
+        struct proc_stat stat;
+
+        if (attached_find(m, pid))
+                return 0;
+        /* It may have become another's child since the list was read, or its pid another process's. */
+        if (proc_stat_read(pid, &stat) < 0 || stat.ppid != process_pid(a->process))
+                return gone(l);
+        /* It stayed in the group when its parent was moved out, and the look at the group has met it. */
+        if (a->cgroup && own_cgroup_owner(m, pid) == a)
+                return 0;
+        return tell(l, pid, &stat);
+}
+
+static int visit_in_group(struct member_look *l, pid_t pid)
+{
+        struct attached *a = l->attached, *parent;
+        struct membership *m = a->membership;
+        struct proc_stat stat;
+
+        if (pid == process_pid(a->process) && !process_has_exited(a->process)) {
+                l->found = true;
+                return visit_itself(l);
+        }
+        if (attached_find(m, pid))
+                return 0;
+        /* If it is dead, it has died only now, because the group does not list dead processes. */
+        if (proc_stat_read(pid, &stat) < 0 || proc_is_dead(&stat))
+                return gone(l);
+        /* The child of another attached process belongs to that one. */
+        parent = attached_find(m, stat.ppid);
+        if (parent && parent != a && process_start_ticks(parent->process) <= stat.start_ticks)
+                return 0;
+        return tell(l, pid, &stat);
+}
+
+void direct_look_stop(struct member_look *l)
+{
+        if (l->phase == LOOK_GROUP)
+                group_list_close(&l->group);
+        else if (l->phase == LOOK_CHILDREN)
+                child_list_close(&l->children);
+        l->phase = LOOK_BEGIN;
+        l->found = false;
+}
+
+static void next_attached(struct member_look *l)
+{
+        direct_look_stop(l);
+        l->attached = LIST_NEXT(l->attached, by_slot);
+}
+
+void member_looks_leave(struct membership *m, struct attached *a)
+{
+        struct member_look *l;
+
+        LIST_FOREACH (l, &m->looks, looks)
+                if (l->attached == a) {
+                        l->is_restless = true;
+                        next_attached(l);
+                }
+}
+
+static int begin_group(struct member_look *l)
+{
+        if (!l->attached->cgroup)
+                return 0;
+        l->phase = LOOK_GROUP;
+        return group_list_open(&l->group, own_cgroup_directory(l->attached->cgroup));
+}
+
+static int begin_children(struct member_look *l)
+{
+        bool is_over = process_has_exited(l->attached->process) || l->found;
+
+        direct_look_stop(l);
+        if (is_over) {
+                next_attached(l);
+                return 0;
+        }
+        l->phase = l->without_children ? LOOK_ITSELF : LOOK_CHILDREN;
+        return l->without_children ? 0 : child_list_open(&l->children, process_pid(l->attached->process));
+}
+
+/* Makes one step at the attached process. */
+static int step(struct member_look *l)
+{
+        pid_t pid;
+        int r;
+
+        switch (l->phase) {
+        case LOOK_BEGIN:
+                r = begin_group(l);
+                return r < 0 || l->phase == LOOK_GROUP ? r : begin_children(l);
+        case LOOK_GROUP:
+                r = group_list_next(&l->group, &pid);
+                return r > 0 ? visit_in_group(l, pid) : r < 0 ? r : begin_children(l);
+        case LOOK_CHILDREN:
+                r = child_list_next(&l->children, &pid);
+                if (r != 0)
+                        return r > 0 ? visit_child(l, pid) : r;
+                direct_look_stop(l);
+                l->phase = LOOK_ITSELF;
+                return 0;
+        case LOOK_ITSELF:
+                r = visit_itself(l);
+                next_attached(l);
+                return r;
+        }
+        return 0;
+}
+
+int direct_look(struct membership *m, struct member_look *l, uint32_t *budget)
+{
+        struct member_slot *slot;
+        int r;
+
+        for (; *budget > 0; --*budget) {
+                while (!l->attached) {
+                        slot = member_look_next_slot(m, l);
+                        if (!slot)
+                                return 1;
+                        l->attached = LIST_FIRST(&slot->attached);
+                }
+                r = step(l);
+                if (r != 0 && r != -EAGAIN)
+                        return r;
+        }
+        return 0;
+}
+
+struct pids {
+        uint32_t *pids;
+        size_t n, max;
+};
+
+static int add_pid(void *userdata, const struct member_record *record)
+{
+        struct pids *list = userdata;
+
+        if (list->n == list->max)
+                return 1;
+        list->pids[list->n++] = record->pid;
+        return 0;
+}
+
+size_t membership_pids(struct membership *m, struct anchor *anchor, uint32_t *pids, size_t n)
+{
+        struct pids list = {.pids = pids, .max = n};
+        struct member_look l = {.cb = add_pid, .userdata = &list, .without_children = true};
+        uint32_t budget = (uint32_t) n * 2;
+
+        membership_want(m, anchor);
+        if (member_look_begin(m, &l) >= 0)
+                (void) member_look_go(m, &l, &budget);
+        member_look_end(&l);
+        return list.n;
+}

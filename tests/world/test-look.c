@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <signal.h>
+#include <stdlib.h>
+
+#include "tests/world/world.h"
+
+/* Without BPF members are read from /proc one by one. That is done in parts, between which others are served,
+ * and between which anything may happen. */
+
+#define KIN 40
+#define PART 3
+
+static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
+static const struct policy quiet = {.kill_after_usec = CTXD_USEC_INFINITY};
+
+/* A member with so many children, which count their signals; it ignores its own. */
+static struct child *family(struct context *c, const struct policy *policy)
+{
+        struct child *child = child_start(child_breed);
+
+        attach(c, child, policy);
+        for (int i = 0; i < KIN; i++)
+                breed(child, "f");
+        return child;
+}
+
+static struct members_look *look_at(struct context *c)
+{
+        struct members_look *l;
+
+        ck_assert_int_eq(engine_look(world.engine, c, true, &l), 0);
+        return l;
+}
+
+/* Goes on until it is over; how many parts that took. */
+static unsigned finish(struct members_look *l)
+{
+        size_t n = members_look_count(l);
+        unsigned parts = 1;
+        int r;
+
+        for (; (r = members_look_go(l, PART)) == 0; parts++) {
+                ck_assert_uint_le(members_look_count(l) - n, PART);
+                n = members_look_count(l);
+        }
+        ck_assert_int_eq(r, 1);
+        return parts;
+}
+
+START_TEST(law48_members_are_looked_at_in_parts)
+{
+        struct context *c = make("a");
+        struct member_process *list;
+        struct members_look *l;
+        size_t n;
+
+        family(c, &quiet);
+        l = look_at(c);
+        ck_assert_uint_ge(finish(l), KIN / PART);
+        ck_assert_int_eq(members_look_processes(l, &list, &n), 0);
+        ck_assert_uint_eq(n, KIN + 1);
+        for (size_t i = 1; i < n; i++)
+                ck_assert_uint_lt(list[i - 1].pid, list[i].pid);
+        free(list);
+        members_look_free(l);
+}
+END_TEST
+
+START_TEST(what_goes_between_parts)
+{
+        struct context *c = make("a"), *below = make("a/b"), *other = make("c");
+        struct child *child = family(c, &quiet), *second = family(below, &quiet);
+        struct members_look *left = look_at(c), *moved = look_at(c), *gone = look_at(c), *never = look_at(c);
+        struct member_process *list;
+        struct refused refused = {};
+        size_t n;
+
+        for (int i = 0; i < 4; i++) {
+                ck_assert_int_eq(members_look_go(left, PART), 0);
+                ck_assert_int_eq(members_look_go(moved, PART), 0);
+                ck_assert_int_eq(members_look_go(gone, PART), 0);
+        }
+        kill(second->pid, SIGKILL);
+        (void) child_wait(second);
+        (void) finish(left);
+        ck_assert_int_eq(engine_attach(world.engine, &(struct caller){.uid = 0}, other, child->pidfd, &quiet,
+                                         &refused),
+                        0);
+        world_drain(NULL);
+        (void) finish(moved);
+        ck_assert_uint_eq(cancel(c), 0);
+        (void) finish(gone);
+        ck_assert_int_eq(members_look_processes(left, &list, &n), 0);
+        free(list);
+        members_look_free(left);
+        members_look_free(moved);
+        members_look_free(gone);
+        members_look_free(never);
+        ck_assert_uint_eq(engine_count_members(world.engine, other, false), KIN + 1);
+}
+END_TEST
+
+/* Counts the signals of which the family has told, until it says that byte, or nothing for a moment. */
+static unsigned count_signals(struct child *c, char until)
+{
+        unsigned n = 0;
+        char byte = 0;
+
+        while (byte != until && !child_silent(c)) {
+                byte = child_say(c);
+                n += byte == 'T';
+        }
+        return n;
+}
+
+static unsigned count_all(struct child *c)
+{
+        return count_signals(c, '?');
+}
+
+START_TEST(law48_a_cancel_signals_in_parts)
+{
+        struct context *c = make("a");
+        struct child *child = family(c, &term);
+        struct signal_pass *p;
+        uint32_t n = cancel(c), more;
+        unsigned parts = 0;
+
+        ck_assert_uint_lt(n, KIN);
+        p = engine_take_signals(world.engine);
+        ck_assert_ptr_nonnull(p);
+        while (engine_signals_go(world.engine, p, PART, &more) == 0)
+                parts++;
+        ck_assert_uint_ge(parts, KIN / PART);
+        ck_assert_uint_eq(n + more, KIN + 1);
+        engine_signals_let_go(world.engine, p);
+        ck_assert_uint_eq(count_all(child), KIN);
+        run_for(100000); /* in which there are other passes */
+        ck_assert(child_silent(child));
+}
+END_TEST
+
+START_TEST(law_32_a_child_that_is_born_between_parts)
+{
+        struct context *c = make("a");
+        struct child *child = family(c, &term);
+        struct signal_pass *p;
+        unsigned n;
+        uint32_t more;
+
+        cancel_only(c);
+        world_drain(c);
+        p = engine_take_signals(world.engine);
+        ck_assert_ptr_nonnull(p);
+        for (int i = 0; i < 8; i++)
+                ck_assert_int_eq(engine_signals_go(world.engine, p, PART, &more), 0);
+        child_tell(child, 'f');
+        n = count_signals(child, '!');
+        while (engine_signals_go(world.engine, p, PART, &more) == 0) {
+        }
+        engine_signals_let_go(world.engine, p);
+        run_for(200000);
+        ck_assert_uint_eq(n + count_all(child), KIN + 1);
+}
+END_TEST
+
+START_TEST(law_32_in_parts_that_nobody_waits_for)
+{
+        struct context *c = make("a");
+        struct child *child = family(c, &term);
+
+        cancel_only(c);
+        world_drain(NULL);
+        ck_assert_ptr_null(engine_take_signals(world.engine));
+        run_for(300000);
+        ck_assert_uint_eq(count_all(child), KIN);
+}
+END_TEST
+
+START_TEST(law_32_in_parts_that_are_finished_at_the_end)
+{
+        struct context *c = make("a");
+        struct child *child = family(c, &term);
+
+        (void) cancel(c);
+        engine_signals_finish(world.engine);
+        ck_assert_uint_eq(count_all(child), KIN);
+}
+END_TEST
+
+int main(void)
+{
+        const TTest *const tests[] = {law48_members_are_looked_at_in_parts, what_goes_between_parts,
+                        law48_a_cancel_signals_in_parts, law_32_a_child_that_is_born_between_parts,
+                        law_32_in_parts_that_nobody_waits_for, law_32_in_parts_that_are_finished_at_the_end,
+                        NULL};
+        Suite *s = suite_create("look");
+        TCase *c = tcase_create("look");
+
+        tcase_add_checked_fixture(c, world_start, world_stop);
+        for (size_t i = 0; tests[i]; i++)
+                tcase_add_test(c, tests[i]);
+        suite_add_tcase(s, c);
+        return run_suite(s);
+}
