@@ -28,9 +28,8 @@ struct share {
         UT_hash_handle hh;
 };
 
-static struct share *share_ref(struct turns *t, uid_t uid)
+static struct share *share_ref(struct turns *t, uint32_t party)
 {
-        uint32_t party = user_find_party(uid);
         struct share *s;
 
         HASH_FIND(hh, t->shares, &party, sizeof party, s);
@@ -83,9 +82,14 @@ static void share_place(struct share *s)
 
 int taker_init(struct taker *taker, struct turns *t, uid_t uid, void (*run)(struct taker *))
 {
+        return taker_init_party(taker, t, user_find_party(uid), run);
+}
+
+int taker_init_party(struct taker *taker, struct turns *t, uint32_t party, void (*run)(struct taker *))
+{
         taker->fd = -1;
         taker->run = run;
-        taker->share = share_ref(t, uid);
+        taker->share = share_ref(t, party);
         if (!taker->share)
                 return -ENOMEM;
         if (taker->is_walk) {

@@ -20,6 +20,7 @@
 
 #define TURN_USEC 50   /* how long one turn may take, roughly; then others are looked for */
 #define TURNS_USEC 200 /* and all of them, before the rest of the daemon comes */
+#define TURNS_NOBODY UINT32_MAX /* no uid's party */
 #define TURNS_WALKS 4  /* so many walks of one uid are under way; before more begin, it waits for these */
 
 struct share;
@@ -54,6 +55,7 @@ void turns_deinit(struct turns *t); /* no taker is left */
 
 /* 0 or -ENOMEM. The rest of *taker is zero. */
 int taker_init(struct taker *taker, struct turns *t, uid_t uid, void (*run)(struct taker *));
+int taker_init_party(struct taker *taker, struct turns *t, uint32_t party, void (*run)(struct taker *));
 void taker_deinit(struct taker *taker);
 
 /* It has something to do: it gets a turn. */

@@ -188,6 +188,58 @@ START_TEST(law_10_an_extend_whose_caller_goes_is_done)
 }
 END_TEST
 
+#define DEADLINES 20000
+
+static unsigned count_active(const struct context *parent)
+{
+        const struct context *c;
+        unsigned n = 0;
+
+        LIST_FOREACH (c, &parent->children, siblings)
+                n += !context_is_done(c);
+        return n;
+}
+
+static struct context *make_of(uid_t uid, const char *path, uint64_t deadline_usec)
+{
+        struct caller caller = {.uid = uid, .gid = uid, .pid = getpid()};
+        struct create_options options = {
+                        .deadline_usec = deadline_usec, .mode = CONTEXT_MODE_INHERIT, .parents = true};
+        struct refused refused = {};
+        struct context *c;
+
+        ck_assert_int_eq(tree_create(tree, now_boottime_usec(), &caller, path, &options, &c, &refused), 1);
+        return c;
+}
+
+/* Her deadlines pass at one moment, and his a little later: his does not wait for all of hers. */
+START_TEST(law_48_deadlines_of_thousands)
+{
+        uint64_t soon = now_boottime_usec() + 5 * SECOND; /* by then they are made */
+        struct client *c = client_new();
+        struct context *his, *hers = NULL;
+        char path[32];
+
+        make("other");
+        for (unsigned i = 0; i < DEADLINES; i++) {
+                snprintf(path, sizeof path, "~/%u", i);
+                hers = make_of(1001, path, soon);
+        }
+        his = make_of(1002, "~/his", soon + 1);
+        service_drain(&service, NULL);
+        SEND(c, "Err", "s", "other");
+        run();
+        ck_assert_uint_eq(c->n_answers, 1);
+        ck_assert_uint_lt(now_boottime_usec(), soon);
+        nap(soon + 2 - now_boottime_usec());
+        while (!context_is_done(his))
+                ck_assert_int_gt(sd_event_run(event, SECOND), 0);
+        ck_assert_uint_gt(count_active(hers->parent), DEADLINES / 2);
+        run();
+        ck_assert_uint_eq(count_active(hers->parent), 0);
+}
+END_TEST
+
 #define LEVELS 63
 #define KEYS 64
 #define VALUE_BYTES 1000
@@ -369,7 +421,7 @@ int main(void)
                                         law_48_signals_to_a_crowd, subscribers_that_go_meanwhile,
                                         law_48_introspection_of_thousands, law_48_a_list_that_goes_on,
                                         law_10_an_extend_whose_caller_goes_is_done,
-                                        law_48_a_property_of_megabytes,
+                                        law_48_deadlines_of_thousands, law_48_a_property_of_megabytes,
                                         law_43_a_list_without_memory, law_43_a_cancel_without_memory, NULL});
 
         tcase_add_checked_fixture(c, inside_setup, inside_teardown);
