@@ -56,7 +56,9 @@ static void broker_sent(struct endpoint *e)
 
 static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        return senders_take(&((struct broker *) userdata)->senders, m);
+        int r = senders_take(&((struct broker *) userdata)->senders, m);
+
+        return r != 0 ? r : values_property(m, error);
 }
 
 static void on_fetch(void *owner)

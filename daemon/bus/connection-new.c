@@ -87,7 +87,7 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
         if (!walk_has_counted(c->peer, m)) /* else it was received before */
                 receive_whole(&c->receiver);
-        return 0;
+        return values_property(m, error);
 }
 
 static int bound_send_buffer(const struct connection *c, int fd)

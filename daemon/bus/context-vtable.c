@@ -166,12 +166,14 @@ PROPERTY(quiesce, {
 PROPERTY(owner_uid, { return sd_bus_message_append(reply, "u", c->uid); })
 PROPERTY(owner_gid, { return sd_bus_message_append(reply, "u", c->gid); })
 PROPERTY(mode, { return sd_bus_message_append(reply, "u", c->mode); })
-PROPERTY(values, {
-        struct caller caller;
-        if (!asking(bus, &caller))
-                return -ENXIO;
-        return message_append_values(reply, endpoint_current(bus), &caller, c);
-})
+
+/* values_property() answers who asks for that. */
+static int get_values(sd_bus *bus, const char *path, const char *interface, const char *property,
+                sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+        return -EOPNOTSUPP;
+}
+
 PROPERTY(description, { return sd_bus_message_append(reply, "s", context_description(c)); })
 
 #define U SD_BUS_VTABLE_UNPRIVILEGED
@@ -220,3 +222,29 @@ const sd_bus_vtable context_vtable[] = {
                                 SD_BUS_RESULT("s", path, "t", id, "o", object), method_derive, U),
                 SD_BUS_VTABLE_END,
 };
+
+static int append_property(sd_bus *bus, sd_bus_message *m, const sd_bus_vtable *v, const struct context *c)
+{
+        int r;
+
+        r = sd_bus_message_open_container(m, SD_BUS_TYPE_DICT_ENTRY, "sv");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "s", v->x.property.member);
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, SD_BUS_TYPE_VARIANT, v->x.property.signature);
+        if (r >= 0)
+                r = v->x.property.get(bus, NULL, NULL, NULL, m, (void *) c, NULL);
+        if (r >= 0)
+                r = sd_bus_message_close_container(m);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+int context_append_others(sd_bus *bus, sd_bus_message *m, const struct context *c)
+{
+        int r = 0;
+
+        for (const sd_bus_vtable *v = context_vtable; v->type != _SD_BUS_VTABLE_END && r >= 0; v++)
+                if (v->type == _SD_BUS_VTABLE_PROPERTY && v->x.property.get != get_values)
+                        r = append_property(bus, m, v, c);
+        return r;
+}

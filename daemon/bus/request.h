@@ -101,8 +101,6 @@ int verb_unsubscribe(struct request *q);
 
 /* Shared with the properties and signals. */
 const char *context_state_name(const struct context *c);
-/* Both with what this caller may see (laws 36 and 49). */
-int message_append_values(
-                sd_bus_message *m, struct endpoint *e, const struct caller *caller, const struct context *c);
+/* With what this caller may see (laws 36 and 49). */
 int message_append_leak(sd_bus_message *m, const struct tree *t, const struct caller *caller,
                 const struct context *c, const struct leak *leak);

@@ -8,13 +8,13 @@
 #include <unistd.h>
 
 #include "daemon/bus/broker.h"
+#include "daemon/bus/chore.h"
 #include "daemon/bus/connection.h"
 #include "daemon/bus/later.h"
 #include "daemon/bus/peer.h"
 #include "daemon/bus/receive.h"
 #include "daemon/bus/service.h"
 #include "daemon/bus/vtables.h"
-#include "daemon/bus/walk.h"
 #include "daemon/bus/walk.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -37,9 +37,9 @@ int endpoint_add_objects(struct endpoint *e)
 
 /* So much is told in a turn, and before a reply. What was not told in time for that waits for turns alone, so
  * that nobody who calls pays for the news of others. It is the same with facts, and with later replies. */
-#define TELL_IN_TURN 5000
-#define TELL_IN_CALL 2000
-#define REPLIES_IN_TURN 64
+#define TELL_IN_TURN 1000
+#define TELL_IN_CALL 1000
+#define REPLIES_IN_TURN 16
 
 static uint32_t drain_and_tell(struct service *s, const struct context *origin, bool in_turn, uint32_t budget)
 {
@@ -60,8 +60,14 @@ uint32_t service_drain(struct service *s, const struct context *origin)
         return drain_and_tell(s, origin, false, service_is_telling(s) ? 0 : TELL_IN_CALL);
 }
 
+void service_turn(struct service *s)
+{
+        drain_and_tell(s, NULL, true, TELL_IN_TURN);
+}
+
 void service_finish(struct service *s)
 {
+        chores_end(s);
         do
                 drain_and_tell(s, NULL, true, TELL_IN_TURN);
         while (tree_advance(s->tree, now_boottime_usec()) || laters_are_due(s) || service_is_telling(s));
@@ -70,10 +76,7 @@ void service_finish(struct service *s)
 
 static int on_turn(sd_event_source *source, void *userdata)
 {
-        struct service *s = userdata;
-
-        (void) tree_advance(s->tree, now_boottime_usec());
-        drain_and_tell(s, NULL, true, TELL_IN_TURN);
+        chores_begin(userdata);
         return 0;
 }
 
@@ -100,6 +103,8 @@ int service_init(struct service *s, sd_event *event, struct tree *tree)
         r = turn_init(&s->turn, event, "drain", on_turn, s);
         if (r >= 0)
                 r = turns_init(&s->turns, event);
+        if (r >= 0)
+                r = chores_init(s);
         return r < 0 ? r : engine_new(&s->engine, event, tree, &s->turn);
 }
 
@@ -119,6 +124,7 @@ void service_deinit(struct service *s)
         while (!LIST_EMPTY(&s->left_walks))
                 walk_free(LIST_FIRST(&s->left_walks));
         s->engine = engine_free(s->engine);
+        chores_deinit(s);
         turns_deinit(&s->turns);
         turn_deinit(&s->turn);
         heap_deinit(&s->laters.waiting);

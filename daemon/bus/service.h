@@ -37,8 +37,10 @@ struct service {
         sd_event *event;
         struct tree *tree;
         struct engine *engine;
-        struct turn turn;             /* drains, and goes on with large ends; the engine asks for it */
-        struct turns turns;           /* of those who have called */
+        struct turn turn;             /* gives those who are behind their turns; the engine asks for it */
+        struct turns turns;           /* of those who have called, and of chores */
+        LIST_HEAD(, chore) chores;    /* of parties that are behind */
+        struct taker nobodys;         /* the turns of service_turn() */
         LIST_HEAD(, walk) left_walks; /* whose peers have gone */
         uint64_t kill_after_usec;     /* for an attach that has a signal, but does not say when to kill */
 
@@ -82,6 +84,8 @@ void service_deinit(struct service *s);
 /* Has the effects carried out, and sends news to those who have subscribed. Returns how many members have
  * to leave, as engine_drain() does. Contexts may be gone after this. */
 uint32_t service_drain(struct service *s, const struct context *origin);
+/* The same in a turn of its own, with more of what is nobody's. */
+void service_turn(struct service *s);
 /* Does the same until all large ends are over, and serves nobody between. It is for the end of the daemon. */
 void service_finish(struct service *s);
 /* emit.c: sends some of the news that drains have left, and asks for another turn if there is more. The

@@ -34,18 +34,17 @@ static uint32_t party_of(uid_t uid)
         return uid == TURNS_OF_NOBODY ? UINT32_MAX : share_party(uid);
 }
 
-static struct share *share_find(struct turns *t, uid_t uid)
+static struct share *share_find(struct turns *t, uint32_t party)
 {
-        uint32_t party = party_of(uid);
         struct share *s;
 
         HASH_FIND(hh, t->shares, &party, sizeof party, s);
         return s;
 }
 
-static struct share *share_ref(struct turns *t, uid_t uid)
+static struct share *share_ref(struct turns *t, uint32_t party)
 {
-        struct share *s = share_find(t, uid);
+        struct share *s = share_find(t, party);
 
         if (s) {
                 s->n_ref++;
@@ -57,7 +56,7 @@ static struct share *share_ref(struct turns *t, uid_t uid)
         if (!s)
                 return NULL;
         s->turns = t;
-        s->party = party_of(uid);
+        s->party = party;
         s->n_ref = 1;
         TAILQ_INIT(&s->takers);
         TAILQ_INIT(&s->walks);
@@ -96,9 +95,14 @@ static void share_place(struct share *s)
 
 int taker_init(struct taker *taker, struct turns *t, uid_t uid, void (*run)(struct taker *))
 {
+        return taker_init_party(taker, t, party_of(uid), run);
+}
+
+int taker_init_party(struct taker *taker, struct turns *t, uint32_t party, void (*run)(struct taker *))
+{
         taker->fd = -1;
         taker->run = run;
-        taker->share = share_ref(t, uid);
+        taker->share = share_ref(t, party);
         if (!taker->share)
                 return -ENOMEM;
         if (taker->is_walk) {
@@ -174,7 +178,7 @@ void taker_spend(struct taker *taker, uint64_t usec)
 
 void turns_spend(struct turns *t, uid_t uid, uint64_t usec)
 {
-        struct share *s = share_find(t, uid);
+        struct share *s = share_find(t, party_of(uid));
 
         if (s)
                 share_spend(s, usec);

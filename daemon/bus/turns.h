@@ -52,11 +52,14 @@ struct turns {
 int turns_init(struct turns *t, sd_event *event);
 void turns_deinit(struct turns *t); /* no taker is left */
 
-/* For whom nobody is charged: a taker with this uid has a share that is no uid's. */
+/* Shares that are no uid's: a uid, for those who connect; and a party, for what the daemon does for all. */
 #define TURNS_OF_NOBODY ((uid_t) -1)
+#define TURNS_OF_DAEMON (UINT32_MAX - 1)
 
 /* 0 or -ENOMEM. The rest of *taker is zero. */
 int taker_init(struct taker *taker, struct turns *t, uid_t uid, void (*run)(struct taker *));
+/* The same for a party (util/share.h). */
+int taker_init_party(struct taker *taker, struct turns *t, uint32_t party, void (*run)(struct taker *));
 void taker_deinit(struct taker *taker);
 
 /* It has something to do: it gets a turn. */

@@ -7,8 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/bus/vtables.h"
 #include "daemon/bus/walk.h"
+#include "proto/path.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
 
+#define PROPERTIES "org.freedesktop.DBus.Properties"
 #define ENTRY_BYTES 16 /* beside its texts */
 
 struct shown {
@@ -73,21 +78,61 @@ static int append_some(const struct tree *t, const struct caller *caller, struct
         return 1;
 }
 
-int message_append_values(
-                sd_bus_message *m, struct endpoint *e, const struct caller *caller, const struct context *c)
-{
-        const struct tree *t = e->service->tree;
-        struct shown *s = shown_new(c);
-        int r = s ? sd_bus_message_open_container(m, SD_BUS_TYPE_ARRAY, "{ss}") : -ENOMEM;
+/* -- The verb, and the property. That may be megabytes, and a getter cannot reply later. So this answers
+ * those who ask for it, before sd-bus asks a getter. */
 
-        if (r >= 0)
-                r = append_some(t, caller, s, m, UINT32_MAX);
-        if (r >= 0)
-                r = sd_bus_message_close_container(m);
-        if (s)
-                endpoint_replies(e, s->bytes);
-        free(s);
-        return r;
+enum asked {
+        ASKED_NOTHING,
+        ASKED_VERB,
+        ASKED_GET,
+        ASKED_GET_ALL,
+};
+
+static enum asked what_is_asked(sd_bus_message *m)
+{
+        const char *interface, *property;
+
+        if (sd_bus_message_is_method_call(m, PROPERTIES, NULL) <= 0 ||
+                        sd_bus_message_read(m, "s", &interface) <= 0 ||
+                        (interface[0] != '\0' && strcmp(interface, CTXD_CONTEXT_INTERFACE) != 0))
+                return ASKED_NOTHING;
+        if (strcmp(sd_bus_message_get_member(m), "GetAll") == 0)
+                return ASKED_GET_ALL;
+        if (strcmp(sd_bus_message_get_member(m), "Get") == 0 && sd_bus_message_read(m, "s", &property) > 0 &&
+                        strcmp(property, "Values") == 0)
+                return ASKED_GET;
+        return ASKED_NOTHING;
+}
+
+/* The other properties are not large. Their getters have to be called while the message is the current
+ * one. */
+static int begin(struct walk *w)
+{
+        enum asked asked = (enum asked) w->limit;
+        int r = sd_bus_message_new_method_return(w->request.message, &w->reply);
+
+        if (r >= 0 && asked == ASKED_GET_ALL) {
+                r = sd_bus_message_open_container(w->reply, SD_BUS_TYPE_ARRAY, "{sv}");
+                if (r >= 0)
+                        r = context_append_others(w->request.endpoint->bus, w->reply, w->request.context);
+                if (r >= 0)
+                        r = sd_bus_message_open_container(w->reply, SD_BUS_TYPE_DICT_ENTRY, "sv");
+                if (r >= 0)
+                        r = sd_bus_message_append(w->reply, "s", "Values");
+        }
+        if (r >= 0 && asked != ASKED_VERB)
+                r = sd_bus_message_open_container(w->reply, SD_BUS_TYPE_VARIANT, "a{ss}");
+        return r < 0 ? r : sd_bus_message_open_container(w->reply, SD_BUS_TYPE_ARRAY, "{ss}");
+}
+
+static int finish(struct walk *w)
+{
+        static const unsigned levels[] = {[ASKED_VERB] = 1, [ASKED_GET] = 2, [ASKED_GET_ALL] = 4};
+        int r = 0;
+
+        for (unsigned i = 0; i < levels[w->limit] && r >= 0; i++)
+                r = sd_bus_message_close_container(w->reply);
+        return r < 0 ? r : request_send(&w->request, w->reply, w->shown->bytes);
 }
 
 static int step(struct walk *w, uint32_t budget)
@@ -96,21 +141,44 @@ static int step(struct walk *w, uint32_t budget)
 
         if (!w->reply) {
                 w->shown = shown_new(w->request.context);
-                r = w->shown ? sd_bus_message_new_method_return(w->request.message, &w->reply) : -ENOMEM;
-                if (r >= 0)
-                        r = sd_bus_message_open_container(w->reply, SD_BUS_TYPE_ARRAY, "{ss}");
+                r = w->shown ? begin(w) : -ENOMEM;
         }
         if (r >= 0)
                 r = append_some(w->request.service->tree, &w->request.caller, w->shown, w->reply, budget);
-        if (r <= 0)
-                return r;
-        r = sd_bus_message_close_container(w->reply);
-        return r < 0 ? r : request_send(&w->request, w->reply, w->shown->bytes);
+        return r > 0 ? finish(w) : r;
+}
+
+static int show(const struct request *q, enum asked asked)
+{
+        struct walk *w = walk_new(q, q->context, NULL, step);
+
+        if (!w)
+                return -ENOMEM;
+        w->limit = asked;
+        return walk_begin(w);
 }
 
 int verb_values(struct request *q)
 {
-        struct walk *w = walk_new(q, q->context, NULL, step);
+        return show(q, ASKED_VERB);
+}
 
-        return w ? walk_begin(w) : -ENOMEM;
+int values_property(sd_bus_message *m, sd_bus_error *error)
+{
+        enum asked asked = what_is_asked(m);
+        _cleanup_free_ char *name = NULL;
+        struct refused refused;
+        struct request q;
+        int r;
+
+        if (asked == ASKED_NOTHING || path_from_object(sd_bus_message_get_path(m), &name) < 0)
+                return 0;
+        r = request_init(&q, m, error);
+        if (r < 0)
+                return r;
+        tree_settle(q.service->tree, now_boottime_usec());
+        /* What is not found is refused where all properties are. */
+        if (tree_find(q.service->tree, &q.caller, name, &q.context, &refused) < 0)
+                return 0;
+        return request_end(&q, 0, show(&q, asked));
 }

@@ -13,9 +13,8 @@
 
 /* How long engine_start() waits for a probe that ctxd has started itself. */
 #define PROBE_START_USEC 5000000
-/* How many contexts are ended or forgotten at a time. This takes a quarter of a millisecond if nobody watches
- * them. */
-#define SLICE 2048
+/* How many contexts are ended or forgotten at a time. This takes some 60 us if nobody watches them. */
+#define SLICE 512
 
 static int epoch_new(uint64_t *ret)
 {

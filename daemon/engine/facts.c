@@ -13,12 +13,12 @@
  * microsecond. What it does not come to waits for the next turn, with others served between. A request's
  * drain takes a few, since they may be another user's. */
 
-#define BUDGET 512
+#define BUDGET 128
 #define BUDGET_IN_PASSING 64
 #define COST_LOOK 4
 #define COST_CANCEL 8
 #define COST_HANDLE 2
-#define COST_RECORDS 256
+#define COST_RECORDS 128
 
 static void spend(struct engine *e, uint32_t cost)
 {

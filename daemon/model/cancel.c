@@ -21,11 +21,11 @@ void context_arm_kill(struct tree *t, struct context *c, uint64_t from_usec)
                         next = usec;
         }
         if (next == UINT64_MAX) {
-                heap_remove(&t->wakes, c);
+                context_wake_never(t, c);
                 return;
         }
         c->wake_usec = next;
-        heap_put(&t->wakes, c, next);
+        context_wake_at(t, c, next);
 }
 
 void context_become_done(struct tree *t, uint64_t now_usec, struct context *c, enum context_state state,
@@ -40,8 +40,7 @@ void context_become_done(struct tree *t, uint64_t now_usec, struct context *c, e
                 c->drained_usec = now_usec;
                 effects |= EFFECT_DRAINED;
         }
-        if (c->heap_index != 0)
-                heap_remove(&t->wakes, c);
+        context_wake_never(t, c);
         if (c->busy)
                 context_arm_kill(t, c, 0);
         else
@@ -151,9 +150,9 @@ static bool deadline_update(struct tree *t, struct context *c)
         c->deadline_usec = usec;
         c->own_deadline = own < parents;
         if (c->own_deadline)
-                heap_put(&t->wakes, c, own);
+                context_wake_at(t, c, own);
         else
-                heap_remove(&t->wakes, c);
+                context_wake_never(t, c);
         if (moved)
                 effect_add(t, c, EFFECT_MOVED);
         return moved;

@@ -65,7 +65,7 @@ static void check_active(const struct tree *t, const struct context *c)
                 CHECK(c, c->own_deadline == (own < parents));
         }
         CHECK(c, c->own_deadline == (c->heap_index != 0));
-        CHECK(c, c->heap_index == 0 || t->wakes.entries[c->heap_index].key == own);
+        CHECK(c, c->heap_index == 0 || c->user->party->wakes.entries[c->heap_index].key == own);
 }
 
 static void check_context(const struct tree *t, const struct context *c)
@@ -81,7 +81,7 @@ static void check_context(const struct tree *t, const struct context *c)
                 busy += child->n_busy_below;
         }
         CHECK(c, c->n_children == children && c->n_busy_below == busy);
-        CHECK(c, c->heap_index == 0 || t->wakes.entries[c->heap_index].object == c);
+        CHECK(c, c->heap_index == 0 || c->user->party->wakes.entries[c->heap_index].object == c);
         CHECK(c, c->heap_index == 0 || c->heap_reserved);
         CHECK(c, !c->parent->released || c->released || is_coming(t, c, true));
         if (c->released)
@@ -108,6 +108,34 @@ static uint64_t check_queue(const struct retirement *queue, bool released, const
         return n;
 }
 
+/* Each is where it has to be found when its time comes. */
+static void check_parties(const struct tree *t, uint64_t reserved)
+{
+        const struct context *none = NULL;
+        uint64_t waking = 0, endings = 0, taken = 0;
+        const struct ending *e;
+
+        for (const struct party *p = t->users.parties; p; p = p->hh.next) {
+                CHECK(none, heap_is_valid(&p->wakes));
+                CHECK(none, p->n_reserved == 0 || p->n_reserved < p->wakes.allocated);
+                CHECK(none, (p->due_index != 0) == (p->wakes.n > 0 && !p->is_taken));
+                CHECK(none, p->due_index == 0 || t->due.entries[p->due_index].object == p);
+                CHECK(none, p->due_index == 0 ||
+                                            t->due.entries[p->due_index].key == heap_first_key(&p->wakes));
+                CHECK(none, p->is_ending == (!TAILQ_EMPTY(&p->endings) && !p->is_taken));
+                TAILQ_FOREACH (e, &p->endings, of_party) {
+                        CHECK(e->root, e->party == p && e->root->user->party == p);
+                        endings++;
+                }
+                reserved -= p->n_reserved;
+                waking += p->wakes.n;
+                taken += p->is_taken;
+        }
+        TAILQ_FOREACH (e, &t->endings, endings)
+                endings--;
+        CHECK(none, reserved == 0 && waking == t->n_waking && endings == 0 && taken == t->n_taken);
+}
+
 void tree_check(const struct tree *t)
 {
         const struct context *c = t->background, *none = NULL;
@@ -126,9 +154,8 @@ void tree_check(const struct tree *t)
         }
         CHECK(none, contexts == t->n_contexts && contexts - released == t->by_name.n &&
                                         released == t->by_id.n);
-        CHECK(none, reserved == t->n_reserved && waking == t->wakes.n);
-        CHECK(none, heap_is_valid(&t->wakes) && heap_is_valid(&t->retiring));
-        CHECK(none, t->n_reserved == 0 || t->n_reserved < t->wakes.allocated);
+        CHECK(none, waking == t->n_waking && heap_is_valid(&t->due) && heap_is_valid(&t->retiring));
+        check_parties(t, reserved);
 
         for (const struct user *user = t->users.by_uid; user; user = user->hh.next) {
                 bool any = !TAILQ_EMPTY(&user->retired) || !TAILQ_EMPTY(&user->released);

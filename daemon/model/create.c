@@ -63,7 +63,8 @@ static int quota_take(
 static void made_free(struct tree *t, struct made *made)
 {
         for (size_t i = 0; i < made->n; i++) {
-                t->n_reserved -= made->c[i]->heap_reserved;
+                if (made->c[i]->heap_reserved)
+                        context_give_up_wake(t, made->c[i]);
                 made->c[i]->user = user_unref(&t->users, made->c[i]->user);
                 context_free(made->c[i]);
         }
@@ -178,7 +179,7 @@ static void context_link(
                 context_become_done(t, now_usec, c, CONTEXT_DEADLINE_EXCEEDED, 0);
                 effect_add(t, c, EFFECT_ROOT);
         } else if (c->own_deadline) {
-                heap_put(&t->wakes, c, c->wake_usec);
+                context_wake_at(t, c, c->wake_usec);
         }
 }
 

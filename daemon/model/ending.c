@@ -101,7 +101,7 @@ static void run(struct tree *t, struct ending *e, uint32_t *budget)
 
 static void finish(struct tree *t, struct ending *e)
 {
-        TAILQ_REMOVE(&t->endings, e, endings);
+        endings_unlink(t, e);
         if (!e->is_release)
                 effect_add(t, e->root, EFFECT_ROOT);
         TAILQ_INSERT_TAIL(&t->ended, e, endings);
@@ -119,7 +119,7 @@ static uint32_t begin(struct tree *t, const struct ending *from, uint32_t *budge
                 if (later) {
                         e.number = ++t->last_ending;
                         *later = e;
-                        TAILQ_INSERT_TAIL(&t->endings, later, endings);
+                        endings_link(t, later);
                         return e.contexts;
                 }
                 run(t, &e, &all);
@@ -175,7 +175,7 @@ void tree_reach(struct tree *t, const struct context *c)
 {
         uint32_t budget = t->slice;
 
-        if (!TAILQ_EMPTY(&t->endings) || heap_first_key(&t->wakes) <= t->now_usec)
+        if (!TAILQ_EMPTY(&t->endings) || t->n_taken > 0 || heap_first_key(&t->due) <= t->now_usec)
                 (void) context_reach(t, (struct context *) c, &budget);
 }
 
@@ -191,27 +191,28 @@ void endings_step_over(struct tree *t, struct context *c)
         }
 }
 
-bool tree_advance(struct tree *t, uint64_t now_usec)
+void endings_advance(struct tree *t, const struct party *p, uint32_t budget)
 {
-        uint32_t budget = t->slice;
         struct ending *e;
 
-        tree_settle_some(t, now_usec, &budget);
-        while (budget > 0 && (e = TAILQ_FIRST(&t->endings))) {
+        while (budget > 0 && (e = p ? TAILQ_FIRST(&p->endings) : TAILQ_FIRST(&t->endings))) {
                 run(t, e, &budget);
                 if (!e->next) {
                         finish(t, e);
                 } else { /* in turns */
-                        TAILQ_REMOVE(&t->endings, e, endings);
-                        TAILQ_INSERT_TAIL(&t->endings, e, endings);
+                        endings_unlink(t, e);
+                        endings_link(t, e);
                 }
         }
-        return tree_is_behind(t, now_usec);
 }
 
-bool tree_is_behind(const struct tree *t, uint64_t now_usec)
+bool tree_advance(struct tree *t, uint64_t now_usec)
 {
-        return !TAILQ_EMPTY(&t->endings) || !TAILQ_EMPTY(&t->ended) || tree_next_usec(t) <= now_usec;
+        uint32_t budget = t->slice;
+
+        tree_settle_some(t, now_usec, &budget);
+        endings_advance(t, NULL, budget);
+        return tree_is_behind(t, now_usec);
 }
 
 uint64_t tree_ending(const struct tree *t, const struct context *c)
@@ -266,7 +267,7 @@ void endings_deinit(struct tree *t)
         while ((e = tree_take_ended(t)))
                 free(e);
         while ((e = TAILQ_FIRST(&t->endings))) {
-                TAILQ_REMOVE(&t->endings, e, endings);
+                endings_unlink(t, e);
                 free(e);
         }
 }

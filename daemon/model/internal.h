@@ -72,8 +72,18 @@ uint64_t context_hash_id(const struct index *index, const struct context *c);
 
 void effect_add(struct tree *t, struct context *c, unsigned effects);
 
-/* Reserves room in the heap for the context, before it gets a time. 0 or -ENOMEM. */
+/* due.c: what is done later, by party. */
+/* Reserves room in the heap for the context, before it gets a time. 0 or -ENOMEM. It is given up before the
+ * context is discharged. */
 int context_reserve_wake(struct tree *t, struct context *c);
+void context_give_up_wake(struct tree *t, struct context *c);
+void context_wake_at(struct tree *t, struct context *c, uint64_t usec);
+void context_wake_never(struct tree *t, struct context *c);
+/* Among those under way. */
+void endings_link(struct tree *t, struct ending *e);
+void endings_unlink(struct tree *t, struct ending *e);
+/* ending.c: goes on with those of the party, or of all (NULL), in turns. */
+void endings_advance(struct tree *t, const struct party *p, uint32_t budget);
 
 /* Ends c, which is active and not the background, and all active contexts below it. Returns how many it has
  * ended. What exceeds the budget comes later. */
@@ -108,8 +118,9 @@ void context_unretire(struct tree *t, struct context *c);
 void context_forget(struct tree *t, struct context *c);
 /* Unlinks this context alone, and leaves no effect. */
 void context_forget_quietly(struct tree *t, struct context *c);
-/* Forgets up to a bounded number of contexts whose retention is over; returns how many. */
-int tree_forget_overdue(struct tree *t, uint64_t now_usec, uint32_t budget);
+/* Forgets up to a bounded number of contexts whose retention is over, and returns how many: those of the
+ * party as long as they come first, or (NULL) of parties that are not taken. */
+int tree_forget_overdue(struct tree *t, const struct party *p, uint64_t now_usec, uint32_t budget);
 /* Forgets released contexts: at least n_own of the user's, and n in all. The user's own go first. If there
  * are not enough it forgets none and returns false. */
 bool tree_make_room(struct tree *t, struct user *user, uint64_t n_own, uint64_t n);

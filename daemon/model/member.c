@@ -121,7 +121,7 @@ void tree_left(struct tree *t, uint64_t now_usec, struct context *c)
         tree_reach(t, c);
         c->busy = false;
         if (context_is_done(c))
-                heap_remove(&t->wakes, c); /* nobody is left to be killed */
+                context_wake_never(t, c); /* nobody is left to be killed */
         for (struct context *p = c; p; p = p->parent) {
                 p->n_busy_below--;
                 if (context_is_done(p) && p->n_busy_below == 0 && p->drained_usec == 0) {

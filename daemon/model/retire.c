@@ -74,9 +74,7 @@ void context_forget_quietly(struct tree *t, struct context *c)
         tree_step_cursors_over(t, c);
         context_unretire(t, c);
         index_remove(c->released ? &t->by_id : &t->by_name, c);
-        heap_remove(&t->wakes, c);
-        if (c->heap_reserved)
-                t->n_reserved--;
+        context_give_up_wake(t, c);
         LIST_REMOVE(c, siblings);
         c->parent->n_children--;
         t->n_contexts--;
@@ -96,7 +94,7 @@ void context_forget(struct tree *t, struct context *c)
         }
 }
 
-int tree_forget_overdue(struct tree *t, uint64_t now_usec, uint32_t budget)
+int tree_forget_overdue(struct tree *t, const struct party *p, uint64_t now_usec, uint32_t budget)
 {
         struct user *user;
         int n = 0;
@@ -105,7 +103,8 @@ int tree_forget_overdue(struct tree *t, uint64_t now_usec, uint32_t budget)
                 struct context *a = TAILQ_FIRST(&user->retired), *b = TAILQ_FIRST(&user->released);
                 struct context *c = !b || (a && a->retire_usec < b->retire_usec) ? a : b;
 
-                if (usec_add(c->retire_usec, t->retain_usec) > now_usec)
+                if (usec_add(c->retire_usec, t->retain_usec) > now_usec ||
+                                (p ? user->party != p : user->party->is_taken))
                         break;
                 if (budget != UINT32_MAX)
                         budget -= !c->anchor || budget < COST_TIED ? 1 : COST_TIED;

@@ -26,7 +26,8 @@ int tree_new(struct tree **ret)
         TAILQ_INIT(&t->ended);
         LIST_INIT(&t->cursors);
         t->slice = UINT32_MAX;
-        heap_init(&t->wakes, offsetof(struct context, heap_index));
+        heap_init(&t->due, offsetof(struct party, due_index));
+        TAILQ_INIT(&t->ending);
         heap_init(&t->retiring, offsetof(struct user, heap_index));
         t->retain_usec = RETAIN_USEC;
         t->default_grace_usec = GRACE_USEC;
@@ -80,7 +81,7 @@ struct tree *tree_free(struct tree *t)
         }
         index_deinit(&t->by_name);
         index_deinit(&t->by_id);
-        heap_deinit(&t->wakes);
+        heap_deinit(&t->due);
         heap_deinit(&t->retiring);
         free(t);
         return NULL;
@@ -153,48 +154,9 @@ struct context *effect_take_from(struct effect_queue *queue, unsigned *ret_effec
         return c;
 }
 
-int context_reserve_wake(struct tree *t, struct context *c)
-{
-        if (c->heap_reserved)
-                return 0;
-        if (heap_reserve(&t->wakes, t->n_reserved + 1) < 0)
-                return -ENOMEM;
-        t->n_reserved++;
-        c->heap_reserved = true;
-        return 0;
-}
-
-int tree_settle_some(struct tree *t, uint64_t now_usec, uint32_t *budget)
-{
-        struct context *c;
-        int n = 0;
-
-        if (now_usec > t->now_usec)
-                t->now_usec = now_usec;
-        while (*budget > 0 && (c = heap_first(&t->wakes)) && heap_first_key(&t->wakes) <= now_usec) {
-                if (context_is_done(c)) {
-                        effect_add(t, c, EFFECT_KILL);
-                        context_arm_kill(t, c, usec_add(now_usec, 1));
-                        *budget -= *budget != UINT32_MAX;
-                        n++;
-                } else { /* an ancestor's end may have come first */
-                        n += (int) context_reach(t, c, budget);
-                }
-        }
-        return n + tree_forget_overdue(t, now_usec, *budget);
-}
-
 int tree_settle(struct tree *t, uint64_t now_usec)
 {
         uint32_t budget = t->slice < IN_PASSING || t->slice == UINT32_MAX ? t->slice : IN_PASSING;
 
         return tree_settle_some(t, now_usec, &budget);
-}
-
-uint64_t tree_next_usec(const struct tree *t)
-{
-        uint64_t wake = heap_first_key(&t->wakes),
-                 forgetting = usec_add(heap_first_key(&t->retiring), t->retain_usec);
-
-        return wake < forgetting ? wake : forgetting;
 }

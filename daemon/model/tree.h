@@ -31,7 +31,8 @@ struct ending {
         bool is_mixed;     /* model: some contexts below root have another origin */
         uint32_t contexts; /* how many became done by it */
         uint32_t members;  /* how many members those have, as the engine has counted them */
-        TAILQ_ENTRY(ending) endings;
+        struct party *party; /* model: of its root, while it goes on */
+        TAILQ_ENTRY(ending) endings, of_party;
 };
 
 TAILQ_HEAD(endings, ending);
@@ -60,8 +61,10 @@ struct tree {
         struct users users; /* with their limits */
         struct effect_queue effects;
 
-        struct heap wakes;                /* contexts by wake_usec */
-        uint32_t n_reserved;              /* how many contexts have room in it */
+        struct heap due;                  /* parties by the first of their wakes */
+        TAILQ_HEAD(, party) ending;       /* those with endings */
+        uint32_t n_waking;                /* contexts in the heaps of all parties */
+        uint32_t n_taken;                 /* parties that were taken, and are in neither */
         struct heap retiring;             /* users by the retire_usec of their first retired context */
         STAILQ_HEAD(, context) forgotten; /* unlinked; tree_collect() frees them */
 
@@ -208,6 +211,14 @@ int tree_settle(struct tree *t, uint64_t now_usec);
  * wants to know its state, calls tree_reach() first. */
 bool tree_advance(struct tree *t, uint64_t now_usec);
 bool tree_is_behind(const struct tree *t, uint64_t now_usec);
+/* The same for each party by itself, so that one's work is not done before another's, and its time can be
+ * counted as that party's. tree_take_behind() takes one of which something is under way or overdue, or NULL:
+ * from then on tree_advance(), tree_settle(), tree_is_behind() and tree_next_usec() leave that to who has
+ * taken it, until it is given back. Its users may go meanwhile. tree_advance_party() does its next slice, and
+ * says whether there is more. */
+struct party *tree_take_behind(struct tree *t, uint64_t now_usec);
+bool tree_advance_party(struct tree *t, uint64_t now_usec, struct party *p);
+void tree_give_back(struct tree *t, struct party *p);
 void tree_reach(struct tree *t, const struct context *c);
 /* The number of the last ending that has not come yet to c or to a context below it; 0: there is none. A
  * Cancel of c, first or not, has done all that it promises when tree_is_ended() says so of that number. */

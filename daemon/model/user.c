@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #define HASH_NONFATAL_OOM 1
+#include "daemon/model/context.h"
 #include "daemon/model/user.h"
 #include "util/share.h"
 
@@ -18,23 +20,31 @@ static struct party *party_ref(struct users *users, uid_t uid)
                 if (!party)
                         return NULL;
                 party->key = key;
+                heap_init(&party->wakes, offsetof(struct context, heap_index));
+                TAILQ_INIT(&party->endings);
                 HASH_ADD(hh, users->parties, key, sizeof party->key, party);
                 if (!party->hh.tbl) {
                         free(party);
                         return NULL;
                 }
         }
+        return user_hold_party(party);
+}
+
+struct party *user_hold_party(struct party *party)
+{
         party->n_users++;
         return party;
 }
 
-static void party_unref(struct users *users, struct party *party)
+void user_release_party(struct users *users, struct party *party)
 {
         if (--party->n_users > 0)
                 return;
         for (int i = 0; i < POOLS; i++)
                 assert(party->held[i] == 0);
         HASH_DELETE(hh, users->parties, party);
+        heap_deinit(&party->wakes);
         free(party);
 }
 
@@ -66,7 +76,7 @@ struct user *user_ref(struct users *users, uid_t uid)
 
 fail:
         if (user->party)
-                party_unref(users, user->party);
+                user_release_party(users, user->party);
         free(user);
         return NULL;
 }
@@ -83,7 +93,7 @@ struct user *user_unref(struct users *users, struct user *user)
         assert(TAILQ_EMPTY(&user->retired) && TAILQ_EMPTY(&user->released) && user->heap_index == 0);
         HASH_DELETE(hh, users->by_uid, user);
         users->n--;
-        party_unref(users, user->party);
+        user_release_party(users, user->party);
         free(user);
         return NULL;
 }

@@ -7,6 +7,8 @@
 #include <sys/types.h>
 #include <uthash.h>
 
+#include "daemon/model/heap.h"
+
 /* Counts what each uid makes the daemon keep, and limits it twice: each resource has a limit for each uid,
  * and is taken from a pool that all uids share, since one user may have 65,536 of them. A charge lies in
  * the object that it is for, so it cannot be forgotten when the object goes. charge_init() takes, and
@@ -68,10 +70,24 @@ struct user {
 /* Those who share one part of what all share: a uid, or all subordinate uids of a block (util/share.h). */
 struct party {
         uint32_t key;
-        uint32_t n_users;
+        uint32_t n_users; /* and other references */
         uint64_t held[POOLS];
+
+        /* Of the tree (due.c). */
+        struct heap wakes;   /* contexts by wake_usec */
+        uint32_t n_reserved; /* how many contexts have room in it */
+        uint32_t due_index;  /* in the tree's heap of parties */
+        TAILQ_HEAD(, ending) endings;
+        bool is_ending; /* it is in the tree's list of those with endings */
+        bool is_taken;  /* somebody does its work (tree_take_behind): it is in neither of the two */
+        TAILQ_ENTRY(party) ending;
+
         UT_hash_handle hh;
 };
+
+/* Takes a reference, and gives it up. */
+struct party *user_hold_party(struct party *party);
+void user_release_party(struct users *users, struct party *party);
 
 /* A party may take all but the last eighth of a pool. Beyond that it may hold half of what the others leave.
  * So those who take as much as they may leave something for the next. */

@@ -188,6 +188,161 @@ START_TEST(law_10_an_extend_whose_caller_goes_is_done)
 }
 END_TEST
 
+#define DEADLINES 20000
+
+static unsigned count_active(const struct context *parent)
+{
+        const struct context *c;
+        unsigned n = 0;
+
+        LIST_FOREACH (c, &parent->children, siblings)
+                n += !context_is_done(c);
+        return n;
+}
+
+static struct context *make_of(uid_t uid, const char *path, uint64_t deadline_usec)
+{
+        struct caller caller = {.uid = uid, .gid = uid, .pid = getpid()};
+        struct create_options options = {
+                        .deadline_usec = deadline_usec, .mode = CONTEXT_MODE_INHERIT, .parents = true};
+        struct refused refused = {};
+        struct context *c;
+
+        ck_assert_int_eq(tree_create(tree, now_boottime_usec(), &caller, path, &options, &c, &refused), 1);
+        return c;
+}
+
+/* Her deadlines pass at one moment, and his a little later: his does not wait for all of hers. */
+START_TEST(law_48_deadlines_of_thousands)
+{
+        uint64_t soon = now_boottime_usec() + 5 * SECOND; /* by then they are made */
+        struct client *c = client_new();
+        struct context *his, *hers = NULL;
+        char path[32];
+
+        make("other");
+        for (unsigned i = 0; i < DEADLINES; i++) {
+                snprintf(path, sizeof path, "~/%u", i);
+                hers = make_of(1001, path, soon);
+        }
+        his = make_of(1002, "~/his", soon + 1);
+        service_drain(&service, NULL);
+        SEND(c, "Err", "s", "other");
+        run();
+        ck_assert_uint_eq(c->n_answers, 1);
+        ck_assert_uint_lt(now_boottime_usec(), soon);
+        nap(soon + 2 - now_boottime_usec());
+        while (!context_is_done(his))
+                ck_assert_int_gt(sd_event_run(event, SECOND), 0);
+        ck_assert_uint_gt(count_active(hers->parent), DEADLINES / 2);
+        run();
+        ck_assert_uint_eq(count_active(hers->parent), 0);
+}
+END_TEST
+
+#define LEVELS 63
+#define KEYS 64
+#define VALUE_BYTES 1000
+
+/* Below each other, each with as many values as there may be. */
+static void make_values(char path[256])
+{
+        static char keys[KEYS][32], text[VALUE_BYTES + 1];
+        struct value values[KEYS];
+        struct create_options options = {.deadline_usec = CTXD_USEC_INFINITY,
+                        .mode = CONTEXT_MODE_INHERIT,
+                        .values = values,
+                        .n_values = KEYS};
+        struct refused refused = {};
+        struct context *c;
+
+        memset(text, 'x', VALUE_BYTES);
+        path[0] = '\0';
+        for (unsigned level = 0; level < LEVELS; level++) {
+                for (unsigned i = 0; i < KEYS; i++) {
+                        snprintf(keys[i], sizeof keys[i], "l%u.k%u", level, i);
+                        values[i] = (struct value){keys[i], text};
+                }
+                strcat(path, level > 0 ? "/v" : "v");
+                ck_assert_int_eq(tree_create(tree, now_boottime_usec(), &caller_daemon, path, &options, &c,
+                                                 &refused),
+                                1);
+        }
+        service_drain(&service, NULL);
+}
+
+/* It comes in slices, alone and among all properties; each once. */
+static unsigned n_values, n_properties;
+
+static void read_values(sd_bus_message *m)
+{
+        const char *key, *value;
+
+        ck_assert_int_gt(sd_bus_message_enter_container(m, 'v', "a{ss}"), 0);
+        ck_assert_int_gt(sd_bus_message_enter_container(m, 'a', "{ss}"), 0);
+        for (n_values = 0; sd_bus_message_read(m, "{ss}", &key, &value) > 0; n_values++)
+                ck_assert_uint_eq(strlen(value), VALUE_BYTES);
+        ck_assert_int_ge(sd_bus_message_exit_container(m), 0);
+        ck_assert_int_ge(sd_bus_message_exit_container(m), 0);
+}
+
+static int on_property(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        read_values(m);
+        return on_answer(m, userdata, error);
+}
+
+static int on_properties(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        const char *name;
+
+        ck_assert_int_gt(sd_bus_message_enter_container(m, 'a', "{sv}"), 0);
+        for (n_properties = 0; sd_bus_message_enter_container(m, 'e', "sv") > 0; n_properties++) {
+                ck_assert_int_gt(sd_bus_message_read(m, "s", &name), 0);
+                if (strcmp(name, "Values") == 0)
+                        read_values(m);
+                else
+                        ck_assert_int_ge(sd_bus_message_skip(m, "v"), 0);
+                ck_assert_int_ge(sd_bus_message_exit_container(m), 0);
+        }
+        return on_answer(m, userdata, error);
+}
+
+static void expect_slices(struct client *c)
+{
+        unsigned turns = 0, before = c->n_answers;
+
+        for (n_heard(); c->n_answers == before; n_heard()) {
+                ck_assert_int_gt(sd_event_run(event, SECOND), 0);
+                turns += !LIST_EMPTY(&tree->cursors);
+        }
+        ck_assert_uint_gt(turns, 0); /* it was under way while others could have been served */
+        ck_assert_uint_eq(n_values, LEVELS * KEYS);
+        n_values = 0;
+}
+
+START_TEST(law_48_a_property_of_megabytes)
+{
+        struct client *c = client_new();
+        char path[256], object[512];
+
+        make_values(path);
+        snprintf(object, sizeof object, "%s/%s", CTXD_CONTEXT_OBJECT, path);
+        run();
+        ck_assert_int_ge(sd_bus_call_method_async(c->bus, NULL, CTXD_BUS_NAME, object,
+                                         "org.freedesktop.DBus.Properties", "Get", on_property, c, "ss",
+                                         CTXD_CONTEXT_INTERFACE, "Values"),
+                        0);
+        expect_slices(c);
+        ck_assert_int_ge(sd_bus_call_method_async(c->bus, NULL, CTXD_BUS_NAME, object,
+                                         "org.freedesktop.DBus.Properties", "GetAll", on_properties, c, "s",
+                                         CTXD_CONTEXT_INTERFACE),
+                        0);
+        expect_slices(c);
+        ck_assert_uint_eq(n_properties, 18);
+}
+END_TEST
+
 /* Takes all that malloc() gives. What was taken is a list. */
 struct taken {
         struct taken *next;
@@ -266,6 +421,7 @@ int main(void)
                                         law_48_signals_to_a_crowd, subscribers_that_go_meanwhile,
                                         law_48_introspection_of_thousands, law_48_a_list_that_goes_on,
                                         law_10_an_extend_whose_caller_goes_is_done,
+                                        law_48_deadlines_of_thousands, law_48_a_property_of_megabytes,
                                         law_43_a_list_without_memory, law_43_a_cancel_without_memory, NULL});
 
         tcase_add_checked_fixture(c, inside_setup, inside_teardown);

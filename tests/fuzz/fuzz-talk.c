@@ -187,7 +187,8 @@ static bool let_deadline_pass(void)
         bool in_time = now < soon_usec;
 
         while (now_boottime_usec() <= soon_usec ||
-                        (tree_next_usec(world.tree) <= soon_usec && now < end_usec)) {
+                        ((tree_next_usec(world.tree) <= soon_usec || world.tree->n_taken > 0) &&
+                                        now < end_usec)) {
                 world_run_until(1000);
                 now = now_boottime_usec();
         }

@@ -51,6 +51,9 @@ _Noreturn void flood_for_ever(struct flood *f);
 
 /* Alice makes a context, and children of it with these labels. */
 void grow(const char *parent, uint64_t timeout_usec, const char *label, unsigned n);
+/* The same, and each of the children has this deadline of its own. */
+void grow_until(const char *parent, uint64_t timeout_usec, const char *label, unsigned n,
+                uint64_t deadline_usec);
 
 /* A case of tests with a daemon. ATTACK: it has one of its own. */
 void add_attacks(Suite *s, const char *name, void (*start)(void), const TTest *const *tests);

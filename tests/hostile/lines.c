@@ -157,12 +157,44 @@ void flood_for_ever(struct flood *f)
 
 #define DIGITS 6
 
+/* The options of a Create: none, or a deadline. */
+static void say_options(struct raw *m, uint64_t deadline_usec)
+{
+        size_t at, begin;
+        uint32_t size;
+
+        raw_align(m, 4);
+        at = m->n;
+        raw_u32(m, 0);
+        raw_align(m, 8);
+        if (deadline_usec == 0)
+                return;
+        begin = m->n;
+        raw_text(m, "deadline-usec");
+        raw_u8(m, 1);
+        raw_u8(m, 't');
+        raw_u8(m, 0);
+        raw_align(m, 8);
+        raw_u32(m, (uint32_t) deadline_usec);
+        raw_u32(m, (uint32_t) (deadline_usec >> 32));
+        size = (uint32_t) (m->n - begin);
+        memcpy(m->bytes + at, &size, sizeof size);
+}
+
 void grow(const char *parent, uint64_t timeout_usec, const char *label, unsigned n)
 {
+        grow_until(parent, timeout_usec, label, n, 0);
+}
+
+void grow_until(const char *parent, uint64_t timeout_usec, const char *label, unsigned n,
+                uint64_t deadline_usec)
+{
+        static uint8_t many[1 << 16];
         static struct raw m;
         _cleanup_close_ int fd = raw_connect();
         _cleanup_bus_ sd_bus *b = connect_bus();
         char path[1025], digits[16];
+        size_t size = 0;
         uint8_t *last;
 
         ck_assert_int_ge(fd, 0);
@@ -171,20 +203,26 @@ void grow(const char *parent, uint64_t timeout_usec, const char *label, unsigned
         snprintf(path, sizeof path, "%s/%s%0*u", parent, label, DIGITS, 0);
         raw_text(&m, path);
         last = m.bytes + m.n - 1 - DIGITS;
-        raw_u32(&m, 0);
-        raw_align(&m, 8);
+        say_options(&m, deadline_usec);
         raw_end(&m);
         m.bytes[2] = NO_REPLY;
         /* Only the digits change: check notes each assertion that holds, so a message takes long to make. */
         for (unsigned i = 0; i < n; i++) {
                 snprintf(digits, sizeof digits, "%0*u", DIGITS, i);
                 memcpy(last, digits, DIGITS);
-                raw_write(fd, m.bytes, m.n);
+                if (size + m.n > sizeof many) {
+                        raw_write(fd, many, size);
+                        size = 0;
+                }
+                memcpy(many + size, m.bytes, m.n);
+                size += m.n;
         }
+        raw_write(fd, many, size);
         raw_begin(&m, 2, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Err", "s");
         snprintf(path, sizeof path, "%s/%s%0*u", parent, label, DIGITS, n - 1);
         raw_text(&m, path);
         raw_end(&m);
         raw_write(fd, m.bytes, m.n);
-        ck_assert_int_eq(raw_read(fd, path), 2);
+        n = (unsigned) raw_read(fd, path);
+        ck_assert_msg(n == 2, "%s", path);
 }

@@ -131,12 +131,15 @@ static const struct law {
 static char *written_down(void)
 {
         char path[CTXD_PATH_ID_MAX + 1], *text;
+        uint32_t n_reserved = 0;
         size_t size;
         FILE *f = open_memstream(&text, &size);
 
         ck_assert_ptr_nonnull(f);
-        fprintf(f, "%" PRIu64 " %" PRIu64 " %u %u %u", t->last_id, t->last_label, t->n_contexts,
-                        t->n_reserved, t->users.n);
+        for (const struct party *p = t->users.parties; p; p = p->hh.next)
+                n_reserved += p->n_reserved;
+        fprintf(f, "%" PRIu64 " %" PRIu64 " %u %u %u", t->last_id, t->last_label, t->n_contexts, n_reserved,
+                        t->users.n);
         for (const struct context *c = t->background; c; c = context_next(c, t->background)) {
                 fprintf(f, "\n%s %d%d%d%d %o %u:%u anchor %p handles %d pending %x",
                                 context_reference(c, path), c->state, c->released, c->busy, c->forgotten,

@@ -15,7 +15,7 @@ START_TEST(law_10_the_earlier_deadline_counts)
         ck_assert(earlier->own_deadline && p->own_deadline);
         ck_assert_uint_eq(none->deadline_usec, 2000);
         ck_assert_uint_eq(below->deadline_usec, 2000);
-        ck_assert_uint_eq(t->wakes.n, 2); /* the others end with p */
+        ck_assert_uint_eq(t->n_waking, 2); /* the others end with p */
         ck_assert_uint_eq(tree_next_usec(t), 1500);
 }
 END_TEST
@@ -62,7 +62,7 @@ START_TEST(law_11_a_deadline_that_has_passed_makes_it_done_at_birth)
         assert_done(past, CONTEXT_DEADLINE_EXCEEDED, past, ETIMEDOUT, "context deadline exceeded");
         assert_done(zero, CONTEXT_DEADLINE_EXCEEDED, zero, ETIMEDOUT, "context deadline exceeded");
         assert_done(is, CONTEXT_DEADLINE_EXCEEDED, is, EIO, "slow");
-        ck_assert_uint_eq(t->wakes.n, 0);
+        ck_assert_uint_eq(t->n_waking, 0);
         ck_assert_ptr_eq(effect_take(t, &effects), past);
         ck_assert_uint_eq(effects, EFFECT_NEW | EFFECT_DONE | EFFECT_ROOT | EFFECT_DRAINED);
 }
@@ -106,14 +106,14 @@ START_TEST(law_13_a_cancel_before_the_deadline_gives_canceled)
         now = 1999;
         cancel(c);
         cancel(d);
-        ck_assert_uint_eq(t->wakes.n, 1); /* the timers are gone but for p's */
+        ck_assert_uint_eq(t->n_waking, 1); /* the timers are gone but for p's */
         at(2000);
         assert_done(c, CONTEXT_CANCELED, c, ECANCELED, "context canceled");
         assert_done(e, CONTEXT_CANCELED, d, ECANCELED, "context canceled");
         assert_active(p);
         ck_assert_uint_eq(tree_next_usec(t), 3000);
         cancel(p);
-        ck_assert_uint_eq(t->wakes.n, 0);
+        ck_assert_uint_eq(t->n_waking, 0);
 }
 END_TEST
 
@@ -206,7 +206,7 @@ START_TEST(law_14_extend_of_a_parent_reaches_below)
         ck_assert_int_eq(tree_extend(t, now, &root, p, 1500, &refused), 0);
         tree_check(t);
         ck_assert(!earlier->own_deadline && !later->own_deadline);
-        ck_assert_uint_eq(t->wakes.n, 1);
+        ck_assert_uint_eq(t->n_waking, 1);
 }
 END_TEST
 
@@ -218,7 +218,7 @@ START_TEST(law_14_extend_never_on_a_done_context)
         ck_assert_int_eq(tree_extend(t, now, &root, c, 3000, &refused), -EALREADY);
         ck_assert_int_eq(refused.reason, REFUSED_DONE);
         ck_assert_uint_eq(c->deadline_usec, 2000);
-        ck_assert_uint_eq(t->wakes.n, 0);
+        ck_assert_uint_eq(t->n_waking, 0);
 }
 END_TEST
 

@@ -151,7 +151,7 @@ START_TEST(law_22_taken_back_as_if_it_had_never_been)
         tree_check(t);
         ck_assert_uint_eq(t->n_contexts, 1);
         ck_assert_ptr_null(find("p/a"));
-        ck_assert_uint_eq(t->wakes.n, 0);
+        ck_assert_uint_eq(t->n_waking, 0);
         while ((c = effect_take(t, &effects)))
                 ck_assert_uint_eq(effects, EFFECT_REMOVED | EFFECT_SILENT);
         tree_collect(t);
@@ -276,12 +276,12 @@ START_TEST(law_32_nobody_is_killed_who_has_left)
         tree_attached(t, c);
         cancel(c);
         cancel(d); /* has had no member */
-        ck_assert_uint_eq(t->wakes.n, 1);
+        ck_assert_uint_eq(t->n_waking, 1);
         drain();
         tree_left(t, now, c);
         tree_check(t);
         ck_assert_uint_eq(drain(), 1);
-        ck_assert_uint_eq(t->wakes.n, 0);
+        ck_assert_uint_eq(t->n_waking, 0);
         at(1000 + 100);
         ck_assert_uint_eq(drain(), 0);
 }

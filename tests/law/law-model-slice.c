@@ -280,6 +280,105 @@ START_TEST(law_14_two_extensions)
 }
 END_TEST
 
+#define DEADLINES 200
+
+static unsigned count_done(struct context *const *c)
+{
+        unsigned n = 0;
+
+        for (int i = 0; i < DEADLINES; i++)
+                n += context_is_done(c[i]);
+        return n;
+}
+
+/* Those of one user do not come before those of another, however many they are, and whoever does the one's
+ * leaves the other's alone. */
+START_TEST(law_48_each_party_by_itself)
+{
+        struct create_options soon = plain;
+        struct context *hers[DEADLINES], *his;
+        struct party *first, *second;
+        char path[16];
+
+        soon.deadline_usec = 2000;
+        for (int i = 0; i < DEADLINES; i++) {
+                snprintf(path, sizeof path, "~/%d", i);
+                ck_assert_int_eq(create_as(&alice, path, &soon, &hers[i]), 1);
+        }
+        soon.deadline_usec = 2001;
+        ck_assert_int_eq(create_as(&bob, "~/his", &soon, &his), 1);
+        drain();
+        t->slice = SLICE;
+        now = 3000;
+        first = tree_take_behind(t, now);
+        second = tree_take_behind(t, now);
+        ck_assert_ptr_eq(first, hers[0]->user->party);
+        ck_assert_ptr_eq(second, his->user->party);
+        ck_assert_ptr_null(tree_take_behind(t, now));
+        tree_check(t);
+        /* A verb leaves them to who has taken them, and sees what it looks at. */
+        ck_assert_int_eq(tree_settle(t, now), 0);
+        ck_assert(!tree_is_behind(t, now));
+        ck_assert_uint_eq(tree_next_usec(t), UINT64_MAX);
+        assert_done(find_as(&alice, "~/7"), CONTEXT_DEADLINE_EXCEEDED, hers[7], ETIMEDOUT,
+                        "context deadline exceeded");
+        ck_assert(tree_advance_party(t, now, first));
+        ck_assert_uint_eq(count_done(hers), 1 + SLICE);
+        ck_assert_int_eq(his->state, CONTEXT_ACTIVE);
+        ck_assert(!tree_advance_party(t, now, second));
+        ck_assert_int_eq(his->state, CONTEXT_DEADLINE_EXCEEDED);
+        ck_assert_uint_eq(count_done(hers), 1 + SLICE);
+        tree_check(t);
+        tree_give_back(t, second);
+        while (tree_advance_party(t, now, first))
+                drain();
+        tree_give_back(t, first);
+        tree_check(t);
+        ck_assert_uint_eq(count_done(hers), DEADLINES);
+        ck_assert_uint_eq(tree_next_usec(t), 3000 + t->retain_usec);
+}
+END_TEST
+
+/* What goes on is a large end, and then the retention that is over. The last of her contexts may go, and she
+ * with it, while her work is taken. */
+START_TEST(law_48_the_ends_of_each_party)
+{
+        struct context *own = NULL;
+        struct party *p;
+        char path[16];
+
+        for (int i = 0; i < DEADLINES; i++) {
+                snprintf(path, sizeof path, "~/%d", i);
+                ck_assert_int_eq(create_as(&alice, path, &plain, &own), 1);
+        }
+        drain();
+        t->slice = SLICE;
+        cancel(own->parent);
+        p = tree_take_behind(t, now);
+        ck_assert_ptr_eq(p, own->user->party);
+        ck_assert(!tree_is_behind(t, now));
+        while (tree_advance_party(t, now, p)) {
+                tree_check(t);
+                drain();
+        }
+        ck_assert(TAILQ_EMPTY(&t->endings));
+        tree_give_back(t, p);
+        ck_assert_uint_eq(finish(), DEADLINES + 1);
+        now += t->retain_usec;
+        p = tree_take_behind(t, now);
+        ck_assert_ptr_nonnull(p);
+        while (tree_advance_party(t, now, p)) {
+                tree_check(t);
+                drain();
+        }
+        drain();
+        ck_assert_uint_eq(t->n_contexts, 0);
+        ck_assert_uint_eq(t->users.n, 0);
+        tree_give_back(t, p);
+        ck_assert_ptr_null(t->users.parties);
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const tests[] = {
@@ -292,6 +391,8 @@ int main(void)
                         law_48_a_walk_goes_on_behind_what_has_gone,
                         law_14_an_extension_comes_in_slices,
                         law_14_two_extensions,
+                        law_48_each_party_by_itself,
+                        law_48_the_ends_of_each_party,
                         NULL,
         };
 
