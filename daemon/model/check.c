@@ -120,8 +120,8 @@ static void check_parties(const struct tree *t, uint64_t reserved)
                 CHECK(none, p->n_reserved == 0 || p->n_reserved < p->wakes.allocated);
                 CHECK(none, (p->due_index != 0) == (p->wakes.n > 0 && !p->is_taken));
                 CHECK(none, p->due_index == 0 || t->due.entries[p->due_index].object == p);
-                CHECK(none, p->due_index == 0 ||
-                                            t->due.entries[p->due_index].key == heap_first_key(&p->wakes));
+                CHECK(none, p->due_index == 0 || t->due.entries[p->due_index].key ==
+                                                                 heap_first_key(&p->wakes));
                 CHECK(none, p->is_ending == (!TAILQ_EMPTY(&p->endings) && !p->is_taken));
                 TAILQ_FOREACH (e, &p->endings, of_party) {
                         CHECK(e->root, e->party == p && e->root->user->party == p);

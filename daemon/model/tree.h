@@ -28,9 +28,9 @@ struct ending {
         struct context *root;
         struct context *next; /* model: where it goes on; NULL: it has gone through all */
         bool is_release;
-        bool is_mixed;     /* model: some contexts below root have another origin */
-        uint32_t contexts; /* how many became done by it */
-        uint32_t members;  /* how many members those have, as the engine has counted them */
+        bool is_mixed;       /* model: some contexts below root have another origin */
+        uint32_t contexts;   /* how many became done by it */
+        uint32_t members;    /* how many members those have, as the engine has counted them */
         struct party *party; /* model: of its root, while it goes on */
         TAILQ_ENTRY(ending) endings, of_party;
 };
