@@ -81,10 +81,12 @@ void connection_hold(struct connection *c, bool hold)
                 TAILQ_REMOVE(&s->held, c, held);
 }
 
-/* Whatever the limit, who has read all is not over it. */
+/* Whatever the limits, a uid that has read all is not over its own, and a party that has read all is not over
+ * that of the pool: each of its uids would get one more reply otherwise. */
 static bool is_over(const struct connection *c)
 {
-        return c->user->used[RESOURCE_UNREAD] > 0 && user_is_at_limit(c->user, RESOURCE_UNREAD, 1);
+        return (c->user->used[RESOURCE_UNREAD] > 0 && user_is_at_own_limit(c->user, RESOURCE_UNREAD, 1)) ||
+               pool_is_over(c->user, POOL_UNREAD);
 }
 
 bool connection_has_to_wait(const struct connection *c)

@@ -174,13 +174,13 @@ static int check(struct ctx_client *client)
 
 /* The lock is held. Returns true if it was released, because another daemon has to be asked for the contexts.
  * Once in a call: it may not answer in time. */
-static bool check_contexts(struct ctx_client *client, bool *has_checked)
+static bool check_contexts(struct ctx_client *client, bool *has_checked, uint64_t usec)
 {
         if (*has_checked || client_is_checking() || !client->is_another)
                 return false;
         *has_checked = true;
         client_end(client);
-        client_check_contexts(client);
+        client_check_contexts(client, usec);
         return true;
 }
 
@@ -195,7 +195,7 @@ int client_begin(struct ctx_client *client)
                         return r;
                 if (!client->bus)
                         r = connect_and_wait(client);
-                if (check_contexts(client, &has_checked))
+                if (check_contexts(client, &has_checked, CLIENT_ANSWER_USEC))
                         continue;
                 if (r >= 0)
                         return 0;
@@ -216,7 +216,7 @@ int client_begin_soon(struct ctx_client *client)
                         return r;
                 if (!client->bus)
                         r = client_connect_step(client, false);
-                if (check_contexts(client, &has_checked))
+                if (check_contexts(client, &has_checked, ANSWER_MOMENT_USEC))
                         continue;
                 if (client->bus)
                         return 0;

@@ -66,6 +66,7 @@ struct ctx_client {
         TAILQ_HEAD(, owed) owed;         /* owed.c: what the daemon has to be told */
         _Atomic unsigned n_owed_cancels; /* if there are some, they have a reference on the client */
         _Atomic unsigned n_entrances;    /* the answers to Threads that are awaited */
+        unsigned n_checks;               /* the answers to check-contexts.c that are awaited */
         bool has_given_back;             /* it has told the daemon that a handle was given up */
         unsigned n_surplus; /* references that client_end() gives up, since it holds no lock then */
         /* line.c: connections that nobody uses just now, and where they lead to. */
@@ -253,10 +254,10 @@ int client_connect_step(struct ctx_client *client, bool may_start);
 void client_drop_attempt(struct ctx_client *client);
 /* The daemon is gone, and nobody has found it again yet. */
 bool client_is_away(struct ctx_client *client);
-/* If another daemon has answered than before, finds out for each context whether that daemon knows it, or
- * whether it is lost. Where it does not say so in time, this has to be called again: is_another is set then.
- * No lock is held. */
-void client_check_contexts(struct ctx_client *client);
+/* check-contexts.c. If another daemon has answered than before, finds out for each context whether that
+ * daemon knows it, or whether it is lost. Waits that long at most. Where it does not say so in time, this has
+ * to be called again: is_another is set then. No lock is held. */
+void client_check_contexts(struct ctx_client *client, uint64_t usec);
 /* This thread does that just now. */
 bool client_is_checking(void);
 /* The daemon is gone: makes one step to find it again, without waiting. Or it is another one that has not

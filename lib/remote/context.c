@@ -277,6 +277,7 @@ static void remote_context_free(struct ctx_shared *shared)
 
         client_remove_context(remote->client, remote);
         thread_map_forget(remote);
+        remote_context_forget_check(remote);
         watch_stop(remote);
         done_handle_release(remote);
         destroy(remote);
@@ -310,7 +311,7 @@ int remote_context_new(struct ctx_client *client, const struct opened *opened, s
         ctx_shared_init(&remote->shared, &ops);
         remote->client = client_ref(client);
         remote->id = opened->id;
-        remote->epoch = opened->epoch;
+        remote->epoch = remote->answered_epoch = opened->epoch;
         remote->drained_fd = -1;
         remote->own_deadline_usec = opened->deadline_usec;
         remote->shared.deadline_usec = &remote->own_deadline_usec;

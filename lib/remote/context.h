@@ -43,6 +43,14 @@ struct remote_context {
         struct client_request entrance_request;
         struct thread_place *entering;
 
+        /* check-contexts.c: a daemon is asked whether it knows it; and the last one that has said anything.
+         * Under the client's lock: the request, when it was made, and how many were not answered. */
+        _Atomic bool is_asked;
+        _Atomic uint64_t answered_epoch;
+        struct client_request check_request;
+        uint64_t asked_usec;
+        unsigned n_asked;
+
         /* Used by watch.c, under its lock. */
         LIST_ENTRY(remote_context) watchers;
         LIST_ENTRY(remote_context) inherited; /* if is_looked_at */
@@ -144,9 +152,14 @@ int remote_context_attach(struct ctx_shared *shared, int pidfd, int signal, uint
 int remote_context_ask_verdict(struct remote_context *remote);
 /* Asks for the state, enum state_word, and for the deadline as it is now; or a negative errno. */
 int remote_context_ask_state(struct remote_context *remote);
-/* Another daemon answers than before, and this context seems active. Either that daemon knows it, or it is
- * lost. */
+/* Another daemon answers than before. If it keeps the context's page, it knows the context. */
 void remote_context_check(struct remote_context *remote);
+/* The daemon of that epoch knows the context. */
+void remote_context_confirm(struct remote_context *remote, uint64_t epoch);
+/* Takes the answer to Err: 1: done; 0: active; or a negative errno. */
+int remote_context_read_verdict(struct remote_context *remote, sd_bus_message *m);
+/* check-contexts.c. There is no reference on the context left: the answer is not needed any more. */
+void remote_context_forget_check(struct remote_context *remote);
 /* Another daemon answers than before, and has not said yet whether it knows this context. */
 bool remote_context_is_unchecked(const struct remote_context *remote);
 /* The daemon says that there is no such context. If it is not the daemon that had it, the context is lost. */

@@ -24,12 +24,13 @@
  * context or does not:
  *
  * - If a context has a page, the daemon knows it if it keeps the page. That can be seen without a call.
- * - If a context has no page, the daemon is asked.
+ * - If a context has no page, the daemon is asked (check-contexts.c).
  * - A context that it does not know is lost, and so is every context when the time is over: it becomes done,
  *   with the cause CTXD_CAUSE_STOPPED. */
 
 #define STEP_USEC UINT64_C(50000)        /* the time between two steps, in the first second */
 #define LATER_STEP_USEC UINT64_C(250000) /* the same later on */
+#define MOMENT_USEC UINT64_C(2000)       /* an answer usually comes within a fiftieth of this */
 /* Where the daemon's queue of those who connect is full, it is asked again so soon, at first and at last. */
 #define FULL_MIN_USEC UINT64_C(100)
 #define FULL_MAX_USEC UINT64_C(10000)
@@ -243,7 +244,7 @@ uint64_t client_try_return(struct ctx_client *client)
                 return since == 0 || now_monotonic_usec() - since >= CTX_DAEMON_GRACE_USEC ? CTX_NEVER
                                                                                            : LATER_STEP_USEC;
         if (since == 0) {
-                client_check_contexts(client);
+                client_check_contexts(client, MOMENT_USEC);
                 return client->is_another ? LATER_STEP_USEC : CTX_NEVER;
         }
         passed = now_monotonic_usec() - since;
@@ -262,7 +263,7 @@ uint64_t client_try_return(struct ctx_client *client)
                 (void) client_connect_step(client, false);
         }
         client_end(client);
-        client_check_contexts(client);
+        client_check_contexts(client, MOMENT_USEC);
         if (atomic_load_explicit(&client->away_since_usec, memory_order_acquire) == 0 && !client->is_another)
                 return CTX_NEVER;
         return passed < 1000000 ? STEP_USEC : LATER_STEP_USEC;
@@ -338,37 +339,4 @@ static bool is_active(struct remote_context *remote, void *userdata)
 size_t client_tell_done(struct ctx_client *client)
 {
         return client_count_each(client, is_active, NULL);
-}
-
-static bool is_undecided(struct remote_context *remote, void *userdata)
-{
-        if (!is_active(remote, NULL))
-                return false;
-        remote_context_check(remote);
-        return remote_context_is_unchecked(remote);
-}
-
-static __thread bool checks __attribute__((tls_model("initial-exec")));
-
-bool client_is_checking(void)
-{
-        return checks;
-}
-
-void client_check_contexts(struct ctx_client *client)
-{
-        uint64_t before;
-        size_t n;
-
-        if (!client->is_another || checks || !atomic_exchange(&client->is_another, false))
-                return;
-        checks = true;
-        before = patience_begin(now_boottime_usec() + CLIENT_ANSWER_USEC);
-        n = client_count_each(client, is_undecided, NULL);
-        patience_end(before);
-        checks = false;
-        if (n == 0)
-                return;
-        client->is_another = true;
-        watch_client_again(client);
 }

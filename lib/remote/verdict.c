@@ -96,28 +96,35 @@ int remote_context_set_verdict(struct remote_context *remote, const struct verdi
         return 0;
 }
 
+int remote_context_read_verdict(struct remote_context *remote, sd_bus_message *m)
+{
+        struct verdict *verdict;
+        int r = read_verdict(m, &verdict);
+
+        if (r >= 0)
+                remote_context_set_verdict(remote, verdict);
+        return r == -EAGAIN ? 0 : r < 0 ? r : 1;
+}
+
 int remote_context_ask_verdict(struct remote_context *remote)
 {
         sd_bus_message *reply = NULL;
-        struct verdict *verdict;
-        int r = 0;
+        int r;
 
         if (remote_context_known_verdict(remote))
                 return 1;
         r = client_begin(remote->client);
         if (r < 0)
                 return r;
-        /* Another thread may have been faster. */
+        r = 1; /* another thread may have been faster */
         if (!remote_context_known_verdict(remote)) {
                 r = client_call(remote->client, &reply, "Err", "s", remote->reference);
                 if (r >= 0)
-                        r = read_verdict(reply, &verdict);
-                if (r >= 0)
-                        remote_context_set_verdict(remote, verdict);
+                        r = remote_context_read_verdict(remote, reply);
                 sd_bus_message_unref(reply);
         }
         client_end(remote->client);
-        return r == -EAGAIN ? 0 : r < 0 ? r : 1;
+        return r;
 }
 
 int remote_context_ask_state(struct remote_context *remote)
@@ -176,7 +183,9 @@ void remote_context_unknown(struct remote_context *remote)
 
 bool remote_context_is_unchecked(const struct remote_context *remote)
 {
-        return !remote->page && is_of_another_daemon(remote) && !remote_context_known_verdict(remote);
+        return !remote->page && is_of_another_daemon(remote) && !remote_context_known_verdict(remote) &&
+               atomic_load_explicit(&remote->answered_epoch, memory_order_acquire) !=
+                               atomic_load_explicit(&remote->client->epoch, memory_order_acquire);
 }
 
 static uint64_t since(const struct ctx_client *client)
@@ -203,23 +212,18 @@ bool remote_context_is_orphan(const struct remote_context *remote)
                ours == atomic_load_explicit(&client->epoch, memory_order_acquire);
 }
 
-void remote_context_check(struct remote_context *remote)
+void remote_context_confirm(struct remote_context *remote, uint64_t epoch)
 {
-        uint64_t epoch = atomic_load_explicit(&remote->client->epoch, memory_order_acquire);
-        int r = 0;
-
-        if (!remote->page) {
-                r = remote_context_ask_verdict(remote);
-                if (r == -ENOENT)
-                        remote_context_unknown(remote);
-                else if (r > 0)
-                        done_handle_fire(remote);
-        } else if (mapped_page_epoch(remote->page) != epoch) {
-                return; /* that daemon is gone as well */
-        }
-        if (r < 0)
-                return;
         atomic_store_explicit(&remote->epoch, epoch, memory_order_release);
         done_handle_confirm(remote, epoch);
         thread_map_reset_entrance(remote);
+}
+
+void remote_context_check(struct remote_context *remote)
+{
+        uint64_t epoch = atomic_load_explicit(&remote->client->epoch, memory_order_acquire);
+
+        /* If it is another one, that daemon is gone as well. */
+        if (mapped_page_epoch(remote->page) == epoch)
+                remote_context_confirm(remote, epoch);
 }

@@ -104,12 +104,15 @@ void watch_look_after(struct ctx_client *client)
         bool is_away = client_is_away(client);
         uint64_t usec = CTX_NEVER;
 
-        if ((is_away || client->is_another) && client_tell_done(client) > 0) {
+        if (is_away ? client_tell_done(client) > 0 : client->is_another) {
                 usec = client_try_return(client);
                 is_away = client_is_away(client);
         }
         lock_acquire(&watch_lock);
         if (client->watch == CLIENT_AWAY) {
+                /* Another thread may have asked meanwhile, and says so here, or before. */
+                if (!is_away && usec == CTX_NEVER && client->is_another)
+                        usec = RETRY_USEC;
                 if (!is_away && usec == CTX_NEVER && watch_add_alive_fd(client) < 0)
                         usec = RETRY_USEC;
                 client->look_usec = usec == CTX_NEVER ? CTX_NEVER : now_monotonic_usec() + usec;

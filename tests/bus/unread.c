@@ -103,13 +103,64 @@ START_TEST(who_is_held_and_leaves)
 }
 END_TEST
 
+#define UIDS 40
+
+static struct client *client_of(uid_t uid)
+{
+        struct client *c;
+
+        ck_assert_int_eq(seteuid(uid), 0);
+        c = client_new();
+        ck_assert_int_eq(seteuid(0), 0);
+        return c;
+}
+
+/* Each uid of a block has read all before its first call. Together they are one, which waits. */
+START_TEST(law_48_subordinate_uids_wait_for_each_other)
+{
+        struct pool *pool = &tree->users.pools[POOL_UNREAD];
+        struct client *c[UIDS], *other;
+        char path[128];
+
+        if (geteuid() != 0) /* it takes other uids */
+                return;
+        for (unsigned i = 0; i < LISTED; i++) {
+                struct context *made;
+
+                snprintf(path, sizeof path, LONG_LABEL "/%u", i);
+                made = make(path);
+                made->mode = made->parent->mode = made->parent->parent->mode = 0777;
+        }
+        pool->limit = 4 * LISTED_BYTES;
+        for (size_t i = 0; i < UIDS; i++)
+                c[i] = client_of(100000 + (uid_t) i);
+        other = client_of(1002);
+        run();
+        for (size_t i = 0; i < UIDS; i++)
+                SEND(c[i], "List", "ssu", "large", "", 0);
+        run_deaf();
+        ck_assert_uint_gt(pool->used, LISTED_BYTES);
+        ck_assert_uint_le(pool->used, pool->limit + TURNS_WALKS * LISTED_BYTES);
+        SEND(other, "Err", "s", "large");
+        run_deaf();
+        sd_bus_process(other->bus, NULL);
+        ck_assert_uint_eq(other->n_answers, 1);
+        for (int i = 0; i < 10; i++)
+                run();
+        for (size_t i = 0; i < UIDS; i++)
+                ck_assert_uint_eq(c[i]->n_answers - c[i]->n_errors, 1);
+        ck_assert_uint_eq(pool->used, 0);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("unread");
         TCase *c = add_case(s, "unread",
                         (const TTest *const[]){who_reads_slowly_gets_few_replies,
                                         who_does_not_read_is_no_want_of_memory, an_end_with_a_held_connection,
-                                        who_is_held_and_leaves, NULL});
+                                        who_is_held_and_leaves, law_48_subordinate_uids_wait_for_each_other,
+                                        NULL});
 
         tcase_add_checked_fixture(c, inside_setup, inside_teardown);
         return run_suite(s);

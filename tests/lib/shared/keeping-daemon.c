@@ -70,6 +70,11 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
         kept->state->n_calls++;
         if (strcmp(member, "Err") == 0 && kept->state->says_nothing)
                 return 1;
+        if (strcmp(member, "Err") == 0 && kept->state->wants_authorization) {
+                kept->state->n_interactive += sd_bus_message_get_allow_interactive_authorization(m) > 0;
+                return sd_bus_reply_method_errorf(m, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED,
+                                "Authentication may be required");
+        }
         if (!knows)
                 return sd_bus_reply_method_errorf(m, CTXD_ERROR_NO_SUCH_CONTEXT, "There is none");
         if (strcmp(member, "CreateAndOpen") == 0 && kept->state->no_page)

@@ -21,7 +21,10 @@ struct kept {
                 bool bad_page;       /* CreateAndOpen gives another file */
                 bool no_page;        /* it gives none, as to another user */
                 bool says_nothing;   /* to Err */
-        } * state;                   /* shared by all */
+                /* An authorization is needed for Err, and how often somebody would have asked a person. */
+                bool wants_authorization;
+                uint32_t n_interactive;
+        } * state; /* shared by all */
 };
 
 void kept_init(struct kept *kept);
