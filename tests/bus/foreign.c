@@ -94,43 +94,6 @@ START_TEST(a_file_whose_close_hangs)
 }
 END_TEST
 
-#define MAY_CONNECT 8
-#define TRIES 300
-
-/* On connections that she may not have. Some have the file in their socket before they are refused. */
-static void send_over_limit(int fd, void *userdata)
-{
-        int held[MAY_CONNECT], over;
-
-        for (unsigned i = 0; i < MAY_CONNECT; i++)
-                ck_assert_int_ge(held[i] = raw_connect(), 0);
-        for (unsigned i = 0; i < TRIES; i++) {
-                ck_assert_int_ge(over = connect_socket(), 0);
-                (void) raw_send(over, "", 1, &fd, 1);
-                close(over);
-        }
-        for (unsigned i = 0; i < MAY_CONNECT; i++)
-                close(held[i]);
-}
-
-START_TEST(a_file_whose_close_hangs_in_a_refused_connection)
-{
-        struct hung_file h;
-
-        if (!hung_file_start(&h, ALICE, send_over_limit, NULL))
-                return;
-        work(bus, 20);
-        run_as(BOB, attach_self, NULL);
-        hung_file_end(&h);
-        work(bus, 20);
-}
-END_TEST
-
-static void start_few_connections(void)
-{
-        world_start("MaxConnectionsPerUser=8\nRetainSec=1s\n", NULL);
-}
-
 /* Not even the end of the daemon waits for it. */
 static void ends_in_spite_of_it(int signal_number)
 {
@@ -166,28 +129,43 @@ START_TEST(the_daemon_is_killed_in_spite_of_it)
 }
 END_TEST
 
-/* A socket that takes minutes to close, also where nobody has received it: it waits behind bytes for which
- * the daemon ends the connection. */
+static int lingering_listener(struct sockaddr_in *ret)
+{
+        int listener = socket(AF_INET, SOCK_STREAM, 0);
+        socklen_t length = sizeof *ret;
+
+        *ret = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        ck_assert_int_eq(bind(listener, (struct sockaddr *) ret, sizeof *ret), 0);
+        ck_assert_int_eq(listen(listener, 16), 0);
+        ck_assert_int_eq(getsockname(listener, (struct sockaddr *) ret, &length), 0);
+        return listener;
+}
+
+/* A socket that takes minutes to close. */
+static int lingering_socket(const struct sockaddr_in *address)
+{
+        const struct linger minutes = {.l_onoff = 1, .l_linger = 300};
+        static char bytes[1 << 16];
+        int s = socket(AF_INET, SOCK_STREAM, 0);
+
+        ck_assert_int_eq(connect(s, (const struct sockaddr *) address, sizeof *address), 0);
+        while (send(s, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+                ;
+        ck_assert_int_eq(setsockopt(s, SOL_SOCKET, SO_LINGER, &minutes, sizeof minutes), 0);
+        return s;
+}
+
+/* Also where nobody has received it: it waits behind bytes for which the daemon ends the connection. */
 START_TEST(a_socket_that_lingers_in_a_connection_that_ends)
 {
-        struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        const struct linger minutes = {.l_onoff = 1, .l_linger = 300};
-        int listener = socket(AF_INET, SOCK_STREAM, 0);
-        static char bytes[1 << 16];
-        socklen_t length = sizeof address;
+        struct sockaddr_in address;
+        int listener = lingering_listener(&address);
         struct raw m;
 
-        ck_assert_int_eq(bind(listener, (struct sockaddr *) &address, sizeof address), 0);
-        ck_assert_int_eq(listen(listener, 16), 0);
-        ck_assert_int_eq(getsockname(listener, (struct sockaddr *) &address, &length), 0);
         attach_message(&m);
         for (int i = 0; i < 10; i++) {
-                int s = socket(AF_INET, SOCK_STREAM, 0), fd = raw_connect();
+                int s = lingering_socket(&address), fd = raw_connect();
 
-                ck_assert_int_eq(connect(s, (struct sockaddr *) &address, sizeof address), 0);
-                while (send(s, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
-                        ;
-                ck_assert_int_eq(setsockopt(s, SOL_SOCKET, SO_LINGER, &minutes, sizeof minutes), 0);
                 /* The daemon is stopped, so that both are there when it looks. */
                 ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
                 raw_write(fd, "this is no message", 18);
@@ -199,6 +177,39 @@ START_TEST(a_socket_that_lingers_in_a_connection_that_ends)
                 close(fd);
                 work(bus, 5);
         }
+        close(listener);
+}
+END_TEST
+
+#define MAY_CONNECT 8
+
+static void start_few_connections(void)
+{
+        world_start("MaxConnectionsPerUser=8\nRetainSec=1s\n", NULL);
+}
+
+/* And where the connection is refused, for its uid has as many as it may have. */
+START_TEST(a_socket_that_lingers_in_a_connection_too_many)
+{
+        struct sockaddr_in address;
+        int listener = lingering_listener(&address), held[MAY_CONNECT - 1];
+
+        for (unsigned i = 0; i < ELEMENTSOF(held); i++)
+                ck_assert_int_ge(held[i] = raw_connect(), 0);
+        for (int i = 0; i < 3; i++) {
+                int s = lingering_socket(&address), fd;
+
+                ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+                ck_assert_int_ge(fd = connect_socket(), 0);
+                ck_assert(raw_send(fd, "", 1, &s, 1));
+                close(s);
+                ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+                ck_assert(raw_is_closed(fd));
+                close(fd);
+                work(bus, 5);
+        }
+        for (unsigned i = 0; i < ELEMENTSOF(held); i++)
+                close(held[i]);
         close(listener);
 }
 END_TEST
@@ -315,7 +326,7 @@ Suite *suite_foreign(void)
                 return s;
         ADD_TESTS(s, "foreign", start_plain, a_file_whose_close_hangs, the_daemon_ends_in_spite_of_it,
                         the_daemon_is_killed_in_spite_of_it, a_socket_that_lingers_in_a_connection_that_ends);
-        ADD_TESTS(s, "refused", start_few_connections, a_file_whose_close_hangs_in_a_refused_connection);
+        ADD_TESTS(s, "refused", start_few_connections, a_socket_that_lingers_in_a_connection_too_many);
         ADD_TESTS(s, "wakes", start_retaining, a_handle_for_which_many_wait);
         add_closers(s);
         return s;

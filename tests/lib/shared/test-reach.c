@@ -183,41 +183,6 @@ START_TEST(a_queue_that_is_full_is_tried_again)
 }
 END_TEST
 
-static struct ctx *many[6];
-
-static void *cancel_one(void *ctx)
-{
-        ck_assert_int_eq(ctx_cancel(ctx), 1);
-        return NULL;
-}
-
-/* Each has a line of its own (lib/remote/line.c). */
-static void cancel_many(void)
-{
-        pthread_t threads[6];
-
-        for (int i = 0; i < 6; i++)
-                ck_assert_int_eq(pthread_create(&threads[i], NULL, cancel_one, many[i]), 0);
-        for (int i = 0; i < 6; i++)
-                ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
-}
-
-START_TEST(lines_try_a_full_queue_again)
-{
-        struct ctx_client *client = ctx_client_new(the_daemon.address);
-        uint64_t began;
-
-        for (int i = 0; i < 6; i++)
-                many[i] = make(client, fresh_path());
-        began = boottime_usec();
-        while_full(cancel_many);
-        ck_assert_uint_ge(boottime_usec() - began, 150000);
-        for (int i = 0; i < 6; i++)
-                ctx_unref(many[i]);
-        ctx_client_unref(client);
-}
-END_TEST
-
 START_TEST(ctxctl_tries_a_full_queue_again)
 {
         pid_t pid;
@@ -379,7 +344,6 @@ int main(void)
                         addresses_of_all_kinds,
                         a_socket_that_refuses,
                         a_queue_that_is_full_is_tried_again,
-                        lines_try_a_full_queue_again,
                         ctxctl_tries_a_full_queue_again,
                         from_the_socket_to_the_bus,
                         again_after_it_was_lost,
