@@ -144,7 +144,7 @@ START_TEST(silent_connections_before_others)
 {
         withstand(&(struct attack){"calls: silent connections; Bob reconnects", silent, .reconnects = true,
                         /* The kernel has one queue for all who connect. */
-                        .max = 1000});
+                        .max = 50});
 }
 END_TEST
 
