@@ -23,7 +23,8 @@
  *
  * To start a process takes a hundred times as long as to look, and to close can take longer still. So a hand
  * that has left stays with the sender for whom it has left, at a socket of its own. One that closes runs only
- * when nobody else wants to: who sends such descriptors takes no time from others.
+ * when nobody else wants to: who sends such descriptors takes no time from others. But all who are on a bus
+ * are one sender, for whose looks all of them wait.
  *
  * All of this happens after a fork without exec, so nothing here allocates memory. */
 
@@ -121,12 +122,18 @@ static unsigned peek(int fd, size_t size, int fds[FDS_MAX])
         return n;
 }
 
+/* A client can make a socket linger when it is closed. That at least need not be. */
+static void linger_not(int fd)
+{
+        const struct linger none = {};
+
+        (void) setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+}
+
 /* Looks at what waits in a socket. Returns the number of descriptors that it has kept, since one of them is
  * foreign. */
 static unsigned look(int fd, const struct closer_job *job, struct closer_answer *answer, int fds[FDS_MAX])
 {
-        const struct linger none = {};
-
         answer->n_fds = peek(fd, job->size, fds);
         for (unsigned i = 0; i < answer->n_fds; i++)
                 if (!proc_fd_is_pidfd(fds[i]))
@@ -134,9 +141,8 @@ static unsigned look(int fd, const struct closer_job *job, struct closer_answer 
         /* The daemon still has this socket, so nothing else is closed with it. */
         close(fd);
         for (unsigned i = 0; i < answer->n_fds; i++)
-                /* A client can make a socket linger when it is closed. That at least need not be. */
                 if (answer->foreign)
-                        (void) setsockopt(fds[i], SOL_SOCKET, SO_LINGER, &none, sizeof none);
+                        linger_not(fds[i]);
                 else
                         close(fds[i]);
         return answer->foreign ? answer->n_fds : 0;
@@ -156,7 +162,7 @@ static void leave(int jobs, int leaving, struct closer_answer *answer, int fd)
 }
 
 /* Leaves, and returns the socket for one sender alone. */
-static int leave_for_sender(int jobs, int leaving, struct closer_answer *answer, bool writes)
+static int leave_for_sender(int jobs, int leaving, struct closer_answer *answer, bool steps_back)
 {
         const struct sched_param none = {};
         int ends[2];
@@ -165,8 +171,7 @@ static int leave_for_sender(int jobs, int leaving, struct closer_answer *answer,
                 _exit(1);
         leave(jobs, leaving, answer, ends[1]);
         close(ends[1]);
-        /* Somebody waits for what is written, but nobody for a close. */
-        if (!writes)
+        if (steps_back)
                 (void) sched_setscheduler(0, SCHED_IDLE, &none);
         return ends[0];
 }
@@ -199,6 +204,8 @@ static void write_or_close(enum closer_kind kind, int fd)
 {
         if (kind == CLOSER_WRITE)
                 (void) eventfd_fill(fd);
+        else
+                linger_not(fd);
         close(fd);
 }
 
@@ -244,13 +251,11 @@ static _Noreturn void hand(int jobs, int leaving)
                                 continue;
                         }
                 }
-                own = leave_for_sender(jobs, leaving, &answer, job.kind == CLOSER_WRITE);
+                own = leave_for_sender(jobs, leaving, &answer, job.steps_back);
                 if (job.kind == CLOSER_LOOK)
                         drop(own, fds, n);
                 else
                         write_or_close((enum closer_kind) job.kind, fd);
-                if (!job.goes_on)
-                        _exit(0);
                 stay_with_sender(own);
         }
 }

@@ -21,14 +21,14 @@ enum closer_kind {
 struct closer_job {
         uint64_t serial;
         uint32_t kind;
-        uint32_t size;    /* of the bytes to be looked at */
-        uint32_t goes_on; /* who leaves for this job takes more jobs of the same sender */
+        uint32_t size;       /* of the bytes to be looked at */
+        uint32_t steps_back; /* who leaves for this job runs only when nobody else wants to */
 };
 
 /* The answer to a job. A process that leaves goes on to close what it has got, or to write, which can take
  * for ever. Its answer brings a socket of its own. If it has seen what is foreign it closes nothing before it
- * gets CLOSER_DROP there. When it has closed all, and goes on, it answers with serial 0 there, and takes more
- * jobs. When a process has ended, there is an answer with serial 0 at the socket that all share. */
+ * gets CLOSER_DROP there. When it has closed all it answers with serial 0 there, and takes more jobs of that
+ * sender. When a process has ended, there is an answer with serial 0 at the socket that all share. */
 struct closer_answer {
         uint64_t serial;
         int32_t pid;

@@ -52,17 +52,31 @@ static void take_answer(struct foreign_hand *hand, const struct closer_answer *a
         foreign_ask_next(f, hand->sender);
 }
 
-static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+struct foreign_hand *foreign_hand_of(const struct foreign_job *job)
 {
-        struct foreign_hand *hand = userdata;
+        struct foreign_hand *hand;
+
+        TAILQ_FOREACH (hand, &job->sender->hands, of_sender)
+                if (hand->job == job)
+                        return hand;
+        return NULL;
+}
+
+void foreign_hand_read(struct foreign_hand *hand)
+{
         _cleanup_close_ int none = -1;
         struct closer_answer answer;
-        int r = closer_receive(fd, &answer, sizeof answer, &none, MSG_DONTWAIT);
+        int r = closer_receive(hand->fd, &answer, sizeof answer, &none, MSG_DONTWAIT);
 
         if (r > 0)
                 take_answer(hand, &answer);
         else if (r != -EAGAIN)
                 foreign_hand_dismiss(hand); /* it ends */
+}
+
+static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        foreign_hand_read(userdata);
         return 0;
 }
 

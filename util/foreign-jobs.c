@@ -107,7 +107,7 @@ static bool ask(struct foreign *f, const struct foreign_job *job)
         struct closer_job bytes = {.serial = job->serial,
                         .kind = job->kind,
                         .size = job->size,
-                        .goes_on = job->sender->party != FOREIGN_BUS};
+                        .steps_back = job->sender->party != FOREIGN_BUS && job->kind != CLOSER_WRITE};
 
         return closer_send(f->fd, &bytes, sizeof bytes, job->fd, MSG_DONTWAIT) >= 0;
 }

@@ -95,5 +95,9 @@ void foreign_hand_gone(struct foreign_hand *hand);
 void foreign_hand_drop(struct foreign_hand *hand);
 /* Gives it a job. Returns false if it takes none. */
 bool foreign_hand_ask(struct foreign_hand *hand, struct foreign_job *job);
+/* The one that has this job, or NULL. */
+struct foreign_hand *foreign_hand_of(const struct foreign_job *job);
+/* There is an answer of it. */
+void foreign_hand_read(struct foreign_hand *hand);
 /* It has nothing to do, and is to end. */
 void foreign_hand_dismiss(struct foreign_hand *hand);

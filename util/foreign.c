@@ -222,9 +222,16 @@ int foreign_wait(struct look *l, uint64_t usec)
         if (l->job && l->job->serial == 0)
                 return -EBUSY;
         while (l->job && l->foreign->fd >= 0 && (now = now_monotonic_usec()) < end) {
-                struct pollfd p = {.fd = l->foreign->fd, .events = POLLIN};
+                struct foreign_hand *hand = foreign_hand_of(l->job);
+                struct pollfd p[] = {{.fd = l->foreign->fd, .events = POLLIN},
+                                {.fd = hand ? hand->fd : -1, .events = POLLIN}};
 
-                if (poll(&p, 1, (int) ((end - now) / 1000) + 1) > 0)
+                if (poll(p, ELEMENTSOF(p), (int) ((end - now) / 1000) + 1) <= 0)
+                        continue;
+                /* First the hand, which may be gone after the other answer. */
+                if (p[1].revents != 0)
+                        foreign_hand_read(hand);
+                else
                         (void) read_answer(l->foreign);
         }
         return l->job ? -ETIMEDOUT : 0;
@@ -278,6 +285,18 @@ bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), 
         job->owned = owned;
         foreign_ask_next(f, job->sender);
         return true;
+}
+
+void foreign_close(const struct look *l, int fd)
+{
+        struct foreign *f = l->foreign;
+        struct foreign_job *job =
+                        f && f->fd >= 0 ? foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, fd) : NULL;
+
+        if (job)
+                foreign_ask_next(f, job->sender);
+        else
+                close(fd);
 }
 
 int foreign_write(struct foreign *f, uint32_t party, uid_t uid, int fd, void (*release)(void *owned),

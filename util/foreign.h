@@ -53,6 +53,9 @@ void foreign_forget(struct look *l);
  * called. */
 bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), void *owned);
 
+/* Closes a descriptor that was received without a look. */
+void foreign_close(const struct look *l, int fd);
+
 /* Writes to an eventfd of a party, so that it stays readable, and closes it, and calls release(owned) then.
  * On failure the caller still has both. */
 int foreign_write(struct foreign *f, uint32_t party, uid_t uid, int fd, void (*release)(void *owned),

@@ -32,6 +32,7 @@
 #define PEEK_MIN 4096
 /* How long all that comes from the bus may wait for a look at descriptors. */
 #define WAIT_USEC 100000
+#define FDS_MAX 253 /* that come at once */
 
 static struct receiver *receiving, *from_bus;
 
@@ -187,6 +188,20 @@ static size_t until_begin(const struct receiver *r, const char *bytes, size_t n)
         return n;
 }
 
+/* Whether there is an answer in time. Who should have looked may have been killed: then another is asked. */
+static bool is_looked_at(struct receiver *r, uint32_t window)
+{
+        for (int i = 0; i < 2; i++) {
+                if (r->look.size == 0 && foreign_look(&r->look, r->fd, window) < 0)
+                        return false;
+                if (foreign_wait(&r->look, WAIT_USEC) < 0)
+                        return false;
+                if (r->look.size > 0)
+                        return true;
+        }
+        return false;
+}
+
 /* Finds out how many of the next bytes may be received, up to n, so that no descriptor comes of which nothing
  * is known. Returns -1 with errno, and 0 at the end. */
 static ssize_t find_room(struct receiver *r, size_t n)
@@ -207,11 +222,11 @@ static ssize_t find_room(struct receiver *r, size_t n)
                 errno = ECONNRESET;
                 return -1;
         }
-        if (receive_waits(r) && r->is_waited_for && foreign_wait(&r->look, WAIT_USEC) < 0) {
+        if (receive_waits(r) && r->is_waited_for && !is_looked_at(r, (uint32_t) window)) {
                 /* Without its descriptors sd-bus throws the message away. */
                 foreign_forget(&r->look);
                 r->look.size = (uint32_t) window;
-                r->look.only_pidfds = false;
+                r->are_unknown = true;
         }
         if (receive_waits(r)) {
                 errno = EAGAIN;
@@ -232,6 +247,37 @@ static ssize_t receive_plain(struct receiver *r, struct msghdr *m, int flags, si
         *ret_fds = k > 0 && plain.msg_flags & MSG_CTRUNC;
         m->msg_controllen = 0;
         m->msg_flags = plain.msg_flags & ~MSG_CTRUNC;
+        return k;
+}
+
+/* Receives descriptors at which nobody has looked, and has others close them: that can take for ever. */
+static ssize_t receive_unknown(struct receiver *r, struct msghdr *m, int flags, size_t n, bool *ret_fds)
+{
+        union {
+                char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+                struct cmsghdr align;
+        } control;
+        struct iovec iov = {.iov_base = m->msg_iov[0].iov_base, .iov_len = n};
+        struct msghdr all = {.msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = &control,
+                        .msg_controllen = sizeof control};
+        ssize_t k = syscall(SYS_recvmsg, r->fd, &all, flags | MSG_CMSG_CLOEXEC);
+
+        *ret_fds = false;
+        m->msg_controllen = 0;
+        m->msg_flags = all.msg_flags & ~MSG_CTRUNC;
+        for (struct cmsghdr *c = k > 0 ? CMSG_FIRSTHDR(&all) : NULL; c; c = CMSG_NXTHDR(&all, c)) {
+                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+                        continue;
+                *ret_fds = true;
+                for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+                        int fd;
+
+                        memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+                        foreign_close(&r->look, fd);
+                }
+        }
         return k;
 }
 
@@ -264,16 +310,18 @@ static ssize_t receive_known(struct receiver *r, struct msghdr *m, int flags, si
 {
         struct iovec *iov = &m->msg_iov[0], whole = *iov;
         size_t size = m->msg_controllen;
+        bool too_many = r->look.n_fds > RECEIVE_FDS_MAX, fds;
         ssize_t k;
-        bool fds;
 
-        if (r->look.n_fds > RECEIVE_FDS_MAX) {
+        if (too_many && !r->is_waited_for) {
                 errno = ECONNRESET;
                 return -1;
         }
-        if (!r->look.only_pidfds || !m->msg_control) {
+        if (r->are_unknown) {
+                k = receive_unknown(r, m, flags, n, &fds);
+        } else if (!r->look.only_pidfds || too_many || !m->msg_control) {
                 k = receive_plain(r, m, flags, n, &fds);
-                if (fds && r->look.n_fds > 0 && !put_dummies(r, m, size, r->look.n_fds)) {
+                if (fds && r->look.n_fds > 0 && !too_many && !put_dummies(r, m, size, r->look.n_fds)) {
                         errno = ECONNRESET;
                         k = -1;
                 }
@@ -283,8 +331,10 @@ static ssize_t receive_known(struct receiver *r, struct msghdr *m, int flags, si
                 *iov = whole;
                 fds = k > 0 && m->msg_controllen > 0;
         }
-        if (fds)
+        if (fds) {
                 foreign_forget(&r->look);
+                r->are_unknown = false;
+        }
         return k;
 }
 

@@ -15,9 +15,7 @@
 #include "harness.h"
 #include "tests/harness/fuse.h"
 
-#define CHILDREN_MAX 200
-
-static unsigned children_of(pid_t pid, pid_t ret_children[CHILDREN_MAX])
+unsigned children_of(pid_t pid, pid_t ret_children[CHILDREN_MAX])
 {
         char path[64];
         unsigned n = 0;
@@ -32,7 +30,7 @@ static unsigned children_of(pid_t pid, pid_t ret_children[CHILDREN_MAX])
         return n;
 }
 
-static pid_t closer_of_daemon(void)
+pid_t closer_of_daemon(void)
 {
         pid_t pids[CHILDREN_MAX];
 
@@ -54,8 +52,7 @@ START_TEST(the_one_who_looks_is_killed)
 }
 END_TEST
 
-/* How many processes that look at descriptors there are which were not there when this was asked last. */
-static unsigned new_closers(pid_t closer)
+unsigned new_closers(pid_t closer)
 {
         static pid_t known[CHILDREN_MAX];
         static unsigned n_known;

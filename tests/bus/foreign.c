@@ -322,8 +322,10 @@ Suite *suite_foreign(void)
 {
         Suite *s = suite_create("foreign");
 
-        if (world.transport != TRANSPORT_DIRECT)
+        if (world.transport != TRANSPORT_DIRECT) {
+                add_closers_of_bus(s);
                 return s;
+        }
         ADD_TESTS(s, "foreign", start_plain, a_file_whose_close_hangs, the_daemon_ends_in_spite_of_it,
                         the_daemon_is_killed_in_spite_of_it, a_socket_that_lingers_in_a_connection_that_ends);
         ADD_TESTS(s, "refused", start_few_connections, a_socket_that_lingers_in_a_connection_too_many);
