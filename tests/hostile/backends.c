@@ -18,8 +18,8 @@
 #include "tests/world/group.h"
 
 #define READY_USEC 200000 /* by then groups have emptied */
-/* A crowd that forks, or stays, is looked at in parts, each of which takes as long as some of Bob's calls. That
- * is 3 to 6 times his time on a machine at rest, too near to the limit of all attacks for a busy one. */
+/* A crowd that forks, or stays, is looked at in parts, each of which takes as long as some of Bob's calls.
+ * That is 3 to 6 times his time on a machine at rest, too near to the limit of all attacks for a busy one. */
 #define WITHOUT_BPF 30
 
 static void start_direct(void)
