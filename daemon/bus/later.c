@@ -7,7 +7,8 @@
 #include "daemon/bus/walk.h"
 
 /* Thousands of calls may wait for one end. They lie in a heap, so that those whose time has come are found
- * without a look at the others, and are answered some at a time. */
+ * without a look at the others, and are answered some at a time. Each party has a heap of its own: its ends
+ * get its turns, and nobody else waits for these. */
 
 #define PEER_LATERS_MAX 64
 /* A key of the heap is the ending, and then the order in which the calls came. */
@@ -15,6 +16,7 @@
 
 struct later {
         struct peer *peer;
+        struct later_queue *queue;
         sd_bus_message *message;
         uint64_t ending; /* it waits for this ending and all older ones; 0: for none */
         uint64_t own;    /* the ending that the request has begun, or 0 */
@@ -25,11 +27,45 @@ struct later {
         LIST_ENTRY(later) of_peer;
 };
 
+static void queue_unref(struct service *s, struct later_queue *queue)
+{
+        if (--queue->n_ref > 0)
+                return;
+        TAILQ_REMOVE(&s->laters.queues, queue, queues);
+        if (queue->party)
+                user_release_party(&s->tree->users, queue->party);
+        heap_deinit(&queue->waiting);
+        free(queue);
+}
+
+static struct later_queue *queue_ref(struct service *s, struct party *party)
+{
+        struct later_queue *queue;
+
+        TAILQ_FOREACH (queue, &s->laters.queues, queues)
+                if (queue->party == party)
+                        break;
+        if (!queue) {
+                queue = calloc(1, sizeof *queue);
+                if (!queue)
+                        return NULL;
+                heap_init(&queue->waiting, offsetof(struct later, heap_index));
+                queue->party = party ? user_hold_party(party) : NULL;
+                TAILQ_INSERT_TAIL(&s->laters.queues, queue, queues);
+        }
+        queue->n_ref++;
+        return queue;
+}
+
 struct later *later_free(struct later *l)
 {
+        struct service *s;
+
         if (!l)
                 return NULL;
-        heap_remove(&l->peer->endpoint->service->laters.waiting, l);
+        s = l->peer->endpoint->service;
+        heap_remove(&l->queue->waiting, l);
+        queue_unref(s, l->queue);
         if (l->own > 0)
                 LIST_REMOVE(l, starters);
         LIST_REMOVE(l, of_peer);
@@ -41,19 +77,26 @@ struct later *later_free(struct later *l)
 
 int later_new(struct request *q, struct later **ret)
 {
-        struct heap *waiting = &q->service->laters.waiting;
+        struct later_queue *of_all = q->service->laters.of_all, *queue;
         struct later *l;
 
         if (q->peer->n_laters >= PEER_LATERS_MAX)
                 return sd_bus_error_setf(q->error, CTXD_ERROR_LIMITS_EXCEEDED,
                                 "%u calls of this connection wait for the end of a large tree already",
                                 q->peer->n_laters);
-        if (heap_reserve(waiting, waiting->n + 1) < 0)
+        queue = queue_ref(q->service, q->context->user ? q->context->user->party : NULL);
+        if (!queue)
                 return -ENOMEM;
-        l = calloc(1, sizeof *l);
-        if (!l)
+        l = heap_reserve(&queue->waiting, queue->waiting.n + 1) >= 0 &&
+                                            heap_reserve(&of_all->waiting, of_all->waiting.n + 1) >= 0
+                            ? calloc(1, sizeof *l)
+                            : NULL;
+        if (!l) {
+                queue_unref(q->service, queue);
                 return -ENOMEM;
+        }
         l->peer = q->peer;
+        l->queue = queue;
         l->message = sd_bus_message_ref(q->message);
         LIST_INSERT_HEAD(&q->peer->laters, l, of_peer);
         q->peer->n_laters++;
@@ -68,14 +111,25 @@ static int reply(struct later *l)
         return sd_bus_reply_method_return(l->message, "buu", (int) l->first, l->contexts, l->members);
 }
 
+/* After a drain the context may have gone, so this comes before it. */
+static void wait_for_endings(struct service *s, struct later *l, const struct context *c)
+{
+        l->ending = tree_ending(s->tree, c);
+        if (l->ending == 0 || l->queue->party == tree_ending_party(s->tree, c))
+                return;
+        queue_unref(s, l->queue);
+        l->queue = s->laters.of_all;
+        l->queue->n_ref++;
+}
+
 /* The request's own work is over: replies now if its endings are over, too. */
 static int later_or_now(struct request *q, struct later *l)
 {
         struct service *s = q->service;
         int r;
 
-        if (l->ending > 0 && !tree_is_ended(s->tree, l->ending)) {
-                heap_put(&s->laters.waiting, l,
+        if (l->ending > 0 && !tree_is_ended(s->tree, l->queue->party, l->ending)) {
+                heap_put(&l->queue->waiting, l,
                                 (l->ending << ORDER_BITS) + (s->laters.last++ & ((1U << ORDER_BITS) - 1)));
                 return 1;
         }
@@ -122,7 +176,7 @@ int later_reply_cancel(struct request *q, struct later *l, bool first, uint32_t 
         uint32_t members;
 
         /* The context exists until the end of the drain, whatever RetainSec= says. */
-        l->ending = tree_ending(s->tree, q->context);
+        wait_for_endings(s, l, q->context);
         l->own = first && l->ending > 0 ? tree_own_ending(s->tree, q->context) : 0;
         l->is_cancel = true;
         l->first = first;
@@ -143,15 +197,24 @@ int later_reply_cancel(struct request *q, struct later *l, bool first, uint32_t 
 
 int later_reply_release(struct request *q, struct later *l)
 {
-        l->ending = tree_ending(q->service->tree, q->context);
+        wait_for_endings(q->service, l, q->context);
         request_commit(q);
         return later_or_now(q, l);
 }
 
-void laters_init(struct service *s)
+int laters_init(struct service *s)
 {
-        heap_init(&s->laters.waiting, offsetof(struct later, heap_index));
+        TAILQ_INIT(&s->laters.queues);
         LIST_INIT(&s->laters.starters);
+        s->laters.of_all = queue_ref(s, NULL);
+        return s->laters.of_all ? 0 : -ENOMEM;
+}
+
+void laters_deinit(struct service *s)
+{
+        if (s->laters.of_all)
+                queue_unref(s, s->laters.of_all);
+        s->laters.of_all = NULL;
 }
 
 void later_ended(struct service *s, const struct ending *ending)
@@ -171,9 +234,15 @@ void later_ended(struct service *s, const struct ending *ending)
 
 static struct later *first_due(const struct service *s)
 {
-        struct later *l = heap_first(&s->laters.waiting);
+        const struct later_queue *queue;
 
-        return l && tree_is_ended(s->tree, l->ending) ? l : NULL;
+        TAILQ_FOREACH (queue, &s->laters.queues, queues) {
+                struct later *l = heap_first(&queue->waiting);
+
+                if (l && tree_is_ended(s->tree, queue->party, l->ending))
+                        return l;
+        }
+        return NULL;
 }
 
 bool laters_are_due(const struct service *s)
@@ -190,6 +259,9 @@ void laters_reply(struct service *s, int n)
                 bool lent = reserve_lend(&s->reserve, l->peer->caller.uid);
                 int r = reply(l);
 
+                /* The next reply is another party's, if one is due. */
+                TAILQ_REMOVE(&s->laters.queues, l->queue, queues);
+                TAILQ_INSERT_TAIL(&s->laters.queues, l->queue, queues);
                 if (r < 0)
                         endpoint_reply_lost(e, l->peer, r);
                 later_free(l);

@@ -8,6 +8,14 @@
 
 struct later;
 
+/* Those of one party. */
+struct later_queue {
+        struct party *party; /* whose endings they wait for; NULL: those of all */
+        uint32_t n_ref;
+        struct heap waiting; /* by the ending for which they wait */
+        TAILQ_ENTRY(later_queue) queues;
+};
+
 /* Takes what a later reply needs, before anything is changed: 0, or an error if there is no memory, or if
  * too many calls of the peer wait already. */
 int later_new(struct request *q, struct later **ret);
@@ -19,7 +27,8 @@ int later_reply_release(struct request *q, struct later *l);
 
 struct later *later_free(struct later *l); /* the call was refused, or its peer is gone */
 
-void laters_init(struct service *s);
+int laters_init(struct service *s);
+void laters_deinit(struct service *s); /* no peer is left */
 /* Notes what the call that has begun this ending is told. */
 void later_ended(struct service *s, const struct ending *ending);
 bool laters_are_due(const struct service *s);

@@ -94,8 +94,9 @@ int service_init(struct service *s, sd_event *event, struct tree *tree)
         TAILQ_INIT(&s->held);
         LIST_INIT(&s->audiences);
         LIST_INIT(&s->left_walks);
-        laters_init(s);
-        r = sd_id128_randomize(&id);
+        r = laters_init(s);
+        if (r >= 0)
+                r = sd_id128_randomize(&id);
         if (r < 0)
                 return r;
         sd_id128_to_string(id, s->server_id);
@@ -127,7 +128,7 @@ void service_deinit(struct service *s)
         chores_deinit(s);
         turns_deinit(&s->turns);
         turn_deinit(&s->turn);
-        heap_deinit(&s->laters.waiting);
+        laters_deinit(s);
         s->event = sd_event_unref(s->event);
 }
 

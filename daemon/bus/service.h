@@ -17,6 +17,7 @@
 
 struct broker;
 struct connection;
+struct later_queue;
 struct peer;
 struct polkit;
 
@@ -71,7 +72,8 @@ struct service {
                 uint32_t n_blind;
         } below;
         struct {
-                struct heap waiting;         /* by the ending for which they wait */
+                TAILQ_HEAD(, later_queue) queues;
+                struct later_queue *of_all;  /* for those that wait for several parties */
                 LIST_HEAD(, later) starters; /* each has begun an ending that goes on */
                 uint64_t last;
         } laters;

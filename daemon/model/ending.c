@@ -215,15 +215,36 @@ bool tree_advance(struct tree *t, uint64_t now_usec)
         return tree_is_behind(t, now_usec);
 }
 
+/* To c, or to a context below it. */
+static bool comes_to(const struct ending *e, const struct context *c)
+{
+        return context_is_below(c, e->root) || context_is_below(e->root, c);
+}
+
 uint64_t tree_ending(const struct tree *t, const struct context *c)
 {
         const struct ending *e;
         uint64_t last = 0;
 
         TAILQ_FOREACH (e, &t->endings, endings)
-                if (e->number > last && (context_is_below(c, e->root) || context_is_below(e->root, c)))
+                if (e->number > last && comes_to(e, c))
                         last = e->number;
         return last;
+}
+
+struct party *tree_ending_party(const struct tree *t, const struct context *c)
+{
+        const struct ending *e;
+        struct party *p = NULL;
+
+        TAILQ_FOREACH (e, &t->endings, endings) {
+                if (!comes_to(e, c))
+                        continue;
+                if (p && e->party != p)
+                        return NULL;
+                p = e->party;
+        }
+        return p;
 }
 
 uint64_t tree_own_ending(const struct tree *t, const struct context *c)
@@ -233,10 +254,16 @@ uint64_t tree_own_ending(const struct tree *t, const struct context *c)
         return e ? e->number : 0;
 }
 
-bool tree_is_ended(const struct tree *t, uint64_t number)
+bool tree_is_ended(const struct tree *t, const struct party *p, uint64_t number)
 {
         const struct ending *e;
 
+        if (p) {
+                TAILQ_FOREACH (e, &p->endings, of_party)
+                        if (e->number <= number)
+                                return false;
+                return true;
+        }
         TAILQ_FOREACH (e, &t->endings, endings)
                 if (e->number <= number)
                         return false;

@@ -221,12 +221,15 @@ bool tree_advance_party(struct tree *t, uint64_t now_usec, struct party *p);
 void tree_give_back(struct tree *t, struct party *p);
 void tree_reach(struct tree *t, const struct context *c);
 /* The number of the last ending that has not come yet to c or to a context below it; 0: there is none. A
- * Cancel of c, first or not, has done all that it promises when tree_is_ended() says so of that number. */
+ * Cancel of c, first or not, has done all that it promises when tree_is_ended() says so of that number and
+ * tree_ending_party(). */
 uint64_t tree_ending(const struct tree *t, const struct context *c);
 /* The number of the ending whose root is c, or 0. */
 uint64_t tree_own_ending(const struct tree *t, const struct context *c);
-/* Whether that ending and all older ones are over. */
-bool tree_is_ended(const struct tree *t, uint64_t number);
+/* The party of all these endings; NULL: they are several parties'. */
+struct party *tree_ending_party(const struct tree *t, const struct context *c);
+/* Whether that ending and all older ones are over: those of the party, or (NULL) of all. */
+bool tree_is_ended(const struct tree *t, const struct party *p, uint64_t number);
 /* The engine has counted the members that have to leave c, which has become done. */
 void tree_count_members(struct tree *t, const struct context *c, uint32_t members);
 /* Takes an ending that is over, to be called after its effects were drained. The caller frees it. Its root

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
+#include "daemon/bus/later.h"
 #include "inside.h"
 
 /* So many answers or signals may one turn send. */
@@ -38,7 +39,9 @@ START_TEST(law_48_thousands_who_wait_for_one_end)
                 ck_assert_uint_eq(clients[i].n_answers, EACH);
         for (unsigned i = 0; i < CROWD; i++)
                 ck_assert_uint_eq(clients[i].n_errors, 0);
-        ck_assert_uint_eq(service.laters.waiting.n, 0);
+        ck_assert_uint_eq(service.laters.of_all->waiting.n, 0);
+        ck_assert_ptr_null(TAILQ_NEXT(service.laters.of_all, queues));
+        ck_assert_ptr_eq(TAILQ_FIRST(&service.laters.queues), service.laters.of_all);
 }
 END_TEST
 

@@ -64,11 +64,11 @@ START_TEST(law_05_an_end_goes_on_until_all_is_done)
         number = tree_ending(t, top);
         ck_assert_uint_gt(number, 0);
         ck_assert_uint_eq(tree_ending(t, leaf[0]), number);
-        ck_assert(!tree_is_ended(t, number));
+        ck_assert(!tree_is_ended(t, NULL, number));
         ck_assert(!context_is_done(leaf[0])); /* nobody has looked */
         ck_assert_int_eq(cancel_because(top, 6, "again", NULL), 0);
         ck_assert_uint_eq(finish(), 1 + 2 * CHILDREN);
-        ck_assert(tree_is_ended(t, number));
+        ck_assert(tree_is_ended(t, NULL, number));
         ck_assert_uint_eq(tree_ending(t, top), 0);
         for (int i = 0; i < CHILDREN; i++) {
                 assert_done(child[i], CONTEXT_CANCELED, top, 5, "all");
@@ -379,6 +379,45 @@ START_TEST(law_48_the_ends_of_each_party)
 }
 END_TEST
 
+/* Who waits for the end of his own tree does not wait for that of another party's, which may get its turns
+ * more seldom. */
+START_TEST(law_48_the_end_of_one_party_is_over_by_itself)
+{
+        struct context *hers = NULL, *his = NULL;
+        struct party *first, *second;
+        uint64_t number;
+        char path[16];
+
+        for (int i = 0; i < DEADLINES; i++) {
+                snprintf(path, sizeof path, "~/%d", i);
+                ck_assert_int_eq(create_as(&alice, path, &plain, &hers), 1);
+                ck_assert_int_eq(create_as(&bob, path, &plain, &his), 1);
+        }
+        drain();
+        t->slice = SLICE;
+        cancel(hers->parent);
+        cancel(his->parent);
+        number = tree_ending(t, his->parent);
+        ck_assert_ptr_eq(tree_ending_party(t, his->parent), his->user->party);
+        ck_assert_ptr_null(tree_ending_party(t, t->background));
+        first = tree_take_behind(t, now);
+        second = tree_take_behind(t, now);
+        ck_assert_ptr_eq(first, hers->user->party);
+        ck_assert_ptr_eq(second, his->user->party);
+        while (tree_advance_party(t, now, second))
+                drain();
+        ck_assert(context_is_done(his));
+        ck_assert_uint_eq(tree_ending(t, his->parent), 0);
+        ck_assert(tree_is_ended(t, second, number));
+        ck_assert(!tree_is_ended(t, NULL, number));
+        while (tree_advance_party(t, now, first))
+                drain();
+        tree_give_back(t, first);
+        tree_give_back(t, second);
+        (void) finish();
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const tests[] = {
@@ -393,6 +432,7 @@ int main(void)
                         law_14_two_extensions,
                         law_48_each_party_by_itself,
                         law_48_the_ends_of_each_party,
+                        law_48_the_end_of_one_party_is_over_by_itself,
                         NULL,
         };
 
