@@ -95,7 +95,7 @@ struct client *client_new(void)
         ck_assert_int_ge(sd_bus_start(c->bus), 0);
         ck_assert_int_ge(sd_bus_add_filter(c->bus, NULL, on_signal, c), 0);
         n_clients++;
-        ck_assert_int_ge(connection_accept(&service, ends[1], getuid()), 0);
+        ck_assert_int_ge(connection_accept(&service, ends[1], geteuid()), 0);
         return c;
 }
 
