@@ -17,7 +17,7 @@
 #include "tests/hostile/bob.h"
 
 #define ROUNDS 9       /* at most: three, and more where their median is not good enough */
-#define RATIO_WANTED 2 /* one round is enough for that */
+#define RATIO_WANTED 2 /* one round is enough for that, and over a bus for half of the limit */
 #define RATIO_MAX 10
 #define RATIO_MAX_BUS 50 /* there, Bob also waits for the bus, which carries what Alice says and is told */
 #define PAUSE_USEC 100000
@@ -164,7 +164,8 @@ static bool is_in_doubt(struct round *rounds, size_t n, double max)
         if (n == 0)
                 return true;
         if (n == 1)
-                return rounds->ratio > max / 2 || (attack->max == 0 && rounds->ours > RATIO_WANTED);
+                return rounds->ratio > max / 2 || (world.transport == TRANSPORT_DIRECT && attack->max == 0 &&
+                                                                  rounds->ours > RATIO_WANTED);
         return n % 2 == 0 || (n < ROUNDS && median_round(rounds, n)->ratio > max / 2);
 }
 
