@@ -30,8 +30,9 @@
 
 /* So much is looked at before a message is received, so that a small one needs one look. */
 #define PEEK_MIN 4096
-/* How long all that comes from the bus may wait for a look at descriptors. It takes microseconds; but on a busy
- * machine a process that was killed is not replaced at once, and a message without a look gets no answer. */
+/* How long all that comes from the bus may wait for a look at descriptors. It takes microseconds; but on a
+ * busy machine a process that was killed is not replaced at once, and a message without a look has no
+ * answer. */
 #define WAIT_USEC 1000000
 #define FDS_MAX 253 /* that come at once */
 
