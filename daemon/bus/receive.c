@@ -190,10 +190,12 @@ static size_t until_begin(const struct receiver *r, const char *bytes, size_t n)
         return n;
 }
 
+#define TRIES 8 /* more than there are processes that look for all */
+
 /* Whether there is an answer in time. Who should have looked may have been killed: then another is asked. */
 static bool is_looked_at(struct receiver *r, uint32_t window)
 {
-        for (int i = 0; i < 2; i++) {
+        for (int i = 0; i < TRIES; i++) {
                 if (r->look.size == 0 && foreign_look(&r->look, r->fd, window) < 0)
                         return false;
                 if (foreign_wait(&r->look, WAIT_USEC) < 0)
