@@ -26,7 +26,8 @@ struct connection {
         bool more;
         uint64_t read_usec; /* when the client has read of a long reply, or could begin to */
         int in_socket;      /* bytes of that which it had not read, when this was noted last */
-        uint64_t replies;   /* bytes that were sent in this turn, and may have been read */
+        uint64_t sent;      /* bytes that were sent in this turn */
+        uint64_t replies;   /* of replies: bytes that were sent in this turn, and may have been read */
         bool is_held;       /* it is not served while its uid leaves too much unread */
         TAILQ_ENTRY(connection) held;
         unsigned alone; /* so many more calls are taken to be alone */

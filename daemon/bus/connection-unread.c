@@ -134,8 +134,9 @@ void connection_note_reading(struct connection *c)
         if (c->unread.amount == 0)
                 return;
         c->in_socket = in_socket(c);
-        if (c->in_socket < before)
+        if ((uint64_t) c->in_socket < (uint64_t) before + c->sent)
                 c->read_usec = now_monotonic_usec();
+        c->sent = 0;
 }
 
 void connection_charge_unread(struct connection *c)

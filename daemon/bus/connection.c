@@ -6,6 +6,7 @@
 
 #include "daemon/bus/connection-internal.h"
 #include "daemon/bus/error.h"
+#include "daemon/bus/send.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -150,6 +151,7 @@ static int connection_process(struct connection *c)
         if (c->is_held)
                 return connection_watch(c);
         receive_begin(&c->receiver);
+        send_begin(c->receiver.fd);
         /* sd-bus would go on with the next call where it has written only a part of a reply. */
         if (connection_unread(c) > 0)
                 receive_nothing(&c->receiver);
@@ -172,6 +174,7 @@ static int connection_process(struct connection *c)
                         r = -ECONNRESET;
         }
         receive_end();
+        c->sent = send_end();
         if (r >= 0 && (connection_leaves_too_much_unread(c) || connection_is_in_the_way(c))) {
                 log_warning("Uid %u (pid %d) does not read its replies: its connection is closed",
                                 c->peer->caller.uid, c->peer->caller.pid);

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Limits how much is sent at once. The kernel takes as much as a client reads meanwhile on another processor,
+ * so a reply of 4 MB would be sent in one call, for which all others wait 3 ms. sd-bus offers no hook for
+ * this, and keeps what was not taken, so this program has a sendmsg() of its own (receive.c says how that can
+ * be). */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "daemon/bus/send.h"
+
+#define PARTS 8 /* sd-bus has two: the header, and the body */
+
+static int to = -1;
+static uint64_t sent;
+
+void send_begin(int fd)
+{
+        to = fd;
+        sent = 0;
+}
+
+uint64_t send_end(void)
+{
+        to = -1;
+        return sent;
+}
+
+/* The first n bytes of what m sends are those of ret. */
+static void cut(const struct msghdr *m, size_t n, struct iovec parts[static PARTS], struct msghdr *ret)
+{
+        size_t i;
+
+        for (i = 0; i < m->msg_iovlen && i < PARTS && n > 0; i++) {
+                parts[i] = m->msg_iov[i];
+                if (parts[i].iov_len > n)
+                        parts[i].iov_len = n;
+                n -= parts[i].iov_len;
+        }
+        *ret = *m;
+        ret->msg_iov = parts;
+        ret->msg_iovlen = i;
+}
+
+static size_t size_of(const struct msghdr *m)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < m->msg_iovlen; i++)
+                n += m->msg_iov[i].iov_len;
+        return n;
+}
+
+__attribute__((visibility("default"))) ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+        uint64_t left = fd == to ? SEND_TURN - sent : SEND_TURN;
+        struct iovec parts[PARTS];
+        struct msghdr first;
+        ssize_t n;
+
+        if (left == 0) {
+                errno = EAGAIN;
+                return -1;
+        }
+        if ((flags & MSG_DONTWAIT) && size_of(message) > left) {
+                cut(message, left, parts, &first);
+                message = &first;
+        }
+        n = syscall(SYS_sendmsg, fd, message, flags);
+        if (fd == to && n > 0)
+                sent += (uint64_t) n;
+        return n;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdint.h>
+
+/* How many bytes are sent to one client before others are served. */
+#define SEND_TURN (64 * 1024)
+
+/* From here until send_end() at most that many are sent to fd. */
+void send_begin(int fd);
+/* How many they were. */
+uint64_t send_end(void);
