@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Bob works alone, and then while Alice attacks: the ratio of the two is a round's. A machine may be busy for
- * a moment, and then a round says too much or too little. So where the first round is not well, the median of
- * several counts, with pauses between that grow: what else the machine does may be over then. */
+ * a moment, and then a round says too much or too little. So where the first round is not well, there are
+ * more, with pauses between that grow: what else the machine does may be over then. The median is printed.
+ * What an attack does it does in each round, so a test fails where the best of them is too bad. */
 
 #include <errno.h>
 #include <sched.h>
@@ -16,7 +17,7 @@
 
 #include "tests/hostile/bob.h"
 
-#define ROUNDS 9       /* at most: three, and more where their median is not good enough */
+#define ROUNDS 9       /* at most: three, and more where none of them is good enough */
 #define RATIO_WANTED 2 /* one round is enough for that, and over a bus for half of the limit */
 #define RATIO_MAX 10
 #define RATIO_MAX_BUS 50 /* there, Bob also waits for the bus, which carries what Alice says and is told */
@@ -151,6 +152,12 @@ static const struct round *median_round(struct round *rounds, size_t n)
         return &rounds[n / 2];
 }
 
+static const struct round *best_round(struct round *rounds, size_t n)
+{
+        qsort(rounds, n, sizeof *rounds, by_ratio);
+        return rounds;
+}
+
 static double too_bad(const struct attack *a)
 {
         if (a->max > 0)
@@ -166,7 +173,7 @@ static bool is_in_doubt(struct round *rounds, size_t n, double max)
         if (n == 1)
                 return rounds->ratio > max / 2 || (world.transport == TRANSPORT_DIRECT && attack->max == 0 &&
                                                                   rounds->ours > RATIO_WANTED);
-        return n % 2 == 0 || (n < ROUNDS && median_round(rounds, n)->ratio > max / 2);
+        return n % 2 == 0 || (n < ROUNDS && best_round(rounds, n)->ratio >= max);
 }
 
 static void print(const struct round *r, size_t n)
@@ -185,7 +192,7 @@ void withstand(const struct attack *a)
 {
         struct round rounds[ROUNDS] = {};
         uint64_t pause = PAUSE_USEC;
-        const struct round *r;
+        const struct round *r, *best;
         double max = too_bad(a);
         size_t n = 0;
 
@@ -203,8 +210,9 @@ void withstand(const struct attack *a)
         }
         r = median_round(rounds, n);
         print(r, n);
-        ck_assert_msg(r->ratio < max, "%s: another user's cancels take %.1f times as long", a->name,
-                        r->ratio);
+        best = best_round(rounds, n);
+        ck_assert_msg(best->ratio < max, "%s: another user's cancels take %.1f times as long", a->name,
+                        best->ratio);
         ck_assert_msg(r->did > 0, "%s: nothing was attacked", a->name);
 }
 
