@@ -220,17 +220,18 @@ static struct taker *next_taker(struct share *s)
 
 static void take_turn(struct turns *t, struct share *s)
 {
-        /* Where nobody else waits it does not matter how exact the time is, and this clock is cheap. */
-        clockid_t clock = t->waiting.n > 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
+        uint64_t cpu = clock_usec(CLOCK_THREAD_CPUTIME_ID), start = now_monotonic_usec(), took;
         struct taker *taker = next_taker(s);
-        uint64_t start = clock_usec(clock);
 
         t->spent = s->spent;
         s->n_ref++;
         taker->waits = false;
         TAILQ_REMOVE(queue_of(taker), taker, takers);
         taker->run(taker);
-        s->spent += clock_usec(clock) - start + 1;
+        /* A short turn needs no exact clock. In a longer one other programs may have run, whose time is not
+         * to be paid: also not where nobody waits now, because it still counts when somebody does. */
+        took = now_monotonic_usec() - start;
+        s->spent += (took > TURN_USEC ? clock_usec(CLOCK_THREAD_CPUTIME_ID) - cpu : took) + 1;
         share_place(s);
         share_unref(s);
 }
