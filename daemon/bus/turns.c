@@ -14,6 +14,7 @@
 #define EVENTS_AT_ONCE 64
 /* How often is looked for who has come meanwhile. Many turns are shorter than that. */
 #define LOOK_USEC 20
+#define ALONE_USEC (10 * TURN_USEC) /* that a turn costs at most that nobody waited for */
 
 TAILQ_HEAD(takers, taker);
 
@@ -220,18 +221,20 @@ static struct taker *next_taker(struct share *s)
 
 static void take_turn(struct turns *t, struct share *s)
 {
-        uint64_t cpu = clock_usec(CLOCK_THREAD_CPUTIME_ID), start = now_monotonic_usec(), took;
+        /* Where nobody else waits the time need not be exact, and this clock is cheap. */
+        bool alone = t->waiting.n == 1;
+        clockid_t clock = alone ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID;
         struct taker *taker = next_taker(s);
+        uint64_t start = clock_usec(clock), took;
 
         t->spent = s->spent;
         s->n_ref++;
         taker->waits = false;
         TAILQ_REMOVE(queue_of(taker), taker, takers);
         taker->run(taker);
-        /* A short turn needs no exact clock. In a longer one other programs may have run, whose time is not
-         * to be paid: also not where nobody waits now, because it still counts when somebody does. */
-        took = now_monotonic_usec() - start;
-        s->spent += (took > TURN_USEC ? clock_usec(CLOCK_THREAD_CPUTIME_ID) - cpu : took) + 1;
+        took = clock_usec(clock) - start;
+        /* That it was long may be the time of other programs, and still counts when somebody waits. */
+        s->spent += (alone && took > ALONE_USEC ? ALONE_USEC : took) + 1;
         share_place(s);
         share_unref(s);
 }
