@@ -120,7 +120,7 @@ struct context *make(const char *path)
 
 void make_many(const char *path, unsigned n)
 {
-        char below[128];
+        char below[CTXD_PATH_MAX + 1];
 
         for (unsigned i = 0; i < n; i++) {
                 snprintf(below, sizeof below, "%s/%u", path, i);
