@@ -19,7 +19,7 @@
 static void start_small_table(void)
 {
         world.table = TABLE;
-        world_start("RetainSec=1s\n", NULL);
+        world_start("RetainSec=10min\n", NULL);
 }
 
 /* As alice: takes all that she can get, and keeps it. */

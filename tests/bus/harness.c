@@ -198,6 +198,21 @@ void expect_fds(unsigned expected)
         ck_assert(stays);
 }
 
+/* What is done may be forgotten meanwhile. */
+static void release(const char *path)
+{
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
+
+        ck_assert_int_ge(sd_bus_message_new_method_call(bus, &m, CTXD_BUS_NAME, CTXD_OBJECT,
+                                         CTXD_MANAGER_INTERFACE, "Release"),
+                        0);
+        ck_assert_int_ge(sd_bus_message_append(m, "s", path), 0);
+        reply = send_call(bus, m, &error);
+        ck_assert_msg(reply || strcmp(error.name, CTXD_ERROR_NO_SUCH_CONTEXT) == 0, "Release was refused: %s",
+                        error.message);
+}
+
 void release_all(void)
 {
         int truncated = 1;
@@ -209,7 +224,7 @@ void release_all(void)
                 ck_assert_int_gt(sd_bus_message_enter_container(m, 'a', "(ststts)"), 0);
                 while (sd_bus_message_read(m, "(ststts)", &path, NULL, NULL, NULL, NULL, NULL) > 0)
                         if (!strchr(path, '/'))
-                                OK(bus, "Release", "s", path);
+                                release(path);
                 ck_assert_int_ge(sd_bus_message_exit_container(m), 0);
                 READ(m, "b", &truncated);
         }

@@ -378,7 +378,7 @@ static void start_forgetful(void)
 
         snprintf(changed, sizeof changed, "%s%sdetect_leaks=0", before ?: "", before ? ":" : "");
         setenv("ASAN_OPTIONS", changed, 1);
-        start_plain();
+        start_retaining();
         if (before)
                 setenv("ASAN_OPTIONS", before, 1);
         else
@@ -389,14 +389,14 @@ Suite *suite_hostile(void)
 {
         Suite *s = suite_create("hostile");
 
-        ADD_TESTS(s, "hostile", start_plain, a_stopped_client, thousands_of_calls_that_nobody_waits_for,
+        ADD_TESTS(s, "hostile", start_retaining, a_stopped_client, thousands_of_calls_that_nobody_waits_for,
                         clients_that_are_gone_before_the_answer, messages_of_many_megabytes,
                         a_thread_page_of_garbage);
         if (world.transport != TRANSPORT_DIRECT)
                 return s;
         ADD_TESTS(s, "forgetful", start_forgetful, descriptors_that_nobody_asked_for,
                         a_descriptor_that_lingers);
-        ADD_TESTS(s, "hostile", start_plain, half_a_message_with_descriptors,
+        ADD_TESTS(s, "hostile", start_retaining, half_a_message_with_descriptors,
                         half_a_message_of_many_megabytes, authentication_that_does_not_end);
         return s;
 }

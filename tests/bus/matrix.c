@@ -278,7 +278,7 @@ Suite *suite_matrix(void)
 {
         Suite *s = suite_create("matrix");
 
-        ADD_TESTS(s, "matrix", start_plain, law36_everybody_tries_everything,
-                        law36_who_takes_the_name_of_a_first_label);
+        ADD_TESTS(s, "matrix", start_plain, law36_everybody_tries_everything);
+        ADD_TESTS(s, "names", start_retaining, law36_who_takes_the_name_of_a_first_label);
         return s;
 }

@@ -48,7 +48,7 @@ END_TEST
 
 static void start_small_handles(void)
 {
-        world_start("MaxContextsPerUser=10\nMaxHandlesPerUser=4\nRetainSec=1s\n", NULL);
+        world_start("MaxContextsPerUser=10\nMaxHandlesPerUser=4\nRetainSec=10min\n", NULL);
 }
 
 /* A quota is each user's own. */
@@ -75,7 +75,7 @@ static void has_room(void *userdata)
 
 static void start_small(void)
 {
-        world_start("MaxContextsPerUser=50\nRetainSec=1s\n", NULL);
+        world_start("MaxContextsPerUser=50\nRetainSec=10min\n", NULL);
 }
 
 START_TEST(one_users_full_quota_is_nobody_elses)
@@ -88,7 +88,7 @@ END_TEST
 
 static void start_small_for_all(void)
 {
-        world_start("MaxContexts=1024\nRetainSec=1s\n", NULL);
+        world_start("MaxContexts=1024\nRetainSec=10min\n", NULL);
 }
 
 static void makes_a_few(void *userdata)
@@ -124,7 +124,7 @@ static unsigned logged(const char *what)
 
 static void start_few_bytes_for_all(void)
 {
-        world_start("MaxBytes=64K\nMaxSubscriptions=64\nRetainSec=1s\n", NULL);
+        world_start("MaxBytes=64K\nMaxSubscriptions=64\nRetainSec=10min\n", NULL);
 }
 
 /* Whether the call is refused in the end. */
@@ -211,7 +211,7 @@ END_TEST
 static void start_small_all(void)
 {
         world_start("MaxContextsPerUser=10\nMaxHandlesPerUser=4\nMaxMembersPerUser=2\nMaxBytesPerUser=1K\n"
-                    "MaxSubscriptionsPerUser=3\nMaxConnectionsPerUser=8\nRetainSec=1s\n",
+                    "MaxSubscriptionsPerUser=3\nMaxConnectionsPerUser=8\nRetainSec=10min\n",
                         NULL);
 }
 

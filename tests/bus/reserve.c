@@ -319,7 +319,7 @@ END_TEST
 static void start_small_table(void)
 {
         world.table = TABLE;
-        world_start("RetainSec=1s\n", NULL);
+        world_start("RetainSec=10min\n", NULL);
 }
 
 /* What no single user may take many can: each of them gets a share of what is left. */
@@ -343,9 +343,9 @@ Suite *suite_reserve(void)
 {
         Suite *s = suite_create("reserve");
 
-        ADD_TESTS(s, "reserve", start_plain, no_address_space, no_descriptor);
-        ADD_TESTS(s, "data", start_plain, no_data);
-        ADD_TESTS(s, "group", start_plain, no_data_in_a_bounded_group, a_bounded_group_is_full);
+        ADD_TESTS(s, "reserve", start_retaining, no_address_space, no_descriptor);
+        ADD_TESTS(s, "data", start_retaining, no_data);
+        ADD_TESTS(s, "group", start_retaining, no_data_in_a_bounded_group, a_bounded_group_is_full);
         ADD_TESTS(s, "table", start_small_table, no_descriptor_for_any_user);
         return s;
 }

@@ -89,7 +89,8 @@ START_TEST(huge_dictionaries)
         refuse_values(SD_BUS_ERROR_INVALID_ARGS, 100000, 8);
         refuse_values(NULL, 1, 60 << 10);
         refuse_values(CTXD_ERROR_LIMITS_EXCEEDED, 2, 40 << 10); /* the default of MaxValueBytes is 64 KiB */
-        refuse_values(CTXD_ERROR_LIMITS_EXCEEDED, 1, 20 << 20);
+        /* With sanitizers each read of sd-bus copies what it has of a message: 20 MB took half a minute. */
+        refuse_values(CTXD_ERROR_LIMITS_EXCEEDED, 1, 5 << 20);
 
         /* One option, many times over: no more than once is looked at as well. */
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
