@@ -190,6 +190,7 @@ START_TEST(ctxctl_tries_a_full_queue_again)
         fill_queue();
         pid = fork();
         if (pid == 0) {
+                (void) dup2(STDERR_FILENO, STDOUT_FILENO); /* which is for the results of tests */
                 execl(getenv("CTXCTL_PROGRAM"), "ctxctl", "tree", NULL);
                 _exit(127);
         }
