@@ -174,6 +174,18 @@ char *daemon_log(void)
         return TAKE_PTR(text);
 }
 
+unsigned logged(const char *what)
+{
+        _cleanup_free_ char *log = daemon_log();
+        char line[96];
+        unsigned n = 0;
+
+        snprintf(line, sizeof line, "reached the limit on %s:", what);
+        for (const char *p = log; (p = strstr(p, line)); p++)
+                n++;
+        return n;
+}
+
 static void describe_fds(void)
 {
         for (int fd = 0; fd < 200; fd++) {

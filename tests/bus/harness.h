@@ -57,8 +57,9 @@ extern sd_bus *bus;
 void test_setup(void);
 void test_teardown(void);
 void release_all(void);
-char *daemon_log(void);     /* all that it has said; the caller frees */
-unsigned settled_fds(void); /* once the daemon has come to rest */
+char *daemon_log(void);            /* all that it has said; the caller frees */
+unsigned logged(const char *what); /* how often it says that this limit was reached */
+unsigned settled_fds(void);        /* once the daemon has come to rest */
 void expect_fds(unsigned expected);
 
 void add_tests(Suite *s, const char *name, void (*start)(void), const TTest *const *tests);
@@ -188,6 +189,8 @@ Suite *suite_reserve(void);
 Suite *suite_descriptors(void);
 Suite *suite_foreign(void);
 Suite *suite_quotas_of_uids(void);
+Suite *suite_pools(void);
+Suite *suite_pools_of_polkit(void);
 Suite *suite_turns(void);
 Suite *suite_turns_of_uids(void);
 Suite *suite_slots(void);

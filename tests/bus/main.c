@@ -31,8 +31,8 @@ int main(int argc, char *argv[])
                 has_groups = is_direct && !group_missing();
                 Suite *several[] = {suite_uids(), suite_identity(), suite_matrix(), suite_modes(),
                                 suite_quotas_of_uids(), suite_descriptors(), suite_leaks(), suite_foreign(),
-                                suite_turns_of_uids(), suite_hidden(), is_direct ? suite_slots() : NULL,
-                                is_direct ? suite_reserve() : NULL};
+                                suite_turns_of_uids(), suite_hidden(), suite_pools(),
+                                is_direct ? suite_slots() : NULL, is_direct ? suite_reserve() : NULL};
                 /* The last two are about what a bus has no part in, and make thousands of contexts. */
                 status = run_suites(several, ELEMENTSOF(several) - (is_direct ? 0 : 2));
                 if (has_groups)
@@ -44,7 +44,7 @@ int main(int argc, char *argv[])
                 if (!polkit_enter())
                         return 0;
                 Suite *of_polkit[] = {suite_polkit(), suite_polkit_actions(), suite_polkit_waits(),
-                                suite_polkit_agent(), suite_polkit_clients()};
+                                suite_polkit_agent(), suite_polkit_clients(), suite_pools_of_polkit()};
                 return run_suites(of_polkit, ELEMENTSOF(of_polkit));
         }
 

@@ -109,19 +109,6 @@ START_TEST(subordinate_uids_leave_something)
 }
 END_TEST
 
-/* How often the log says that this limit was reached. */
-static unsigned logged(const char *what)
-{
-        _cleanup_free_ char *log = daemon_log();
-        char line[96];
-        unsigned n = 0;
-
-        snprintf(line, sizeof line, "reached the limit on %s:", what);
-        for (const char *p = log; (p = strstr(p, line)); p++)
-                n++;
-        return n;
-}
-
 static void start_few_bytes_for_all(void)
 {
         world_start("MaxBytes=64K\nMaxSubscriptions=64\nRetainSec=10min\n", NULL);

@@ -49,19 +49,21 @@ START_TEST(what_is_named_is_where)
 }
 END_TEST
 
+static bool leads_to_daemon(int fd)
+{
+        struct ucred cred;
+        socklen_t length = sizeof cred;
+
+        return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) >= 0 && cred.pid == the_daemon.pid;
+}
+
 /* How many sockets of this process lead to the daemon: that of sd-bus, and a line (lib/remote/line.c). */
 static int n_connections(void)
 {
         int n = 0;
 
-        for (int fd = 0; fd < 64; fd++) {
-                struct ucred cred;
-                socklen_t length = sizeof cred;
-
-                if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) >= 0 &&
-                                cred.pid == the_daemon.pid)
-                        n++;
-        }
+        for (int fd = 0; fd < 64; fd++)
+                n += leads_to_daemon(fd);
         return n;
 }
 
@@ -180,6 +182,46 @@ static void reach(void)
 START_TEST(a_queue_that_is_full_is_tried_again)
 {
         while_full(reach);
+}
+END_TEST
+
+/* The line is opened after the connection of sd-bus. */
+static void end_line(void)
+{
+        int fd = 63;
+
+        while (fd > 0 && !leads_to_daemon(fd))
+                fd--;
+        ck_assert_int_eq(shutdown(fd, SHUT_RDWR), 0);
+}
+
+static struct ctx *target;
+
+static void cancel_target(void)
+{
+        ck_assert_int_eq(cancel_in_handler(target), 1);
+}
+
+/* A handler asks by a line, and the one that there was has ended. */
+static bool another_line_is_opened(void)
+{
+        struct ctx_client *client = new_client();
+        int before = n_connections();
+        bool is_opened;
+
+        target = make(client, fresh_path());
+        end_line();
+        while_full(cancel_target);
+        is_opened = n_connections() == before;
+        ctx_unref(target);
+        ctx_client_unref(client);
+        return is_opened;
+}
+
+/* Sometimes, on a slow machine, the queue is full for longer than an answer is awaited. */
+START_TEST(a_line_tries_a_full_queue_again)
+{
+        ck_assert_happens(another_line_is_opened());
 }
 END_TEST
 
@@ -345,6 +387,7 @@ int main(void)
                         addresses_of_all_kinds,
                         a_socket_that_refuses,
                         a_queue_that_is_full_is_tried_again,
+                        a_line_tries_a_full_queue_again,
                         ctxctl_tries_a_full_queue_again,
                         from_the_socket_to_the_bus,
                         again_after_it_was_lost,
