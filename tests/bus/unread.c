@@ -4,6 +4,7 @@
 
 #include <sys/socket.h>
 
+#include "daemon/bus/connection-internal.h"
 #include "inside.h"
 #include "proto/path.h"
 
@@ -186,6 +187,27 @@ START_TEST(many_who_read_a_long_reply)
 }
 END_TEST
 
+/* It has read all that it was sent. Then the daemon was stopped for long. */
+START_TEST(who_reads_all_before_the_daemon_is_stopped)
+{
+        static char bytes[1000000];
+        struct client *c = client_new();
+
+        make_many(LONG_PATH, LISTED);
+        SEND(c, "Subscribe", "s", "told");
+        run();
+        tree->users.limit[RESOURCE_UNREAD] = 100000;
+        SEND(c, "List", "ssu", "large", "", 0);
+        while (unread_bytes() == 0)
+                ck_assert_int_gt(sd_event_run(event, SECOND), 0);
+        ck_assert_int_gt(recv(sd_bus_get_fd(c->bus), bytes, sizeof bytes, 0), 0);
+        make_many("told", 1);
+        TAILQ_FIRST(&service.connections)->read_usec -= UNREAD_USEC;
+        ck_assert_int_gt(sd_event_run(event, SECOND), 0);
+        ck_assert_uint_eq(service.n_connections, 1);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("unread");
@@ -193,6 +215,7 @@ int main(void)
                         (const TTest *const[]){who_reads_slowly_gets_few_replies,
                                         who_does_not_read_is_no_want_of_memory, an_end_with_a_held_connection,
                                         who_is_held_and_leaves, many_who_read_a_long_reply,
+                                        who_reads_all_before_the_daemon_is_stopped,
                                         law_48_subordinate_uids_wait_for_each_other, NULL});
 
         tcase_add_checked_fixture(c, inside_setup, inside_teardown);
