@@ -134,7 +134,8 @@ void connection_note_reading(struct connection *c)
         if (c->unread.amount == 0)
                 return;
         c->in_socket = in_socket(c);
-        if ((uint64_t) c->in_socket < (uint64_t) before + c->sent)
+        /* Who has read all waits for us. */
+        if (c->in_socket == 0 || (uint64_t) c->in_socket < (uint64_t) before + c->sent)
                 c->read_usec = now_monotonic_usec();
         c->sent = 0;
 }

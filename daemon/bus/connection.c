@@ -100,10 +100,10 @@ static int connection_watch(struct connection *c)
 
 /* Charges what the client makes us wait for: the end of its authentication, the rest of a message, the
  * reading of a reply. */
-static int connection_account(struct connection *c, bool called)
+static int connection_account(struct connection *c, bool is_full)
 {
         struct refused refused;
-        bool stalled = connection_unread(c) > 0 && (called || c->stalled.amount > 0);
+        bool stalled = c->answered && (is_full || c->stalled.amount > 0);
         int r = 0;
 
         if (c->authenticate_until > 0) {
@@ -144,7 +144,7 @@ static int connection_process(struct connection *c)
 {
         uint64_t until = now_monotonic_usec() + TURN_USEC;
         sd_bus *bus = c->endpoint.bus;
-        bool called = false;
+        bool called = false, is_full;
         int r = 1;
 
         connection_hold(c, connection_has_to_wait(c));
@@ -175,6 +175,8 @@ static int connection_process(struct connection *c)
         }
         receive_end();
         c->sent = send_end();
+        c->answered = connection_unread(c) > 0 && (called || c->answered);
+        is_full = c->sent < SEND_TURN; /* else it may read as fast as we send */
         if (r >= 0 && (connection_leaves_too_much_unread(c) || connection_is_in_the_way(c))) {
                 log_warning("Uid %u (pid %d) does not read its replies: its connection is closed",
                                 c->peer->caller.uid, c->peer->caller.pid);
@@ -183,7 +185,7 @@ static int connection_process(struct connection *c)
         c->more = r > 0;
         connection_charge_unread(c);
         if (r >= 0)
-                r = connection_account(c, called);
+                r = connection_account(c, is_full);
         return r < 0 ? r : connection_watch(c);
 }
 

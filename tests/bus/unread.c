@@ -4,7 +4,9 @@
 
 #include <sys/socket.h>
 
+#include "daemon/bus/connection-internal.h"
 #include "inside.h"
+#include "proto/path.h"
 
 static uint64_t unread_bytes(void)
 {
@@ -155,14 +157,66 @@ START_TEST(law_48_subordinate_uids_wait_for_each_other)
 }
 END_TEST
 
+#define READERS 40
+#define CHILDREN 1000
+
+/* They read all that they are sent. That it is sent in parts is not their fault. */
+START_TEST(many_who_read_a_long_reply)
+{
+        _cleanup_free_ char *object = NULL;
+        char path[CTXD_PATH_MAX + 1];
+
+        ck_assert_int_ge(path_to_object("wide", &object), 0);
+        for (unsigned i = 0; i < CHILDREN; i++) {
+                snprintf(path, sizeof path, "wide/" LONG_LABEL "-" LONG_LABEL "-%u", i);
+                make(path);
+        }
+        tree->users.limit[RESOURCE_STALLED] = READERS / 2;
+        for (unsigned i = 0; i < READERS; i++)
+                client_new();
+        run();
+        for (unsigned i = 0; i < READERS; i++)
+                ck_assert_int_ge(sd_bus_call_method_async(clients[i].bus, NULL, CTXD_BUS_NAME, object,
+                                                 "org.freedesktop.DBus.Introspectable", "Introspect",
+                                                 on_answer, &clients[i], ""),
+                                0);
+        run();
+        for (unsigned i = 0; i < READERS; i++)
+                ck_assert_uint_eq(clients[i].n_answers - clients[i].n_errors, 1);
+        ck_assert_uint_eq(service.n_connections, READERS);
+}
+END_TEST
+
+/* It has read all that it was sent. Then the daemon was stopped for long. */
+START_TEST(who_reads_all_before_the_daemon_is_stopped)
+{
+        static char bytes[1000000];
+        struct client *c = client_new();
+
+        make_many(LONG_PATH, LISTED);
+        SEND(c, "Subscribe", "s", "told");
+        run();
+        tree->users.limit[RESOURCE_UNREAD] = 100000;
+        SEND(c, "List", "ssu", "large", "", 0);
+        while (unread_bytes() == 0)
+                ck_assert_int_gt(sd_event_run(event, SECOND), 0);
+        ck_assert_int_gt(recv(sd_bus_get_fd(c->bus), bytes, sizeof bytes, 0), 0);
+        make_many("told", 1);
+        TAILQ_FIRST(&service.connections)->read_usec -= UNREAD_USEC;
+        ck_assert_int_gt(sd_event_run(event, SECOND), 0);
+        ck_assert_uint_eq(service.n_connections, 1);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("unread");
         TCase *c = add_case(s, "unread",
                         (const TTest *const[]){who_reads_slowly_gets_few_replies,
                                         who_does_not_read_is_no_want_of_memory, an_end_with_a_held_connection,
-                                        who_is_held_and_leaves, law_48_subordinate_uids_wait_for_each_other,
-                                        NULL});
+                                        who_is_held_and_leaves, many_who_read_a_long_reply,
+                                        who_reads_all_before_the_daemon_is_stopped,
+                                        law_48_subordinate_uids_wait_for_each_other, NULL});
 
         tcase_add_checked_fixture(c, inside_setup, inside_teardown);
         return run_suite(s);
