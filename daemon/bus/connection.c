@@ -189,6 +189,28 @@ static int connection_process(struct connection *c)
         return r < 0 ? r : connection_watch(c);
 }
 
+static void send_rest(struct connection *c)
+{
+        sd_bus *bus = c->endpoint.bus;
+        uint64_t n;
+
+        /* sd-bus would go on with a call that it has received. */
+        if (!bus || connection_unread(c) == 0 || sd_bus_get_n_queued_read(bus, &n) < 0 || n > 0)
+                return;
+        receive_begin(&c->receiver);
+        receive_nothing(&c->receiver);
+        (void) sd_bus_process(bus, NULL);
+        receive_end();
+}
+
+void connections_send_rest(struct service *s)
+{
+        struct connection *c;
+
+        TAILQ_FOREACH (c, &s->connections, connections)
+                send_rest(c);
+}
+
 /* Nothing is made for a connection before it has said something: a client speaks first. So those that only
  * connect, and those that have gone, cost next to nothing. */
 static int begin(struct connection *c)

@@ -15,3 +15,5 @@ struct connection;
  * waits for a turn of that uid, and nothing is made for it before it has said something. */
 int connection_accept(struct service *s, int fd, uid_t uid);
 struct connection *connection_free(struct connection *c);
+/* Sends as much of what waits as the sockets take. It is for the end of the daemon. */
+void connections_send_rest(struct service *s);

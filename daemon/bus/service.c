@@ -72,6 +72,7 @@ void service_finish(struct service *s)
                 drain_and_tell(s, NULL, true, TELL_IN_TURN);
         while (tree_advance(s->tree, now_boottime_usec()) || laters_are_due(s) || service_is_telling(s));
         engine_signals_finish(s->engine);
+        connections_send_rest(s);
 }
 
 static int on_turn(sd_event_source *source, void *userdata)

@@ -79,6 +79,27 @@ START_TEST(an_end_with_a_held_connection)
 }
 END_TEST
 
+/* What its socket takes at once is sent in turns, and the daemon ends between them. */
+START_TEST(an_end_with_a_reply_that_is_sent_in_parts)
+{
+        struct client *c = client_new();
+
+        make_many(LONG_PATH, 700);
+        make_many("told", 1);
+        run();
+        SEND(c, "Subscribe", "s", "told");
+        run();
+        SEND(c, "List", "ssu", "large", "", 0);
+        while (unread_bytes() == 0)
+                ck_assert_int_gt(sd_event_run(event, SECOND), 0);
+        make("told/1");
+        c->n_answers = c->n_errors = 0;
+        service_finish(&service);
+        ck_assert_uint_gt(n_heard(), 1);
+        ck_assert_uint_eq(c->n_answers - c->n_errors, 1);
+}
+END_TEST
+
 /* One that is held, and leaves, has called all the same. */
 START_TEST(who_is_held_and_leaves)
 {
@@ -214,7 +235,7 @@ int main(void)
         TCase *c = add_case(s, "unread",
                         (const TTest *const[]){who_reads_slowly_gets_few_replies,
                                         who_does_not_read_is_no_want_of_memory, an_end_with_a_held_connection,
-                                        who_is_held_and_leaves, many_who_read_a_long_reply,
+                                        an_end_with_a_reply_that_is_sent_in_parts, who_is_held_and_leaves, many_who_read_a_long_reply,
                                         who_reads_all_before_the_daemon_is_stopped,
                                         law_48_subordinate_uids_wait_for_each_other, NULL});
 
