@@ -14,7 +14,8 @@
 #define EVENTS_AT_ONCE 64
 /* How often is looked for who has come meanwhile. Many turns are shorter than that. */
 #define LOOK_USEC 20
-#define ALONE_USEC (10 * TURN_USEC) /* that a turn costs at most that nobody waited for */
+/* A turn that nobody waited for costs at most that where its time was not measured exactly. */
+#define ALONE_USEC (10 * TURN_USEC)
 
 TAILQ_HEAD(takers, taker);
 
@@ -27,6 +28,7 @@ struct share {
         uint64_t spent; /* in µs; only differences count */
         struct takers takers, walks;
         bool walked; /* its last turn was a walk's: now others come first */
+        bool was_long;
         UT_hash_handle hh;
 };
 
@@ -221,9 +223,11 @@ static struct taker *next_taker(struct share *s)
 
 static void take_turn(struct turns *t, struct share *s)
 {
-        /* Where nobody else waits the time need not be exact, and this clock is cheap. */
-        bool alone = t->waiting.n == 1;
-        clockid_t clock = alone ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID;
+        /* Where nobody else waits the time need not be exact, and this clock is cheap. But it also counts what
+         * other programs do meanwhile. So it is not believed when it says that a turn was long, and the next
+         * turn is measured exactly. */
+        bool is_exact = t->waiting.n > 1 || s->was_long;
+        clockid_t clock = is_exact ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
         struct taker *taker = next_taker(s);
         uint64_t start = clock_usec(clock), took;
 
@@ -233,8 +237,8 @@ static void take_turn(struct turns *t, struct share *s)
         TAILQ_REMOVE(queue_of(taker), taker, takers);
         taker->run(taker);
         took = clock_usec(clock) - start;
-        /* That it was long may be the time of other programs, and still counts when somebody waits. */
-        s->spent += (alone && took > ALONE_USEC ? ALONE_USEC : took) + 1;
+        s->was_long = took > ALONE_USEC;
+        s->spent += (s->was_long && !is_exact ? ALONE_USEC : took) + 1;
         share_place(s);
         share_unref(s);
 }

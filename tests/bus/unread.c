@@ -235,7 +235,8 @@ int main(void)
         TCase *c = add_case(s, "unread",
                         (const TTest *const[]){who_reads_slowly_gets_few_replies,
                                         who_does_not_read_is_no_want_of_memory, an_end_with_a_held_connection,
-                                        an_end_with_a_reply_that_is_sent_in_parts, who_is_held_and_leaves, many_who_read_a_long_reply,
+                                        an_end_with_a_reply_that_is_sent_in_parts, who_is_held_and_leaves,
+                                        many_who_read_a_long_reply,
                                         who_reads_all_before_the_daemon_is_stopped,
                                         law_48_subordinate_uids_wait_for_each_other, NULL});
 

@@ -3,60 +3,118 @@
 
 #include "daemon/bus/turns.h"
 #include "tests/harness/suite.h"
+#include "util/clock.h"
 
 #define ALICE 1001
 #define BOB 1002
 #define PAUSE_NSEC 50000000 /* the time of many turns */
 #define ENOUGH 1000
+#define LONG_USEC 20000
+#define SHORT_USEC 500
 
+static sd_event *event;
+static struct turns turns;
 static struct taker alice, bob;
-static unsigned n_alices;
-static bool bob_is_over;
+static unsigned n_alices, n_bobs;
+static bool is_over;
+
+static void setup(void)
+{
+        alice = bob = (struct taker){};
+        n_alices = n_bobs = 0;
+        ck_assert_int_ge(sd_event_new(&event), 0);
+        ck_assert_int_ge(turns_init(&turns, event), 0);
+}
+
+static void teardown(void)
+{
+        taker_deinit(&alice);
+        taker_deinit(&bob);
+        turns_deinit(&turns);
+        sd_event_unref(event);
+}
+
+static void run_until_over(void)
+{
+        is_over = false;
+        while (!is_over)
+                ck_assert_int_ge(sd_event_run(event, UINT64_MAX), 0);
+}
 
 static void rest(struct taker *taker)
 {
         nanosleep(&(struct timespec){.tv_nsec = PAUSE_NSEC}, NULL);
-        bob_is_over = true;
+        is_over = true;
 }
 
 static void work(struct taker *taker)
 {
-        bob_is_over = bob_is_over || taker == &bob;
-        n_alices += taker == &alice && !bob_is_over;
-        if (!bob_is_over && n_alices < ENOUGH)
+        is_over = is_over || taker == &bob;
+        n_alices += taker == &alice && !is_over;
+        if (!is_over && n_alices < ENOUGH)
                 taker_wait(taker);
 }
 
 /* In a turn of Bob's another program has the machine. That does not count for him. */
 START_TEST(law48_the_time_of_other_programs)
 {
-        sd_event *event = NULL;
-        struct turns t;
-
-        ck_assert_int_ge(sd_event_new(&event), 0);
-        ck_assert_int_ge(turns_init(&t, event), 0);
-        ck_assert_int_eq(taker_init(&alice, &t, ALICE, work), 0);
-        ck_assert_int_eq(taker_init(&bob, &t, BOB, rest), 0);
+        ck_assert_int_eq(taker_init(&alice, &turns, ALICE, work), 0);
+        ck_assert_int_eq(taker_init(&bob, &turns, BOB, rest), 0);
         taker_wait(&bob);
-        while (!bob_is_over)
-                ck_assert_int_ge(sd_event_run(event, UINT64_MAX), 0);
-        bob_is_over = false;
+        run_until_over();
         bob.run = work;
         taker_wait(&alice);
         taker_wait(&bob);
-        while (!bob_is_over)
-                ck_assert_int_ge(sd_event_run(event, UINT64_MAX), 0);
+        run_until_over();
         ck_assert_uint_lt(n_alices, ENOUGH);
-        taker_deinit(&alice);
-        taker_deinit(&bob);
-        turns_deinit(&t);
-        sd_event_unref(event);
+}
+END_TEST
+
+static void spin(uint64_t usec)
+{
+        uint64_t until = clock_usec(CLOCK_THREAD_CPUTIME_ID) + usec;
+
+        while (clock_usec(CLOCK_THREAD_CPUTIME_ID) < until)
+                ;
+}
+
+/* Bob comes within her second turn. */
+static void be_long(struct taker *taker)
+{
+        n_alices++;
+        is_over = n_alices == 3;
+        spin(LONG_USEC);
+        if (n_alices == 2)
+                taker_wait(&bob);
+        if (!is_over)
+                taker_wait(taker);
+}
+
+static void be_short(struct taker *taker)
+{
+        n_bobs++;
+        spin(SHORT_USEC);
+        taker_wait(taker);
+}
+
+/* Long turns that nobody waited for when they began count for who comes meanwhile, all but the first. */
+START_TEST(law48_long_turns_alone)
+{
+        ck_assert_int_eq(taker_init(&alice, &turns, ALICE, be_long), 0);
+        ck_assert_int_eq(taker_init(&bob, &turns, BOB, be_short), 0);
+        taker_wait(&alice);
+        run_until_over();
+        ck_assert_uint_ge(n_bobs, LONG_USEC / SHORT_USEC / 2);
 }
 END_TEST
 
 int main(void)
 {
-        const TTest *tests[] = {law48_the_time_of_other_programs, NULL};
+        Suite *s = suite_create("turns");
+        TCase *c = add_case(s, "turns",
+                        (const TTest *const[]){
+                                        law48_the_time_of_other_programs, law48_long_turns_alone, NULL});
 
-        return run_tests("turns", tests);
+        tcase_add_checked_fixture(c, setup, teardown);
+        return run_suite(s);
 }
