@@ -223,9 +223,9 @@ static struct taker *next_taker(struct share *s)
 
 static void take_turn(struct turns *t, struct share *s)
 {
-        /* Where nobody else waits the time need not be exact, and this clock is cheap. But it also counts what
-         * other programs do meanwhile. So it is not believed when it says that a turn was long, and the next
-         * turn is measured exactly. */
+        /* Where nobody else waits the time need not be exact, and this clock is cheap. But it also counts
+         * what other programs do meanwhile. So it is not believed when it says that a turn was long, and the
+         * next turn is measured exactly. */
         bool is_exact = t->waiting.n > 1 || s->was_long;
         clockid_t clock = is_exact ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
         struct taker *taker = next_taker(s);
