@@ -98,7 +98,7 @@ static void say(int jobs, const struct closer_answer *answer, int fd)
 }
 
 /* Fills in the descriptors, without taking them out of the socket. */
-static unsigned peek(int fd, size_t size, int fds[FDS_MAX])
+static unsigned peek(int fd, size_t size, int fds[FDS_MAX], bool *ret_are_all)
 {
         static char bytes[CLOSER_LOOK_MAX];
         union {
@@ -112,8 +112,10 @@ static unsigned peek(int fd, size_t size, int fds[FDS_MAX])
                         .msg_controllen = sizeof control};
         unsigned n = 0;
 
+        *ret_are_all = true;
         if (recvmsg(fd, &m, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0)
                 return 0;
+        *ret_are_all = !(m.msg_flags & MSG_CTRUNC);
         for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
                 if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
                         n = (unsigned) ((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
@@ -134,18 +136,22 @@ static void linger_not(int fd)
  * foreign. */
 static unsigned look(int fd, const struct closer_job *job, struct closer_answer *answer, int fds[FDS_MAX])
 {
-        answer->n_fds = peek(fd, job->size, fds);
-        for (unsigned i = 0; i < answer->n_fds; i++)
+        bool are_all;
+        unsigned n = peek(fd, job->size, fds, &are_all);
+
+        answer->n_fds = are_all ? n : CLOSER_NOT_ALL;
+        answer->foreign = !are_all;
+        for (unsigned i = 0; i < n; i++)
                 if (!proc_fd_is_pidfd(fds[i]))
                         answer->foreign = true;
         /* The daemon still has this socket, so nothing else is closed with it. */
         close(fd);
-        for (unsigned i = 0; i < answer->n_fds; i++)
+        for (unsigned i = 0; i < n; i++)
                 if (answer->foreign)
                         linger_not(fds[i]);
                 else
                         close(fds[i]);
-        return answer->foreign ? answer->n_fds : 0;
+        return answer->foreign ? n : 0;
 }
 
 /* Somebody else takes jobs from now on. */
@@ -161,19 +167,16 @@ static void leave(int jobs, int leaving, struct closer_answer *answer, int fd)
         close(leaving);
 }
 
-/* Leaves, and returns the socket for one sender alone. */
-static int leave_for_sender(int jobs, int leaving, struct closer_answer *answer, bool steps_back)
+/* From then on this process is for one sender alone. The daemon gets that end of its socket. */
+static void leave_for_sender(
+                int jobs, int leaving, struct closer_answer *answer, int own_end, bool steps_back)
 {
         const struct sched_param none = {};
-        int ends[2];
 
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-                _exit(1);
-        leave(jobs, leaving, answer, ends[1]);
-        close(ends[1]);
+        leave(jobs, leaving, answer, own_end);
+        close(own_end);
         if (steps_back)
                 (void) sched_setscheduler(0, SCHED_IDLE, &none);
-        return ends[0];
 }
 
 /* The daemon drops what it does not take. Until then this process has it, too, so that its own close is the
@@ -235,10 +238,15 @@ static _Noreturn void stay_with_sender(int own)
 
 static _Noreturn void hand(int jobs, int leaving)
 {
+        int own[2];
+
+        /* Later a client may have filled the table. */
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, own) < 0)
+                _exit(1);
         for (;;) {
                 struct closer_answer answer = {.pid = getpid()};
                 struct closer_job job;
-                int fd, own, fds[FDS_MAX];
+                int fd, fds[FDS_MAX];
                 unsigned n = 0;
 
                 if (closer_receive(jobs, &job, sizeof job, &fd, 0) <= 0 || fd < 0)
@@ -251,12 +259,12 @@ static _Noreturn void hand(int jobs, int leaving)
                                 continue;
                         }
                 }
-                own = leave_for_sender(jobs, leaving, &answer, job.steps_back);
+                leave_for_sender(jobs, leaving, &answer, own[1], job.steps_back);
                 if (job.kind == CLOSER_LOOK)
-                        drop(own, fds, n);
+                        drop(own[0], fds, n);
                 else
                         write_or_close((enum closer_kind) job.kind, fd);
-                stay_with_sender(own);
+                stay_with_sender(own[0]);
         }
 }
 

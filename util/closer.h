@@ -9,6 +9,7 @@
 
 /* How many bytes of a socket may have to be looked at. */
 #define CLOSER_LOOK_MAX (64 * 1024)
+#define CLOSER_NOT_ALL UINT32_MAX
 
 enum closer_kind {
         CLOSER_LOOK,  /* at the descriptors in the first bytes that wait in a socket */
@@ -32,8 +33,8 @@ struct closer_job {
 struct closer_answer {
         uint64_t serial;
         int32_t pid;
-        uint32_t n_fds;
-        uint32_t foreign; /* one of them is no pidfd */
+        uint32_t n_fds;   /* CLOSER_NOT_ALL: there are some that it could not look at, and does not have */
+        uint32_t foreign; /* one of them is no pidfd, or may be none */
         uint32_t leaves;
 };
 

@@ -181,6 +181,42 @@ START_TEST(a_socket_that_lingers_in_a_connection_that_ends)
 }
 END_TEST
 
+/* Who looks has no room for all of them, so that it cannot know what the last one is. */
+START_TEST(more_descriptors_than_who_looks_can_hold)
+{
+        const struct rlimit few = {12, 12};
+        pid_t hands[CHILDREN_MAX];
+        unsigned n = children_of(closer_of_daemon(), hands);
+        int listener, sent[16], fd;
+        struct sockaddr_in address;
+        struct raw m;
+
+        ck_assert_uint_ge(n, 2);
+        for (unsigned i = 0; i < n; i++)
+                ck_assert_int_eq(prlimit(hands[i], RLIMIT_NOFILE, &few, NULL), 0);
+        listener = lingering_listener(&address);
+        for (unsigned i = 0; i < ELEMENTSOF(sent) - 1; i++)
+                ck_assert_int_ge(sent[i] = open_pidfd(getpid()), 0);
+        sent[ELEMENTSOF(sent) - 1] = lingering_socket(&address);
+        raw_begin_fds(&m, 1, ELEMENTSOF(sent), MANAGER, "Err", "s");
+        raw_text(&m, "nobody");
+        raw_end(&m);
+        fd = raw_connect();
+        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+        ck_assert(raw_send(fd, m.bytes, m.n, sent, ELEMENTSOF(sent)));
+        for (unsigned i = 0; i < ELEMENTSOF(sent); i++)
+                close(sent[i]);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        ck_assert(raw_is_closed(fd));
+        close(fd);
+        work(bus, 5);
+        for (unsigned i = 0; i < n; i++)
+                kill(hands[i], SIGKILL);
+        run_as(BOB, attach_self, NULL);
+        close(listener);
+}
+END_TEST
+
 #define MAY_CONNECT 8
 
 static void start_few_connections(void)
@@ -328,6 +364,7 @@ Suite *suite_foreign(void)
         }
         ADD_TESTS(s, "foreign", start_plain, a_file_whose_close_hangs, the_daemon_ends_in_spite_of_it,
                         the_daemon_is_killed_in_spite_of_it, a_socket_that_lingers_in_a_connection_that_ends);
+        ADD_TESTS(s, "little-room", start_plain, more_descriptors_than_who_looks_can_hold);
         ADD_TESTS(s, "refused", start_few_connections, a_socket_that_lingers_in_a_connection_too_many);
         ADD_TESTS(s, "wakes", start_retaining, a_handle_for_which_many_wait);
         add_closers(s);
