@@ -280,6 +280,8 @@ static bool forget(pid_t hands[HANDS], pid_t pid)
 
 static void fill(pid_t hands[HANDS], int jobs, int leaving[2], int children)
 {
+        pid_t self = getpid();
+
         for (unsigned i = 0; i < HANDS; i++) {
                 if (hands[i] > 0)
                         continue;
@@ -288,6 +290,8 @@ static void fill(pid_t hands[HANDS], int jobs, int leaving[2], int children)
                         (void) prctl(PR_SET_NAME, "ctxd-close");
                         /* A write can sleep for ever. */
                         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+                        if (getppid() != self)
+                                _exit(0); /* it has died before that */
                         close(leaving[0]);
                         close(children);
                         hand(jobs, leaving[1]);
