@@ -26,6 +26,8 @@
  * when nobody else wants to: who sends such descriptors takes no time from others. But all who are on a bus
  * are one sender, for whose looks all of them wait.
  *
+ * Of those who keep sockets (closer.h) there is none before it is wanted, and then one that receives.
+ *
  * All of this happens after a fork without exec, so nothing here allocates memory. */
 
 #define HANDS 2 /* that wait for jobs */
@@ -268,96 +270,168 @@ static _Noreturn void hand(int jobs, int leaving)
         }
 }
 
-static bool forget(pid_t hands[HANDS], pid_t pid)
+/* The descriptors are lost here until the process ends. */
+static _Noreturn void keep(int keeps, int leaving)
 {
-        for (unsigned i = 0; i < HANDS; i++)
-                if (hands[i] == pid) {
-                        hands[i] = 0;
+        const struct sched_param none = {};
+        pid_t self = getpid();
+        struct closer_job job;
+        int fd;
+
+        while (closer_receive(keeps, &job, sizeof job, &fd, 0) > 0 && job.kind != CLOSER_LEAVE)
+                ;
+        (void) !write(leaving, &self, sizeof self);
+        close(keeps);
+        close(leaving);
+        (void) sched_setscheduler(0, SCHED_IDLE, &none);
+        _exit(0);
+}
+
+struct chief {
+        int jobs, keeps, leaving[2], children;
+        pid_t hands[HANDS], keeper, ending[CLOSER_ENDING]; /* 0: none */
+};
+
+static bool replace(pid_t *pids, unsigned n, pid_t pid, pid_t by)
+{
+        for (unsigned i = 0; i < n; i++)
+                if (pids[i] == pid) {
+                        pids[i] = by;
                         return true;
                 }
         return false;
 }
 
-static void fill(pid_t hands[HANDS], int jobs, int leaving[2], int children)
+static void note_who_leaves(struct chief *c)
 {
-        pid_t self = getpid();
+        pid_t pid;
 
-        for (unsigned i = 0; i < HANDS; i++) {
-                if (hands[i] > 0)
-                        continue;
-                hands[i] = fork();
-                if (hands[i] == 0) {
-                        (void) prctl(PR_SET_NAME, "ctxd-close");
-                        /* A write can sleep for ever. */
-                        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-                        if (getppid() != self)
-                                _exit(0); /* it has died before that */
-                        close(leaving[0]);
-                        close(children);
-                        hand(jobs, leaving[1]);
+        while (read(c->leaving[0], &pid, sizeof pid) == sizeof pid)
+                if (pid != c->keeper) {
+                        (void) replace(c->hands, HANDS, pid, 0);
+                } else {
+                        (void) replace(c->ending, CLOSER_ENDING, 0, pid);
+                        c->keeper = 0;
+                }
+}
+
+static void note_who_has_ended(struct chief *c)
+{
+        struct signalfd_siginfo info;
+        pid_t pid;
+
+        while (read(c->children, &info, sizeof info) == sizeof info)
+                ;
+        while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
+                note_who_leaves(c); /* before its end */
+                if (pid == c->keeper)
+                        c->keeper = 0;
+                else if (replace(c->ending, CLOSER_ENDING, pid, 0))
+                        say(c->keeps, &(struct closer_answer){.pid = pid}, -1);
+                else {
+                        (void) replace(c->hands, HANDS, pid, 0);
+                        say(c->jobs, &(struct closer_answer){.pid = pid}, -1);
                 }
         }
 }
 
-static _Noreturn void chief(int jobs)
+static pid_t start(const struct chief *c, void (*run)(int socket, int leaving), int socket, int other)
 {
-        pid_t hands[HANDS] = {}, pid;
+        pid_t self = getpid(), pid = fork();
+
+        if (pid != 0)
+                return pid;
+        (void) prctl(PR_SET_NAME, "ctxd-close");
+        /* A write can sleep for ever. */
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != self)
+                _exit(0); /* it has died before that */
+        close(c->leaving[0]);
+        close(c->children);
+        close(other);
+        run(socket, c->leaving[1]);
+        _exit(0);
+}
+
+static bool fill(struct chief *c)
+{
+        for (unsigned i = 0; i < HANDS; i++)
+                if (c->hands[i] <= 0)
+                        c->hands[i] = start(c, hand, c->jobs, c->keeps);
+        return c->hands[0] > 0 && c->hands[1] > 0 && c->keeper >= 0;
+}
+
+static _Noreturn void chief(int jobs, int keeps)
+{
+        struct chief c = {.jobs = jobs, .keeps = keeps};
         sigset_t set;
-        int leaving[2], children;
 
         (void) prctl(PR_SET_NAME, "ctxd-closer");
         sigemptyset(&set);
         sigaddset(&set, SIGCHLD);
         sigprocmask(SIG_BLOCK, &set, NULL);
         signal(SIGCHLD, SIG_DFL);
-        children = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-        if (children < 0 || pipe2(leaving, O_CLOEXEC | O_NONBLOCK) < 0)
+        c.children = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (c.children < 0 || pipe2(c.leaving, O_CLOEXEC | O_NONBLOCK) < 0)
                 _exit(1);
         for (;;) {
-                struct pollfd polls[] = {{.fd = jobs}, {.fd = leaving[0], .events = POLLIN},
-                                {.fd = children, .events = POLLIN}};
-                struct signalfd_siginfo info;
+                bool has_all = fill(&c);
+                struct pollfd polls[] = {{.fd = jobs}, {.fd = c.leaving[0], .events = POLLIN},
+                                {.fd = c.children, .events = POLLIN},
+                                {.fd = c.keeper == 0 ? keeps : -1, .events = POLLIN}};
 
-                fill(hands, jobs, leaving, children);
                 /* Where a fork has failed, it is tried again. */
-                if (poll(polls, ELEMENTSOF(polls), hands[0] > 0 && hands[1] > 0 ? -1 : 100) < 0 &&
-                                errno != EINTR)
+                if (poll(polls, ELEMENTSOF(polls), has_all ? -1 : 100) < 0 && errno != EINTR)
                         _exit(1);
                 if (polls[0].revents & (POLLHUP | POLLERR))
                         _exit(0);
-                while (read(leaving[0], &pid, sizeof pid) == sizeof pid)
-                        (void) forget(hands, pid);
-                while (read(children, &info, sizeof info) == sizeof info)
-                        ;
-                while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
-                        (void) forget(hands, pid);
-                        say(jobs, &(struct closer_answer){.pid = pid}, -1);
-                }
+                note_who_leaves(&c);
+                note_who_has_ended(&c);
+                if (c.keeper < 0)
+                        c.keeper = 0;
+                else if (polls[3].revents & POLLIN)
+                        c.keeper = start(&c, keep, keeps, jobs);
         }
 }
 
-int closer_start(pid_t *ret_pid)
+/* Standard error stays, for a sanitizer. Else these processes would keep the daemon's descriptors open. */
+static _Noreturn void be_chief(int jobs, int keeps)
 {
-        int ends[2], r;
-        pid_t pid;
+        if (dup2(jobs, STDIN_FILENO) < 0 || dup2(keeps, STDOUT_FILENO) < 0 ||
+                        close_range(STDERR_FILENO + 1, ~0U, 0) < 0)
+                _exit(1);
+        chief(STDIN_FILENO, STDOUT_FILENO);
+}
 
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+static int fork_chief(pid_t *ret_pid, int jobs, int keeps)
+{
+        *ret_pid = fork();
+        if (*ret_pid == 0)
+                be_chief(jobs, keeps);
+        return *ret_pid < 0 ? -errno : 0;
+}
+
+int closer_start(struct closer *ret)
+{
+        int jobs[2], keeps[2], r;
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, jobs) < 0)
                 return -errno;
-        pid = fork();
-        if (pid < 0) {
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, keeps) < 0) {
                 r = -errno;
-                close(ends[0]);
-                close(ends[1]);
+                close(jobs[0]);
+                close(jobs[1]);
                 return r;
         }
-        if (pid == 0) {
-                /* Standard error stays, for a sanitizer. Else these processes would keep the daemon's
-                 * descriptors open. */
-                if (dup2(ends[1], STDIN_FILENO) < 0 || close_range(STDERR_FILENO + 1, ~0U, 0) < 0)
-                        _exit(1);
-                chief(STDIN_FILENO);
+        r = fork_chief(&ret->pid, jobs[1], keeps[1]);
+        close(jobs[1]);
+        close(keeps[1]);
+        if (r < 0) {
+                close(jobs[0]);
+                close(keeps[0]);
+                return r;
         }
-        close(ends[1]);
-        *ret_pid = pid;
-        return ends[0];
+        ret->jobs = jobs[0];
+        ret->keeps = keeps[0];
+        return 0;
 }

@@ -16,7 +16,14 @@ enum closer_kind {
         CLOSER_CLOSE, /* close a socket, with all that waits in it */
         CLOSER_WRITE, /* write to an eventfd, so that it stays readable, and close it */
         CLOSER_DROP,  /* close what the last look has found; brings no descriptor */
+        CLOSER_KEEP,  /* keep a socket, with all that waits in it */
+        CLOSER_LEAVE, /* end, which closes all that was kept; brings no descriptor */
 };
+
+/* A process that keeps sockets closes none before it ends. So whoever sends it a socket can close its own at
+ * once: that is not the last close. Then the end may take for ever, and another process keeps what comes
+ * next. So many may be about to end. */
+#define CLOSER_ENDING 16
 
 /* Brings a descriptor. */
 struct closer_job {
@@ -38,9 +45,14 @@ struct closer_answer {
         uint32_t leaves;
 };
 
-/* Starts the processes, and returns a socket for jobs and answers. They end when it is closed. The first one
- * is a child of the caller. -errno. */
-int closer_start(pid_t *ret_pid);
+struct closer {
+        pid_t pid; /* the first one is a child of the caller */
+        int jobs;  /* and answers */
+        int keeps; /* CLOSER_KEEP and CLOSER_LEAVE; there is an answer when one that has left has ended */
+};
+
+/* Starts the processes. They end when the sockets are closed. -errno. */
+int closer_start(struct closer *ret);
 
 /* Messages with up to one descriptor (-1: none). -errno; closer_receive() returns 0 at the end, else 1. */
 int closer_send(int socket, const void *bytes, size_t size, int fd, int flags);

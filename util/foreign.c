@@ -2,12 +2,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,7 +14,6 @@
 #include "util/clock.h"
 #include "util/foreign-jobs.h"
 #include "util/log.h"
-#include "util/proc.h"
 
 #define AGAIN_USEC 1000000 /* who ends sooner is not started again */
 
@@ -91,9 +88,15 @@ static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *us
 
 static int start(struct foreign *f)
 {
-        int r = f->fd = closer_start(&f->pid);
+        struct closer closer;
+        int r = closer_start(&closer);
 
         f->started_usec = now_monotonic_usec();
+        if (r < 0)
+                return r;
+        f->pid = closer.pid;
+        f->fd = closer.jobs;
+        r = foreign_keeper_start(f, closer.keeps);
         if (r >= 0)
                 r = sd_event_add_io(f->event, &f->source, f->fd, EPOLLIN, on_answer, f);
         if (r >= 0)
@@ -110,6 +113,7 @@ static void start_again(struct foreign *f)
         f->source = sd_event_source_disable_unref(f->source);
         closep(&f->fd);
         f->fd = -1;
+        foreign_keeper_stop(f);
         (void) waitpid(f->pid, NULL, 0);
         while ((hand = TAILQ_FIRST(&f->hands)))
                 foreign_hand_gone(hand);
@@ -160,7 +164,7 @@ int foreign_new(struct foreign **ret, sd_event *event)
         TAILQ_INIT(&f->hands);
         f->event = sd_event_ref(event);
         r = f->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        f->fd = -1;
+        f->fd = f->keeper.fd = f->keeper.waiting_fd = -1;
         if (r >= 0)
                 r = start(f);
         if (r < 0) {
@@ -181,6 +185,8 @@ struct foreign *foreign_free(struct foreign *f)
         sd_event_source_disable_unref(f->source);
         closep(&f->fd);
         f->fd = -1;
+        foreign_keeper_stop(f);
+        closep(&f->keeper.waiting_fd);
         closep(&f->null_fd);
         foreign_jobs_free(&f->asked);
         HASH_ITER (hh, f->senders, s, next)
@@ -255,15 +261,6 @@ void foreign_forget(struct look *l)
         foreign_job_free(job);
 }
 
-/* A descriptor in a stream comes with a byte at least. To ask how many there are is one call, which takes a
- * tenth of the time of a look into /proc. */
-static bool holds_fds(int fd)
-{
-        int bytes;
-
-        return (ioctl(fd, SIOCINQ, &bytes) < 0 || bytes > 0) && proc_socket_holds_fds(fd);
-}
-
 bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), void *owned)
 {
         struct foreign *f = l->foreign;
@@ -271,7 +268,7 @@ bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), 
         int copy;
 
         foreign_forget(l);
-        if (!f || f->fd < 0 || shutdown(fd, SHUT_RDWR) < 0 || !holds_fds(fd))
+        if (!f || f->fd < 0 || shutdown(fd, SHUT_RDWR) < 0 || !foreign_holds_fds(fd))
                 return false;
         copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (copy < 0)

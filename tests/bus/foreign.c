@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -132,11 +133,13 @@ END_TEST
 static int lingering_listener(struct sockaddr_in *ret)
 {
         int listener = socket(AF_INET, SOCK_STREAM, 0);
+        const int little = 4096;
         socklen_t length = sizeof *ret;
 
         *ret = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        ck_assert_int_eq(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &little, sizeof little), 0);
         ck_assert_int_eq(bind(listener, (struct sockaddr *) ret, sizeof *ret), 0);
-        ck_assert_int_eq(listen(listener, 16), 0);
+        ck_assert_int_eq(listen(listener, 256), 0);
         ck_assert_int_eq(getsockname(listener, (struct sockaddr *) ret, &length), 0);
         return listener;
 }
@@ -146,8 +149,10 @@ static int lingering_socket(const struct sockaddr_in *address)
 {
         const struct linger minutes = {.l_onoff = 1, .l_linger = 300};
         static char bytes[1 << 16];
+        const int little = 4096;
         int s = socket(AF_INET, SOCK_STREAM, 0);
 
+        ck_assert_int_eq(setsockopt(s, SOL_SOCKET, SO_SNDBUF, &little, sizeof little), 0);
         ck_assert_int_eq(connect(s, (const struct sockaddr *) address, sizeof *address), 0);
         while (send(s, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
                 ;
@@ -218,6 +223,8 @@ START_TEST(more_descriptors_than_who_looks_can_hold)
 END_TEST
 
 #define MAY_CONNECT 8
+#define QUEUED 20
+#define ROUNDS 30
 
 static void start_few_connections(void)
 {
@@ -246,6 +253,94 @@ START_TEST(a_socket_that_lingers_in_a_connection_too_many)
         }
         for (unsigned i = 0; i < ELEMENTSOF(held); i++)
                 close(held[i]);
+        close(listener);
+}
+END_TEST
+
+/* Connects so often, and sends a socket that lingers each time. The daemon is stopped until all is there. */
+static void send_to_refused(const struct sockaddr_in *address, unsigned n, int *ret_fds)
+{
+        int s[QUEUED];
+
+        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+        for (unsigned i = 0; i < n; i++) {
+                s[i] = lingering_socket(address);
+                ck_assert_int_ge(ret_fds[i] = connect_socket(), 0);
+                ck_assert(raw_send(ret_fds[i], "", 1, &s[i], 1));
+        }
+        for (unsigned i = 0; i < n; i++)
+                close(s[i]);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+}
+
+static void expect_refused(const int *fds, unsigned n)
+{
+        for (unsigned i = 0; i < n; i++) {
+                ck_assert(raw_is_closed(fds[i]));
+                close(fds[i]);
+        }
+}
+
+/* Nobody is charged for these, so none of them may stay in the daemon. */
+START_TEST(many_that_linger_in_connections_too_many)
+{
+        int listener, held[MAY_CONNECT - 1], fds[QUEUED];
+        struct sockaddr_in address;
+        unsigned before;
+
+        listener = lingering_listener(&address);
+        for (unsigned i = 0; i < ELEMENTSOF(held); i++)
+                ck_assert_int_ge(held[i] = raw_connect(), 0);
+        work(bus, 1);
+        before = count_fds(world.daemon.pid);
+        for (unsigned i = 0; i < 5; i++) {
+                send_to_refused(&address, QUEUED, fds);
+                expect_refused(fds, QUEUED);
+                work(bus, 1);
+                ck_assert_uint_le(count_fds(world.daemon.pid), before + QUEUED);
+        }
+        for (unsigned i = 0; i < ELEMENTSOF(held); i++)
+                close(held[i]);
+        run_as(BOB, attach_self, NULL);
+        close(listener);
+}
+END_TEST
+
+static void signal_closers(pid_t closer, const pid_t *others, unsigned n, int signal_number)
+{
+        ck_assert_int_eq(kill(closer, signal_number), 0);
+        for (unsigned i = 0; i < n; i++)
+                (void) kill(others[i], signal_number);
+}
+
+/* As if all of those hung who may take them: then no connection is accepted, but those that were are served. */
+START_TEST(nobody_takes_those_that_were_refused)
+{
+        pid_t closer = closer_of_daemon(), others[CHILDREN_MAX];
+        unsigned n_others = children_of(closer, others), before, n = 0;
+        int listener, held[MAY_CONNECT - 1], fds[ROUNDS][QUEUED];
+        struct sockaddr_in address;
+        struct pollfd last;
+
+        listener = lingering_listener(&address);
+        for (unsigned i = 0; i < ELEMENTSOF(held); i++)
+                ck_assert_int_ge(held[i] = raw_connect(), 0);
+        work(bus, 1);
+        before = count_fds(world.daemon.pid);
+        signal_closers(closer, others, n_others, SIGSTOP);
+        do {
+                ck_assert_uint_lt(n, ROUNDS);
+                send_to_refused(&address, QUEUED, fds[n]);
+                last = (struct pollfd){.fd = fds[n++][QUEUED - 1], .events = POLLIN};
+        } while (poll(&last, 1, 2000) > 0);
+        work(bus, 10);
+        ck_assert_uint_le(count_fds(world.daemon.pid), before + QUEUED);
+        signal_closers(closer, others, n_others, SIGCONT);
+        for (unsigned i = 0; i < n; i++)
+                expect_refused(fds[i], QUEUED);
+        for (unsigned i = 0; i < ELEMENTSOF(held); i++)
+                close(held[i]);
+        run_as(BOB, attach_self, NULL);
         close(listener);
 }
 END_TEST
@@ -365,7 +460,8 @@ Suite *suite_foreign(void)
         ADD_TESTS(s, "foreign", start_plain, a_file_whose_close_hangs, the_daemon_ends_in_spite_of_it,
                         the_daemon_is_killed_in_spite_of_it, a_socket_that_lingers_in_a_connection_that_ends);
         ADD_TESTS(s, "little-room", start_plain, more_descriptors_than_who_looks_can_hold);
-        ADD_TESTS(s, "refused", start_few_connections, a_socket_that_lingers_in_a_connection_too_many);
+        ADD_TESTS(s, "refused", start_few_connections, a_socket_that_lingers_in_a_connection_too_many,
+                        many_that_linger_in_connections_too_many, nobody_takes_those_that_were_refused);
         ADD_TESTS(s, "wakes", start_retaining, a_handle_for_which_many_wait);
         add_closers(s);
         return s;
