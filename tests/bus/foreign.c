@@ -257,12 +257,11 @@ START_TEST(a_socket_that_lingers_in_a_connection_too_many)
 }
 END_TEST
 
-/* Connects so often, and sends a socket that lingers each time. The daemon is stopped until all is there. */
-static void send_to_refused(const struct sockaddr_in *address, unsigned n, int *ret_fds)
+/* Connects so often, and sends a socket that lingers each time. */
+static void connect_and_send(const struct sockaddr_in *address, unsigned n, int *ret_fds)
 {
         int s[QUEUED];
 
-        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
         for (unsigned i = 0; i < n; i++) {
                 s[i] = lingering_socket(address);
                 ck_assert_int_ge(ret_fds[i] = connect_socket(), 0);
@@ -270,6 +269,13 @@ static void send_to_refused(const struct sockaddr_in *address, unsigned n, int *
         }
         for (unsigned i = 0; i < n; i++)
                 close(s[i]);
+}
+
+/* The daemon is stopped until all is there. */
+static void send_to_refused(const struct sockaddr_in *address, unsigned n, int *ret_fds)
+{
+        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+        connect_and_send(address, n, ret_fds);
         ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
 }
 
@@ -341,6 +347,42 @@ START_TEST(nobody_takes_those_that_were_refused)
         for (unsigned i = 0; i < ELEMENTSOF(held); i++)
                 close(held[i]);
         run_as(BOB, attach_self, NULL);
+        close(listener);
+}
+END_TEST
+
+/* And where the daemon's table has no room for the connection. */
+START_TEST(a_socket_that_lingers_where_the_table_is_full)
+{
+        int listener, held[2 * ROUNDS], fd;
+        struct sockaddr_in address;
+        struct rlimit before, few;
+        _cleanup_free_ char *log = NULL;
+
+        listener = lingering_listener(&address);
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, NULL, &before), 0);
+        few = (struct rlimit){world.fds + ROUNDS, before.rlim_max};
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, &few, NULL), 0);
+        /* The reserve is for root. */
+        ck_assert_int_eq(seteuid(ALICE), 0);
+        for (unsigned i = 0; i < ELEMENTSOF(held); i++)
+                ck_assert_int_ge(held[i] = connect_socket(), 0);
+        ck_assert(raw_is_closed(held[ELEMENTSOF(held) - 1]));
+        for (unsigned i = 0; i < 3; i++) {
+                ck_assert_int_eq(seteuid(0), 0);
+                ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+                ck_assert_int_eq(seteuid(ALICE), 0);
+                connect_and_send(&address, 1, &fd);
+                ck_assert_int_eq(seteuid(0), 0);
+                ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+                expect_refused(&fd, 1);
+                FAILS(bus, CTXD_ERROR_NO_SUCH_CONTEXT, "Err", "s", "nobody");
+        }
+        log = daemon_log();
+        ck_assert_ptr_nonnull(strstr(log, "No descriptor is left"));
+        for (unsigned i = 0; i < ELEMENTSOF(held); i++)
+                close(held[i]);
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, &before, NULL), 0);
         close(listener);
 }
 END_TEST
@@ -462,6 +504,7 @@ Suite *suite_foreign(void)
         ADD_TESTS(s, "little-room", start_plain, more_descriptors_than_who_looks_can_hold);
         ADD_TESTS(s, "refused", start_few_connections, a_socket_that_lingers_in_a_connection_too_many,
                         many_that_linger_in_connections_too_many, nobody_takes_those_that_were_refused);
+        ADD_TESTS(s, "full-table", start_plain, a_socket_that_lingers_where_the_table_is_full);
         ADD_TESTS(s, "wakes", start_retaining, a_handle_for_which_many_wait);
         add_closers(s);
         return s;
