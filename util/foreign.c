@@ -15,7 +15,7 @@
 #include "util/foreign-jobs.h"
 #include "util/log.h"
 
-#define AGAIN_USEC 1000000 /* who ends sooner is not started again */
+#define AGAIN_USEC 1000000 /* who ends sooner is started again after that */
 
 /* A process has died that waited for jobs, and nobody knows which job it had. What they all should have
  * looked at is asked for again. */
@@ -104,29 +104,55 @@ static int start(struct foreign *f)
         return r;
 }
 
-/* Somebody has killed the processes. Those that hang are not counted any more. */
-static void start_again(struct foreign *f)
+static void stop(struct foreign *f)
 {
-        struct foreign_hand *hand;
-        int r = -ECHILD;
-
         f->source = sd_event_source_disable_unref(f->source);
         closep(&f->fd);
         f->fd = -1;
         foreign_keeper_stop(f);
-        (void) waitpid(f->pid, NULL, 0);
+        if (f->pid > 0)
+                (void) waitpid(f->pid, NULL, 0);
+        f->pid = 0;
+}
+
+/* Jobs wait meanwhile. */
+static void start_later(struct foreign *f)
+{
+        (void) sd_event_source_set_time_relative(f->again_source, AGAIN_USEC);
+        (void) sd_event_source_set_enabled(f->again_source, SD_EVENT_ONESHOT);
+}
+
+static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct foreign *f = userdata;
+        int r = start(f);
+
+        if (r < 0) {
+                log_error("The processes that look at descriptors of clients cannot be started: %s",
+                                strerror(-r));
+                stop(f);
+                start_later(f);
+                return 0;
+        }
+        foreign_ask_all(f);
+        return 0;
+}
+
+/* Somebody has killed the processes. Those that hang are not counted any more. */
+static void start_again(struct foreign *f)
+{
+        bool at_once = now_monotonic_usec() - f->started_usec > AGAIN_USEC;
+        struct foreign_hand *hand;
+
+        stop(f);
+        log_warning("The processes that look at descriptors of clients have gone, and are started again");
+        if (!at_once || start(f) < 0) {
+                stop(f);
+                start_later(f);
+        }
         while ((hand = TAILQ_FIRST(&f->hands)))
                 foreign_hand_gone(hand);
         give_up_asked(f);
-        if (now_monotonic_usec() - f->started_usec > AGAIN_USEC)
-                r = start(f);
-        if (r < 0)
-                log_error("The processes that look at descriptors of clients have gone; no descriptor is "
-                          "taken any more: %s",
-                                strerror(-r));
-        else
-                log_warning("The processes that look at descriptors of clients have gone, and are started "
-                            "again");
         foreign_ask_all(f);
 }
 
@@ -165,6 +191,11 @@ int foreign_new(struct foreign **ret, sd_event *event)
         f->event = sd_event_ref(event);
         r = f->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         f->fd = f->keeper.fd = f->keeper.waiting_fd = -1;
+        /* Made now, since there may be no descriptor for it later. */
+        if (r >= 0)
+                r = sd_event_add_time(event, &f->again_source, CLOCK_MONOTONIC, UINT64_MAX, 0, on_again, f);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(f->again_source, SD_EVENT_OFF);
         if (r >= 0)
                 r = start(f);
         if (r < 0) {
@@ -183,6 +214,7 @@ struct foreign *foreign_free(struct foreign *f)
         if (!f)
                 return NULL;
         sd_event_source_disable_unref(f->source);
+        sd_event_source_disable_unref(f->again_source);
         closep(&f->fd);
         f->fd = -1;
         foreign_keeper_stop(f);
@@ -209,7 +241,7 @@ int foreign_look(struct look *l, int fd, uint32_t size)
         struct foreign_job *job;
 
         assert(!l->job && size > 0 && size <= CLOSER_LOOK_MAX);
-        if (!f || f->fd < 0)
+        if (!f)
                 return -ENODEV;
         job = foreign_job_new(f, l->party, l->uid, CLOSER_LOOK, fd);
         if (!job)
@@ -268,7 +300,7 @@ bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), 
         int copy;
 
         foreign_forget(l);
-        if (!f || f->fd < 0 || shutdown(fd, SHUT_RDWR) < 0 || !foreign_holds_fds(fd))
+        if (!f || shutdown(fd, SHUT_RDWR) < 0 || !foreign_holds_fds(fd))
                 return false;
         copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (copy < 0)
@@ -287,8 +319,7 @@ bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), 
 void foreign_close(const struct look *l, int fd)
 {
         struct foreign *f = l->foreign;
-        struct foreign_job *job =
-                        f && f->fd >= 0 ? foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, fd) : NULL;
+        struct foreign_job *job = f ? foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, fd) : NULL;
 
         if (job)
                 foreign_ask_next(f, job->sender);
