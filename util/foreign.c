@@ -303,11 +303,11 @@ bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), 
         if (!f || shutdown(fd, SHUT_RDWR) < 0 || !foreign_holds_fds(fd))
                 return false;
         copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        if (copy < 0)
-                return false;
-        job = foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, copy);
+        job = copy >= 0 ? foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, copy) : NULL;
         if (!job) {
-                close(copy);
+                closep(&copy);
+                /* This needs neither a descriptor nor memory, and the caller's close is not the last one. */
+                (void) foreign_keep(f, fd);
                 return false;
         }
         job->release = release;

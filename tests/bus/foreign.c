@@ -387,6 +387,38 @@ START_TEST(a_socket_that_lingers_where_the_table_is_full)
 }
 END_TEST
 
+/* The daemon cannot even copy a descriptor when it ends this connection. */
+START_TEST(a_socket_that_lingers_where_no_descriptor_is_left)
+{
+        int listener, s, pair[2], fd = raw_connect();
+        struct rlimit before, none;
+        struct sockaddr_in address;
+        struct raw m;
+
+        listener = lingering_listener(&address);
+        s = lingering_socket(&address);
+        /* Who looks cannot reach it there. */
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        ck_assert(raw_send(pair[0], "", 1, &s, 1));
+        close(s);
+        attach_message(&m);
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, NULL, &before), 0);
+        none = (struct rlimit){4, before.rlim_max};
+        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, &none, NULL), 0);
+        raw_write(fd, "this is no message", 18);
+        ck_assert(raw_send(fd, m.bytes, m.n, &pair[1], 1));
+        close(pair[0]);
+        close(pair[1]);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        ck_assert(raw_is_closed(fd));
+        FAILS(bus, CTXD_ERROR_NO_SUCH_CONTEXT, "Err", "s", "nobody");
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, &before, NULL), 0);
+        close(fd);
+        close(listener);
+}
+END_TEST
+
 /* Alice has epoll sets wait for her done handles, so that a cancel has to wake them all. */
 #define SETS 400
 #define COPIES 400
@@ -504,7 +536,8 @@ Suite *suite_foreign(void)
         ADD_TESTS(s, "little-room", start_plain, more_descriptors_than_who_looks_can_hold);
         ADD_TESTS(s, "refused", start_few_connections, a_socket_that_lingers_in_a_connection_too_many,
                         many_that_linger_in_connections_too_many, nobody_takes_those_that_were_refused);
-        ADD_TESTS(s, "full-table", start_plain, a_socket_that_lingers_where_the_table_is_full);
+        ADD_TESTS(s, "full-table", start_plain, a_socket_that_lingers_where_the_table_is_full,
+                        a_socket_that_lingers_where_no_descriptor_is_left);
         ADD_TESTS(s, "wakes", start_retaining, a_handle_for_which_many_wait);
         add_closers(s);
         return s;
