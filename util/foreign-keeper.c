@@ -2,12 +2,12 @@
 
 /* Sockets of connections that nobody is charged for, with descriptors in them. There can be any number, so
  * they do not wait here for one who closes them. One process after the other keeps some thousands, and closes
- * them by its end, for which nobody waits. It leaves when it is full, or after some time; where the one before
- * it hangs, only when it is full, so that few sockets do not use up all processes.
+ * them by its end, for which nobody waits. It leaves when it is full, or after some time; where the one
+ * before it hangs, only when it is full, so that few sockets do not use up all processes.
  *
- * A user whose sockets hang can fill them all. Then one socket waits here, and no connection is accepted until
- * one of the processes has ended: it is not known who connects before a connection is accepted. So it would
- * not help others if each party had its own processes. Connections that were accepted are served. */
+ * A user whose sockets hang can fill them all. Then no connection is accepted until one of the processes has
+ * ended: whose it is is not known before. So it would not help others if each party had processes of its own.
+ * Connections that were accepted are served. */
 
 #include <errno.h>
 #include <linux/sockios.h>

@@ -251,7 +251,7 @@ START_TEST(files_of_many_users_whose_close_hangs)
 {
         pid_t closer = closer_of_daemon(), pids[CHILDREN_MAX];
         unsigned answers = 0;
-        struct hung_file h;
+        struct hung_file h = {};
 
         OK(bus, "Create", "sa{sv}", "hers", 1, "mode", "u", 0777);
         if (!hung_file_start(&h, 0, send_as_all, &answers))

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -78,7 +79,7 @@ void attach_self(void *userdata)
 
 START_TEST(a_file_whose_close_hangs)
 {
-        struct hung_file h;
+        struct hung_file h = {};
         unsigned answers = 2;
 
         OK(bus, "Create", "sa{sv}", "hers", 1, "mode", "u", 0777);
@@ -99,7 +100,7 @@ END_TEST
 static void ends_in_spite_of_it(int signal_number)
 {
         struct daemon own = {}, shared = world.daemon;
-        struct hung_file h;
+        struct hung_file h = {};
         unsigned answers = 0;
 
         daemon_start(&own, "[Daemon]\nProbe=off\n");
@@ -319,7 +320,7 @@ static void signal_closers(pid_t closer, const pid_t *others, unsigned n, int si
                 (void) kill(others[i], signal_number);
 }
 
-/* As if all of those hung who may take them: then no connection is accepted, but those that were are served. */
+/* As if all hung who may take them: then no connection is accepted, but those that were are served. */
 START_TEST(nobody_takes_those_that_were_refused)
 {
         pid_t closer = closer_of_daemon(), others[CHILDREN_MAX];
@@ -348,6 +349,73 @@ START_TEST(nobody_takes_those_that_were_refused)
                 close(held[i]);
         run_as(BOB, attach_self, NULL);
         close(listener);
+}
+END_TEST
+
+#define TABLE 100
+#define FILES 4000 /* more than can be kept */
+
+static void start_small_table(void)
+{
+        world.table = TABLE;
+        start_few_connections();
+}
+
+static void on_alarm(int signal_number) {}
+
+/* Until no connection is accepted any more. */
+static void send_files_to_refused(int directory, void *userdata)
+{
+        const struct sigaction wakes = {.sa_handler = on_alarm};
+        const struct rlimit many = {4096, 4096};
+        unsigned *n_sent = userdata;
+
+        *n_sent = 0;
+        (void) setrlimit(RLIMIT_NOFILE, &many);
+        ck_assert_int_eq(sigaction(SIGALRM, &wakes, NULL), 0);
+        for (unsigned i = 0; i < MAY_CONNECT; i++)
+                ck_assert_int_ge(raw_connect(), 0);
+        for (unsigned i = 0; i < FILES; i++) {
+                int sent, kept, fd;
+                char name[16];
+
+                snprintf(name, sizeof name, "%u", i);
+                ck_assert_int_ge(sent = openat(directory, name, O_RDONLY), 0);
+                ck_assert_int_ge(kept = openat(directory, name, O_RDWR), 0);
+                alarm(3);
+                fd = connect_socket();
+                alarm(0);
+                if (fd < 0)
+                        return;
+                *n_sent += raw_send(fd, "", 1, &sent, 1);
+                close(fd);
+                close(sent);
+                ck_assert_int_eq(write(kept, "", 1), 1);
+        }
+        ck_abort_msg("all were taken");
+}
+
+/* All of those hang in their end who have taken what was refused. */
+START_TEST(files_whose_close_hangs_in_connections_too_many)
+{
+        struct hung_file h = {.hangs_in_last_close = true};
+        pid_t closer = closer_of_daemon(), pids[CHILDREN_MAX];
+        unsigned before = count_fds(world.daemon.pid);
+        unsigned *n_sent =
+                        mmap(NULL, sizeof *n_sent, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        int fd;
+
+        if (!hung_file_start(&h, ALICE, send_files_to_refused, n_sent))
+                return;
+        work(bus, 10);
+        ck_assert_uint_ge(*n_sent, 16 * (TABLE - 16));
+        ck_assert_uint_le(count_fds(world.daemon.pid), before + MAY_CONNECT + QUEUED);
+        hung_file_end(&h);
+        /* This waits in connect(), as sd-bus does not. */
+        ck_assert_int_ge(fd = raw_connect(), 0);
+        close(fd);
+        run_as(BOB, attach_self, NULL);
+        ck_assert_happens(children_of(closer, pids) <= 4);
 }
 END_TEST
 
@@ -536,6 +604,7 @@ Suite *suite_foreign(void)
         ADD_TESTS(s, "little-room", start_plain, more_descriptors_than_who_looks_can_hold);
         ADD_TESTS(s, "refused", start_few_connections, a_socket_that_lingers_in_a_connection_too_many,
                         many_that_linger_in_connections_too_many, nobody_takes_those_that_were_refused);
+        ADD_TESTS(s, "refused-files", start_small_table, files_whose_close_hangs_in_connections_too_many);
         ADD_TESTS(s, "full-table", start_plain, a_socket_that_lingers_where_the_table_is_full,
                         a_socket_that_lingers_where_no_descriptor_is_left);
         ADD_TESTS(s, "wakes", start_retaining, a_handle_for_which_many_wait);
