@@ -27,7 +27,8 @@ static void answer(int fuse, uint64_t unique, int error, const void *data, size_
                         .len = (uint32_t) (sizeof header + size), .error = error, .unique = unique};
 
         memcpy(bytes, &header, sizeof header);
-        memcpy(bytes + sizeof header, data, size);
+        if (size > 0)
+                memcpy(bytes + sizeof header, data, size);
         if (write(fuse, bytes, header.len) < 0 && errno != ENOENT)
                 _exit(1);
 }
