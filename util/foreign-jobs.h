@@ -63,7 +63,8 @@ struct foreign {
         sd_event_source *source, *again_source;
         int fd, null_fd; /* fd: -1 where there are no processes */
         pid_t pid;       /* of the first process */
-        bool is_full;    /* the socket does not take another job */
+        int pidfd;
+        bool is_full; /* the socket does not take another job */
         uint64_t last_serial, warned_usec, started_usec;
         struct sender_of_fds *senders; /* by party */
         struct foreign_jobs asked;
@@ -89,6 +90,11 @@ bool foreign_job_answered(
 /* Gives the processes the next jobs of a party, if it may have them; and of each party. */
 void foreign_ask_next(struct foreign *f, struct sender_of_fds *s);
 void foreign_ask_all(struct foreign *f);
+
+/* foreign.c */
+
+/* The processes have gone. */
+void foreign_start_again(struct foreign *f);
 
 /* foreign-keeper.c */
 

@@ -70,8 +70,9 @@ static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *us
                 f->keeper.n_ending--;
                 leave_later(f);
         } else if (r != -EAGAIN) {
-                /* They have gone, which the other socket says, too. */
-                f->keeper.source = sd_event_source_disable_unref(f->keeper.source);
+                /* The other socket need not say that: others have it, too, and the first process may hang
+                 * in its end. */
+                foreign_start_again(f);
         }
         return 0;
 }

@@ -14,6 +14,7 @@
 #include "util/clock.h"
 #include "util/foreign-jobs.h"
 #include "util/log.h"
+#include "util/proc.h"
 
 #define AGAIN_USEC 1000000 /* who ends sooner is started again after that */
 
@@ -98,10 +99,32 @@ static int start(struct foreign *f)
         f->fd = closer.jobs;
         r = foreign_keeper_start(f, closer.keeps);
         if (r >= 0)
+                r = f->pidfd = pidfd_open_process(f->pid);
+        if (r >= 0)
                 r = sd_event_add_io(f->event, &f->source, f->fd, EPOLLIN, on_answer, f);
         if (r >= 0)
                 (void) sd_event_source_set_description(f->source, "foreign-descriptors");
         return r;
+}
+
+static int on_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        (void) waitid(P_PIDFD, (id_t) fd, &(siginfo_t){}, WEXITED | WNOHANG);
+        (void) sd_event_source_set_floating(source, false); /* this was its last reference */
+        return 0;
+}
+
+/* The end of the first process can hang, too, in what nobody has taken yet. */
+static void reap_later(struct foreign *f)
+{
+        sd_event_source *source;
+
+        if (sd_event_add_io(f->event, &source, f->pidfd, EPOLLIN, on_ended, NULL) < 0)
+                return;
+        (void) sd_event_source_set_io_fd_own(source, true);
+        (void) sd_event_source_set_floating(source, true);
+        sd_event_source_unref(source);
+        f->pidfd = -1;
 }
 
 static void stop(struct foreign *f)
@@ -110,8 +133,10 @@ static void stop(struct foreign *f)
         closep(&f->fd);
         f->fd = -1;
         foreign_keeper_stop(f);
-        if (f->pid > 0)
-                (void) waitpid(f->pid, NULL, 0);
+        if (f->pid > 0 && waitpid(f->pid, NULL, f->pidfd >= 0 ? WNOHANG : 0) == 0)
+                reap_later(f);
+        closep(&f->pidfd);
+        f->pidfd = -1;
         f->pid = 0;
 }
 
@@ -139,7 +164,7 @@ static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
 }
 
 /* Somebody has killed the processes. Those that hang are not counted any more. */
-static void start_again(struct foreign *f)
+void foreign_start_again(struct foreign *f)
 {
         bool at_once = now_monotonic_usec() - f->started_usec > AGAIN_USEC;
         struct foreign_hand *hand;
@@ -168,7 +193,7 @@ static bool read_answer(struct foreign *f)
                 return true;
         }
         if (r == 0)
-                start_again(f);
+                foreign_start_again(f);
         return false;
 }
 
@@ -190,7 +215,7 @@ int foreign_new(struct foreign **ret, sd_event *event)
         TAILQ_INIT(&f->hands);
         f->event = sd_event_ref(event);
         r = f->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        f->fd = f->keeper.fd = f->keeper.waiting_fd = -1;
+        f->fd = f->pidfd = f->keeper.fd = f->keeper.waiting_fd = -1;
         /* Made now, since there may be no descriptor for it later. */
         if (r >= 0)
                 r = sd_event_add_time(event, &f->again_source, CLOCK_MONOTONIC, UINT64_MAX, 0, on_again, f);
