@@ -128,6 +128,17 @@ void foreign_refuse(struct foreign *f, int fd)
                 f->keeper.waiting_fd = fd;
 }
 
+void foreign_close_at_end(struct foreign *f, int fd)
+{
+        const struct closer_job job = {.kind = CLOSER_KEEP};
+        struct pollfd p = {.fd = f ? f->keeper.fd : -1, .events = POLLOUT};
+
+        /* Who keeps has a few descriptors in reserve, also where it is full. */
+        if (p.fd >= 0 && !foreign_keep(f, fd) && poll(&p, 1, 1000) > 0)
+                (void) closer_send(p.fd, &job, sizeof job, fd, MSG_DONTWAIT);
+        close(fd);
+}
+
 bool foreign_may_refuse(struct foreign *f)
 {
         struct pollfd p = {.events = POLLOUT};

@@ -231,6 +231,20 @@ int foreign_new(struct foreign **ret, sd_event *event)
         return 0;
 }
 
+/* Those who should close these all hang. */
+static void give_away(struct foreign *f)
+{
+        struct sender_of_fds *s, *next;
+        struct foreign_job *job;
+
+        HASH_ITER (hh, f->senders, s, next)
+                TAILQ_FOREACH (job, &s->waiting, jobs)
+                        if (job->kind == CLOSER_CLOSE)
+                                foreign_close_at_end(f, TAKE_FD(job->fd));
+        if (f->keeper.waiting_fd >= 0)
+                foreign_close_at_end(f, TAKE_FD(f->keeper.waiting_fd));
+}
+
 struct foreign *foreign_free(struct foreign *f)
 {
         struct sender_of_fds *s, *next;
@@ -238,12 +252,13 @@ struct foreign *foreign_free(struct foreign *f)
 
         if (!f)
                 return NULL;
+        give_away(f);
         sd_event_source_disable_unref(f->source);
         sd_event_source_disable_unref(f->again_source);
         closep(&f->fd);
         f->fd = -1;
+        closep(&f->pidfd);
         foreign_keeper_stop(f);
-        closep(&f->keeper.waiting_fd);
         closep(&f->null_fd);
         foreign_jobs_free(&f->asked);
         HASH_ITER (hh, f->senders, s, next)

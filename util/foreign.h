@@ -60,6 +60,9 @@ void foreign_refuse(struct foreign *f, int fd);
  * may be started for them. */
 bool foreign_may_refuse(struct foreign *f);
 
+/* Closes a socket when the daemon ends, also a listening one with those who wait to be accepted. */
+void foreign_close_at_end(struct foreign *f, int fd);
+
 /* Closes a descriptor that was received without a look. */
 void foreign_close(const struct look *l, int fd);
 
