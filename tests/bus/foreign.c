@@ -419,6 +419,107 @@ START_TEST(files_whose_close_hangs_in_connections_too_many)
 }
 END_TEST
 
+/* Has one socket refused that cannot be closed. */
+static void send_file_to_refused(int directory, void *userdata)
+{
+        int sent, kept, fd;
+
+        for (unsigned i = 0; i < MAY_CONNECT; i++)
+                ck_assert_int_ge(raw_connect(), 0);
+        ck_assert_int_ge(sent = openat(directory, "1", O_RDONLY), 0);
+        ck_assert_int_ge(kept = openat(directory, "1", O_RDWR), 0);
+        /* The daemon may close one before this has sent anything. */
+        for (bool is_sent = false; !is_sent; close(fd)) {
+                ck_assert_int_ge(fd = connect_socket(), 0);
+                is_sent = raw_send(fd, "", 1, &sent, 1);
+        }
+        close(sent);
+        ck_assert_int_eq(write(kept, "", 1), 1);
+}
+
+/* The processes are killed before one of them has taken what hangs. */
+START_TEST(closers_are_killed_before_they_take_a_file_whose_close_hangs)
+{
+        struct hung_file h = {.hangs_in_last_close = true};
+        pid_t closer = closer_of_daemon(), hands[CHILDREN_MAX];
+        unsigned n = children_of(closer, hands);
+        int fd;
+
+        nap(1100000);
+        ck_assert_int_eq(kill(closer, SIGSTOP), 0);
+        if (!hung_file_start(&h, ALICE, send_file_to_refused, NULL))
+                return;
+        work(bus, 10);
+        ck_assert_int_eq(kill(closer, SIGKILL), 0);
+        nap(200000);
+        for (unsigned i = 0; i < n; i++)
+                ck_assert_int_eq(kill(hands[i], SIGKILL), 0);
+        nap(200000);
+        ck_assert_int_ge(fd = raw_connect(), 0);
+        close(fd);
+        work(bus, 10);
+        run_as(BOB, attach_self, NULL);
+        /* Then the one that was killed has ended, too. */
+        hung_file_end(&h);
+        ck_assert_happens(closer_of_daemon() != closer);
+}
+END_TEST
+
+/* More than those who close for her can have. */
+static void send_files_to_each(int directory, void *userdata)
+{
+        struct raw m;
+
+        attach_message(&m);
+        for (unsigned i = 0; i < MAY_CONNECT; i++) {
+                int fd = raw_connect(), sent, kept;
+                char name[16];
+
+                snprintf(name, sizeof name, "%u", i);
+                ck_assert_int_ge(sent = openat(directory, name, O_RDONLY), 0);
+                ck_assert_int_ge(kept = openat(directory, name, O_RDWR), 0);
+                ck_assert(raw_send(fd, m.bytes, m.n, &sent, 1));
+                close(sent);
+                ck_assert_int_eq(write(kept, "", 1), 1);
+        }
+}
+
+static void ends_while_files_hang(void (*send)(int directory, void *userdata))
+{
+        struct daemon own = {}, shared = world.daemon;
+        struct hung_file h = {.hangs_in_last_close = true};
+        unsigned *n_sent =
+                        mmap(NULL, sizeof *n_sent, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+        own.prepare = shared.prepare;
+        daemon_start(&own, "[Daemon]\nProbe=off\nMaxConnectionsPerUser=8\nRetainSec=1s\n");
+        world.daemon = own;
+        if (hung_file_start(&h, ALICE, send, n_sent)) {
+                nap(500000);
+                kill(own.pid, SIGTERM);
+                ck_assert_happens(waitpid(own.pid, NULL, WNOHANG) == own.pid);
+                ck_assert_int_lt(connect_socket(), 0);
+                hung_file_end(&h);
+        } else {
+                daemon_kill(&own);
+        }
+        directory_remove(own.directory);
+        world.daemon = shared;
+}
+
+/* Nobody takes more, and the queue of those who connect is full. */
+START_TEST(the_daemon_ends_where_nobody_takes_those_that_were_refused)
+{
+        ends_while_files_hang(send_files_to_refused);
+}
+END_TEST
+
+START_TEST(the_daemon_ends_where_sockets_wait_to_be_closed)
+{
+        ends_while_files_hang(send_files_to_each);
+}
+END_TEST
+
 /* And where the daemon's table has no room for the connection. */
 START_TEST(a_socket_that_lingers_where_the_table_is_full)
 {
@@ -605,6 +706,11 @@ Suite *suite_foreign(void)
         ADD_TESTS(s, "refused", start_few_connections, a_socket_that_lingers_in_a_connection_too_many,
                         many_that_linger_in_connections_too_many, nobody_takes_those_that_were_refused);
         ADD_TESTS(s, "refused-files", start_small_table, files_whose_close_hangs_in_connections_too_many);
+        ADD_TESTS(s, "refused-killed", start_small_table,
+                        closers_are_killed_before_they_take_a_file_whose_close_hangs);
+        ADD_TESTS(s, "refused-end", start_small_table,
+                        the_daemon_ends_where_nobody_takes_those_that_were_refused);
+        ADD_TESTS(s, "waiting-end", start_small_table, the_daemon_ends_where_sockets_wait_to_be_closed);
         ADD_TESTS(s, "full-table", start_plain, a_socket_that_lingers_where_the_table_is_full,
                         a_socket_that_lingers_where_no_descriptor_is_left);
         ADD_TESTS(s, "wakes", start_retaining, a_handle_for_which_many_wait);
