@@ -26,6 +26,8 @@
  * when nobody else wants to: who sends such descriptors takes no time from others. But all who are on a bus
  * are one sender, for whose looks all of them wait.
  *
+ * Of those who keep sockets (closer.h) there is none before it is wanted, and then one that receives.
+ *
  * All of this happens after a fork without exec, so nothing here allocates memory. */
 
 #define HANDS 2 /* that wait for jobs */
@@ -98,7 +100,7 @@ static void say(int jobs, const struct closer_answer *answer, int fd)
 }
 
 /* Fills in the descriptors, without taking them out of the socket. */
-static unsigned peek(int fd, size_t size, int fds[FDS_MAX])
+static unsigned peek(int fd, size_t size, int fds[FDS_MAX], bool *ret_are_all)
 {
         static char bytes[CLOSER_LOOK_MAX];
         union {
@@ -112,8 +114,10 @@ static unsigned peek(int fd, size_t size, int fds[FDS_MAX])
                         .msg_controllen = sizeof control};
         unsigned n = 0;
 
+        *ret_are_all = true;
         if (recvmsg(fd, &m, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0)
                 return 0;
+        *ret_are_all = !(m.msg_flags & MSG_CTRUNC);
         for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
                 if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
                         n = (unsigned) ((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
@@ -134,18 +138,22 @@ static void linger_not(int fd)
  * foreign. */
 static unsigned look(int fd, const struct closer_job *job, struct closer_answer *answer, int fds[FDS_MAX])
 {
-        answer->n_fds = peek(fd, job->size, fds);
-        for (unsigned i = 0; i < answer->n_fds; i++)
+        bool are_all;
+        unsigned n = peek(fd, job->size, fds, &are_all);
+
+        answer->n_fds = are_all ? n : CLOSER_NOT_ALL;
+        answer->foreign = !are_all;
+        for (unsigned i = 0; i < n; i++)
                 if (!proc_fd_is_pidfd(fds[i]))
                         answer->foreign = true;
         /* The daemon still has this socket, so nothing else is closed with it. */
         close(fd);
-        for (unsigned i = 0; i < answer->n_fds; i++)
+        for (unsigned i = 0; i < n; i++)
                 if (answer->foreign)
                         linger_not(fds[i]);
                 else
                         close(fds[i]);
-        return answer->foreign ? answer->n_fds : 0;
+        return answer->foreign ? n : 0;
 }
 
 /* Somebody else takes jobs from now on. */
@@ -161,19 +169,16 @@ static void leave(int jobs, int leaving, struct closer_answer *answer, int fd)
         close(leaving);
 }
 
-/* Leaves, and returns the socket for one sender alone. */
-static int leave_for_sender(int jobs, int leaving, struct closer_answer *answer, bool steps_back)
+/* From then on this process is for one sender alone. The daemon gets that end of its socket. */
+static void leave_for_sender(
+                int jobs, int leaving, struct closer_answer *answer, int own_end, bool steps_back)
 {
         const struct sched_param none = {};
-        int ends[2];
 
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-                _exit(1);
-        leave(jobs, leaving, answer, ends[1]);
-        close(ends[1]);
+        leave(jobs, leaving, answer, own_end);
+        close(own_end);
         if (steps_back)
                 (void) sched_setscheduler(0, SCHED_IDLE, &none);
-        return ends[0];
 }
 
 /* The daemon drops what it does not take. Until then this process has it, too, so that its own close is the
@@ -235,10 +240,15 @@ static _Noreturn void stay_with_sender(int own)
 
 static _Noreturn void hand(int jobs, int leaving)
 {
+        int own[2];
+
+        /* Later a client may have filled the table. */
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, own) < 0)
+                _exit(1);
         for (;;) {
                 struct closer_answer answer = {.pid = getpid()};
                 struct closer_job job;
-                int fd, own, fds[FDS_MAX];
+                int fd, fds[FDS_MAX];
                 unsigned n = 0;
 
                 if (closer_receive(jobs, &job, sizeof job, &fd, 0) <= 0 || fd < 0)
@@ -251,101 +261,177 @@ static _Noreturn void hand(int jobs, int leaving)
                                 continue;
                         }
                 }
-                own = leave_for_sender(jobs, leaving, &answer, job.steps_back);
+                leave_for_sender(jobs, leaving, &answer, own[1], job.steps_back);
                 if (job.kind == CLOSER_LOOK)
-                        drop(own, fds, n);
+                        drop(own[0], fds, n);
                 else
                         write_or_close((enum closer_kind) job.kind, fd);
-                stay_with_sender(own);
+                stay_with_sender(own[0]);
         }
 }
 
-static bool forget(pid_t hands[HANDS], pid_t pid)
+/* The descriptors are lost here until the process ends. */
+static _Noreturn void keep(int keeps, int leaving)
 {
-        for (unsigned i = 0; i < HANDS; i++)
-                if (hands[i] == pid) {
-                        hands[i] = 0;
+        const struct sched_param none = {};
+        pid_t self = getpid();
+        struct closer_job job;
+        int fd;
+
+        while (closer_receive(keeps, &job, sizeof job, &fd, 0) > 0 && job.kind != CLOSER_LEAVE)
+                ;
+        (void) !write(leaving, &self, sizeof self);
+        close(keeps);
+        close(leaving);
+        (void) sched_setscheduler(0, SCHED_IDLE, &none);
+        _exit(0);
+}
+
+struct chief {
+        int jobs, keeps, leaving[2], children;
+        pid_t hands[HANDS], keeper, ending[CLOSER_ENDING]; /* 0: none */
+};
+
+static bool replace(pid_t *pids, unsigned n, pid_t pid, pid_t by)
+{
+        for (unsigned i = 0; i < n; i++)
+                if (pids[i] == pid) {
+                        pids[i] = by;
                         return true;
                 }
         return false;
 }
 
-static void fill(pid_t hands[HANDS], int jobs, int leaving[2], int children)
+static void note_who_leaves(struct chief *c)
 {
-        for (unsigned i = 0; i < HANDS; i++) {
-                if (hands[i] > 0)
-                        continue;
-                hands[i] = fork();
-                if (hands[i] == 0) {
-                        (void) prctl(PR_SET_NAME, "ctxd-close");
-                        /* A write can sleep for ever. */
-                        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-                        close(leaving[0]);
-                        close(children);
-                        hand(jobs, leaving[1]);
+        pid_t pid;
+
+        while (read(c->leaving[0], &pid, sizeof pid) == sizeof pid)
+                if (pid != c->keeper) {
+                        (void) replace(c->hands, HANDS, pid, 0);
+                } else {
+                        (void) replace(c->ending, CLOSER_ENDING, 0, pid);
+                        c->keeper = 0;
+                }
+}
+
+static void note_who_has_ended(struct chief *c)
+{
+        struct signalfd_siginfo info;
+        pid_t pid;
+
+        while (read(c->children, &info, sizeof info) == sizeof info)
+                ;
+        while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
+                note_who_leaves(c); /* before its end */
+                if (pid == c->keeper)
+                        c->keeper = 0;
+                else if (replace(c->ending, CLOSER_ENDING, pid, 0))
+                        say(c->keeps, &(struct closer_answer){.pid = pid}, -1);
+                else {
+                        (void) replace(c->hands, HANDS, pid, 0);
+                        say(c->jobs, &(struct closer_answer){.pid = pid}, -1);
                 }
         }
 }
 
-static _Noreturn void chief(int jobs)
+static pid_t start(const struct chief *c, void (*run)(int socket, int leaving), int socket, int other)
 {
-        pid_t hands[HANDS] = {}, pid;
+        pid_t self = getpid(), pid = fork();
+
+        if (pid != 0)
+                return pid;
+        (void) prctl(PR_SET_NAME, "ctxd-close");
+        /* A write can sleep for ever. */
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != self)
+                _exit(0); /* it has died before that */
+        close(c->leaving[0]);
+        close(c->children);
+        close(other);
+        run(socket, c->leaving[1]);
+        _exit(0);
+}
+
+static bool fill(struct chief *c)
+{
+        for (unsigned i = 0; i < HANDS; i++)
+                if (c->hands[i] <= 0)
+                        c->hands[i] = start(c, hand, c->jobs, c->keeps);
+        return c->hands[0] > 0 && c->hands[1] > 0 && c->keeper >= 0;
+}
+
+static _Noreturn void chief(int jobs, int keeps)
+{
+        struct chief c = {.jobs = jobs, .keeps = keeps};
         sigset_t set;
-        int leaving[2], children;
 
         (void) prctl(PR_SET_NAME, "ctxd-closer");
         sigemptyset(&set);
         sigaddset(&set, SIGCHLD);
         sigprocmask(SIG_BLOCK, &set, NULL);
         signal(SIGCHLD, SIG_DFL);
-        children = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-        if (children < 0 || pipe2(leaving, O_CLOEXEC | O_NONBLOCK) < 0)
+        c.children = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (c.children < 0 || pipe2(c.leaving, O_CLOEXEC | O_NONBLOCK) < 0)
                 _exit(1);
         for (;;) {
-                struct pollfd polls[] = {{.fd = jobs}, {.fd = leaving[0], .events = POLLIN},
-                                {.fd = children, .events = POLLIN}};
-                struct signalfd_siginfo info;
+                bool has_all = fill(&c);
+                struct pollfd polls[] = {{.fd = jobs}, {.fd = c.leaving[0], .events = POLLIN},
+                                {.fd = c.children, .events = POLLIN},
+                                {.fd = c.keeper == 0 ? keeps : -1, .events = POLLIN}};
 
-                fill(hands, jobs, leaving, children);
                 /* Where a fork has failed, it is tried again. */
-                if (poll(polls, ELEMENTSOF(polls), hands[0] > 0 && hands[1] > 0 ? -1 : 100) < 0 &&
-                                errno != EINTR)
+                if (poll(polls, ELEMENTSOF(polls), has_all ? -1 : 100) < 0 && errno != EINTR)
                         _exit(1);
                 if (polls[0].revents & (POLLHUP | POLLERR))
                         _exit(0);
-                while (read(leaving[0], &pid, sizeof pid) == sizeof pid)
-                        (void) forget(hands, pid);
-                while (read(children, &info, sizeof info) == sizeof info)
-                        ;
-                while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
-                        (void) forget(hands, pid);
-                        say(jobs, &(struct closer_answer){.pid = pid}, -1);
-                }
+                note_who_leaves(&c);
+                note_who_has_ended(&c);
+                if (c.keeper < 0)
+                        c.keeper = 0;
+                else if (polls[3].revents & POLLIN)
+                        c.keeper = start(&c, keep, keeps, jobs);
         }
 }
 
-int closer_start(pid_t *ret_pid)
+/* Standard error stays, for a sanitizer. Else these processes would keep the daemon's descriptors open. */
+static _Noreturn void be_chief(int jobs, int keeps)
 {
-        int ends[2], r;
-        pid_t pid;
+        if (dup2(jobs, STDIN_FILENO) < 0 || dup2(keeps, STDOUT_FILENO) < 0 ||
+                        close_range(STDERR_FILENO + 1, ~0U, 0) < 0)
+                _exit(1);
+        chief(STDIN_FILENO, STDOUT_FILENO);
+}
 
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+static int fork_chief(pid_t *ret_pid, int jobs, int keeps)
+{
+        *ret_pid = fork();
+        if (*ret_pid == 0)
+                be_chief(jobs, keeps);
+        return *ret_pid < 0 ? -errno : 0;
+}
+
+int closer_start(struct closer *ret)
+{
+        int jobs[2], keeps[2], r;
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, jobs) < 0)
                 return -errno;
-        pid = fork();
-        if (pid < 0) {
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, keeps) < 0) {
                 r = -errno;
-                close(ends[0]);
-                close(ends[1]);
+                close(jobs[0]);
+                close(jobs[1]);
                 return r;
         }
-        if (pid == 0) {
-                /* Standard error stays, for a sanitizer. Else these processes would keep the daemon's
-                 * descriptors open. */
-                if (dup2(ends[1], STDIN_FILENO) < 0 || close_range(STDERR_FILENO + 1, ~0U, 0) < 0)
-                        _exit(1);
-                chief(STDIN_FILENO);
+        r = fork_chief(&ret->pid, jobs[1], keeps[1]);
+        close(jobs[1]);
+        close(keeps[1]);
+        if (r < 0) {
+                close(jobs[0]);
+                close(keeps[0]);
+                return r;
         }
-        close(ends[1]);
-        *ret_pid = pid;
-        return ends[0];
+        ret->jobs = jobs[0];
+        ret->keeps = keeps[0];
+        return 0;
 }

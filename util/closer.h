@@ -9,13 +9,21 @@
 
 /* How many bytes of a socket may have to be looked at. */
 #define CLOSER_LOOK_MAX (64 * 1024)
+#define CLOSER_NOT_ALL UINT32_MAX
 
 enum closer_kind {
         CLOSER_LOOK,  /* at the descriptors in the first bytes that wait in a socket */
         CLOSER_CLOSE, /* close a socket, with all that waits in it */
         CLOSER_WRITE, /* write to an eventfd, so that it stays readable, and close it */
         CLOSER_DROP,  /* close what the last look has found; brings no descriptor */
+        CLOSER_KEEP,  /* keep a socket, with all that waits in it */
+        CLOSER_LEAVE, /* end, which closes all that was kept; brings no descriptor */
 };
+
+/* A process that keeps sockets closes none before it ends. So whoever sends it a socket can close its own at
+ * once: that is not the last close. Then the end may take for ever, and another process keeps what comes
+ * next. So many may be about to end. */
+#define CLOSER_ENDING 16
 
 /* Brings a descriptor. */
 struct closer_job {
@@ -32,14 +40,19 @@ struct closer_job {
 struct closer_answer {
         uint64_t serial;
         int32_t pid;
-        uint32_t n_fds;
-        uint32_t foreign; /* one of them is no pidfd */
+        uint32_t n_fds;   /* CLOSER_NOT_ALL: there are some that it could not look at, and does not have */
+        uint32_t foreign; /* one of them is no pidfd, or may be none */
         uint32_t leaves;
 };
 
-/* Starts the processes, and returns a socket for jobs and answers. They end when it is closed. The first one
- * is a child of the caller. -errno. */
-int closer_start(pid_t *ret_pid);
+struct closer {
+        pid_t pid; /* the first one is a child of the caller */
+        int jobs;  /* and answers */
+        int keeps; /* CLOSER_KEEP and CLOSER_LEAVE; there is an answer when one that has left has ended */
+};
+
+/* Starts the processes. They end when the sockets are closed. -errno. */
+int closer_start(struct closer *ret);
 
 /* Messages with up to one descriptor (-1: none). -errno; closer_receive() returns 0 at the end, else 1. */
 int closer_send(int socket, const void *bytes, size_t size, int fd, int flags);

@@ -45,7 +45,7 @@ void foreign_job_free(struct foreign_job *job)
         if (job->look)
                 job->look->job = NULL;
         if (job->serial == 0 && job->kind != CLOSER_LOOK)
-                close(job->fd);
+                closep(&job->fd);
         if (job->release)
                 job->release(job->owned);
         free(job->hand);

@@ -60,15 +60,21 @@ struct sender_of_fds {
 
 struct foreign {
         sd_event *event;
-        sd_event_source *source;
-        int fd, null_fd;
-        pid_t pid;    /* of the first process */
+        sd_event_source *source, *again_source;
+        int fd, null_fd; /* fd: -1 where there are no processes */
+        pid_t pid;       /* of the first process */
+        int pidfd;
         bool is_full; /* the socket does not take another job */
         uint64_t last_serial, warned_usec, started_usec;
         struct sender_of_fds *senders; /* by party */
         struct foreign_jobs asked;
         TAILQ_HEAD(, foreign_hand) hands;
         unsigned n_hands;
+        struct {
+                int fd, waiting_fd; /* waiting_fd: the socket that is to be kept next; -1: none */
+                sd_event_source *source, *leave_source;
+                unsigned n, n_ending, max; /* sockets that one process keeps; processes that have left */
+        } keeper;
 };
 
 struct foreign_job *foreign_job_new(
@@ -84,6 +90,22 @@ bool foreign_job_answered(
 /* Gives the processes the next jobs of a party, if it may have them; and of each party. */
 void foreign_ask_next(struct foreign *f, struct sender_of_fds *s);
 void foreign_ask_all(struct foreign *f);
+
+/* foreign.c */
+
+/* The processes have gone. */
+void foreign_start_again(struct foreign *f);
+
+/* foreign-keeper.c */
+
+int foreign_keeper_start(struct foreign *f, int fd);
+/* The processes have gone. */
+void foreign_keeper_stop(struct foreign *f);
+/* Has a socket kept until the process ends that keeps it. The caller closes its own. Returns false if there
+ * is no room. */
+bool foreign_keep(struct foreign *f, int fd);
+/* Descriptors may wait in a socket. */
+bool foreign_holds_fds(int fd);
 
 /* foreign-hands.c */
 

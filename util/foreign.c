@@ -2,12 +2,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,7 +16,7 @@
 #include "util/log.h"
 #include "util/proc.h"
 
-#define AGAIN_USEC 1000000 /* who ends sooner is not started again */
+#define AGAIN_USEC 1000000 /* who ends sooner is started again after that */
 
 /* A process has died that waited for jobs, and nobody knows which job it had. What they all should have
  * looked at is asked for again. */
@@ -91,9 +89,17 @@ static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *us
 
 static int start(struct foreign *f)
 {
-        int r = f->fd = closer_start(&f->pid);
+        struct closer closer;
+        int r = closer_start(&closer);
 
         f->started_usec = now_monotonic_usec();
+        if (r < 0)
+                return r;
+        f->pid = closer.pid;
+        f->fd = closer.jobs;
+        r = foreign_keeper_start(f, closer.keeps);
+        if (r >= 0)
+                r = f->pidfd = pidfd_open_process(f->pid);
         if (r >= 0)
                 r = sd_event_add_io(f->event, &f->source, f->fd, EPOLLIN, on_answer, f);
         if (r >= 0)
@@ -101,28 +107,77 @@ static int start(struct foreign *f)
         return r;
 }
 
-/* Somebody has killed the processes. Those that hang are not counted any more. */
-static void start_again(struct foreign *f)
+static int on_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-        struct foreign_hand *hand;
-        int r = -ECHILD;
+        (void) waitid(P_PIDFD, (id_t) fd, &(siginfo_t){}, WEXITED | WNOHANG);
+        (void) sd_event_source_set_floating(source, false); /* this was its last reference */
+        return 0;
+}
 
+/* The end of the first process can hang, too, in what nobody has taken yet. */
+static void reap_later(struct foreign *f)
+{
+        sd_event_source *source;
+
+        if (sd_event_add_io(f->event, &source, f->pidfd, EPOLLIN, on_ended, NULL) < 0)
+                return;
+        (void) sd_event_source_set_io_fd_own(source, true);
+        (void) sd_event_source_set_floating(source, true);
+        sd_event_source_unref(source);
+        f->pidfd = -1;
+}
+
+static void stop(struct foreign *f)
+{
         f->source = sd_event_source_disable_unref(f->source);
         closep(&f->fd);
         f->fd = -1;
-        (void) waitpid(f->pid, NULL, 0);
+        foreign_keeper_stop(f);
+        if (f->pid > 0 && waitpid(f->pid, NULL, f->pidfd >= 0 ? WNOHANG : 0) == 0)
+                reap_later(f);
+        closep(&f->pidfd);
+        f->pidfd = -1;
+        f->pid = 0;
+}
+
+/* Jobs wait meanwhile. */
+static void start_later(struct foreign *f)
+{
+        (void) sd_event_source_set_time_relative(f->again_source, AGAIN_USEC);
+        (void) sd_event_source_set_enabled(f->again_source, SD_EVENT_ONESHOT);
+}
+
+static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct foreign *f = userdata;
+        int r = start(f);
+
+        if (r < 0) {
+                log_error("The processes that look at descriptors of clients cannot be started: %s",
+                                strerror(-r));
+                stop(f);
+                start_later(f);
+                return 0;
+        }
+        foreign_ask_all(f);
+        return 0;
+}
+
+/* Somebody has killed the processes. Those that hang are not counted any more. */
+void foreign_start_again(struct foreign *f)
+{
+        bool at_once = now_monotonic_usec() - f->started_usec > AGAIN_USEC;
+        struct foreign_hand *hand;
+
+        stop(f);
+        log_warning("The processes that look at descriptors of clients have gone, and are started again");
+        if (!at_once || start(f) < 0) {
+                stop(f);
+                start_later(f);
+        }
         while ((hand = TAILQ_FIRST(&f->hands)))
                 foreign_hand_gone(hand);
         give_up_asked(f);
-        if (now_monotonic_usec() - f->started_usec > AGAIN_USEC)
-                r = start(f);
-        if (r < 0)
-                log_error("The processes that look at descriptors of clients have gone; no descriptor is "
-                          "taken any more: %s",
-                                strerror(-r));
-        else
-                log_warning("The processes that look at descriptors of clients have gone, and are started "
-                            "again");
         foreign_ask_all(f);
 }
 
@@ -138,7 +193,7 @@ static bool read_answer(struct foreign *f)
                 return true;
         }
         if (r == 0)
-                start_again(f);
+                foreign_start_again(f);
         return false;
 }
 
@@ -160,7 +215,12 @@ int foreign_new(struct foreign **ret, sd_event *event)
         TAILQ_INIT(&f->hands);
         f->event = sd_event_ref(event);
         r = f->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        f->fd = -1;
+        f->fd = f->pidfd = f->keeper.fd = f->keeper.waiting_fd = -1;
+        /* Made now, since there may be no descriptor for it later. */
+        if (r >= 0)
+                r = sd_event_add_time(event, &f->again_source, CLOCK_MONOTONIC, UINT64_MAX, 0, on_again, f);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(f->again_source, SD_EVENT_OFF);
         if (r >= 0)
                 r = start(f);
         if (r < 0) {
@@ -171,6 +231,20 @@ int foreign_new(struct foreign **ret, sd_event *event)
         return 0;
 }
 
+/* Those who should close these all hang. */
+static void give_away(struct foreign *f)
+{
+        struct sender_of_fds *s, *next;
+        struct foreign_job *job;
+
+        HASH_ITER (hh, f->senders, s, next)
+                TAILQ_FOREACH (job, &s->waiting, jobs)
+                        if (job->kind == CLOSER_CLOSE)
+                                foreign_close_at_end(f, TAKE_FD(job->fd));
+        if (f->keeper.waiting_fd >= 0)
+                foreign_close_at_end(f, TAKE_FD(f->keeper.waiting_fd));
+}
+
 struct foreign *foreign_free(struct foreign *f)
 {
         struct sender_of_fds *s, *next;
@@ -178,9 +252,13 @@ struct foreign *foreign_free(struct foreign *f)
 
         if (!f)
                 return NULL;
+        give_away(f);
         sd_event_source_disable_unref(f->source);
+        sd_event_source_disable_unref(f->again_source);
         closep(&f->fd);
         f->fd = -1;
+        closep(&f->pidfd);
+        foreign_keeper_stop(f);
         closep(&f->null_fd);
         foreign_jobs_free(&f->asked);
         HASH_ITER (hh, f->senders, s, next)
@@ -203,7 +281,7 @@ int foreign_look(struct look *l, int fd, uint32_t size)
         struct foreign_job *job;
 
         assert(!l->job && size > 0 && size <= CLOSER_LOOK_MAX);
-        if (!f || f->fd < 0)
+        if (!f)
                 return -ENODEV;
         job = foreign_job_new(f, l->party, l->uid, CLOSER_LOOK, fd);
         if (!job)
@@ -255,15 +333,6 @@ void foreign_forget(struct look *l)
         foreign_job_free(job);
 }
 
-/* A descriptor in a stream comes with a byte at least. To ask how many there are is one call, which takes a
- * tenth of the time of a look into /proc. */
-static bool holds_fds(int fd)
-{
-        int bytes;
-
-        return (ioctl(fd, SIOCINQ, &bytes) < 0 || bytes > 0) && proc_socket_holds_fds(fd);
-}
-
 bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), void *owned)
 {
         struct foreign *f = l->foreign;
@@ -271,14 +340,14 @@ bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), 
         int copy;
 
         foreign_forget(l);
-        if (!f || f->fd < 0 || shutdown(fd, SHUT_RDWR) < 0 || !holds_fds(fd))
+        if (!f || shutdown(fd, SHUT_RDWR) < 0 || !foreign_holds_fds(fd))
                 return false;
         copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        if (copy < 0)
-                return false;
-        job = foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, copy);
+        job = copy >= 0 ? foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, copy) : NULL;
         if (!job) {
-                close(copy);
+                closep(&copy);
+                /* This needs neither a descriptor nor memory, and the caller's close is not the last one. */
+                (void) foreign_keep(f, fd);
                 return false;
         }
         job->release = release;
@@ -290,8 +359,7 @@ bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), 
 void foreign_close(const struct look *l, int fd)
 {
         struct foreign *f = l->foreign;
-        struct foreign_job *job =
-                        f && f->fd >= 0 ? foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, fd) : NULL;
+        struct foreign_job *job = f ? foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, fd) : NULL;
 
         if (job)
                 foreign_ask_next(f, job->sender);

@@ -53,6 +53,16 @@ void foreign_forget(struct look *l);
  * called. */
 bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), void *owned);
 
+/* Closes the socket of a connection that nobody is charged for. If there are descriptors in it, a process
+ * gets it that keeps it until it ends, so nothing of it stays here. */
+void foreign_refuse(struct foreign *f, int fd);
+/* Whether there is room for another one. There is none while so many that hang are kept that no process more
+ * may be started for them. */
+bool foreign_may_refuse(struct foreign *f);
+
+/* Closes a socket when the daemon ends, also a listening one with those who wait to be accepted. */
+void foreign_close_at_end(struct foreign *f, int fd);
+
 /* Closes a descriptor that was received without a look. */
 void foreign_close(const struct look *l, int fd);
 

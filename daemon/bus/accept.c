@@ -34,6 +34,7 @@
 /* What an accept costs, and a little more, so that who connects without end has its turns after that. */
 #define ACCEPT_USEC 16
 #define PAUSE_USEC 100000
+#define REFUSED_USEC 10000
 
 static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
 {
@@ -45,10 +46,10 @@ static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
 }
 
 /* A connection that cannot be accepted stays in the queue, and would wake the loop for ever. */
-static void pause_listening(struct service *s)
+static void pause_listening(struct service *s, uint64_t usec)
 {
-        if (!s->pause_source && sd_event_add_time_relative(s->event, &s->pause_source, CLOCK_MONOTONIC,
-                                                PAUSE_USEC, 0, on_pause_over, s) < 0)
+        if (!s->pause_source && sd_event_add_time_relative(s->event, &s->pause_source, CLOCK_MONOTONIC, usec,
+                                                0, on_pause_over, s) < 0)
                 return;
         (void) taker_watch(&s->listener, s->listen_fd, 0);
 }
@@ -70,12 +71,12 @@ static int accept_with_reserve(struct service *s, int error)
         fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
                 if (reserve_is_about(-errno))
-                        pause_listening(s);
+                        pause_listening(s, PAUSE_USEC);
                 return -1;
         }
         if (uid_of(fd) == 0)
                 return fd;
-        close(fd);
+        foreign_refuse(engine_foreign(s->engine), fd);
         return -1;
 }
 
@@ -96,6 +97,10 @@ static bool accept_one(struct service *s)
 {
         int fd, r;
 
+        if (!foreign_may_refuse(engine_foreign(s->engine))) {
+                pause_listening(s, REFUSED_USEC);
+                return false;
+        }
         fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0 && errno == EMFILE && engine_give_back_descriptors(s->engine))
                 fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -123,7 +128,7 @@ static void accept_some(struct taker *taker)
         if (more)
                 taker_wait(taker);
         else if (!s->pause_source && taker_watch(taker, s->listen_fd, EPOLLIN) < 0)
-                pause_listening(s);
+                pause_listening(s, PAUSE_USEC);
 }
 
 int service_take_socket(struct service *s, int listen_fd)

@@ -125,29 +125,6 @@ int connection_set_up(struct connection *c)
                         driver_vtable, &c->endpoint);
 }
 
-static void release_refused(void *owned)
-{
-        struct user *user = owned;
-
-        user_discharge(user, RESOURCE_CONNECTIONS, 1);
-        user_unref(user->users, user);
-}
-
-/* What waits in its socket may take long to close. Then another process does it, and until that has, it
- * counts as a connection although it was refused. */
-static void refuse(struct service *s, struct user *user, int fd)
-{
-        struct look look = {.foreign = engine_foreign(s->engine),
-                        .party = share_party(user->uid),
-                        .uid = user->uid};
-
-        user->n_ref++;
-        user_charge_always(user, RESOURCE_CONNECTIONS, 1);
-        if (!foreign_close_before(&look, fd, release_refused, user))
-                release_refused(user);
-        close(fd);
-}
-
 static int charge_rest(struct connection *c)
 {
         struct users *users = &c->endpoint.service->tree->users;
@@ -201,7 +178,7 @@ int connection_accept(struct service *s, int fd, uid_t uid)
         int r = user ? tree_charge(s->tree, &charge, user, RESOURCE_CONNECTIONS, 1, &refused) : -ENOMEM;
 
         if (!user) {
-                close(fd);
+                foreign_refuse(engine_foreign(s->engine), fd);
                 return r;
         }
         if (r == -EDQUOT)
@@ -209,7 +186,7 @@ int connection_accept(struct service *s, int fd, uid_t uid)
         if (r >= 0)
                 c = connection_new(s, fd, user, &charge);
         if (!c) {
-                refuse(s, user, fd);
+                foreign_refuse(engine_foreign(s->engine), fd);
                 charge_deinit(&charge);
                 user_unref(users, user);
                 return r < 0 ? r : -ENOMEM;

@@ -321,7 +321,7 @@ static ssize_t receive_known(struct receiver *r, struct msghdr *m, int flags, si
                 errno = ECONNRESET;
                 return -1;
         }
-        if (r->are_unknown) {
+        if (r->are_unknown || r->look.n_fds == CLOSER_NOT_ALL) {
                 k = receive_unknown(r, m, flags, n, &fds);
         } else if (!r->look.only_pidfds || too_many || !m->msg_control) {
                 k = receive_plain(r, m, flags, n, &fds);

@@ -117,11 +117,15 @@ void service_deinit(struct service *s)
         s->broker = broker_free(s->broker);
         taker_deinit(&s->listener);
         s->pause_source = sd_event_source_disable_unref(s->pause_source);
+        if (s->listen_fd >= 0) {
+                /* systemd's stays open, for those who connect until the next daemon is there. */
+                if (s->socket_file.directory < 0)
+                        (void) listen(s->listen_fd, SOMAXCONN);
+                else
+                        (void) shutdown(s->listen_fd, SHUT_RDWR);
+                foreign_close_at_end(s->engine ? engine_foreign(s->engine) : NULL, TAKE_FD(s->listen_fd));
+        }
         socket_file_remove(&s->socket_file);
-        /* systemd's stays open, for those who connect until the next daemon is there. */
-        if (s->listen_fd >= 0)
-                (void) listen(s->listen_fd, SOMAXCONN);
-        closep(&s->listen_fd);
         reserve_deinit(&s->reserve);
         while (!LIST_EMPTY(&s->left_walks))
                 walk_free(LIST_FIRST(&s->left_walks));

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "foreign.h"
@@ -43,10 +44,45 @@ START_TEST(the_one_who_looks_is_killed)
         pid_t pid = closer_of_daemon(), again;
 
         ck_assert_int_gt(pid, 0);
-        nap(1100000); /* who ends at once is not started again */
+        nap(1100000); /* who ends sooner is not started again at once */
         run_as(BOB, attach_self, NULL);
         ck_assert_int_eq(kill(pid, SIGKILL), 0);
         ck_assert_happens((again = closer_of_daemon()) > 0 && again != pid);
+        run_as(BOB, attach_self, NULL);
+        work(bus, 5);
+}
+END_TEST
+
+/* Also where they end as soon as they were started. */
+START_TEST(the_one_who_looks_is_killed_again_and_again)
+{
+        pid_t pid = closer_of_daemon(), again;
+
+        for (int i = 0; i < 3; i++, pid = again) {
+                ck_assert_int_eq(kill(pid, SIGKILL), 0);
+                if (i == 1)
+                        run_as(BOB, attach_self, NULL); /* waits until there is one who looks */
+                ck_assert_happens((again = closer_of_daemon()) > 0 && again != pid);
+        }
+        run_as(BOB, attach_self, NULL);
+        work(bus, 5);
+}
+END_TEST
+
+/* And where that fails at first, here for want of descriptors. */
+START_TEST(the_one_who_looks_cannot_be_started)
+{
+        struct rlimit before, none;
+        pid_t pids[CHILDREN_MAX];
+
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, NULL, &before), 0);
+        none = (struct rlimit){4, before.rlim_max};
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, &none, NULL), 0);
+        ck_assert_int_eq(kill(closer_of_daemon(), SIGKILL), 0);
+        ck_assert_happens(children_of(world.daemon.pid, pids) == 0);
+        nap(2500000);
+        ck_assert_uint_eq(children_of(world.daemon.pid, pids), 0);
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, &before, NULL), 0);
         run_as(BOB, attach_self, NULL);
         work(bus, 5);
 }
@@ -215,7 +251,7 @@ START_TEST(files_of_many_users_whose_close_hangs)
 {
         pid_t closer = closer_of_daemon(), pids[CHILDREN_MAX];
         unsigned answers = 0;
-        struct hung_file h;
+        struct hung_file h = {};
 
         OK(bus, "Create", "sa{sv}", "hers", 1, "mode", "u", 0777);
         if (!hung_file_start(&h, 0, send_as_all, &answers))
@@ -232,7 +268,8 @@ END_TEST
 
 void add_closers(Suite *s)
 {
-        ADD_TESTS(s, "closers", start_retaining, the_one_who_looks_is_killed, who_closes_for_a_user_goes_on,
-                        who_writes_for_a_user_goes_on, subordinate_uids_share_who_closes,
-                        files_of_many_users_whose_close_hangs);
+        ADD_TESTS(s, "closers", start_retaining, the_one_who_looks_is_killed,
+                        the_one_who_looks_is_killed_again_and_again, the_one_who_looks_cannot_be_started,
+                        who_closes_for_a_user_goes_on, who_writes_for_a_user_goes_on,
+                        subordinate_uids_share_who_closes, files_of_many_users_whose_close_hangs);
 }

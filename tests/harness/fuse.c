@@ -27,7 +27,8 @@ static void answer(int fuse, uint64_t unique, int error, const void *data, size_
                         .len = (uint32_t) (sizeof header + size), .error = error, .unique = unique};
 
         memcpy(bytes, &header, sizeof header);
-        memcpy(bytes + sizeof header, data, size);
+        if (size > 0)
+                memcpy(bytes + sizeof header, data, size);
         if (write(fuse, bytes, header.len) < 0 && errno != ENOENT)
                 _exit(1);
 }
@@ -35,17 +36,17 @@ static void answer(int fuse, uint64_t unique, int error, const void *data, size_
 static struct fuse_attr attributes(uint64_t node)
 {
         return (struct fuse_attr){
-                        .ino = node, .mode = node == FILE_NODE ? S_IFREG | 0666 : S_IFDIR | 0777, .nlink = 1};
+                        .ino = node, .mode = node >= FILE_NODE ? S_IFREG | 0666 : S_IFDIR | 0777, .nlink = 1};
 }
 
-static void serve(int fuse, int said)
+static void serve(int fuse, int said, bool hangs_in_last_close)
 {
         static char bytes[1 << 17];
         const struct fuse_in_header *in = (const void *) bytes;
 
         for (;;) {
                 struct fuse_init_out init = {.major = FUSE_KERNEL_VERSION, .minor = 31, .max_write = 4096};
-                struct fuse_entry_out entry = {.nodeid = FILE_NODE, .attr = attributes(FILE_NODE)};
+                struct fuse_entry_out entry = {};
                 struct fuse_attr_out attr;
                 struct fuse_open_out open_out = {.fh = 1};
                 ssize_t n = read(fuse, bytes, sizeof bytes);
@@ -56,9 +57,12 @@ static void serve(int fuse, int said)
                         _exit(0);
                 switch (in->opcode) {
                 case FUSE_INIT:
+                        init.flags = hangs_in_last_close ? FUSE_WRITEBACK_CACHE : 0;
                         answer(fuse, in->unique, 0, &init, sizeof init);
                         break;
                 case FUSE_LOOKUP:
+                        entry.nodeid = FILE_NODE + strtoul((const char *) (in + 1), NULL, 10);
+                        entry.attr = attributes(entry.nodeid);
                         answer(fuse, in->unique, 0, &entry, sizeof entry);
                         break;
                 case FUSE_GETATTR:
@@ -69,6 +73,11 @@ static void serve(int fuse, int said)
                         answer(fuse, in->unique, 0, &open_out, sizeof open_out);
                         break;
                 case FUSE_FLUSH:
+                case FUSE_WRITE:
+                        if (in->opcode == FUSE_FLUSH && hangs_in_last_close) {
+                                answer(fuse, in->unique, 0, NULL, 0);
+                                break;
+                        }
                         /* This is what close() waits for. */
                         if (write(said, "", 1) != 1)
                                 _exit(1);
@@ -95,8 +104,8 @@ static bool mount_at(int fuse, const char *directory)
                mount("hung", directory, "fuse", MS_NOSUID | MS_NODEV, options) == 0;
 }
 
-static _Noreturn void use_file(const char *directory, uid_t uid, void (*fn)(int fd, void *userdata),
-                void *userdata, int done)
+static _Noreturn void use_file(const char *directory, bool many, uid_t uid,
+                void (*fn)(int fd, void *userdata), void *userdata, int done)
 {
         pid_t parent = getppid();
         char path[128];
@@ -106,7 +115,7 @@ static _Noreturn void use_file(const char *directory, uid_t uid, void (*fn)(int 
         if (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
                 give_up("setresuid", errno);
         tie_to_parent(parent);
-        fd = open(path, O_RDONLY);
+        fd = many ? open(directory, O_PATH) : open(path, O_RDONLY);
         if (fd < 0)
                 give_up(path, errno);
         fn(fd, userdata);
@@ -146,11 +155,11 @@ bool hung_file_start(struct hung_file *h, uid_t uid, void (*fn)(int fd, void *us
                 if (user == 0) {
                         close(fuse);
                         close(said[1]);
-                        use_file(directory, uid, fn, userdata, done[1]);
+                        use_file(directory, h->hangs_in_last_close, uid, fn, userdata, done[1]);
                 }
                 close(done[1]);
                 alarm(5 * WIDE_SEC); /* nobody is to hang for ever, whatever happens to the test */
-                serve(fuse, said[1]);
+                serve(fuse, said[1], h->hangs_in_last_close);
         }
         close(fuse);
         close(said[1]);

@@ -8,6 +8,9 @@
 #include <sys/types.h>
 
 struct hung_file {
+        /* To be set before the start: there is any number of files, named by numbers, and fn gets their
+         * directory. What hangs is the last close of each that was written to, and not that of copies. */
+        bool hangs_in_last_close;
         pid_t server;
         int said; /* a byte comes from here for each close that has begun */
 };

@@ -159,7 +159,7 @@ static void use_hung_file(int fd, void *userdata)
 
 static void hung_files(void)
 {
-        struct hung_file h;
+        struct hung_file h = {};
 
         if (!hung_file_start(&h, ALICE, use_hung_file, NULL))
                 attack_impossible("no FUSE file system can be mounted");
