@@ -289,8 +289,9 @@ START_TEST(half_a_message_of_many_megabytes)
 
         raw_begin(&m, 1, MANAGER, "Err", "s");
         raw_end(&m);
-        /* The header announces 64 MiB. */
-        m.bytes[7] = 4;
+        /* The header announces 6 MiB. For each part sd-bus asks realloc() for as many, and that of the sanitizers
+         * copies all. */
+        m.bytes[6] = 0x60;
         for (size_t i = 0; i < ELEMENTSOF(crowd); i++) {
                 crowd[i] = raw_connect();
                 bool taken = raw_send(crowd[i], m.bytes, m.n, NULL, 0);
