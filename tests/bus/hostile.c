@@ -289,8 +289,8 @@ START_TEST(half_a_message_of_many_megabytes)
 
         raw_begin(&m, 1, MANAGER, "Err", "s");
         raw_end(&m);
-        /* The header announces 6 MiB. For each part sd-bus asks realloc() for as many, and that of the sanitizers
-         * copies all. */
+        /* The header announces 6 MiB. For each part sd-bus asks realloc() for as many, and that of the
+         * sanitizers copies all. */
         m.bytes[6] = 0x60;
         for (size_t i = 0; i < ELEMENTSOF(crowd); i++) {
                 crowd[i] = raw_connect();
