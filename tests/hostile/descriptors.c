@@ -247,7 +247,9 @@ END_TEST
 
 START_TEST(memfds_of_many_megabytes)
 {
-        withstand(&(struct attack){"descriptors: memfds of 256 MiB", huge_memfds});
+        withstand(&(struct attack){"descriptors: memfds of 256 MiB", huge_memfds,
+                        /* The kernel of a virtual machine may give so much memory back in one go. */
+                        .max = world.transport == TRANSPORT_DIRECT ? 30 : 0});
 }
 END_TEST
 
