@@ -96,17 +96,17 @@ START_TEST(a_file_whose_close_hangs)
 }
 END_TEST
 
-/* Not even the end of the daemon waits for it. */
-static void ends_in_spite_of_it(int signal_number)
+/* Not even the end of the daemon waits for files of Alice that hang. hangs: waits until they do. */
+static void ends_in_spite_of(const char *config, struct hung_file h, int signal_number,
+                void (*send)(int directory, void *userdata), void *userdata,
+                bool (*hangs)(struct hung_file *h))
 {
-        struct daemon own = {}, shared = world.daemon;
-        struct hung_file h = {};
-        unsigned answers = 0;
+        struct daemon own = {.prepare = world.daemon.prepare}, shared = world.daemon;
 
-        daemon_start(&own, "[Daemon]\nProbe=off\n");
+        daemon_start(&own, config);
         world.daemon = own;
-        if (hung_file_start(&h, ALICE, send_file_of_crowd, &answers)) {
-                ck_assert(hung_file_is_being_closed(&h));
+        if (hung_file_start(&h, ALICE, send, userdata)) {
+                ck_assert(hangs(&h));
                 kill(own.pid, signal_number);
                 ck_assert_happens(waitpid(own.pid, NULL, WNOHANG) == own.pid);
                 /* What it had open is closed. */
@@ -117,6 +117,14 @@ static void ends_in_spite_of_it(int signal_number)
         }
         directory_remove(own.directory);
         world.daemon = shared;
+}
+
+static void ends_in_spite_of_it(int signal_number)
+{
+        unsigned answers = 0;
+
+        ends_in_spite_of("[Daemon]\nProbe=off\n", (struct hung_file){}, signal_number, send_file_of_crowd,
+                        &answers, hung_file_is_being_closed);
 }
 
 START_TEST(the_daemon_ends_in_spite_of_it)
@@ -484,27 +492,20 @@ static void send_files_to_each(int directory, void *userdata)
         }
 }
 
+/* Nothing shows when. */
+static bool hangs_soon(struct hung_file *h)
+{
+        nap(500000);
+        return true;
+}
+
 static void ends_while_files_hang(void (*send)(int directory, void *userdata))
 {
-        struct daemon own = {}, shared = world.daemon;
-        struct hung_file h = {.hangs_in_last_close = true};
         unsigned *n_sent =
                         mmap(NULL, sizeof *n_sent, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-        own.prepare = shared.prepare;
-        daemon_start(&own, "[Daemon]\nProbe=off\nMaxConnectionsPerUser=8\nRetainSec=1s\n");
-        world.daemon = own;
-        if (hung_file_start(&h, ALICE, send, n_sent)) {
-                nap(500000);
-                kill(own.pid, SIGTERM);
-                ck_assert_happens(waitpid(own.pid, NULL, WNOHANG) == own.pid);
-                ck_assert_int_lt(connect_socket(), 0);
-                hung_file_end(&h);
-        } else {
-                daemon_kill(&own);
-        }
-        directory_remove(own.directory);
-        world.daemon = shared;
+        ends_in_spite_of("[Daemon]\nProbe=off\nMaxConnectionsPerUser=8\nRetainSec=1s\n",
+                        (struct hung_file){.hangs_in_last_close = true}, SIGTERM, send, n_sent, hangs_soon);
 }
 
 /* Nobody takes more, and the queue of those who connect is full. */
