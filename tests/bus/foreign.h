@@ -2,11 +2,28 @@
 #pragma once
 
 #include <check.h>
+#include <netinet/in.h>
+
+#include "raw.h"
+#include "tests/harness/fuse.h"
 
 /* Sends a descriptor to Attach on some connections, and waits for so many answers (unsigned *userdata). */
 void send_file_of_crowd(int fd, void *userdata);
 /* A process attaches itself to a context of its own, and cancels it. */
 void attach_self(void *userdata);
+
+void attach_message(struct raw *m);
+/* Where sockets that linger connect to. */
+int lingering_listener(struct sockaddr_in *ret);
+/* A socket that takes minutes to close. */
+int lingering_socket(const struct sockaddr_in *address);
+/* Not even the end of a daemon waits for files of Alice that hang. hangs: waits until they do. */
+void ends_in_spite_of(const char *config, struct hung_file h, int signal_number,
+                void (*send)(int directory, void *userdata), void *userdata,
+                bool (*hangs)(struct hung_file *h));
+
+void add_refused(Suite *s); /* refused.c */
+void add_wakes(Suite *s);   /* wakes.c */
 
 /* closers.c */
 
