@@ -3,9 +3,9 @@
 /* Bob works in short runs with pauses between: a stall that comes now and then hits some of his cancels,
  * while without the pauses all the others would be over before it.
  *
- * Over a bus he also waits for the bus, which carries what Alice says and is told. To know how long, he makes
- * the same calls to a bare server on the same bus in turns with those to ctxd. That server is idle but for
- * him, so what he waits for it more than in a quiet run is the bus's own. */
+ * He also waits for the kernel, which works for Alice, too, and for a bus, which carries what she says and is
+ * told. To know how long, he makes the same calls to a bare server in turns with those to ctxd. That server
+ * is idle but for him, so what he waits for it more than in a quiet run is not ctxd's doing. */
 
 #include <string.h>
 #include <sys/mman.h>
@@ -20,10 +20,9 @@
 #define CYCLES (PAUSES * 6)
 #define WARM_UP 20
 #define RUN_USEC 2000000 /* so long, if they all are slow */
-#define BARE "org.ctxd1.Bare"
 
 static struct {
-        double usec[CYCLES], of_bus[CYCLES];
+        double usec[CYCLES], bare[CYCLES];
         size_t n;
 } * shared;
 
@@ -62,15 +61,15 @@ static sd_bus_message *ask(sd_bus *b, const char *server, const char *member, co
 }
 
 /* One cycle; what it takes. */
-static double cycle(sd_bus *b, const char *server, int member)
+static double cycle(const struct server *of, int member)
 {
         uint64_t start = now_monotonic_usec(), end;
-        _cleanup_bus_ sd_bus *fresh = attack->reconnects ? connect_anew() : NULL;
+        _cleanup_bus_ sd_bus *fresh = attack->reconnects ? of->connect() : NULL;
+        sd_bus *b = fresh ? fresh : of->bus;
+        const char *server = of->name;
         _cleanup_message_ sd_bus_message *handle = NULL, *cancelled = NULL;
         int fd, first;
 
-        if (fresh)
-                b = fresh;
         if (attack->with_member)
                 sd_bus_message_unref(ask(b, server, "Create", "sa{sv}", "~/bobs", 1, "attach", "h", member));
         else
@@ -88,37 +87,28 @@ static double cycle(sd_bus *b, const char *server, int member)
 
 static void bob(void *userdata)
 {
-        sd_bus *b = connect_bus();
+        struct server ctxd = {CTXD_BUS_NAME, connect_anew, connect_bus()}, peer = peer_server();
         int member = -1;
         char byte;
 
+        peer.bus = peer.connect();
         if (attack->with_member)
                 (void) sleeper(&member);
-        for (int i = 0; i < WARM_UP; i++)
-                (void) cycle(b, CTXD_BUS_NAME, member);
+        for (int i = 0; i < WARM_UP; i++) {
+                (void) cycle(&ctxd, member);
+                (void) cycle(&peer, member);
+        }
         while (read(go[0], &byte, 1) == 1) {
                 uint64_t end_usec = now_monotonic_usec() + RUN_USEC;
 
                 for (shared->n = 0; shared->n < CYCLES && now_monotonic_usec() < end_usec; shared->n++) {
                         if (shared->n % (CYCLES / PAUSES) == 0)
                                 nap(PAUSE_USEC);
-                        shared->usec[shared->n] = cycle(b, CTXD_BUS_NAME, member);
-                        if (bare > 0)
-                                shared->of_bus[shared->n] = cycle(b, BARE, member);
+                        shared->usec[shared->n] = cycle(&ctxd, member);
+                        shared->bare[shared->n] = cycle(&peer, member);
                 }
                 ck_assert_int_eq(write(done[1], "", 1), 1);
         }
-}
-
-static void serve_nothing(void *userdata)
-{
-        sd_bus *b = connect_bus();
-
-        bare_setup(b);
-        ck_assert_int_ge(sd_bus_request_name(b, BARE, 0), 0);
-        for (;;)
-                if (sd_bus_process(b, NULL) == 0)
-                        (void) sd_bus_wait(b, UINT64_MAX);
 }
 
 void bob_start(const struct attack *a)
@@ -130,19 +120,14 @@ void bob_start(const struct attack *a)
                 ck_assert_ptr_ne(shared, MAP_FAILED);
                 ck_assert(pipe(go) == 0 && pipe(done) == 0);
         }
-        if (world.transport != TRANSPORT_DIRECT) {
-                bare = spawn(serve_nothing, NULL);
-                bus_await_owner(&world.bus, BARE);
-        }
+        bare = peer_start();
         bobs = spawn_as(BOB, bob, NULL);
 }
 
 void bob_end(void)
 {
         end_process(bobs);
-        if (bare > 0)
-                end_process(bare);
-        bare = 0;
+        end_process(bare);
 }
 
 char hear(int fd, pid_t pid, const struct attack *a)
@@ -166,9 +151,7 @@ struct waited bob_works(void)
         (void) median(shared->usec, n);
         w.p99 = percentile(shared->usec, n, 99);
         w.most = shared->usec[n - 1];
-        if (bare > 0) {
-                (void) median(shared->of_bus, n);
-                w.of_bus = percentile(shared->of_bus, n, 99);
-        }
+        (void) median(shared->bare, n);
+        w.bare = percentile(shared->bare, n, 99);
         return w;
 }

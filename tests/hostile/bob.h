@@ -6,10 +6,10 @@
 /* What Bob waits for his cycles, in µs. */
 struct waited {
         double p99, most;
-        double of_bus; /* the p99 of the same calls to a server that does nothing; 0: there is no bus */
+        double bare; /* the p99 of the same calls to a server that does nothing */
 };
 
-/* Begins Bob's process, and a bare server where there is a bus. */
+/* Begins Bob's process, and a bare server. */
 void bob_start(const struct attack *a);
 void bob_end(void);
 /* He works for a while. */
@@ -17,3 +17,13 @@ struct waited bob_works(void);
 
 /* What a process says through a pipe. It fails if that does not come, or if the process ends instead. */
 char hear(int fd, pid_t pid, const struct attack *a);
+
+/* peer.c: the bare server, and how Bob reaches it. */
+struct server {
+        const char *name; /* NULL: there is nobody else at the socket */
+        sd_bus *(*connect)(void);
+        sd_bus *bus; /* connected */
+};
+
+pid_t peer_start(void);
+struct server peer_server(void);
