@@ -31,7 +31,8 @@ struct connection {
         bool answered;      /* its call; and not all was sent since */
         bool is_held;       /* it is not served while its uid leaves too much unread */
         TAILQ_ENTRY(connection) held;
-        unsigned alone; /* so many more calls are taken to be alone */
+        TAILQ_ENTRY(connection) flying; /* where flight is not 0 */
+        unsigned alone;                 /* so many more calls are taken to be alone */
         sd_event_source *timer;
         TAILQ_ENTRY(connection) connections;
 };
@@ -54,6 +55,7 @@ int connection_again(struct endpoint *e, sd_bus_message *m);
 uint64_t connection_unread(const struct connection *c); /* messages that wait for the client to read */
 bool connection_leaves_too_much_unread(const struct connection *c);
 int connection_send_fds(struct endpoint *e, unsigned n, struct refused *ret_refused);
+void connection_forget_flight(struct connection *c);
 /* A long reply is sent: it is charged until it was read. */
 void connection_replies(struct endpoint *e, uint64_t bytes);
 void connection_charge_unread(struct connection *c);

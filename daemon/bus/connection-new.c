@@ -44,6 +44,7 @@ struct connection *connection_free(struct connection *c)
                 return NULL;
         sd_event_source_disable_unref(c->timer);
         connection_hold(c, false); /* it need not be told when others have read */
+        connection_forget_flight(c);
         taker_deinit(&c->taker);
         close_before(c);
         if (c->endpoint.bus) {

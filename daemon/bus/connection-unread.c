@@ -19,6 +19,8 @@
 #define MESSAGES_UNREAD_MIN 64
 /* So many descriptors may be on their way before we look whether they have arrived. */
 #define FLIGHT_FREE 8
+/* So many connections are looked at before a descriptor is refused. */
+#define FLIGHT_LOOKS 32
 
 uint64_t connection_unread(const struct connection *c)
 {
@@ -50,22 +52,55 @@ static bool has_read_all(const struct connection *c)
         return connection_unread(c) == 0 && in_socket(c) == 0;
 }
 
+void connection_forget_flight(struct connection *c)
+{
+        if (c->flight.amount == 0)
+                return;
+        charge_resize(&c->flight, 0);
+        TAILQ_REMOVE(&c->endpoint.service->flying, c, flying);
+}
+
+/* Looks at connections of this party until it may have so many more in flight. Those that were not looked at
+ * this time come first the next time. */
+static void look_for_arrived(struct connection *c, unsigned n)
+{
+        struct service *s = c->endpoint.service;
+        struct connection *other = TAILQ_FIRST(&s->flying), *last = TAILQ_LAST(&s->flying, flying), *next;
+        unsigned looks = 0;
+
+        while (other && looks < FLIGHT_LOOKS && user_is_at_limit(c->user, RESOURCE_FLIGHT, n)) {
+                next = other == last ? NULL : TAILQ_NEXT(other, flying);
+                if (other->user->party == c->user->party) {
+                        looks++;
+                        if (has_read_all(other)) {
+                                connection_forget_flight(other);
+                        } else {
+                                TAILQ_REMOVE(&s->flying, other, flying);
+                                TAILQ_INSERT_TAIL(&s->flying, other, flying);
+                        }
+                }
+                other = next;
+        }
+}
+
 /* The kernel counts the descriptors that we have sent and nobody has read. It counts them for all our sockets
  * together, and when they are as many as our table may hold it refuses to send any more, to anybody. So each
  * uid may leave only some unread. Nothing tells us when they are read. So we look when a connection has
- * several, and at all connections of the uid, and of its subordinate uids, before we refuse one. */
+ * several, and at others of the uid, and of its subordinate uids, before we refuse one. */
 int connection_send_fds(struct endpoint *e, unsigned n, struct refused *ret_refused)
 {
-        struct connection *c = (struct connection *) e, *other;
+        struct connection *c = (struct connection *) e;
+        bool flew;
+        int r;
 
         if (c->flight.amount + n > FLIGHT_FREE && has_read_all(c))
-                charge_resize(&c->flight, 0);
-        if (user_is_at_limit(c->user, RESOURCE_FLIGHT, n))
-                TAILQ_FOREACH (other, &e->service->connections, connections)
-                        if (other->user->party == c->user->party && other->flight.amount > 0 &&
-                                        has_read_all(other))
-                                charge_resize(&other->flight, 0);
-        return tree_charge_resize(&c->flight, c->flight.amount + n, ret_refused);
+                connection_forget_flight(c);
+        look_for_arrived(c, n);
+        flew = c->flight.amount > 0;
+        r = tree_charge_resize(&c->flight, c->flight.amount + n, ret_refused);
+        if (!flew && c->flight.amount > 0)
+                TAILQ_INSERT_TAIL(&e->service->flying, c, flying);
+        return r;
 }
 
 void connection_hold(struct connection *c, bool hold)

@@ -93,6 +93,7 @@ int service_init(struct service *s, sd_event *event, struct tree *tree)
         reserve_init(&s->reserve);
         TAILQ_INIT(&s->connections);
         TAILQ_INIT(&s->held);
+        TAILQ_INIT(&s->flying);
         LIST_INIT(&s->audiences);
         LIST_INIT(&s->left_walks);
         r = laters_init(s);

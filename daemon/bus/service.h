@@ -45,10 +45,11 @@ struct service {
         LIST_HEAD(, walk) left_walks; /* whose peers have gone */
         uint64_t kill_after_usec;     /* for an attach that has a signal, but does not say when to kill */
 
-        struct polkit *polkit;                /* NULL without the system bus */
-        struct broker *broker;                /* the system's or the session's bus; NULL when embedded */
-        TAILQ_HEAD(, connection) connections; /* direct ones, oldest first */
-        TAILQ_HEAD(, connection) held;        /* those that wait until others have read */
+        struct polkit *polkit;                 /* NULL without the system bus */
+        struct broker *broker;                 /* the system's or the session's bus; NULL when embedded */
+        TAILQ_HEAD(, connection) connections;  /* direct ones, oldest first */
+        TAILQ_HEAD(flying, connection) flying; /* those to which descriptors are on their way */
+        TAILQ_HEAD(, connection) held;         /* those that wait until others have read */
         uint32_t n_connections;
         uint64_t last_connection;
         int listen_fd;

@@ -2,6 +2,9 @@
 
 /* Clients that do not read their replies, or read slowly. */
 
+#include <errno.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "daemon/bus/connection-internal.h"
@@ -229,6 +232,50 @@ START_TEST(who_reads_all_before_the_daemon_is_stopped)
 }
 END_TEST
 
+static unsigned n_looks;
+
+int __real_ioctl(int fd, unsigned long request, int *waiting);
+int __wrap_ioctl(int fd, unsigned long request, int *waiting);
+int __wrap_ioctl(int fd, unsigned long request, int *waiting)
+{
+        n_looks += request == SIOCOUTQ;
+        return __real_ioctl(fd, request, waiting);
+}
+
+#define CROWD 500
+#define LOOKS_MAX 40
+
+/* A crowd has not read its replies, in each of which a descriptor is. Each more is refused, and that takes a
+ * few looks. Once one of them has read, it is seen, though others are looked at first. */
+START_TEST(law_48_descriptors_that_nobody_has_read)
+{
+        struct refused refused = {};
+        struct connection *c;
+        unsigned n = 0;
+        int r;
+
+        for (unsigned i = 0; i < CROWD; i++)
+                client_new();
+        run();
+        tree->users.limit[RESOURCE_FLIGHT] = CROWD;
+        for (unsigned i = 0; i < CROWD; i++)
+                SEND(&clients[i], "Err", "s", "none");
+        run_deaf();
+        TAILQ_FOREACH (c, &service.connections, connections)
+                ck_assert_int_eq(connection_send_fds(&c->endpoint, 1, &refused), 0);
+        c = TAILQ_FIRST(&service.connections);
+        n_looks = 0;
+        ck_assert_int_eq(connection_send_fds(&c->endpoint, 1, &refused), -EDQUOT);
+        ck_assert_uint_le(n_looks, LOOKS_MAX);
+        while (sd_bus_process(clients[CROWD / 2].bus, NULL) > 0)
+                ;
+        do
+                r = connection_send_fds(&c->endpoint, 1, &refused);
+        while (r == -EDQUOT && ++n < CROWD);
+        ck_assert_int_eq(r, 0);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("unread");
@@ -238,7 +285,8 @@ int main(void)
                                         an_end_with_a_reply_that_is_sent_in_parts, who_is_held_and_leaves,
                                         many_who_read_a_long_reply,
                                         who_reads_all_before_the_daemon_is_stopped,
-                                        law_48_subordinate_uids_wait_for_each_other, NULL});
+                                        law_48_subordinate_uids_wait_for_each_other,
+                                        law_48_descriptors_that_nobody_has_read, NULL});
 
         tcase_add_checked_fixture(c, inside_setup, inside_teardown);
         return run_suite(s);
