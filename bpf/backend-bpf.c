@@ -43,6 +43,7 @@ static const size_t map_value_size[PROBE_FDS] = {
                 [PROBE_FD_SLOTS] = sizeof(struct membership_slot),
                 [PROBE_FD_STATS] = sizeof(struct membership_stats),
                 [PROBE_FD_REQUESTS] = sizeof(struct membership_value),
+                [PROBE_FD_PROCESSES] = sizeof(struct membership_processes),
 };
 
 __attribute__((format(printf, 2, 0))) static int quiet(
@@ -253,6 +254,8 @@ static struct bpf_map *map_of(struct ctxd_bpf *skeleton, enum probe_fd which)
                 return skeleton->maps.stats;
         case PROBE_FD_REQUESTS:
                 return skeleton->maps.requests;
+        case PROBE_FD_PROCESSES:
+                return skeleton->maps.processes;
         default:
                 return NULL;
         }
@@ -262,8 +265,10 @@ static struct bpf_program *program_of(struct ctxd_bpf *skeleton, enum probe_fd w
 {
         switch (which) {
         case PROBE_FD_ADOPT:
+        case PROBE_FD_ADOPT_PROGRAM:
                 return skeleton->progs.adopt;
         case PROBE_FD_LIST:
+        case PROBE_FD_LIST_PROGRAM:
                 return skeleton->progs.list;
         case PROBE_FD_FORK:
                 return skeleton->progs.on_fork;
@@ -323,6 +328,8 @@ static int attach(struct bpf_backend *b, const int *kept)
                         fd = kept[i];
                 } else if (map) {
                         fd = bpf_map__fd(map);
+                } else if (i == PROBE_FD_ADOPT_PROGRAM || i == PROBE_FD_LIST_PROGRAM) {
+                        fd = bpf_program__fd(program);
                 } else {
                         b->links[i] = bpf_program__attach(program);
                         if (!b->links[i])

@@ -77,7 +77,13 @@ struct sigpending {
         sigset_t signal;
 };
 
+typedef struct {
+        int counter;
+} atomic_t;
+
 struct signal_struct {
+        atomic_t live; /* threads that do not exit yet */
+        int nr_threads;
         struct core_state *core_state;
         struct sigpending shared_pending;
 };

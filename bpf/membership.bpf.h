@@ -58,6 +58,14 @@ struct {
 } slots SEC(".maps");
 
 struct {
+        __uint(type, BPF_MAP_TYPE_HASH);
+        __uint(map_flags, BPF_F_NO_PREALLOC);
+        __uint(max_entries, MEMBERSHIP_SLOTS_MAX);
+        __type(key, __u32);
+        __type(value, struct membership_processes);
+} processes SEC(".maps");
+
+struct {
         __uint(type, BPF_MAP_TYPE_RINGBUF);
         __uint(max_entries, 256 * 1024);
 } events SEC(".maps");
@@ -120,6 +128,34 @@ static __always_inline void slot_leave(struct membership_slot *slot, __u32 index
 {
         if (slot_add(slot, -1) == 1)
                 event_send(slot->context_id, index, MEMBERSHIP_DRAINED);
+}
+
+static __always_inline void process_add(struct task_struct *task, __u32 index)
+{
+        struct membership_processes *p = bpf_map_lookup_elem(&processes, &index);
+        __u32 pid = task->tgid;
+
+        if (!p)
+                return;
+        for (int i = 0; i < MEMBERSHIP_PROCESSES; i++)
+                if (READ_ONCE(p->pids[i]) == pid)
+                        return;
+        for (int i = 0; i < MEMBERSHIP_PROCESSES; i++)
+                if (READ_ONCE(p->pids[i]) == 0 && __sync_val_compare_and_swap(&p->pids[i], 0, pid) == 0)
+                        return;
+        p->is_crowded = 1;
+}
+
+static __always_inline void process_remove(struct task_struct *task, __u32 index)
+{
+        struct membership_processes *p = bpf_map_lookup_elem(&processes, &index);
+        __u32 pid = task->tgid;
+
+        if (!p)
+                return;
+        for (int i = 0; i < MEMBERSHIP_PROCESSES; i++)
+                if (READ_ONCE(p->pids[i]) == pid)
+                        (void) __sync_val_compare_and_swap(&p->pids[i], pid, 0);
 }
 
 /* Adds a value to the count of its slot, unless somebody else does. */
@@ -193,6 +229,7 @@ static __always_inline bool take_in(
         if (!own)
                 return false;
         own->given_nsec = bpf_ktime_get_boot_ns();
+        process_add(task, own->slot); /* before it counts: what is counted can be found */
         value_count(own);
         return true;
 }
@@ -242,6 +279,8 @@ int BPF_PROG(on_exit, struct task_struct *task)
 {
         struct membership_value *value = bpf_task_storage_get(&members, task, 0, 0);
 
+        if (value && BPF_CORE_READ(task, signal, live.counter) == 0)
+                process_remove(task, value->slot); /* its last thread */
         if (value && __sync_lock_test_and_set(&value->counted, MEMBER_GONE) == MEMBER_COUNTED) {
                 struct membership_slot *slot = slot_get(value->slot);
 
@@ -264,6 +303,8 @@ static __always_inline void adopt_found(
                 struct membership_slot *old = slot_get(own->slot);
                 __u32 old_index = own->slot;
 
+                if (task->group_leader == task)
+                        process_remove(task, old_index);
                 if (__sync_lock_test_and_set(&own->counted, MEMBER_GONE) == MEMBER_COUNTED && old)
                         slot_leave(old, old_index);
                 if (bpf_task_storage_delete(&members, task) != 0) {
@@ -284,27 +325,44 @@ finish:
         slot_leave(slot, best->slot);
 }
 
+static __always_inline void note_requested(struct task_struct *task)
+{
+        __u32 zero = 0;
+        struct membership_stats *s = bpf_map_lookup_elem(&stats, &zero);
+
+        if (!s)
+                return;
+        s->requested++;
+        if (task->group_leader == task)
+                s->threads = BPF_CORE_READ(task, signal, nr_threads);
+}
+
 SEC("iter/task")
 int adopt(struct bpf_iter__task *ctx)
 {
         struct task_struct *task = ctx->task, *leader, *parent;
-        struct membership_value best = {}, *own, *value;
+        struct membership_value best = {}, *own, *value, *request;
         struct missed_child *m;
         __u64 own_since;
         __u32 key;
 
-        if (!task || task->exit_state || (task->flags & (PF_EXITING | PF_KTHREAD | PF_IO_WORKER)))
+        if (!task)
                 return 0;
         leader = task->group_leader;
         parent = task->real_parent;
         if (!leader || !parent)
+                return 0;
+        request = bpf_task_storage_get(&requests, leader, 0, 0);
+        if (request)
+                note_requested(task);
+        if (task->exit_state || (task->flags & (PF_EXITING | PF_KTHREAD | PF_IO_WORKER)))
                 return 0;
 
         own = bpf_task_storage_get(&members, task, 0, 0);
         consider(&best, own, false);
         own_since = best.since_nsec;
 
-        consider(&best, bpf_task_storage_get(&requests, leader, 0, 0), true);
+        consider(&best, request, true);
         /* The hook may have failed for a new thread without anybody having noticed. It belongs where its
          * leader does. */
         if (leader != task)

@@ -41,6 +41,9 @@ enum probe_fd {
         PROBE_FD_EXIT,    /* link: the exit hook, likewise */
         /* map: task storage of struct membership_value, which ctxd writes (proto/membership.h) */
         PROBE_FD_REQUESTS,
+        PROBE_FD_PROCESSES,     /* map: hash of struct membership_processes by slot, which ctxd makes */
+        PROBE_FD_ADOPT_PROGRAM, /* programs, of which ctxd makes links that are limited to a process */
+        PROBE_FD_LIST_PROGRAM,
         PROBE_FDS,
 };
 

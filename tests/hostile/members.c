@@ -2,6 +2,8 @@
 
 /* Members: as many as may be, those that come and go, and those that fork. Bob has members, too. */
 
+#include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -114,6 +116,38 @@ void stay(void)
         call_for_ever(1, 0, next_end);
 }
 
+/* Threads that do nothing, and belong to no context. */
+#define IDLE_THREADS 10000
+
+static void *idle(void *userdata)
+{
+        for (;;)
+                pause();
+        return NULL;
+}
+
+static void many_threads(void)
+{
+        pthread_attr_t attr;
+        pthread_t thread;
+        unsigned n = 0;
+
+        pthread_attr_init(&attr);
+        pthread_attr_setstacksize(&attr, PTHREAD_STACK_MIN);
+        while (n < IDLE_THREADS && pthread_create(&thread, &attr, idle, NULL) == 0)
+                n++;
+        attack_did(n);
+        attack_ready();
+        for (;;)
+                pause();
+}
+
+START_TEST(many_idle_threads)
+{
+        withstand(&(struct attack){"members: 10,000 idle threads", many_threads, .with_member = true});
+}
+END_TEST
+
 static void start_with_probe(void)
 {
         start_with("Probe=auto\nLeakGraceSec=10ms\nRetainSec=1s\n");
@@ -149,4 +183,5 @@ void add_members(Suite *s)
         ATTACK(s, "members", start_with_probe, members_come_and_go);
         ATTACK(s, "members", start_with_probe, members_fork);
         ATTACK(s, "members", start_with_probe, members_stay);
+        ATTACK(s, "members", start_with_probe, many_idle_threads);
 }

@@ -20,12 +20,25 @@ static const struct policy kill_at_once = {.signal = SIGTERM, .kill_after_usec =
 
 int __real_bpf_iterate(int link);
 int __wrap_bpf_iterate(int link);
+int __real_bpf_iterate_process(int program, int pidfd, uint32_t pid);
+int __wrap_bpf_iterate_process(int program, int pidfd, uint32_t pid);
 
 static unsigned countdown; /* the one that fails; 0: none */
+static bool fails_again;   /* a process fails; then so does the look at all tasks that is made instead */
 
 int __wrap_bpf_iterate(int link)
 {
-        return countdown > 0 && --countdown == 0 ? -EMFILE : __real_bpf_iterate(link);
+        if ((countdown > 0 && --countdown == 0) || fails_again) {
+                fails_again = false;
+                return -EMFILE;
+        }
+        return __real_bpf_iterate(link);
+}
+
+int __wrap_bpf_iterate_process(int program, int pidfd, uint32_t pid)
+{
+        fails_again = countdown > 0 && --countdown == 0;
+        return fails_again ? -EMFILE : __real_bpf_iterate_process(program, pidfd, pid);
 }
 
 static void expect(struct child *c, char byte, unsigned n)

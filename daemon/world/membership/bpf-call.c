@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "daemon/world/membership/bpf-call.h"
+#include "util/cleanup.h"
 #include "util/realtime.h"
 
 static int call(enum bpf_cmd command, union bpf_attr *attr)
@@ -55,6 +56,26 @@ int bpf_iterate(int link)
         memset(&attr, 0, sizeof attr);
         attr.iter_create.link_fd = (uint32_t) link;
         return call(BPF_ITER_CREATE, &attr);
+}
+
+int bpf_iterate_process(int program, int pidfd, uint32_t pid)
+{
+        _cleanup_close_ int link = -1;
+        union bpf_iter_link_info info;
+        union bpf_attr attr;
+
+        memset(&info, 0, sizeof info);
+        if (pidfd >= 0)
+                info.task.pid_fd = (uint32_t) pidfd;
+        else
+                info.task.pid = pid;
+        memset(&attr, 0, sizeof attr);
+        attr.link_create.prog_fd = (uint32_t) program;
+        attr.link_create.attach_type = BPF_TRACE_ITER;
+        attr.link_create.iter_info = (uint64_t) (uintptr_t) &info;
+        attr.link_create.iter_info_len = sizeof info;
+        link = call(BPF_LINK_CREATE, &attr);
+        return link < 0 ? link : bpf_iterate(link);
 }
 
 ssize_t bpf_iterator_read(int iterator, void *buffer, size_t size)

@@ -16,6 +16,8 @@ int bpf_map_update(int map, const void *key, const void *value);
 int bpf_map_delete(int map, const void *key);
 /* Returns a descriptor for bpf_iterator_read(). */
 int bpf_iterate(int link);
+/* The same for the tasks of one process alone, by its pidfd, or where that is -1 by its pid. */
+int bpf_iterate_process(int program, int pidfd, uint32_t pid);
 ssize_t bpf_iterator_read(int iterator, void *buffer, size_t size);
 
 struct bpf_map_facts {

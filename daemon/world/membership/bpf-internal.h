@@ -33,3 +33,14 @@ static inline uint64_t bpf_failures(const struct bpf_membership *b)
 /* bpf.c */
 /* The ring has records. */
 int bpf_events_ready(sd_event_source *source, int fd, uint32_t revents, void *userdata);
+
+/* bpf-few.c: the tasks of few processes, without a look at all tasks of the host. Where they say 0, or less,
+ * that look has to be made. */
+void bpf_few_begin(struct membership *m, const struct member_slot *slot);
+void bpf_few_end(struct membership *m, const struct member_slot *slot);
+/* Takes all tasks of a process in. */
+int bpf_few_adopt(struct bpf_membership *b, int pidfd);
+/* Gives the members of a look to its callback. It has been called for all of them, or for none. */
+int bpf_few_list(struct membership *m, struct member_look *l);
+/* bpf.c: a record that an iterator has given. */
+int bpf_give_record(struct membership *m, struct membership_task *t, member_cb cb, void *userdata);

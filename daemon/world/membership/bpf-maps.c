@@ -64,6 +64,9 @@ int bpf_membership_new(struct membership *m, const int fds[PROBE_FDS], struct bp
                 r = map_expect(fds[PROBE_FD_STATS], BPF_MAP_TYPE_ARRAY, sizeof(struct membership_stats), 1,
                                 NULL);
         if (r >= 0)
+                r = map_expect(fds[PROBE_FD_PROCESSES], BPF_MAP_TYPE_HASH,
+                                sizeof(struct membership_processes), MEMBERSHIP_SLOTS_MAX, NULL);
+        if (r >= 0)
                 r = map_expect(fds[PROBE_FD_EVENTS], BPF_MAP_TYPE_RINGBUF, 0, 0, &events);
         if (r < 0)
                 return r;

@@ -123,6 +123,7 @@ static int bpf_slot_open(struct membership *m, struct member_slot *slot)
 {
         struct membership_slot *s = shared(m, slot);
 
+        bpf_few_begin(m, slot);
         __atomic_store_n(&s->done, SLOT_ACTIVE, __ATOMIC_SEQ_CST);
         __atomic_store_n(&s->context_id, slot->context_id, __ATOMIC_SEQ_CST);
         return 0;
@@ -143,8 +144,10 @@ static bool bpf_slot_close(struct membership *m, struct member_slot *slot)
         if (bpf_failures(m->bpf) != m->bpf->seen_failed)
                 (void) adopt(m->bpf);
         __atomic_store_n(&s->context_id, 0, __ATOMIC_SEQ_CST);
-        if (bpf_live(m, slot) == 0)
+        if (bpf_live(m, slot) == 0) {
+                bpf_few_end(m, slot);
                 return true;
+        }
         __atomic_store_n(&s->context_id, slot->context_id, __ATOMIC_SEQ_CST);
         return false;
 }
@@ -184,7 +187,9 @@ static int bpf_attach(struct membership *m, struct member_slot *slot, struct pro
                 r = bpf_map_update(b->fds[PROBE_FD_REQUESTS], &pidfd, &request);
                 if (r < 0)
                         break;
-                failed = adopt(b);
+                failed = bpf_few_adopt(b, pidfd);
+                if (failed <= 0)
+                        failed = adopt(b);
                 r = bpf_map_look_up(b->fds[PROBE_FD_MEMBERS], &pidfd, &value);
                 if (r >= 0 && value.context_id == slot->context_id &&
                                 value.since_nsec >= request.since_nsec) {
@@ -217,7 +222,7 @@ static struct member_slot *bpf_look_up(struct membership *m, struct process *p, 
         return member_slot_get(m, value.slot, value.context_id);
 }
 
-static int each_one(struct membership *m, const struct membership_task *t, member_cb cb, void *userdata)
+int bpf_give_record(struct membership *m, struct membership_task *t, member_cb cb, void *userdata)
 {
         struct member_record record = {
                         .slot = member_slot_get(m, t->value.slot, t->value.context_id),
@@ -234,6 +239,8 @@ static int each_one(struct membership *m, const struct membership_task *t, membe
 
         if (!record.slot || !record.slot->anchor || t->pid == 0)
                 return 0;
+        t->comm[sizeof t->comm - 1] = '\0';
+        (void) utf8_mend(t->comm);
         return cb(userdata, &record);
 }
 
@@ -254,9 +261,7 @@ static int iterate(struct membership *m, member_cb cb, void *userdata)
                         return (int) n;
                 length += (size_t) n;
                 for (size_t i = 0; i < length / sizeof tasks[0]; i++) {
-                        tasks[i].comm[sizeof tasks[i].comm - 1] = '\0';
-                        (void) utf8_mend(tasks[i].comm);
-                        r = each_one(m, &tasks[i], cb, userdata);
+                        r = bpf_give_record(m, &tasks[i], cb, userdata);
                         if (r != 0)
                                 return r;
                 }
@@ -282,7 +287,9 @@ static int bpf_look(struct membership *m, struct member_look *l, uint32_t *budge
         int r;
 
         want(m, l, true);
-        r = iterate(m, l->cb, l->userdata);
+        r = bpf_few_list(m, l);
+        if (r == 0)
+                r = iterate(m, l->cb, l->userdata);
         want(m, l, false);
         return r < 0 ? r : 1;
 }

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/world/membership/bpf-call.h"
+#include "daemon/world/membership/bpf-internal.h"
+#include "daemon/world/membership/look.h"
+#include "util/cleanup.h"
+
+/* An iterator over all tasks takes longer the more of them there are, whoever has them: a stranger's 10,000
+ * threads make it a few milliseconds. So few members, in processes that the kernel's programs have noted, are
+ * found by a look at these alone. */
+
+#define FEW_SLOTS 16
+#define FEW_TASKS 256
+#define ADOPT_TRIES 3
+
+void bpf_few_begin(struct membership *m, const struct member_slot *slot)
+{
+        static const struct membership_processes none;
+
+        /* Where it fails all tasks are looked at. */
+        (void) bpf_map_update(m->bpf->fds[PROBE_FD_PROCESSES], &slot->number, &none);
+}
+
+void bpf_few_end(struct membership *m, const struct member_slot *slot)
+{
+        (void) bpf_map_delete(m->bpf->fds[PROBE_FD_PROCESSES], &slot->number);
+}
+
+static int adopt_once(struct bpf_membership *b, int pidfd)
+{
+        _cleanup_close_ int fd = bpf_iterate_process(b->fds[PROBE_FD_ADOPT_PROGRAM], pidfd, 0);
+        char buffer[512];
+        ssize_t n;
+
+        if (fd < 0)
+                return fd;
+        do
+                n = bpf_iterator_read(fd, buffer, sizeof buffer);
+        while (n > 0);
+        return (int) n;
+}
+
+/* One that runs beside an exiting thread may end early. */
+int bpf_few_adopt(struct bpf_membership *b, int pidfd)
+{
+        for (unsigned i = 0; i < ADOPT_TRIES; i++) {
+                uint64_t requested = bpf_counter(&b->stats->requested),
+                         failed = bpf_counter(&b->stats->adopt_failed);
+                int r = adopt_once(b, pidfd);
+
+                if (r < 0 || bpf_counter(&b->stats->adopt_failed) != failed)
+                        return r;
+                requested = bpf_counter(&b->stats->requested) - requested;
+                if (requested > 0 && requested >= bpf_counter(&b->stats->threads))
+                        return 1;
+        }
+        return 0;
+}
+
+struct few {
+        struct member_slot *slots[FEW_SLOTS];
+        uint32_t found[FEW_SLOTS];
+        size_t n_slots;
+        uint32_t pids[FEW_TASKS];
+        size_t n_pids;
+        struct membership_task tasks[FEW_TASKS];
+        size_t n_tasks;
+};
+
+static uint32_t live(struct membership *m, const struct member_slot *slot)
+{
+        return (uint32_t) __atomic_load_n(&m->bpf->slots[slot->number].live, __ATOMIC_SEQ_CST);
+}
+
+static bool has_pid(const struct few *f, uint32_t pid)
+{
+        for (size_t i = 0; i < f->n_pids; i++)
+                if (f->pids[i] == pid)
+                        return true;
+        return false;
+}
+
+/* 0: they are many, or it is not known where they are. */
+static int choose(struct membership *m, struct member_look *l, struct few *f)
+{
+        struct membership_processes p;
+        struct member_slot *slot;
+        uint32_t n = 0;
+
+        l->next_slot = 0;
+        while ((slot = member_look_next_slot(m, l))) {
+                n += live(m, slot);
+                if (n > FEW_TASKS || f->n_slots == FEW_SLOTS)
+                        return 0;
+                f->slots[f->n_slots++] = slot;
+        }
+        for (size_t i = 0; i < f->n_slots; i++) {
+                if (bpf_map_look_up(m->bpf->fds[PROBE_FD_PROCESSES], &f->slots[i]->number, &p) < 0 ||
+                                p.is_crowded)
+                        return 0;
+                for (size_t k = 0; k < MEMBERSHIP_PROCESSES; k++) {
+                        if (p.pids[k] == 0 || has_pid(f, p.pids[k]))
+                                continue;
+                        if (f->n_pids == FEW_TASKS)
+                                return 0;
+                        f->pids[f->n_pids++] = p.pids[k];
+                }
+        }
+        return 1;
+}
+
+static void count(struct few *f, const struct membership_task *t)
+{
+        for (size_t i = 0; i < f->n_slots; i++)
+                f->found[i] += t->value.slot == f->slots[i]->number &&
+                               t->value.context_id == f->slots[i]->context_id;
+}
+
+/* Less than 0 also where there is no room for them. */
+static int read_process(struct membership *m, struct few *f, uint32_t pid)
+{
+        _cleanup_close_ int fd = bpf_iterate_process(m->bpf->fds[PROBE_FD_LIST_PROGRAM], -1, pid);
+        char *buffer = (char *) f->tasks;
+        size_t length = f->n_tasks * sizeof f->tasks[0];
+        ssize_t n;
+
+        if (fd < 0)
+                return fd;
+        do {
+                if (length == sizeof f->tasks)
+                        return -ENOBUFS;
+                n = bpf_iterator_read(fd, buffer + length, sizeof f->tasks - length);
+                if (n < 0)
+                        return (int) n;
+                length += (size_t) n;
+        } while (n > 0);
+        for (; f->n_tasks < length / sizeof f->tasks[0]; f->n_tasks++)
+                count(f, &f->tasks[f->n_tasks]);
+        return 0;
+}
+
+int bpf_few_list(struct membership *m, struct member_look *l)
+{
+        static struct few f;
+        int r;
+
+        f.n_slots = f.n_pids = f.n_tasks = 0;
+        memset(f.found, 0, sizeof f.found);
+        if (!choose(m, l, &f))
+                return 0;
+        for (size_t i = 0; i < f.n_pids; i++)
+                if (read_process(m, &f, f.pids[i]) < 0)
+                        return 0;
+        for (size_t i = 0; i < f.n_slots; i++)
+                if (f.found[i] < live(m, f.slots[i]))
+                        return 0;
+        for (size_t i = 0; i < f.n_tasks; i++) {
+                r = bpf_give_record(m, &f.tasks[i], l->cb, l->userdata);
+                if (r != 0)
+                        return r < 0 ? r : 1;
+        }
+        return 1;
+}

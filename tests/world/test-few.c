@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Few members are found without a look at all tasks of the host (law 48), and none is missed. With the real
+ * ctxd-probe ($CTXD_PROBE). */
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "proto/membership.h"
+#include "tests/world/world.h"
+
+static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
+
+static unsigned n_full; /* looks at all tasks */
+
+int __real_bpf_iterate(int link);
+int __wrap_bpf_iterate(int link);
+int __wrap_bpf_iterate(int link)
+{
+        n_full++;
+        return __real_bpf_iterate(link);
+}
+
+static size_t list(struct context *c)
+{
+        struct member_task *tasks;
+        size_t n;
+
+        ck_assert_int_eq(engine_tasks(world.engine, c, true, &tasks, &n), 0);
+        free(tasks);
+        return n;
+}
+
+static void expect_signals(struct child *c, unsigned n)
+{
+        for (unsigned i = 0; i < n; i++)
+                ck_assert_int_eq(child_say(c), 'T');
+        ck_assert(child_silent(c));
+}
+
+START_TEST(law_48_a_family)
+{
+        struct child *c = child_start(child_breed), *other = child_start(child_breed);
+        struct context *root = make("r"), *a = make("r/a"), *b = make("r/b");
+
+        n_full = 0;
+        attach(a, c, &term);
+        attach(b, other, &term);
+        breed(c, "ftdtf");
+        breed(other, "d");
+        ck_assert_uint_eq(list(a), 6);
+        ck_assert_uint_eq(list(b), 2);
+        ck_assert_uint_eq(list(root), 8);
+        breed(c, "c");
+        breed(other, "c");
+        ck_assert_uint_eq(cancel(root), 8);
+        expect_signals(c, 4);
+        expect_signals(other, 2);
+        ck_assert_uint_eq(n_full, 0);
+}
+END_TEST
+
+/* Members go down only. */
+START_TEST(law_48_moves)
+{
+        struct child *c = child_start(child_breed);
+        struct context *a = make("a"), *below = make("a/b");
+
+        n_full = 0;
+        attach(a, c, &term);
+        breed(c, "tf");
+        attach(below, c, &term); /* without the child */
+        breed(c, "f");
+        ck_assert_uint_eq(list(a), 4);
+        ck_assert_uint_eq(list(below), 3);
+        breed(c, "c");
+        ck_assert_uint_eq(cancel(a), 4);
+        expect_signals(c, 3);
+        ck_assert_uint_eq(n_full, 0);
+}
+END_TEST
+
+/* So many of each kind come and go as would have no room beside each other. */
+static void *gone(void *userdata)
+{
+        return NULL;
+}
+
+static void come_and_go(int in, int out)
+{
+        pthread_t thread;
+        char byte;
+
+        child_ready(out);
+        (void) !read(in, &byte, 1);
+        for (int i = 0; i < 2 * MEMBERSHIP_PROCESSES; i++) {
+                pid_t pid = fork();
+
+                if (pid == 0)
+                        _exit(0);
+                (void) waitpid(pid, NULL, 0);
+                if (pthread_create(&thread, NULL, gone, NULL) == 0)
+                        (void) pthread_join(thread, NULL);
+        }
+        child_count(in, out);
+}
+
+START_TEST(law_48_after_many)
+{
+        struct child *c = child_start(come_and_go);
+        struct context *a = make("a");
+
+        n_full = 0;
+        attach(a, c, &term);
+        breed(c, "x");
+        ck_assert_uint_eq(list(a), 1);
+        ck_assert_uint_eq(cancel(a), 1);
+        expect_signals(c, 1);
+        ck_assert_uint_eq(n_full, 0);
+}
+END_TEST
+
+/* Nobody is missed where there is no room for all, nor when they are few again. */
+START_TEST(a_crowd)
+{
+        char what[2 * MEMBERSHIP_PROCESSES + 1] = "";
+        struct child *c = child_start(child_breed);
+        struct context *a = make("a");
+
+        memset(what, 'f', sizeof what - 1);
+        attach(a, c, &term);
+        breed(c, what);
+        n_full = 0;
+        ck_assert_uint_eq(list(a), sizeof what);
+        ck_assert_uint_gt(n_full, 0);
+        breed(c, "c");
+        ck_assert_uint_eq(cancel(a), sizeof what);
+        expect_signals(c, sizeof what);
+}
+END_TEST
+
+/* The first thread of a process ends before the other one, which stays a member. */
+static int out_of_leader;
+
+static void *outlive(void *userdata)
+{
+        pthread_t *leader = userdata;
+
+        (void) pthread_join(*leader, NULL);
+        (void) !write(out_of_leader, "!", 1);
+        for (;;)
+                pause();
+        return NULL;
+}
+
+static void without_leader(int in, int out)
+{
+        static pthread_t leader;
+        pthread_t thread;
+        char byte;
+
+        out_of_leader = out;
+        leader = pthread_self();
+        child_ready(out);
+        (void) !read(in, &byte, 1);
+        if (pthread_create(&thread, NULL, outlive, &leader) != 0)
+                _exit(1);
+        pthread_exit(NULL);
+}
+
+START_TEST(a_leader_ends)
+{
+        struct child *c = child_start(without_leader);
+        struct context *a = make("a");
+
+        attach(a, c, &term);
+        breed(c, "x");
+        ck_assert_uint_eq(list(a), 1);
+        ck_assert_uint_eq(cancel(a), 1);
+        (void) child_wait(c); /* of SIGTERM */
+}
+END_TEST
+
+int main(void)
+{
+        const char *reason = bpf_missing();
+        Suite *s = suite_create("few");
+        TCase *c = tcase_create("few");
+
+        if (reason) {
+                printf("1..0 # SKIP %s\n", reason);
+                return EXIT_SUCCESS;
+        }
+        tcase_add_checked_fixture(c, world_start_bpf, world_stop);
+        tcase_set_timeout(c, 60);
+        tcase_add_test(c, law_48_a_family);
+        tcase_add_test(c, law_48_moves);
+        tcase_add_test(c, law_48_after_many);
+        tcase_add_test(c, a_crowd);
+        tcase_add_test(c, a_leader_ends);
+        suite_add_tcase(s, c);
+        return run_suite(s);
+}
