@@ -63,6 +63,24 @@ static int adopt(struct bpf_membership *b)
         return 0;
 }
 
+/* The same, which makes up for what the hooks have failed at before. */
+static int adopt_all(struct bpf_membership *b)
+{
+        uint64_t failed = bpf_failures(b);
+        int r = adopt(b);
+
+        if (r >= 0)
+                b->seen_failed = failed;
+        return r;
+}
+
+static int adopt_process(struct bpf_membership *b, int pidfd)
+{
+        int r = bpf_few_adopt(b, pidfd);
+
+        return r > 0 && bpf_failures(b) == b->seen_failed ? 0 : adopt_all(b);
+}
+
 /* Looks whether the hooks have failed at something or lost an event, and makes up for it. */
 static void bpf_membership_check(struct membership *m)
 {
@@ -142,7 +160,7 @@ static bool bpf_slot_close(struct membership *m, struct member_slot *slot)
 
         /* A child that was missed when it was born still belongs here. */
         if (bpf_failures(m->bpf) != m->bpf->seen_failed)
-                (void) adopt(m->bpf);
+                (void) adopt_all(m->bpf);
         __atomic_store_n(&s->context_id, 0, __ATOMIC_SEQ_CST);
         if (bpf_live(m, slot) == 0) {
                 bpf_few_end(m, slot);
@@ -187,9 +205,7 @@ static int bpf_attach(struct membership *m, struct member_slot *slot, struct pro
                 r = bpf_map_update(b->fds[PROBE_FD_REQUESTS], &pidfd, &request);
                 if (r < 0)
                         break;
-                failed = bpf_few_adopt(b, pidfd);
-                if (failed <= 0)
-                        failed = adopt(b);
+                failed = adopt_process(b, pidfd);
                 r = bpf_map_look_up(b->fds[PROBE_FD_MEMBERS], &pidfd, &value);
                 if (r >= 0 && value.context_id == slot->context_id &&
                                 value.since_nsec >= request.since_nsec) {
@@ -204,7 +220,6 @@ static int bpf_attach(struct membership *m, struct member_slot *slot, struct pro
                         break;
         }
         (void) bpf_map_delete(b->fds[PROBE_FD_REQUESTS], &pidfd);
-        b->seen_failed = bpf_failures(b);
         /* The process has gone, but it may have left children. */
         if (r == -ENOENT || r == -ESRCH)
                 return bpf_live(m, slot) > 0 ? 0 : -ESRCH;
