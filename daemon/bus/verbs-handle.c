@@ -322,5 +322,5 @@ int verb_process(struct request *q)
         r = sd_bus_message_read(q->message, "u", &pid);
         if (r < 0)
                 return error_malformed(q->error, r);
-        return walk_members(q, true, pid, process);
+        return walk_members(q, true, false, pid, process);
 }

@@ -28,7 +28,7 @@ static struct members_look *look_at(struct context *c)
 {
         struct members_look *l;
 
-        ck_assert_int_eq(engine_look(world.engine, c, true, &l), 0);
+        ck_assert_int_eq(engine_look(world.engine, c, true, true, &l), 0);
         return l;
 }
 
@@ -63,6 +63,36 @@ START_TEST(law48_members_are_looked_at_in_parts)
                 ck_assert_uint_lt(list[i - 1].pid, list[i].pid);
         free(list);
         members_look_free(l);
+}
+END_TEST
+
+/* What the engine opens: the linker puts this in the place of open(). */
+static unsigned n_opened;
+
+int __real_open64(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...); /* creates none */
+
+int __wrap_open64(const char *path, int flags, ...)
+{
+        n_opened++;
+        return __real_open64(path, flags);
+}
+
+#define OF_LISTS 8 /* are read beside the members */
+
+/* What its members are is asked without a pause, and so is how many they are. */
+START_TEST(law48_a_member_is_read_once)
+{
+        struct context *c = make("a");
+        struct member_task *tasks;
+        size_t n;
+
+        family(c, &quiet);
+        n_opened = 0;
+        ck_assert_int_eq(engine_tasks(world.engine, c, true, &tasks, &n), 0);
+        ck_assert_uint_eq(n, KIN + 1);
+        ck_assert_uint_le(n_opened, KIN + 1 + OF_LISTS);
+        free(tasks);
 }
 END_TEST
 
@@ -190,7 +220,8 @@ END_TEST
 
 int main(void)
 {
-        const TTest *const tests[] = {law48_members_are_looked_at_in_parts, what_goes_between_parts,
+        const TTest *const tests[] = {law48_members_are_looked_at_in_parts,
+                        law48_a_member_is_read_once, what_goes_between_parts,
                         law48_a_cancel_signals_in_parts, law_32_a_child_that_is_born_between_parts,
                         law_32_in_parts_that_nobody_waits_for, law_32_in_parts_that_are_finished_at_the_end,
                         NULL};
