@@ -66,16 +66,24 @@ START_TEST(law48_members_are_looked_at_in_parts)
 }
 END_TEST
 
-/* What the engine opens: the linker puts this in the place of open(). */
-static unsigned n_opened;
+/* What the engine opens and reads: the linker puts these in the place of open() and read(). */
+static unsigned n_opened, n_read;
 
 int __real_open64(const char *path, int flags, ...);
 int __wrap_open64(const char *path, int flags, ...); /* creates none */
+ssize_t __real_read(int fd, void *buffer, size_t size);
+ssize_t __wrap_read(int fd, void *buffer, size_t size);
 
 int __wrap_open64(const char *path, int flags, ...)
 {
         n_opened++;
         return __real_open64(path, flags);
+}
+
+ssize_t __wrap_read(int fd, void *buffer, size_t size)
+{
+        n_read++;
+        return __real_read(fd, buffer, size);
 }
 
 #define OF_LISTS 8 /* are read beside the members */
@@ -88,10 +96,11 @@ START_TEST(law48_a_member_is_read_once)
         size_t n;
 
         family(c, &quiet);
-        n_opened = 0;
+        n_opened = n_read = 0;
         ck_assert_int_eq(engine_tasks(world.engine, c, true, &tasks, &n), 0);
         ck_assert_uint_eq(n, KIN + 1);
         ck_assert_uint_le(n_opened, KIN + 1 + OF_LISTS);
+        ck_assert_uint_le(n_read, KIN + 1 + OF_LISTS);
         free(tasks);
 }
 END_TEST
