@@ -138,8 +138,8 @@ struct member_task {
         const struct context *context;
 };
 
-/* Tells what the model has to know of a process before the process becomes a member. -ESRCH: it has gone. */
-int engine_describe(struct engine *e, struct process *p, struct attachment *ret);
+/* Tells what the model has to know of a process that has just been opened before it becomes a member. */
+void engine_describe(struct engine *e, struct process *p, struct attachment *ret);
 /* Makes the process a member of c, with its threads and with the children that it forks meanwhile.
  * tree_attach() has to allow it first. On failure what tree_attach() has done is taken back. -ESRCH: it has
  * gone; -EDQUOT fills in *ret_refused. */

@@ -105,6 +105,20 @@ START_TEST(law48_a_member_is_read_once)
 }
 END_TEST
 
+/* What the pidfd is, and once what the process is, and its uids. Where there are control groups, who is in
+ * its group is read, too. */
+START_TEST(law48_who_is_attached_is_read_once)
+{
+        struct child *child = child_start(child_sleep);
+        struct context *c = make("a");
+
+        n_opened = n_read = 0;
+        attach(c, child, &quiet);
+        ck_assert_uint_le(n_opened, 5);
+        ck_assert_uint_le(n_read, 5);
+}
+END_TEST
+
 START_TEST(what_goes_between_parts)
 {
         struct context *c = make("a"), *below = make("a/b"), *other = make("c");
@@ -229,8 +243,8 @@ END_TEST
 
 int main(void)
 {
-        const TTest *const tests[] = {law48_members_are_looked_at_in_parts,
-                        law48_a_member_is_read_once, what_goes_between_parts,
+        const TTest *const tests[] = {law48_members_are_looked_at_in_parts, law48_a_member_is_read_once,
+                        law48_who_is_attached_is_read_once, what_goes_between_parts,
                         law48_a_cancel_signals_in_parts, law_32_a_child_that_is_born_between_parts,
                         law_32_in_parts_that_nobody_waits_for, law_32_in_parts_that_are_finished_at_the_end,
                         NULL};
