@@ -17,6 +17,7 @@
 #include "util/proc.h"
 
 #define AGAIN_USEC 1000000 /* who ends sooner is started again after that */
+#define ANSWERS_AT_ONCE 4
 
 /* A process has died that waited for jobs, and nobody knows which job it had. What they all should have
  * looked at is asked for again. */
@@ -202,6 +203,12 @@ static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *us
         while (read_answer(userdata))
                 ;
         return 0;
+}
+
+void foreign_take_answers(struct foreign *f)
+{
+        for (int i = 0; i < ANSWERS_AT_ONCE && f && !TAILQ_EMPTY(&f->asked) && read_answer(f); i++)
+                ;
 }
 
 int foreign_new(struct foreign **ret, sd_event *event)

@@ -45,6 +45,9 @@ int foreign_look(struct look *l, int fd, uint32_t size);
 /* Waits for the answer for so long, for FOREIGN_BUS. -ETIMEDOUT; -EBUSY: nobody can look now, so it is not
  * waited for. */
 int foreign_wait(struct look *l, uint64_t usec);
+/* Takes some of the answers that are there. The event loop does, too, but a caller with much to do may be
+ * early. */
+void foreign_take_answers(struct foreign *f);
 /* Forgets what was asked and answered. */
 void foreign_forget(struct look *l);
 

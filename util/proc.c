@@ -14,26 +14,21 @@
 #include "util/cleanup.h"
 #include "util/utf8.h"
 
-/* A whole file of /proc that fits, as a string. */
+/* A whole file of /proc that fits, as a string. The kernel writes such a file in one piece. So where it is
+ * less than was asked for, nothing more comes. */
 int proc_read_small(const char *path, char *buffer, size_t size)
 {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-        size_t length = 0;
+        ssize_t n;
 
         if (fd < 0)
                 return errno == ENOENT ? -ESRCH : -errno;
-        while (length < size - 1) {
-                ssize_t n = read(fd, buffer + length, size - 1 - length);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return -errno;
-                if (n == 0)
-                        break;
-                length += (size_t) n;
-        }
-        buffer[length] = '\0';
+        do
+                n = read(fd, buffer, size - 1);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return -errno;
+        buffer[n] = '\0';
         return 0;
 }
 

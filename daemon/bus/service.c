@@ -81,6 +81,12 @@ static int on_turn(sd_event_source *source, void *userdata)
         return 0;
 }
 
+/* Else who has sent a descriptor would wait until all turns are over, and perhaps for those after them. */
+static void take_answers(void *owner)
+{
+        foreign_take_answers(engine_foreign(((struct service *) owner)->engine));
+}
+
 int service_init(struct service *s, sd_event *event, struct tree *tree)
 {
         sd_id128_t id;
@@ -108,6 +114,8 @@ int service_init(struct service *s, sd_event *event, struct tree *tree)
                 r = turns_init(&s->turns, event);
         if (r >= 0)
                 r = chores_init(s);
+        s->turns.answers = take_answers;
+        s->turns.answers_owner = s;
         return r < 0 ? r : engine_new(&s->engine, event, tree, &s->turn);
 }
 

@@ -192,13 +192,16 @@ bool taker_must_pause(const struct taker *taker)
         return taker->share->n_walks >= TURNS_WALKS;
 }
 
-/* Asks which sockets are ready. If they are many, the next look goes on with others. One that is told of
- * again while its taker waits is not watched until then. */
+/* Asks for answers, and which sockets are ready. If they are many, the next look goes on with others. One
+ * that is told of again while its taker waits is not watched until then. */
 static void look(struct turns *t)
 {
         static struct epoll_event events[EVENTS_AT_ONCE];
-        int n = epoll_wait(t->set.fd, events, EVENTS_AT_ONCE, 0);
+        int n;
 
+        if (t->answers)
+                t->answers(t->answers_owner);
+        n = epoll_wait(t->set.fd, events, EVENTS_AT_ONCE, 0);
         for (int i = 0; i < n; i++) {
                 struct taker *taker = events[i].data.ptr;
 

@@ -47,6 +47,8 @@ struct turns {
         bool is_taking;
         void (*fetch)(void *owner); /* looks for more calls before each turn; NULL: there is no bus */
         void *fetch_owner;
+        void (*answers)(void *owner); /* takes those for which takers wait, between turns; or NULL */
+        void *answers_owner;
 };
 
 int turns_init(struct turns *t, sd_event *event);

@@ -226,10 +226,9 @@ int request_attachment(struct request *q, int pidfd, const struct attach_options
         int r;
 
         r = engine_process_open(q->service->engine, pidfd, &process);
-        if (r >= 0)
-                r = engine_describe(q->service->engine, process, ret);
         if (r < 0)
                 return request_attach_error(q, NULL, r);
+        engine_describe(q->service->engine, process, ret);
         ret->wanted = (struct policy){.signal = options->signal, .kill_after_usec = CTXD_USEC_INFINITY};
         if (options->has_kill_after)
                 ret->wanted.kill_after_usec = options->kill_after_usec;
@@ -322,5 +321,5 @@ int verb_process(struct request *q)
         r = sd_bus_message_read(q->message, "u", &pid);
         if (r < 0)
                 return error_malformed(q->error, r);
-        return walk_members(q, true, pid, process);
+        return walk_members(q, true, false, pid, process);
 }

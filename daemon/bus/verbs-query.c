@@ -259,7 +259,7 @@ int verb_processes(struct request *q)
         if (r < 0)
                 return error_malformed(q->error, r);
         r = read_limit(q, &limit);
-        return r < 0 ? r : walk_members(q, recursive, limit, processes);
+        return r < 0 ? r : walk_members(q, recursive, true, limit, processes);
 }
 
 static int members(struct walk *w, uint32_t budget)
@@ -286,7 +286,7 @@ int verb_members(struct request *q)
         uint32_t limit;
         int r = read_limit(q, &limit);
 
-        return r < 0 ? r : walk_members(q, false, limit, members);
+        return r < 0 ? r : walk_members(q, false, false, limit, members);
 }
 
 static int preview_reply(struct walk *w)
@@ -296,7 +296,7 @@ static int preview_reply(struct walk *w)
         size_t n, shown;
         int r;
 
-        r = w->look ? 0 : engine_look(q->service->engine, q->context, true, &w->look);
+        r = w->look ? 0 : engine_look(q->service->engine, q->context, true, false, &w->look);
         if (r >= 0)
                 r = walk_look(w);
         if (r <= 0)

@@ -135,7 +135,7 @@ int walk_begin(struct walk *w)
         return 1;
 }
 
-int walk_members(const struct request *q, bool recursive, uint32_t limit,
+int walk_members(const struct request *q, bool recursive, bool with_uids, uint32_t limit,
                 int (*step)(struct walk *w, uint32_t budget))
 {
         struct walk *w = walk_new(q, q->context, NULL, step);
@@ -144,7 +144,7 @@ int walk_members(const struct request *q, bool recursive, uint32_t limit,
         if (!w)
                 return -ENOMEM;
         w->limit = limit;
-        r = engine_look(q->service->engine, q->context, recursive, &w->look);
+        r = engine_look(q->service->engine, q->context, recursive, with_uids, &w->look);
         if (r >= 0)
                 return walk_begin(w);
         walk_free(w);

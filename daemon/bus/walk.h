@@ -46,7 +46,7 @@ int walk_begin(struct walk *w);
 struct walk *walk_free(struct walk *w);
 /* For a call that looks at the members of q->context, and of all below it: each step goes on with
  * walk_look(). */
-int walk_members(const struct request *q, bool recursive, uint32_t limit,
+int walk_members(const struct request *q, bool recursive, bool with_uids, uint32_t limit,
                 int (*step)(struct walk *w, uint32_t budget));
 /* So many processes are looked at in a step: each may have to be read from /proc. */
 #define WALK_LOOKS 2

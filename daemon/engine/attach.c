@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <string.h>
 
 #include "daemon/engine/internal.h"
 #include "util/clock.h"
@@ -7,13 +8,12 @@
 /* Makes processes members, and makes contexts that come with a member or an owner. The model decides first.
  * After that only the world can fail. If it does, this file takes back what the model has done. */
 
-int engine_describe(struct engine *e, struct process *p, struct attachment *ret)
+void engine_describe(struct engine *e, struct process *p, struct attachment *ret)
 {
         struct anchor *from = membership_look_up(e->membership, p, &ret->from_policy);
-        char comm[16];
 
         ret->from = from ? from->context : NULL;
-        return process_read(p, ret->uids, comm);
+        memcpy(ret->uids, process_uids(p), sizeof ret->uids);
 }
 
 static int join(struct engine *e, struct context *c, struct process *p, uint32_t index,
@@ -60,10 +60,10 @@ int engine_attach(struct engine *e, const struct caller *caller, struct context 
         int r;
 
         r = process_acquire(e->processes, pidfd, &p);
-        if (r >= 0)
-                r = engine_describe(e, p, &a);
-        if (r >= 0)
-                r = tree_attach(e->tree, now_boottime_usec(), caller, c, &a, ret_refused);
+        if (r < 0)
+                return r;
+        engine_describe(e, p, &a);
+        r = tree_attach(e->tree, now_boottime_usec(), caller, c, &a, ret_refused);
         if (r >= 0)
                 r = engine_join(e, c, p, &a, ret_refused);
         process_unref(p);

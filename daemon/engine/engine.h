@@ -124,7 +124,7 @@ int engine_bind_owner(struct engine *e, struct context *c, struct process *p);
 struct member_process {
         uint32_t pid;
         uint64_t start_usec; /* CLOCK_BOOTTIME */
-        uint32_t uid;
+        uint32_t uid;        /* if it was asked for */
         uint32_t n_tasks;
         char comm[16];
         const struct context *context;
@@ -134,13 +134,12 @@ struct member_task {
         uint32_t pid, tid;
         bool has_entered; /* by ctx_enter(); its process need not be a member */
         uint64_t start_usec;
-        uint32_t uid;
         char comm[16];
         const struct context *context;
 };
 
-/* Tells what the model has to know of a process before the process becomes a member. -ESRCH: it has gone. */
-int engine_describe(struct engine *e, struct process *p, struct attachment *ret);
+/* Tells what the model has to know of a process that has just been opened before it becomes a member. */
+void engine_describe(struct engine *e, struct process *p, struct attachment *ret);
 /* Makes the process a member of c, with its threads and with the children that it forks meanwhile.
  * tree_attach() has to allow it first. On failure what tree_attach() has done is taken back. -ESRCH: it has
  * gone; -EDQUOT fills in *ret_refused. */
@@ -157,9 +156,11 @@ int engine_create(struct engine *e, uint64_t now_usec, const struct caller *call
                 struct page_place *ret_page, struct context **ret, struct refused *ret_refused);
 /* A look at the members of c or, if recursive, of c and all contexts below it. It is made in parts: each call
  * of members_look_go() looks at so many processes at most. 1: it is over; 0: there is more; or -errno.
- * Contexts may go meanwhile. */
+ * Contexts may go meanwhile. with_uids: the uids of processes are wanted, too, which may take another read of
+ * each. */
 struct members_look;
-int engine_look(struct engine *e, const struct context *c, bool recursive, struct members_look **ret);
+int engine_look(struct engine *e, const struct context *c, bool recursive, bool with_uids,
+                struct members_look **ret);
 int members_look_go(struct members_look *l, uint32_t budget);
 struct members_look *members_look_free(struct members_look *l);
 /* What it has found when it is over. Lists the live processes, sorted by pid. The caller frees the array. */

@@ -28,7 +28,8 @@ struct members_look {
         struct member_list *list;
 };
 
-int engine_look(struct engine *e, const struct context *c, bool recursive, struct members_look **ret)
+int engine_look(struct engine *e, const struct context *c, bool recursive, bool with_uids,
+                struct members_look **ret)
 {
         struct members_look *l = malloc(sizeof *l);
         int r;
@@ -38,7 +39,7 @@ int engine_look(struct engine *e, const struct context *c, bool recursive, struc
         l->engine = e;
         for (struct anchor *a = members_next(e, c, recursive, NULL); a; a = members_next(e, c, recursive, a))
                 membership_want(e->membership, a);
-        r = membership_list(e->membership, &l->list);
+        r = membership_list(e->membership, with_uids, &l->list);
         if (r < 0) {
                 free(l);
                 return r;
@@ -119,7 +120,6 @@ static int add_entered(struct engine *e, const struct anchor *a, struct task_lis
                                 .tid = threads[i].tid,
                                 .has_entered = true,
                                 .start_usec = threads[i].since_usec,
-                                .uid = process_uid(p),
                                 .context = a->context,
                 };
                 memcpy(task->comm, process_comm(p), sizeof task->comm);
@@ -151,7 +151,6 @@ int members_look_tasks(const struct members_look *look, const struct context *c,
                                 .pid = m->pid,
                                 .tid = m->tid,
                                 .start_usec = m->start_nsec / 1000,
-                                .uid = m->uid,
                                 .context = of,
                 };
                 memcpy(l.tasks[l.n++].comm, m->comm, sizeof m->comm);
@@ -211,7 +210,7 @@ int engine_tasks(struct engine *e, const struct context *c, bool recursive, stru
         struct members_look *l;
         int r;
 
-        r = engine_look(e, c, recursive, &l);
+        r = engine_look(e, c, recursive, false, &l);
         if (r < 0)
                 return r;
         r = members_look_go(l, UINT32_MAX);
@@ -227,7 +226,7 @@ int engine_processes(struct engine *e, const struct context *c, bool recursive, 
         struct members_look *l;
         int r;
 
-        r = engine_look(e, c, recursive, &l);
+        r = engine_look(e, c, recursive, true, &l);
         if (r < 0)
                 return r;
         r = members_look_go(l, UINT32_MAX);

@@ -68,7 +68,7 @@ int engine_count_some(struct engine *e, const struct context *c, uint32_t budget
                 return 1;
         }
         if (!*look)
-                r = engine_look(e, c, false, look);
+                r = engine_look(e, c, false, false, look);
         if (r >= 0)
                 r = members_look_go(*look, budget);
         if (r <= 0)

@@ -24,7 +24,7 @@ struct process {
                 uint64_t start_ticks;
         } identity;
         int pidfd;
-        uid_t uid;
+        uid_t uids[3]; /* real, effective, saved */
         char comm[PROC_COMM_SIZE];
         bool has_exited;
         struct watch exit;
@@ -111,7 +111,7 @@ static int process_get(
 
         p = process_find(ps, pid, stat.start_ticks);
         if (p) {
-                p->uid = uids[0];
+                memcpy(p->uids, uids, sizeof p->uids);
                 memcpy(p->comm, stat.comm, sizeof p->comm);
                 close(pidfd);
                 *ret = process_ref(p);
@@ -129,7 +129,7 @@ static int process_get(
                         .kind = FACT_PROCESS_EXITED, .id = (uint64_t) pid, .start_ticks = stat.start_ticks};
         LIST_INIT(&p->ties.handles);
         LIST_INIT(&p->ties.owned);
-        p->uid = uids[0];
+        memcpy(p->uids, uids, sizeof p->uids);
         memcpy(p->comm, stat.comm, sizeof p->comm);
         HASH_ADD(hh, ps->by_identity, identity, sizeof p->identity, p);
         if (!p->hh.tbl) {
@@ -217,7 +217,12 @@ int process_pidfd(const struct process *p)
 
 uid_t process_uid(const struct process *p)
 {
-        return p->uid;
+        return p->uids[0];
+}
+
+const uid_t *process_uids(const struct process *p)
+{
+        return p->uids;
 }
 
 const char *process_comm(const struct process *p)

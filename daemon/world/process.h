@@ -49,6 +49,8 @@ pid_t process_pid(const struct process *p);
 uint64_t process_start_ticks(const struct process *p);
 int process_pidfd(const struct process *p); /* borrowed */
 uid_t process_uid(const struct process *p); /* the real one, when it was last acquired */
+/* The real, effective and saved one, as they were then. */
+const uid_t *process_uids(const struct process *p);
 const char *process_comm(const struct process *p);
 bool process_has_exited(const struct process *p); /* as far as we have noticed */
 struct process_ties *process_ties(struct process *p);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "foreign.h"
 #include "harness.h"
 #include "raw.h"
 
@@ -76,6 +77,19 @@ static int on_id(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 0;
 }
 
+static void await_id(sd_bus *b, const uint64_t *id)
+{
+        while (*id == 0)
+                ck_assert(sd_bus_process(b, NULL) > 0 || sd_bus_wait(b, UINT64_MAX) >= 0);
+}
+
+static void stop_daemon(void)
+{
+        ck_assert_happens(process_sleeps(world.daemon.pid, 0)); /* else it would count the stop for Bob */
+        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+        ck_assert_happens(task_state(world.daemon.pid, world.daemon.pid) == 'T');
+}
+
 /* How many of the others' calls are handled before one of Bob's that comes behind all of them. Before that
  * he has had a turn, so that others without one would all come before him. */
 static uint64_t calls_before_bobs(sd_bus *bobs, sd_bus *crowd[], int n, int number)
@@ -88,9 +102,7 @@ static uint64_t calls_before_bobs(sd_bus *bobs, sd_bus *crowd[], int n, int numb
         reply = send_call(bobs, turn, &error);
         ck_assert_msg(reply, "%s", error.message);
         READ(reply, "st", NULL, &before);
-        ck_assert_happens(process_sleeps(world.daemon.pid, 0)); /* else it would count the stop for Bob */
-        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
-        ck_assert_happens(task_state(world.daemon.pid, world.daemon.pid) == 'T');
+        stop_daemon();
         for (int i = 0; i < n; i++) {
                 for (int k = 0; k < CALLS; k++) {
                         _cleanup_message_ sd_bus_message *call = deep(crowd[i], (number * n + i) * CALLS + k);
@@ -104,8 +116,7 @@ static uint64_t calls_before_bobs(sd_bus *bobs, sd_bus *crowd[], int n, int numb
         ck_assert_int_ge(sd_bus_call_async(bobs, NULL, m, on_id, &id, WIDE_SEC * UINT64_C(1000000)), 0);
         has_been_sent(bobs);
         ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
-        while (id == 0)
-                ck_assert(sd_bus_process(bobs, NULL) > 0 || sd_bus_wait(bobs, UINT64_MAX) >= 0);
+        await_id(bobs, &id);
         return (id - before) / DEPTH - 1;
 }
 
@@ -142,6 +153,59 @@ END_TEST
 START_TEST(law48_a_crowd_of_subordinate_uids)
 {
         expect_fair(FIRST_SUBORDINATE, 1);
+}
+END_TEST
+
+#define BEHIND 16 /* calls of Alice's */
+
+/* Those who look at descriptors. */
+static void signal_closers(int signal_number, char state)
+{
+        pid_t pids[CHILDREN_MAX];
+        unsigned n = children_of(closer_of_daemon(), pids);
+
+        for (unsigned i = 0; i < n; i++)
+                ck_assert_int_eq(kill(pids[i], signal_number), 0);
+        for (unsigned i = 0; i < n; i++)
+                ck_assert_happens(task_state(pids[i], pids[i]) == state);
+}
+
+static void pause_for_ever(void *userdata)
+{
+        for (;;)
+                pause();
+}
+
+/* Bob's call has brought a descriptor. When the look at that is over he is next, however much Alice wants. */
+START_TEST(law48_a_look_at_a_descriptor)
+{
+        sd_bus *alices = connect_as(ALICE), *bobs = connect_as(BOB);
+        pid_t member = spawn_as(BOB, pause_for_ever, NULL);
+        _cleanup_close_ int pidfd = open_pidfd(member);
+        uint64_t before = create(bobs, "~/his"), id = 0;
+
+        signal_closers(SIGSTOP, 'T');
+        ck_assert_int_ge(sd_bus_call_method_async(bobs, NULL, CTXD_BUS_NAME, CTXD_OBJECT,
+                                         CTXD_MANAGER_INTERFACE, "Create", on_id, &id, "sa{sv}", "~/with", 1,
+                                         "attach", "h", pidfd),
+                        0);
+        has_been_sent(bobs);
+        stop_daemon();
+        for (int i = 0; i < BEHIND; i++) {
+                _cleanup_message_ sd_bus_message *call = deep(alices, i);
+
+                ck_assert_int_ge(sd_bus_message_set_expect_reply(call, false), 0);
+                ck_assert_int_ge(sd_bus_send(alices, call, NULL), 0);
+        }
+        has_been_sent(alices);
+        signal_closers(SIGCONT, 'S'); /* and they have answered */
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        await_id(bobs, &id);
+        ck_assert_uint_le((id - before - 1) / DEPTH, 2); /* calls of Alice's came first */
+        end_process(member);
+        OK(bobs, "Release", "s", "~");
+        sd_bus_flush_close_unref(alices);
+        sd_bus_flush_close_unref(bobs);
 }
 END_TEST
 
@@ -367,6 +431,8 @@ Suite *suite_turns_of_uids(void)
         /* Such users are not known to dbus-daemon. */
         if (world.transport != TRANSPORT_DBUS_DAEMON)
                 ADD_TESTS(s, "turns", start_retaining, law48_a_crowd_of_subordinate_uids);
+        if (world.transport == TRANSPORT_DIRECT)
+                ADD_TESTS(s, "turns", start_retaining, law48_a_look_at_a_descriptor);
         if (world.transport == TRANSPORT_DIRECT)
                 ADD_TESTS(s, "unread", start_with_little_unread, unread_replies_have_a_limit);
         return s;

@@ -11,6 +11,7 @@
 #define ENOUGH 1000
 #define LONG_USEC 20000
 #define SHORT_USEC 500
+#define PIECE_USEC 30 /* several of them are taken before the rest of the daemon comes */
 
 static sd_event *event;
 static struct turns turns;
@@ -108,12 +109,43 @@ START_TEST(law48_long_turns_alone)
 }
 END_TEST
 
+static void be_one_of_many(struct taker *taker)
+{
+        n_alices += !is_over;
+        spin(PIECE_USEC);
+        taker_wait(taker);
+}
+
+static void end(struct taker *taker)
+{
+        is_over = true;
+}
+
+/* It comes when she has had a turn, before the rest of the daemon comes. */
+static void bring_answer(void *owner)
+{
+        if (n_alices > 0 && !is_over)
+                taker_wait(&bob);
+}
+
+/* Bob waits for an answer that comes between two turns of hers. */
+START_TEST(law48_an_answer_between_turns)
+{
+        turns.answers = bring_answer;
+        ck_assert_int_eq(taker_init(&alice, &turns, ALICE, be_one_of_many), 0);
+        ck_assert_int_eq(taker_init(&bob, &turns, BOB, end), 0);
+        taker_wait(&alice);
+        run_until_over();
+        ck_assert_uint_eq(n_alices, 1);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("turns");
         TCase *c = add_case(s, "turns",
-                        (const TTest *const[]){
-                                        law48_the_time_of_other_programs, law48_long_turns_alone, NULL});
+                        (const TTest *const[]){law48_the_time_of_other_programs, law48_long_turns_alone,
+                                        law48_an_answer_between_turns, NULL});
 
         tcase_add_checked_fixture(c, setup, teardown);
         return run_suite(s);

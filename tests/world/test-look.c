@@ -9,6 +9,7 @@
 
 #define KIN 40
 #define PART 3
+#define AT_FIRST 24 /* files are read before others have turns */
 
 static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
 static const struct policy quiet = {.kill_after_usec = CTXD_USEC_INFINITY};
@@ -28,7 +29,7 @@ static struct members_look *look_at(struct context *c)
 {
         struct members_look *l;
 
-        ck_assert_int_eq(engine_look(world.engine, c, true, &l), 0);
+        ck_assert_int_eq(engine_look(world.engine, c, true, true, &l), 0);
         return l;
 }
 
@@ -63,6 +64,59 @@ START_TEST(law48_members_are_looked_at_in_parts)
                 ck_assert_uint_lt(list[i - 1].pid, list[i].pid);
         free(list);
         members_look_free(l);
+}
+END_TEST
+
+/* What the engine opens and reads: the linker puts these in the place of open() and read(). */
+static unsigned n_opened, n_read;
+
+int __real_open64(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...); /* creates none */
+ssize_t __real_read(int fd, void *buffer, size_t size);
+ssize_t __wrap_read(int fd, void *buffer, size_t size);
+
+int __wrap_open64(const char *path, int flags, ...)
+{
+        n_opened++;
+        return __real_open64(path, flags);
+}
+
+ssize_t __wrap_read(int fd, void *buffer, size_t size)
+{
+        n_read++;
+        return __real_read(fd, buffer, size);
+}
+
+#define OF_LISTS 8 /* are read beside the members */
+
+/* What its members are is asked without a pause, and so is how many they are. */
+START_TEST(law48_a_member_is_read_once)
+{
+        struct context *c = make("a");
+        struct member_task *tasks;
+        size_t n;
+
+        family(c, &quiet);
+        n_opened = n_read = 0;
+        ck_assert_int_eq(engine_tasks(world.engine, c, true, &tasks, &n), 0);
+        ck_assert_uint_eq(n, KIN + 1);
+        ck_assert_uint_le(n_opened, KIN + 1 + OF_LISTS);
+        ck_assert_uint_le(n_read, KIN + 1 + OF_LISTS);
+        free(tasks);
+}
+END_TEST
+
+/* What the pidfd is, and once what the process is, and its uids. Where there are control groups, who is in
+ * its group is read, too. */
+START_TEST(law48_who_is_attached_is_read_once)
+{
+        struct child *child = child_start(child_sleep);
+        struct context *c = make("a");
+
+        n_opened = n_read = 0;
+        attach(c, child, &quiet);
+        ck_assert_uint_le(n_opened, 5);
+        ck_assert_uint_le(n_read, 5);
 }
 END_TEST
 
@@ -123,10 +177,13 @@ START_TEST(law48_a_cancel_signals_in_parts)
         struct context *c = make("a");
         struct child *child = family(c, &term);
         struct signal_pass *p;
-        uint32_t n = cancel(c), more;
         unsigned parts = 0;
+        uint32_t n, more;
 
+        n_opened = 0;
+        n = cancel(c);
         ck_assert_uint_lt(n, KIN);
+        ck_assert_uint_le(n_opened, AT_FIRST);
         p = engine_take_signals(world.engine);
         ck_assert_ptr_nonnull(p);
         while (engine_signals_go(world.engine, p, PART, &more) == 0)
@@ -190,7 +247,8 @@ END_TEST
 
 int main(void)
 {
-        const TTest *const tests[] = {law48_members_are_looked_at_in_parts, what_goes_between_parts,
+        const TTest *const tests[] = {law48_members_are_looked_at_in_parts, law48_a_member_is_read_once,
+                        law48_who_is_attached_is_read_once, what_goes_between_parts,
                         law48_a_cancel_signals_in_parts, law_32_a_child_that_is_born_between_parts,
                         law_32_in_parts_that_nobody_waits_for, law_32_in_parts_that_are_finished_at_the_end,
                         NULL};

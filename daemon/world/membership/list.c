@@ -64,7 +64,7 @@ void membership_want(struct membership *m, struct anchor *anchor)
                 member_slot_want(m, anchor->slot);
 }
 
-int membership_list(struct membership *m, struct member_list **ret)
+int membership_list(struct membership *m, bool with_uids, struct member_list **ret)
 {
         struct member_list *l = calloc(1, sizeof *l);
 
@@ -72,7 +72,7 @@ int membership_list(struct membership *m, struct member_list **ret)
                 membership_unwant(m);
                 return -ENOMEM;
         }
-        l->look = (struct member_look){.cb = list_add, .userdata = l, .wants_uids = true};
+        l->look = (struct member_look){.cb = list_add, .userdata = l, .wants_uids = with_uids};
         if (member_look_begin(m, &l->look) < 0) {
                 free(l);
                 return -ENOMEM;

@@ -237,31 +237,33 @@ int membership_room(struct membership *m, struct user *user)
         return user_is_at_limit(user, RESOURCE_MEMBERS, 1) ? -EDQUOT : 0;
 }
 
-/* Whether the user pays for the process already. Without BPF nobody has counted a child of a member. */
-static bool is_paid_for(const struct membership *m, const struct member_slot *from, struct process *p,
-                const struct user *user)
+/* The slot in which the process is counted; or NULL. Without BPF nobody has counted a child of a member. */
+static struct member_slot *counted_in(struct membership *m, struct process *p)
 {
-        return from && from->charge.user == user &&
-               (m->backend != &membership_direct || process_ties(p)->attached);
+        uint32_t ignored;
+
+        if (m->backend == &membership_direct && !process_ties(p)->attached)
+                return NULL;
+        return m->backend->look_up(m, p, &ignored);
 }
 
 int membership_attach(struct membership *m, struct anchor *anchor, struct process *p, uint32_t index,
                 const struct policy *policy, int *ret_resource)
 {
         struct member_slot *slot = anchor->slot, *from;
-        uint32_t from_number, from_policy;
+        uint32_t from_number;
         uint64_t from_id;
         int r;
 
         r = slot_set_policy(slot, index, policy);
         if (r < 0)
                 return r;
-        from = m->backend->look_up(m, p, &from_policy);
+        from = counted_in(m, p);
         from_number = from ? from->number : 0;
         from_id = from ? from->context_id : 0;
         *ret_resource = RESOURCE_MEMBERS;
         slot->is_joining = true;
-        r = is_paid_for(m, from, p, slot->charge.user) ? 0 : membership_room(m, slot->charge.user);
+        r = from && from->charge.user == slot->charge.user ? 0 : membership_room(m, slot->charge.user);
         if (r >= 0)
                 r = m->backend->attach(m, slot, p, index, ret_resource);
         slot->is_joining = false;

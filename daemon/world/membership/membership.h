@@ -84,7 +84,7 @@ struct anchor *membership_next_context(const struct membership *m, const struct 
 struct member {
         uint64_t context_id;
         uint32_t pid, tid;
-        uid_t uid; /* the effective one */
+        uid_t uid; /* the effective one, if it was asked for */
         uint64_t start_nsec, leader_start_nsec;
         char comm[16];
 };
@@ -95,7 +95,7 @@ void membership_want(struct membership *m, struct anchor *anchor);
  * member_list_go() has returned 1. That takes one from *budget for each process at which it looks. 0: there
  * is more; or -errno. Contexts may go meanwhile. */
 struct member_list;
-int membership_list(struct membership *m, struct member_list **ret);
+int membership_list(struct membership *m, bool with_uids, struct member_list **ret);
 int member_list_go(struct membership *m, struct member_list *l, uint32_t *budget);
 struct member *member_list_members(const struct member_list *l, size_t *ret_n); /* may be sorted */
 struct member_list *member_list_free(struct member_list *l);

@@ -28,7 +28,7 @@
 #define PIECE_USEC 2000
 #define STORM_USEC 200000
 #define STORM_SHARE 20 /* where members are read from /proc: storms get one part in so many of the time */
-#define NOW_BUDGET 32  /* so many of them are read or signalled before a request goes on in turns, */
+#define NOW_BUDGET 20  /* so many of them are read or signalled before a request goes on in turns, */
 #define PIECE_BUDGET 4 /* and in a piece */
 #define STORM_CROWD 32 /* more targets than these are a storm, because they might fork */
 #define STORM_PASSES 3 /* so many passes in a row that found newcomers are a storm, too */
