@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -109,6 +110,12 @@ static void come_and_go(int in, int out)
         child_count(in, out);
 }
 
+/* A thread is a member for a moment after it was joined. */
+static bool has_others(void *context)
+{
+        return list(context) != 1;
+}
+
 START_TEST(law_48_after_many)
 {
         struct child *c = child_start(come_and_go);
@@ -117,7 +124,7 @@ START_TEST(law_48_after_many)
         n_full = 0;
         attach(a, c, &term);
         breed(c, "x");
-        ck_assert_uint_eq(list(a), 1);
+        run_while(has_others, a);
         ck_assert_uint_eq(cancel(a), 1);
         expect_signals(c, 1);
         ck_assert_uint_eq(n_full, 0);
@@ -169,7 +176,7 @@ static void without_leader(int in, int out)
         (void) !read(in, &byte, 1);
         if (pthread_create(&thread, NULL, outlive, &leader) != 0)
                 _exit(1);
-        pthread_exit(NULL);
+        (void) syscall(SYS_exit, 0); /* pthread_exit() needs a library that not every root has */
 }
 
 START_TEST(a_leader_ends)
