@@ -61,17 +61,27 @@ static void reserve_take(struct signals *s)
                         s->reserve[i] = eventfd(0, EFD_CLOEXEC);
 }
 
+static int on_time(sd_event_source *source, uint64_t usec, void *userdata);
+
 int signals_new(struct membership *m)
 {
         struct signals *s = calloc(1, sizeof *s);
+        int r;
 
         if (!s)
                 return -ENOMEM;
         s->now = calloc(1, sizeof *s->now);
-        if (!s->now) {
+        r = s->now ? sd_event_add_time(m->world->event, &s->source, CLOCK_MONOTONIC, 0, 1, on_time, m)
+                   : -ENOMEM;
+        if (r >= 0)
+                r = sd_event_source_set_enabled(s->source, SD_EVENT_OFF);
+        if (r < 0) {
+                sd_event_source_disable_unref(s->source);
+                free(s->now);
                 free(s);
-                return -ENOMEM;
+                return r;
         }
+        (void) sd_event_source_set_description(s->source, "signals");
         s->now->membership = s->later.membership = m;
         LIST_INIT(&s->now->slots);
         LIST_INIT(&s->later.slots);
@@ -122,20 +132,12 @@ static void slot_move(struct membership *m, struct member_slot *slot, struct sig
         slot->pass = p;
 }
 
-static int on_time(sd_event_source *source, uint64_t usec, void *userdata);
-
 static void schedule(struct membership *m, uint64_t delay_usec)
 {
         struct signals *s = m->signals;
         uint64_t now_usec, due_usec;
         int enabled;
 
-        if (!s->source) {
-                if (sd_event_add_time_relative(m->world->event, &s->source, CLOCK_MONOTONIC, delay_usec, 1,
-                                    on_time, m) >= 0)
-                        (void) sd_event_source_set_description(s->source, "signals");
-                return;
-        }
         if (sd_event_now(m->world->event, CLOCK_MONOTONIC, &now_usec) < 0)
                 return;
         if (sd_event_source_get_enabled(s->source, &enabled) >= 0 && enabled != SD_EVENT_OFF &&
