@@ -72,6 +72,7 @@ void service_finish(struct service *s)
                 drain_and_tell(s, NULL, true, TELL_IN_TURN);
         while (tree_advance(s->tree, now_boottime_usec()) || laters_are_due(s) || service_is_telling(s));
         engine_signals_finish(s->engine);
+        walks_finish(s);
         connections_send_rest(s);
 }
 
@@ -95,6 +96,7 @@ int service_init(struct service *s, sd_event *event, struct tree *tree)
         TAILQ_INIT(&s->held);
         LIST_INIT(&s->audiences);
         LIST_INIT(&s->left_walks);
+        LIST_INIT(&s->staying_walks);
         r = laters_init(s);
         if (r >= 0)
                 r = sd_id128_randomize(&id);
