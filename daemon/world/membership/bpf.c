@@ -18,6 +18,7 @@
 #define ATTACH_TRIES 4
 #define ADOPT_RUNS_MAX 64
 #define EVENTS_AT_ONCE 1024
+#define READ_AT_ONCE 64 /* members: they cost about as much as one that is read from /proc */
 
 static struct membership_slot *shared(struct membership *m, const struct member_slot *slot)
 {
@@ -237,36 +238,6 @@ static int each_one(struct membership *m, const struct membership_task *t, membe
         return cb(userdata, &record);
 }
 
-static int iterate(struct membership *m, member_cb cb, void *userdata)
-{
-        _cleanup_close_ int fd = bpf_iterate(m->bpf->fds[PROBE_FD_LIST]);
-        struct membership_task tasks[256];
-        char *buffer = (char *) tasks;
-        size_t length = 0;
-        int r;
-
-        if (fd < 0)
-                return fd;
-        for (;;) {
-                ssize_t n = bpf_iterator_read(fd, buffer + length, sizeof tasks - length);
-
-                if (n <= 0)
-                        return (int) n;
-                length += (size_t) n;
-                for (size_t i = 0; i < length / sizeof tasks[0]; i++) {
-                        tasks[i].comm[sizeof tasks[i].comm - 1] = '\0';
-                        (void) utf8_mend(tasks[i].comm);
-                        r = each_one(m, &tasks[i], cb, userdata);
-                        if (r != 0)
-                                return r;
-                }
-                /* A read may end in the middle of a record. */
-                memmove(buffer, buffer + length / sizeof tasks[0] * sizeof tasks[0],
-                                length % sizeof tasks[0]);
-                length %= sizeof tasks[0];
-        }
-}
-
 static void want(struct membership *m, struct member_look *l, bool wanted)
 {
         struct member_slot *slot;
@@ -276,15 +247,50 @@ static void want(struct membership *m, struct member_look *l, bool wanted)
                 __atomic_store_n(&shared(m, slot)->wanted, wanted, __ATOMIC_SEQ_CST);
 }
 
-/* The kernel lists them all at once. */
-static int bpf_look(struct membership *m, struct member_look *l, uint32_t *budget)
+/* Reads some of the members. Another look may want others in between. */
+static int read_some(struct membership *m, struct member_look *l)
 {
-        int r;
+        struct membership_task tasks[READ_AT_ONCE];
+        ssize_t n;
 
         want(m, l, true);
-        r = iterate(m, l->cb, l->userdata);
+        n = bpf_iterator_read(l->iterator, tasks, sizeof tasks);
         want(m, l, false);
-        return r < 0 ? r : 1;
+        if (n <= 0)
+                return n < 0 ? (int) n : 1;
+        for (size_t i = 0; i < (size_t) n / sizeof tasks[0]; i++) {
+                int r;
+
+                tasks[i].comm[sizeof tasks[i].comm - 1] = '\0';
+                (void) utf8_mend(tasks[i].comm);
+                r = each_one(m, &tasks[i], l->cb, l->userdata);
+                if (r != 0)
+                        return r;
+        }
+        /* The kernel fills a buffer that is a multiple of a record with whole records. */
+        return (size_t) n % sizeof tasks[0] == 0 ? 0 : -EIO;
+}
+
+static int bpf_look(struct membership *m, struct member_look *l, uint32_t *budget)
+{
+        int r = 0;
+
+        if (!l->iterates) {
+                l->iterator = bpf_iterate(m->bpf->fds[PROBE_FD_LIST]);
+                if (l->iterator < 0)
+                        return l->iterator;
+                l->iterates = true;
+        }
+        for (; r == 0 && *budget > 0; --*budget)
+                r = read_some(m, l);
+        return r;
+}
+
+static void bpf_look_stop(struct member_look *l)
+{
+        if (l->iterates)
+                close(l->iterator);
+        l->iterates = false;
 }
 
 const struct membership_backend membership_bpf = {
@@ -297,4 +303,5 @@ const struct membership_backend membership_bpf = {
                 .live = bpf_live,
                 .count = bpf_live,
                 .look = bpf_look,
+                .look_stop = bpf_look_stop,
 };

@@ -103,7 +103,7 @@ void account_look(struct membership *m, const struct user *user);
 
 /* direct-look.c */
 int direct_look(struct membership *m, struct member_look *l, uint32_t *budget);
-void direct_look_stop(struct member_look *l); /* closes what it has open */
+void direct_look_stop(struct member_look *l);
 
 /* direct.c */
 void attached_drop(struct attached *a);
