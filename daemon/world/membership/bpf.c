@@ -102,7 +102,7 @@ static void take_event(struct membership *m, const void *data, size_t size)
         if (!slot)
                 return;
         if (event.kind == MEMBERSHIP_BORN && (slot->signal || slot->kill))
-                signals_later(m, slot);
+                signals_born(m, slot);
         member_slot_look(m, slot);
 }
 

@@ -122,9 +122,9 @@ void signals_free(struct membership *m);
 /* The context is done, and its members have to be signalled, by the next signals_run(). */
 void signals_begin(struct membership *m, struct member_slot *slot);
 /* Signals everybody who is a member now of the contexts that were begun, before it returns. Children that are
- * born meanwhile get their signal then or soon after. Gives how many members the slots have that count. If
- * they are too many to be read from /proc at once, and it is not to be done as a whole, returns a pass that
- * has to go on (membership.h). */
+ * born meanwhile get their signal soon after. Gives how many members the slots have that count. If they are
+ * too many to be signalled at once, and it is not to be done as a whole, returns a pass that has to go on
+ * (membership.h). */
 struct signal_pass *signals_run(struct membership *m, bool whole, uint32_t *ret_n);
 int signals_go(struct signal_pass *p, uint32_t budget, uint32_t *ret_n);
 void signals_let_go(struct signal_pass *p);
@@ -133,6 +133,8 @@ void signals_finish(struct membership *m);
  * pause. */
 void signals_soon(struct membership *m, struct member_slot *slot);
 void signals_later(struct membership *m, struct member_slot *slot);
+/* The slot has a new member, though its context is done. */
+void signals_born(struct membership *m, struct member_slot *slot);
 /* Nobody in that slot is signalled any more. */
 void signals_end(struct membership *m, struct member_slot *slot);
 /* signals-send.c: forgets who of that slot was signalled. */

@@ -56,8 +56,8 @@ uint32_t membership_done(struct membership *m, struct anchor *anchor, uint64_t d
 /* Some members have to be killed now. membership_signal() has that done. */
 void membership_kill_due(struct membership *m, struct anchor *anchor);
 /* Signals the members of all contexts of which the two functions above were told. Call it once for all of
- * them. Gives how many were counted. Returns NULL when they all have their signals. Where many have to be
- * read from /proc, and it is not to be done as a whole, it returns after the first ones. Somebody has to go
+ * them. Gives how many were counted. Returns NULL when they all have their signals. Where they are many,
+ * and it is not to be done as a whole, it returns after the first ones. Somebody has to go
  * on then, or to let go of it: it goes on by itself between other events. */
 struct signal_pass;
 struct signal_pass *membership_signal(struct membership *m, bool whole, uint32_t *ret_n);
