@@ -14,7 +14,8 @@
 /* To signal one member takes some 20 us, and a user may have thousands. So others are served between (law
  * 48). What is counted are the signals that are sent in one go, and not the time. */
 
-#define MANY 2000
+#define MANY 2000 /* with BPF; reading them from /proc takes longer */
+#define FEW 100
 /* So many signals may be sent in one go, */
 #define AT_ONCE_MAX 50
 /* and so many turns may another one wait. */
@@ -28,10 +29,20 @@ static unsigned n_sent;
 struct world;
 int __real_world_signal(const struct world *w, int pidfd, int signal_number);
 int __wrap_world_signal(const struct world *w, int pidfd, int signal_number);
+void *__real_reallocarray(void *p, size_t n, size_t size);
+void *__wrap_reallocarray(void *p, size_t n, size_t size);
+
 int __wrap_world_signal(const struct world *w, int pidfd, int signal_number)
 {
         n_sent++;
         return __real_world_signal(w, pidfd, signal_number);
+}
+
+static unsigned countdown; /* the allocation that fails; 0: none */
+
+void *__wrap_reallocarray(void *p, size_t n, size_t size)
+{
+        return countdown > 0 && --countdown == 0 ? NULL : __real_reallocarray(p, n, size);
 }
 
 static unsigned crowd;
@@ -242,18 +253,43 @@ START_TEST(law_48_thousands_are_listed)
 }
 END_TEST
 
+/* The caller is told of all of them when all have their signals, also where the first try has failed. */
+START_TEST(law_47_the_count_of_a_pass_that_fails)
+{
+        for (unsigned i = 0; i < 3; i++) {
+                struct context *c = make((const char *[]){"a", "b", "c"}[i]);
+                uint32_t n;
+
+                have_crowd(c, FEW, &term);
+                cancel_only(c);
+                countdown = i;
+                n = world_drain(c);
+                n += go_on(engine_take_signals(world.engine));
+                ck_assert_uint_eq(countdown, 0);
+                ck_assert_uint_eq(n, FEW);
+                ck_assert_uint_eq(n_sent, FEW);
+        }
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const kernel[] = {law_48_a_cancel_signals_thousands,
                         law_48_thousands_for_whom_nobody_waits, law_48_thousands_are_killed,
                         law_48_a_fork_bomb_is_ended, law_48_thousands_are_listed, NULL};
+        const TTest *const read[] = {law_47_the_count_of_a_pass_that_fails, NULL};
         Suite *s = suite_create("signals");
-        TCase *bpf = tcase_create("bpf");
+        TCase *bpf = tcase_create("bpf"), *direct = tcase_create("direct");
 
         tcase_add_checked_fixture(bpf, world_start_bpf, world_stop);
+        tcase_add_checked_fixture(direct, world_start, world_stop);
         tcase_set_timeout(bpf, 120);
+        tcase_set_timeout(direct, 120);
         for (size_t i = 0; kernel[i] && !bpf_missing(); i++)
                 tcase_add_test(bpf, kernel[i]);
+        for (size_t i = 0; read[i]; i++)
+                tcase_add_test(direct, read[i]);
         suite_add_tcase(s, bpf);
+        suite_add_tcase(s, direct);
         return run_suite(s);
 }

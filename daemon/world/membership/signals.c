@@ -36,6 +36,7 @@
 #define STORM_SHARE 20 /* storms get one part in so many of the time */
 #define LATE_USEC 3000 /* a piece that comes so late has waited for the processor */
 #define PASSES_AT_ONCE 16
+#define TRIES_MAX 16 /* of a first pass that fails, before who waits for it is answered all the same */
 #define PASS_LATER_USEC 20000
 
 struct signals {
@@ -294,7 +295,7 @@ struct signal_pass *signals_run(struct membership *m, bool whole, uint32_t *ret_
         r = pass_go(m, s->now, UINT64_MAX, &budget);
         realtime_end(before);
         reserve_take(s);
-        if (r == 0)
+        if (r <= 0)
                 return hand_over(m);
         *ret_n = s->now->n_counted;
         leave_to_later(m, s->now);
@@ -314,7 +315,7 @@ int signals_go(struct signal_pass *p, uint32_t budget, uint32_t *ret_n)
                 r = pass_go(m, p, UINT64_MAX, &budget);
                 reserve_take(m->signals);
         }
-        if (r == 0)
+        if (r == 0 || (r < 0 && ++p->n_failed < TRIES_MAX))
                 return 0;
         p->is_over = true;
         leave_to_later(m, p);
@@ -358,7 +359,8 @@ void signals_finish(struct membership *m)
         uint32_t n;
 
         TAILQ_FOREACH (p, &m->signals->firsts, firsts)
-                (void) signals_go(p, UINT32_MAX, &n);
+                while (signals_go(p, UINT32_MAX, &n) == 0)
+                        ;
 }
 
 /* One piece. Returns as pass_go() does. */

@@ -31,6 +31,7 @@ struct signal_pass {
         unsigned n_races;    /* how many passes in a row have */
         bool is_race;        /* meanwhile members have forked */
         bool failing;
+        unsigned n_failed; /* how often a first pass has */
 };
 
 /* A task that was a member when a pass began. */
