@@ -131,6 +131,7 @@ void service_deinit(struct service *s)
         reserve_deinit(&s->reserve);
         while (!LIST_EMPTY(&s->left_walks))
                 walk_free(LIST_FIRST(&s->left_walks));
+        chores_end(s);
         s->engine = engine_free(s->engine);
         chores_deinit(s);
         turns_deinit(&s->turns);

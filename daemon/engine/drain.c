@@ -65,14 +65,14 @@ static uint32_t end_members(struct engine *e, struct context *c, bool counts, bo
         return n;
 }
 
-/* Who has called waits until all members have their signals (engine_take_signals()); else nobody does. */
-static uint32_t signal_members(struct engine *e, const struct context *origin, bool in_slices)
+/* keep: somebody waits until all members have their signals (engine_take_signals()). */
+static uint32_t signal_members(struct engine *e, bool keep)
 {
         struct signal_pass *pass;
         uint32_t n;
 
-        pass = membership_signal(e->membership, in_slices, &n);
-        if (origin)
+        pass = membership_signal(e->membership, &n);
+        if (keep)
                 e->signals = pass;
         else
                 membership_signal_let_go(pass);
@@ -166,7 +166,7 @@ uint32_t engine_drain(struct engine *e, const struct context *origin)
                 handles_disarm(e->handles);
                 facts_take(e);
         }
-        n += signal_members(e, origin, any_in_slices); /* once, so that there is one pass to wait for */
+        n += signal_members(e, origin || any_in_slices); /* once, so that there is one pass to wait for */
         thread_pages_forget(e->thread_pages);
         engine_tell_probe(e);
         if (tree_is_behind(e->tree, e->world.now_usec))

@@ -123,9 +123,8 @@ void signals_free(struct membership *m);
 void signals_begin(struct membership *m, struct member_slot *slot);
 /* Signals everybody who is a member now of the contexts that were begun, before it returns. Children that are
  * born meanwhile get their signal soon after. Gives how many members the slots have that count. If they are
- * too many to be signalled at once, and it is not to be done as a whole, returns a pass that has to go on
- * (membership.h). */
-struct signal_pass *signals_run(struct membership *m, bool whole, uint32_t *ret_n);
+ * too many to be signalled at once, returns a pass that has to go on (membership.h). */
+struct signal_pass *signals_run(struct membership *m, uint32_t *ret_n);
 int signals_go(struct signal_pass *p, uint32_t budget, uint32_t *ret_n);
 void signals_let_go(struct signal_pass *p);
 void signals_finish(struct membership *m);

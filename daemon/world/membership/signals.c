@@ -280,10 +280,10 @@ static struct signal_pass *hand_over(struct membership *m)
         return p;
 }
 
-struct signal_pass *signals_run(struct membership *m, bool whole, uint32_t *ret_n)
+struct signal_pass *signals_run(struct membership *m, uint32_t *ret_n)
 {
         struct signals *s = m->signals;
-        uint32_t budget = whole ? UINT32_MAX : NOW_BUDGET;
+        uint32_t budget = NOW_BUDGET;
         struct realtime before;
         int r;
 
