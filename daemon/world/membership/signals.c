@@ -77,9 +77,14 @@ static bool is_race(const struct signals *s)
         return s->later.is_race;
 }
 
+static bool later_is_busy(const struct signals *s)
+{
+        return s->later.state != PASS_IDLE || s->later.n_restless > 0;
+}
+
 static bool is_busy(const struct signals *s)
 {
-        return !TAILQ_EMPTY(&s->firsts) || s->later.state != PASS_IDLE || s->later.n_restless > 0;
+        return !TAILQ_EMPTY(&s->firsts) || later_is_busy(s);
 }
 
 static void storm_begin(struct signals *s, bool late, uint64_t now_usec)
@@ -377,7 +382,7 @@ static int go_later(struct membership *m)
         do {
                 budget = PIECE_BUDGET;
                 r = pass_go(m, p, until_usec, &budget);
-        } while (s->storm_usec > 0 && r >= 0 && is_busy(s) && world_clock_usec(m->world) < until_usec);
+        } while (s->storm_usec > 0 && r >= 0 && later_is_busy(s) && world_clock_usec(m->world) < until_usec);
         reserve_take(s);
         realtime_end(before);
         return r;
