@@ -100,16 +100,16 @@ int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid)
         return 0;
 }
 
-bool proc_handles_signal(pid_t pid, int signal, bool *ret_blocked)
+bool proc_handles_signal(pid_t pid, int signal, bool *ret_blocked, bool *ret_ignored)
 {
-        static const char *const fields[] = {"\nSigBlk:", "\nSigCgt:"};
+        static const char *const fields[] = {"\nSigBlk:", "\nSigCgt:", "\nSigIgn:"};
         /* The two signals that a C library keeps to itself: only it can block them. */
         const unsigned long long of_library = 1ULL << 31 | 1ULL << 32;
         unsigned long long sets[ELEMENTSOF(fields)] = {};
         char path[64], text[4096];
 
         snprintf(path, sizeof path, "/proc/%d/status", (int) pid);
-        *ret_blocked = false;
+        *ret_blocked = *ret_ignored = false;
         if (signal <= 0 || signal > 64 || proc_read_small(path, text, sizeof text) < 0)
                 return false;
         for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
@@ -121,6 +121,7 @@ bool proc_handles_signal(pid_t pid, int signal, bool *ret_blocked)
         if ((sets[0] & of_library) == of_library)
                 sets[0] = 0;
         *ret_blocked = sets[0] >> (signal - 1) & 1;
+        *ret_ignored = sets[2] >> (signal - 1) & 1;
         return *ret_blocked || (sets[1] >> (signal - 1) & 1);
 }
 

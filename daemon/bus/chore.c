@@ -3,17 +3,21 @@
 #include <stdlib.h>
 
 #include "daemon/bus/chore.h"
+#include "daemon/bus/later.h"
+#include "daemon/bus/walk.h"
 #include "util/clock.h"
 
 struct chore {
         struct taker taker;
         struct service *service;
         struct party *party;
+        struct signal_pass *signals; /* to members of the last slice; or NULL */
         LIST_ENTRY(chore) chores;
 };
 
 static struct chore *chore_free(struct chore *c)
 {
+        engine_signals_let_go(c->service->engine, c->signals);
         tree_give_back(c->service->tree, c->party);
         taker_deinit(&c->taker);
         LIST_REMOVE(c, chores);
@@ -21,13 +25,43 @@ static struct chore *chore_free(struct chore *c)
         return NULL;
 }
 
+bool chores_signal(const struct service *s, const struct party *p)
+{
+        const struct chore *c;
+
+        LIST_FOREACH (c, &s->chores, chores)
+                if (c->party == p && c->signals)
+                        return true;
+        return false;
+}
+
 /* A slice, and what it means for the world. True: there is more. */
-static bool go_on(struct service *s, struct party *p)
+static bool advance(struct service *s, struct party *p)
 {
         bool more = tree_advance_party(s->tree, now_boottime_usec(), p);
 
         service_drain(s, NULL);
         return more;
+}
+
+/* What has ended has its signals before more is ended. */
+static bool go_on(struct chore *c)
+{
+        struct engine *e = c->service->engine;
+        struct signal_pass **pass = c->signals ? &c->signals : later_signals(c->service, c->party);
+        uint32_t n;
+        bool more;
+
+        if (!pass) {
+                more = advance(c->service, c->party);
+                c->signals = engine_take_signals(e);
+                return more || c->signals;
+        }
+        if (engine_signals_go(e, *pass, WALK_LOOKS, &n) != 0) {
+                engine_signals_let_go(e, *pass);
+                *pass = NULL;
+        }
+        return true;
 }
 
 static void chore_run(struct taker *taker)
@@ -38,7 +72,7 @@ static void chore_run(struct taker *taker)
         bool more;
 
         do
-                more = go_on(s, c->party);
+                more = go_on(c);
         while (more && now_monotonic_usec() < until);
         if (more) {
                 taker_wait(taker);
@@ -61,7 +95,7 @@ static bool chore_new(struct service *s, struct party *p)
                 return true;
         }
         free(c);
-        (void) go_on(s, p);
+        (void) advance(s, p);
         tree_give_back(s->tree, p);
         return false;
 }

@@ -12,5 +12,7 @@ int chores_init(struct service *s);
 void chores_deinit(struct service *s);
 /* Gives each party that is behind its turns, and one to what is nobody's. */
 void chores_begin(struct service *s);
+/* Whether members of what has ended for the party, in slices, have to get their signals. */
+bool chores_signal(const struct service *s, const struct party *p);
 /* Nobody has turns for that any more; tree_advance() does it. */
 void chores_end(struct service *s);

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "daemon/bus/chore.h"
 #include "daemon/bus/later.h"
 #include "daemon/bus/walk.h"
 
@@ -18,8 +19,10 @@ struct later {
         struct peer *peer;
         struct later_queue *queue;
         sd_bus_message *message;
-        uint64_t ending; /* it waits for this ending and all older ones; 0: for none */
-        uint64_t own;    /* the ending that the request has begun, or 0 */
+        uint64_t ending;             /* it waits for this ending and all older ones; 0: for none */
+        uint64_t own;                /* the ending that the request has begun, or 0 */
+        const struct party *party;   /* whose endings these are; NULL: several parties' */
+        struct signal_pass *signals; /* to members of what the request itself has ended; or NULL */
         bool is_cancel, first;
         uint32_t contexts, members;
         uint32_t heap_index;        /* 0: the request itself is still at work */
@@ -64,6 +67,7 @@ struct later *later_free(struct later *l)
         if (!l)
                 return NULL;
         s = l->peer->endpoint->service;
+        engine_signals_let_go(s->engine, l->signals);
         heap_remove(&l->queue->waiting, l);
         queue_unref(s, l->queue);
         if (l->own > 0)
@@ -115,7 +119,8 @@ static int reply(struct later *l)
 static void wait_for_endings(struct service *s, struct later *l, const struct context *c)
 {
         l->ending = tree_ending(s->tree, c);
-        if (l->ending == 0 || l->queue->party == tree_ending_party(s->tree, c))
+        l->party = tree_ending_party(s->tree, c);
+        if (l->ending == 0 || l->queue->party == l->party)
                 return;
         queue_unref(s, l->queue);
         l->queue = s->laters.of_all;
@@ -189,7 +194,10 @@ int later_reply_cancel(struct request *q, struct later *l, bool first, uint32_t 
                 later_free(l);
                 return reply_when_signalled(q, signals, contexts, members);
         }
-        engine_signals_let_go(s->engine, signals);
+        if (l->own > 0 && l->party)
+                l->signals = signals; /* the party's turns go on with it */
+        else
+                engine_signals_let_go(s->engine, signals);
         if (l->own == 0)
                 l->members = members;
         return later_or_now(q, l);
@@ -217,6 +225,16 @@ void laters_deinit(struct service *s)
         s->laters.of_all = NULL;
 }
 
+struct signal_pass **later_signals(struct service *s, const struct party *p)
+{
+        struct later *l;
+
+        LIST_FOREACH (l, &s->laters.starters, starters)
+                if (l->party == p && l->signals)
+                        return &l->signals;
+        return NULL;
+}
+
 void later_ended(struct service *s, const struct ending *ending)
 {
         struct later *l;
@@ -239,7 +257,7 @@ static struct later *first_due(const struct service *s)
         TAILQ_FOREACH (queue, &s->laters.queues, queues) {
                 struct later *l = heap_first(&queue->waiting);
 
-                if (l && tree_is_ended(s->tree, queue->party, l->ending))
+                if (l && tree_is_ended(s->tree, queue->party, l->ending) && !chores_signal(s, l->party))
                         return l;
         }
         return NULL;

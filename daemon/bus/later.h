@@ -25,6 +25,9 @@ int later_new(struct request *q, struct later **ret);
 int later_reply_cancel(struct request *q, struct later *l, bool first, uint32_t contexts);
 int later_reply_release(struct request *q, struct later *l);
 
+/* What is left to be signalled of the first slice of an end of the party; NULL: nothing. */
+struct signal_pass **later_signals(struct service *s, const struct party *p);
+
 struct later *later_free(struct later *l); /* the call was refused, or its peer is gone */
 
 int laters_init(struct service *s);

@@ -72,6 +72,7 @@ void service_finish(struct service *s)
                 drain_and_tell(s, NULL, true, TELL_IN_TURN);
         while (tree_advance(s->tree, now_boottime_usec()) || laters_are_due(s) || service_is_telling(s));
         engine_signals_finish(s->engine);
+        walks_finish(s);
         connections_send_rest(s);
 }
 
@@ -102,6 +103,7 @@ int service_init(struct service *s, sd_event *event, struct tree *tree)
         TAILQ_INIT(&s->flying);
         LIST_INIT(&s->audiences);
         LIST_INIT(&s->left_walks);
+        LIST_INIT(&s->staying_walks);
         r = laters_init(s);
         if (r >= 0)
                 r = sd_id128_randomize(&id);
@@ -138,6 +140,7 @@ void service_deinit(struct service *s)
         reserve_deinit(&s->reserve);
         while (!LIST_EMPTY(&s->left_walks))
                 walk_free(LIST_FIRST(&s->left_walks));
+        chores_end(s);
         s->engine = engine_free(s->engine);
         chores_deinit(s);
         turns_deinit(&s->turns);

@@ -43,7 +43,8 @@ struct service {
         LIST_HEAD(, chore) chores;    /* of parties that are behind */
         struct taker nobodys;         /* the turns of service_turn() */
         LIST_HEAD(, walk) left_walks; /* whose peers have gone */
-        uint64_t kill_after_usec;     /* for an attach that has a signal, but does not say when to kill */
+        LIST_HEAD(, walk) staying_walks;
+        uint64_t kill_after_usec; /* for an attach that has a signal, but does not say when to kill */
 
         struct polkit *polkit;                 /* NULL without the system bus */
         struct broker *broker;                 /* the system's or the session's bus; NULL when embedded */

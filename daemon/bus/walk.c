@@ -32,6 +32,8 @@ struct walk *walk_free(struct walk *w)
 {
         if (!w)
                 return NULL;
+        if (w->stays && w->taker.share)
+                LIST_REMOVE(w, staying);
         taker_deinit(&w->taker);
         tree_unset_cursor(&w->cursor);
         LIST_REMOVE(w, of_peer);
@@ -131,8 +133,18 @@ int walk_begin(struct walk *w)
                 walk_free(w);
                 return -ENOMEM;
         }
+        if (w->stays)
+                LIST_INSERT_HEAD(&q->service->staying_walks, w, staying);
         taker_wait(&w->taker);
         return 1;
+}
+
+void walks_finish(struct service *s)
+{
+        struct walk *w;
+
+        while ((w = LIST_FIRST(&s->staying_walks)))
+                walk_turn(&w->taker);
 }
 
 int walk_members(const struct request *q, bool recursive, bool with_uids, uint32_t limit,

@@ -35,6 +35,7 @@ struct walk {
         sd_bus_error error;
         bool is_over; /* it has counted, and its message comes once more */
         LIST_ENTRY(walk) of_peer;
+        LIST_ENTRY(walk) staying; /* that stay, and have to wait for turns */
 };
 
 /* A walk from next on, below root. NULL: there is no memory. The request is copied. */
@@ -55,6 +56,8 @@ int walk_look(struct walk *w);
 /* Its peer goes. What only looks ends here. What changes the tree goes on, in turns of the same uid, and
  * nobody is told. */
 void walk_leave(struct walk *w);
+/* The daemon ends: what changes the tree is done now, and answered. */
+void walks_finish(struct service *s);
 
 /* Property getters cannot reply later. So the contexts and members that the caller may read are counted when
  * a call that asks for properties of the Manager comes (walk_count, a handler of its object). If that takes

@@ -65,23 +65,23 @@ static uint32_t end_members(struct engine *e, struct context *c, bool counts, bo
         return n;
 }
 
-/* Who has called waits until all members have their signals (engine_take_signals()); else nobody does. */
-static uint32_t signal_members(struct engine *e, const struct context *origin, bool in_slices)
+/* keep: somebody waits until all members have their signals (engine_take_signals()). */
+static uint32_t signal_members(struct engine *e, bool keep)
 {
         struct signal_pass *pass;
         uint32_t n;
 
-        pass = membership_signal(e->membership, in_slices, &n);
-        if (origin && !e->signals)
+        pass = membership_signal(e->membership, &n);
+        if (keep)
                 e->signals = pass;
         else
                 membership_signal_let_go(pass);
         return n;
 }
 
-static uint32_t end_all(struct engine *e, const struct effect_queue *queue, const struct context *origin)
+static uint32_t end_all(struct engine *e, const struct effect_queue *queue, const struct context *origin,
+                bool *any_in_slices)
 {
-        bool any_in_slices = false;
         struct context *c;
         uint32_t n = 0;
 
@@ -93,7 +93,7 @@ static uint32_t end_all(struct engine *e, const struct effect_queue *queue, cons
                         bool in_slices = c->anchor->slot && tree_own_ending(e->tree, context_origin(c)) > 0;
                         uint32_t m = end_members(e, c, counts, in_slices);
 
-                        any_in_slices |= in_slices;
+                        *any_in_slices |= in_slices;
                         if (counts)
                                 n += m;
                         owner_unbind(c->anchor);
@@ -102,7 +102,7 @@ static uint32_t end_all(struct engine *e, const struct effect_queue *queue, cons
                 if ((c->pending & EFFECT_KILL) && c->busy)
                         membership_kill_due(e->membership, c->anchor);
         }
-        return n + signal_members(e, origin, any_in_slices);
+        return n;
 }
 
 /* Whether others may read the context than may read its parent. */
@@ -141,6 +141,7 @@ static void finish(struct engine *e, struct context *c, unsigned effects)
 uint32_t engine_drain(struct engine *e, const struct context *origin)
 {
         struct effect_queue queue = STAILQ_HEAD_INITIALIZER(queue);
+        bool any_in_slices = false;
         uint32_t n = 0;
 
         assert(!e->is_draining);
@@ -159,12 +160,13 @@ uint32_t engine_drain(struct engine *e, const struct context *origin)
                 write_words(e, &queue);
                 thread_pages_forget(e->thread_pages);
                 signal_handles(e, &queue);
-                n += end_all(e, &queue, origin);
+                n += end_all(e, &queue, origin, &any_in_slices);
                 while ((c = effect_take_from(&queue, &effects)))
                         finish(e, c, effects);
                 handles_disarm(e->handles);
                 facts_take(e);
         }
+        n += signal_members(e, origin || any_in_slices); /* once, so that there is one pass to wait for */
         thread_pages_forget(e->thread_pages);
         engine_tell_probe(e);
         if (tree_is_behind(e->tree, e->world.now_usec))

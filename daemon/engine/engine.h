@@ -42,10 +42,10 @@ void engine_stopping(struct engine *e);
  * is more. Returns how many member tasks were in the contexts that became done. With an origin it counts only
  * the contexts that have become done because of it. */
 uint32_t engine_drain(struct engine *e, const struct context *origin);
-/* After a drain with an origin: NULL, or what is left to be signalled of what has ended, where each member
- * has to be read from /proc. It goes on in parts: so many processes are read. 1: all have their signals, and
- * so many more have to leave; 0: there is more. To be let go of at the end, or before: then it goes on by
- * itself. */
+/* After a drain with an origin, or of a slice of a large end: NULL, or what is left to be signalled of what
+ * has ended, where that are many members. It goes on in parts: so many processes are read or signalled. 1:
+ * all have their signals, and so many more have to leave; 0: there is more. To be let go of at the end, or
+ * before: then it goes on by itself. */
 struct signal_pass;
 struct signal_pass *engine_take_signals(struct engine *e);
 int engine_signals_go(struct engine *e, struct signal_pass *p, uint32_t budget, uint32_t *ret_n);

@@ -194,4 +194,5 @@ Suite *suite_pools_of_polkit(void);
 Suite *suite_turns(void);
 Suite *suite_turns_of_uids(void);
 Suite *suite_slots(void);
+Suite *suite_members_of_probe(void);
 Suite *suite_slots_of_probe(void);

@@ -49,8 +49,8 @@ int main(int argc, char *argv[])
         }
 
         if (argc > 2 && strcmp(argv[2], "kin") == 0) {
-                Suite *of_members[] = {suite_kin(), suite_slots_of_probe()};
-                return run_suites(of_members, getuid() == 0 ? 2 : 1); /* the second acts as several users */
+                Suite *of_members[] = {suite_kin(), suite_members_of_probe(), suite_slots_of_probe()};
+                return run_suites(of_members, getuid() == 0 ? 3 : 2); /* the last acts as several users */
         }
 
         Suite *suites[] = {suite_laws(), suite_ends(), suite_large(), suite_deadlines(), suite_making(),

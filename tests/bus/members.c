@@ -387,6 +387,78 @@ START_TEST(law48_others_are_answered_while_members_are_looked_at)
 }
 END_TEST
 
+#define CROWD 2000
+#define CROWDS 5
+
+static void have_crowd_when_told(void *userdata)
+{
+        const int *pipes = userdata;
+        char byte;
+
+        if (read(pipes[0], &byte, 1) != 1)
+                abort();
+        for (int i = 0; i < CROWD; i++)
+                if (fork_tied() == 0)
+                        for (;;)
+                                pause();
+        (void) !write(pipes[3], &byte, 1);
+        for (;;)
+                pause();
+}
+
+static unsigned answered_while_a_crowd_is_signalled(sd_bus *b, const char *path)
+{
+        int to[2], from[2], pidfd;
+        unsigned n;
+        pid_t pid;
+        char byte;
+
+        ck_assert(pipe(to) == 0 && pipe(from) == 0);
+        pid = spawn(have_crowd_when_told, (int[]){to[0], to[1], from[0], from[1]});
+        pidfd = open_pidfd(pid);
+        OK(bus, "Create", "sa{sv}", path, 3, "parents", "b", 1, "attach", "h", pidfd, "signal", "i", SIGURG);
+        ck_assert_int_eq(write(to[1], "", 1), 1);
+        ck_assert_int_eq(read(from[0], &byte, 1), 1);
+        n = answered_meanwhile(b, "Cancel", "ss", path);
+        end_process(pid);
+        close(pidfd);
+        for (int i = 0; i < 2; i++) {
+                close(to[i]);
+                close(from[i]);
+        }
+        return n;
+}
+
+/* The kernel knows them, but each is signalled by itself: one that minds none. */
+START_TEST(law48_others_are_answered_while_a_crowd_is_signalled)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        unsigned n, most = 0;
+        char path[32];
+
+        create(bus, "kin");
+        for (int i = 0; i < CROWDS && most < CROWD / 20; i++) {
+                snprintf(path, sizeof path, "crowd/%d", i);
+                n = answered_while_a_crowd_is_signalled(b, path);
+                most = n > most ? n : most;
+        }
+        ck_assert_msg(most >= CROWD / 20, "%u calls were answered meanwhile", most);
+}
+END_TEST
+
+static void start_with_probe(void)
+{
+        world_start("RetainSec=10min\nProbe=bpf\n", getenv("CTXD_PROBE"));
+}
+
+Suite *suite_members_of_probe(void)
+{
+        Suite *s = suite_create("members of the probe");
+
+        ADD_TESTS(s, "crowd", start_with_probe, law48_others_are_answered_while_a_crowd_is_signalled);
+        return s;
+}
+
 Suite *suite_members(void)
 {
         Suite *s = suite_create("members");

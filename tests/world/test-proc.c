@@ -168,16 +168,18 @@ static void body_ignore(int in, int out)
 
 START_TEST(who_handles_a_signal)
 {
-        bool blocked;
+        bool blocked, ignored;
 
-        ck_assert(proc_handles_signal(child_start(child_count)->pid, SIGTERM, &blocked));
+        ck_assert(proc_handles_signal(child_start(child_count)->pid, SIGTERM, &blocked, &ignored));
         ck_assert(!blocked);
-        ck_assert(proc_handles_signal(child_start(body_block)->pid, SIGTERM, &blocked));
+        ck_assert(proc_handles_signal(child_start(body_block)->pid, SIGTERM, &blocked, &ignored));
         ck_assert(blocked);
-        ck_assert(!proc_handles_signal(child_start(body_block_all)->pid, SIGTERM, &blocked));
-        ck_assert(!proc_handles_signal(child_start(child_sleep)->pid, SIGTERM, &blocked));
-        ck_assert(!proc_handles_signal(child_start(body_ignore)->pid, SIGTERM, &blocked));
-        ck_assert(!proc_handles_signal(INT32_MAX, SIGTERM, &blocked));
+        ck_assert(!proc_handles_signal(child_start(body_block_all)->pid, SIGTERM, &blocked, &ignored));
+        ck_assert(!proc_handles_signal(child_start(child_sleep)->pid, SIGTERM, &blocked, &ignored));
+        ck_assert(!ignored);
+        ck_assert(!proc_handles_signal(child_start(body_ignore)->pid, SIGTERM, &blocked, &ignored));
+        ck_assert(ignored);
+        ck_assert(!proc_handles_signal(INT32_MAX, SIGTERM, &blocked, &ignored));
 }
 END_TEST
 

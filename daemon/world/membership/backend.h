@@ -48,6 +48,7 @@ struct membership_backend {
         uint32_t (*count)(struct membership *m, struct member_slot *slot);
         /* Goes on with a look (look.h), as member_look_go() does. */
         int (*look)(struct membership *m, struct member_look *l, uint32_t *budget);
+        void (*look_stop)(struct member_look *l); /* closes what it has open */
 };
 
 /* cgroup.c: the control group of an attached process. NULL: it has none of its own. */

@@ -18,6 +18,7 @@
 #define ATTACH_TRIES 4
 #define ADOPT_RUNS_MAX 64
 #define EVENTS_AT_ONCE 1024
+#define READ_AT_ONCE 64 /* members: they cost about as much as one that is read from /proc */
 
 static struct membership_slot *shared(struct membership *m, const struct member_slot *slot)
 {
@@ -119,7 +120,7 @@ static void take_event(struct membership *m, const void *data, size_t size)
         if (!slot)
                 return;
         if (event.kind == MEMBERSHIP_BORN && (slot->signal || slot->kill))
-                signals_later(m, slot);
+                signals_born(m, slot);
         member_slot_look(m, slot);
 }
 
@@ -259,34 +260,6 @@ int bpf_give_record(struct membership *m, struct membership_task *t, member_cb c
         return cb(userdata, &record);
 }
 
-static int iterate(struct membership *m, member_cb cb, void *userdata)
-{
-        _cleanup_close_ int fd = bpf_iterate(m->bpf->fds[PROBE_FD_LIST]);
-        struct membership_task tasks[256];
-        char *buffer = (char *) tasks;
-        size_t length = 0;
-        int r;
-
-        if (fd < 0)
-                return fd;
-        for (;;) {
-                ssize_t n = bpf_iterator_read(fd, buffer + length, sizeof tasks - length);
-
-                if (n <= 0)
-                        return (int) n;
-                length += (size_t) n;
-                for (size_t i = 0; i < length / sizeof tasks[0]; i++) {
-                        r = bpf_give_record(m, &tasks[i], cb, userdata);
-                        if (r != 0)
-                                return r;
-                }
-                /* A read may end in the middle of a record. */
-                memmove(buffer, buffer + length / sizeof tasks[0] * sizeof tasks[0],
-                                length % sizeof tasks[0]);
-                length %= sizeof tasks[0];
-        }
-}
-
 static void want(struct membership *m, struct member_look *l, bool wanted)
 {
         struct member_slot *slot;
@@ -296,17 +269,60 @@ static void want(struct membership *m, struct member_look *l, bool wanted)
                 __atomic_store_n(&shared(m, slot)->wanted, wanted, __ATOMIC_SEQ_CST);
 }
 
-/* The kernel lists them all at once. */
-static int bpf_look(struct membership *m, struct member_look *l, uint32_t *budget)
+/* Reads some of the members. Another look may want others in between. */
+static int read_some(struct membership *m, struct member_look *l)
+{
+        struct membership_task tasks[READ_AT_ONCE];
+        ssize_t n;
+
+        want(m, l, true);
+        n = bpf_iterator_read(l->iterator, tasks, sizeof tasks);
+        want(m, l, false);
+        if (n <= 0)
+                return n < 0 ? (int) n : 1;
+        for (size_t i = 0; i < (size_t) n / sizeof tasks[0]; i++) {
+                int r = bpf_give_record(m, &tasks[i], l->cb, l->userdata);
+
+                if (r != 0)
+                        return r;
+        }
+        /* The kernel fills a buffer that is a multiple of a record with whole records. */
+        return (size_t) n % sizeof tasks[0] == 0 ? 0 : -EIO;
+}
+
+static int look_at_few(struct membership *m, struct member_look *l)
 {
         int r;
 
         want(m, l, true);
         r = bpf_few_list(m, l);
-        if (r == 0)
-                r = iterate(m, l->cb, l->userdata);
         want(m, l, false);
-        return r < 0 ? r : 1;
+        return r;
+}
+
+static int bpf_look(struct membership *m, struct member_look *l, uint32_t *budget)
+{
+        int r = 0;
+
+        if (!l->iterates) {
+                r = look_at_few(m, l);
+                if (r != 0)
+                        return r;
+                l->iterator = bpf_iterate(m->bpf->fds[PROBE_FD_LIST]);
+                if (l->iterator < 0)
+                        return l->iterator;
+                l->iterates = true;
+        }
+        for (; r == 0 && *budget > 0; --*budget)
+                r = read_some(m, l);
+        return r;
+}
+
+static void bpf_look_stop(struct member_look *l)
+{
+        if (l->iterates)
+                close(l->iterator);
+        l->iterates = false;
 }
 
 const struct membership_backend membership_bpf = {
@@ -319,4 +335,5 @@ const struct membership_backend membership_bpf = {
                 .live = bpf_live,
                 .count = bpf_live,
                 .look = bpf_look,
+                .look_stop = bpf_look_stop,
 };

@@ -192,4 +192,5 @@ const struct membership_backend membership_direct = {
                 .set_done = direct_set_done,
                 .live = direct_live,
                 .look = direct_look,
+                .look_stop = direct_look_stop,
 };

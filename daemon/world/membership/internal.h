@@ -103,7 +103,7 @@ void account_look(struct membership *m, const struct user *user);
 
 /* direct-look.c */
 int direct_look(struct membership *m, struct member_look *l, uint32_t *budget);
-void direct_look_stop(struct member_look *l); /* closes what it has open */
+void direct_look_stop(struct member_look *l);
 
 /* direct.c */
 void attached_drop(struct attached *a);
@@ -122,10 +122,9 @@ void signals_free(struct membership *m);
 /* The context is done, and its members have to be signalled, by the next signals_run(). */
 void signals_begin(struct membership *m, struct member_slot *slot);
 /* Signals everybody who is a member now of the contexts that were begun, before it returns. Children that are
- * born meanwhile get their signal then or soon after. Gives how many members the slots have that count. If
- * they are too many to be read from /proc at once, and it is not to be done as a whole, returns a pass that
- * has to go on (membership.h). */
-struct signal_pass *signals_run(struct membership *m, bool whole, uint32_t *ret_n);
+ * born meanwhile get their signal soon after. Gives how many members the slots have that count. If they are
+ * too many to be signalled at once, returns a pass that has to go on (membership.h). */
+struct signal_pass *signals_run(struct membership *m, uint32_t *ret_n);
 int signals_go(struct signal_pass *p, uint32_t budget, uint32_t *ret_n);
 void signals_let_go(struct signal_pass *p);
 void signals_finish(struct membership *m);
@@ -133,6 +132,8 @@ void signals_finish(struct membership *m);
  * pause. */
 void signals_soon(struct membership *m, struct member_slot *slot);
 void signals_later(struct membership *m, struct member_slot *slot);
+/* The slot has a new member, though its context is done. */
+void signals_born(struct membership *m, struct member_slot *slot);
 /* Nobody in that slot is signalled any more. */
 void signals_end(struct membership *m, struct member_slot *slot);
 /* signals-send.c: forgets who of that slot was signalled. */

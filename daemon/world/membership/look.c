@@ -46,6 +46,7 @@ int member_look_go(struct membership *m, struct member_look *l, uint32_t *budget
         int r;
 
         if (l->backend != m->backend) {
+                l->backend->look_stop(l);
                 l->backend = m->backend;
                 l->next_slot = 0;
                 return -ESTALE;
@@ -58,7 +59,7 @@ void member_look_end(struct member_look *l)
 {
         if (!l->slots)
                 return;
-        direct_look_stop(l);
+        l->backend->look_stop(l);
         LIST_REMOVE(l, looks);
         free(l->slots);
         l->slots = NULL;

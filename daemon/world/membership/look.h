@@ -6,8 +6,9 @@
 #include "daemon/world/membership/backend.h"
 #include "util/pid-list.h"
 
-/* A look at the members of some slots, in parts. To read one process from /proc takes some 25 us, and a user
- * may have thousands. So a part looks at a few, and between two parts others are served. Meanwhile members,
+/* A look at the members of some slots, in parts. To read one process from /proc takes some 25 us, as to have
+ * the kernel list dozens, and a user may have thousands. So a part looks at a few, and between two parts
+ * others are served. Meanwhile members,
  * slots, and even the backend may come and go; the look stays right. Who forks meanwhile may have children
  * that are not met (is_restless, signals.c). */
 
@@ -34,6 +35,10 @@ struct member_look {
         size_t n_slots, next_slot;
         LIST_ENTRY(member_look) looks;
 
+        /* Of the backend bpf. */
+        int iterator; /* if it iterates */
+        bool iterates;
+
         /* Of the backend direct: where it is. */
         struct attached *attached; /* NULL: at the next slot */
         enum look_phase phase;
@@ -47,9 +52,9 @@ struct member_look {
 /* At the members of all slots that are wanted now (list.c). The caller has set cb and userdata; the rest of
  * *l is zero. 0 or -ENOMEM. */
 int member_look_begin(struct membership *m, struct member_look *l);
-/* Goes on. Takes one from *budget for each process that is read. 1: it is over, or cb has ended it; 0: the
- * budget is used up; -ESTALE: members are known in another way by now, and it begins again; or another
- * negative errno. */
+/* Goes on. Takes one from *budget for each process that is read, or for some that the kernel lists. 1: it is
+ * over, or cb has ended it; 0: the budget is used up; -ESTALE: members are known in another way by now, and
+ * it begins again; or another negative errno. */
 int member_look_go(struct membership *m, struct member_look *l, uint32_t *budget);
 void member_look_end(struct member_look *l); /* also of one that has not begun */
 

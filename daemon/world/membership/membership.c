@@ -308,9 +308,9 @@ void membership_kill_due(struct membership *m, struct anchor *anchor)
         signals_soon(m, anchor->slot);
 }
 
-struct signal_pass *membership_signal(struct membership *m, bool whole, uint32_t *ret_n)
+struct signal_pass *membership_signal(struct membership *m, uint32_t *ret_n)
 {
-        return signals_run(m, whole, ret_n);
+        return signals_run(m, ret_n);
 }
 
 int membership_signal_go(struct signal_pass *p, uint32_t budget, uint32_t *ret_n)

@@ -56,11 +56,11 @@ uint32_t membership_done(struct membership *m, struct anchor *anchor, uint64_t d
 /* Some members have to be killed now. membership_signal() has that done. */
 void membership_kill_due(struct membership *m, struct anchor *anchor);
 /* Signals the members of all contexts of which the two functions above were told. Call it once for all of
- * them. Gives how many were counted. Returns NULL when they all have their signals. Where many have to be
- * read from /proc, and it is not to be done as a whole, it returns after the first ones. Somebody has to go
- * on then, or to let go of it: it goes on by itself between other events. */
+ * them. Gives how many were counted. Returns NULL when they all have their signals. Where they are many, it
+ * returns after the first ones. Somebody has to go on then, or to let go of it: it goes on by itself between
+ * other events. */
 struct signal_pass;
-struct signal_pass *membership_signal(struct membership *m, bool whole, uint32_t *ret_n);
+struct signal_pass *membership_signal(struct membership *m, uint32_t *ret_n);
 /* 1: all have got theirs, and so many were counted; 0: there is more. budget: so many are read. */
 int membership_signal_go(struct signal_pass *p, uint32_t budget, uint32_t *ret_n);
 void membership_signal_let_go(struct signal_pass *p); /* or NULL */

@@ -9,6 +9,8 @@
 /* Makes a pass over the members of some slots: lists them, and then gives each the signal that it has to get
  * now. Both may be made in parts. */
 
+#define STORM_PASSES 3 /* so many in a row that have ended newcomers are a race */
+
 /* A large list is rare, so its memory is not kept. */
 static void targets_free(struct signal_pass *p)
 {
@@ -64,9 +66,10 @@ static int begin(struct membership *m, struct signal_pass *p)
 
         p->n = p->next = p->n_counted = 0;
         p->number = ++last_number;
-        p->found = false;
+        p->found = p->ended = false;
         if (LIST_EMPTY(&p->slots)) {
-                p->n_restless = 0;
+                p->n_restless = p->n_races = 0;
+                p->is_race = false;
                 return 0;
         }
         LIST_FOREACH (slot, &p->slots, in_pass) {
@@ -113,8 +116,8 @@ static int give(struct membership *m, struct signal_pass *p, uint64_t until_usec
                 r = signals_give(m, &p->targets[p->next], p->number, now_usec);
                 if (r < 0)
                         return r;
-                if (r > 0)
-                        p->found = true;
+                p->found |= r > 0;
+                p->ended |= r > 1;
                 /* It was read again, and what it does with the signal. */
                 *budget -= r > 0 && *budget >= 2 ? 2 : r > 0;
         }
@@ -144,6 +147,8 @@ int pass_go(struct membership *m, struct signal_pass *p, uint64_t until_usec, ui
         p->state = PASS_IDLE;
         signals_forget_gone(m, p);
         p->n_restless = p->found ? p->n_restless + 1 : 0;
+        p->n_races = p->ended ? p->n_races + 1 : 0;
+        p->is_race = p->ended && (p->is_race || p->n_races >= STORM_PASSES);
         if (p->n_restless > 0)
                 return 1;
         while (!LIST_EMPTY(&p->slots))

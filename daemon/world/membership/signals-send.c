@@ -78,11 +78,11 @@ static struct signalled *signalled_new(struct membership *m, struct member_slot 
 
 /* Sends a signal if the process is still the member. Children that are born after *ret_when_nsec are helpers
  * that clean up; it is UINT64_MAX if the process cannot have any. *ret_blocked: the program blocks the
- * signal. */
+ * signal. Returns 1 if the process ignores it. */
 static int send_checked(const struct world *w, const struct target *t, const struct policy *policy,
                 int signal_number, uint64_t *ret_when_nsec, bool *ret_blocked)
 {
-        bool blocked = false;
+        bool blocked = false, ignored = false;
         uint64_t when_nsec = UINT64_MAX;
         _cleanup_close_ int pidfd = -1;
         struct proc_stat stat;
@@ -102,7 +102,8 @@ static int send_checked(const struct world *w, const struct target *t, const str
                 return r;
         if (policy->uid != 0 && !uids_are_all(uids, policy->uid))
                 return -EPERM;
-        if (signal_number != SIGKILL && proc_handles_signal((pid_t) t->pid, signal_number, &blocked))
+        if (signal_number != SIGKILL &&
+                        proc_handles_signal((pid_t) t->pid, signal_number, &blocked, &ignored))
                 /* The time is taken before the signal is sent, because the process may run before we go
                  * on. */
                 when_nsec = now_nsec();
@@ -115,7 +116,7 @@ static int send_checked(const struct world *w, const struct target *t, const str
         if (stat.state == 'T' && signal_number != SIGKILL && signal_number != SIGCONT &&
                         signal_number != SIGSTOP)
                 (void) world_signal(w, pidfd, SIGCONT);
-        return 0;
+        return ignored;
 }
 
 static bool kill_is_due(const struct member_slot *slot, const struct policy *policy, uint64_t now_usec)
@@ -177,13 +178,13 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
                 return 1;
 
         r = send_checked(m->world, t, policy, signal_number, &when_nsec, &blocked);
-        if (r == 0 && signal_number != SIGKILL) {
+        if (r >= 0 && signal_number != SIGKILL) {
                 s->when_nsec = when_nsec;
                 s->blocked = blocked;
         } else if (r < 0 && r != -ESRCH)
                 log_debug("Process %u (%s) gets no signal %d: %s", t->pid, t->comm, signal_number,
                                 strerror(-r));
-        return 1;
+        return r == -ESRCH || (r == 0 && (signal_number == SIGKILL || when_nsec == UINT64_MAX)) ? 2 : 1;
 }
 
 void signals_forget_gone(struct membership *m, const struct signal_pass *pass)

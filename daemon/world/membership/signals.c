@@ -13,33 +13,39 @@
  * forks during a pass leaves children to the next one. When a pass finds nobody new, the work is over, until
  * the kernel tells of a newcomer, or somebody has to be killed.
  *
- * A cancel makes a whole pass over what it has ended before it is answered. Where each member has to be read
- * from /proc, that pass goes on in pieces after the first few: in turns of whoever has called, or, if nobody
+ * A cancel makes a whole pass over what it has ended before it is answered. To signal a member takes some
+ * 20 us. So that pass goes on in pieces after the first few: in turns of whoever has called, or, if nobody
  * waits for it, between other events. All other passes are made in pieces, too, so that nobody else has to
  * wait while a crowd is killed.
  *
- * A crowd that forks is a race. If the daemon let the crowd run between its pieces, the ones that are left
- * would fork as many as were killed. So such a storm is ended in one go, at the lowest real-time priority if
- * that is allowed. Then only those who are left can fork, and there are fewer of them with every pass. A
- * crowd that is not killed, but ignores its signal, can rage for ever: storms get a small part of the
+ * A crowd that forks is a race. If the crowd had the processor between two pieces, the ones that are left
+ * would fork as many as were killed. So there are storms: for a while the daemon stays at the lowest
+ * real-time priority, if that is allowed, and one piece follows the other. Then only those who are left can
+ * fork, and there are fewer of them with every pass. A storm begins when somebody was ended and another one
+ * was born, and when a piece comes late, because a crowd has the processor. Between two pieces others are
+ * served, also in a storm. Whoever calls waits for one piece at most. That is STORM_PIECE_USEC, and as long
+ * as the kernel takes to go over the tasks that are no members: by so much law 48 is missed.
+ *
+ * A crowd that is not killed, but ignores its signal, can rage for ever: storms get a small part of the
  * time. */
 
-#define RUN_USEC 5000 /* how long a cancel makes more passes after the first one */
-#define PIECE_USEC 2000
-#define STORM_USEC 200000
-#define STORM_SHARE 20 /* where members are read from /proc: storms get one part in so many of the time */
-#define NOW_BUDGET 20  /* so many of them are read or signalled before a request goes on in turns, */
+#define NOW_BUDGET 20  /* so many members are read or signalled before a request goes on in turns, */
 #define PIECE_BUDGET 4 /* and in a piece */
-#define STORM_CROWD 32 /* more targets than these are a storm, because they might fork */
-#define STORM_PASSES 3 /* so many passes in a row that found newcomers are a storm, too */
+#define STORM_PIECE_USEC 200
+#define STORM_USEC 200000
+#define STORM_SHARE 20 /* storms get one part in so many of the time */
+#define LATE_USEC 3000 /* a piece that comes so late has waited for the processor */
 #define PASSES_AT_ONCE 16
+#define TRIES_MAX 16 /* of a first pass that fails, before who waits for it is answered all the same */
 #define PASS_LATER_USEC 20000
 
 struct signals {
         struct signal_pass *now;          /* the contexts that have just ended */
         TAILQ_HEAD(, signal_pass) firsts; /* first passes that go on in pieces */
-        uint64_t calm_usec;               /* no storm is ended in one go before */
-        struct signal_pass later;         /* those in which there may be somebody new, or to be killed */
+        uint64_t storm_usec;              /* when the storm has begun that goes on; 0: none does */
+        uint64_t calm_usec;               /* no storm begins before */
+        struct realtime before_storm;
+        struct signal_pass later; /* those in which there may be somebody new, or to be killed */
         sd_event_source *source;
         int reserve[3];
 };
@@ -61,17 +67,64 @@ static void reserve_take(struct signals *s)
                         s->reserve[i] = eventfd(0, EFD_CLOEXEC);
 }
 
+static bool is_race(const struct signals *s)
+{
+        const struct signal_pass *p;
+
+        TAILQ_FOREACH (p, &s->firsts, firsts)
+                if (p->is_race)
+                        return true;
+        return s->later.is_race;
+}
+
+static bool later_is_busy(const struct signals *s)
+{
+        return s->later.state != PASS_IDLE || s->later.n_restless > 0;
+}
+
+static bool is_busy(const struct signals *s)
+{
+        return !TAILQ_EMPTY(&s->firsts) || later_is_busy(s);
+}
+
+static void storm_begin(struct signals *s, bool late, uint64_t now_usec)
+{
+        if (s->storm_usec > 0 || now_usec < s->calm_usec || !(is_race(s) || (late && is_busy(s))))
+                return;
+        s->before_storm = realtime_begin();
+        s->storm_usec = now_usec;
+}
+
+static void storm_end(struct signals *s, uint64_t now_usec)
+{
+        if (s->storm_usec == 0)
+                return;
+        realtime_end(s->before_storm);
+        s->calm_usec = s->storm_usec + STORM_SHARE * (now_usec - s->storm_usec);
+        s->storm_usec = 0;
+}
+
+static int on_time(sd_event_source *source, uint64_t usec, void *userdata);
+
 int signals_new(struct membership *m)
 {
         struct signals *s = calloc(1, sizeof *s);
+        int r;
 
         if (!s)
                 return -ENOMEM;
         s->now = calloc(1, sizeof *s->now);
-        if (!s->now) {
+        r = s->now ? sd_event_add_time(m->world->event, &s->source, CLOCK_MONOTONIC, 0, 1, on_time, m)
+                   : -ENOMEM;
+        if (r >= 0)
+                r = sd_event_source_set_enabled(s->source, SD_EVENT_OFF);
+        if (r < 0) {
+                sd_event_source_disable_unref(s->source);
+                free(s->now);
                 free(s);
-                return -ENOMEM;
+                return r;
         }
+        (void) sd_event_source_set_description(s->source, "signals");
         s->now->membership = s->later.membership = m;
         LIST_INIT(&s->now->slots);
         LIST_INIT(&s->later.slots);
@@ -97,6 +150,7 @@ void signals_free(struct membership *m)
 
         if (!s)
                 return;
+        storm_end(s, s->storm_usec);
         reserve_give(s);
         sd_event_source_disable_unref(s->source);
         while (!TAILQ_EMPTY(&s->firsts))
@@ -122,20 +176,12 @@ static void slot_move(struct membership *m, struct member_slot *slot, struct sig
         slot->pass = p;
 }
 
-static int on_time(sd_event_source *source, uint64_t usec, void *userdata);
-
 static void schedule(struct membership *m, uint64_t delay_usec)
 {
         struct signals *s = m->signals;
         uint64_t now_usec, due_usec;
         int enabled;
 
-        if (!s->source) {
-                if (sd_event_add_time_relative(m->world->event, &s->source, CLOCK_MONOTONIC, delay_usec, 1,
-                                    on_time, m) >= 0)
-                        (void) sd_event_source_set_description(s->source, "signals");
-                return;
-        }
         if (sd_event_now(m->world->event, CLOCK_MONOTONIC, &now_usec) < 0)
                 return;
         if (sd_event_source_get_enabled(s->source, &enabled) >= 0 && enabled != SD_EVENT_OFF &&
@@ -153,7 +199,7 @@ static void stir(struct membership *m, struct member_slot *slot, uint64_t delay_
 
         if (!slot->pass)
                 slot_move(m, slot, &s->later);
-        s->later.found = true; /* another pass comes after one that is under way */
+        slot->pass->found = true; /* another pass comes after one that is under way */
         schedule(m, delay_usec);
 }
 
@@ -167,6 +213,15 @@ void signals_later(struct membership *m, struct member_slot *slot)
         stir(m, slot, PASS_LATER_USEC);
 }
 
+void signals_born(struct membership *m, struct member_slot *slot)
+{
+        stir(m, slot, PASS_LATER_USEC);
+        if (!slot->pass->ended && slot->pass->n_races == 0)
+                return;
+        slot->pass->is_race = true;
+        schedule(m, 0);
+}
+
 void signals_begin(struct membership *m, struct member_slot *slot)
 {
         slot_move(m, slot, m->signals->now);
@@ -175,14 +230,17 @@ void signals_begin(struct membership *m, struct member_slot *slot)
 /* Decides after a piece when the next one comes. */
 static void go_on(struct membership *m, int r)
 {
-        struct signal_pass *p = &m->signals->later;
+        struct signals *s = m->signals;
+        struct signal_pass *p = &s->later;
 
+        if (!TAILQ_EMPTY(&s->firsts))
+                schedule(m, s->storm_usec > 0 ? 0 : LATE_USEC);
         if (r < 0)
                 schedule(m, PASS_LATER_USEC);
         else if (p->state != PASS_IDLE)
                 schedule(m, 0);
         else if (p->n_restless > 0)
-                schedule(m, p->n_restless % PASSES_AT_ONCE == 0 ? PASS_LATER_USEC : 0);
+                schedule(m, s->storm_usec > 0 || p->n_restless % PASSES_AT_ONCE > 0 ? 0 : PASS_LATER_USEC);
 }
 
 /* What has to be looked at again after its first pass, or to be killed by now, is left to the other passes.
@@ -203,6 +261,7 @@ static void leave_to_later(struct membership *m, struct signal_pass *p)
         while ((slot = LIST_FIRST(&p->slots)))
                 slot_move(m, slot, &s->later);
         s->later.found = true;
+        s->later.is_race |= p->is_race;
         schedule(m, p->failing ? PASS_LATER_USEC : 0);
 }
 
@@ -222,35 +281,32 @@ static struct signal_pass *hand_over(struct membership *m)
         s->now = next;
         TAILQ_INSERT_TAIL(&s->firsts, p, firsts);
         p->is_held = true;
+        schedule(m, LATE_USEC);
         return p;
 }
 
-struct signal_pass *signals_run(struct membership *m, bool whole, uint32_t *ret_n)
+struct signal_pass *signals_run(struct membership *m, uint32_t *ret_n)
 {
         struct signals *s = m->signals;
-        bool is_read = !m->backend->count;
-        uint32_t budget = is_read && !whole ? NOW_BUDGET : UINT32_MAX;
+        uint32_t budget = NOW_BUDGET;
         struct realtime before;
-        uint64_t end_usec;
         int r;
 
         *ret_n = 0;
         if (LIST_EMPTY(&s->now->slots))
                 return NULL;
         before = realtime_begin();
-        end_usec = world_clock_usec(m->world) + RUN_USEC;
         reserve_give(s);
-        do
-                r = pass_go(m, s->now, UINT64_MAX, &budget);
-        while (r > 0 && !is_read && s->now->n_restless > 0 && world_clock_usec(m->world) < end_usec);
+        r = pass_go(m, s->now, UINT64_MAX, &budget);
         realtime_end(before);
         reserve_take(s);
-        if (r == 0)
+        if (r <= 0)
                 return hand_over(m);
         *ret_n = s->now->n_counted;
         leave_to_later(m, s->now);
         pass_stop(s->now);
-        s->now->n_restless = 0;
+        s->now->n_restless = s->now->n_races = 0;
+        s->now->is_race = false;
         return NULL;
 }
 
@@ -264,7 +320,7 @@ int signals_go(struct signal_pass *p, uint32_t budget, uint32_t *ret_n)
                 r = pass_go(m, p, UINT64_MAX, &budget);
                 reserve_take(m->signals);
         }
-        if (r == 0)
+        if (r == 0 || (r < 0 && ++p->n_failed < TRIES_MAX))
                 return 0;
         p->is_over = true;
         leave_to_later(m, p);
@@ -308,39 +364,43 @@ void signals_finish(struct membership *m)
         uint32_t n;
 
         TAILQ_FOREACH (p, &m->signals->firsts, firsts)
-                (void) signals_go(p, UINT32_MAX, &n);
+                while (signals_go(p, UINT32_MAX, &n) == 0)
+                        ;
 }
 
-static bool is_storm(const struct membership *m, const struct signal_pass *p, uint64_t now_usec)
+/* One piece. Returns as pass_go() does. */
+static int go_later(struct membership *m)
 {
-        if (m->backend->count)
-                return p->n > STORM_CROWD || p->n_restless >= STORM_PASSES;
-        return p->n_restless >= STORM_PASSES && now_usec >= m->signals->calm_usec;
+        struct signals *s = m->signals;
+        struct signal_pass *p = &s->later;
+        uint64_t until_usec = world_clock_usec(m->world) + STORM_PIECE_USEC;
+        struct realtime before = realtime_begin();
+        uint32_t budget;
+        int r;
+
+        reserve_give(s);
+        do {
+                budget = PIECE_BUDGET;
+                r = pass_go(m, p, until_usec, &budget);
+        } while (s->storm_usec > 0 && r >= 0 && later_is_busy(s) && world_clock_usec(m->world) < until_usec);
+        reserve_take(s);
+        realtime_end(before);
+        return r;
 }
 
 static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 {
         struct membership *m = userdata;
         struct signals *s = m->signals;
-        struct signal_pass *p = &s->later;
-        struct realtime before = realtime_begin();
-        uint64_t start_usec = world_clock_usec(m->world), until_usec = start_usec + PIECE_USEC;
-        bool storm = is_storm(m, p, start_usec);
-        uint32_t budget;
+        bool late = now_monotonic_usec() > usec + LATE_USEC;
+        uint64_t now_usec;
         int r;
 
-        reserve_give(s);
-        do {
-                budget = m->backend->count || storm ? UINT32_MAX : PIECE_BUDGET;
-                r = pass_go(m, p, storm ? start_usec + STORM_USEC : until_usec, &budget);
-                storm = storm || is_storm(m, p, start_usec);
-                if (storm)
-                        until_usec = start_usec + STORM_USEC;
-        } while (storm && r >= 0 && (r == 0 || p->n_restless > 0) && world_clock_usec(m->world) < until_usec);
-        if (storm)
-                s->calm_usec = start_usec + STORM_SHARE * (world_clock_usec(m->world) - start_usec);
-        realtime_end(before);
-        reserve_take(s);
+        storm_begin(s, late, world_clock_usec(m->world));
+        r = go_later(m);
+        now_usec = world_clock_usec(m->world);
+        if (r < 0 || !is_busy(s) || now_usec - s->storm_usec >= STORM_USEC)
+                storm_end(s, now_usec);
         go_on(m, r);
         go_first(m, PIECE_BUDGET);
         facts_wake(&m->world->facts);

@@ -27,7 +27,11 @@ struct signal_pass {
         uint32_t n_counted;  /* members of slots that count */
         bool found;          /* this pass has found somebody new, or may have missed somebody */
         unsigned n_restless; /* how many passes in a row have */
+        bool ended;          /* this pass has ended somebody new, or come too late for somebody */
+        unsigned n_races;    /* how many passes in a row have */
+        bool is_race;        /* meanwhile members have forked */
         bool failing;
+        unsigned n_failed; /* how often a first pass has */
 };
 
 /* A task that was a member when a pass began. */
@@ -49,7 +53,7 @@ void pass_stop(struct signal_pass *p);
 
 /* signals-send.c */
 /* Sends the signal that the target has to get now, if any. 1: the process was not met before, or is killed
- * for the first time; 0: there was nothing to do; -ENOMEM. */
+ * for the first time; 2: that has ended it, or it has gone; 0: there was nothing to do; -ENOMEM. */
 int signals_give(struct membership *m, const struct target *t, uint64_t pass_number, uint64_t now_usec);
 /* Forgets the processes that this pass has not met. The pass has to be over. */
 void signals_forget_gone(struct membership *m, const struct signal_pass *pass);
