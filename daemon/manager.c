@@ -15,6 +15,7 @@
 #include "util/capability.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/heir.h"
 #include "util/log.h"
 #include "util/realtime.h"
 #include "proto/membership.h"
@@ -307,7 +308,9 @@ int manager_start(struct manager *m)
                         (r = sd_event_add_signal(m->event, NULL, SIGHUP, on_reload, m)) < 0 ||
                         (r = sd_event_set_watchdog(m->event, 1)) < 0)
                 return r;
-        r = tree_new(&m->tree);
+        r = heir_start();
+        if (r >= 0)
+                r = tree_new(&m->tree);
         if (r < 0)
                 return r;
         m->tree->daemon_uid = geteuid();

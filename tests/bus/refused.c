@@ -287,25 +287,40 @@ static bool hangs_soon(struct hung_file *h)
         return true;
 }
 
-static void ends_while_files_hang(void (*send)(int directory, void *userdata))
+static void ends_while_files_hang(int signal_number, void (*send)(int directory, void *userdata))
 {
         unsigned *n_sent =
                         mmap(NULL, sizeof *n_sent, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
         ends_in_spite_of("[Daemon]\nProbe=off\nMaxConnectionsPerUser=8\nRetainSec=1s\n",
-                        (struct hung_file){.hangs_in_last_close = true}, SIGTERM, send, n_sent, hangs_soon);
+                        (struct hung_file){.hangs_in_last_close = true}, signal_number, send, n_sent,
+                        hangs_soon);
 }
 
 /* Nobody takes more, and the queue of those who connect is full. */
 START_TEST(the_daemon_ends_where_nobody_takes_those_that_were_refused)
 {
-        ends_while_files_hang(send_files_to_refused);
+        ends_while_files_hang(SIGTERM, send_files_to_refused);
+}
+END_TEST
+
+/* Then they are in its queue. */
+START_TEST(the_daemon_is_killed_where_nobody_takes_those_that_were_refused)
+{
+        ends_while_files_hang(SIGKILL, send_files_to_refused);
 }
 END_TEST
 
 START_TEST(the_daemon_ends_where_sockets_wait_to_be_closed)
 {
-        ends_while_files_hang(send_files_to_each);
+        ends_while_files_hang(SIGTERM, send_files_to_each);
+}
+END_TEST
+
+/* Then they are in its table. */
+START_TEST(the_daemon_is_killed_where_sockets_wait_to_be_closed)
+{
+        ends_while_files_hang(SIGKILL, send_files_to_each);
 }
 END_TEST
 
@@ -385,8 +400,10 @@ void add_refused(Suite *s)
         ADD_TESTS(s, "refused-killed", start_small_table,
                         closers_are_killed_before_they_take_a_file_whose_close_hangs);
         ADD_TESTS(s, "refused-end", start_small_table,
-                        the_daemon_ends_where_nobody_takes_those_that_were_refused);
-        ADD_TESTS(s, "waiting-end", start_small_table, the_daemon_ends_where_sockets_wait_to_be_closed);
+                        the_daemon_ends_where_nobody_takes_those_that_were_refused,
+                        the_daemon_is_killed_where_nobody_takes_those_that_were_refused);
+        ADD_TESTS(s, "waiting-end", start_small_table, the_daemon_ends_where_sockets_wait_to_be_closed,
+                        the_daemon_is_killed_where_sockets_wait_to_be_closed);
         ADD_TESTS(s, "full-table", start_plain, a_socket_that_lingers_where_the_table_is_full,
                         a_socket_that_lingers_where_no_descriptor_is_left);
 }
