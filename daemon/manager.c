@@ -280,6 +280,22 @@ static int serve(struct manager *m)
         return 0;
 }
 
+/* That comes before all else: who waits in the socket that systemd keeps is not taken any more, and the next
+ * daemon serves it. */
+static int end_on(sd_event *event, int signal_number)
+{
+        sd_event_source *source;
+        int r = sd_event_add_signal(event, &source, signal_number, NULL, NULL);
+
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IMPORTANT);
+        if (r >= 0)
+                r = sd_event_source_set_floating(source, true);
+        sd_event_source_unref(source);
+        return r;
+}
+
 int manager_start(struct manager *m)
 {
         sigset_t signals;
@@ -303,8 +319,7 @@ int manager_start(struct manager *m)
         signal(SIGPIPE, SIG_IGN);
 
         if ((r = sd_event_default(&m->event)) < 0 ||
-                        (r = sd_event_add_signal(m->event, NULL, SIGTERM, NULL, NULL)) < 0 ||
-                        (r = sd_event_add_signal(m->event, NULL, SIGINT, NULL, NULL)) < 0 ||
+                        (r = end_on(m->event, SIGTERM)) < 0 || (r = end_on(m->event, SIGINT)) < 0 ||
                         (r = sd_event_add_signal(m->event, NULL, SIGHUP, on_reload, m)) < 0 ||
                         (r = sd_event_set_watchdog(m->event, 1)) < 0)
                 return r;

@@ -240,6 +240,7 @@ Suite *suite_foreign(void)
         ADD_TESTS(s, "little-room", start_plain, more_descriptors_than_who_looks_can_hold);
         add_refused(s);
         add_wakes(s);
+        add_given(s);
         add_closers(s);
         return s;
 }

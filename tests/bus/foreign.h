@@ -24,6 +24,7 @@ void ends_in_spite_of(const char *config, struct hung_file h, int signal_number,
 
 void add_refused(Suite *s); /* refused.c */
 void add_wakes(Suite *s);   /* wakes.c */
+void add_given(Suite *s);   /* given.c */
 
 /* closers.c */
 
