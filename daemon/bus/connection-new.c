@@ -85,6 +85,8 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         struct connection *c = userdata;
 
+        if (c->is_ending)
+                return 1;
         if (!walk_has_counted(c->peer, m)) /* else it was received before */
                 receive_whole(&c->receiver);
         return values_property(m, error);
