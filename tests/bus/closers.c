@@ -31,7 +31,7 @@ unsigned children_of(pid_t pid, pid_t ret_children[CHILDREN_MAX])
         return n;
 }
 
-static bool has_name(pid_t pid, const char *name)
+bool process_has_name(pid_t pid, const char *name)
 {
         char path[64], comm[32] = "";
         FILE *f;
@@ -51,7 +51,7 @@ pid_t closer_of_daemon(void)
         unsigned n = children_of(world.daemon.pid, pids);
 
         for (unsigned i = 0; i < n; i++)
-                if (has_name(pids[i], "ctxd-closer"))
+                if (process_has_name(pids[i], "ctxd-closer"))
                         return pids[i];
         return 0;
 }
