@@ -232,7 +232,7 @@ int foreign_new(struct foreign **ret, sd_event *event)
 }
 
 /* Those who should close these all hang. */
-static void give_away(struct foreign *f)
+static void leave_open(struct foreign *f)
 {
         struct sender_of_fds *s, *next;
         struct foreign_job *job;
@@ -240,9 +240,7 @@ static void give_away(struct foreign *f)
         HASH_ITER (hh, f->senders, s, next)
                 TAILQ_FOREACH (job, &s->waiting, jobs)
                         if (job->kind == CLOSER_CLOSE)
-                                foreign_close_at_end(f, TAKE_FD(job->fd));
-        if (f->keeper.waiting_fd >= 0)
-                foreign_close_at_end(f, TAKE_FD(f->keeper.waiting_fd));
+                                job->fd = -1;
 }
 
 struct foreign *foreign_free(struct foreign *f)
@@ -252,7 +250,7 @@ struct foreign *foreign_free(struct foreign *f)
 
         if (!f)
                 return NULL;
-        give_away(f);
+        leave_open(f);
         sd_event_source_disable_unref(f->source);
         sd_event_source_disable_unref(f->again_source);
         closep(&f->fd);

@@ -117,13 +117,13 @@ void service_deinit(struct service *s)
         s->broker = broker_free(s->broker);
         taker_deinit(&s->listener);
         s->pause_source = sd_event_source_disable_unref(s->pause_source);
-        if (s->listen_fd >= 0) {
+        if (s->listen_fd >= 0 && s->socket_file.directory < 0) {
                 /* systemd's stays open, for those who connect until the next daemon is there. */
-                if (s->socket_file.directory < 0)
-                        (void) listen(s->listen_fd, SOMAXCONN);
-                else
-                        (void) shutdown(s->listen_fd, SHUT_RDWR);
-                foreign_close_at_end(s->engine ? engine_foreign(s->engine) : NULL, TAKE_FD(s->listen_fd));
+                (void) listen(s->listen_fd, SOMAXCONN);
+                close(s->listen_fd);
+        } else if (s->listen_fd >= 0) {
+                /* Nobody else has it, and what waits in it can take for ever to close (heir.h). */
+                (void) shutdown(s->listen_fd, SHUT_RDWR);
         }
         socket_file_remove(&s->socket_file);
         reserve_deinit(&s->reserve);
