@@ -19,7 +19,7 @@
 #define AGAIN_USEC 1000000 /* who ends sooner is started again after that */
 
 /* A process has died that waited for jobs, and nobody knows which job it had. What they all should have
- * looked at is asked for again. */
+ * looked at is asked for again, and what they should have written is written again. */
 static void give_up_asked(struct foreign *f)
 {
         struct foreign_job *job;
@@ -27,6 +27,10 @@ static void give_up_asked(struct foreign *f)
         while ((job = TAILQ_FIRST(&f->asked))) {
                 TAILQ_REMOVE(&f->asked, job, jobs);
                 job->sender->asked = NULL;
+                if (job->kind == CLOSER_WRITE) {
+                        foreign_job_again(job);
+                        continue;
+                }
                 if (job->look)
                         job->look->size = 0;
                 (void) foreign_job_answered(job, &(struct closer_answer){}, NULL);
@@ -357,8 +361,14 @@ bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), 
 void foreign_close(const struct look *l, int fd)
 {
         struct foreign *f = l->foreign;
-        struct foreign_job *job = f ? foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, fd) : NULL;
+        struct foreign_job *job;
 
+        /* Nobody is charged for it. So it does not wait here as long as there is room elsewhere. */
+        if (f && foreign_keep(f, fd)) {
+                close(fd);
+                return;
+        }
+        job = f ? foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, fd) : NULL;
         if (job)
                 foreign_ask_next(f, job->sender);
         else

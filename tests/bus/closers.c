@@ -216,6 +216,45 @@ START_TEST(who_writes_for_a_user_goes_on)
 }
 END_TEST
 
+/* Whether there are three, one of which has written, and all wait for what comes next. */
+static bool has_written_and_waits(pid_t closer, pid_t ret_pids[CHILDREN_MAX])
+{
+        unsigned n = children_of(closer, ret_pids);
+        bool all_wait = n == 3;
+
+        for (unsigned i = 0; i < n; i++)
+                all_wait = all_wait && process_sleeps(ret_pids[i], 0);
+        return all_wait && process_sleeps(closer, 0) && process_sleeps(world.daemon.pid, 0);
+}
+
+/* The one that should have written is killed. */
+START_TEST(a_write_is_not_lost)
+{
+        pid_t closer = closer_of_daemon(), pids[CHILDREN_MAX];
+        int first, second;
+
+        make_a_write_sleep(bus);
+        create(bus, "first");
+        create(bus, "second");
+        first = done_handle(bus, "first");
+        second = done_handle(bus, "second");
+        ck_assert(cancel(bus, "first", ""));
+        ck_assert(becomes_readable(first));
+        /* Who has written that stays for a while, and gets the next. */
+        ck_assert_happens(has_written_and_waits(closer, pids));
+        for (unsigned i = 0; i < 3; i++)
+                ck_assert_int_eq(kill(pids[i], SIGSTOP), 0);
+        ck_assert(cancel(bus, "second", ""));
+        (void) settled_fds();
+        ck_assert(!is_readable(second));
+        for (unsigned i = 0; i < 3; i++)
+                ck_assert_int_eq(kill(pids[i], SIGKILL), 0);
+        ck_assert(becomes_readable(second));
+        close(first);
+        close(second);
+}
+END_TEST
+
 /* Subordinate uids are one party. */
 #define SUBORDINATE 200000
 #define SUBORDINATES 12
@@ -287,6 +326,6 @@ void add_closers(Suite *s)
 {
         ADD_TESTS(s, "closers", start_retaining, the_one_who_looks_is_killed,
                         the_one_who_looks_is_killed_again_and_again, the_one_who_looks_cannot_be_started,
-                        who_closes_for_a_user_goes_on, who_writes_for_a_user_goes_on,
+                        who_closes_for_a_user_goes_on, who_writes_for_a_user_goes_on, a_write_is_not_lost,
                         subordinate_uids_share_who_closes, files_of_many_users_whose_close_hangs);
 }
