@@ -3,6 +3,7 @@
 /* Connections that are refused, or that nobody takes, with descriptors that take long to close, or for ever.
  * Nothing of them stays in the daemon. */
 
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -23,8 +24,16 @@
 #define QUEUED 20
 #define ROUNDS 30
 
+/* What these tests are about cannot be where a socket refuses descriptors. */
+static void start_as_before(void)
+{
+        world.no_rights = true;
+        start_plain();
+}
+
 static void start_few_connections(void)
 {
+        world.no_rights = true;
         world_start("MaxConnectionsPerUser=8\nRetainSec=1s\n", NULL);
 }
 
@@ -392,8 +401,38 @@ START_TEST(a_socket_that_lingers_where_no_descriptor_is_left)
 }
 END_TEST
 
+/* It sends no descriptor before the daemon has agreed to that. */
+START_TEST(descriptors_for_a_connection_that_was_not_taken)
+{
+        int fd, file = open("/dev/null", O_RDONLY | O_CLOEXEC), pair[2];
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        if (setsockopt(pair[0], SOL_SOCKET, 83, &(int){1}, sizeof(int)) < 0) {
+                fprintf(stderr, "SKIP: SO_PASSRIGHTS: %s\n", strerror(errno));
+                return;
+        }
+        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+        ck_assert_int_ge(fd = connect_socket(), 0);
+        ck_assert(!raw_send(fd, "", 1, &file, 1));
+        ck_assert_int_eq(errno, EPERM);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        close(fd);
+        /* One that was accepted, and has said nothing. */
+        ck_assert_int_ge(fd = connect_socket(), 0);
+        work(bus, 5);
+        ck_assert(!raw_send(fd, "", 1, &file, 1));
+        ck_assert_int_eq(errno, EPERM);
+        run_as(BOB, attach_self, NULL);
+        close(fd);
+        close(file);
+        close(pair[0]);
+        close(pair[1]);
+}
+END_TEST
+
 void add_refused(Suite *s)
 {
+        ADD_TESTS(s, "refused-rights", start_plain, descriptors_for_a_connection_that_was_not_taken);
         ADD_TESTS(s, "refused", start_few_connections, a_socket_that_lingers_in_a_connection_too_many,
                         many_that_linger_in_connections_too_many, nobody_takes_those_that_were_refused);
         ADD_TESTS(s, "refused-files", start_small_table, files_whose_close_hangs_in_connections_too_many);
@@ -404,6 +443,6 @@ void add_refused(Suite *s)
                         the_daemon_is_killed_where_nobody_takes_those_that_were_refused);
         ADD_TESTS(s, "waiting-end", start_small_table, the_daemon_ends_where_sockets_wait_to_be_closed,
                         the_daemon_is_killed_where_sockets_wait_to_be_closed);
-        ADD_TESTS(s, "full-table", start_plain, a_socket_that_lingers_where_the_table_is_full,
+        ADD_TESTS(s, "full-table", start_as_before, a_socket_that_lingers_where_the_table_is_full,
                         a_socket_that_lingers_where_no_descriptor_is_left);
 }
