@@ -7,7 +7,7 @@
  *
  * A user whose sockets hang can fill them all. Then no connection is accepted until one of the processes has
  * ended: whose it is is not known before. So it would not help others if each party had processes of its own.
- * Connections that were accepted are served. */
+ * Connections that were accepted are served. From Linux 6.16 on no such connection brings any descriptor. */
 
 #include <errno.h>
 #include <linux/sockios.h>

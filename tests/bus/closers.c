@@ -10,11 +10,13 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "foreign.h"
 #include "harness.h"
 #include "tests/harness/fuse.h"
+#include "tests/world/group.h"
 
 unsigned children_of(pid_t pid, pid_t ret_children[CHILDREN_MAX])
 {
@@ -322,10 +324,44 @@ START_TEST(files_of_many_users_whose_close_hangs)
 }
 END_TEST
 
+/* And no process more can be started. Who sends no descriptor is served, others wait for one. */
+START_TEST(files_whose_close_hangs_where_a_fork_fails)
+{
+        const char *group = group_controlled("pids");
+        pid_t closer = closer_of_daemon(), pid;
+        struct hung_file h = {};
+        unsigned answers = 0;
+
+        if (!group) {
+                fprintf(stderr, "SKIP: no control group for pids\n");
+                return;
+        }
+        group_enter(group, closer);
+        ck_assert(group_write(group, "pids.max", "1"));
+        OK(bus, "Create", "sa{sv}", "hers", 1, "mode", "u", 0777);
+        if (hung_file_start(&h, ALICE, send_file_of_crowd, &answers)) {
+                for (int i = 0; i < 2; i++)
+                        ck_assert(hung_file_is_being_closed(&h));
+                pid = spawn_as(BOB, attach_self, NULL);
+                work(bus, 20);
+                ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
+                ck_assert(group_write(group, "pids.max", "max"));
+                wait_for(pid);
+                hung_file_end(&h);
+        }
+        group_write(group, "pids.max", "max");
+        kill(closer, SIGKILL);
+        ck_assert_happens(closer_of_daemon() != closer);
+        ck_assert_happens(kill(closer, 0) < 0);
+        group_remove_all();
+}
+END_TEST
+
 void add_closers(Suite *s)
 {
         ADD_TESTS(s, "closers", start_retaining, the_one_who_looks_is_killed,
                         the_one_who_looks_is_killed_again_and_again, the_one_who_looks_cannot_be_started,
                         who_closes_for_a_user_goes_on, who_writes_for_a_user_goes_on, a_write_is_not_lost,
                         subordinate_uids_share_who_closes, files_of_many_users_whose_close_hangs);
+        ADD_TESTS(s, "closers-fork", start_retaining, files_whose_close_hangs_where_a_fork_fails);
 }
