@@ -318,8 +318,8 @@ int manager_start(struct manager *m)
         sigprocmask(SIG_BLOCK, &signals, NULL);
         signal(SIGPIPE, SIG_IGN);
 
-        if ((r = sd_event_default(&m->event)) < 0 ||
-                        (r = end_on(m->event, SIGTERM)) < 0 || (r = end_on(m->event, SIGINT)) < 0 ||
+        if ((r = sd_event_default(&m->event)) < 0 || (r = end_on(m->event, SIGTERM)) < 0 ||
+                        (r = end_on(m->event, SIGINT)) < 0 ||
                         (r = sd_event_add_signal(m->event, NULL, SIGHUP, on_reload, m)) < 0 ||
                         (r = sd_event_set_watchdog(m->event, 1)) < 0)
                 return r;
