@@ -15,6 +15,7 @@
 #include "util/capability.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/heir.h"
 #include "util/log.h"
 #include "util/realtime.h"
 #include "proto/membership.h"
@@ -279,6 +280,22 @@ static int serve(struct manager *m)
         return 0;
 }
 
+/* That comes before all else: who waits in the socket that systemd keeps is not taken any more, and the next
+ * daemon serves it. */
+static int end_on(sd_event *event, int signal_number)
+{
+        sd_event_source *source;
+        int r = sd_event_add_signal(event, &source, signal_number, NULL, NULL);
+
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IMPORTANT);
+        if (r >= 0)
+                r = sd_event_source_set_floating(source, true);
+        sd_event_source_unref(source);
+        return r;
+}
+
 int manager_start(struct manager *m)
 {
         sigset_t signals;
@@ -301,13 +318,14 @@ int manager_start(struct manager *m)
         sigprocmask(SIG_BLOCK, &signals, NULL);
         signal(SIGPIPE, SIG_IGN);
 
-        if ((r = sd_event_default(&m->event)) < 0 ||
-                        (r = sd_event_add_signal(m->event, NULL, SIGTERM, NULL, NULL)) < 0 ||
-                        (r = sd_event_add_signal(m->event, NULL, SIGINT, NULL, NULL)) < 0 ||
+        if ((r = sd_event_default(&m->event)) < 0 || (r = end_on(m->event, SIGTERM)) < 0 ||
+                        (r = end_on(m->event, SIGINT)) < 0 ||
                         (r = sd_event_add_signal(m->event, NULL, SIGHUP, on_reload, m)) < 0 ||
                         (r = sd_event_set_watchdog(m->event, 1)) < 0)
                 return r;
-        r = tree_new(&m->tree);
+        r = heir_start();
+        if (r >= 0)
+                r = tree_new(&m->tree);
         if (r < 0)
                 return r;
         m->tree->daemon_uid = geteuid();

@@ -105,6 +105,7 @@ void foreign_hand_gone(struct foreign_hand *hand)
 {
         struct foreign *f = hand->foreign;
         struct sender_of_fds *s = hand->sender;
+        struct foreign_job *again = NULL;
 
         foreign_hand_dismiss(hand);
         if (hand->look)
@@ -113,11 +114,19 @@ void foreign_hand_gone(struct foreign_hand *hand)
                 hand->job->look->size = 0; /* asked again */
                 (void) foreign_job_answered(hand->job, &(struct closer_answer){}, NULL);
         }
+        if (hand->job && hand->job->kind == CLOSER_WRITE)
+                again = TAKE_PTR(hand->job);
         end_job(hand);
         TAILQ_REMOVE(&f->hands, hand, hands);
         TAILQ_REMOVE(&s->hands, hand, of_sender);
         f->n_hands--;
         s->n_hands--;
+        if (again && !again->hand) {
+                *hand = (struct foreign_hand){};
+                again->hand = TAKE_PTR(hand); /* for the one who has it next */
+        }
+        if (again)
+                foreign_job_again(again);
         free(hand);
         foreign_ask_next(f, s);
         foreign_sender_tidy(f, s);

@@ -44,7 +44,7 @@ void foreign_job_free(struct foreign_job *job)
 {
         if (job->look)
                 job->look->job = NULL;
-        if (job->serial == 0 && job->kind != CLOSER_LOOK)
+        if (job->kind != CLOSER_LOOK)
                 closep(&job->fd);
         if (job->release)
                 job->release(job->owned);
@@ -165,8 +165,10 @@ void foreign_ask_next(struct foreign *f, struct sender_of_fds *s)
                         TAILQ_INSERT_HEAD(&s->waiting, job, jobs);
                         return;
                 }
-                if (job->kind != CLOSER_LOOK)
+                if (job->kind == CLOSER_CLOSE) {
                         closep(&job->fd);
+                        job->fd = -1;
+                }
         }
 }
 
@@ -197,6 +199,12 @@ struct foreign_job *foreign_job_new(
         job->sender = s;
         TAILQ_INSERT_TAIL(&s->waiting, job, jobs);
         return job;
+}
+
+void foreign_job_again(struct foreign_job *job)
+{
+        job->serial = 0;
+        TAILQ_INSERT_HEAD(&job->sender->waiting, job, jobs);
 }
 
 void foreign_jobs_free(struct foreign_jobs *jobs)

@@ -24,7 +24,8 @@ TAILQ_HEAD(foreign_jobs, foreign_job);
 struct foreign_job {
         uint64_t serial; /* 0: it waits */
         enum closer_kind kind;
-        int fd; /* owned while the job waits; borrowed if it is a look */
+        /* Borrowed if it is a look. A write keeps it: if who writes is killed, another one has to. */
+        int fd;
         uint32_t size;
         struct foreign_hand *hand;    /* for when it needs one; NULL: it has one */
         struct look *look;            /* NULL: its answer is not wanted any more */
@@ -80,6 +81,7 @@ struct foreign {
 struct foreign_job *foreign_job_new(
                 struct foreign *f, uint32_t party, uid_t uid, enum closer_kind kind, int fd);
 void foreign_job_free(struct foreign_job *job);
+void foreign_job_again(struct foreign_job *job); /* it waits again */
 void foreign_jobs_free(struct foreign_jobs *jobs);
 /* Forgets a party that has nothing left. */
 void foreign_sender_tidy(struct foreign *f, struct sender_of_fds *s);

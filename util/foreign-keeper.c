@@ -7,7 +7,7 @@
  *
  * A user whose sockets hang can fill them all. Then no connection is accepted until one of the processes has
  * ended: whose it is is not known before. So it would not help others if each party had processes of its own.
- * Connections that were accepted are served. */
+ * Connections that were accepted are served. From Linux 6.16 on no such connection brings any descriptor. */
 
 #include <errno.h>
 #include <linux/sockios.h>
@@ -97,16 +97,12 @@ void foreign_keeper_stop(struct foreign *f)
         f->keeper.n = f->keeper.n_ending = 0;
 }
 
-static bool give(struct foreign *f, int fd)
+bool foreign_keep(struct foreign *f, int fd)
 {
         const struct closer_job job = {.kind = CLOSER_KEEP};
 
-        return closer_send(f->keeper.fd, &job, sizeof job, fd, MSG_DONTWAIT) >= 0;
-}
-
-bool foreign_keep(struct foreign *f, int fd)
-{
-        if (f->keeper.fd < 0 || (f->keeper.n >= f->keeper.max && !let_leave(f)) || !give(f, fd))
+        if (f->keeper.fd < 0 || (f->keeper.n >= f->keeper.max && !let_leave(f)) ||
+                        closer_send(f->keeper.fd, &job, sizeof job, fd, MSG_DONTWAIT) < 0)
                 return false;
         f->keeper.n++;
         leave_later(f);
@@ -130,16 +126,6 @@ void foreign_refuse(struct foreign *f, int fd)
                 close(fd);
         else
                 f->keeper.waiting_fd = fd;
-}
-
-void foreign_close_at_end(struct foreign *f, int fd)
-{
-        struct pollfd p = {.fd = f ? f->keeper.fd : -1, .events = POLLOUT};
-
-        /* Who keeps has a few descriptors in reserve, also where it is full. */
-        if (p.fd >= 0 && !foreign_keep(f, fd) && poll(&p, 1, 1000) > 0)
-                (void) give(f, fd);
-        close(fd);
 }
 
 bool foreign_may_refuse(struct foreign *f)

@@ -20,7 +20,7 @@
 #define ANSWERS_AT_ONCE 4
 
 /* A process has died that waited for jobs, and nobody knows which job it had. What they all should have
- * looked at is asked for again. */
+ * looked at is asked for again, and what they should have written is written again. */
 static void give_up_asked(struct foreign *f)
 {
         struct foreign_job *job;
@@ -28,6 +28,10 @@ static void give_up_asked(struct foreign *f)
         while ((job = TAILQ_FIRST(&f->asked))) {
                 TAILQ_REMOVE(&f->asked, job, jobs);
                 job->sender->asked = NULL;
+                if (job->kind == CLOSER_WRITE) {
+                        foreign_job_again(job);
+                        continue;
+                }
                 if (job->look)
                         job->look->size = 0;
                 (void) foreign_job_answered(job, &(struct closer_answer){}, NULL);
@@ -239,7 +243,7 @@ int foreign_new(struct foreign **ret, sd_event *event)
 }
 
 /* Those who should close these all hang. */
-static void give_away(struct foreign *f)
+static void leave_open(struct foreign *f)
 {
         struct sender_of_fds *s, *next;
         struct foreign_job *job;
@@ -247,9 +251,7 @@ static void give_away(struct foreign *f)
         HASH_ITER (hh, f->senders, s, next)
                 TAILQ_FOREACH (job, &s->waiting, jobs)
                         if (job->kind == CLOSER_CLOSE)
-                                foreign_close_at_end(f, TAKE_FD(job->fd));
-        if (f->keeper.waiting_fd >= 0)
-                foreign_close_at_end(f, TAKE_FD(f->keeper.waiting_fd));
+                                job->fd = -1;
 }
 
 struct foreign *foreign_free(struct foreign *f)
@@ -259,7 +261,7 @@ struct foreign *foreign_free(struct foreign *f)
 
         if (!f)
                 return NULL;
-        give_away(f);
+        leave_open(f);
         sd_event_source_disable_unref(f->source);
         sd_event_source_disable_unref(f->again_source);
         closep(&f->fd);
@@ -366,8 +368,14 @@ bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), 
 void foreign_close(const struct look *l, int fd)
 {
         struct foreign *f = l->foreign;
-        struct foreign_job *job = f ? foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, fd) : NULL;
+        struct foreign_job *job;
 
+        /* Nobody is charged for it. So it does not wait here as long as there is room elsewhere. */
+        if (f && foreign_keep(f, fd)) {
+                close(fd);
+                return;
+        }
+        job = f ? foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, fd) : NULL;
         if (job)
                 foreign_ask_next(f, job->sender);
         else

@@ -38,7 +38,9 @@ struct look {
 };
 
 int foreign_new(struct foreign **ret, sd_event *event);
-struct foreign *foreign_free(struct foreign *f); /* everybody who has asked must have gone */
+/* Everybody who has asked must have gone. What waits to be closed stays open: this is the end of the daemon
+ * (heir.h). */
+struct foreign *foreign_free(struct foreign *f);
 
 /* Asks for a look at the first descriptors in so many bytes of a socket. */
 int foreign_look(struct look *l, int fd, uint32_t size);
@@ -62,9 +64,6 @@ void foreign_refuse(struct foreign *f, int fd);
 /* Whether there is room for another one. There is none while so many that hang are kept that no process more
  * may be started for them. */
 bool foreign_may_refuse(struct foreign *f);
-
-/* Closes a socket when the daemon ends, also a listening one with those who wait to be accepted. */
-void foreign_close_at_end(struct foreign *f, int fd);
 
 /* Closes a descriptor that was received without a look. */
 void foreign_close(const struct look *l, int fd);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -10,6 +11,10 @@
 
 #include "util/cleanup.h"
 #include "util/socket-file.h"
+
+/* The socket of one that was killed is there for an instant longer (heir.h). */
+#define TRIES 50
+#define PAUSE_MSEC 20
 
 static int open_directory(const char *path, size_t length, const char **ret_why)
 {
@@ -43,8 +48,7 @@ static socklen_t address_in(struct sockaddr_un *ret, int directory, const char *
         return sizeof *ret;
 }
 
-/* Whether somebody listens at a socket's file: 0 or 1, or -errno. */
-static int is_listened_at(int directory, const char *name, int type)
+static int is_listened_at_now(int directory, const char *name, int type)
 {
         _cleanup_close_ int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         struct sockaddr_un address;
@@ -54,6 +58,16 @@ static int is_listened_at(int directory, const char *name, int type)
                 return -errno;
         /* Who cannot answer now is there, too. */
         return connect(fd, (struct sockaddr *) &address, length) == 0 || errno != ECONNREFUSED;
+}
+
+/* Whether somebody listens at a socket's file: 0 or 1, or -errno. */
+static int is_listened_at(int directory, const char *name, int type)
+{
+        int r = 1;
+
+        for (unsigned i = 0; i < TRIES && (r = is_listened_at_now(directory, name, type)) > 0; i++)
+                (void) poll(NULL, 0, PAUSE_MSEC);
+        return r;
 }
 
 static int make_room(int directory, const char *name, int type, const char **ret_why)

@@ -147,6 +147,9 @@ int service_take_socket(struct service *s, int listen_fd)
         /* systemd has opened it with a longer queue. */
         if (listen(fd, QUEUE) < 0)
                 return -errno;
+        /* So nobody has to close what a connection brings that is not taken, or never authenticates. By the
+         * protocol a client sends no descriptor before we have agreed to that. */
+        connection_let_send_fds(fd, false);
         reserve_refill(&s->reserve);
         r = taker_init(&s->listener, &s->turns, TURNS_OF_NOBODY, accept_some);
         if (r >= 0)

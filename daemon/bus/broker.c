@@ -18,6 +18,8 @@
 #define PAUSE_MAX_USEC 5000000
 #define ATTEMPT_USEC (20 * UINT64_C(1000000))
 #define START_USEC (60 * UINT64_C(1000000))
+/* So long a bus that does not read is waited for when the daemon ends. */
+#define END_USEC 1000000
 
 /* What RequestName answers; else somebody else has the name. */
 enum { OWNER = 1, OWNER_ALREADY = 4 };
@@ -29,9 +31,10 @@ struct broker {
         struct receiver receiver;
 
         bool owned_once;     /* we have had the name, and may have it still */
+        bool is_ending;      /* nothing is answered any more */
         int failed;          /* we could not get it at start, and do not try again */
         sd_bus_slot *asking; /* for the name */
-        sd_event_source *timer;
+        sd_event_source *timer, *exit_source;
         bool pausing; /* the timer ends a pause, and not an attempt that takes too long */
         uint64_t pause_usec, started_usec;
         char complaint[160]; /* the last one */
@@ -56,7 +59,8 @@ static void broker_sent(struct endpoint *e)
 
 static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        int r = senders_take(&((struct broker *) userdata)->senders, m);
+        struct broker *b = userdata;
+        int r = b->is_ending ? 1 : senders_take(&b->senders, m);
 
         return r != 0 ? r : values_property(m, error);
 }
@@ -224,6 +228,15 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
+/* The event loop ends. sd-bus would close the bus now, before it is said what has ended, and would wait for
+ * ever where the bus does not read. */
+static int on_exit_of_loop(sd_event_source *source, void *userdata)
+{
+        struct broker *b = userdata;
+
+        return b->endpoint.bus ? sd_bus_detach_event(b->endpoint.bus) : 0;
+}
+
 int broker_new(struct service *s, bool user, struct broker **ret)
 {
         struct broker *b = calloc(1, sizeof *b);
@@ -242,6 +255,10 @@ int broker_new(struct service *s, bool user, struct broker **ret)
         r = sd_event_add_time(s->event, &b->timer, CLOCK_MONOTONIC, 0, 1, on_timer, b);
         if (r >= 0)
                 r = sd_event_source_set_enabled(b->timer, SD_EVENT_OFF);
+        if (r >= 0)
+                r = sd_event_add_exit(s->event, &b->exit_source, on_exit_of_loop, b);
+        if (r >= 0)
+                r = sd_event_source_set_priority(b->exit_source, SD_EVENT_PRIORITY_IMPORTANT);
         if (r < 0) {
                 broker_free(b);
                 return r;
@@ -256,16 +273,32 @@ int broker_owns_name(const struct broker *b)
         return b->failed < 0 ? b->failed : b->owned_once;
 }
 
+/* As sd_bus_flush() does it, which has no limit. */
+static void send_rest(struct broker *b)
+{
+        uint64_t end = now_monotonic_usec() + END_USEC, now, n;
+
+        b->is_ending = true;
+        while (sd_bus_get_n_queued_write(b->endpoint.bus, &n) >= 0 && n > 0 &&
+                        (now = now_monotonic_usec()) < end) {
+                int r = sd_bus_process(b->endpoint.bus, NULL);
+
+                if (r < 0 || (r == 0 && sd_bus_wait(b->endpoint.bus, end - now) < 0))
+                        break;
+        }
+}
+
 struct broker *broker_free(struct broker *b)
 {
         if (!b)
                 return NULL;
         /* One that is not ready would be waited for. */
         if (b->endpoint.bus && sd_bus_is_ready(b->endpoint.bus) > 0)
-                sd_bus_flush(b->endpoint.bus);
+                send_rest(b);
         broker_disconnect(b);
         b->endpoint.service->turns.fetch = NULL;
         sd_event_source_disable_unref(b->timer);
+        sd_event_source_disable_unref(b->exit_source);
         free(b);
         return NULL;
 }

@@ -29,6 +29,7 @@ struct connection {
         uint64_t sent;      /* bytes that were sent in this turn */
         uint64_t replies;   /* of replies: bytes that were sent in this turn, and may have been read */
         bool answered;      /* its call; and not all was sent since */
+        bool is_ending;     /* no call of it is answered any more */
         bool is_held;       /* it is not served while its uid leaves too much unread */
         TAILQ_ENTRY(connection) held;
         TAILQ_ENTRY(connection) flying; /* where flight is not 0 */

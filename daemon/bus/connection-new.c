@@ -24,6 +24,10 @@
 #define CROWD 256
 #define AUTHENTICATION_USEC 10000000
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
 static struct peer *connection_peer(struct endpoint *e, sd_bus_message *m)
 {
         return ((struct connection *) e)->peer;
@@ -86,6 +90,8 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         struct connection *c = userdata;
 
+        if (c->is_ending)
+                return 1;
         if (!walk_has_counted(c->peer, m)) /* else it was received before */
                 receive_whole(&c->receiver);
         return values_property(m, error);
@@ -96,6 +102,13 @@ static int bound_send_buffer(const struct connection *c, int fd)
         const int size = c->user->used[RESOURCE_CONNECTIONS] > CROWD ? SEND_BUFFER_OF_CROWD : SEND_BUFFER;
 
         return setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) < 0 ? -errno : 0;
+}
+
+void connection_let_send_fds(int fd, bool may)
+{
+        const int value = may;
+
+        (void) setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &value, sizeof value);
 }
 
 int connection_set_up(struct connection *c)
@@ -111,6 +124,7 @@ int connection_set_up(struct connection *c)
         r = c->peer ? peer_identify(c->peer, c->receiver.fd) : -ENOMEM;
         if (r < 0)
                 return r;
+        connection_let_send_fds(c->receiver.fd, true);
         if ((r = sd_bus_new(&bus)) < 0 || (r = sd_bus_set_fd(bus, c->receiver.fd, c->receiver.fd)) < 0) {
                 sd_bus_unref(bus);
                 return r;

@@ -192,14 +192,12 @@ static int connection_process(struct connection *c)
 static void send_rest(struct connection *c)
 {
         sd_bus *bus = c->endpoint.bus;
-        uint64_t n;
 
-        /* sd-bus would go on with a call that it has received. */
-        if (!bus || connection_unread(c) == 0 || sd_bus_get_n_queued_read(bus, &n) < 0 || n > 0)
-                return;
+        c->is_ending = true;
         receive_begin(&c->receiver);
         receive_nothing(&c->receiver);
-        (void) sd_bus_process(bus, NULL);
+        while (bus && connection_unread(c) > 0 && sd_bus_process(bus, NULL) > 0)
+                ;
         receive_end();
 }
 

@@ -15,5 +15,8 @@ struct connection;
  * waits for a turn of that uid, and nothing is made for it before it has said something. */
 int connection_accept(struct service *s, int fd, uid_t uid);
 struct connection *connection_free(struct connection *c);
+/* Whether clients may send descriptors to this socket, or to those that are accepted from it. Before Linux
+ * 6.16 they always may. */
+void connection_let_send_fds(int fd, bool may);
 /* Sends as much of what waits as the sockets take. It is for the end of the daemon. */
 void connections_send_rest(struct service *s);

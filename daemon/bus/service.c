@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -20,10 +21,24 @@
 #include "util/clock.h"
 #include "util/log.h"
 
+/* Where memory ends while sd-bus adds an object, it forgets those above it, and aborts when the bus is
+ * closed. So it is looked for first: what all objects take, several times. */
+#define OBJECTS_BYTES (64 * 1024)
+
+static bool has_memory(void)
+{
+        void *volatile bytes = malloc(OBJECTS_BYTES);
+
+        free(bytes);
+        return bytes;
+}
+
 int endpoint_add_objects(struct endpoint *e)
 {
         int r;
 
+        if (!has_memory())
+                return -ENOMEM;
         r = sd_bus_add_object_vtable(e->bus, NULL, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, manager_vtable, e);
         if (r >= 0)
                 r = sd_bus_add_object(e->bus, NULL, CTXD_OBJECT, walk_count, e);
@@ -128,13 +143,13 @@ void service_deinit(struct service *s)
         s->broker = broker_free(s->broker);
         taker_deinit(&s->listener);
         s->pause_source = sd_event_source_disable_unref(s->pause_source);
-        if (s->listen_fd >= 0) {
+        if (s->listen_fd >= 0 && s->socket_file.directory < 0) {
                 /* systemd's stays open, for those who connect until the next daemon is there. */
-                if (s->socket_file.directory < 0)
-                        (void) listen(s->listen_fd, SOMAXCONN);
-                else
-                        (void) shutdown(s->listen_fd, SHUT_RDWR);
-                foreign_close_at_end(s->engine ? engine_foreign(s->engine) : NULL, TAKE_FD(s->listen_fd));
+                (void) listen(s->listen_fd, SOMAXCONN);
+                close(s->listen_fd);
+        } else if (s->listen_fd >= 0) {
+                /* Nobody else has it, and what waits in it can take for ever to close (heir.h). */
+                (void) shutdown(s->listen_fd, SHUT_RDWR);
         }
         socket_file_remove(&s->socket_file);
         reserve_deinit(&s->reserve);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -25,6 +26,8 @@
 #define BACKOFF_MAX_USEC 60000000
 /* A probe that has run for longer than this has not ended early. */
 #define LASTED_USEC 30000000
+/* So long its end is waited for. */
+#define END_MSEC 200
 
 static int child_exited(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
@@ -160,14 +163,17 @@ void probe_child_again(struct probe *p)
 
 void probe_child_stop(struct probe *p)
 {
+        struct pollfd ended = {.fd = p->child_pidfd, .events = POLLIN};
+
         p->restart_source = sd_event_source_disable_unref(p->restart_source);
         p->child_source = sd_event_source_disable_unref(p->child_source);
         if (p->child_pidfd < 0)
                 return;
         /* The socket was closed, so the probe ends anyway. It holds nothing that it would have to clean
-         * up. */
+         * up. Where the kernel takes long to take its programs out, the daemon does not wait for that. */
         (void) world_signal(p->world, p->child_pidfd, SIGKILL);
-        (void) waitid(P_PIDFD, (id_t) p->child_pidfd, &(siginfo_t){}, WEXITED);
+        (void) poll(&ended, 1, END_MSEC);
+        (void) waitid(P_PIDFD, (id_t) p->child_pidfd, &(siginfo_t){}, WEXITED | WNOHANG);
         close(p->child_pidfd);
         p->child_pidfd = -1;
 }

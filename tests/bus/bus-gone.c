@@ -125,6 +125,88 @@ START_TEST(told_to_end_before_there_is_a_bus)
 }
 END_TEST
 
+static bool name_is_owned(sd_bus *b)
+{
+        return sd_bus_call_method(b, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                               "GetNameOwner", NULL, NULL, "s", CTXD_BUS_NAME) >= 0;
+}
+
+#define LISTED 1000
+#define LISTS 100
+
+static int ignore(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        return 0;
+}
+
+static void ask_for_lists(sd_bus *b)
+{
+        char label[CTXD_LABEL_MAX - 8], path[CTXD_LABEL_MAX];
+
+        memset(label, 'l', sizeof label - 1);
+        label[sizeof label - 1] = '\0';
+        for (unsigned i = 0; i < LISTED; i++) {
+                snprintf(path, sizeof path, "%s%u", label, i);
+                create(b, path);
+        }
+        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+        for (unsigned i = 0; i < LISTS; i++)
+                ck_assert_int_ge(sd_bus_call_method_async(b, NULL, CTXD_BUS_NAME, CTXD_OBJECT,
+                                                 CTXD_MANAGER_INTERFACE, "List", ignore, NULL, "ssu", "/", "",
+                                                 0),
+                                0);
+        /* The answer says that the bus has got all before this. */
+        ck_assert(name_is_owned(b));
+}
+
+/* There are replies that it has not taken. */
+START_TEST(told_to_end_while_the_bus_does_not_read)
+{
+        _cleanup_bus_ sd_bus *b = NULL;
+
+        world_start("RetainSec=1s\n", NULL);
+        b = connect_bus();
+        ask_for_lists(b);
+        ck_assert_int_eq(kill(world.bus.pid, SIGSTOP), 0);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        ck_assert_happens(process_sleeps(world.daemon.pid, 0));
+        ck_assert_int_eq(kill(world.daemon.pid, SIGTERM), 0);
+        ck_assert_happens(waitpid(world.daemon.pid, NULL, WNOHANG) == world.daemon.pid);
+        ck_assert_int_eq(kill(world.bus.pid, SIGCONT), 0);
+        bus_stop(&world.bus);
+        directory_remove(world.daemon.directory);
+}
+END_TEST
+
+static int on_done(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        *(bool *) userdata = true;
+        return 0;
+}
+
+START_TEST(a_subscriber_hears_of_the_end)
+{
+        _cleanup_bus_ sd_bus *b = NULL;
+        bool heard = false;
+
+        world_start("RetainSec=1s\n", NULL);
+        b = connect_bus();
+        create(b, "ended");
+        ck_assert_int_ge(sd_bus_match_signal(b, NULL, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE,
+                                         "ContextDone", on_done, &heard),
+                        0);
+        OK(b, "Subscribe", "s", "ended");
+        kill(world.daemon.pid, SIGTERM);
+        ck_assert_int_eq(waitpid(world.daemon.pid, NULL, 0), world.daemon.pid);
+        ck_assert_happens(sd_bus_process(b, NULL) == 0 && (heard || !name_is_owned(b)));
+        while (sd_bus_process(b, NULL) > 0)
+                ;
+        ck_assert(heard);
+        bus_stop(&world.bus);
+        directory_remove(world.daemon.directory);
+}
+END_TEST
+
 START_TEST(the_name_is_anothers)
 {
         _cleanup_bus_ sd_bus *other = NULL;
@@ -142,12 +224,6 @@ START_TEST(the_name_is_anothers)
         directory_remove(world.daemon.directory);
 }
 END_TEST
-
-static bool name_is_owned(sd_bus *b)
-{
-        return sd_bus_call_method(b, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
-                               "GetNameOwner", NULL, NULL, "s", CTXD_BUS_NAME) >= 0;
-}
 
 /* Peers of the bus, and their subscriptions, end with the bus. Contexts and handles stay. */
 START_TEST(a_bus_that_is_started_again)
@@ -193,6 +269,7 @@ Suite *suite_bus_gone(void)
         Suite *s = suite_create("bus-gone");
         const TTest *const tests[] = {no_bus_at_start, a_bus_that_ends_at_start,
                         a_bus_that_does_not_answer_at_start, told_to_end_before_there_is_a_bus,
+                        told_to_end_while_the_bus_does_not_read, a_subscriber_hears_of_the_end,
                         the_name_is_anothers, a_bus_that_is_started_again, NULL};
 
         add_case(s, "bus-gone", tests);

@@ -85,6 +85,7 @@ START_TEST(a_socket_that_lingers_and_nobody_looks)
         struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         int listener = socket(AF_INET, SOCK_STREAM, 0);
         _cleanup_bus_ sd_bus *b = connect_bus();
+        unsigned before = settled_fds();
 
         ck_assert_int_eq(bind(listener, (struct sockaddr *) &address, sizeof address), 0);
         ck_assert_int_eq(listen(listener, 8), 0);
@@ -93,6 +94,8 @@ START_TEST(a_socket_that_lingers_and_nobody_looks)
                 send_socket_that_lingers(b, listener);
                 work(bus, 5);
         }
+        /* Nobody is charged for them, so none may stay in the daemon. */
+        ck_assert_uint_eq(settled_fds(), before);
         signal_hands(SIGCONT);
         work(bus, 5);
         run_as(BOB, attach_self, NULL);

@@ -10,11 +10,13 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "foreign.h"
 #include "harness.h"
 #include "tests/harness/fuse.h"
+#include "tests/world/group.h"
 
 unsigned children_of(pid_t pid, pid_t ret_children[CHILDREN_MAX])
 {
@@ -31,11 +33,29 @@ unsigned children_of(pid_t pid, pid_t ret_children[CHILDREN_MAX])
         return n;
 }
 
+bool process_has_name(pid_t pid, const char *name)
+{
+        char path[64], comm[32] = "";
+        FILE *f;
+
+        snprintf(path, sizeof path, "/proc/%d/comm", pid);
+        f = fopen(path, "re");
+        if (f && fscanf(f, "%31s", comm) != 1)
+                comm[0] = '\0';
+        if (f)
+                fclose(f);
+        return strcmp(comm, name) == 0;
+}
+
 pid_t closer_of_daemon(void)
 {
         pid_t pids[CHILDREN_MAX];
+        unsigned n = children_of(world.daemon.pid, pids);
 
-        return children_of(world.daemon.pid, pids) > 0 ? pids[0] : 0;
+        for (unsigned i = 0; i < n; i++)
+                if (process_has_name(pids[i], "ctxd-closer"))
+                        return pids[i];
+        return 0;
 }
 
 /* The processes that look at descriptors are started again. */
@@ -73,15 +93,14 @@ END_TEST
 START_TEST(the_one_who_looks_cannot_be_started)
 {
         struct rlimit before, none;
-        pid_t pids[CHILDREN_MAX];
 
         ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, NULL, &before), 0);
         none = (struct rlimit){4, before.rlim_max};
         ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, &none, NULL), 0);
         ck_assert_int_eq(kill(closer_of_daemon(), SIGKILL), 0);
-        ck_assert_happens(children_of(world.daemon.pid, pids) == 0);
+        ck_assert_happens(closer_of_daemon() == 0);
         nap(2500000);
-        ck_assert_uint_eq(children_of(world.daemon.pid, pids), 0);
+        ck_assert_int_eq(closer_of_daemon(), 0);
         ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, &before, NULL), 0);
         run_as(BOB, attach_self, NULL);
         work(bus, 5);
@@ -199,6 +218,45 @@ START_TEST(who_writes_for_a_user_goes_on)
 }
 END_TEST
 
+/* Whether there are three, one of which has written, and all wait for what comes next. */
+static bool has_written_and_waits(pid_t closer, pid_t ret_pids[CHILDREN_MAX])
+{
+        unsigned n = children_of(closer, ret_pids);
+        bool all_wait = n == 3;
+
+        for (unsigned i = 0; i < n; i++)
+                all_wait = all_wait && process_sleeps(ret_pids[i], 0);
+        return all_wait && process_sleeps(closer, 0) && process_sleeps(world.daemon.pid, 0);
+}
+
+/* The one that should have written is killed. */
+START_TEST(a_write_is_not_lost)
+{
+        pid_t closer = closer_of_daemon(), pids[CHILDREN_MAX];
+        int first, second;
+
+        make_a_write_sleep(bus);
+        create(bus, "first");
+        create(bus, "second");
+        first = done_handle(bus, "first");
+        second = done_handle(bus, "second");
+        ck_assert(cancel(bus, "first", ""));
+        ck_assert(becomes_readable(first));
+        /* Who has written that stays for a while, and gets the next. */
+        ck_assert_happens(has_written_and_waits(closer, pids));
+        for (unsigned i = 0; i < 3; i++)
+                ck_assert_int_eq(kill(pids[i], SIGSTOP), 0);
+        ck_assert(cancel(bus, "second", ""));
+        (void) settled_fds();
+        ck_assert(!is_readable(second));
+        for (unsigned i = 0; i < 3; i++)
+                ck_assert_int_eq(kill(pids[i], SIGKILL), 0);
+        ck_assert(becomes_readable(second));
+        close(first);
+        close(second);
+}
+END_TEST
+
 /* Subordinate uids are one party. */
 #define SUBORDINATE 200000
 #define SUBORDINATES 12
@@ -266,10 +324,44 @@ START_TEST(files_of_many_users_whose_close_hangs)
 }
 END_TEST
 
+/* And no process more can be started. Who sends no descriptor is served, others wait for one. */
+START_TEST(files_whose_close_hangs_where_a_fork_fails)
+{
+        const char *group = group_controlled("pids");
+        pid_t closer = closer_of_daemon(), pid;
+        struct hung_file h = {};
+        unsigned answers = 0;
+
+        if (!group) {
+                fprintf(stderr, "SKIP: no control group for pids\n");
+                return;
+        }
+        group_enter(group, closer);
+        ck_assert(group_write(group, "pids.max", "1"));
+        OK(bus, "Create", "sa{sv}", "hers", 1, "mode", "u", 0777);
+        if (hung_file_start(&h, ALICE, send_file_of_crowd, &answers)) {
+                for (int i = 0; i < 2; i++)
+                        ck_assert(hung_file_is_being_closed(&h));
+                pid = spawn_as(BOB, attach_self, NULL);
+                work(bus, 20);
+                ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
+                ck_assert(group_write(group, "pids.max", "max"));
+                wait_for(pid);
+                hung_file_end(&h);
+        }
+        group_write(group, "pids.max", "max");
+        kill(closer, SIGKILL);
+        ck_assert_happens(closer_of_daemon() != closer);
+        ck_assert_happens(kill(closer, 0) < 0);
+        group_remove_all();
+}
+END_TEST
+
 void add_closers(Suite *s)
 {
         ADD_TESTS(s, "closers", start_retaining, the_one_who_looks_is_killed,
                         the_one_who_looks_is_killed_again_and_again, the_one_who_looks_cannot_be_started,
-                        who_closes_for_a_user_goes_on, who_writes_for_a_user_goes_on,
+                        who_closes_for_a_user_goes_on, who_writes_for_a_user_goes_on, a_write_is_not_lost,
                         subordinate_uids_share_who_closes, files_of_many_users_whose_close_hangs);
+        ADD_TESTS(s, "closers-fork", start_retaining, files_whose_close_hangs_where_a_fork_fails);
 }

@@ -3,7 +3,9 @@
 /* A probe that needs no kernel. It reports a leak for every context with members, and then says that the
  * leak is over. Tests use it to see what ctxd does with reports. */
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -87,6 +89,15 @@ static void report(const struct probe_watch *w)
         say(&swept, sizeof swept);
 }
 
+/* One that cannot end: it has a file whose close hangs. */
+static void hold_file(void)
+{
+        const char *path = getenv("PROBE_HOLDS");
+
+        if (path && open(path, O_RDONLY) < 0)
+                _exit(1);
+}
+
 int main(void)
 {
         struct probe_hello hello = {
@@ -101,6 +112,7 @@ int main(void)
                 char bytes[65536];
         } record;
 
+        hold_file();
         while (recv(SOCKET_FD, &record, sizeof record, 0) >= (ssize_t) sizeof record.header)
                 if (record.header.type == PROBE_WELCOME)
                         say(&hello, sizeof hello);

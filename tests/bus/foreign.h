@@ -24,11 +24,13 @@ void ends_in_spite_of(const char *config, struct hung_file h, int signal_number,
 
 void add_refused(Suite *s); /* refused.c */
 void add_wakes(Suite *s);   /* wakes.c */
+void add_given(Suite *s);   /* given.c */
 
 /* closers.c */
 
 #define CHILDREN_MAX 200
 
+bool process_has_name(pid_t pid, const char *name);
 unsigned children_of(pid_t pid, pid_t ret_children[CHILDREN_MAX]);
 /* The one that starts those who look at descriptors. */
 pid_t closer_of_daemon(void);

@@ -41,14 +41,14 @@ void world_choose(const char *name)
         exit(2);
 }
 
-/* Lets getsockopt(SO_PEERPIDFD) fail as if the kernel did not know it. */
-static void hide_peer_pidfds(void)
+/* Lets a system call fail as if the kernel did not know this option of a socket. */
+static void hide_option(uint32_t call, uint32_t option)
 {
         struct sock_filter filter[] = {
                         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getsockopt, 0, 3),
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 3),
                         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
-                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 77, 0, 1),
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, option, 0, 1),
                         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOPROTOOPT),
                         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
         };
@@ -74,7 +74,9 @@ static void prepare(const struct daemon *d)
                 tie_to_parent(parent);
         }
         if (world.no_pidfd)
-                hide_peer_pidfds();
+                hide_option(SYS_getsockopt, 77); /* SO_PEERPIDFD */
+        if (world.no_rights)
+                hide_option(SYS_setsockopt, 83); /* SO_PASSRIGHTS */
 }
 
 /* The daemon makes some things once and keeps them. They are made before the descriptors are counted. */
@@ -155,7 +157,7 @@ void world_stop(void)
         if (world.polkitd > 0)
                 polkitd_stop();
         bus_stop(&world.bus);
-        keeps_pages = world.no_pidfd = false;
+        keeps_pages = world.no_pidfd = world.no_rights = false;
         world.table = 0;
 }
 

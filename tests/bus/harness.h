@@ -35,6 +35,7 @@ struct world {
         /* Set before world_start(), for that daemon alone. */
         unsigned table; /* how many descriptors it may open; 0: as many as we */
         bool no_pidfd;  /* as before Linux 6.5, a socket does not give its peer's */
+        bool no_rights; /* as before Linux 6.16, a socket cannot refuse descriptors */
 };
 
 extern struct world world;

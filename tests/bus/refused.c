@@ -3,6 +3,7 @@
 /* Connections that are refused, or that nobody takes, with descriptors that take long to close, or for ever.
  * Nothing of them stays in the daemon. */
 
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -23,8 +24,16 @@
 #define QUEUED 20
 #define ROUNDS 30
 
+/* What these tests are about cannot be where a socket refuses descriptors. */
+static void start_as_before(void)
+{
+        world.no_rights = true;
+        start_plain();
+}
+
 static void start_few_connections(void)
 {
+        world.no_rights = true;
         world_start("MaxConnectionsPerUser=8\nRetainSec=1s\n", NULL);
 }
 
@@ -287,25 +296,40 @@ static bool hangs_soon(struct hung_file *h)
         return true;
 }
 
-static void ends_while_files_hang(void (*send)(int directory, void *userdata))
+static void ends_while_files_hang(int signal_number, void (*send)(int directory, void *userdata))
 {
         unsigned *n_sent =
                         mmap(NULL, sizeof *n_sent, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
         ends_in_spite_of("[Daemon]\nProbe=off\nMaxConnectionsPerUser=8\nRetainSec=1s\n",
-                        (struct hung_file){.hangs_in_last_close = true}, SIGTERM, send, n_sent, hangs_soon);
+                        (struct hung_file){.hangs_in_last_close = true}, signal_number, send, n_sent,
+                        hangs_soon);
 }
 
 /* Nobody takes more, and the queue of those who connect is full. */
 START_TEST(the_daemon_ends_where_nobody_takes_those_that_were_refused)
 {
-        ends_while_files_hang(send_files_to_refused);
+        ends_while_files_hang(SIGTERM, send_files_to_refused);
+}
+END_TEST
+
+/* Then they are in its queue. */
+START_TEST(the_daemon_is_killed_where_nobody_takes_those_that_were_refused)
+{
+        ends_while_files_hang(SIGKILL, send_files_to_refused);
 }
 END_TEST
 
 START_TEST(the_daemon_ends_where_sockets_wait_to_be_closed)
 {
-        ends_while_files_hang(send_files_to_each);
+        ends_while_files_hang(SIGTERM, send_files_to_each);
+}
+END_TEST
+
+/* Then they are in its table. */
+START_TEST(the_daemon_is_killed_where_sockets_wait_to_be_closed)
+{
+        ends_while_files_hang(SIGKILL, send_files_to_each);
 }
 END_TEST
 
@@ -377,16 +401,48 @@ START_TEST(a_socket_that_lingers_where_no_descriptor_is_left)
 }
 END_TEST
 
+/* It sends no descriptor before the daemon has agreed to that. */
+START_TEST(descriptors_for_a_connection_that_was_not_taken)
+{
+        int fd, file = open("/dev/null", O_RDONLY | O_CLOEXEC), pair[2];
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        if (setsockopt(pair[0], SOL_SOCKET, 83, &(int){1}, sizeof(int)) < 0) {
+                fprintf(stderr, "SKIP: SO_PASSRIGHTS: %s\n", strerror(errno));
+                return;
+        }
+        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+        ck_assert_int_ge(fd = connect_socket(), 0);
+        ck_assert(!raw_send(fd, "", 1, &file, 1));
+        ck_assert_int_eq(errno, EPERM);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        close(fd);
+        /* One that was accepted, and has said nothing. */
+        ck_assert_int_ge(fd = connect_socket(), 0);
+        work(bus, 5);
+        ck_assert(!raw_send(fd, "", 1, &file, 1));
+        ck_assert_int_eq(errno, EPERM);
+        run_as(BOB, attach_self, NULL);
+        close(fd);
+        close(file);
+        close(pair[0]);
+        close(pair[1]);
+}
+END_TEST
+
 void add_refused(Suite *s)
 {
+        ADD_TESTS(s, "refused-rights", start_plain, descriptors_for_a_connection_that_was_not_taken);
         ADD_TESTS(s, "refused", start_few_connections, a_socket_that_lingers_in_a_connection_too_many,
                         many_that_linger_in_connections_too_many, nobody_takes_those_that_were_refused);
         ADD_TESTS(s, "refused-files", start_small_table, files_whose_close_hangs_in_connections_too_many);
         ADD_TESTS(s, "refused-killed", start_small_table,
                         closers_are_killed_before_they_take_a_file_whose_close_hangs);
         ADD_TESTS(s, "refused-end", start_small_table,
-                        the_daemon_ends_where_nobody_takes_those_that_were_refused);
-        ADD_TESTS(s, "waiting-end", start_small_table, the_daemon_ends_where_sockets_wait_to_be_closed);
-        ADD_TESTS(s, "full-table", start_plain, a_socket_that_lingers_where_the_table_is_full,
+                        the_daemon_ends_where_nobody_takes_those_that_were_refused,
+                        the_daemon_is_killed_where_nobody_takes_those_that_were_refused);
+        ADD_TESTS(s, "waiting-end", start_small_table, the_daemon_ends_where_sockets_wait_to_be_closed,
+                        the_daemon_is_killed_where_sockets_wait_to_be_closed);
+        ADD_TESTS(s, "full-table", start_as_before, a_socket_that_lingers_where_the_table_is_full,
                         a_socket_that_lingers_where_no_descriptor_is_left);
 }

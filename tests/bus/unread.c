@@ -103,6 +103,48 @@ START_TEST(an_end_with_a_reply_that_is_sent_in_parts)
 }
 END_TEST
 
+/* As if something had been counted for this call: it is answered in the next turn. */
+static void put_back_call(struct endpoint *e)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+
+        ck_assert_int_ge(sd_bus_message_new_method_call(e->bus, &m, CTXD_BUS_NAME, CTXD_OBJECT,
+                                         CTXD_MANAGER_INTERFACE, "Err"),
+                        0);
+        ck_assert_int_ge(sd_bus_message_append(m, "s", "told"), 0);
+        ck_assert_int_ge(sd_bus_message_seal(m, 1000, 0), 0);
+        ck_assert_int_ge(e->again(e, m), 0);
+}
+
+/* Signals have filled the socket before that turn. Then the client reads, and the daemon ends. */
+START_TEST(an_end_with_a_call_that_was_put_back)
+{
+        struct client *c = client_new();
+        struct connection *of_client = TAILQ_FIRST(&service.connections);
+        unsigned n_told;
+
+        make_many("told", 1);
+        run();
+        SEND(c, "Subscribe", "s", "told");
+        run();
+        put_back_call(&of_client->endpoint);
+        for (unsigned i = 1; connection_unread(of_client) < 3; i++) {
+                char path[32];
+
+                snprintf(path, sizeof path, "told/%u", i);
+                make(path);
+                service_drain(&service, NULL);
+        }
+        while (sd_bus_process(c->bus, NULL) > 0)
+                ;
+        ck_assert_uint_ge(connection_unread(of_client), 3);
+        n_told = c->n_signals;
+        service_finish(&service);
+        n_heard();
+        ck_assert_uint_ge(c->n_signals, n_told + 3);
+}
+END_TEST
+
 /* One that is held, and leaves, has called all the same. */
 START_TEST(who_is_held_and_leaves)
 {
@@ -282,7 +324,8 @@ int main(void)
         TCase *c = add_case(s, "unread",
                         (const TTest *const[]){who_reads_slowly_gets_few_replies,
                                         who_does_not_read_is_no_want_of_memory, an_end_with_a_held_connection,
-                                        an_end_with_a_reply_that_is_sent_in_parts, who_is_held_and_leaves,
+                                        an_end_with_a_reply_that_is_sent_in_parts,
+                                        an_end_with_a_call_that_was_put_back, who_is_held_and_leaves,
                                         many_who_read_a_long_reply,
                                         who_reads_all_before_the_daemon_is_stopped,
                                         law_48_subordinate_uids_wait_for_each_other,
