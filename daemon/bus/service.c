@@ -40,6 +40,14 @@ int endpoint_add_objects(struct endpoint *e)
 #define TELL_IN_TURN 1000
 #define TELL_IN_CALL 1000
 #define REPLIES_IN_TURN 16
+#define COLLECT 256
+
+/* While others are told, thousands of contexts wait to be freed. */
+static void collect(struct service *s)
+{
+        if (engine_collect(s->engine, COLLECT) == COLLECT)
+                turn_again(&s->turn);
+}
 
 static uint32_t drain_and_tell(struct service *s, const struct context *origin, bool in_turn, uint32_t budget)
 {
@@ -51,7 +59,7 @@ static uint32_t drain_and_tell(struct service *s, const struct context *origin, 
         service_tell(s, budget);
         laters_reply(s, in_turn ? REPLIES_IN_TURN : 0);
         if (!service_is_telling(s))
-                engine_collect(s->engine);
+                collect(s);
         return n;
 }
 
