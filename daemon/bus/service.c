@@ -18,6 +18,7 @@
 #include "daemon/bus/walk.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/heap-end.h"
 #include "util/log.h"
 
 int endpoint_add_objects(struct endpoint *e)
@@ -41,12 +42,25 @@ int endpoint_add_objects(struct endpoint *e)
 #define TELL_IN_CALL 1000
 #define REPLIES_IN_TURN 16
 #define COLLECT 256
+#define FREED 1024 /* then the heap may have something to give back */
+
+void service_freed(struct service *s, uint32_t contexts)
+{
+        s->freed += contexts;
+        if (s->freed >= FREED)
+                turn_again(&s->turn);
+}
 
 /* While others are told, thousands of contexts wait to be freed. */
-static void collect(struct service *s)
+static void collect(struct service *s, bool in_turn)
 {
-        if (engine_collect(s->engine, COLLECT) == COLLECT)
+        uint32_t n = engine_collect(s->engine, COLLECT);
+
+        if (n < COLLECT && s->freed >= FREED && in_turn && !heap_end_give_back())
+                s->freed = 0;
+        if (n == COLLECT)
                 turn_again(&s->turn);
+        service_freed(s, n);
 }
 
 static uint32_t drain_and_tell(struct service *s, const struct context *origin, bool in_turn, uint32_t budget)
@@ -59,7 +73,7 @@ static uint32_t drain_and_tell(struct service *s, const struct context *origin, 
         service_tell(s, budget);
         laters_reply(s, in_turn ? REPLIES_IN_TURN : 0);
         if (!service_is_telling(s))
-                collect(s);
+                collect(s, in_turn);
         return n;
 }
 
