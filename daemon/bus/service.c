@@ -117,6 +117,7 @@ int service_init(struct service *s, sd_event *event, struct tree *tree)
         TAILQ_INIT(&s->held);
         LIST_INIT(&s->audiences);
         LIST_INIT(&s->left_walks);
+        LIST_INIT(&s->parked);
         r = laters_init(s);
         if (r >= 0)
                 r = sd_id128_randomize(&id);
@@ -149,8 +150,7 @@ void service_deinit(struct service *s)
         }
         socket_file_remove(&s->socket_file);
         reserve_deinit(&s->reserve);
-        while (!LIST_EMPTY(&s->left_walks))
-                walk_free(LIST_FIRST(&s->left_walks));
+        walks_deinit(s);
         s->engine = engine_free(s->engine);
         chores_deinit(s);
         turns_deinit(&s->turns);

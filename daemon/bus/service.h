@@ -43,8 +43,10 @@ struct service {
         LIST_HEAD(, chore) chores;    /* of parties that are behind */
         struct taker nobodys;         /* the turns of service_turn() */
         LIST_HEAD(, walk) left_walks; /* whose peers have gone */
-        uint32_t freed;               /* since the heap had nothing to give back */
-        uint64_t kill_after_usec;     /* for an attach that has a signal, but does not say when to kill */
+        LIST_HEAD(, walk) parked;     /* walks that wait for the bus */
+        sd_event_source *parked_source;
+        uint32_t freed;           /* since the heap had nothing to give back */
+        uint64_t kill_after_usec; /* for an attach that has a signal, but does not say when to kill */
 
         struct polkit *polkit;                /* NULL without the system bus */
         struct broker *broker;                /* the system's or the session's bus; NULL when embedded */
