@@ -87,6 +87,27 @@ START_TEST(what_was_sent_of_a_long_message_is_given_back)
 }
 END_TEST
 
+/* What a client has not read, and never will, is dropped in the same parts. */
+START_TEST(what_goes_nowhere_goes_in_parts)
+{
+        int pair[2];
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+        send_begin_nowhere(pair[0]);
+        ck_assert_int_eq(send_all(pair[0], 0), SEND_TURN);
+        ck_assert_int_eq(send_all(pair[0], SEND_TURN), -1);
+        ck_assert_int_eq(errno, EAGAIN);
+        ck_assert_uint_eq(send_end(), SEND_TURN);
+        ck_assert_int_eq(recv(pair[1], body, sizeof body, 0), -1);
+        send_begin(pair[0]);
+        ck_assert_int_eq(send_all(pair[0], SEND_TURN), REST);
+        ck_assert_uint_eq(send_end(), REST);
+        ck_assert_int_eq(recv(pair[1], body, sizeof body, 0), REST);
+        close(pair[0]);
+        close(pair[1]);
+}
+END_TEST
+
 START_TEST(sd_bus_sends_by_our_function)
 {
         _cleanup_(sd_bus_close_unrefp) sd_bus *bus = NULL;
@@ -104,7 +125,8 @@ END_TEST
 
 int main(void)
 {
-        return run_tests("send", (const TTest *const[]){a_long_message_is_sent_in_parts,
-                                                 what_was_sent_of_a_long_message_is_given_back,
-                                                 sd_bus_sends_by_our_function, NULL});
+        return run_tests("send",
+                        (const TTest *const[]){a_long_message_is_sent_in_parts,
+                                        what_was_sent_of_a_long_message_is_given_back,
+                                        what_goes_nowhere_goes_in_parts, sd_bus_sends_by_our_function, NULL});
 }
