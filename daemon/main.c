@@ -3,14 +3,12 @@
 #include <getopt.h>
 #include <libgen.h>
 #include <limits.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "daemon/manager.h"
 #include "util/cleanup.h"
-
-#define HEAP_SPARE (4 * 1024 * 1024)
+#include "util/heap-end.h"
 
 static void help(void)
 {
@@ -109,10 +107,7 @@ int main(int argc, char *argv[])
 
         if (!parse(argc, argv, &m, &status))
                 return status;
-        /* Without spare memory the end of the heap moves back and forth across a page, and more than one
-         * system call in each request does only that. */
-        (void) mallopt(M_TRIM_THRESHOLD, HEAP_SPARE);
-        (void) mallopt(M_TOP_PAD, HEAP_SPARE / 16);
+        heap_end_init();
         if (!m.probe_program)
                 m.probe_program = find_probe();
         r = manager_start(&m);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "daemon/bus/broker.h"
 #include "daemon/bus/polkit.h"
@@ -20,6 +21,9 @@
 #define START_USEC (60 * UINT64_C(1000000))
 /* So long a bus that does not read is waited for when the daemon ends. */
 #define END_USEC 1000000
+
+/* sd-bus takes 8 MiB where it may. What is in there nothing overtakes, and it is sent in one go. */
+#define SEND_BUFFER (256 * 1024)
 
 /* What RequestName answers; else somebody else has the name. */
 enum { OWNER = 1, OWNER_ALREADY = 4 };
@@ -175,6 +179,7 @@ static int on_name(sd_bus_message *m, void *userdata, sd_bus_error *error)
 /* Nothing here waits for the bus, which may be stopped: direct connections are served meanwhile. */
 static int broker_connect(struct broker *b)
 {
+        const int size = SEND_BUFFER;
         sd_bus *bus;
         int r;
 
@@ -189,6 +194,8 @@ static int broker_connect(struct broker *b)
                                         .party = FOREIGN_BUS,
                                         .uid = (uid_t) -1}};
         receive_from_bus(&b->receiver);
+        if (setsockopt(b->receiver.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) < 0)
+                return -errno;
         if ((r = sd_bus_add_filter(bus, NULL, on_message, b)) < 0 ||
                         (r = sd_bus_match_signal_async(bus, NULL, "org.freedesktop.DBus",
                                          "/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged",

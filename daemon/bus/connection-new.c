@@ -23,6 +23,7 @@
 #define SEND_BUFFER_OF_CROWD (32 * 1024)
 #define CROWD 256
 #define AUTHENTICATION_USEC 10000000
+#define CONTEXTS 64 /* that take as much memory as a connection */
 
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83
@@ -70,6 +71,7 @@ struct connection *connection_free(struct connection *c)
         user_unref(&c->endpoint.service->tree->users, c->user);
         TAILQ_REMOVE(&c->endpoint.service->connections, c, connections);
         c->endpoint.service->n_connections--;
+        service_freed(c->endpoint.service, CONTEXTS);
         free(c);
         return NULL;
 }

@@ -229,17 +229,43 @@ static int begin(struct connection *c)
         return r < 0 ? r : wake_at(c, c->authenticate_until);
 }
 
+/* A client has hung up, and has left something unread. */
+static bool has_to_drop(const struct connection *c)
+{
+        uint64_t n;
+
+        return c->taker.has_hung_up && c->endpoint.bus && connection_unread(c) > 0 &&
+               sd_bus_get_n_queued_read(c->endpoint.bus, &n) >= 0 && n == 0;
+}
+
+/* That may be megabytes, and to free them in one go takes long. Returns whether there is more. */
+static bool drop_some(struct connection *c)
+{
+        receive_begin(&c->receiver);
+        receive_nothing(&c->receiver);
+        send_begin_nowhere(c->receiver.fd);
+        while (connection_unread(c) > 0 && sd_bus_process(c->endpoint.bus, NULL) > 0)
+                ;
+        receive_end();
+        return send_end() > 0 && connection_unread(c) > 0;
+}
+
 /* A client that has hung up gets this turn for what it has sent, and no other one: if it has sent more than a
  * turn's work, that is dropped. Where memory is short, root is served with that which is kept for it. */
 void connection_run(struct taker *taker)
 {
         struct connection *c = connection_of_taker(taker);
         struct service *s = c->endpoint.service;
-        bool lent = reserve_lend(&s->reserve, c->user->uid);
-        int r = c->endpoint.bus ? connection_process(c) : begin(c);
+        bool lent = reserve_lend(&s->reserve, c->user->uid), drops = has_to_drop(c);
+        int r = 0;
 
-        reserve_note(&s->reserve, &s->tree->users, r);
-        if (r < 0 || taker->has_hung_up)
+        if (!drops) {
+                r = c->endpoint.bus ? connection_process(c) : begin(c);
+                reserve_note(&s->reserve, &s->tree->users, r);
+        }
+        if (drops && drop_some(c))
+                taker_wait(taker);
+        else if (r < 0 || taker->has_hung_up)
                 connection_free(c);
         if (lent)
                 reserve_refill(&s->reserve);

@@ -8,5 +8,7 @@
 
 /* From here until send_end() at most that many are sent to fd. */
 void send_begin(int fd);
+/* The same, but they are dropped: nobody will read them. */
+void send_begin_nowhere(int fd);
 /* How many they were. */
 uint64_t send_end(void);

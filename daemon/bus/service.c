@@ -19,6 +19,7 @@
 #include "daemon/bus/walk.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/heap-end.h"
 #include "util/log.h"
 
 /* Where memory ends while sd-bus adds an object, it forgets those above it, and aborts when the bus is
@@ -55,6 +56,27 @@ int endpoint_add_objects(struct endpoint *e)
 #define TELL_IN_TURN 1000
 #define TELL_IN_CALL 1000
 #define REPLIES_IN_TURN 16
+#define COLLECT 256
+#define FREED 1024 /* then the heap may have something to give back */
+
+void service_freed(struct service *s, uint32_t contexts)
+{
+        s->freed += contexts;
+        if (s->freed >= FREED)
+                turn_again(&s->turn);
+}
+
+/* While others are told, thousands of contexts wait to be freed. */
+static void collect(struct service *s, bool in_turn)
+{
+        uint32_t n = engine_collect(s->engine, COLLECT);
+
+        if (n < COLLECT && s->freed >= FREED && in_turn && !heap_end_give_back())
+                s->freed = 0;
+        if (n == COLLECT)
+                turn_again(&s->turn);
+        service_freed(s, n);
+}
 
 static uint32_t drain_and_tell(struct service *s, const struct context *origin, bool in_turn, uint32_t budget)
 {
@@ -66,7 +88,7 @@ static uint32_t drain_and_tell(struct service *s, const struct context *origin, 
         service_tell(s, budget);
         laters_reply(s, in_turn ? REPLIES_IN_TURN : 0);
         if (!service_is_telling(s))
-                engine_collect(s->engine);
+                collect(s, in_turn);
         return n;
 }
 
@@ -119,6 +141,7 @@ int service_init(struct service *s, sd_event *event, struct tree *tree)
         LIST_INIT(&s->audiences);
         LIST_INIT(&s->left_walks);
         LIST_INIT(&s->staying_walks);
+        LIST_INIT(&s->parked);
         r = laters_init(s);
         if (r >= 0)
                 r = sd_id128_randomize(&id);
@@ -153,8 +176,7 @@ void service_deinit(struct service *s)
         }
         socket_file_remove(&s->socket_file);
         reserve_deinit(&s->reserve);
-        while (!LIST_EMPTY(&s->left_walks))
-                walk_free(LIST_FIRST(&s->left_walks));
+        walks_deinit(s);
         chores_end(s);
         s->engine = engine_free(s->engine);
         chores_deinit(s);

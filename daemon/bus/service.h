@@ -44,6 +44,9 @@ struct service {
         struct taker nobodys;         /* the turns of service_turn() */
         LIST_HEAD(, walk) left_walks; /* whose peers have gone */
         LIST_HEAD(, walk) staying_walks;
+        LIST_HEAD(, walk) parked; /* walks that wait for the bus */
+        sd_event_source *parked_source;
+        uint32_t freed;           /* since the heap had nothing to give back */
         uint64_t kill_after_usec; /* for an attach that has a signal, but does not say when to kill */
 
         struct polkit *polkit;                 /* NULL without the system bus */
@@ -92,6 +95,8 @@ uint32_t service_drain(struct service *s, const struct context *origin);
 void service_turn(struct service *s);
 /* Does the same until all large ends are over, and serves nobody between. It is for the end of the daemon. */
 void service_finish(struct service *s);
+/* So many contexts were freed, or as much memory. Sometimes it is given back in another turn. */
+void service_freed(struct service *s, uint32_t contexts);
 /* emit.c: sends some of the news that drains have left, and asks for another turn if there is more. The
  * budget is in units of about 50 ns. */
 void service_tell(struct service *s, uint32_t budget);

@@ -145,6 +145,7 @@ static int step(struct walk *w, uint32_t budget)
         }
         if (r >= 0)
                 r = append_some(w->request.service->tree, &w->request.caller, w->shown, w->reply, budget);
+        w->bytes = w->shown ? w->shown->bytes : 0;
         return r > 0 ? finish(w) : r;
 }
 

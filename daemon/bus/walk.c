@@ -11,6 +11,8 @@
 
 /* So many contexts are gone through before we look at the clock. A row of a list may take 10 us. */
 #define SLICE 4
+/* A reply of so many bytes is long. */
+#define LONG 32768
 
 struct walk *walk_new(const struct request *q, const struct context *root, const struct context *next,
                 int (*step)(struct walk *w, uint32_t budget))
@@ -37,6 +39,8 @@ struct walk *walk_free(struct walk *w)
         taker_deinit(&w->taker);
         tree_unset_cursor(&w->cursor);
         LIST_REMOVE(w, of_peer);
+        if (w->is_parked)
+                LIST_REMOVE(w, parked);
         free(w->shown);
         members_look_free(w->look);
         engine_signals_let_go(w->request.service->engine, w->signals);
@@ -78,11 +82,61 @@ static int go_on(struct walk *w)
         return r;
 }
 
+static bool has_to_wait(const struct walk *w)
+{
+        const struct endpoint *e = w->request.endpoint;
+        uint64_t n;
+
+        return !w->stays && w->bytes > LONG && e && !e->is_direct &&
+               sd_bus_get_n_queued_write(e->bus, &n) >= 0 && n > 0;
+}
+
+/* Something has happened: the bus may have taken all. */
+static int on_post(sd_event_source *source, void *userdata)
+{
+        struct service *s = userdata;
+        struct walk *w;
+
+        while ((w = LIST_FIRST(&s->parked)) && !has_to_wait(w)) {
+                LIST_REMOVE(w, parked);
+                w->is_parked = false;
+                taker_wait(&w->taker);
+        }
+        return w ? 0 : sd_event_source_set_enabled(source, SD_EVENT_OFF);
+}
+
+/* False: there is no memory, or it need not wait. */
+static bool park(struct walk *w)
+{
+        struct service *s = w->request.service;
+
+        if (!has_to_wait(w))
+                return false;
+        if (!s->parked_source && sd_event_add_post(s->event, &s->parked_source, on_post, s) < 0)
+                return false;
+        if (sd_event_source_set_enabled(s->parked_source, SD_EVENT_ON) < 0)
+                return false;
+        LIST_INSERT_HEAD(&s->parked, w, parked);
+        w->is_parked = true;
+        turn_again(&s->turn); /* the queue may become empty before this event is over */
+        return true;
+}
+
+void walks_deinit(struct service *s)
+{
+        s->parked_source = sd_event_source_disable_unref(s->parked_source);
+        while (!LIST_EMPTY(&s->left_walks))
+                walk_free(LIST_FIRST(&s->left_walks));
+}
+
 static void take_turn(struct walk *w)
 {
         struct endpoint *e = w->request.endpoint;
-        int r = go_on(w);
+        int r;
 
+        if (park(w))
+                return;
+        r = go_on(w);
         if (r == 0) {
                 taker_wait(&w->taker);
                 return;

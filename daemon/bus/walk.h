@@ -19,7 +19,7 @@ struct walk {
 
         /* Of the steps. */
         uint32_t limit, contexts, members;
-        uint64_t bytes;
+        uint64_t bytes; /* of the reply, roughly, where that can be long */
         uint64_t after_id,
                         after_parent; /* ids: it begins behind that child of that parent; 0: it has begun */
         bool flag;
@@ -33,7 +33,9 @@ struct walk {
         /* Of walk.c. */
         struct taker taker;
         sd_bus_error error;
-        bool is_over; /* it has counted, and its message comes once more */
+        bool is_over;   /* it has counted, and its message comes once more */
+        bool is_parked; /* it gets no turn until the bus has taken what is sent */
+        LIST_ENTRY(walk) parked;
         LIST_ENTRY(walk) of_peer;
         LIST_ENTRY(walk) staying; /* that stay, and have to wait for turns */
 };
@@ -58,6 +60,10 @@ int walk_look(struct walk *w);
 void walk_leave(struct walk *w);
 /* The daemon ends: what changes the tree is done now, and answered. */
 void walks_finish(struct service *s);
+
+/* All that goes to a bus is in one queue, and whoever is told something waits for what is in it. So a long
+ * reply is made and sent when the queue is empty, and what is short comes between two of them. */
+void walks_deinit(struct service *s);
 
 /* Property getters cannot reply later. So the contexts and members that the caller may read are counted when
  * a call that asks for properties of the Manager comes (walk_count, a handler of its object). If that takes

@@ -64,14 +64,16 @@ void anchor_remove(struct engine *e, struct context *c)
         LIST_INSERT_HEAD(&e->removed, a, removed);
 }
 
-void anchors_collect(struct engine *e)
+uint32_t anchors_collect(struct engine *e, uint32_t n)
 {
         struct anchor *a;
+        uint32_t freed = 0;
 
-        while ((a = LIST_FIRST(&e->removed))) {
+        for (; freed < n && (a = LIST_FIRST(&e->removed)); freed++) {
                 LIST_REMOVE(a, removed);
                 free(a);
         }
+        return freed;
 }
 
 void anchors_free(struct engine *e)
@@ -80,5 +82,5 @@ void anchors_free(struct engine *e)
 
         HASH_ITER (hh, e->anchors, a, next)
                 anchor_remove(e, a->context);
-        anchors_collect(e);
+        (void) anchors_collect(e, UINT32_MAX);
 }

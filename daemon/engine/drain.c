@@ -243,9 +243,12 @@ size_t engine_count_news(const struct engine *e)
         return e->n_news + (leaks_first_news(e->leaks) != NULL);
 }
 
-void engine_collect(struct engine *e)
+uint32_t engine_collect(struct engine *e, uint32_t n)
 {
+        uint32_t anchors, contexts;
+
         leaks_collect(e->leaks);
-        anchors_collect(e);
-        tree_collect(e->tree);
+        anchors = anchors_collect(e, n);
+        contexts = tree_collect(e->tree, n);
+        return anchors > contexts ? anchors : contexts;
 }

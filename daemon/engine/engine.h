@@ -74,8 +74,8 @@ struct news {
 bool engine_take_news(struct engine *e, struct news *ret);
 /* How many contexts and leaks there is news of. */
 size_t engine_count_news(const struct engine *e);
-/* Frees the contexts that were removed, and the leaks that were dropped. */
-void engine_collect(struct engine *e);
+/* Frees the leaks that were dropped, and contexts that were removed: up to n. Returns how many there were. */
+uint32_t engine_collect(struct engine *e, uint32_t n);
 
 /* To be called when no descriptor is left. Closes the descriptors that wait for a quiet moment to be closed.
  * Returns false if there were none. */

@@ -119,15 +119,17 @@ struct context *context_free(struct context *c)
         return NULL;
 }
 
-void tree_collect(struct tree *t)
+uint32_t tree_collect(struct tree *t, uint32_t n)
 {
         struct context *c;
+        uint32_t freed = 0;
 
         /* Children were forgotten before their parents. */
-        while ((c = STAILQ_FIRST(&t->forgotten)) && c->pending == 0) {
+        for (; freed < n && (c = STAILQ_FIRST(&t->forgotten)) && c->pending == 0; freed++) {
                 STAILQ_REMOVE_HEAD(&t->forgotten, forgetting);
                 context_free(c);
         }
+        return freed;
 }
 
 void effect_add(struct tree *t, struct context *c, unsigned effects)

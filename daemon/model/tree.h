@@ -239,8 +239,8 @@ struct ending *tree_take_ended(struct tree *t);
 /* The time when tree_settle() has something to do next. UINT64_MAX: never. */
 uint64_t tree_next_usec(const struct tree *t);
 
-/* Frees the forgotten contexts. Their effects have to be drained before. */
-void tree_collect(struct tree *t);
+/* Frees forgotten contexts, up to n. Their effects have to be drained before. Returns how many there were. */
+uint32_t tree_collect(struct tree *t, uint32_t n);
 
 /* Membership.
  *

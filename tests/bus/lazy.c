@@ -3,6 +3,8 @@
 /* Clients that do not read, that read late, or that write in pieces. Only they themselves wait for that. */
 
 #include <errno.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -234,11 +236,98 @@ START_TEST(a_lazy_subscriber_on_any_bus)
 }
 END_TEST
 
+#define ROWS 5000
+#define LABEL 120
+#define LISTS 4
+
+static unsigned listed;
+static bool told;
+
+static int on_list(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        ck_assert(!sd_bus_message_is_method_error(m, NULL));
+        listed++;
+        return 1;
+}
+
+static int on_told(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        told = true;
+        return 0;
+}
+
+static void run_until(const bool *what, unsigned lists)
+{
+        while ((what && !*what) || listed < lists) {
+                int r = sd_bus_process(bus, NULL);
+
+                ck_assert_int_ge(r, 0);
+                if (r == 0)
+                        ck_assert_int_gt(sd_bus_wait(bus, WIDE_SEC * UINT64_C(1000000)), 0);
+        }
+}
+
+static void stop(pid_t pid)
+{
+        ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+        ck_assert_happens(task_state(pid, pid) == 'T');
+}
+
+static sd_bus *direct_with_rows(void)
+{
+        char address[128], path[160] = "rows/";
+        sd_bus *b;
+
+        snprintf(address, sizeof address, "unix:path=%s/ctxd/bus", world.daemon.directory);
+        b = bus_connect(address, true);
+        create(b, "rows");
+        for (int i = 0; i < ROWS; i++) {
+                snprintf(path, sizeof path, "rows/%0*d", LABEL, i);
+                create(b, path);
+        }
+        return b;
+}
+
+/* The daemon has one connection to a bus. Here long replies wait for a bus that does not take them, and then
+ * the daemon has something short to say. */
+START_TEST(law48_what_is_short_overtakes_what_is_long)
+{
+        _cleanup_bus_ sd_bus *direct = NULL;
+
+        if (world.transport == TRANSPORT_DIRECT)
+                return;
+        direct = direct_with_rows();
+        ck_assert_int_ge(sd_bus_match_signal(bus, NULL, NULL, NULL, CTXD_MANAGER_INTERFACE, "ContextDone",
+                                         on_told, NULL),
+                        0);
+        OK(bus, "Subscribe", "s", "told");
+        create(direct, "told");
+        stop(world.daemon.pid);
+        for (int i = 0; i < LISTS; i++)
+                ck_assert_int_ge(sd_bus_call_method_async(bus, NULL, CTXD_BUS_NAME, CTXD_OBJECT,
+                                                 CTXD_MANAGER_INTERFACE, "List", on_list, NULL, "ssu", "rows",
+                                                 "", 0),
+                                0);
+        ck_assert_int_ge(sd_bus_flush(bus), 0);
+        ck_assert_happens(process_sleeps(world.bus.pid, 0)); /* all are in the daemon's socket */
+        stop(world.bus.pid);
+        kill(world.daemon.pid, SIGCONT);
+        ck_assert_happens(process_sleeps(world.daemon.pid, 0));
+        ck_assert(cancel(direct, "told", ""));
+        ck_assert_happens(process_sleeps(world.daemon.pid, 0));
+        kill(world.bus.pid, SIGCONT);
+        run_until(&told, 0);
+        ck_assert_uint_le(listed, 1);
+        run_until(NULL, LISTS);
+}
+END_TEST
+
 Suite *suite_lazy(void)
 {
         Suite *s = suite_create("lazy");
 
-        ADD_TESTS(s, "lazy", start_retaining, a_lazy_subscriber_on_any_bus);
+        ADD_TESTS(s, "lazy", start_retaining, a_lazy_subscriber_on_any_bus,
+                        law48_what_is_short_overtakes_what_is_long);
         if (world.transport == TRANSPORT_DIRECT)
                 ADD_TESTS(s, "lazy", start_retaining, a_subscriber_that_never_reads,
                                 a_caller_that_never_reads, a_crowd_that_never_reads, a_caller_that_reads_late,

@@ -85,7 +85,7 @@ void drain(bool keep_handles)
                         s->told_removed = true;
                 }
         }
-        tree_collect(forest.tree);
+        (void) tree_collect(forest.tree, UINT32_MAX);
         REQUIRE(STAILQ_EMPTY(&forest.tree->forgotten));
 }
 

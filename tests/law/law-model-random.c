@@ -209,7 +209,7 @@ static void drain(void)
         while (effect_take(t, &effects)) {
         }
         take_ended();
-        tree_collect(t);
+        (void) tree_collect(t, UINT32_MAX);
         for (struct node *n = m->nodes; n < m->nodes + NODES_MAX; n++) {
                 n->effects = 0;
                 if (n->forgotten)

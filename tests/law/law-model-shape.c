@@ -79,8 +79,24 @@ START_TEST(law_22_a_done_context_is_retained_then_forgotten)
         at(1000 + RETAIN);
         ck_assert_ptr_null(find("c"));
         ck_assert_uint_eq(effects_of(c), EFFECT_REMOVED);
-        tree_collect(t);
+        (void) tree_collect(t, UINT32_MAX);
         ck_assert_uint_eq(tree_next_usec(t), UINT64_MAX);
+}
+END_TEST
+
+START_TEST(law_48_what_is_forgotten_is_freed_some_at_a_time)
+{
+        for (int i = 0; i < 10; i++)
+                cancel(make("c"));
+        now += RETAIN;
+        while (tree_settle(t, now) > 0)
+                ;
+        for (unsigned effects; effect_take(t, &effects);)
+                ;
+        ck_assert_uint_eq(tree_collect(t, 4), 4);
+        ck_assert_uint_eq(tree_collect(t, 4), 4);
+        ck_assert_uint_eq(tree_collect(t, 4), 2);
+        ck_assert_uint_eq(tree_collect(t, 4), 0);
 }
 END_TEST
 
@@ -154,7 +170,7 @@ START_TEST(law_22_taken_back_as_if_it_had_never_been)
         ck_assert_uint_eq(t->n_waking, 0);
         while ((c = effect_take(t, &effects)))
                 ck_assert_uint_eq(effects, EFFECT_REMOVED | EFFECT_SILENT);
-        tree_collect(t);
+        (void) tree_collect(t, UINT32_MAX);
         /* What was there before, or was asked for by itself, stays. */
         make("p/a");
         tree_discard(t, make("p/a/b"));
@@ -322,6 +338,7 @@ int main(void)
                         law_21_wide_without_quadratic_time,
                         law_22_a_done_context_is_retained_then_forgotten,
                         law_22_members_and_children_and_handles_hold_it,
+                        law_48_what_is_forgotten_is_freed_some_at_a_time,
                         law_22_a_handle_on_a_retired_one_holds_it_again,
                         law_22_an_overdue_parent_is_held_again,
                         law_22_taken_back_as_if_it_had_never_been,

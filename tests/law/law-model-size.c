@@ -44,7 +44,7 @@ static void drain(struct tree *t)
 
         while (effect_take(t, &effects)) {
         }
-        tree_collect(t);
+        (void) tree_collect(t, UINT32_MAX);
 }
 
 /* wide: below one parent; else 64 levels deep, again and again */

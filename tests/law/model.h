@@ -37,7 +37,7 @@ static inline unsigned drain(void)
 
         while (effect_take(t, &effects))
                 n++;
-        tree_collect(t);
+        (void) tree_collect(t, UINT32_MAX);
         return n;
 }
 

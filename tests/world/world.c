@@ -41,7 +41,7 @@ uint32_t world_drain(const struct context *origin)
         }
         while ((ending = tree_take_ended(world.tree)))
                 free(ending);
-        engine_collect(world.engine);
+        (void) engine_collect(world.engine, UINT32_MAX);
         return n;
 }
 
@@ -390,7 +390,7 @@ static int on_idle_turn(sd_event_source *source, void *userdata)
         struct engine **e = userdata;
 
         engine_drain(*e, NULL);
-        engine_collect(*e);
+        (void) engine_collect(*e, UINT32_MAX);
         return 0;
 }
 
