@@ -325,14 +325,15 @@ finish:
         slot_leave(slot, best->slot);
 }
 
-static __always_inline void note_requested(struct task_struct *task)
+/* An iterator that is limited to a process ends early where the thread that it is at has gone. */
+static __always_inline void note_met(struct task_struct *task)
 {
         __u32 zero = 0;
         struct membership_stats *s = bpf_map_lookup_elem(&stats, &zero);
 
         if (!s)
                 return;
-        s->requested++;
+        s->met++;
         if (task->group_leader == task)
                 s->threads = BPF_CORE_READ(task, signal, nr_threads);
 }
@@ -354,7 +355,7 @@ int adopt(struct bpf_iter__task *ctx)
                 return 0;
         request = bpf_task_storage_get(&requests, leader, 0, 0);
         if (request)
-                note_requested(task);
+                note_met(task);
         if (task->exit_state || (task->flags & (PF_EXITING | PF_KTHREAD | PF_IO_WORKER)))
                 return 0;
 
@@ -419,7 +420,10 @@ int list(struct bpf_iter__task *ctx)
         struct membership_slot *slot;
         unsigned int level;
 
-        if (!task || task->exit_state)
+        if (!task)
+                return 0;
+        note_met(task);
+        if (task->exit_state)
                 return 0;
         value = bpf_task_storage_get(&members, task, 0, 0);
         if (!value || value->counted != MEMBER_COUNTED)

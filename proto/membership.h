@@ -29,7 +29,7 @@
  *   4. It runs the adopt iterator until a run leaves stats.adopted and stats.adopt_failed unchanged. To
  *      run it, it makes an iterator of its link and reads that to the end; there is nothing in it. A link
  *      that is limited to the process is enough, and does not take longer the more tasks there are on the
- *      host. Where a thread exits meanwhile it may end early: then stats.requested has grown by less than
+ *      host. Where a thread exits meanwhile it may end early: then stats.met has grown by less than
  *      stats.threads.
  *   5. It looks the pidfd up in the members map. The process may not be a member of the context as of
  *      since_nsec: a thread that was no member yet has execed, and is the leader now. Then ctxd starts
@@ -88,9 +88,9 @@ struct membership_slot {
 };
 
 /* The processes in which a slot's members are, by the numbers of the first pid namespace. It is a hint, so
- * that a few members are found without a look at all tasks of the host. Whoever has found as many as live
- * says has found all, if is_crowded is 0: that is set for good where a process had no room. ctxd makes it
- * with the slot, and deletes it. */
+ * that a few members are found without a look at all tasks of the host. Whoever has met all threads of these
+ * (stats.met), and has found as many as live says, has found all, if is_crowded is 0: that is set for good
+ * where a process had no room. ctxd makes it with the slot, and deletes it. */
 #define MEMBERSHIP_PROCESSES 63
 
 struct membership_processes {
@@ -137,6 +137,6 @@ struct membership_stats {
         __u64 adopted; /* taken in or moved by adopt */
         __u64 adopt_failed;
         __u64 events_lost; /* the ring was full: look at all slots */
-        __u64 requested;   /* tasks that adopt has met in processes with a request */
+        __u64 met;         /* tasks that list has met, and adopt in processes with a request */
         __u64 threads;     /* of the last such process, when it was met */
 };

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "proto/membership.h"
+#include "util/proc.h"
 #include "tests/world/world.h"
 
 static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
@@ -24,6 +25,20 @@ int __wrap_bpf_iterate(int link)
 {
         n_full++;
         return __real_bpf_iterate(link);
+}
+
+static void (*between_reads)(void); /* each read gives one record, and it is called in between */
+
+ssize_t __real_bpf_iterator_read(int iterator, void *buffer, size_t size);
+ssize_t __wrap_bpf_iterator_read(int iterator, void *buffer, size_t size);
+ssize_t __wrap_bpf_iterator_read(int iterator, void *buffer, size_t size)
+{
+        const size_t one = sizeof(struct membership_task);
+
+        if (!between_reads || size < one)
+                return __real_bpf_iterator_read(iterator, buffer, size);
+        between_reads();
+        return __real_bpf_iterator_read(iterator, buffer, one);
 }
 
 static size_t list(struct context *c)
@@ -164,6 +179,13 @@ START_TEST(a_crowd)
 }
 END_TEST
 
+static void *idle(void *userdata)
+{
+        for (;;)
+                pause();
+        return NULL;
+}
+
 /* The first thread of a process ends before the other one, which stays a member. */
 static int out_of_leader;
 
@@ -206,6 +228,79 @@ START_TEST(a_leader_ends)
 }
 END_TEST
 
+/* An iterator that is limited to a process ends where the thread that it is at has gone. */
+#define ENDING 2
+
+static pthread_barrier_t all_end;
+
+static void *end_when_told(void *userdata)
+{
+        (void) pthread_barrier_wait(&all_end);
+        return NULL;
+}
+
+static void lose_threads(int in, int out)
+{
+        pthread_t threads[ENDING], last;
+        char byte;
+
+        (void) pthread_barrier_init(&all_end, NULL, ENDING + 1);
+        for (int i = 0; i < ENDING; i++)
+                if (pthread_create(&threads[i], NULL, end_when_told, NULL) != 0)
+                        _exit(1);
+        if (pthread_create(&last, NULL, idle, NULL) != 0)
+                _exit(1);
+        child_ready(out);
+        (void) !read(in, &byte, 1);
+        (void) pthread_barrier_wait(&all_end);
+        for (int i = 0; i < ENDING; i++)
+                (void) pthread_join(threads[i], NULL);
+        child_sleep(in, out);
+}
+
+static struct child *loser;
+static unsigned n_reads;
+
+static bool has_many_threads(void *userdata)
+{
+        struct proc_stat stat;
+
+        return proc_stat_read(loser->pid, &stat) == 0 && stat.n_threads > ENDING;
+}
+
+/* The first thread, and one that ends, have been met, and the iterator is at the other one. */
+static void lose(void)
+{
+        if (++n_reads == 3) {
+                breed(loser, "x");
+                run_while(has_many_threads, NULL);
+        }
+}
+
+START_TEST(threads_end_beside_the_look)
+{
+        struct context *losers = make("a");
+        struct member_task *tasks;
+        size_t n, n_left = 0;
+        char path[64];
+
+        loser = child_start(lose_threads);
+        attach(losers, loser, &term);
+        ck_assert_uint_eq(list(losers), ENDING + 2);
+        n_reads = 0;
+        between_reads = lose;
+        ck_assert_int_eq(engine_tasks(world.engine, losers, true, &tasks, &n), 0);
+        between_reads = NULL;
+        ck_assert_uint_ge(n_reads, 3);
+        for (size_t i = 0; i < n; i++) {
+                snprintf(path, sizeof path, "/proc/%u/task/%u", tasks[i].pid, tasks[i].tid);
+                n_left += access(path, F_OK) == 0;
+        }
+        free(tasks);
+        ck_assert_uint_eq(n_left, 2); /* the first one, and the last one */
+}
+END_TEST
+
 int main(void)
 {
         const char *reason = bpf_missing();
@@ -223,6 +318,7 @@ int main(void)
         tcase_add_test(c, law_48_after_many);
         tcase_add_test(c, a_crowd);
         tcase_add_test(c, a_leader_ends);
+        tcase_add_test(c, threads_end_beside_the_look);
         suite_add_tcase(s, c);
         return run_suite(s);
 }

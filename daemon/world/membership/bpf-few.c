@@ -43,18 +43,22 @@ static int adopt_once(struct bpf_membership *b, int pidfd)
         return (int) n;
 }
 
-/* One that runs beside an exiting thread may end early. */
+/* An iterator ends early where the thread that it is at has gone. Then it may have met as many tasks as are
+ * left, but not all that there were when it began. */
+static bool has_met_all(const struct bpf_membership *b, uint64_t met_before)
+{
+        return bpf_counter(&b->stats->met) - met_before >= bpf_counter(&b->stats->threads);
+}
+
 int bpf_few_adopt(struct bpf_membership *b, int pidfd)
 {
         for (unsigned i = 0; i < ADOPT_TRIES; i++) {
-                uint64_t requested = bpf_counter(&b->stats->requested),
-                         failed = bpf_counter(&b->stats->adopt_failed);
+                uint64_t met = bpf_counter(&b->stats->met), failed = bpf_counter(&b->stats->adopt_failed);
                 int r = adopt_once(b, pidfd);
 
                 if (r < 0 || bpf_counter(&b->stats->adopt_failed) != failed)
                         return r;
-                requested = bpf_counter(&b->stats->requested) - requested;
-                if (requested > 0 && requested >= bpf_counter(&b->stats->threads))
+                if (bpf_counter(&b->stats->met) != met && has_met_all(b, met))
                         return 1;
         }
         return 0;
@@ -119,12 +123,13 @@ static void count(struct few *f, const struct membership_task *t)
                                t->value.context_id == f->slots[i]->context_id;
 }
 
-/* Less than 0 also where there is no room for them. */
+/* Less than 0 also where there is no room for them, or where some were not met. */
 static int read_process(struct membership *m, struct few *f, uint32_t pid)
 {
         _cleanup_close_ int fd = bpf_iterate_process(m->bpf->fds[PROBE_FD_LIST_PROGRAM], -1, pid);
         char *buffer = (char *) f->tasks;
         size_t length = f->n_tasks * sizeof f->tasks[0];
+        uint64_t met = bpf_counter(&m->bpf->stats->met);
         ssize_t n;
 
         if (fd < 0)
@@ -137,6 +142,8 @@ static int read_process(struct membership *m, struct few *f, uint32_t pid)
                         return (int) n;
                 length += (size_t) n;
         } while (n > 0);
+        if (bpf_counter(&m->bpf->stats->met) != met && !has_met_all(m->bpf, met))
+                return -EAGAIN;
         for (; f->n_tasks < length / sizeof f->tasks[0]; f->n_tasks++)
                 count(f, &f->tasks[f->n_tasks]);
         return 0;
