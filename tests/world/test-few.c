@@ -3,6 +3,7 @@
 /* Few members are found without a look at all tasks of the host (law 48), and none is missed. With the real
  * ctxd-probe ($CTXD_PROBE). */
 
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +18,8 @@
 
 static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
 
-static unsigned n_full; /* looks at all tasks */
+static unsigned n_full;   /* looks at all tasks */
+static unsigned n_single; /* looks at a process */
 
 int __real_bpf_iterate(int link);
 int __wrap_bpf_iterate(int link);
@@ -25,6 +27,14 @@ int __wrap_bpf_iterate(int link)
 {
         n_full++;
         return __real_bpf_iterate(link);
+}
+
+int __real_bpf_iterate_process(int program, int pidfd, uint32_t pid);
+int __wrap_bpf_iterate_process(int program, int pidfd, uint32_t pid);
+int __wrap_bpf_iterate_process(int program, int pidfd, uint32_t pid)
+{
+        n_single++;
+        return __real_bpf_iterate_process(program, pidfd, pid);
 }
 
 static void (*between_reads)(void); /* each read gives one record, and it is called in between */
@@ -186,6 +196,57 @@ static void *idle(void *userdata)
         return NULL;
 }
 
+/* A look at a process costs as much as that at some tasks in a look at all. So it is made where the host has
+ * many, and a user with many processes does not hold others up where it has few. */
+#define PROCESSES 21
+#define PRICE 32
+#define IDLE_THREADS (2 * PROCESSES * PRICE)
+
+static unsigned host_tasks(void)
+{
+        unsigned n = 0;
+        char text[128];
+
+        ck_assert_int_eq(proc_read_small("/proc/loadavg", text, sizeof text), 0);
+        ck_assert_int_eq(sscanf(text, "%*s %*s %*s %*u/%u", &n), 1);
+        return n;
+}
+
+static void many_threads(int in, int out)
+{
+        pthread_attr_t attr;
+        pthread_t thread;
+
+        pthread_attr_init(&attr);
+        pthread_attr_setstacksize(&attr, PTHREAD_STACK_MIN);
+        for (int i = 0; i < IDLE_THREADS; i++)
+                if (pthread_create(&thread, &attr, idle, NULL) != 0)
+                        _exit(1);
+        child_sleep(in, out);
+}
+
+START_TEST(law_48_what_costs_less)
+{
+        struct child *c = child_start(child_breed);
+        struct context *a = make("a");
+        unsigned n_tasks;
+
+        attach(a, c, &term);
+        for (int i = 1; i < PROCESSES; i++)
+                breed(c, "f");
+        n_tasks = host_tasks();
+        n_single = 0;
+        ck_assert_uint_eq(list(a), PROCESSES);
+        n_tasks = n_tasks > host_tasks() ? n_tasks : host_tasks();
+        ck_assert_uint_le(n_single * PRICE, n_tasks);
+        child_start(many_threads);
+        n_full = n_single = 0;
+        ck_assert_uint_eq(list(a), PROCESSES);
+        ck_assert_uint_eq(n_full, 0);
+        ck_assert_uint_eq(n_single, PROCESSES);
+}
+END_TEST
+
 /* The first thread of a process ends before the other one, which stays a member. */
 static int out_of_leader;
 
@@ -317,6 +378,7 @@ int main(void)
         tcase_add_test(c, law_48_moves);
         tcase_add_test(c, law_48_after_many);
         tcase_add_test(c, a_crowd);
+        tcase_add_test(c, law_48_what_costs_less);
         tcase_add_test(c, a_leader_ends);
         tcase_add_test(c, threads_end_beside_the_look);
         suite_add_tcase(s, c);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -7,6 +8,8 @@
 #include "daemon/world/membership/bpf-internal.h"
 #include "daemon/world/membership/look.h"
 #include "util/cleanup.h"
+#include "util/proc.h"
+#include "util/realtime.h"
 
 /* An iterator over all tasks takes longer the more of them there are, whoever has them: a stranger's 10,000
  * threads make it a few milliseconds. So few members, in processes that the kernel's programs have noted, are
@@ -14,6 +17,8 @@
 
 #define FEW_SLOTS 16
 #define FEW_TASKS 256
+#define FEW_FREE 8   /* so many processes are few on any host */
+#define FEW_PRICE 32 /* a look at a process takes as long as a look at all does for so many tasks */
 #define ADOPT_TRIES 3
 
 void bpf_few_begin(struct membership *m, const struct member_slot *slot)
@@ -87,6 +92,17 @@ static bool has_pid(const struct few *f, uint32_t pid)
         return false;
 }
 
+static bool is_cheaper(size_t n_pids)
+{
+        unsigned n_tasks;
+        char text[128];
+
+        if (n_pids <= FEW_FREE)
+                return true;
+        return proc_read_small("/proc/loadavg", text, sizeof text) >= 0 &&
+               sscanf(text, "%*s %*s %*s %*u/%u", &n_tasks) == 1 && n_pids <= n_tasks / FEW_PRICE;
+}
+
 /* 0: they are many, or it is not known where they are. */
 static int choose(struct membership *m, struct member_look *l, struct few *f)
 {
@@ -113,7 +129,7 @@ static int choose(struct membership *m, struct member_look *l, struct few *f)
                         f->pids[f->n_pids++] = p.pids[k];
                 }
         }
-        return 1;
+        return is_cheaper(f->n_pids);
 }
 
 static void count(struct few *f, const struct membership_task *t)
@@ -152,15 +168,19 @@ static int read_process(struct membership *m, struct few *f, uint32_t pid)
 int bpf_few_list(struct membership *m, struct member_look *l)
 {
         static struct few f;
-        int r;
+        struct realtime before;
+        int r = 0;
 
         f.n_slots = f.n_pids = f.n_tasks = 0;
         memset(f.found, 0, sizeof f.found);
         if (!choose(m, l, &f))
                 return 0;
-        for (size_t i = 0; i < f.n_pids; i++)
-                if (read_process(m, &f, f.pids[i]) < 0)
-                        return 0;
+        before = realtime_begin(); /* not again for each */
+        for (size_t i = 0; i < f.n_pids && r == 0; i++)
+                r = read_process(m, &f, f.pids[i]);
+        realtime_end(before);
+        if (r < 0)
+                return 0;
         for (size_t i = 0; i < f.n_slots; i++)
                 if (f.found[i] < live(m, f.slots[i]))
                         return 0;
