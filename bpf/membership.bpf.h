@@ -303,7 +303,8 @@ static __always_inline void adopt_found(
                 struct membership_slot *old = slot_get(own->slot);
                 __u32 old_index = own->slot;
 
-                if (task->group_leader == task)
+                /* Where the leader has exited nobody moves it. */
+                if (task->group_leader == task || READ_ONCE(task->group_leader->flags) & PF_EXITING)
                         process_remove(task, old_index);
                 if (__sync_lock_test_and_set(&own->counted, MEMBER_GONE) == MEMBER_COUNTED && old)
                         slot_leave(old, old_index);

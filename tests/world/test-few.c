@@ -289,6 +289,27 @@ START_TEST(a_leader_ends)
 }
 END_TEST
 
+/* They leave no trace in the context that they were moved from. */
+START_TEST(law_48_moves_without_a_leader)
+{
+        struct context *a = make("a"), *below = make("a/b");
+
+        attach(a, child_start(child_sleep), &term);
+        for (int i = 0; i < MEMBERSHIP_PROCESSES; i++) {
+                struct child *c = child_start(without_leader);
+
+                attach(a, c, &term);
+                breed(c, "x");
+                attach(below, c, &term);
+                kill(c->pid, SIGKILL);
+                (void) child_wait(c);
+        }
+        n_full = 0;
+        ck_assert_uint_eq(list(a), 1);
+        ck_assert_uint_eq(n_full, 0);
+}
+END_TEST
+
 /* An iterator that is limited to a process ends where the thread that it is at has gone. */
 #define ENDING 2
 
@@ -380,6 +401,7 @@ int main(void)
         tcase_add_test(c, a_crowd);
         tcase_add_test(c, law_48_what_costs_less);
         tcase_add_test(c, a_leader_ends);
+        tcase_add_test(c, law_48_moves_without_a_leader);
         tcase_add_test(c, threads_end_beside_the_look);
         suite_add_tcase(s, c);
         return run_suite(s);
