@@ -86,14 +86,17 @@ static void look_for_arrived(struct connection *c, unsigned n)
 /* The kernel counts the descriptors that we have sent and nobody has read. It counts them for all our sockets
  * together, and when they are as many as our table may hold it refuses to send any more, to anybody. So each
  * uid may leave only some unread. Nothing tells us when they are read. So we look when a connection has
- * several, and at others of the uid, and of its subordinate uids, before we refuse one. */
+ * several, and before we refuse one, and then at others of the uid, and of its subordinate uids. */
 int connection_send_fds(struct endpoint *e, unsigned n, struct refused *ret_refused)
 {
         struct connection *c = (struct connection *) e;
         bool flew;
         int r;
 
-        if (c->flight.amount + n > FLIGHT_FREE && has_read_all(c))
+        if (c->flight.amount > 0 &&
+                        (c->flight.amount + n > FLIGHT_FREE ||
+                                        user_is_at_limit(c->user, RESOURCE_FLIGHT, n)) &&
+                        has_read_all(c))
                 connection_forget_flight(c);
         look_for_arrived(c, n);
         flew = c->flight.amount > 0;

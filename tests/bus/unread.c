@@ -287,14 +287,11 @@ int __wrap_ioctl(int fd, unsigned long request, int *waiting)
 #define CROWD 500
 #define LOOKS_MAX 40
 
-/* A crowd has not read its replies, in each of which a descriptor is. Each more is refused, and that takes a
- * few looks. Once one of them has read, it is seen, though others are looked at first. */
-START_TEST(law_48_descriptors_that_nobody_has_read)
+/* A crowd has not read its replies, in each of which a descriptor is. */
+static void leave_unread(void)
 {
         struct refused refused = {};
         struct connection *c;
-        unsigned n = 0;
-        int r;
 
         for (unsigned i = 0; i < CROWD; i++)
                 client_new();
@@ -305,16 +302,47 @@ START_TEST(law_48_descriptors_that_nobody_has_read)
         run_deaf();
         TAILQ_FOREACH (c, &service.connections, connections)
                 ck_assert_int_eq(connection_send_fds(&c->endpoint, 1, &refused), 0);
-        c = TAILQ_FIRST(&service.connections);
         n_looks = 0;
+}
+
+static void read_all(struct client *client)
+{
+        while (sd_bus_process(client->bus, NULL) > 0)
+                ;
+}
+
+/* Each more is refused, and that takes a few looks. Once one of them has read, it is seen, though others are
+ * looked at first. */
+START_TEST(law_48_descriptors_that_nobody_has_read)
+{
+        struct refused refused = {};
+        struct connection *c;
+        unsigned n = 0;
+        int r;
+
+        leave_unread();
+        c = TAILQ_FIRST(&service.connections);
         ck_assert_int_eq(connection_send_fds(&c->endpoint, 1, &refused), -EDQUOT);
         ck_assert_uint_le(n_looks, LOOKS_MAX);
-        while (sd_bus_process(clients[CROWD / 2].bus, NULL) > 0)
-                ;
+        read_all(&clients[CROWD / 2]);
         do
                 r = connection_send_fds(&c->endpoint, 1, &refused);
         while (r == -EDQUOT && ++n < CROWD);
         ck_assert_int_eq(r, 0);
+}
+END_TEST
+
+/* Who has read all itself need not wait for the others. */
+START_TEST(law_48_descriptors_that_others_have_not_read)
+{
+        struct refused refused = {};
+        struct connection *last;
+
+        leave_unread();
+        last = TAILQ_LAST(&service.flying, flying);
+        read_all(&clients[CROWD - 1]);
+        ck_assert_int_eq(connection_send_fds(&last->endpoint, 1, &refused), 0);
+        ck_assert_uint_le(n_looks, LOOKS_MAX);
 }
 END_TEST
 
@@ -329,7 +357,8 @@ int main(void)
                                         many_who_read_a_long_reply,
                                         who_reads_all_before_the_daemon_is_stopped,
                                         law_48_subordinate_uids_wait_for_each_other,
-                                        law_48_descriptors_that_nobody_has_read, NULL});
+                                        law_48_descriptors_that_nobody_has_read,
+                                        law_48_descriptors_that_others_have_not_read, NULL});
 
         tcase_add_checked_fixture(c, inside_setup, inside_teardown);
         return run_suite(s);
