@@ -130,17 +130,51 @@ static __always_inline void slot_leave(struct membership_slot *slot, __u32 index
                 event_send(slot->context_id, index, MEMBERSHIP_DRAINED);
 }
 
+static __always_inline __u32 number_at(struct pid *pid, unsigned int level)
+{
+        struct upid upid = {};
+        unsigned int own;
+
+        if (!pid)
+                return 0;
+        own = BPF_CORE_READ(pid, level);
+        if (level > own || level > 32)
+                return 0;
+        bpf_probe_read_kernel(&upid, sizeof upid,
+                        (void *) pid + bpf_core_field_offset(struct pid, numbers) +
+                                        level * bpf_core_type_size(struct upid));
+        return upid.nr;
+}
+
+/* The level of the reader's pid namespace. Its own getpid() is its number at this level. */
+static __always_inline unsigned int reader_level(void)
+{
+        struct task_struct *reader = (struct task_struct *) bpf_get_current_task();
+
+        return BPF_CORE_READ(reader, thread_pid, level);
+}
+
+/* ctxd's. It has run adopt before there is any member. */
+unsigned int ctxd_level;
+
+static __always_inline __u32 process_number(struct task_struct *task)
+{
+        unsigned int level = ctxd_level;
+
+        return level == 0 ? task->tgid : number_at(BPF_CORE_READ(task, group_leader, thread_pid), level);
+}
+
 static __always_inline void process_add(struct task_struct *task, __u32 index)
 {
         struct membership_processes *p = bpf_map_lookup_elem(&processes, &index);
-        __u32 pid = task->tgid;
+        __u32 pid = process_number(task);
 
         if (!p)
                 return;
-        for (int i = 0; i < MEMBERSHIP_PROCESSES; i++)
+        for (int i = 0; i < MEMBERSHIP_PROCESSES && pid > 0; i++)
                 if (READ_ONCE(p->pids[i]) == pid)
                         return;
-        for (int i = 0; i < MEMBERSHIP_PROCESSES; i++)
+        for (int i = 0; i < MEMBERSHIP_PROCESSES && pid > 0; i++)
                 if (READ_ONCE(p->pids[i]) == 0 && __sync_val_compare_and_swap(&p->pids[i], 0, pid) == 0)
                         return;
         p->is_crowded = 1;
@@ -149,12 +183,12 @@ static __always_inline void process_add(struct task_struct *task, __u32 index)
 static __always_inline void process_remove(struct task_struct *task, __u32 index)
 {
         struct membership_processes *p = bpf_map_lookup_elem(&processes, &index);
-        __u32 pid = task->tgid;
+        __u32 pid = process_number(task);
 
         if (!p)
                 return;
         for (int i = 0; i < MEMBERSHIP_PROCESSES; i++)
-                if (READ_ONCE(p->pids[i]) == pid)
+                if (pid > 0 && READ_ONCE(p->pids[i]) == pid)
                         (void) __sync_val_compare_and_swap(&p->pids[i], pid, 0);
 }
 
@@ -350,6 +384,7 @@ int adopt(struct bpf_iter__task *ctx)
 
         if (!task)
                 return 0;
+        ctxd_level = reader_level();
         leader = task->group_leader;
         parent = task->real_parent;
         if (!leader || !parent)
@@ -387,30 +422,6 @@ int adopt(struct bpf_iter__task *ctx)
 }
 
 /* What the records say */
-
-static __always_inline __u32 number_at(struct pid *pid, unsigned int level)
-{
-        struct upid upid = {};
-        unsigned int own;
-
-        if (!pid)
-                return 0;
-        own = BPF_CORE_READ(pid, level);
-        if (level > own || level > 32)
-                return 0;
-        bpf_probe_read_kernel(&upid, sizeof upid,
-                        (void *) pid + bpf_core_field_offset(struct pid, numbers) +
-                                        level * bpf_core_type_size(struct upid));
-        return upid.nr;
-}
-
-/* The level of the reader's pid namespace. Its own getpid() is its number at this level. */
-static __always_inline unsigned int reader_level(void)
-{
-        struct task_struct *reader = (struct task_struct *) bpf_get_current_task();
-
-        return BPF_CORE_READ(reader, thread_pid, level);
-}
 
 SEC("iter/task")
 int list(struct bpf_iter__task *ctx)

@@ -87,7 +87,7 @@ struct membership_slot {
         __u32 reserved;
 };
 
-/* The processes in which a slot's members are, by the numbers of the first pid namespace. It is a hint, so
+/* The processes in which a slot's members are, by their numbers in ctxd's pid namespace. It is a hint, so
  * that a few members are found without a look at all tasks of the host. Whoever has met all threads of these
  * (stats.met), and has found as many as live says, has found all, if is_crowded is 0: that is set for good
  * where a process had no room. ctxd makes it with the slot, and deletes it. */
