@@ -19,6 +19,8 @@
 #define PAUSE_MAX_USEC 5000000
 #define ATTEMPT_USEC (20 * UINT64_C(1000000))
 #define START_USEC (60 * UINT64_C(1000000))
+/* The connection of one that was killed is there, and has the name, for an instant longer (util/heir.h). */
+#define OTHER_USEC 2000000
 /* So long a bus that does not read is waited for when the daemon ends. */
 #define END_USEC 1000000
 
@@ -104,10 +106,10 @@ static void broker_disconnect(struct broker *b)
 
 /* To wait does not help: somebody else has the name, we may not have it, or there is no address to be
  * tried. */
-static bool is_final(int error)
+static bool is_final(int error, uint64_t tried_usec)
 {
-        return error == -EEXIST || error == -EACCES || error == -EPERM || error == -EINVAL ||
-               error == -ENOMEDIUM;
+        return (error == -EEXIST && tried_usec >= OTHER_USEC) || error == -EACCES || error == -EPERM ||
+               error == -EINVAL || error == -ENOMEDIUM;
 }
 
 /* Says why the name is not ours, but not the same with each attempt. */
@@ -135,9 +137,11 @@ static void set_timer(struct broker *b, uint64_t usec)
  * told. */
 static void broker_retry(struct broker *b, int error, const char *why)
 {
+        uint64_t tried_usec = now_monotonic_usec() - b->started_usec;
+
         if (b->pausing || b->failed < 0)
                 return;
-        if (!b->owned_once && (is_final(error) || now_monotonic_usec() - b->started_usec >= START_USEC)) {
+        if (!b->owned_once && (is_final(error, tried_usec) || tried_usec >= START_USEC)) {
                 b->failed = error;
                 return;
         }

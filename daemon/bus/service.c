@@ -167,7 +167,9 @@ void service_deinit(struct service *s)
         taker_deinit(&s->listener);
         s->pause_source = sd_event_source_disable_unref(s->pause_source);
         if (s->listen_fd >= 0 && s->socket_file.directory < 0) {
-                /* systemd's stays open, for those who connect until the next daemon is there. */
+                /* systemd's stays open, for those who connect until the next daemon is there. An older one
+                 * would not know that it refuses descriptors. */
+                connection_let_send_fds(s->listen_fd, true);
                 (void) listen(s->listen_fd, SOMAXCONN);
                 close(s->listen_fd);
         } else if (s->listen_fd >= 0) {

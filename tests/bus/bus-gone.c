@@ -225,6 +225,32 @@ START_TEST(the_name_is_anothers)
 }
 END_TEST
 
+static bool has_complained(void)
+{
+        char path[96];
+        struct stat st;
+
+        snprintf(path, sizeof path, "%s/log", world.daemon.directory);
+        return stat(path, &st) == 0 && st.st_size > 0;
+}
+
+/* As where a daemon was killed, and the bus has not heard of its end. */
+START_TEST(the_name_is_anothers_for_an_instant)
+{
+        _cleanup_bus_ sd_bus *other = NULL;
+
+        world_prepare("", NULL);
+        other = bus_connect(world.bus.address, true);
+        ck_assert_int_ge(sd_bus_request_name(other, CTXD_BUS_NAME, 0), 0);
+        daemon_launch(&world.daemon);
+        ck_assert_happens(has_complained());
+        ck_assert_int_ge(sd_bus_release_name(other, CTXD_BUS_NAME), 0);
+        ck_assert(daemon_becomes_ready(&world.daemon));
+        ck_assert_int_eq(daemon_stop(&world.daemon), 0);
+        bus_stop(&world.bus);
+}
+END_TEST
+
 /* Peers of the bus, and their subscriptions, end with the bus. Contexts and handles stay. */
 START_TEST(a_bus_that_is_started_again)
 {
@@ -270,7 +296,8 @@ Suite *suite_bus_gone(void)
         const TTest *const tests[] = {no_bus_at_start, a_bus_that_ends_at_start,
                         a_bus_that_does_not_answer_at_start, told_to_end_before_there_is_a_bus,
                         told_to_end_while_the_bus_does_not_read, a_subscriber_hears_of_the_end,
-                        the_name_is_anothers, a_bus_that_is_started_again, NULL};
+                        the_name_is_anothers, the_name_is_anothers_for_an_instant,
+                        a_bus_that_is_started_again, NULL};
 
         add_case(s, "bus-gone", tests);
         return s;

@@ -15,6 +15,7 @@
 
 #include "foreign.h"
 #include "harness.h"
+#include "raw.h"
 #include "tests/harness/fuse.h"
 #include "tests/world/group.h"
 
@@ -104,6 +105,36 @@ START_TEST(the_one_who_looks_cannot_be_started)
         ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, &before, NULL), 0);
         run_as(BOB, attach_self, NULL);
         work(bus, 5);
+}
+END_TEST
+
+static unsigned table_size(pid_t pid)
+{
+        char path[64], line[128];
+        unsigned size = 0;
+        FILE *f;
+
+        snprintf(path, sizeof path, "/proc/%d/status", pid);
+        f = fopen(path, "re");
+        ck_assert_ptr_nonnull(f);
+        while (fgets(line, sizeof line, f) && sscanf(line, "FDSize: %u", &size) != 1)
+                ;
+        fclose(f);
+        return size;
+}
+
+/* The daemon would wait for all CPUs each time, since it shares the table. */
+START_TEST(the_table_does_not_grow)
+{
+        unsigned before = table_size(world.daemon.pid);
+        int fds[300];
+
+        for (unsigned i = 0; i < ELEMENTSOF(fds); i++)
+                ck_assert_int_ge(fds[i] = raw_connect(), 0);
+        ck_assert_uint_gt(count_fds(world.daemon.pid), ELEMENTSOF(fds));
+        ck_assert_uint_eq(table_size(world.daemon.pid), before);
+        for (unsigned i = 0; i < ELEMENTSOF(fds); i++)
+                close(fds[i]);
 }
 END_TEST
 
@@ -361,7 +392,8 @@ void add_closers(Suite *s)
 {
         ADD_TESTS(s, "closers", start_retaining, the_one_who_looks_is_killed,
                         the_one_who_looks_is_killed_again_and_again, the_one_who_looks_cannot_be_started,
-                        who_closes_for_a_user_goes_on, who_writes_for_a_user_goes_on, a_write_is_not_lost,
-                        subordinate_uids_share_who_closes, files_of_many_users_whose_close_hangs);
+                        the_table_does_not_grow, who_closes_for_a_user_goes_on, who_writes_for_a_user_goes_on,
+                        a_write_is_not_lost, subordinate_uids_share_who_closes,
+                        files_of_many_users_whose_close_hangs);
         ADD_TESTS(s, "closers-fork", start_retaining, files_whose_close_hangs_where_a_fork_fails);
 }

@@ -76,8 +76,37 @@ START_TEST(who_waits_when_the_daemon_is_killed)
 }
 END_TEST
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
+static int let_send_fds(int listener)
+{
+        socklen_t length = sizeof(int);
+        int value = 1; /* as it is where the kernel has no such option */
+
+        (void) getsockopt(listener, SOL_SOCKET, SO_PASSRIGHTS, &value, &length);
+        return value;
+}
+
+/* The next daemon may be an older one, which knows nothing of that option. */
+START_TEST(the_socket_is_left_as_it_was)
+{
+        struct daemon own = {};
+        int listener;
+
+        daemon_configure(&own, "[Daemon]\nProbe=off\n");
+        listener = own.given = listen_at(own.directory);
+        daemon_launch(&own);
+        ck_assert(daemon_becomes_ready(&own));
+        ck_assert_int_eq(daemon_stop(&own), 0);
+        ck_assert_int_eq(let_send_fds(listener), 1);
+        close(listener);
+}
+END_TEST
+
 void add_given(Suite *s)
 {
         ADD_TESTS(s, "given", start_plain, who_waits_when_the_daemon_is_told_to_end,
-                        who_waits_when_the_daemon_is_killed);
+                        who_waits_when_the_daemon_is_killed, the_socket_is_left_as_it_was);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -177,10 +178,40 @@ int daemon_stop(struct daemon *d)
         return status;
 }
 
+/* A pidfd of the process that shares its descriptors (util/heir.h), or -1. */
+static int open_heir(const struct daemon *d)
+{
+        char path[64], name[16] = "";
+        FILE *children, *f;
+        int fd = -1;
+        pid_t pid;
+
+        snprintf(path, sizeof path, "/proc/%d/task/%d/children", d->pid, d->pid);
+        children = fopen(path, "re");
+        while (children && fd < 0 && fscanf(children, "%d", &pid) == 1) {
+                snprintf(path, sizeof path, "/proc/%d/comm", pid);
+                f = fopen(path, "re");
+                if (f && fscanf(f, "%15s", name) == 1 && strcmp(name, "ctxd-heir") == 0)
+                        fd = (int) syscall(SYS_pidfd_open, pid, 0);
+                if (f)
+                        fclose(f);
+        }
+        if (children)
+                fclose(children);
+        return fd;
+}
+
 void daemon_kill(struct daemon *d)
 {
+        int heir = open_heir(d);
+
         kill(d->pid, SIGKILL);
         waitpid(d->pid, NULL, 0);
+        if (heir < 0)
+                return;
+        if (!becomes_readable(heir))
+                give_up("the end of what shares the descriptors of ctxd", ETIMEDOUT);
+        close(heir);
 }
 
 void daemon_restart(struct daemon *d)

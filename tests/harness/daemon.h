@@ -33,7 +33,8 @@ void daemon_start(struct daemon *d, const char *configuration);
 
 /* Stops it as systemd does, removes its directory, and returns its wait status. */
 int daemon_stop(struct daemon *d);
-void daemon_kill(struct daemon *d);    /* SIGKILL */
+/* SIGKILL. Waits until its sockets are closed, too, and all that waits in them. */
+void daemon_kill(struct daemon *d);
 void daemon_again(struct daemon *d);   /* a new one at the same place, with the same configuration */
 void daemon_restart(struct daemon *d); /* both */
 
