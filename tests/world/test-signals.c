@@ -310,13 +310,38 @@ START_TEST(law_47_the_count_of_a_pass_that_fails)
 }
 END_TEST
 
+/* Where there is no descriptor, nobody is taken for one that has its signal. */
+START_TEST(law_32_signals_without_descriptors)
+{
+        struct rlimit before, none;
+        struct context *c = make("c");
+        struct signal_pass *p;
+        uint32_t n;
+
+        have_crowd(c, FEW, &term);
+        ck_assert_uint_eq(cancel(c), 0);
+        p = engine_take_signals(world.engine);
+        while (n_sent == 0)
+                ck_assert_int_eq(engine_signals_go(world.engine, p, 2, &n), 0);
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+        none = (struct rlimit){0, before.rlim_max};
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+        for (unsigned i = 0; i < 3; i++)
+                ck_assert_int_eq(engine_signals_go(world.engine, p, 2, &n), 0);
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+        ck_assert_uint_eq(go_on(p), FEW);
+        ck_assert_uint_eq(n_sent, FEW);
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const kernel[] = {law_48_a_cancel_signals_thousands,
                         law_48_thousands_for_whom_nobody_waits, law_48_thousands_are_killed,
                         law_48_a_fork_bomb_is_ended, law_48_thousands_are_killed_in_a_storm,
                         law_48_thousands_are_listed, NULL};
-        const TTest *const read[] = {law_47_the_count_of_a_pass_that_fails, NULL};
+        const TTest *const read[] = {law_47_the_count_of_a_pass_that_fails,
+                        law_32_signals_without_descriptors, NULL};
         Suite *s = suite_create("signals");
         TCase *bpf = tcase_create("bpf"), *direct = tcase_create("direct");
 
