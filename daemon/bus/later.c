@@ -19,10 +19,11 @@ struct later {
         struct peer *peer;
         struct later_queue *queue;
         sd_bus_message *message;
-        uint64_t ending;             /* it waits for this ending and all older ones; 0: for none */
-        uint64_t own;                /* the ending that the request has begun, or 0 */
-        const struct party *party;   /* whose endings these are; NULL: several parties' */
-        struct signal_pass *signals; /* to members of what the request itself has ended; or NULL */
+        uint64_t ending;               /* it waits for this ending and all older ones; 0: for none */
+        uint64_t own;                  /* the ending that the request has begun, or 0 */
+        const struct party *party;     /* whose endings these are; NULL: several parties' */
+        const struct party *signaller; /* whose turns signal the members of what it waits for */
+        struct signal_pass *signals;   /* to members of what the request itself has ended; or NULL */
         bool is_cancel, first;
         uint32_t contexts, members;
         uint32_t heap_index;        /* 0: the request itself is still at work */
@@ -119,7 +120,7 @@ static int reply(struct later *l)
 static void wait_for_endings(struct service *s, struct later *l, const struct context *c)
 {
         l->ending = tree_ending(s->tree, c);
-        l->party = tree_ending_party(s->tree, c);
+        l->party = l->signaller = tree_ending_party(s->tree, c);
         if (l->ending == 0 || l->queue->party == l->party)
                 return;
         queue_unref(s, l->queue);
@@ -186,15 +187,17 @@ int later_reply_cancel(struct request *q, struct later *l, bool first, uint32_t 
         l->is_cancel = true;
         l->first = first;
         l->contexts = contexts;
-        if (l->own > 0)
+        if (l->own > 0) {
+                l->signaller = tree_own_ending_party(s->tree, q->context);
                 LIST_INSERT_HEAD(&s->laters.starters, l, starters);
+        }
         members = service_drain(s, q->context);
         signals = engine_take_signals(s->engine);
         if (signals && first && l->ending == 0) {
                 later_free(l);
                 return reply_when_signalled(q, signals, contexts, members);
         }
-        if (l->own > 0 && l->party)
+        if (l->own > 0)
                 l->signals = signals; /* the party's turns go on with it */
         else
                 engine_signals_let_go(s->engine, signals);
@@ -230,7 +233,7 @@ struct signal_pass **later_signals(struct service *s, const struct party *p)
         struct later *l;
 
         LIST_FOREACH (l, &s->laters.starters, starters)
-                if (l->party == p && l->signals)
+                if (l->signaller == p && l->signals)
                         return &l->signals;
         return NULL;
 }
@@ -257,7 +260,7 @@ static struct later *first_due(const struct service *s)
         TAILQ_FOREACH (queue, &s->laters.queues, queues) {
                 struct later *l = heap_first(&queue->waiting);
 
-                if (l && tree_is_ended(s->tree, queue->party, l->ending) && !chores_signal(s, l->party))
+                if (l && tree_is_ended(s->tree, queue->party, l->ending) && !chores_signal(s, l->signaller))
                         return l;
         }
         return NULL;

@@ -247,6 +247,13 @@ struct party *tree_ending_party(const struct tree *t, const struct context *c)
         return p;
 }
 
+struct party *tree_own_ending_party(const struct tree *t, const struct context *c)
+{
+        const struct ending *e = ending_of(t, c);
+
+        return e ? e->party : NULL;
+}
+
 uint64_t tree_own_ending(const struct tree *t, const struct context *c)
 {
         const struct ending *e = ending_of(t, c);

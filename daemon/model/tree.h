@@ -226,6 +226,8 @@ void tree_reach(struct tree *t, const struct context *c);
 uint64_t tree_ending(const struct tree *t, const struct context *c);
 /* The number of the ending whose root is c, or 0. */
 uint64_t tree_own_ending(const struct tree *t, const struct context *c);
+/* Whose that is; NULL: there is none. */
+struct party *tree_own_ending_party(const struct tree *t, const struct context *c);
 /* The party of all these endings; NULL: they are several parties'. */
 struct party *tree_ending_party(const struct tree *t, const struct context *c);
 /* Whether that ending and all older ones are over: those of the party, or (NULL) of all. */

@@ -112,6 +112,47 @@ START_TEST(law_48_members_in_a_large_tree)
 }
 END_TEST
 
+/* Also where another party's large tree ends at the same time, below it. */
+START_TEST(law_48_members_in_a_tree_of_several)
+{
+        const struct caller other = {
+                        .uid = 65200, .gid = 65200, .privileges = PRIVILEGE_MANAGE | PRIVILEGE_DAEMON};
+        struct create_options options = {.deadline_usec = CTXD_USEC_INFINITY, .mode = CONTEXT_MODE_INHERIT};
+        struct client *c = client_new();
+        struct context *in, *theirs, *x;
+        struct refused refused = {};
+        uint32_t members = 0, contexts;
+        int pidfd;
+        pid_t pid = start_crowd(&pidfd);
+        char path[64];
+
+        make("large");
+        ck_assert_int_eq(tree_create(tree, now_boottime_usec(), &other, "large/theirs", &options, &theirs,
+                                         &refused),
+                        1);
+        for (unsigned i = 0; i < 3000; i++) {
+                snprintf(path, sizeof path, "large/theirs/%u", i);
+                ck_assert_int_eq(tree_create(tree, now_boottime_usec(), &other, path, &options, &x, &refused),
+                                1);
+        }
+        make_many("large", SLICES);
+        in = make("large/crowd");
+        ck_assert_int_eq(engine_attach(service.engine, &caller_daemon, in, pidfd, &term, &refused), 0);
+        run();
+        ck_assert_int_ge(tree_cancel(tree, now_boottime_usec(), &other, theirs,
+                                         cause_new(0, "", 65200, 1, "x"), &contexts, &refused),
+                        0);
+        send_cancel(c, "large", &members);
+        for (n_sent = 0; members == 0; n_heard())
+                ck_assert_int_gt(sd_event_run(event, SECOND), 0);
+        ck_assert_uint_eq(members, CROWD);
+        ck_assert_uint_eq(n_sent, CROWD);
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        close(pidfd);
+}
+END_TEST
+
 /* It is answered when they all have their signals. */
 START_TEST(law_43_the_daemon_ends_while_members_are_signalled)
 {
@@ -142,7 +183,8 @@ int main(void)
 {
         Suite *s = suite_create("signalled");
         TCase *c = add_case(s, "signalled",
-                        (const TTest *const[]){law_43_the_daemon_ends_while_members_are_signalled, NULL});
+                        (const TTest *const[]){law_43_the_daemon_ends_while_members_are_signalled,
+                                        law_48_members_in_a_tree_of_several, NULL});
 
         tcase_add_loop_test(c, law_48_members_in_a_large_tree, 0, 3);
         tcase_add_checked_fixture(c, inside_setup, inside_teardown);

@@ -3,11 +3,13 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "daemon/engine/internal.h"
 #include "util/clock.h"
 #include "util/realtime.h"
 #include "tests/world/world.h"
@@ -291,6 +293,48 @@ START_TEST(law_48_thousands_are_listed)
 }
 END_TEST
 
+static bool has_no_bpf(void *e)
+{
+        return strcmp(engine_membership_backend(e), "bpf") != 0;
+}
+
+/* The daemon takes the maps of another probe. */
+static void change_maps(void)
+{
+        struct probe_options options = {.mode = PROBE_MODE_BPF, .program = getenv("CTXD_PROBE")};
+        struct engine *e;
+        struct turn turn = {};
+        struct tree *t;
+        int fds[PROBE_FDS];
+
+        ck_assert_int_ge(tree_new(&t), 0);
+        ck_assert_int_ge(engine_new(&e, world.event, t, &turn), 0);
+        ck_assert_int_ge(engine_start(e, &options), 0);
+        run_while(has_no_bpf, e);
+        for (size_t i = 0; i < PROBE_FDS; i++)
+                fds[i] = fcntl(membership_bpf_fds(e->membership)[i], F_DUPFD_CLOEXEC, 3);
+        ck_assert_int_ge(membership_use_bpf(world.engine->membership, fds), 0);
+        engine_free(e);
+        tree_free(t);
+}
+
+/* What was listed in others' maps is listed again in these. */
+START_TEST(law_47_a_list_when_the_maps_change)
+{
+        struct context *c = make("c");
+        struct members_look *look;
+
+        have_crowd(c, MANY, &term);
+        ck_assert_int_eq(engine_look(world.engine, c, false, false, &look), 0);
+        ck_assert_int_eq(members_look_go(look, 2), 0);
+        change_maps();
+        while (members_look_go(look, 2) == 0)
+                ;
+        ck_assert_uint_eq(members_look_count(look), MANY);
+        members_look_free(look);
+}
+END_TEST
+
 /* The caller is told of all of them when all have their signals, also where the first try has failed. */
 START_TEST(law_47_the_count_of_a_pass_that_fails)
 {
@@ -310,25 +354,56 @@ START_TEST(law_47_the_count_of_a_pass_that_fails)
 }
 END_TEST
 
+/* Where there is no descriptor, nobody is taken for one that has its signal. */
+START_TEST(law_32_signals_without_descriptors)
+{
+        struct rlimit before, none;
+        struct context *c = make("c");
+        struct signal_pass *p;
+        uint32_t n;
+
+        have_crowd(c, FEW, &term);
+        ck_assert_uint_eq(cancel(c), 0);
+        p = engine_take_signals(world.engine);
+        while (n_sent == 0)
+                ck_assert_int_eq(engine_signals_go(world.engine, p, 2, &n), 0);
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+        none = (struct rlimit){0, before.rlim_max};
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+        for (unsigned i = 0; i < 3; i++)
+                ck_assert_int_eq(engine_signals_go(world.engine, p, 2, &n), 0);
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+        ck_assert_uint_eq(go_on(p), FEW);
+        ck_assert_uint_eq(n_sent, FEW);
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const kernel[] = {law_48_a_cancel_signals_thousands,
                         law_48_thousands_for_whom_nobody_waits, law_48_thousands_are_killed,
                         law_48_a_fork_bomb_is_ended, law_48_thousands_are_killed_in_a_storm,
                         law_48_thousands_are_listed, NULL};
-        const TTest *const read[] = {law_47_the_count_of_a_pass_that_fails, NULL};
+        const TTest *const maps[] = {law_47_a_list_when_the_maps_change, NULL};
+        const TTest *const read[] = {
+                        law_47_the_count_of_a_pass_that_fails, law_32_signals_without_descriptors, NULL};
         Suite *s = suite_create("signals");
-        TCase *bpf = tcase_create("bpf"), *direct = tcase_create("direct");
+        TCase *bpf = tcase_create("bpf"), *changed = tcase_create("maps"), *direct = tcase_create("direct");
 
         tcase_add_checked_fixture(bpf, world_start_bpf, world_stop);
+        tcase_add_checked_fixture(changed, world_start_bpf, world_stop);
         tcase_add_checked_fixture(direct, world_start, world_stop);
         tcase_set_timeout(bpf, 120);
+        tcase_set_timeout(changed, 120);
         tcase_set_timeout(direct, 120);
         for (size_t i = 0; kernel[i] && !bpf_missing(); i++)
                 tcase_add_test(bpf, kernel[i]);
+        for (size_t i = 0; maps[i] && !bpf_missing(); i++)
+                tcase_add_test(changed, maps[i]);
         for (size_t i = 0; read[i]; i++)
                 tcase_add_test(direct, read[i]);
         suite_add_tcase(s, bpf);
+        suite_add_tcase(s, changed);
         suite_add_tcase(s, direct);
         return run_suite(s);
 }

@@ -66,6 +66,7 @@ struct membership {
         struct world *world;
         struct processes *processes;
         const struct membership_backend *backend;
+        unsigned n_moves; /* to a backend, or to other maps */
 
         struct member_slot *by_id;
         struct member_slot **by_number;

@@ -25,6 +25,7 @@ int member_look_begin(struct membership *m, struct member_look *l)
         if (!l->slots)
                 return -ENOMEM;
         l->backend = m->backend;
+        l->n_moves = m->n_moves;
         LIST_INSERT_HEAD(&m->looks, l, looks);
         return 0;
 }
@@ -45,9 +46,10 @@ int member_look_go(struct membership *m, struct member_look *l, uint32_t *budget
 {
         int r;
 
-        if (l->backend != m->backend) {
+        if (l->n_moves != m->n_moves) {
                 l->backend->look_stop(l);
                 l->backend = m->backend;
+                l->n_moves = m->n_moves;
                 l->next_slot = 0;
                 return -ESTALE;
         }

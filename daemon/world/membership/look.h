@@ -31,6 +31,7 @@ struct member_look {
 
         /* Of look.c, and of the backend. */
         const struct membership_backend *backend;
+        unsigned n_moves; /* of the membership, when it began */
         struct looked_slot *slots;
         size_t n_slots, next_slot;
         LIST_ENTRY(member_look) looks;

@@ -109,6 +109,7 @@ int membership_use_bpf(struct membership *m, const int fds[])
 
         m->bpf = new_;
         m->backend = &membership_bpf;
+        m->n_moves++;
         HASH_ITER (hh, m->by_id, slot, next) {
                 (void) membership_bpf.slot_open(m, slot);
                 if (slot->anchor && slot->anchor->is_done)

@@ -135,6 +135,12 @@ static bool is_cleanup(struct membership *m, const struct target *t, int signal_
         return signal_number <= 0 || parent->blocked || !(t->pending >> (signal_number - 1) & 1);
 }
 
+/* Then it is not the process, and nothing was sent. */
+static bool is_want(int r)
+{
+        return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+}
+
 int signals_give(struct membership *m, const struct target *t, uint64_t pass_number, uint64_t now_usec)
 {
         struct member_slot *slot = member_slot_get(m, t->slot, t->context_id);
@@ -178,6 +184,12 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
                 return 1;
 
         r = send_checked(m->world, t, policy, signal_number, &when_nsec, &blocked);
+        if (is_want(r)) {
+                s->killed = false;
+                if (is_new)
+                        signalled_free(m, s);
+                return r;
+        }
         if (r >= 0 && signal_number != SIGKILL) {
                 s->when_nsec = when_nsec;
                 s->blocked = blocked;

@@ -53,7 +53,8 @@ void pass_stop(struct signal_pass *p);
 
 /* signals-send.c */
 /* Sends the signal that the target has to get now, if any. 1: the process was not met before, or is killed
- * for the first time; 2: that has ended it, or it has gone; 0: there was nothing to do; -ENOMEM. */
+ * for the first time; 2: that has ended it, or it has gone; 0: there was nothing to do; or -errno: there is
+ * no memory or descriptor, and it has to be tried again. */
 int signals_give(struct membership *m, const struct target *t, uint64_t pass_number, uint64_t now_usec);
 /* Forgets the processes that this pass has not met. The pass has to be over. */
 void signals_forget_gone(struct membership *m, const struct signal_pass *pass);
