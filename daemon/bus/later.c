@@ -24,6 +24,7 @@ struct later {
         const struct party *party;     /* whose endings these are; NULL: several parties' */
         const struct party *signaller; /* whose turns signal the members of what it waits for */
         struct signal_pass *signals;   /* to members of what the request itself has ended; or NULL */
+        const struct walk *walk;       /* which gives these signals, where nothing else of its own goes on */
         bool is_cancel, first;
         uint32_t contexts, members;
         uint32_t heap_index;        /* 0: the request itself is still at work */
@@ -129,9 +130,8 @@ static void wait_for_endings(struct service *s, struct later *l, const struct co
 }
 
 /* The request's own work is over: replies now if its endings are over, too. */
-static int later_or_now(struct request *q, struct later *l)
+static int later_or_now(struct service *s, struct later *l)
 {
-        struct service *s = q->service;
         int r;
 
         if (l->ending > 0 && !tree_is_ended(s->tree, l->queue->party, l->ending)) {
@@ -144,35 +144,62 @@ static int later_or_now(struct request *q, struct later *l)
         return r;
 }
 
+static struct later *later_of_walk(const struct walk *w, struct peer *peer)
+{
+        struct later *l;
+
+        LIST_FOREACH (l, &peer->laters, of_peer)
+                if (l->walk == w)
+                        return l;
+        return NULL;
+}
+
 static int signal_members(struct walk *w, uint32_t budget)
 {
+        struct request *q = &w->request;
+        struct later *l;
         uint32_t n;
         int r;
 
-        if (engine_signals_go(w->request.service->engine, w->signals, WALK_LOOKS, &n) == 0)
+        if (engine_signals_go(q->service->engine, w->signals, WALK_LOOKS, &n) == 0)
                 return 0;
-        if (!w->request.peer)
+        if (!q->peer)
                 return 1;
-        r = sd_bus_reply_method_return(w->request.message, "buu", 1, w->contexts, w->members + n);
+        l = later_of_walk(w, q->peer);
+        if (l) {
+                l->walk = NULL;
+                l->members += n;
+                r = later_or_now(q->service, l);
+        } else {
+                r = sd_bus_reply_method_return(q->message, "buu", 1, w->contexts, w->members + n);
+        }
         return r < 0 ? r : 1;
 }
 
 /* The cancel has done all but to signal the other members of what it has ended, which are counted then. That
- * must not stop half way. */
-static int reply_when_signalled(
-                struct request *q, struct signal_pass *signals, uint32_t contexts, uint32_t members)
+ * must not stop half way. Where l is not NULL it also waits for endings of others. */
+static int reply_when_signalled(struct request *q, struct later *l, struct signal_pass *signals,
+                uint32_t contexts, uint32_t members)
 {
         struct walk *w = walk_new(q, q->service->tree->background, NULL, signal_members);
+        int r;
 
         if (!w) {
                 engine_signals_let_go(q->service->engine, signals);
+                if (l)
+                        return later_or_now(q->service, l);
                 return sd_bus_reply_method_return(q->message, "buu", 1, contexts, members);
         }
         w->signals = signals;
         w->contexts = contexts;
         w->members = members;
         w->stays = true;
-        return walk_begin(w);
+        if (l)
+                l->walk = w;
+        r = walk_begin(w);
+        if (r < 0 && l)
+                later_free(later_of_walk(w, q->peer)); /* it was not answered */
+        return r;
 }
 
 int later_reply_cancel(struct request *q, struct later *l, bool first, uint32_t contexts)
@@ -193,24 +220,25 @@ int later_reply_cancel(struct request *q, struct later *l, bool first, uint32_t 
         }
         members = service_drain(s, q->context);
         signals = engine_take_signals(s->engine);
-        if (signals && first && l->ending == 0) {
-                later_free(l);
-                return reply_when_signalled(q, signals, contexts, members);
+        if (l->own == 0)
+                l->members = members;
+        if (signals && first && l->own == 0) {
+                if (l->ending == 0)
+                        l = later_free(l);
+                return reply_when_signalled(q, l, signals, contexts, members);
         }
         if (l->own > 0)
                 l->signals = signals; /* the party's turns go on with it */
         else
                 engine_signals_let_go(s->engine, signals);
-        if (l->own == 0)
-                l->members = members;
-        return later_or_now(q, l);
+        return later_or_now(s, l);
 }
 
 int later_reply_release(struct request *q, struct later *l)
 {
         wait_for_endings(q->service, l, q->context);
         request_commit(q);
-        return later_or_now(q, l);
+        return later_or_now(q->service, l);
 }
 
 int laters_init(struct service *s)
