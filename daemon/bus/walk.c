@@ -13,6 +13,8 @@
 #define SLICE 4
 /* A reply of so many bytes is long. */
 #define LONG 32768
+/* It waits for the bus so long at most: others may keep a slow bus busy for ever. */
+#define PARKED_USEC 200000
 
 struct walk *walk_new(const struct request *q, const struct context *root, const struct context *next,
                 int (*step)(struct walk *w, uint32_t budget))
@@ -87,6 +89,8 @@ static bool has_to_wait(const struct walk *w)
         const struct endpoint *e = w->request.endpoint;
         uint64_t n;
 
+        if (w->park_until > 0 && now_monotonic_usec() >= w->park_until)
+                return false;
         return !w->stays && w->bytes > LONG && e && !e->is_direct &&
                sd_bus_get_n_queued_write(e->bus, &n) >= 0 && n > 0;
 }
@@ -95,14 +99,17 @@ static bool has_to_wait(const struct walk *w)
 static int on_post(sd_event_source *source, void *userdata)
 {
         struct service *s = userdata;
-        struct walk *w;
+        struct walk *w, *next;
 
-        while ((w = LIST_FIRST(&s->parked)) && !has_to_wait(w)) {
+        for (w = LIST_FIRST(&s->parked); w; w = next) {
+                next = LIST_NEXT(w, parked);
+                if (has_to_wait(w))
+                        continue;
                 LIST_REMOVE(w, parked);
                 w->is_parked = false;
                 taker_wait(&w->taker);
         }
-        return w ? 0 : sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        return LIST_EMPTY(&s->parked) ? sd_event_source_set_enabled(source, SD_EVENT_OFF) : 0;
 }
 
 /* False: there is no memory, or it need not wait. */
@@ -116,6 +123,8 @@ static bool park(struct walk *w)
                 return false;
         if (sd_event_source_set_enabled(s->parked_source, SD_EVENT_ON) < 0)
                 return false;
+        if (w->park_until == 0)
+                w->park_until = now_monotonic_usec() + PARKED_USEC;
         LIST_INSERT_HEAD(&s->parked, w, parked);
         w->is_parked = true;
         turn_again(&s->turn); /* the queue may become empty before this event is over */
