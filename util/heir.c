@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "util/capability.h"
 #include "util/heir.h"
 
 #define STACK 16384
@@ -23,6 +24,7 @@ static int wait_for_end(void *userdata)
         sigfillset(&all);
         (void) sigprocmask(SIG_SETMASK, &all, NULL);
         (void) prctl(PR_SET_NAME, "ctxd-heir");
+        (void) capability_drop(0, 0);
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         while (getppid() == *daemon)
                 pause();
