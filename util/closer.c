@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "util/capability.h"
 #include "util/cleanup.h"
 #include "util/closer.h"
 #include "util/eventfd.h"
@@ -367,6 +368,7 @@ static _Noreturn void chief(int jobs, int keeps)
         sigset_t set;
 
         (void) prctl(PR_SET_NAME, "ctxd-closer");
+        (void) capability_drop(0, 0);
         sigemptyset(&set);
         sigaddset(&set, SIGCHLD);
         sigprocmask(SIG_BLOCK, &set, NULL);
