@@ -368,7 +368,7 @@ static _Noreturn void chief(int jobs, int keeps)
         sigset_t set;
 
         (void) prctl(PR_SET_NAME, "ctxd-closer");
-        (void) capability_drop(0, 0);
+        (void) capability_drop(CAPABILITY(SYS_RESOURCE), 0); /* to send descriptors, whatever is in flight */
         sigemptyset(&set);
         sigaddset(&set, SIGCHLD);
         sigprocmask(SIG_BLOCK, &set, NULL);
