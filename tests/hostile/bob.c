@@ -91,7 +91,8 @@ static void bob(void *userdata)
         int member = -1;
         char byte;
 
-        peer.bus = peer.connect();
+        if (!attack->reconnects) /* it serves one after the other */
+                peer.bus = peer.connect();
         if (attack->with_member)
                 (void) sleeper(&member);
         for (int i = 0; i < WARM_UP; i++) {
