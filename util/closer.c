@@ -11,7 +11,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "util/capability.h"
 #include "util/cleanup.h"
 #include "util/closer.h"
 #include "util/eventfd.h"
@@ -368,7 +367,6 @@ static _Noreturn void chief(int jobs, int keeps)
         sigset_t set;
 
         (void) prctl(PR_SET_NAME, "ctxd-closer");
-        (void) capability_drop(CAPABILITY(SYS_RESOURCE), 0); /* to send descriptors, whatever is in flight */
         sigemptyset(&set);
         sigaddset(&set, SIGCHLD);
         sigprocmask(SIG_BLOCK, &set, NULL);
