@@ -50,7 +50,7 @@ struct anchor *anchor_of(struct engine *e, struct context *c);
 struct anchor *anchor_find(const struct engine *e, uint64_t context_id);
 /* The context is forgotten: every room gives up what it has tied to it. */
 void anchor_remove(struct engine *e, struct context *c);
-/* Frees the anchors that were removed. */
+/* Frees anchors that were removed, up to n. Returns how many there were. */
 uint32_t anchors_collect(struct engine *e, uint32_t n);
 void anchors_free(struct engine *e);
 

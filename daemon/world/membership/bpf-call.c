@@ -93,6 +93,20 @@ ssize_t bpf_iterator_read(int iterator, void *buffer, size_t size)
         return n;
 }
 
+int bpf_iterator_run(int iterator)
+{
+        _cleanup_close_ int fd = iterator;
+        char buffer[512];
+        ssize_t n;
+
+        if (fd < 0)
+                return fd;
+        do
+                n = bpf_iterator_read(fd, buffer, sizeof buffer);
+        while (n > 0);
+        return (int) n;
+}
+
 int bpf_map_facts(int map, struct bpf_map_facts *ret)
 {
         struct bpf_map_info info;

@@ -19,6 +19,9 @@ int bpf_iterate(int link);
 /* The same for the tasks of one process alone, by its pidfd, or where that is -1 by its pid. */
 int bpf_iterate_process(int program, int pidfd, uint32_t pid);
 ssize_t bpf_iterator_read(int iterator, void *buffer, size_t size);
+/* Reads one to its end, and closes it: it gives no data, but it does its work while it is read. An error in
+ * place of a descriptor is passed on. */
+int bpf_iterator_run(int iterator);
 
 struct bpf_map_facts {
         uint32_t type, id, key_size, value_size, max_entries;

@@ -34,20 +34,6 @@ void bpf_few_end(struct membership *m, const struct member_slot *slot)
         (void) bpf_map_delete(m->bpf->fds[PROBE_FD_PROCESSES], &slot->number);
 }
 
-static int adopt_once(struct bpf_membership *b, int pidfd)
-{
-        _cleanup_close_ int fd = bpf_iterate_process(b->fds[PROBE_FD_ADOPT_PROGRAM], pidfd, 0);
-        char buffer[512];
-        ssize_t n;
-
-        if (fd < 0)
-                return fd;
-        do
-                n = bpf_iterator_read(fd, buffer, sizeof buffer);
-        while (n > 0);
-        return (int) n;
-}
-
 /* An iterator ends early where the thread that it is at has gone. Then it may have met as many tasks as are
  * left, but not all that there were when it began. */
 static bool has_met_all(const struct bpf_membership *b, uint64_t met_before)
@@ -59,7 +45,7 @@ int bpf_few_adopt(struct bpf_membership *b, int pidfd)
 {
         for (unsigned i = 0; i < ADOPT_TRIES; i++) {
                 uint64_t met = bpf_counter(&b->stats->met), failed = bpf_counter(&b->stats->adopt_failed);
-                int r = adopt_once(b, pidfd);
+                int r = bpf_iterator_run(bpf_iterate_process(b->fds[PROBE_FD_ADOPT_PROGRAM], pidfd, 0));
 
                 if (r < 0 || bpf_counter(&b->stats->adopt_failed) != failed)
                         return r;
@@ -78,11 +64,6 @@ struct few {
         struct membership_task tasks[FEW_TASKS];
         size_t n_tasks;
 };
-
-static uint32_t live(struct membership *m, const struct member_slot *slot)
-{
-        return (uint32_t) __atomic_load_n(&m->bpf->slots[slot->number].live, __ATOMIC_SEQ_CST);
-}
 
 static bool has_pid(const struct few *f, uint32_t pid)
 {
@@ -112,7 +93,7 @@ static int choose(struct membership *m, struct member_look *l, struct few *f)
 
         l->next_slot = 0;
         while ((slot = member_look_next_slot(m, l))) {
-                n += live(m, slot);
+                n += bpf_live(m, slot);
                 if (n > FEW_TASKS || f->n_slots == FEW_SLOTS)
                         return 0;
                 f->slots[f->n_slots++] = slot;
@@ -182,7 +163,7 @@ int bpf_few_list(struct membership *m, struct member_look *l)
         if (r < 0)
                 return 0;
         for (size_t i = 0; i < f.n_slots; i++)
-                if (f.found[i] < live(m, f.slots[i]))
+                if (f.found[i] < bpf_live(m, f.slots[i]))
                         return 0;
         for (size_t i = 0; i < f.n_tasks; i++) {
                 r = bpf_give_record(m, &f.tasks[i], l->cb, l->userdata);

@@ -42,5 +42,8 @@ void bpf_few_end(struct membership *m, const struct member_slot *slot);
 int bpf_few_adopt(struct bpf_membership *b, int pidfd);
 /* Gives the members of a look to its callback. It has been called for all of them, or for none. */
 int bpf_few_list(struct membership *m, struct member_look *l);
-/* bpf.c: a record that an iterator has given. */
+
+/* bpf.c */
+uint32_t bpf_live(struct membership *m, struct member_slot *slot);
+/* A record that an iterator has given. */
 int bpf_give_record(struct membership *m, struct membership_task *t, member_cb cb, void *userdata);

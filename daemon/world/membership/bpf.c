@@ -25,28 +25,13 @@ static struct membership_slot *shared(struct membership *m, const struct member_
         return m->bpf->slots + slot->number;
 }
 
-/* Runs the adopt iterator once. It gives no data, but it does its work while it is read. */
-static int adopt_once(struct bpf_membership *b)
-{
-        _cleanup_close_ int fd = bpf_iterate(b->fds[PROBE_FD_ADOPT]);
-        char buffer[512];
-        ssize_t n;
-
-        if (fd < 0)
-                return fd;
-        do
-                n = bpf_iterator_read(fd, buffer, sizeof buffer);
-        while (n > 0);
-        return (int) n;
-}
-
 /* Takes in all that belong to contexts and are not members yet. If it fails it has taken in nobody, or, where
  * only a read has failed, not all. */
 static int adopt(struct bpf_membership *b)
 {
         for (unsigned i = 0; i < ADOPT_RUNS_MAX; i++) {
                 uint64_t before = bpf_counter(&b->stats->adopted) + bpf_counter(&b->stats->adopt_failed);
-                int r = adopt_once(b);
+                int r = bpf_iterator_run(bpf_iterate(b->fds[PROBE_FD_ADOPT]));
 
                 if (r < 0 && i == 0)
                         return r;
@@ -148,7 +133,7 @@ static int bpf_slot_open(struct membership *m, struct member_slot *slot)
         return 0;
 }
 
-static uint32_t bpf_live(struct membership *m, struct member_slot *slot)
+uint32_t bpf_live(struct membership *m, struct member_slot *slot)
 {
         int32_t live = __atomic_load_n(&shared(m, slot)->live, __ATOMIC_SEQ_CST);
 

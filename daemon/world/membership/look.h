@@ -8,9 +8,8 @@
 
 /* A look at the members of some slots, in parts. To read one process from /proc takes some 25 us, as to have
  * the kernel list dozens, and a user may have thousands. So a part looks at a few, and between two parts
- * others are served. Meanwhile members,
- * slots, and even the backend may come and go; the look stays right. Who forks meanwhile may have children
- * that are not met (is_restless, signals.c). */
+ * others are served. Meanwhile members, slots, and even the backend may come and go; the look stays right.
+ * Who forks meanwhile may have children that are not met (is_restless, signals.c). */
 
 struct attached;
 struct looked_slot;
