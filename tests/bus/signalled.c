@@ -45,6 +45,13 @@ static pid_t start_crowd(int *ret_pidfd)
         return pid;
 }
 
+static void end_crowd(pid_t pid, int pidfd)
+{
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        close(pidfd);
+}
+
 static int on_canceled(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         uint32_t contexts;
@@ -106,9 +113,7 @@ START_TEST(law_48_members_in_a_large_tree)
         }
         ck_assert_uint_eq(members, CROWD);
         ck_assert_uint_eq(n_sent, CROWD);
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-        close(pidfd);
+        end_crowd(pid, pidfd);
 }
 END_TEST
 
@@ -150,9 +155,7 @@ START_TEST(law_48_members_in_a_tree_of_several)
                 ck_assert_int_gt(sd_event_run(event, SECOND), 0);
         ck_assert_uint_eq(members, CROWD);
         ck_assert_uint_eq(n_sent, CROWD);
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-        close(pidfd);
+        end_crowd(pid, pidfd);
 }
 END_TEST
 
@@ -176,9 +179,7 @@ START_TEST(law_43_the_daemon_ends_while_members_are_signalled)
         service_finish(&service);
         n_heard();
         ck_assert_uint_eq(members, CROWD);
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-        close(pidfd);
+        end_crowd(pid, pidfd);
 }
 END_TEST
 

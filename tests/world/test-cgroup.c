@@ -150,14 +150,6 @@ END_TEST
 #define TOGETHER 40
 #define TURNS_MAX 10
 
-static unsigned n_served;
-
-static int serve_another(sd_event_source *source, int fd, uint32_t revents, void *userdata)
-{
-        n_served++;
-        return sd_event_source_set_enabled(source, SD_EVENT_OFF);
-}
-
 START_TEST(law_48_groups_that_empty_together)
 {
         int other = eventfd(0, EFD_CLOEXEC);

@@ -36,21 +36,11 @@ static void body_bomb(int in, int out)
 {
         const struct rlimit limit = {CROWD_MAX, CROWD_MAX};
         uint64_t end_usec = now_boottime_usec() + CROWD_USEC;
-        char byte;
 
         if (setrlimit(RLIMIT_NPROC, &limit) < 0 || setresgid(crowd_uid, crowd_uid, crowd_uid) < 0 ||
                         setresuid(crowd_uid, crowd_uid, crowd_uid) < 0)
                 _exit(1);
-        (void) signal(SIGTERM, SIG_IGN);
-        (void) signal(SIGCHLD, SIG_IGN);
-        child_ready(out);
-        if (read(in, &byte, 1) != 1)
-                _exit(1);
-        close(in);
-        close(out);
-        while (now_boottime_usec() < end_usec)
-                (void) fork();
-        _exit(0);
+        child_bomb(in, out, end_usec);
 }
 
 static bool is_small(void *userdata)

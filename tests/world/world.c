@@ -289,6 +289,22 @@ void child_breed(int in, int out)
         }
 }
 
+_Noreturn void child_bomb(int in, int out, uint64_t end_usec)
+{
+        char byte;
+
+        (void) signal(SIGTERM, SIG_IGN);
+        (void) signal(SIGCHLD, SIG_IGN);
+        child_ready(out);
+        if (read(in, &byte, 1) != 1)
+                _exit(1);
+        close(in);
+        close(out);
+        while (now_boottime_usec() < end_usec)
+                (void) fork();
+        _exit(0);
+}
+
 void breed(struct child *c, const char *what)
 {
         for (; *what; what++) {

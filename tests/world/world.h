@@ -39,6 +39,13 @@ void cancel_only(struct context *c); /* leaves the drain to the test */
 /* Runs the loop until *value is at least wanted; fails the test after a long while. */
 void run_until(const unsigned *value, unsigned wanted);
 void run_while(bool (*pending)(void *userdata), void *userdata);
+/* The callback of an eventfd by which somebody else calls, and how often it has been served (others.c). */
+int serve_another(sd_event_source *source, int fd, uint32_t revents, void *userdata);
+extern unsigned n_served;
+/* As run_while(), and somebody else calls again and again meanwhile, and is served each time within so many
+ * turns. In no turn does *value grow by more than most. */
+void expect_turns(bool (*pending)(void *userdata), void *userdata, const unsigned *value, unsigned most,
+                unsigned turns_max);
 void run_for(uint64_t usec); /* for what must not happen; what is there by now is seen to */
 
 /* For each leak of c and of what is below it, running ones first; stops when cb returns other than 0, and
@@ -61,6 +68,9 @@ void child_count(int in, int out); /* writes 'T' for each SIGTERM, and goes on *
 /* Forks one for each 'f' it is told, a daemon for 'd', a thread for 't', which live on; with 'c' it counts
  * SIGTERM as they do, which it has ignored before. Each of them answers. */
 void child_breed(int in, int out);
+/* Once it is told, every one of them forks for as long as it lives, and until then at most. SIGTERM is
+ * ignored. The caller has set a limit. */
+_Noreturn void child_bomb(int in, int out, uint64_t end_usec);
 void child_ready(int out);
 char child_say(struct child *c);    /* the next byte from it; 0: nothing for a long while, or the end */
 bool child_silent(struct child *c); /* it has said nothing (more) */
