@@ -28,10 +28,6 @@ void add_given(Suite *s);   /* given.c */
 
 /* closers.c */
 
-#define CHILDREN_MAX 200
-
-bool process_has_name(pid_t pid, const char *name);
-unsigned children_of(pid_t pid, pid_t ret_children[CHILDREN_MAX]);
 /* The one that starts those who look at descriptors. */
 pid_t closer_of_daemon(void);
 /* How many processes that look at descriptors there are which were not there when this was asked last. */

@@ -8,13 +8,13 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/harness/base.h"
 #include "tests/harness/daemon.h"
+#include "tests/harness/process.h"
 
 #define DAEMON_ARGUMENTS_MAX 8
 
@@ -178,32 +178,10 @@ int daemon_stop(struct daemon *d)
         return status;
 }
 
-/* A pidfd of the process that shares its descriptors (util/heir.h), or -1. */
-static int open_heir(const struct daemon *d)
-{
-        char path[64], name[16] = "";
-        FILE *children, *f;
-        int fd = -1;
-        pid_t pid;
-
-        snprintf(path, sizeof path, "/proc/%d/task/%d/children", d->pid, d->pid);
-        children = fopen(path, "re");
-        while (children && fd < 0 && fscanf(children, "%d", &pid) == 1) {
-                snprintf(path, sizeof path, "/proc/%d/comm", pid);
-                f = fopen(path, "re");
-                if (f && fscanf(f, "%15s", name) == 1 && strcmp(name, "ctxd-heir") == 0)
-                        fd = (int) syscall(SYS_pidfd_open, pid, 0);
-                if (f)
-                        fclose(f);
-        }
-        if (children)
-                fclose(children);
-        return fd;
-}
-
 void daemon_kill(struct daemon *d)
 {
-        int heir = open_heir(d);
+        pid_t pid = child_with_name(d->pid, "ctxd-heir"); /* it shares the descriptors (util/heir.h) */
+        int heir = pid > 0 ? open_pidfd(pid) : -1;
 
         kill(d->pid, SIGKILL);
         waitpid(d->pid, NULL, 0);

@@ -2,6 +2,8 @@
 #include <check.h>
 #include <grp.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -104,4 +106,44 @@ int open_pidfd(pid_t pid)
 
         ck_assert_int_ge(fd, 0);
         return fd;
+}
+
+unsigned children_of(pid_t pid, pid_t ret_children[CHILDREN_MAX])
+{
+        char path[64];
+        unsigned n = 0;
+        FILE *f;
+
+        snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, pid);
+        f = fopen(path, "re");
+        ck_assert_ptr_nonnull(f);
+        while (n < CHILDREN_MAX && fscanf(f, "%d", &ret_children[n]) == 1)
+                n++;
+        fclose(f);
+        return n;
+}
+
+bool process_has_name(pid_t pid, const char *name)
+{
+        char path[64], comm[32] = "";
+        FILE *f;
+
+        snprintf(path, sizeof path, "/proc/%d/comm", pid);
+        f = fopen(path, "re");
+        if (f && fscanf(f, "%31s", comm) != 1)
+                comm[0] = '\0';
+        if (f)
+                fclose(f);
+        return strcmp(comm, name) == 0;
+}
+
+pid_t child_with_name(pid_t pid, const char *name)
+{
+        pid_t pids[CHILDREN_MAX];
+        unsigned n = children_of(pid, pids);
+
+        for (unsigned i = 0; i < n; i++)
+                if (process_has_name(pids[i], name))
+                        return pids[i];
+        return 0;
 }

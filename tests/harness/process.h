@@ -3,6 +3,7 @@
 
 /* Other processes of a test that runs under check. */
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* Runs fn in another process, which is killed when the test ends. A failed assertion in it fails the test.
@@ -19,3 +20,9 @@ pid_t sleeper(int *ret_pidfd);
 /* Kills it and reaps it. */
 void end_process(pid_t pid);
 int open_pidfd(pid_t pid);
+
+#define CHILDREN_MAX 200
+
+unsigned children_of(pid_t pid, pid_t ret_children[CHILDREN_MAX]);
+bool process_has_name(pid_t pid, const char *name);
+pid_t child_with_name(pid_t pid, const char *name); /* 0: it has none */
