@@ -156,6 +156,15 @@ static unsigned look(int fd, const struct closer_job *job, struct closer_answer 
         return answer->foreign ? n : 0;
 }
 
+/* What is to be closed. The sender of this job closes its own first: else the last close could be there. */
+static unsigned hold(int fd, struct closer_answer *answer, int fds[FDS_MAX])
+{
+        linger_not(fd);
+        answer->foreign = true;
+        fds[0] = fd;
+        return 1;
+}
+
 /* Somebody else takes jobs from now on. */
 static void leave(int jobs, int leaving, struct closer_answer *answer, int fd)
 {
@@ -205,12 +214,9 @@ static bool next_of_sender(int own, struct closer_job *ret_job, int *ret_fd)
         return closer_receive(own, ret_job, sizeof *ret_job, ret_fd, 0) > 0 && *ret_fd >= 0;
 }
 
-static void write_or_close(enum closer_kind kind, int fd)
+static void write_and_close(int fd)
 {
-        if (kind == CLOSER_WRITE)
-                (void) eventfd_fill(fd);
-        else
-                linger_not(fd);
+        (void) eventfd_fill(fd);
         close(fd);
 }
 
@@ -223,15 +229,15 @@ static _Noreturn void stay_with_sender(int own)
 
         say(own, &over, -1);
         while (next_of_sender(own, &job, &fd)) {
-                if (job.kind == CLOSER_LOOK) {
+                if (job.kind == CLOSER_WRITE) {
+                        write_and_close(fd);
+                } else {
                         answer = (struct closer_answer){.serial = job.serial, .pid = over.pid};
-                        n = look(fd, &job, &answer, fds);
+                        n = job.kind == CLOSER_LOOK ? look(fd, &job, &answer, fds) : hold(fd, &answer, fds);
                         say(own, &answer, -1);
                         if (!answer.foreign)
                                 continue;
                         drop(own, fds, n);
-                } else {
-                        write_or_close((enum closer_kind) job.kind, fd);
                 }
                 say(own, &over, -1);
         }
@@ -260,12 +266,14 @@ static _Noreturn void hand(int jobs, int leaving)
                                 say(jobs, &answer, -1);
                                 continue;
                         }
+                } else if (job.kind == CLOSER_CLOSE) {
+                        n = hold(fd, &answer, fds);
                 }
                 leave_for_sender(jobs, leaving, &answer, own[1], job.steps_back);
-                if (job.kind == CLOSER_LOOK)
-                        drop(own[0], fds, n);
+                if (job.kind == CLOSER_WRITE)
+                        write_and_close(fd);
                 else
-                        write_or_close((enum closer_kind) job.kind, fd);
+                        drop(own[0], fds, n);
                 stay_with_sender(own[0]);
         }
 }

@@ -13,9 +13,9 @@
 
 enum closer_kind {
         CLOSER_LOOK,  /* at the descriptors in the first bytes that wait in a socket */
-        CLOSER_CLOSE, /* close a socket, with all that waits in it */
+        CLOSER_CLOSE, /* close a socket, with all that waits in it, after the sender of the job has */
         CLOSER_WRITE, /* write to an eventfd, so that it stays readable, and close it */
-        CLOSER_DROP,  /* close what the last look has found; brings no descriptor */
+        CLOSER_DROP,  /* close what the last job has left open; brings no descriptor */
         CLOSER_KEEP,  /* keep a socket, with all that waits in it */
         CLOSER_LEAVE, /* end, which closes all that was kept; brings no descriptor */
 };
@@ -34,14 +34,15 @@ struct closer_job {
 };
 
 /* The answer to a job. A process that leaves goes on to close what it has got, or to write, which can take
- * for ever. Its answer brings a socket of its own. If it has seen what is foreign it closes nothing before it
- * gets CLOSER_DROP there. When it has closed all it answers with serial 0 there, and takes more jobs of that
- * sender. When a process has ended, there is an answer with serial 0 at the socket that all share. */
+ * for ever. Its answer brings a socket of its own. If it has got what is foreign it closes nothing before it
+ * gets CLOSER_DROP there: whoever sent the job closes its own before. When it has closed all it answers with
+ * serial 0 there, and takes more jobs of that sender. When a process has ended, there is an answer with
+ * serial 0 at the socket that all share. */
 struct closer_answer {
         uint64_t serial;
         int32_t pid;
         uint32_t n_fds;   /* CLOSER_NOT_ALL: there are some that it could not look at, and does not have */
-        uint32_t foreign; /* one of them is no pidfd, or may be none */
+        uint32_t foreign; /* one of them is no pidfd, or may be none; or it is to be closed */
         uint32_t leaves;
 };
 

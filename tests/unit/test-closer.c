@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util/closer.h"
+#include "tests/harness/suite.h"
+
+static struct closer closer;
+
+static void setup(void)
+{
+        ck_assert_int_eq(closer_start(&closer), 0);
+}
+
+static void teardown(void)
+{
+        close(closer.jobs);
+        close(closer.keeps);
+        ck_assert_int_eq(waitpid(closer.pid, NULL, 0), closer.pid);
+}
+
+static bool is_closed(int peer, int msec)
+{
+        struct pollfd p = {.fd = peer, .events = POLLIN};
+
+        return poll(&p, 1, msec) > 0 && p.revents & POLLHUP;
+}
+
+/* Expects that the peer of this socket is not closed before whoever has given it away is done with it: else
+ * the last close could be here, and could hang here. Returns when it is closed. */
+static void close_elsewhere(int jobs, uint64_t serial, int *own)
+{
+        const struct closer_job job = {.serial = serial, .kind = CLOSER_CLOSE},
+                                drop = {.kind = CLOSER_DROP};
+        struct closer_answer answer;
+        int ends[2], fd;
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+        ck_assert_int_eq(closer_send(jobs, &job, sizeof job, ends[0], 0), 0);
+        close(ends[0]);
+        ck_assert_int_eq(closer_receive(jobs, &answer, sizeof answer, &fd, 0), 1);
+        ck_assert_uint_eq(answer.serial, serial);
+        ck_assert(answer.foreign);
+        if (*own < 0)
+                *own = fd;
+        ck_assert(!is_closed(ends[1], 50));
+        ck_assert_int_eq(closer_send(*own, &drop, sizeof drop, -1, 0), 0);
+        ck_assert(is_closed(ends[1], WIDE_SEC * 1000));
+        ck_assert_int_eq(closer_receive(*own, &answer, sizeof answer, &fd, 0), 1);
+        ck_assert_uint_eq(answer.serial, 0);
+        close(ends[1]);
+}
+
+START_TEST(the_last_close_is_elsewhere)
+{
+        int own = -1;
+
+        close_elsewhere(closer.jobs, 1, &own);
+        ck_assert_int_ge(own, 0);
+        close_elsewhere(own, 2, &own);
+        close(own);
+}
+END_TEST
+
+int main(void)
+{
+        Suite *suite = suite_create("closer");
+        TCase *c = add_case(suite, "closer", (const TTest *const[]){the_last_close_is_elsewhere, NULL});
+
+        tcase_add_checked_fixture(c, fds_before, fds_after);
+        tcase_add_checked_fixture(c, setup, teardown);
+        return run_suite(suite);
+}
