@@ -161,6 +161,7 @@ START_TEST(law_23_a_registration_keeps_its_context)
                 atomic_store(&r.hold, false);
                 wait_for(&value.runs, 1);
                 ck_assert_int_eq(value.err, -ECANCELED);
+                wait_for(&r.runs, i); /* another thread may have run the last one */
         }
 
         forgotten = ctx_after_func(ctx_background(), note, &never);

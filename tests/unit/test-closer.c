@@ -32,8 +32,8 @@ static bool is_closed(int peer, int msec)
  * the last close could be here, and could hang here. Returns when it is closed. */
 static void close_elsewhere(int jobs, uint64_t serial, int *own)
 {
-        const struct closer_job job = {.serial = serial, .kind = CLOSER_CLOSE},
-                                drop = {.kind = CLOSER_DROP};
+        const struct closer_job job = {.serial = serial, .kind = CLOSER_CLOSE};
+        const struct closer_job drop = {.kind = CLOSER_DROP};
         struct closer_answer answer;
         int ends[2], fd;
 
