@@ -19,9 +19,8 @@
 /* How long it can sleep if somebody has. */
 #define GUARD_NSEC 1000000
 #define HOSTILE_USEC 60000000
-/* So long may a write take, and so long may a drain take before its writes are measured. */
+/* So long may a write take. */
 #define WRITE_NSEC 200000
-#define DRAIN_NSEC 2000000
 
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
@@ -29,12 +28,31 @@
 
 static void guard_tick(int signal_number) {}
 
-static uint64_t thread_nsec(void)
+static uint64_t clock_nsec(clockid_t clock)
 {
         struct timespec t = {};
 
-        (void) clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+        (void) clock_gettime(clock, &t);
         return (uint64_t) t.tv_sec * 1000000000 + (uint64_t) t.tv_nsec;
+}
+
+static void measure_from_now(struct handle_writer *w)
+{
+        w->thread_nsec = clock_nsec(CLOCK_THREAD_CPUTIME_ID);
+        w->since_nsec = clock_nsec(CLOCK_MONOTONIC);
+}
+
+/* Those who are woken may run first, so what counts is the thread's time on the processor. To ask for that is
+ * a system call, so it is asked for only where this much time has passed. What the thread did before this
+ * write was on the processor for as long as it took, at most; so the rest was this write's. */
+static bool has_taken_long(struct handle_writer *w, uint64_t began_nsec)
+{
+        uint64_t before = began_nsec - w->since_nsec, since = w->thread_nsec;
+
+        if (clock_nsec(CLOCK_MONOTONIC) - began_nsec <= WRITE_NSEC)
+                return false;
+        measure_from_now(w);
+        return w->thread_nsec - since > before + WRITE_NSEC;
 }
 
 static void guard_set(struct handle_writer *w, bool on)
@@ -44,11 +62,9 @@ static void guard_set(struct handle_writer *w, bool on)
         if (w->is_armed == on)
                 return;
         if (on) {
-                w->armed_nsec = thread_nsec();
+                measure_from_now(w);
                 tick.it_interval.tv_nsec = GUARD_NSEC;
                 tick.it_value.tv_nsec = w->n_hostile > 0 ? GUARD_NSEC : GUARD_FIRST_NSEC;
-        } else if (thread_nsec() - w->armed_nsec > DRAIN_NSEC) {
-                w->measure_until_usec = world_clock_usec(w->world) + HOSTILE_USEC;
         }
         (void) timer_settime(w->guard, 0, &tick, NULL);
         w->is_armed = on;
@@ -92,12 +108,11 @@ static void set_hostile(struct handle_writer *w, uid_t uid)
 
 void writer_write(struct handle_writer *w, int fd, uid_t uid)
 {
-        bool is_measured = w->measure_until_usec > 0 && w->measure_until_usec > world_now_usec(w->world);
         uint64_t began_nsec;
 
         guard_set(w, true);
-        began_nsec = is_measured ? thread_nsec() : 0;
-        if (eventfd_fill(fd) < 0 || (is_measured && thread_nsec() - began_nsec > WRITE_NSEC))
+        began_nsec = clock_nsec(CLOCK_MONOTONIC);
+        if (eventfd_fill(fd) < 0 || has_taken_long(w, began_nsec))
                 set_hostile(w, uid);
 }
 

@@ -27,8 +27,7 @@ struct handle_writer {
         struct world *world;
         timer_t guard;
         bool has_guard, is_armed;
-        uint64_t armed_nsec;         /* when it was armed, on the clock of this thread */
-        uint64_t measure_until_usec; /* until then each write is measured */
+        uint64_t thread_nsec, since_nsec; /* writes are measured from then on, on this thread's clock */
         struct {
                 uid_t uid;
                 uint64_t until_usec;

@@ -101,11 +101,11 @@ START_TEST(a_handle_for_which_many_wait)
                 work(bus, 1);
                 spent[i] = daemon_nsec() - before;
         }
-        /* All handles are written, but the daemon has woken the first ones alone. */
+        /* All handles are written, but the daemon has woken the first one alone. */
         ck_assert_int_eq(read(w.ready[0], &byte, 1), 1);
-        ck_assert_msg(spent[3] < spent[0] / 4 && spent[4] < spent[0] / 4,
-                        "%" PRIu64 " us, then %" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64,
-                        spent[0] / 1000, spent[1] / 1000, spent[2] / 1000, spent[3] / 1000, spent[4] / 1000);
+        for (unsigned i = 1; i < EXPENSIVE; i++)
+                ck_assert_msg(spent[i] < spent[0] / 4, "%" PRIu64 " us, and number %u %" PRIu64,
+                                spent[0] / 1000, i, spent[i] / 1000);
         ck_assert_int_eq(write(w.go[1], "", 1), 1);
         wait_for(pid);
         work(bus, 20);
