@@ -160,6 +160,7 @@ int request_reply(struct request *q, const char *types, ...)
 
 void endpoint_replies(struct endpoint *e, uint64_t bytes)
 {
+        park_replies(e, bytes);
         if (e->replies)
                 e->replies(e, bytes);
 }

@@ -279,6 +279,7 @@ static int set_aside(struct sender *s, sd_bus_message *m)
                 return -ENOMEM;
         if (s->known) {
                 taker_spend(&s->taker, READ_USEC);
+                park_heard(&s->all->endpoint->service->parking, s->peer->caller.uid);
                 user = user_ref(&t->users, s->peer->caller.uid);
                 r = user ? tree_charge(t, &w->charge, user, RESOURCE_INCOMING, bytes, &refused) : -ENOMEM;
                 user_unref(&t->users, user);

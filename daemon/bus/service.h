@@ -5,8 +5,9 @@
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 
-#include "daemon/bus/turns.h"
+#include "daemon/bus/park.h"
 #include "daemon/bus/reserve.h"
+#include "daemon/bus/turns.h"
 #include "daemon/engine/engine.h"
 #include "daemon/model/heap.h"
 #include "daemon/model/tree.h"
@@ -44,8 +45,7 @@ struct service {
         struct taker nobodys;         /* the turns of service_turn() */
         LIST_HEAD(, walk) left_walks; /* whose peers have gone */
         LIST_HEAD(, walk) staying_walks;
-        LIST_HEAD(, walk) parked; /* walks that wait for the bus */
-        sd_event_source *parked_source;
+        struct parking parking;
         uint32_t freed;           /* since the heap had nothing to give back */
         uint64_t kill_after_usec; /* for an attach that has a signal, but does not say when to kill */
 

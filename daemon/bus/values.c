@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/bus/park.h"
 #include "daemon/bus/vtables.h"
 #include "daemon/bus/walk.h"
 #include "proto/path.h"
@@ -146,6 +147,8 @@ static int step(struct walk *w, uint32_t budget)
         if (r >= 0)
                 r = append_some(w->request.service->tree, &w->request.caller, w->shown, w->reply, budget);
         w->bytes = w->shown ? w->shown->bytes : 0;
+        if (r > 0 && park_has_to_wait(w))
+                return 0;
         return r > 0 ? finish(w) : r;
 }
 

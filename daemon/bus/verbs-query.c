@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/bus/error.h"
+#include "daemon/bus/park.h"
 #include "daemon/bus/walk.h"
 #include "util/cleanup.h"
 #include "proto/path.h"
@@ -150,6 +151,8 @@ static int list(struct walk *w, uint32_t budget)
                 r = list_some(w, budget);
         truncated = w->cursor.next;
         request_commit(&w->request);
+        if (r > 0 && park_has_to_wait(w))
+                return 0;
         if (r <= 0)
                 return r;
         r = sd_bus_message_close_container(w->reply);

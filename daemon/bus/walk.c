@@ -5,16 +5,13 @@
 #include <string.h>
 
 #include "daemon/bus/error.h"
+#include "daemon/bus/park.h"
 #include "daemon/bus/walk.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 
 /* So many contexts are gone through before we look at the clock. A row of a list may take 10 us. */
 #define SLICE 4
-/* A reply of so many bytes is long. */
-#define LONG 32768
-/* It waits for the bus so long at most: others may keep a slow bus busy for ever. */
-#define PARKED_USEC 200000
 
 struct walk *walk_new(const struct request *q, const struct context *root, const struct context *next,
                 int (*step)(struct walk *w, uint32_t budget))
@@ -68,7 +65,7 @@ void walk_leave(struct walk *w)
         w->request.message = sd_bus_message_unref(w->request.message);
 }
 
-/* Until it is over, or the turn is. */
+/* Until it is over, or the turn is, or it has to wait. */
 static int go_on(struct walk *w)
 {
         uint64_t until = now_monotonic_usec() + TURN_USEC;
@@ -80,60 +77,13 @@ static int go_on(struct walk *w)
                         return sd_bus_error_set(w->request.error, CTXD_ERROR_NO_SUCH_CONTEXT,
                                         "The context has gone while the call went through it");
                 r = w->step(w, SLICE);
-        } while (r == 0 && now_monotonic_usec() < until);
+        } while (r == 0 && now_monotonic_usec() < until && !park_has_to_wait(w));
         return r;
-}
-
-static bool has_to_wait(const struct walk *w)
-{
-        const struct endpoint *e = w->request.endpoint;
-        uint64_t n;
-
-        if (w->park_until > 0 && now_monotonic_usec() >= w->park_until)
-                return false;
-        return !w->stays && w->bytes > LONG && e && !e->is_direct &&
-               sd_bus_get_n_queued_write(e->bus, &n) >= 0 && n > 0;
-}
-
-/* Something has happened: the bus may have taken all. */
-static int on_post(sd_event_source *source, void *userdata)
-{
-        struct service *s = userdata;
-        struct walk *w, *next;
-
-        for (w = LIST_FIRST(&s->parked); w; w = next) {
-                next = LIST_NEXT(w, parked);
-                if (has_to_wait(w))
-                        continue;
-                LIST_REMOVE(w, parked);
-                w->is_parked = false;
-                taker_wait(&w->taker);
-        }
-        return LIST_EMPTY(&s->parked) ? sd_event_source_set_enabled(source, SD_EVENT_OFF) : 0;
-}
-
-/* False: there is no memory, or it need not wait. */
-static bool park(struct walk *w)
-{
-        struct service *s = w->request.service;
-
-        if (!has_to_wait(w))
-                return false;
-        if (!s->parked_source && sd_event_add_post(s->event, &s->parked_source, on_post, s) < 0)
-                return false;
-        if (sd_event_source_set_enabled(s->parked_source, SD_EVENT_ON) < 0)
-                return false;
-        if (w->park_until == 0)
-                w->park_until = now_monotonic_usec() + PARKED_USEC;
-        LIST_INSERT_HEAD(&s->parked, w, parked);
-        w->is_parked = true;
-        turn_again(&s->turn); /* the queue may become empty before this event is over */
-        return true;
 }
 
 void walks_deinit(struct service *s)
 {
-        s->parked_source = sd_event_source_disable_unref(s->parked_source);
+        park_deinit(&s->parking);
         while (!LIST_EMPTY(&s->left_walks))
                 walk_free(LIST_FIRST(&s->left_walks));
 }

@@ -13,7 +13,8 @@
 struct walk {
         struct request request; /* its context may be gone: cursor.root is what counts */
         struct cursor cursor;
-        /* Goes on with so many contexts. Returns 0 if there is more; else what a handler has to return. */
+        /* Goes on with so many contexts. Returns 0 if there is more, or the reply has to wait (park.h); else
+         * what a handler has to return. */
         int (*step)(struct walk *w, uint32_t budget);
         sd_bus_message *reply; /* as far as it has come; NULL: it has not begun */
 
@@ -30,7 +31,7 @@ struct walk {
         struct signal_pass *signals;
         uint64_t look_id; /* of the context at whose members it looks, where a walk looks at several */
 
-        /* Of walk.c. */
+        /* Of walk.c and park.c. */
         struct taker taker;
         sd_bus_error error;
         bool is_over;        /* it has counted, and its message comes once more */
@@ -62,8 +63,6 @@ void walk_leave(struct walk *w);
 /* The daemon ends: what changes the tree is done now, and answered. */
 void walks_finish(struct service *s);
 
-/* All that goes to a bus is in one queue, and whoever is told something waits for what is in it. So a long
- * reply is made and sent when the queue is empty, and what is short comes between two of them. */
 void walks_deinit(struct service *s);
 
 /* Property getters cannot reply later. So the contexts and members that the caller may read are counted when

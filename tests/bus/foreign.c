@@ -278,6 +278,7 @@ Suite *suite_foreign(void)
 
         if (world.transport != TRANSPORT_DIRECT) {
                 add_closers_of_bus(s);
+                add_long_replies(s);
                 return s;
         }
         ADD_TESTS(s, "foreign", start_plain, a_file_whose_close_hangs, the_daemon_ends_in_spite_of_it,

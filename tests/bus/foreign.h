@@ -35,3 +35,4 @@ unsigned new_closers(pid_t closer);
 void add_closers(Suite *s);
 /* Those of closers-of-bus.c. */
 void add_closers_of_bus(Suite *s);
+void add_long_replies(Suite *s);

@@ -241,10 +241,7 @@ void add_trees(Suite *s)
 {
         add_attacks(s, "trees", start_attacked,
                         (const TTest *const[]){extend_a_large_tree, preview_a_large_tree, list_a_large_tree,
-                                        count_a_large_tree, values_of_many_levels, cancel_large_trees, NULL});
-        /* ctxd has one connection to a bus, and there what others are told waits behind 4 MB: 45 times as
-         * long over dbus-daemon, which is so near to the limit that it fails now and then. */
-        if (world.transport == TRANSPORT_DIRECT)
-                ATTACK(s, "trees", start_attacked, the_property_values);
+                                        count_a_large_tree, values_of_many_levels, the_property_values,
+                                        cancel_large_trees, NULL});
         ATTACK(s, "deadlines", start_attacked, deadlines_at_one_moment);
 }
