@@ -102,22 +102,22 @@ int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid)
 
 bool proc_handles_signal(pid_t pid, int signal, bool *ret_blocked, bool *ret_ignored)
 {
-        static const char *const fields[] = {"\nSigBlk:", "\nSigCgt:", "\nSigIgn:"};
+        static const char *const fields[] = {"SigBlk:", "SigCgt:", "SigIgn:"};
         /* The two signals that a C library keeps to itself: only it can block them. */
         const unsigned long long of_library = 1ULL << 31 | 1ULL << 32;
         unsigned long long sets[ELEMENTSOF(fields)] = {};
-        char path[64], text[4096];
+        char path[64], line[256]; /* the line of the groups is read in pieces: it can be long */
+        FILE *f;
 
         snprintf(path, sizeof path, "/proc/%d/status", (int) pid);
         *ret_blocked = *ret_ignored = false;
-        if (signal <= 0 || signal > 64 || proc_read_small(path, text, sizeof text) < 0)
+        if (signal <= 0 || signal > 64 || !(f = fopen(path, "re")))
                 return false;
-        for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
-                const char *line = strstr(text, fields[i]);
-
-                if (line)
-                        (void) sscanf(line + strlen(fields[i]), "%llx", &sets[i]);
-        }
+        while (fgets(line, sizeof line, f))
+                for (size_t i = 0; i < ELEMENTSOF(fields); i++)
+                        if (strncmp(line, fields[i], strlen(fields[i])) == 0)
+                                (void) sscanf(line + strlen(fields[i]), "%llx", &sets[i]);
+        fclose(f);
         if ((sets[0] & of_library) == of_library)
                 sets[0] = 0;
         *ret_blocked = sets[0] >> (signal - 1) & 1;

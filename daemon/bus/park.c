@@ -27,8 +27,8 @@ bool park_has_to_wait(const struct walk *w)
         now = now_monotonic_usec();
         if (is_pause(&w->request.service->parking, now))
                 return true;
-        return (w->park_until == 0 || now < w->park_until) &&
-               sd_bus_get_n_queued_write(e->bus, &n) >= 0 && n > 0;
+        return (w->park_until == 0 || now < w->park_until) && sd_bus_get_n_queued_write(e->bus, &n) >= 0 &&
+               n > 0;
 }
 
 static void look_again(struct parking *p)

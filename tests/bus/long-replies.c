@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* All that goes to a bus is in one queue, in which what others are told waits behind a long reply (law 48). */
+/* All that goes to a bus is in one queue, in which others wait behind long replies (law 48). */
 
 #include <stdlib.h>
 #include <string.h>
