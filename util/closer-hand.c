@@ -117,18 +117,18 @@ static bool is_large(int fd)
 }
 
 /* The daemon drops what it does not take. Until then this process has it, too, so that its own close is the
- * last one. Ends where that takes long and this process has not stepped back: it could not come to the front
- * again. Now others come first, but it is not left without time. */
-static void drop(int own, const int *fds, unsigned n)
+ * last one. Where that takes long and this process steps back, it ends, since it could not come to the front
+ * again. */
+static void drop(int own, const int *fds, unsigned n, bool steps_back_for_large)
 {
-        struct closer_job job;
         bool ends = false;
+        struct closer_job job;
         int none;
 
         while (closer_receive(own, &job, sizeof job, &none, 0) > 0 && job.kind != CLOSER_DROP)
                 ;
-        for (unsigned i = 0; i < n && !ends; i++)
-                ends = is_large(fds[i]) && sched_getscheduler(0) != SCHED_IDLE;
+        for (unsigned i = 0; i < n && steps_back_for_large && !ends; i++)
+                ends = is_large(fds[i]);
         if (ends)
                 (void) setpriority(PRIO_PROCESS, 0, LOWEST_PRIORITY);
         for (unsigned i = 0; i < n; i++)
@@ -171,7 +171,7 @@ static _Noreturn void stay_with_sender(int own)
                         closer_say(own, &answer, -1);
                         if (!answer.foreign)
                                 continue;
-                        drop(own, fds, n);
+                        drop(own, fds, n, job.steps_back_for_large);
                 }
                 closer_say(own, &over, -1);
         }
@@ -207,7 +207,7 @@ _Noreturn void closer_hand(int jobs, int leaving)
                 if (job.kind == CLOSER_WRITE)
                         write_and_close(fd);
                 else
-                        drop(own[0], fds, n);
+                        drop(own[0], fds, n, job.steps_back_for_large);
                 stay_with_sender(own[0]);
         }
 }

@@ -148,7 +148,7 @@ void foreign_hand_drop(struct foreign_hand *hand)
 
 bool foreign_hand_ask(struct foreign_hand *hand, struct foreign_job *job)
 {
-        struct closer_job bytes = {.serial = job->serial, .kind = job->kind, .size = job->size};
+        const struct closer_job bytes = foreign_job_bytes(job);
 
         if (closer_send(hand->fd, &bytes, sizeof bytes, job->fd, MSG_DONTWAIT) < 0)
                 return false;

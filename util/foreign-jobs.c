@@ -71,6 +71,17 @@ bool foreign_job_answered(
         return true;
 }
 
+struct closer_job foreign_job_bytes(const struct foreign_job *job)
+{
+        bool is_bus = job->sender->party == FOREIGN_BUS;
+
+        return (struct closer_job){.serial = job->serial,
+                        .kind = job->kind,
+                        .size = job->size,
+                        .steps_back = !is_bus && job->kind != CLOSER_WRITE,
+                        .steps_back_for_large = is_bus && job->sender->n_hands < STEPPING_BACK_OF_BUS};
+}
+
 static struct foreign_hand *idle_hand(const struct sender_of_fds *s, bool writes)
 {
         struct foreign_hand *hand;
@@ -104,10 +115,7 @@ static bool may_ask(const struct foreign *f, const struct sender_of_fds *s)
 
 static bool ask(struct foreign *f, const struct foreign_job *job)
 {
-        struct closer_job bytes = {.serial = job->serial,
-                        .kind = job->kind,
-                        .size = job->size,
-                        .steps_back = job->sender->party != FOREIGN_BUS && job->kind != CLOSER_WRITE};
+        const struct closer_job bytes = foreign_job_bytes(job);
 
         return closer_send(f->fd, &bytes, sizeof bytes, job->fd, MSG_DONTWAIT) >= 0;
 }

@@ -13,6 +13,7 @@
 /* Processes of one party, and those of all parties. Of what is left one party gets only a part. */
 #define LEAVING_OF_USER 4
 #define LEAVING_OF_BUS 32
+#define STEPPING_BACK_OF_BUS 4 /* on a busy machine they are not soon back */
 #define LEAVING_MAX 128
 #define SHARE 8
 /* Where there are more, nobody keeps one that has nothing to do. */
@@ -81,7 +82,8 @@ struct foreign {
 struct foreign_job *foreign_job_new(
                 struct foreign *f, uint32_t party, uid_t uid, enum closer_kind kind, int fd);
 void foreign_job_free(struct foreign_job *job);
-void foreign_job_again(struct foreign_job *job); /* it waits again */
+void foreign_job_again(struct foreign_job *job);                    /* it waits again */
+struct closer_job foreign_job_bytes(const struct foreign_job *job); /* as it is sent */
 void foreign_jobs_free(struct foreign_jobs *jobs);
 /* Forgets a party that has nothing left. */
 void foreign_sender_tidy(struct foreign *f, struct sender_of_fds *s);

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "harness.h"
 
 #define FILES 50
+#define LARGE (4 << 20)
 #define AT_MOST (FILES / 5) /* processes */
 
 /* To those who look for all. */
@@ -25,6 +27,9 @@ static void signal_hands(int signal_number)
         ck_assert_uint_ge(n, 2);
         for (unsigned i = 0; i < n; i++)
                 ck_assert_int_eq(kill(hands[i], signal_number), 0);
+        /* Until they have answered what they were asked, a look for another message is not waited for. */
+        for (unsigned i = 0; i < n && signal_number == SIGCONT; i++)
+                ck_assert_happens(process_sleeps(hands[i], 0));
 }
 
 /* Attaches without a look at the answer. */
@@ -148,10 +153,25 @@ START_TEST(who_closes_for_the_bus_goes_on)
 }
 END_TEST
 
+/* Who has closed one ends. So more of them than there may be at a time. */
+START_TEST(large_files_do_not_use_up_who_looks)
+{
+        OK(bus, "Create", "sa{sv}", "hers", 0);
+        for (unsigned i = 0; i < FILES; i++) {
+                _cleanup_close_ int file = memfd_create("large", MFD_CLOEXEC);
+
+                ck_assert_int_eq(fallocate(file, 0, 0, LARGE), 0);
+                FAILS(bus, SD_BUS_ERROR_INVALID_ARGS, "Attach", "sha{sv}", "hers", file, 0);
+        }
+        run_as(BOB, attach_self, NULL);
+}
+END_TEST
+
 void add_closers_of_bus(Suite *s)
 {
         ADD_TESTS(s, "closers-of-bus", start_plain, who_looks_is_killed_while_it_is_waited_for,
-                        a_socket_that_lingers_and_nobody_looks, who_closes_for_the_bus_goes_on);
+                        a_socket_that_lingers_and_nobody_looks, who_closes_for_the_bus_goes_on,
+                        large_files_do_not_use_up_who_looks);
         if (world.transport == TRANSPORT_DBUS_BROKER)
                 ADD_TESTS(s, "many-over-bus", start_plain, more_descriptors_than_any_call_takes);
 }

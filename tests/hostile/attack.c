@@ -18,9 +18,9 @@
 #include "tests/hostile/bob.h"
 
 #define ROUNDS 9       /* at most: three, and more where their median is not good enough */
-#define RATIO_WANTED 2 /* one round is enough for that, and over a bus for half of the limit */
+#define RATIO_WANTED 2 /* one round is enough for that */
 #define RATIO_MAX 10
-#define RATIO_MAX_BUS 50 /* there, Bob also waits for the bus, which carries what Alice says and is told */
+#define RATIO_MAX_BUS 20 /* there, Bob also waits for the bus, which carries what Alice says and is told */
 #define USUAL_USEC 500
 #define PAUSE_USEC 100000
 #define PAUSE_MAX_USEC 1600000
@@ -166,8 +166,7 @@ static bool is_in_doubt(struct round *rounds, size_t n, double max)
         if (n == 0)
                 return true;
         if (n == 1)
-                return rounds->ratio > max / 2 || (world.transport == TRANSPORT_DIRECT && attack->max == 0 &&
-                                                                  rounds->ratio > RATIO_WANTED);
+                return rounds->ratio > (attack->max > 0 ? max / 2 : RATIO_WANTED);
         return n % 2 == 0 || (n < ROUNDS && median_round(rounds, n)->usual >= max);
 }
 

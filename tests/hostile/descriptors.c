@@ -248,9 +248,8 @@ END_TEST
 START_TEST(memfds_of_many_megabytes)
 {
         withstand(&(struct attack){"descriptors: memfds of 256 MiB", huge_memfds,
-                        /* The kernel of a virtual machine may give so much memory back in one go. Over a bus
-                         * law 48 does not hold for that yet: it is 20 to 45 times. */
-                        .max = world.transport == TRANSPORT_DIRECT ? 30 : 100});
+                        /* The kernel of a virtual machine may give so much memory back in one go. */
+                        .max = 30});
 }
 END_TEST
 

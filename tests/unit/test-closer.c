@@ -67,9 +67,12 @@ START_TEST(the_last_close_is_elsewhere)
 END_TEST
 
 /* Sends a socket in which a descriptor waits. Returns who has found it, with a socket of its own. */
-static pid_t look_at(int found, int *ret_own)
+static pid_t look_at(int found, bool steps_back, int *ret_own)
 {
-        const struct closer_job job = {.serial = 1, .kind = CLOSER_LOOK, .size = 1},
+        const struct closer_job job = {.serial = 1,
+                                                .kind = CLOSER_LOOK,
+                                                .size = 1,
+                                                .steps_back_for_large = steps_back},
                                 drop = {.kind = CLOSER_DROP};
         struct closer_answer answer;
         int ends[2];
@@ -94,7 +97,7 @@ START_TEST(what_is_large_is_closed_by_one_that_ends)
         pid_t pid;
 
         ck_assert_int_eq(fallocate(file, 0, 0, 16 << 20), 0);
-        pid = look_at(file, &own);
+        pid = look_at(file, true, &own);
         ck_assert_int_eq(closer_receive(own, &answer, sizeof answer, &none, 0), 0);
         ck_assert_int_eq(closer_receive(closer.jobs, &answer, sizeof answer, &none, 0), 1);
         ck_assert_uint_eq(answer.serial, 0);
@@ -107,7 +110,7 @@ START_TEST(what_is_small_is_closed_by_one_that_stays)
 {
         struct closer_answer answer;
         int own, none;
-        pid_t pid = look_at(memfd_create("small", MFD_CLOEXEC), &own);
+        pid_t pid = look_at(memfd_create("small", MFD_CLOEXEC), true, &own);
 
         ck_assert_int_eq(closer_receive(own, &answer, sizeof answer, &none, 0), 1);
         ck_assert_uint_eq(answer.serial, 0);
