@@ -288,5 +288,6 @@ Suite *suite_foreign(void)
         add_wakes(s);
         add_given(s);
         add_closers(s);
+        add_last_close(s);
         return s;
 }
