@@ -44,7 +44,8 @@ static unsigned peek(int fd, size_t size, int fds[FDS_MAX], bool *ret_are_all)
         return n;
 }
 
-/* A client can make a socket linger when it is closed. That at least need not be. */
+/* A client can make a socket linger when it is closed. That at least need not be. But this can take for ever,
+ * too: who sleeps in a call that sends may have the lock of the socket. */
 static void linger_not(int fd)
 {
         const struct linger none = {};
@@ -66,18 +67,14 @@ static unsigned look(int fd, const struct closer_job *job, struct closer_answer 
                         answer->foreign = true;
         /* The daemon still has this socket, so nothing else is closed with it. */
         close(fd);
-        for (unsigned i = 0; i < n; i++)
-                if (answer->foreign)
-                        linger_not(fds[i]);
-                else
-                        close(fds[i]);
+        for (unsigned i = 0; i < n && !answer->foreign; i++)
+                close(fds[i]);
         return answer->foreign ? n : 0;
 }
 
 /* What is to be closed. The sender of this job closes its own first: else the last close could be there. */
 static unsigned hold(int fd, struct closer_answer *answer, int fds[FDS_MAX])
 {
-        linger_not(fd);
         answer->foreign = true;
         fds[0] = fd;
         return 1;
@@ -131,8 +128,10 @@ static void drop(int own, const int *fds, unsigned n, bool steps_back_for_large)
                 ends = is_large(fds[i]);
         if (ends)
                 (void) setpriority(PRIO_PROCESS, 0, LOWEST_PRIORITY);
-        for (unsigned i = 0; i < n; i++)
+        for (unsigned i = 0; i < n; i++) {
+                linger_not(fds[i]);
                 close(fds[i]);
+        }
         if (ends)
                 _exit(0);
 }

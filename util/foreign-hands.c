@@ -108,8 +108,10 @@ void foreign_hand_gone(struct foreign_hand *hand)
         struct foreign_job *again = NULL;
 
         foreign_hand_dismiss(hand);
-        if (hand->look)
+        if (hand->look) {
                 hand->look->hand = NULL;
+                hand->look->size = 0; /* asked again: the last close could be here now */
+        }
         if (hand->job && hand->job->look) {
                 hand->job->look->size = 0; /* asked again */
                 (void) foreign_job_answered(hand->job, &(struct closer_answer){}, NULL);

@@ -113,6 +113,14 @@ void connection_let_send_fds(int fd, bool may)
         (void) setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &value, sizeof value);
 }
 
+/* Else the kernel drops such a byte where the next one is received, and closes what it has brought. */
+static void receive_out_of_band_in_line(int fd)
+{
+        const int yes = 1;
+
+        (void) setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &yes, sizeof yes);
+}
+
 int connection_set_up(struct connection *c)
 {
         struct service *s = c->endpoint.service;
@@ -174,6 +182,7 @@ static struct connection *connection_new(
                         .again = connection_again};
         c->user = user;
         c->charge = *charge;
+        receive_out_of_band_in_line(fd);
         c->receiver.fd = fd;
         c->receiver.look = (struct look){.foreign = engine_foreign(s->engine),
                         .party = share_party(user->uid),

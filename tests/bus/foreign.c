@@ -289,5 +289,7 @@ Suite *suite_foreign(void)
         add_wakes(s);
         add_given(s);
         add_closers(s);
+        add_last_close(s);
+        add_locked(s);
         return s;
 }

@@ -13,6 +13,8 @@ void send_file_of_crowd(int fd, void *userdata);
 void attach_self(void *userdata);
 
 void attach_message(struct raw *m);
+/* The answer to that says that it is none. */
+void expect_no_pidfd(int fd);
 /* Where sockets that linger connect to. */
 int lingering_listener(struct sockaddr_in *ret);
 /* A socket that takes minutes to close. */
@@ -22,9 +24,11 @@ void ends_in_spite_of(const char *config, struct hung_file h, int signal_number,
                 void (*send)(int directory, void *userdata), void *userdata,
                 bool (*hangs)(struct hung_file *h));
 
-void add_refused(Suite *s); /* refused.c */
-void add_wakes(Suite *s);   /* wakes.c */
-void add_given(Suite *s);   /* given.c */
+void add_refused(Suite *s);    /* refused.c */
+void add_wakes(Suite *s);      /* wakes.c */
+void add_given(Suite *s);      /* given.c */
+void add_last_close(Suite *s); /* last-close.c */
+void add_locked(Suite *s);     /* locked.c */
 
 /* closers.c */
 

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The last close of what a client has sent is never in the daemon, whatever becomes of those who should make
+ * it. */
+
+#include <netinet/in.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "foreign.h"
+#include "harness.h"
+#include "raw.h"
+
+static void send_out_of_band(int socket, int fd)
+{
+        char control[CMSG_SPACE(sizeof fd)] = {};
+        struct iovec iov = {.iov_base = "", .iov_len = 1};
+        struct msghdr m = {.msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = control,
+                        .msg_controllen = sizeof control};
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(c), &fd, sizeof fd);
+        ck_assert_int_eq(sendmsg(socket, &m, MSG_OOB | MSG_NOSIGNAL), 1);
+}
+
+/* The kernel drops a byte that is out of band where it is not asked for, with its descriptors. */
+START_TEST(a_socket_that_lingers_out_of_band)
+{
+        struct sockaddr_in address;
+        int listener = lingering_listener(&address), s = lingering_socket(&address), fd = raw_connect();
+
+        send_out_of_band(fd, s);
+        close(s);
+        work(bus, 5);
+        /* It is a part of a message that is none. */
+        raw_write(fd, "this is no message", 18);
+        ck_assert(raw_is_closed(fd));
+        close(fd);
+        work(bus, 5);
+        close(listener);
+}
+END_TEST
+
+/* As where a socket cannot refuse descriptors: also before it authenticates. */
+START_TEST(a_socket_that_lingers_out_of_band_at_first)
+{
+        struct sockaddr_in address;
+        int listener = lingering_listener(&address), s = lingering_socket(&address), fd;
+
+        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+        ck_assert_int_ge(fd = connect_socket(), 0);
+        send_out_of_band(fd, s);
+        raw_write(fd, "", 1);
+        close(s);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        work(bus, 5);
+        close(fd);
+        close(listener);
+}
+END_TEST
+
+/* A socket with a socket in it that lingers, which who looks does not see. */
+static int socket_with_lingering(const struct sockaddr_in *address)
+{
+        int s = lingering_socket(address), pair[2];
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        ck_assert(raw_send(pair[0], "", 1, &s, 1));
+        close(s);
+        close(pair[0]);
+        return pair[1];
+}
+
+/* Sends it, and stops the daemon before there is an answer about it. */
+static void send_while_nobody_looks(int fd, const pid_t *hands, unsigned n, int sent)
+{
+        struct raw m;
+
+        for (unsigned i = 0; i < n; i++)
+                ck_assert_int_eq(kill(hands[i], SIGSTOP), 0);
+        attach_message(&m);
+        ck_assert(raw_send(fd, m.bytes, m.n, &sent, 1));
+        (void) settled_fds();
+        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+        ck_assert_happens(task_state(world.daemon.pid, world.daemon.pid) == 'T');
+}
+
+void expect_no_pidfd(int fd)
+{
+        char name[128];
+
+        ck_assert_int_eq(raw_read(fd, name), 3);
+        ck_assert_str_eq(name, SD_BUS_ERROR_INVALID_ARGS);
+}
+
+/* It has looked, and should keep what it has seen until the daemon has received it. */
+START_TEST(who_has_looked_is_killed)
+{
+        pid_t hands[CHILDREN_MAX], now[CHILDREN_MAX];
+        pid_t closer = closer_of_daemon();
+        unsigned n = children_of(closer, hands);
+        struct sockaddr_in address;
+        int listener = lingering_listener(&address), s = socket_with_lingering(&address), fd = raw_connect();
+
+        OK(bus, "Create", "sa{sv}", "hers", 0);
+        ck_assert_uint_eq(n, 2);
+        send_while_nobody_looks(fd, hands, n, s);
+        close(s);
+        for (unsigned i = 0; i < n; i++)
+                ck_assert_int_eq(kill(hands[i], SIGCONT), 0);
+        ck_assert_happens(children_of(closer, now) == n + 1);
+        for (unsigned i = 0; i < n; i++)
+                ck_assert_int_eq(kill(hands[i], SIGKILL), 0);
+        ck_assert_happens(kill(hands[0], 0) < 0 && kill(hands[1], 0) < 0);
+        ck_assert_happens(children_of(closer, now) == n);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        work(bus, 5);
+        expect_no_pidfd(fd);
+        close(fd);
+        close(listener);
+}
+END_TEST
+
+static void start_as_before(void)
+{
+        world.no_rights = true;
+        start_plain();
+}
+
+void add_last_close(Suite *s)
+{
+        ADD_TESTS(s, "last-close", start_plain, a_socket_that_lingers_out_of_band, who_has_looked_is_killed);
+        ADD_TESTS(s, "last-close-as-before", start_as_before, a_socket_that_lingers_out_of_band_at_first);
+}
