@@ -73,17 +73,21 @@ static int get_leaks_found(sd_bus *bus, const char *path, const char *interface,
 {
         const struct endpoint *e = userdata;
         const struct peer *p = peer_current(bus);
-        struct leak_cursor cursor = {};
+        uint32_t budget = UINT32_MAX;
+        struct leak_cursor cursor;
         struct context *c;
         uint64_t n = 0;
 
         /* A caller that may read everything gets the number of all leaks that were ever found. Others get the
          * number of those that are still kept. */
-        if (p && tree_allows(e->service->tree, &p->caller, e->service->tree->background, VERB_COUNT_ALL))
+        if (p && tree_allows(e->service->tree, &p->caller, e->service->tree->background, VERB_COUNT_ALL)) {
                 n = engine_leaks_found(e->service->engine);
-        else
-                while (p && engine_next_leak(e->service->engine, NULL, &cursor, &c))
+        } else if (p) {
+                engine_begin_leaks(e->service->engine, &cursor);
+                while (engine_next_leak(&cursor, NULL, &budget, &c))
                         n += tree_allows(e->service->tree, &p->caller, c, VERB_LOOK);
+                leaks_end(&cursor);
+        }
         return sd_bus_message_append(reply, "t", n);
 }
 

@@ -67,6 +67,21 @@ int request_init_context(struct request *q, sd_bus_message *m, struct context *c
         return 0;
 }
 
+uint32_t request_limit(uint32_t limit)
+{
+        return limit == 0 || limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
+}
+
+int request_read_limit(struct request *q, uint32_t *ret)
+{
+        int r = sd_bus_message_read(q->message, "u", ret);
+
+        if (r < 0)
+                return error_malformed(q->error, r);
+        *ret = request_limit(*ret);
+        return 0;
+}
+
 bool request_allows(const struct request *q, const struct context *c, enum verb verb)
 {
         return tree_allows(q->service->tree, &q->caller, c, verb);

@@ -55,6 +55,11 @@ int request_reply_open(struct request *q, const struct context *c, const struct 
 /* Turns a failed attach into an error. */
 int request_attach_error(struct request *q, const struct refused *refused, int r);
 
+/* How many entries a list may have, where the caller says so. */
+#define LIST_LIMIT_MAX 10000 /* it is also the limit if the caller says 0 */
+uint32_t request_limit(uint32_t limit);
+int request_read_limit(struct request *q, uint32_t *ret);
+
 /* Carries out the effects. It is the last step before a reply. */
 uint32_t request_commit(struct request *q);
 /* Makes the reply, commits, and sends the reply. The reply has copies of borrowed descriptors and of a

@@ -12,16 +12,9 @@
 #include "util/cleanup.h"
 #include "proto/path.h"
 
-#define LIST_LIMIT_MAX 10000 /* it is also the limit if the caller says 0 */
 /* Long paths and causes fill a list earlier: a reply must not take more memory than that. */
 #define LIST_BYTES_MAX (2 << 20)
 #define ROW_BYTES 64 /* beside its texts */
-#define LEAK_BYTES 1024
-
-static uint32_t bound(uint32_t limit)
-{
-        return limit == 0 || limit > LIST_LIMIT_MAX ? LIST_LIMIT_MAX : limit;
-}
 
 const char *context_state_name(const struct context *c)
 {
@@ -181,7 +174,7 @@ int verb_list(struct request *q)
         w = walk_new(q, q->context, c, list);
         if (!w)
                 return -ENOMEM;
-        w->limit = bound(limit);
+        w->limit = request_limit(limit);
         w->after_id = after_id;
         w->after_parent = after_id > 0 ? c->parent->id : 0;
         return walk_begin(w);
@@ -203,16 +196,6 @@ static int append_tasks(sd_bus_message *m, const struct member_task *tasks, size
         if (r >= 0)
                 r = sd_bus_message_close_container(m);
         return r < 0 ? r : sd_bus_message_append(m, "b", n > limit);
-}
-
-static int read_limit(struct request *q, uint32_t *ret)
-{
-        int r = sd_bus_message_read(q->message, "u", ret);
-
-        if (r < 0)
-                return error_malformed(q->error, r);
-        *ret = bound(*ret);
-        return 0;
 }
 
 /* Moves the entries of contexts that the caller may read to the front, in their order. Gives how many they
@@ -261,7 +244,7 @@ int verb_processes(struct request *q)
         r = sd_bus_message_read(q->message, "b", &recursive);
         if (r < 0)
                 return error_malformed(q->error, r);
-        r = read_limit(q, &limit);
+        r = request_read_limit(q, &limit);
         return r < 0 ? r : walk_members(q, recursive, true, limit, processes);
 }
 
@@ -287,7 +270,7 @@ static int members(struct walk *w, uint32_t budget)
 int verb_members(struct request *q)
 {
         uint32_t limit;
-        int r = read_limit(q, &limit);
+        int r = request_read_limit(q, &limit);
 
         return r < 0 ? r : walk_members(q, false, false, limit, members);
 }
@@ -341,7 +324,7 @@ int verb_preview(struct request *q)
         struct walk *w;
         int r;
 
-        r = read_limit(q, &limit);
+        r = request_read_limit(q, &limit);
         if (r < 0)
                 return r;
         w = walk_new(q, q->context, q->context, preview);
@@ -350,55 +333,6 @@ int verb_preview(struct request *q)
         w->limit = limit;
         w->flag = request_allows(q, q->context, VERB_CANCEL);
         return walk_begin(w);
-}
-
-static int append_leak_of(
-                sd_bus_message *m, const struct request *q, const struct context *c, const struct leak *leak)
-{
-        char path[CTXD_PATH_MAX + 1];
-        int r;
-
-        r = sd_bus_message_open_container(m, SD_BUS_TYPE_STRUCT, "sta{sv}");
-        if (r >= 0)
-                r = sd_bus_message_append(m, "st", context_path(c, path), c->id);
-        if (r >= 0)
-                r = message_append_leak(m, q->service->tree, &q->caller, c, leak);
-        return r < 0 ? r : sd_bus_message_close_container(m);
-}
-
-int verb_leaks(struct request *q)
-{
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        struct leak_cursor cursor = {};
-        const struct leak *leak;
-        bool truncated = false;
-        uint64_t bytes = 0;
-        uint32_t limit, n = 0;
-        struct context *c;
-        int r;
-
-        r = read_limit(q, &limit);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_new_method_return(q->message, &reply);
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, SD_BUS_TYPE_ARRAY, "(sta{sv})");
-        while (r >= 0 && !truncated &&
-                        (leak = engine_next_leak(q->service->engine, q->context, &cursor, &c))) {
-                if (!request_allows(q, c, VERB_LOOK))
-                        continue;
-                truncated = n++ == limit;
-                bytes += LEAK_BYTES + strlen(leak->stack) + strlen(leak->kernel_stack);
-                if (!truncated)
-                        r = append_leak_of(reply, q, c, leak);
-        }
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "b", truncated);
-        if (r < 0)
-                return r;
-        return request_send(q, reply, bytes);
 }
 
 int verb_current(struct request *q)

@@ -26,6 +26,8 @@ struct walk {
         bool flag;
         bool may_go; /* its context: then the call has done what it should */
         bool stays;  /* it changes the tree, and must not stop half way; its peer may be NULL */
+        bool is_truncated;
+        struct leak_cursor leaks;
         struct shown *shown;
         struct members_look *look;
         struct signal_pass *signals;

@@ -187,16 +187,10 @@ int engine_count_some(struct engine *e, const struct context *c, uint32_t budget
 struct context *engine_context_of(struct engine *e, struct process *p);
 const char *engine_membership_backend(const struct engine *e);
 
-/* Walks the leaks of c and of all contexts below it, or all leaks if c is NULL. Leaks that go on come first,
- * resolved ones after them. Start with a cursor of zeros. Returns NULL after the last one. Contexts and leaks
- * must not change meanwhile. */
-struct leak_cursor {
-        bool resolved_ones;
-        struct anchor *anchor;
-        const struct leak *leak;
-};
-
-const struct leak *engine_next_leak(struct engine *e, const struct context *c, struct leak_cursor *cursor,
+/* Goes through the leaks of c and of all contexts below it, or all leaks if c is NULL (leak.h says in which
+ * order). Each one that is looked at takes one of the budget. NULL: that is used up, or there are no more. */
+void engine_begin_leaks(struct engine *e, struct leak_cursor *cursor); /* end it with leaks_end() */
+const struct leak *engine_next_leak(struct leak_cursor *cursor, const struct context *c, uint32_t *budget,
                 struct context **ret_context);
 uint64_t engine_leaks_found(const struct engine *e);
 const char *engine_probe_backend(const struct engine *e); /* "bpf", "proc", "off" */

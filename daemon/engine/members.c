@@ -98,32 +98,27 @@ int engine_process_pidfd(const struct process *p)
         return process_pidfd(p);
 }
 
-const struct leak *engine_next_leak(struct engine *e, const struct context *c, struct leak_cursor *cursor,
+void engine_begin_leaks(struct engine *e, struct leak_cursor *cursor)
+{
+        leaks_begin(e->leaks, cursor);
+}
+
+const struct leak *engine_next_leak(struct leak_cursor *cursor, const struct context *c, uint32_t *budget,
                 struct context **ret_context)
 {
-        for (;;) {
-                const struct leak *l;
+        for (; *budget > 0; --*budget) {
+                bool is_its_turn;
+                struct leak *l = leaks_next(cursor, &is_its_turn);
 
-                if (cursor->leak)
-                        l = TAILQ_NEXT(cursor->leak, leaks);
-                else
-                        l = cursor->anchor ? TAILQ_FIRST(&cursor->anchor->leaks) : NULL;
-                if (l) {
-                        cursor->leak = l;
-                        if (l->is_resolved != cursor->resolved_ones)
-                                continue;
-                        *ret_context = cursor->anchor->context;
+                if (!l)
+                        return NULL;
+                if (c && !context_is_below(l->anchor->context, c)) {
+                        leaks_skip(cursor, l->anchor);
+                } else if (is_its_turn) {
+                        --*budget;
+                        *ret_context = l->anchor->context;
                         return l;
                 }
-                cursor->leak = NULL;
-                do {
-                        cursor->anchor = cursor->anchor ? leaks_next_context(cursor->anchor)
-                                                        : leaks_first_context(e->leaks);
-                } while (cursor->anchor && c && !context_is_below(cursor->anchor->context, c));
-                if (cursor->anchor)
-                        continue;
-                if (cursor->resolved_ones)
-                        return NULL;
-                cursor->resolved_ones = true;
         }
+        return NULL;
 }

@@ -24,7 +24,8 @@ struct leaks {
         LIST_HEAD(, anchor) leaky;
         struct leak_user *users;
         uint32_t n_open, n_resolved; /* of all users */
-        uint64_t n_found;
+        uint64_t n_found, n_ended;
+        LIST_HEAD(, leak_cursor) cursors;
         struct leak_list news;
         struct leak_list dropped;
 };
@@ -37,6 +38,7 @@ int leaks_new(struct leaks **ret, struct world *world)
                 return -ENOMEM;
         ls->world = world;
         LIST_INIT(&ls->leaky);
+        LIST_INIT(&ls->cursors);
         TAILQ_INIT(&ls->news);
         TAILQ_INIT(&ls->dropped);
         *ret = ls;
@@ -99,9 +101,26 @@ static void discharge(struct leaks *ls, struct leak *l)
         user_put(ls, user);
 }
 
+static struct leak *first_of(const struct anchor *anchor)
+{
+        return anchor ? TAILQ_FIRST(&anchor->leaks) : NULL;
+}
+
+static struct leak *leak_after(const struct leak *l)
+{
+        struct leak *next = TAILQ_NEXT(l, leaks);
+
+        return next ? next : first_of(LIST_NEXT(l->anchor, leaky));
+}
+
 static void leak_drop(struct leaks *ls, struct leak *l)
 {
         struct anchor *anchor = l->anchor;
+        struct leak_cursor *cursor;
+
+        LIST_FOREACH (cursor, &ls->cursors, cursors)
+                if (cursor->next == l)
+                        cursor->next = leak_after(l);
 
         discharge(ls, l);
         TAILQ_REMOVE(&anchor->leaks, l, leaks);
@@ -290,6 +309,7 @@ static void leak_end(struct leaks *ls, struct leak *l)
                 return;
         charge_resolved(ls, l);
         l->is_resolved = true;
+        l->resolved_number = ++ls->n_ended;
         l->resolved_usec = world_now_usec(ls->world);
         tell(ls, l);
         l->tell_resolved = true;
@@ -352,14 +372,40 @@ uint64_t leaks_found(const struct leaks *ls)
         return ls->n_found;
 }
 
-struct anchor *leaks_first_context(const struct leaks *ls)
+void leaks_begin(struct leaks *ls, struct leak_cursor *cursor)
 {
-        return LIST_FIRST(&ls->leaky);
+        *cursor = (struct leak_cursor){
+                        .leaks = ls, .next = first_of(LIST_FIRST(&ls->leaky)), .n_resolved = ls->n_ended};
+        LIST_INSERT_HEAD(&ls->cursors, cursor, cursors);
 }
 
-struct anchor *leaks_next_context(const struct anchor *anchor)
+struct leak *leaks_next(struct leak_cursor *cursor, bool *ret_is_its_turn)
 {
-        return LIST_NEXT(anchor, leaky);
+        struct leak *l = cursor->next;
+
+        if (!l && !cursor->resolved_ones) {
+                cursor->resolved_ones = true;
+                l = first_of(LIST_FIRST(&cursor->leaks->leaky));
+        }
+        if (!l)
+                return NULL;
+        cursor->next = leak_after(l);
+        *ret_is_its_turn =
+                        cursor->resolved_ones == (l->is_resolved && l->resolved_number <= cursor->n_resolved);
+        return l;
+}
+
+void leaks_skip(struct leak_cursor *cursor, const struct anchor *anchor)
+{
+        if (cursor->next && cursor->next->anchor == anchor)
+                cursor->next = first_of(LIST_NEXT(anchor, leaky));
+}
+
+void leaks_end(struct leak_cursor *cursor)
+{
+        if (cursor->leaks)
+                LIST_REMOVE(cursor, cursors);
+        cursor->leaks = NULL;
 }
 
 struct leak *leaks_first_news(const struct leaks *ls)
@@ -391,7 +437,7 @@ struct leaks *leaks_free(struct leaks *ls)
 
         if (!ls)
                 return NULL;
-        assert(LIST_EMPTY(&ls->leaky) && !ls->users);
+        assert(LIST_EMPTY(&ls->leaky) && LIST_EMPTY(&ls->cursors) && !ls->users);
         while ((l = TAILQ_FIRST(&ls->dropped))) {
                 TAILQ_REMOVE(&ls->dropped, l, leaks);
                 leak_free(l);

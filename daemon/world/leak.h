@@ -20,6 +20,7 @@ struct leak {
         uint64_t leak_id; /* 0: a probe that is gone has reported it */
         struct anchor *anchor;
         bool is_resolved;
+        uint64_t resolved_number;           /* so many were resolved by then, with this one */
         uint64_t found_usec, resolved_usec; /* CLOCK_BOOTTIME */
         uint32_t kind, backend;             /* enum probe_leak_kind, enum probe_backend */
         uint32_t pid, tid;
@@ -50,9 +51,23 @@ void leaks_probe_new(struct leaks *ls);
 
 /* How many leaks were ever found. */
 uint64_t leaks_found(const struct leaks *ls);
-/* Walk the contexts that have leaks: the first one, and the one after. */
-struct anchor *leaks_first_context(const struct leaks *ls);
-struct anchor *leaks_next_context(const struct anchor *anchor);
+
+/* Goes through all leaks twice, context by context: first come those that were open when it began, and then
+ * those that had been resolved. Contexts and leaks may come and go meanwhile; what is new may be left out. */
+struct leak_cursor {
+        struct leaks *leaks; /* NULL: not in use */
+        struct leak *next;
+        bool resolved_ones;
+        uint64_t n_resolved; /* when it began */
+        LIST_ENTRY(leak_cursor) cursors;
+};
+
+void leaks_begin(struct leaks *ls, struct leak_cursor *cursor);
+/* NULL: there are no more. Whether it is this one's turn; the others come in the other round. */
+struct leak *leaks_next(struct leak_cursor *cursor, bool *ret_is_its_turn);
+/* Leaves out what is left of this context in this round. */
+void leaks_skip(struct leak_cursor *cursor, const struct anchor *anchor);
+void leaks_end(struct leak_cursor *cursor);
 
 /* The first leak of which there is news, or NULL. Its fields tell_found and tell_resolved say which. The
  * caller clears them, and calls leaks_news_told() when both are clear. The leak exists until leaks_collect(),

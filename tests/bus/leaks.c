@@ -3,6 +3,7 @@
 /* Who is told what of a leak. All may read the context. But what its member is stuck in is told to those
  * alone who can see it in /proc (law 49): its user and root, and the kernel stack to root. */
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -176,11 +177,66 @@ START_TEST(threads_that_are_only_counted)
 }
 END_TEST
 
+static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        ck_assert(!sd_bus_message_is_method_error(m, NULL));
+        *(bool *) userdata = true;
+        return 1;
+}
+
+/* Asks for leaks while another client pings: the pong comes first. */
+static void list_beside(sd_bus *b, sd_bus *other)
+{
+        bool listed = false, pong = false;
+
+        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+        ck_assert_happens(task_state(world.daemon.pid, world.daemon.pid) == 'T');
+        ck_assert_int_ge(sd_bus_call_method_async(b, NULL, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE,
+                                         "Leaks", on_answer, &listed, "su", "/", 0),
+                        0);
+        ck_assert_int_ge(sd_bus_call_method_async(other, NULL, CTXD_BUS_NAME, CTXD_OBJECT,
+                                         "org.freedesktop.DBus.Peer", "Ping", on_answer, &pong, NULL),
+                        0);
+        ck_assert_int_ge(sd_bus_flush(b), 0);
+        ck_assert_int_ge(sd_bus_flush(other), 0);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        ck_assert_happens(sd_bus_process(b, NULL) >= 0 && listed);
+        ck_assert(is_readable(sd_bus_get_fd(other)));
+        ck_assert_happens(sd_bus_process(other, NULL) >= 0 && pong);
+}
+
+START_TEST(law48_others_are_served_between_leaks)
+{
+        _cleanup_bus_ sd_bus *other = NULL;
+        int pidfd;
+        pid_t pid;
+
+        if (world.transport != TRANSPORT_DIRECT)
+                return;
+        other = connect_bus();
+        pid = sleeper(&pidfd);
+        create(bus, "many");
+        OK(bus, "Attach", "sha{sv}", "many", pidfd, 0);
+        cancel(bus, "many", "");
+        ck_assert(HAPPENS(({
+                _cleanup_message_ sd_bus_message *m = CALL(bus, "Leaks", "su", "/", 0);
+
+                length_of(m, "(sta{sv})") > 500;
+        })));
+        OK(other, "Err", "s", "many");
+        /* Twice, since the daemon looks at one of the two first. */
+        list_beside(bus, other);
+        list_beside(other, bus);
+        end_process(pid);
+        close(pidfd);
+}
+END_TEST
+
 Suite *suite_leaks(void)
 {
         Suite *s = suite_create("leaks");
 
         ADD_TESTS(s, "leaks", start_fake_probe, law49_each_is_told_what_it_may_see,
-                        threads_that_are_only_counted);
+                        threads_that_are_only_counted, law48_others_are_served_between_leaks);
         return s;
 }

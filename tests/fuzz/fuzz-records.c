@@ -249,16 +249,19 @@ static void client_start(void)
 
 static void ask(void)
 {
-        struct leak_cursor cursor = {};
+        uint32_t budget = UINT32_MAX;
+        struct leak_cursor cursor;
         const struct leak *leak;
         struct context *c;
         unsigned n = 0;
 
-        while ((leak = engine_next_leak(world.engine, NULL, &cursor, &c))) {
+        engine_begin_leaks(world.engine, &cursor);
+        while ((leak = engine_next_leak(&cursor, NULL, &budget, &c))) {
                 REQUIRE(leak->anchor->context_id == c->id && leak->waits_on && leak->why &&
                                 leak->kernel_stack && leak->stack);
                 n++;
         }
+        leaks_end(&cursor);
         REQUIRE(n <= engine_leaks_found(world.engine));
         client_call(CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Leaks", "su", "/", 0);
         client_call(CTXD_OBJECT, "org.freedesktop.DBus.Properties", "GetAll", "s", CTXD_MANAGER_INTERFACE);

@@ -63,13 +63,16 @@ static int on_turn(sd_event_source *source, void *userdata)
 int each_leak(struct engine *e, const struct context *c,
                 int (*cb)(void *userdata, struct context *c, const struct leak *leak), void *userdata)
 {
-        struct leak_cursor cursor = {};
+        uint32_t budget = UINT32_MAX;
+        struct leak_cursor cursor;
         const struct leak *leak;
         struct context *of;
         int r = 0;
 
-        while (r == 0 && (leak = engine_next_leak(e, c, &cursor, &of)))
+        engine_begin_leaks(e, &cursor);
+        while (r == 0 && (leak = engine_next_leak(&cursor, c, &budget, &of)))
                 r = cb(userdata, of, leak);
+        leaks_end(&cursor);
         return r;
 }
 
