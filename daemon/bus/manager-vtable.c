@@ -86,7 +86,7 @@ static int get_leaks_found(sd_bus *bus, const char *path, const char *interface,
                 engine_begin_leaks(e->service->engine, &cursor);
                 while (engine_next_leak(&cursor, NULL, &budget, &c))
                         n += tree_allows(e->service->tree, &p->caller, c, VERB_LOOK);
-                leaks_end(&cursor);
+                engine_end_leaks(&cursor);
         }
         return sd_bus_message_append(reply, "t", n);
 }

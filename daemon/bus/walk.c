@@ -40,7 +40,7 @@ struct walk *walk_free(struct walk *w)
         LIST_REMOVE(w, of_peer);
         if (w->is_parked)
                 LIST_REMOVE(w, parked);
-        leaks_end(&w->leaks);
+        engine_end_leaks(&w->leaks);
         free(w->shown);
         members_look_free(w->look);
         engine_signals_let_go(w->request.service->engine, w->signals);

@@ -189,9 +189,10 @@ const char *engine_membership_backend(const struct engine *e);
 
 /* Goes through the leaks of c and of all contexts below it, or all leaks if c is NULL (leak.h says in which
  * order). Each one that is looked at takes one of the budget. NULL: that is used up, or there are no more. */
-void engine_begin_leaks(struct engine *e, struct leak_cursor *cursor); /* end it with leaks_end() */
+void engine_begin_leaks(struct engine *e, struct leak_cursor *cursor);
 const struct leak *engine_next_leak(struct leak_cursor *cursor, const struct context *c, uint32_t *budget,
                 struct context **ret_context);
+void engine_end_leaks(struct leak_cursor *cursor); /* one of zeros has not begun */
 uint64_t engine_leaks_found(const struct engine *e);
 const char *engine_probe_backend(const struct engine *e); /* "bpf", "proc", "off" */
 const char *engine_probe_reason(const struct engine *e);

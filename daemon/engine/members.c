@@ -103,6 +103,11 @@ void engine_begin_leaks(struct engine *e, struct leak_cursor *cursor)
         leaks_begin(e->leaks, cursor);
 }
 
+void engine_end_leaks(struct leak_cursor *cursor)
+{
+        leaks_end(cursor);
+}
+
 const struct leak *engine_next_leak(struct leak_cursor *cursor, const struct context *c, uint32_t *budget,
                 struct context **ret_context)
 {

@@ -261,7 +261,7 @@ static void ask(void)
                                 leak->kernel_stack && leak->stack);
                 n++;
         }
-        leaks_end(&cursor);
+        engine_end_leaks(&cursor);
         REQUIRE(n <= engine_leaks_found(world.engine));
         client_call(CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Leaks", "su", "/", 0);
         client_call(CTXD_OBJECT, "org.freedesktop.DBus.Properties", "GetAll", "s", CTXD_MANAGER_INTERFACE);

@@ -72,7 +72,7 @@ int each_leak(struct engine *e, const struct context *c,
         engine_begin_leaks(e, &cursor);
         while (r == 0 && (leak = engine_next_leak(&cursor, c, &budget, &of)))
                 r = cb(userdata, of, leak);
-        leaks_end(&cursor);
+        engine_end_leaks(&cursor);
         return r;
 }
 
