@@ -57,8 +57,8 @@ static uint64_t has_taken(struct handle_writer *w, uint64_t began_nsec)
         return w->thread_nsec - since > before + WRITE_NSEC ? w->thread_nsec - since - before : 0;
 }
 
-/* An interrupt is on this thread's clock, too, and so may be what another guest of the machine takes. So where
- * the write has taken long, all who wait are woken once more. That takes long again only if they are many. */
+/* An interrupt is on this thread's clock, too, and so may be what another guest of the machine takes. So all
+ * who wait are woken once more where the write has taken long. Only if they are many that takes long again. */
 static bool takes_long(struct handle_writer *w, int fd, uint64_t began_nsec)
 {
         uint64_t nsec = has_taken(w, began_nsec);
