@@ -58,7 +58,8 @@ static uint64_t has_taken(struct handle_writer *w, uint64_t began_nsec)
 }
 
 /* An interrupt is on this thread's clock, too, and so may be what another guest of the machine takes. So all
- * who wait are woken once more where the write has taken long. Only if they are many that takes long again. */
+ * who wait are woken once more where the write has taken long. That takes long again only if they are many.
+ */
 static bool takes_long(struct handle_writer *w, int fd, uint64_t began_nsec)
 {
         uint64_t nsec = has_taken(w, began_nsec);
