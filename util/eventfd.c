@@ -20,3 +20,10 @@ int eventfd_fill(int fd)
         }
         return 0;
 }
+
+void eventfd_wake(int fd)
+{
+        static const uint64_t nothing;
+
+        (void) !write(fd, &nothing, sizeof nothing);
+}

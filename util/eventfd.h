@@ -5,3 +5,5 @@
  * -EINTR: a signal has come while the write slept, which it does where somebody has filled the eventfd and
  * made it block. */
 int eventfd_fill(int fd);
+/* Wakes all who wait for one that was filled once more. Never sleeps. */
+void eventfd_wake(int fd);

@@ -14,8 +14,8 @@
  * handle whose counter is not 0 is readable already, so its holder has lost nothing.
  *
  * The client can also have a hundred thousand epoll sets wait for its handle, and then a write of ours has to
- * wake them all. If what was written at once has taken long, each write is measured for a minute. What counts
- * is the time on the processor, since those who are woken may run first.
+ * wake them all. So each write is measured. What counts is the time on the processor, since those who are
+ * woken may run first.
  *
  * The uid of who does either is remembered for a minute. */
 

@@ -70,6 +70,15 @@ static int run_until_done(struct ctx *ctx, void *userdata)
         return ctx_wait(ctx, UINT64_MAX);
 }
 
+static _Atomic bool may_end;
+
+static int run_until_told(struct ctx *ctx, void *userdata)
+{
+        while (!atomic_load(&may_end))
+                usleep(500);
+        return 0;
+}
+
 START_TEST(limit_is_kept)
 {
         struct ctx_group *group = ctx_group_new(ctx_background());
@@ -104,16 +113,18 @@ START_TEST(limit_ends_with_the_context)
         struct ctx_group *group = ctx_group_new(ctx_background());
         pthread_t thread;
 
+        may_end = false; /* or there would be room once the context is done */
         ck_assert_int_eq(ctx_group_set_limit(group, 1), 0);
-        ck_assert_int_eq(ctx_group_try_go(group, run_until_done, NULL), 1);
-        ck_assert_int_eq(ctx_group_try_go(group, run_until_done, NULL), 0);
+        ck_assert_int_eq(ctx_group_try_go(group, run_until_told, NULL), 1);
+        ck_assert_int_eq(ctx_group_try_go(group, run_until_told, NULL), 0);
         ck_assert_int_eq(pthread_create(&thread, NULL, raise_limit, group), 0);
-        ck_assert_int_eq(ctx_group_go(group, run_until_done, NULL), 0);
+        ck_assert_int_eq(ctx_group_go(group, run_until_told, NULL), 0);
         pthread_join(thread, NULL);
-        ck_assert_int_eq(ctx_group_try_go(group, run_until_done, NULL), 0);
+        ck_assert_int_eq(ctx_group_try_go(group, run_until_told, NULL), 0);
         ck_assert_int_eq(pthread_create(&thread, NULL, fail_later, group), 0);
-        ck_assert_int_eq(ctx_group_go(group, run_until_done, NULL), -ECANCELED);
+        ck_assert_int_eq(ctx_group_go(group, run_until_told, NULL), -ECANCELED);
         pthread_join(thread, NULL);
+        atomic_store(&may_end, true);
         ck_assert_int_eq(ctx_group_wait(group), -EIO);
         ctx_group_unref(group);
 }
@@ -201,8 +212,6 @@ START_TEST(wait_that_a_context_ends)
         ctx_group_unref(group);
 }
 END_TEST
-
-static _Atomic bool may_end;
 
 static void destroy_when_told(void *value)
 {

@@ -28,11 +28,15 @@ static void handler(int s)
 
 START_TEST(a_signal_comes)
 {
-        CTX_AUTO_UNREF struct ctx *ctx = on_signals(SIGUSR1, SIGHUP);
-        CTX_AUTO_UNREF struct ctx *second = on_signals(SIGUSR1, SIGUSR1);
-        CTX_AUTO_UNREF struct ctx *other = on_signals(SIGUSR2, SIGRTMIN + 1);
+        CTX_AUTO_UNREF struct ctx *ctx = NULL;
+        CTX_AUTO_UNREF struct ctx *second = NULL;
+        CTX_AUTO_UNREF struct ctx *other = NULL;
         char message[40];
 
+        ck_assert(signal(SIGHUP, SIG_DFL) != SIG_ERR); /* nohup has set its own */
+        ctx = on_signals(SIGUSR1, SIGHUP);
+        second = on_signals(SIGUSR1, SIGUSR1);
+        other = on_signals(SIGUSR2, SIGRTMIN + 1);
         ck_assert_int_eq(kill(getpid(), SIGUSR1), 0);
         ck_assert_int_eq(ctx_wait(ctx, 60000000), -ECANCELED);
         ck_assert_happens(ctx_err(second) == -ECANCELED);

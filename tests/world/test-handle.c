@@ -193,6 +193,71 @@ static bool is_unreadable(void *userdata)
         return !is_readable(*(int *) userdata);
 }
 
+/* -- A write that takes long. The linker leads the writer's calls here (--wrap). ------------------------- */
+
+static uint64_t interrupt_nsec;
+
+static uint64_t thread_nsec(void)
+{
+        struct timespec t;
+
+        ck_assert_int_eq(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t), 0);
+        return (uint64_t) t.tv_sec * 1000000000 + (uint64_t) t.tv_nsec;
+}
+
+int __real_eventfd_fill(int fd);
+int __wrap_eventfd_fill(int fd);
+int __wrap_eventfd_fill(int fd)
+{
+        uint64_t began = thread_nsec();
+        int r = __real_eventfd_fill(fd);
+
+        while (thread_nsec() - began < interrupt_nsec)
+                ;
+        interrupt_nsec = 0;
+        return r;
+}
+
+/* Has a handle written, and an interrupt come meanwhile, which takes so long. Whether the next one is written
+ * at once. */
+static bool next_is_written_at_once(uint64_t nsec)
+{
+        struct context *first = make("first"), *next;
+        struct process *p = self();
+        bool at_once;
+        int fd;
+
+        world_drain(NULL);
+        (void) get(p, first);
+        interrupt_nsec = nsec;
+        cancel(first);
+        ck_assert_uint_eq(interrupt_nsec, 0);
+        next = make("next");
+        world_drain(NULL);
+        fd = dup(get(p, next));
+        cancel(next);
+        at_once = is_readable(fd);
+        run_while(is_unreadable, &fd);
+        run_while(any_handle, NULL);
+        close(fd);
+        engine_process_close(p);
+        return at_once;
+}
+
+/* That is nobody's fault: so nobody's handles are left to others for it. */
+START_TEST(an_interrupt_while_a_handle_is_written)
+{
+        ck_assert(next_is_written_at_once(2000000));
+}
+END_TEST
+
+/* Where so many wait for it that the write has taken that long, they are not woken once more. */
+START_TEST(a_write_that_takes_very_long)
+{
+        ck_assert(!next_is_written_at_once(20000000));
+}
+END_TEST
+
 #define HOSTILE_HANDLES 100
 
 START_TEST(a_full_blocking_handle_does_not_hang_us)
@@ -395,6 +460,8 @@ int main(void)
         tcase_add_test(c, dropped_by_hand_and_by_exit);
         tcase_add_test(c, quota);
         tcase_add_test(c, deadline_signals);
+        tcase_add_test(c, an_interrupt_while_a_handle_is_written);
+        tcase_add_test(c, a_write_that_takes_very_long);
         tcase_add_test(c, a_full_blocking_handle_does_not_hang_us);
         tcase_add_test(c, a_handle_that_was_written_to_outlives_its_readers);
         tcase_add_test(c, a_hammered_handle_does_not_hang_us);
