@@ -82,6 +82,7 @@ static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *us
 
 void foreign_hand_new(struct foreign *f, struct foreign_job *job, const struct closer_answer *answer, int fd)
 {
+        const struct closer_answer unknown = {.n_fds = CLOSER_NOT_ALL, .foreign = true};
         struct foreign_hand *hand = TAKE_PTR(job->hand);
 
         hand->foreign = f;
@@ -94,9 +95,13 @@ void foreign_hand_new(struct foreign *f, struct foreign_job *job, const struct c
         TAILQ_INSERT_TAIL(&hand->sender->hands, hand, of_sender);
         f->n_hands++;
         hand->sender->n_hands++;
+        if (fd < 0) {
+                /* It waits for nobody, so what it has seen must not be received, and closed, here. */
+                (void) foreign_job_answered(job, answer->foreign ? &unknown : answer, NULL);
+                return;
+        }
         /* Where that fails it is not known when it has closed all, but when it has ended. */
-        if (fd >= 0)
-                (void) sd_event_add_io(f->event, &hand->source, fd, EPOLLIN, on_answer, hand);
+        (void) sd_event_add_io(f->event, &hand->source, fd, EPOLLIN, on_answer, hand);
         if (!foreign_job_answered(job, answer, answer->foreign ? hand : NULL) && answer->foreign)
                 foreign_hand_drop(hand);
 }

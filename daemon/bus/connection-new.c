@@ -39,7 +39,8 @@ static void close_before(struct connection *c)
 {
         struct charge *charge = charge_move(&c->charge);
 
-        if (charge && !foreign_close_before(&c->receiver.look, c->receiver.fd, charge_free, charge))
+        if (!foreign_close_before(&c->receiver.look, c->receiver.fd, charge ? charge_free : NULL, charge) &&
+                        charge)
                 charge_free(charge);
 }
 

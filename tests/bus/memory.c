@@ -4,9 +4,13 @@
  * refused while a call on a large tree is served, whose work goes on in slices after the call. Either the
  * caller is told of an error, and nothing has changed, or all is done. */
 
+#include <signal.h>
 #include <stdio.h>
 
 #include "inside.h"
+#include "daemon/bus/connection-internal.h"
+#include "tests/harness/process.h"
+#include "util/foreign-jobs.h"
 
 #define CHILDREN 20000
 
@@ -139,6 +143,50 @@ START_TEST(law_35_a_call_on_a_large_tree)
 }
 END_TEST
 
+static void signal_hands(pid_t closer, int signal_number)
+{
+        pid_t pids[CHILDREN_MAX];
+        unsigned n = children_of(closer, pids);
+
+        ck_assert_uint_ge(n, 2);
+        for (unsigned i = 0; i < n; i++)
+                ck_assert_int_eq(kill(pids[i], signal_number), 0);
+}
+
+/* Nobody answers a connection that has gone. */
+START_TEST(a_connection_ends_while_its_descriptor_is_looked_at)
+{
+        struct foreign *foreign;
+        struct connection *c;
+        struct client *client;
+        int ends[2];
+
+        inside_setup();
+        ck_assert_int_ge(engine_guard(service.engine), 0);
+        foreign = engine_foreign(service.engine);
+        ck_assert_int_eq(pipe(ends), 0);
+        client = client_new();
+        SEND(client, "Err", "s", "nobody");
+        run();
+        signal_hands(foreign->pid, SIGSTOP);
+        SEND(client, "Attach", "sha{sv}", "hers", ends[0], 0);
+        ck_assert_int_ge(sd_bus_flush(client->bus), 0);
+        c = TAILQ_FIRST(&service.connections);
+        while (!c->receiver.look.job)
+                ck_assert_int_gt(sd_event_run(event, 5 * SECOND), 0);
+        countdown = 1;
+        connection_free(c);
+        ck_assert_uint_eq(countdown, 0);
+        ck_assert_ptr_nonnull(TAILQ_FIRST(&foreign->asked));
+        ck_assert_ptr_null(TAILQ_FIRST(&foreign->asked)->look);
+        signal_hands(foreign->pid, SIGCONT);
+        run_deaf();
+        inside_teardown();
+        close(ends[0]);
+        close(ends[1]);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("memory");
@@ -146,6 +194,7 @@ int main(void)
 
         tcase_set_timeout(c, 120);
         tcase_add_loop_test(c, law_35_a_call_on_a_large_tree, 0, ELEMENTSOF(cases));
+        tcase_add_test(c, a_connection_ends_while_its_descriptor_is_looked_at);
         suite_add_tcase(s, c);
         return run_suite(s);
 }

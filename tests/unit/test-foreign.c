@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "util/closer.h"
+#include "util/foreign.h"
+#include "tests/harness/suite.h"
+
+static sd_event *event;
+static struct foreign *foreign;
+
+static void setup(void)
+{
+        ck_assert_int_ge(sd_event_new(&event), 0);
+        ck_assert_int_ge(foreign_new(&foreign, event), 0);
+}
+
+static void teardown(void)
+{
+        foreign_free(foreign);
+        sd_event_unref(event);
+}
+
+/* A table without room, for new descriptors. */
+static void fill_table(struct rlimit *ret_before)
+{
+        struct rlimit none;
+
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, ret_before), 0);
+        none = (struct rlimit){3, ret_before->rlim_max};
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+}
+
+/* Who has looked is told at a socket of its own that the daemon has closed. Where that cannot be received, it
+ * does not wait: so what it has seen must not be closed by the daemon. */
+START_TEST(no_room_for_who_keeps_what_is_foreign)
+{
+        struct look l = {.foreign = foreign, .party = 1, .uid = 1};
+        const struct closer_job byte = {};
+        struct rlimit before;
+        int ends[2], file[2];
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+        ck_assert_int_eq(pipe(file), 0);
+        ck_assert_int_eq(closer_send(ends[0], &byte, sizeof byte, file[0], 0), 0);
+        ck_assert_int_eq(foreign_look(&l, ends[1], sizeof byte), 0);
+        fill_table(&before);
+        ck_assert_int_eq(foreign_wait(&l, WIDE_SEC * UINT64_C(1000000)), 0);
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+        ck_assert(!l.only_pidfds);
+        ck_assert_uint_eq(l.n_fds, CLOSER_NOT_ALL);
+        ck_assert_ptr_null(l.hand);
+        foreign_forget(&l);
+        for (int i = 0; i < 2; i++) {
+                close(ends[i]);
+                close(file[i]);
+        }
+}
+END_TEST
+
+int main(void)
+{
+        Suite *suite = suite_create("foreign");
+        TCase *c = add_case(suite, "foreign",
+                        (const TTest *const[]){no_room_for_who_keeps_what_is_foreign, NULL});
+
+        tcase_add_checked_fixture(c, fds_before, fds_after);
+        tcase_add_checked_fixture(c, setup, teardown);
+        return run_suite(suite);
+}
