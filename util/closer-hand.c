@@ -3,7 +3,6 @@
 #include <sched.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,7 +14,6 @@
 #define FDS_MAX 253
 #define IDLE_MSEC 2000 /* after that, a hand with a sender of its own ends */
 #define LARGE_BLOCKS (INT64_C(1 << 20) / 512)
-#define LOWEST_PRIORITY 19
 
 /* Fills in the descriptors, without taking them out of the socket. */
 static unsigned peek(int fd, size_t size, int fds[FDS_MAX], bool *ret_are_all)
@@ -80,6 +78,12 @@ static unsigned hold(int fd, struct closer_answer *answer, int fds[FDS_MAX])
         return 1;
 }
 
+/* It runs only when nobody else wants to, from now on: to come to the front again takes a privilege. */
+static void step_back(void)
+{
+        (void) sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){});
+}
+
 /* Somebody else takes jobs from now on. */
 static void leave(int jobs, int leaving, struct closer_answer *answer, int fd)
 {
@@ -97,12 +101,10 @@ static void leave(int jobs, int leaving, struct closer_answer *answer, int fd)
 static void leave_for_sender(
                 int jobs, int leaving, struct closer_answer *answer, int own_end, bool steps_back)
 {
-        const struct sched_param none = {};
-
         leave(jobs, leaving, answer, own_end);
         close(own_end);
         if (steps_back)
-                (void) sched_setscheduler(0, SCHED_IDLE, &none);
+                step_back();
 }
 
 /* Its last close frees its memory, or its place on a disk. */
@@ -127,7 +129,7 @@ static void drop(int own, const int *fds, unsigned n, bool steps_back_for_large)
         for (unsigned i = 0; i < n && steps_back_for_large && !ends; i++)
                 ends = is_large(fds[i]);
         if (ends)
-                (void) setpriority(PRIO_PROCESS, 0, LOWEST_PRIORITY);
+                step_back();
         for (unsigned i = 0; i < n; i++) {
                 linger_not(fds[i]);
                 close(fds[i]);
@@ -214,7 +216,6 @@ _Noreturn void closer_hand(int jobs, int leaving)
 /* The descriptors are lost here until the process ends. */
 _Noreturn void closer_keep(int keeps, int leaving)
 {
-        const struct sched_param none = {};
         pid_t self = getpid();
         struct closer_job job;
         int fd;
@@ -224,6 +225,6 @@ _Noreturn void closer_keep(int keeps, int leaving)
         (void) !write(leaving, &self, sizeof self);
         close(keeps);
         close(leaving);
-        (void) sched_setscheduler(0, SCHED_IDLE, &none);
+        step_back();
         _exit(0);
 }

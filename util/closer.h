@@ -31,7 +31,7 @@ struct closer_job {
         uint32_t kind;
         uint32_t size;                 /* of the bytes to be looked at */
         uint32_t steps_back;           /* who leaves for this job runs only when nobody else wants to */
-        uint32_t steps_back_for_large; /* who closes what takes long lets others come first, and ends */
+        uint32_t steps_back_for_large; /* who closes what takes long then steps back, and ends */
 };
 
 /* The answer to a job. A process that leaves goes on to close what it has got, or to write, which can take
