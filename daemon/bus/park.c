@@ -119,7 +119,8 @@ void park_replies(const struct endpoint *e, uint64_t bytes)
         if (e->is_direct || bytes <= LONG)
                 return;
         now = now_monotonic_usec();
-        p->until_usec = (p->until_usec > now ? p->until_usec : now) + bytes / BYTES_OF_USEC;
+        /* What was sent to one who was alone is not waited for. */
+        p->until_usec = (is_pause(p, now) ? p->until_usec : now) + bytes / BYTES_OF_USEC;
 }
 
 void park_deinit(struct parking *p)

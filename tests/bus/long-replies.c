@@ -14,6 +14,7 @@
 #define PAUSE_USEC (VALUE_BYTES / PACE)
 #define REPLIES 50
 #define SHARED_USEC 1000000
+#define SOON_USEC 3000000
 
 static void call_for_ever(void *userdata)
 {
@@ -27,48 +28,97 @@ static void call_for_ever(void *userdata)
         }
 }
 
+static void read_value(sd_bus *b)
+{
+        _cleanup_message_ sd_bus_message *reply = CALL(b, "Values", "s", "long");
+        const char *key, *value;
+
+        ck_assert_int_gt(sd_bus_message_enter_container(reply, 'a', "{ss}"), 0);
+        ck_assert_int_gt(sd_bus_message_read(reply, "{ss}", &key, &value), 0);
+        ck_assert_uint_eq(strlen(value), VALUE_BYTES);
+}
+
 /* How long so many long replies take. */
-static uint64_t read_values(sd_bus *b)
+static uint64_t read_values(sd_bus *b, unsigned n)
 {
         uint64_t begin = now_monotonic_usec();
 
-        for (unsigned i = 0; i < REPLIES; i++) {
-                _cleanup_message_ sd_bus_message *reply = CALL(b, "Values", "s", "long");
-                const char *key, *value;
-
-                ck_assert_int_gt(sd_bus_message_enter_container(reply, 'a', "{ss}"), 0);
-                ck_assert_int_gt(sd_bus_message_read(reply, "{ss}", &key, &value), 0);
-                ck_assert_uint_eq(strlen(value), VALUE_BYTES);
-        }
+        for (unsigned i = 0; i < n; i++)
+                read_value(b);
         return now_monotonic_usec() - begin;
 }
 
-START_TEST(law48_long_replies_leave_the_bus_to_others)
+static void create_long(void)
 {
         _cleanup_free_ char *value = malloc(VALUE_BYTES + 1);
-        uint64_t beside;
-        int ready[2];
-        pid_t pid;
-        char byte;
 
         memset(value, 'x', VALUE_BYTES);
         value[VALUE_BYTES] = '\0';
         OK(bus, "Create", "sa{sv}", "long", 1, "values", "a{ss}", 1, "org.example.key", value);
+}
+
+/* Goes on when that process has begun. */
+static pid_t begin(uid_t uid, void (*fn)(void *userdata))
+{
+        int ready[2];
+        char byte;
+        pid_t pid;
+
         ck_assert_int_eq(pipe(ready), 0);
-        pid = spawn_as(BOB, call_for_ever, &ready[1]);
+        pid = spawn_as(uid, fn, &ready[1]);
         ck_assert_int_eq(read(ready[0], &byte, 1), 1);
-        beside = read_values(bus);
+        close(ready[0]);
+        close(ready[1]);
+        return pid;
+}
+
+START_TEST(law48_long_replies_leave_the_bus_to_others)
+{
+        uint64_t beside;
+        pid_t pid;
+
+        create_long();
+        pid = begin(BOB, call_for_ever);
+        beside = read_values(bus, REPLIES);
         end_process(pid);
         ck_assert_uint_ge(beside, (REPLIES - 1) * PAUSE_USEC);
         /* Who is alone need not wait. */
         nap(SHARED_USEC);
-        ck_assert_happens(read_values(bus) < (REPLIES - 1) * PAUSE_USEC);
-        close(ready[0]);
-        close(ready[1]);
+        ck_assert_happens(read_values(bus, REPLIES) < (REPLIES - 1) * PAUSE_USEC);
+}
+END_TEST
+
+/* So many pauses would be 15 seconds. */
+/* Two others: so several users call, also while one waits. */
+static void begin_others(pid_t ret_pids[2])
+{
+        ret_pids[0] = begin(ALICE, call_for_ever);
+        ret_pids[1] = begin(BOB, call_for_ever);
+}
+
+static void end_others(const pid_t pids[2])
+{
+        end_process(pids[0]);
+        end_process(pids[1]);
+}
+
+/* So many pauses would be 15 seconds. */
+START_TEST(what_one_who_was_alone_has_read_is_not_waited_for)
+{
+        pid_t others[2];
+        uint64_t usec;
+
+        create_long();
+        (void) read_values(bus, 1000);
+        begin_others(others);
+        usec = read_values(bus, 1);
+        end_others(others);
+        ck_assert_uint_lt(usec, SOON_USEC);
 }
 END_TEST
 
 void add_long_replies(Suite *s)
 {
-        ADD_TESTS(s, "long-replies", start_plain, law48_long_replies_leave_the_bus_to_others);
+        ADD_TESTS(s, "long-replies", start_plain, law48_long_replies_leave_the_bus_to_others,
+                        what_one_who_was_alone_has_read_is_not_waited_for);
 }
