@@ -16,7 +16,7 @@ struct endpoint;
 struct walk;
 
 struct parking {
-        LIST_HEAD(, walk) walks; /* that wait for the bus */
+        TAILQ_HEAD(, walk) walks; /* that wait for the bus; the first to come is the first to go on */
         sd_event_source *post, *timer;
         uint64_t until_usec;  /* when the pause is over */
         uint64_t shared_usec; /* when another party than that before has called */

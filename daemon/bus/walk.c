@@ -39,7 +39,7 @@ struct walk *walk_free(struct walk *w)
         tree_unset_cursor(&w->cursor);
         LIST_REMOVE(w, of_peer);
         if (w->is_parked)
-                LIST_REMOVE(w, parked);
+                TAILQ_REMOVE(&w->request.service->parking.walks, w, parked);
         engine_end_leaks(&w->leaks);
         free(w->shown);
         members_look_free(w->look);

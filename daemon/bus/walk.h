@@ -39,7 +39,7 @@ struct walk {
         bool is_over;        /* it has counted, and its message comes once more */
         bool is_parked;      /* it gets no turn until the bus has taken what is sent, */
         uint64_t park_until; /* or until then; 0: it has not waited yet */
-        LIST_ENTRY(walk) parked;
+        TAILQ_ENTRY(walk) parked;
         LIST_ENTRY(walk) of_peer;
         LIST_ENTRY(walk) staying; /* that stay, and have to wait for turns */
 };

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "foreign.h"
@@ -48,6 +49,17 @@ static uint64_t read_values(sd_bus *b, unsigned n)
         return now_monotonic_usec() - begin;
 }
 
+static void read_for_ever(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        const int *ready = userdata;
+
+        for (;;) {
+                read_value(b);
+                ck_assert_int_eq(write(*ready, "", 1), 1);
+        }
+}
+
 static void create_long(void)
 {
         _cleanup_free_ char *value = malloc(VALUE_BYTES + 1);
@@ -57,8 +69,8 @@ static void create_long(void)
         OK(bus, "Create", "sa{sv}", "long", 1, "values", "a{ss}", 1, "org.example.key", value);
 }
 
-/* Goes on when that process has begun. */
-static pid_t begin(uid_t uid, void (*fn)(void *userdata))
+/* Goes on when that process has begun, and gives what it writes. */
+static pid_t begin_heard(uid_t uid, void (*fn)(void *userdata), int *ret_fd)
 {
         int ready[2];
         char byte;
@@ -67,8 +79,18 @@ static pid_t begin(uid_t uid, void (*fn)(void *userdata))
         ck_assert_int_eq(pipe(ready), 0);
         pid = spawn_as(uid, fn, &ready[1]);
         ck_assert_int_eq(read(ready[0], &byte, 1), 1);
-        close(ready[0]);
         close(ready[1]);
+        *ret_fd = ready[0];
+        return pid;
+}
+
+static pid_t begin(uid_t uid, void (*fn)(void *userdata))
+{
+        pid_t pid;
+        int fd;
+
+        pid = begin_heard(uid, fn, &fd);
+        close(fd);
         return pid;
 }
 
@@ -117,8 +139,27 @@ START_TEST(what_one_who_was_alone_has_read_is_not_waited_for)
 }
 END_TEST
 
+START_TEST(a_later_call_of_the_same_user_does_not_come_first)
+{
+        int fd, before, after;
+        pid_t others[2], own;
+
+        create_long();
+        begin_others(others);
+        own = begin_heard(getuid(), read_for_ever, &fd);
+        ck_assert_int_eq(ioctl(fd, FIONREAD, &before), 0);
+        (void) read_values(bus, REPLIES);
+        ck_assert_int_eq(ioctl(fd, FIONREAD, &after), 0);
+        end_process(own);
+        end_others(others);
+        close(fd);
+        ck_assert_int_ge(after - before, REPLIES / 4);
+}
+END_TEST
+
 void add_long_replies(Suite *s)
 {
         ADD_TESTS(s, "long-replies", start_plain, law48_long_replies_leave_the_bus_to_others,
-                        what_one_who_was_alone_has_read_is_not_waited_for);
+                        what_one_who_was_alone_has_read_is_not_waited_for,
+                        a_later_call_of_the_same_user_does_not_come_first);
 }
