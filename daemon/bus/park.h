@@ -30,5 +30,5 @@ bool park_has_to_wait(const struct walk *w);
 bool park(struct walk *w);
 /* A call of that uid has come from the bus. */
 void park_heard(struct parking *p, uid_t uid);
-/* A reply of so many bytes goes to that endpoint. */
+/* A reply of so many bytes, which has waited, goes to that endpoint. */
 void park_replies(const struct endpoint *e, uint64_t bytes);

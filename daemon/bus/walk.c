@@ -179,7 +179,10 @@ int walk_members(const struct request *q, bool recursive, bool with_uids, uint32
 
 int walk_look(struct walk *w)
 {
-        return members_look_go(w->look, WALK_LOOKS);
+        int r = w->has_looked ? 1 : members_look_go(w->look, WALK_LOOKS);
+
+        w->has_looked = r > 0;
+        return r;
 }
 
 /* The context of which some members were counted may have gone since. */

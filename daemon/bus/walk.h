@@ -27,6 +27,7 @@ struct walk {
         bool may_go; /* its context: then the call has done what it should */
         bool stays;  /* it changes the tree, and must not stop half way; its peer may be NULL */
         bool is_truncated;
+        bool has_looked; /* at all members; the reply may have to wait */
         struct leak_cursor leaks;
         struct shown *shown;
         struct members_look *look;
