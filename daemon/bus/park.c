@@ -104,10 +104,12 @@ bool park(struct walk *w)
 
 void park_heard(struct parking *p, uid_t uid)
 {
+        uint64_t now = now_monotonic_usec();
         uint32_t party = share_party(uid);
 
-        if (party != p->party)
-                p->shared_usec = now_monotonic_usec();
+        if (party != p->party && p->heard_usec > 0 && now - p->heard_usec < SHARED_USEC)
+                p->shared_usec = now;
+        p->heard_usec = now;
         p->party = party;
 }
 

@@ -19,7 +19,8 @@ struct parking {
         TAILQ_HEAD(, walk) walks; /* that wait for the bus; the first to come is the first to go on */
         sd_event_source *post, *timer;
         uint64_t until_usec;  /* when the pause is over */
-        uint64_t shared_usec; /* when another party than that before has called */
+        uint64_t heard_usec;  /* when somebody has called */
+        uint64_t shared_usec; /* when another party has called soon after that before */
         uint32_t party;       /* that has called last */
 };
 

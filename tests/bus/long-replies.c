@@ -31,9 +31,9 @@ static void call_for_ever(void *userdata)
         }
 }
 
-static void read_value(sd_bus *b)
+static void read_value(sd_bus *b, const char *path)
 {
-        _cleanup_message_ sd_bus_message *reply = CALL(b, "Values", "s", "long");
+        _cleanup_message_ sd_bus_message *reply = CALL(b, "Values", "s", path);
         const char *key, *value;
 
         ck_assert_int_gt(sd_bus_message_enter_container(reply, 'a', "{ss}"), 0);
@@ -42,13 +42,18 @@ static void read_value(sd_bus *b)
 }
 
 /* How long so many long replies take. */
-static uint64_t read_values(sd_bus *b, unsigned n)
+static uint64_t read_values_of(sd_bus *b, const char *path, unsigned n)
 {
         uint64_t begin = now_monotonic_usec();
 
         for (unsigned i = 0; i < n; i++)
-                read_value(b);
+                read_value(b, path);
         return now_monotonic_usec() - begin;
+}
+
+static uint64_t read_values(sd_bus *b, unsigned n)
+{
+        return read_values_of(b, "long", n);
 }
 
 static void read_for_ever(void *userdata)
@@ -57,18 +62,23 @@ static void read_for_ever(void *userdata)
         const int *ready = userdata;
 
         for (;;) {
-                read_value(b);
+                read_value(b, "long");
                 ck_assert_int_eq(write(*ready, "", 1), 1);
         }
 }
 
-static void create_long(void)
+static void create_long_of(sd_bus *b, const char *path)
 {
         _cleanup_free_ char *value = malloc(VALUE_BYTES + 1);
 
         memset(value, 'x', VALUE_BYTES);
         value[VALUE_BYTES] = '\0';
-        OK(bus, "Create", "sa{sv}", "long", 1, "values", "a{ss}", 1, "org.example.key", value);
+        OK(b, "Create", "sa{sv}", path, 1, "values", "a{ss}", 1, "org.example.key", value);
+}
+
+static void create_long(void)
+{
+        create_long_of(bus, "long");
 }
 
 /* Goes on when that process has begun, and gives what it writes. */
@@ -141,6 +151,22 @@ START_TEST(what_one_who_was_alone_has_read_is_not_waited_for)
 }
 END_TEST
 
+static void read_alone(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+
+        create_long_of(b, "~/long");
+        ck_assert_uint_lt(read_values_of(b, "~/long", REPLIES), (REPLIES - 1) * PAUSE_USEC);
+}
+
+START_TEST(who_calls_a_second_after_another_is_alone)
+{
+        OK(bus, "Create", "sa{sv}", "any", 0);
+        nap(SHARED_USEC);
+        run_as(BOB, read_alone, NULL);
+}
+END_TEST
+
 START_TEST(a_later_call_of_the_same_user_does_not_come_first)
 {
         int fd, before, after;
@@ -202,6 +228,7 @@ void add_long_replies(Suite *s)
 {
         ADD_TESTS(s, "long-replies", start_plain, law48_long_replies_leave_the_bus_to_others,
                         what_one_who_was_alone_has_read_is_not_waited_for,
+                        who_calls_a_second_after_another_is_alone,
                         a_later_call_of_the_same_user_does_not_come_first,
                         who_introspects_does_not_hold_up_long_replies);
 }
