@@ -36,15 +36,15 @@ static void look_again(struct parking *p)
         struct walk *w, *next;
         uint64_t now;
 
-        for (w = LIST_FIRST(&p->walks); w; w = next) {
-                next = LIST_NEXT(w, parked);
+        for (w = TAILQ_FIRST(&p->walks); w; w = next) {
+                next = TAILQ_NEXT(w, parked);
                 if (park_has_to_wait(w))
                         continue;
-                LIST_REMOVE(w, parked);
+                TAILQ_REMOVE(&p->walks, w, parked);
                 w->is_parked = false;
                 taker_wait(&w->taker);
         }
-        if (LIST_EMPTY(&p->walks)) {
+        if (TAILQ_EMPTY(&p->walks)) {
                 (void) sd_event_source_set_enabled(p->post, SD_EVENT_OFF);
                 (void) sd_event_source_set_enabled(p->timer, SD_EVENT_OFF);
         } else if (sd_event_source_get_enabled(p->timer, NULL) == 0) { /* it has come for another one */
@@ -96,7 +96,7 @@ bool park(struct walk *w)
         /* Without memory it does not wait. */
         if (!look_later(p, s->event, pause ? p->until_usec : w->park_until))
                 return false;
-        LIST_INSERT_HEAD(&p->walks, w, parked);
+        TAILQ_INSERT_TAIL(&p->walks, w, parked);
         w->is_parked = true;
         turn_again(&s->turn); /* the queue may become empty before this event is over */
         return true;
@@ -104,10 +104,12 @@ bool park(struct walk *w)
 
 void park_heard(struct parking *p, uid_t uid)
 {
+        uint64_t now = now_monotonic_usec();
         uint32_t party = share_party(uid);
 
-        if (party != p->party)
-                p->shared_usec = now_monotonic_usec();
+        if (party != p->party && p->heard_usec > 0 && now - p->heard_usec < SHARED_USEC)
+                p->shared_usec = now;
+        p->heard_usec = now;
         p->party = party;
 }
 
@@ -119,7 +121,8 @@ void park_replies(const struct endpoint *e, uint64_t bytes)
         if (e->is_direct || bytes <= LONG)
                 return;
         now = now_monotonic_usec();
-        p->until_usec = (p->until_usec > now ? p->until_usec : now) + bytes / BYTES_OF_USEC;
+        /* What was sent to one who was alone is not waited for. */
+        p->until_usec = (is_pause(p, now) ? p->until_usec : now) + bytes / BYTES_OF_USEC;
 }
 
 void park_deinit(struct parking *p)

@@ -16,10 +16,11 @@ struct endpoint;
 struct walk;
 
 struct parking {
-        LIST_HEAD(, walk) walks; /* that wait for the bus */
+        TAILQ_HEAD(, walk) walks; /* that wait for the bus; the first to come is the first to go on */
         sd_event_source *post, *timer;
         uint64_t until_usec;  /* when the pause is over */
-        uint64_t shared_usec; /* when another party than that before has called */
+        uint64_t heard_usec;  /* when somebody has called */
+        uint64_t shared_usec; /* when another party has called soon after that before */
         uint32_t party;       /* that has called last */
 };
 
@@ -30,5 +31,5 @@ bool park_has_to_wait(const struct walk *w);
 bool park(struct walk *w);
 /* A call of that uid has come from the bus. */
 void park_heard(struct parking *p, uid_t uid);
-/* A reply of so many bytes goes to that endpoint. */
+/* A reply of so many bytes, which has waited, goes to that endpoint. */
 void park_replies(const struct endpoint *e, uint64_t bytes);

@@ -175,7 +175,6 @@ int request_reply(struct request *q, const char *types, ...)
 
 void endpoint_replies(struct endpoint *e, uint64_t bytes)
 {
-        park_replies(e, bytes);
         if (e->replies)
                 e->replies(e, bytes);
 }
@@ -190,6 +189,7 @@ void endpoint_reply_lost(struct endpoint *e, const struct peer *p, int r)
 
 int request_send(struct request *q, sd_bus_message *reply, uint64_t bytes)
 {
+        park_replies(q->endpoint, bytes);
         endpoint_replies(q->endpoint, bytes);
         return sd_bus_send(NULL, reply, NULL);
 }

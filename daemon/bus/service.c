@@ -141,7 +141,7 @@ int service_init(struct service *s, sd_event *event, struct tree *tree)
         LIST_INIT(&s->audiences);
         LIST_INIT(&s->left_walks);
         LIST_INIT(&s->staying_walks);
-        LIST_INIT(&s->parking.walks);
+        TAILQ_INIT(&s->parking.walks);
         r = laters_init(s);
         if (r >= 0)
                 r = sd_id128_randomize(&id);

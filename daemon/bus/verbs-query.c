@@ -209,6 +209,13 @@ static int append_tasks(sd_bus_message *m, const struct member_task *tasks, size
                 kept_;                                                           \
         })
 
+/* Else others that wait would wait for this one as well. */
+static bool tasks_have_to_wait(struct walk *w, size_t n)
+{
+        w->bytes = (n < w->limit ? n : w->limit) * ROW_BYTES;
+        return park_has_to_wait(w);
+}
+
 static int processes(struct walk *w, uint32_t budget)
 {
         _cleanup_free_ struct member_process *members = NULL;
@@ -223,6 +230,8 @@ static int processes(struct walk *w, uint32_t budget)
         if (r < 0)
                 return r;
         n = KEEP_READABLE(q, members, n);
+        if (tasks_have_to_wait(w, n))
+                return 0;
         r = sd_bus_message_new_method_return(q->message, &w->reply);
         if (r >= 0)
                 r = sd_bus_message_open_container(w->reply, SD_BUS_TYPE_ARRAY, "(utus)");
@@ -233,7 +242,7 @@ static int processes(struct walk *w, uint32_t budget)
                 r = sd_bus_message_close_container(w->reply);
         if (r >= 0)
                 r = sd_bus_message_append(w->reply, "b", n > w->limit);
-        return r < 0 ? r : request_send(q, w->reply, n * ROW_BYTES);
+        return r < 0 ? r : request_send(q, w->reply, w->bytes);
 }
 
 int verb_processes(struct request *q)
@@ -261,10 +270,12 @@ static int members(struct walk *w, uint32_t budget)
         r = members_look_tasks(w->look, q->context, false, &tasks, &n);
         if (r < 0)
                 return r;
+        if (tasks_have_to_wait(w, n))
+                return 0;
         r = sd_bus_message_new_method_return(q->message, &w->reply);
         if (r >= 0)
                 r = append_tasks(w->reply, tasks, n, w->limit);
-        return r < 0 ? r : request_send(q, w->reply, n * ROW_BYTES);
+        return r < 0 ? r : request_send(q, w->reply, w->bytes);
 }
 
 int verb_members(struct request *q)
@@ -291,12 +302,14 @@ static int preview_reply(struct walk *w)
         if (r < 0)
                 return r;
         shown = KEEP_READABLE(q, tasks, n);
+        if (tasks_have_to_wait(w, shown))
+                return 0;
         r = sd_bus_message_new_method_return(q->message, &w->reply);
         if (r >= 0)
                 r = sd_bus_message_append(w->reply, "uu", w->contexts, (uint32_t) (w->flag ? n : shown));
         if (r >= 0)
                 r = append_tasks(w->reply, tasks, shown, w->limit);
-        return r < 0 ? r : request_send(q, w->reply, shown * ROW_BYTES);
+        return r < 0 ? r : request_send(q, w->reply, w->bytes);
 }
 
 static int preview(struct walk *w, uint32_t budget)

@@ -39,7 +39,7 @@ struct walk *walk_free(struct walk *w)
         tree_unset_cursor(&w->cursor);
         LIST_REMOVE(w, of_peer);
         if (w->is_parked)
-                LIST_REMOVE(w, parked);
+                TAILQ_REMOVE(&w->request.service->parking.walks, w, parked);
         engine_end_leaks(&w->leaks);
         free(w->shown);
         members_look_free(w->look);
@@ -179,7 +179,10 @@ int walk_members(const struct request *q, bool recursive, bool with_uids, uint32
 
 int walk_look(struct walk *w)
 {
-        return members_look_go(w->look, WALK_LOOKS);
+        int r = w->has_looked ? 1 : members_look_go(w->look, WALK_LOOKS);
+
+        w->has_looked = r > 0;
+        return r;
 }
 
 /* The context of which some members were counted may have gone since. */

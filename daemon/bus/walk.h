@@ -27,6 +27,7 @@ struct walk {
         bool may_go; /* its context: then the call has done what it should */
         bool stays;  /* it changes the tree, and must not stop half way; its peer may be NULL */
         bool is_truncated;
+        bool has_looked; /* at all members; the reply may have to wait */
         struct leak_cursor leaks;
         struct shown *shown;
         struct members_look *look;
@@ -39,7 +40,7 @@ struct walk {
         bool is_over;        /* it has counted, and its message comes once more */
         bool is_parked;      /* it gets no turn until the bus has taken what is sent, */
         uint64_t park_until; /* or until then; 0: it has not waited yet */
-        LIST_ENTRY(walk) parked;
+        TAILQ_ENTRY(walk) parked;
         LIST_ENTRY(walk) of_peer;
         LIST_ENTRY(walk) staying; /* that stay, and have to wait for turns */
 };
