@@ -122,7 +122,6 @@ START_TEST(law48_long_replies_leave_the_bus_to_others)
 }
 END_TEST
 
-/* So many pauses would be 15 seconds. */
 /* Two others: so several users call, also while one waits. */
 static void begin_others(pid_t ret_pids[2])
 {
