@@ -339,6 +339,37 @@ START_TEST(law_48_each_party_by_itself)
 }
 END_TEST
 
+/* However much of a large tree may be ended at a time, what is due comes in smaller pieces. */
+START_TEST(law_48_few_deadlines_at_a_time)
+{
+        enum { MANY = 500, FEW = 64 };
+        struct create_options soon = plain;
+        static struct context *all[MANY];
+        unsigned n = 0;
+        struct party *p;
+        char path[16];
+
+        soon.deadline_usec = 2000;
+        for (int i = 0; i < MANY; i++) {
+                snprintf(path, sizeof path, "~/%d", i);
+                ck_assert_int_eq(create_as(&alice, path, &soon, &all[i]), 1);
+        }
+        drain();
+        t->slice = 2 * MANY;
+        now = 3000;
+        p = tree_take_behind(t, now);
+        ck_assert(tree_advance_party(t, now, p));
+        for (int i = 0; i < MANY; i++)
+                n += all[i]->state != CONTEXT_ACTIVE;
+        ck_assert_uint_ge(n, 1);
+        ck_assert_uint_le(n, FEW);
+        while (tree_advance_party(t, now, p))
+                drain();
+        tree_give_back(t, p);
+        tree_check(t);
+}
+END_TEST
+
 /* What goes on is a large end, and then the retention that is over. The last of her contexts may go, and she
  * with it, while her work is taken. */
 START_TEST(law_48_the_ends_of_each_party)
@@ -431,6 +462,7 @@ int main(void)
                         law_14_an_extension_comes_in_slices,
                         law_14_two_extensions,
                         law_48_each_party_by_itself,
+                        law_48_few_deadlines_at_a_time,
                         law_48_the_ends_of_each_party,
                         law_48_the_end_of_one_party_is_over_by_itself,
                         NULL,
