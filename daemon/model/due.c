@@ -169,7 +169,7 @@ struct party *tree_take_behind(struct tree *t, uint64_t now_usec)
 
 bool tree_advance_party(struct tree *t, uint64_t now_usec, struct party *p)
 {
-        uint32_t budget = t->slice < PIECE || t->slice == UINT32_MAX ? t->slice : PIECE;
+        uint32_t budget = tree_part_of_slice(t, PIECE);
         const struct user *user;
 
         note_time(t, now_usec);

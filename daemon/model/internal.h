@@ -72,6 +72,9 @@ uint64_t context_hash_id(const struct index *index, const struct context *c);
 
 void effect_add(struct tree *t, struct context *c, unsigned effects);
 
+/* tree.c: so much of a slice at most, where ends come in slices. */
+uint32_t tree_part_of_slice(const struct tree *t, uint32_t most);
+
 /* due.c: what is done later, by party. */
 /* Reserves room in the heap for the context, before it gets a time. 0 or -ENOMEM. It is given up before the
  * context is discharged. */

@@ -156,9 +156,14 @@ struct context *effect_take_from(struct effect_queue *queue, unsigned *ret_effec
         return c;
 }
 
+uint32_t tree_part_of_slice(const struct tree *t, uint32_t most)
+{
+        return t->slice < most || t->slice == UINT32_MAX ? t->slice : most;
+}
+
 int tree_settle(struct tree *t, uint64_t now_usec)
 {
-        uint32_t budget = t->slice < IN_PASSING || t->slice == UINT32_MAX ? t->slice : IN_PASSING;
+        uint32_t budget = tree_part_of_slice(t, IN_PASSING);
 
         return tree_settle_some(t, now_usec, &budget);
 }
