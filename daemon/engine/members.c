@@ -111,16 +111,14 @@ void engine_end_leaks(struct leak_cursor *cursor)
 const struct leak *engine_next_leak(struct leak_cursor *cursor, const struct context *c, uint32_t *budget,
                 struct context **ret_context)
 {
-        for (; *budget > 0; --*budget) {
-                bool is_its_turn;
-                struct leak *l = leaks_next(cursor, &is_its_turn);
+        bool is_its_turn;
+        struct leak *l;
 
-                if (!l)
-                        return NULL;
+        while (*budget > 0 && (l = leaks_next(cursor, &is_its_turn))) {
+                --*budget;
                 if (c && !context_is_below(l->anchor->context, c)) {
                         leaks_skip(cursor, l->anchor);
                 } else if (is_its_turn) {
-                        --*budget;
                         *ret_context = l->anchor->context;
                         return l;
                 }
