@@ -99,6 +99,12 @@ static void warm_up(void)
         bus = sd_bus_flush_close_unref(bus);
 }
 
+void stop_daemon(void)
+{
+        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
+        ck_assert_happens(task_state(world.daemon.pid, world.daemon.pid) == 'T');
+}
+
 unsigned settled_fds(void)
 {
         return daemon_settled_fds(&world.daemon, world.bus.pid);

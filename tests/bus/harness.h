@@ -61,6 +61,7 @@ void release_all(void);
 char *daemon_log(void);            /* all that it has said; the caller frees */
 unsigned logged(const char *what); /* how often it says that this limit was reached */
 unsigned settled_fds(void);        /* once the daemon has come to rest */
+void stop_daemon(void);            /* until SIGCONT */
 void expect_fds(unsigned expected);
 
 void add_tests(Suite *s, const char *name, void (*start)(void), const TTest *const *tests);

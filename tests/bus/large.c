@@ -70,12 +70,6 @@ static void make_large(void)
         make_children(LARGE);
 }
 
-static void stop_daemon(void)
-{
-        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
-        ck_assert_happens(task_state(world.daemon.pid, world.daemon.pid) == 'T');
-}
-
 static void go_on(sd_bus *b)
 {
         ck_assert_int_ge(sd_bus_flush(b), 0);

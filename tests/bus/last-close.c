@@ -88,8 +88,7 @@ static void send_while_nobody_looks(int fd, const pid_t *hands, unsigned n, int 
         attach_message(&m);
         ck_assert(raw_send(fd, m.bytes, m.n, &sent, 1));
         (void) settled_fds();
-        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
-        ck_assert_happens(task_state(world.daemon.pid, world.daemon.pid) == 'T');
+        stop_daemon();
 }
 
 void expect_no_pidfd(int fd)

@@ -187,12 +187,6 @@ static int count_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 1;
 }
 
-static void stop_daemon(void)
-{
-        ck_assert_int_eq(kill(world.daemon.pid, SIGSTOP), 0);
-        ck_assert_happens(task_state(world.daemon.pid, world.daemon.pid) == 'T');
-}
-
 static void process(sd_bus *b, const unsigned *answers, unsigned n)
 {
         while (*answers < n)
