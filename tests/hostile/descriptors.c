@@ -229,7 +229,12 @@ END_TEST
 
 START_TEST(a_handle_with_199000_watchers)
 {
-        withstand(&(struct attack){"descriptors: 199,000 watchers of a handle", watchers});
+        withstand(&(struct attack){"descriptors: 199,000 watchers of a handle", watchers,
+                        /* While the kernel wakes so many, their processor does nothing else, not even an
+                         * interrupt: 10 to 40 ms, for whoever is on it just then. She can have that without
+                         * ctxd, by writing to an eventfd of her own. That the daemon does not wait for it is
+                         * shown in test-handle.c. */
+                        .max = 100});
 }
 END_TEST
 
