@@ -18,8 +18,9 @@
 
 #include "tests/hostile/bob.h"
 
-#define ROUNDS 9       /* at most: three, and more where their median is not good enough */
-#define RATIO_WANTED 2 /* one round is enough for that */
+#define ROUNDS 9       /* at most */
+#define RATIO_WANTED 2 /* one round is enough for that; else there are five or so */
+#define ROUNDS_WANTED 5
 #define RATIO_MAX 10
 #define RATIO_MAX_BUS 20 /* there, Bob also waits for the bus, which carries what Alice says and is told */
 #define USUAL_USEC 500
@@ -170,8 +171,10 @@ static bool is_in_doubt(struct round *rounds, size_t n, double max)
         if (n == 0)
                 return true;
         if (n == 1)
-                return rounds->ratio > (attack->max > 0 ? max / 2 : RATIO_WANTED);
-        return n % 2 == 0 || (n < ROUNDS && median_round(rounds, n)->usual >= max);
+                return rounds->ratio > RATIO_WANTED;
+        if (n % 2 == 0)
+                return true;
+        return n < ROUNDS && median_round(rounds, n)->usual >= (n < ROUNDS_WANTED ? RATIO_WANTED : max);
 }
 
 static void print(const struct round *r, size_t n)
