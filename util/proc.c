@@ -100,29 +100,61 @@ int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid)
         return 0;
 }
 
-bool proc_handles_signal(pid_t pid, int signal, bool *ret_blocked, bool *ret_ignored)
+enum signal_set {
+        SIGNALS_BLOCKED,
+        SIGNALS_CAUGHT,
+        SIGNALS_IGNORED,
+        SIGNALS_PENDING, /* for the main thread */
+        SIGNALS_PENDING_FOR_ALL,
+        SIGNALS_SETS,
+};
+
+/* Whether they could be read. */
+static bool read_signal_sets(pid_t pid, unsigned long long ret[SIGNALS_SETS])
 {
-        static const char *const fields[] = {"SigBlk:", "SigCgt:", "SigIgn:"};
-        /* The two signals that a C library keeps to itself: only it can block them. */
-        const unsigned long long of_library = 1ULL << 31 | 1ULL << 32;
-        unsigned long long sets[ELEMENTSOF(fields)] = {};
+        static const char *const fields[] = {"SigBlk:", "SigCgt:", "SigIgn:", "SigPnd:", "ShdPnd:"};
         char path[64], line[256]; /* the line of the groups is read in pieces: it can be long */
         FILE *f;
 
+        memset(ret, 0, SIGNALS_SETS * sizeof *ret);
         snprintf(path, sizeof path, "/proc/%d/status", (int) pid);
-        *ret_blocked = *ret_ignored = false;
-        if (signal <= 0 || signal > 64 || !(f = fopen(path, "re")))
+        f = fopen(path, "re");
+        if (!f)
                 return false;
         while (fgets(line, sizeof line, f))
                 for (size_t i = 0; i < ELEMENTSOF(fields); i++)
                         if (strncmp(line, fields[i], strlen(fields[i])) == 0)
-                                (void) sscanf(line + strlen(fields[i]), "%llx", &sets[i]);
+                                (void) sscanf(line + strlen(fields[i]), "%llx", &ret[i]);
         fclose(f);
-        if ((sets[0] & of_library) == of_library)
-                sets[0] = 0;
-        *ret_blocked = sets[0] >> (signal - 1) & 1;
-        *ret_ignored = sets[2] >> (signal - 1) & 1;
-        return *ret_blocked || (sets[1] >> (signal - 1) & 1);
+        return true;
+}
+
+static bool is_in_set(unsigned long long set, int signal)
+{
+        return signal > 0 && signal <= 64 && set >> (signal - 1) & 1;
+}
+
+bool proc_handles_signal(pid_t pid, int signal, bool *ret_ignored)
+{
+        /* The two signals that a C library keeps to itself: only it can block them. */
+        const unsigned long long of_library = 1ULL << 31 | 1ULL << 32;
+        unsigned long long sets[SIGNALS_SETS];
+
+        *ret_ignored = false;
+        if (!read_signal_sets(pid, sets))
+                return false;
+        if ((sets[SIGNALS_BLOCKED] & of_library) == of_library)
+                sets[SIGNALS_BLOCKED] = 0;
+        *ret_ignored = is_in_set(sets[SIGNALS_IGNORED], signal);
+        return is_in_set(sets[SIGNALS_BLOCKED] | sets[SIGNALS_CAUGHT], signal);
+}
+
+bool proc_signal_is_pending(pid_t pid, int signal)
+{
+        unsigned long long sets[SIGNALS_SETS];
+
+        return read_signal_sets(pid, sets) &&
+               is_in_set(sets[SIGNALS_PENDING] | sets[SIGNALS_PENDING_FOR_ALL], signal);
 }
 
 bool proc_fd_is_pidfd(int fd)

@@ -35,9 +35,11 @@ static inline bool proc_is_dead(const struct proc_stat *stat)
 int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid);
 
 /* Whether the process could do something of its own on that signal: it catches it, or blocks it for a thread
- * that waits for it. *ret_blocked: the program itself blocks it, not the C library for the time of a fork.
- * *ret_ignored: it does nothing at all. */
-bool proc_handles_signal(pid_t pid, int signal, bool *ret_blocked, bool *ret_ignored);
+ * that waits for it (the program itself, not the C library for the time of a fork). *ret_ignored: it does
+ * nothing at all. */
+bool proc_handles_signal(pid_t pid, int signal, bool *ret_ignored);
+/* Whether it was sent to the process, or to its main thread, and not handled yet. */
+bool proc_signal_is_pending(pid_t pid, int signal);
 
 /* Whether a descriptor is a pidfd. Nothing is asked of the file itself, which may be anybody's: some answer
  * only after a long time, or never. */

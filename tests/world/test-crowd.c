@@ -174,6 +174,43 @@ START_TEST(law_32_a_fork_under_way_is_no_cleaning_up)
 }
 END_TEST
 
+/* It blocks the signal until it has forked, as a shell does around a fork. A child that is asked for after the
+ * signal has come was not begun by a handler: there was none. */
+static void body_blocker(int in, int out)
+{
+        uint64_t term_alone = UINT64_C(1) << (SIGTERM - 1), before;
+        pid_t pid;
+        char byte;
+
+        (void) signal(SIGCHLD, SIG_IGN);
+        syscall(SYS_rt_sigprocmask, SIG_BLOCK, &term_alone, &before, sizeof before);
+        child_ready(out);
+        while (read(in, &byte, 1) == 1) {
+                pid = fork();
+                if (pid == 0) {
+                        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof before);
+                        for (;;)
+                                pause();
+                }
+                child_ready(out);
+        }
+}
+
+START_TEST(law_32_a_fork_while_the_signal_is_pending_is_no_cleaning_up)
+{
+        struct child *child = child_start(body_blocker);
+        struct context *c = make("blocks");
+
+        attach(c, child, &term);
+        cancel(c);
+        breed(child, "gg");
+        run_while(is_more_than_one, c);
+        ck_assert(!is_readable(child->pidfd));
+        kill(child->pid, SIGKILL);
+        run_while(is_busy, c);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("crowd");
@@ -192,6 +229,7 @@ int main(void)
         if (!no_bpf) {
                 tcase_add_test(bpf, law_32_a_fork_bomb_is_ended);
                 tcase_add_test(bpf, law_32_a_fork_under_way_is_no_cleaning_up);
+                tcase_add_test(bpf, law_32_a_fork_while_the_signal_is_pending_is_no_cleaning_up);
         }
         if (!no_group)
                 tcase_add_test(group, law_32_a_fork_bomb_in_a_group_is_ended);

@@ -180,20 +180,31 @@ static void body_groups(int in, int out)
 
 START_TEST(who_handles_a_signal)
 {
-        bool blocked, ignored;
+        bool ignored;
 
-        ck_assert(proc_handles_signal(child_start(body_groups)->pid, SIGTERM, &blocked, &ignored));
-
-        ck_assert(proc_handles_signal(child_start(child_count)->pid, SIGTERM, &blocked, &ignored));
-        ck_assert(!blocked);
-        ck_assert(proc_handles_signal(child_start(body_block)->pid, SIGTERM, &blocked, &ignored));
-        ck_assert(blocked);
-        ck_assert(!proc_handles_signal(child_start(body_block_all)->pid, SIGTERM, &blocked, &ignored));
-        ck_assert(!proc_handles_signal(child_start(child_sleep)->pid, SIGTERM, &blocked, &ignored));
+        ck_assert(proc_handles_signal(child_start(body_groups)->pid, SIGTERM, &ignored));
+        ck_assert(proc_handles_signal(child_start(child_count)->pid, SIGTERM, &ignored));
+        ck_assert(proc_handles_signal(child_start(body_block)->pid, SIGTERM, &ignored));
+        ck_assert(!proc_handles_signal(child_start(body_block_all)->pid, SIGTERM, &ignored));
+        ck_assert(!proc_handles_signal(child_start(child_sleep)->pid, SIGTERM, &ignored));
         ck_assert(!ignored);
-        ck_assert(!proc_handles_signal(child_start(body_ignore)->pid, SIGTERM, &blocked, &ignored));
+        ck_assert(!proc_handles_signal(child_start(body_ignore)->pid, SIGTERM, &ignored));
         ck_assert(ignored);
-        ck_assert(!proc_handles_signal(INT32_MAX, SIGTERM, &blocked, &ignored));
+        ck_assert(!proc_handles_signal(INT32_MAX, SIGTERM, &ignored));
+        ck_assert(!ignored);
+}
+END_TEST
+
+START_TEST(which_signal_is_pending)
+{
+        struct child *blocks = child_start(body_block), *sleeps = child_start(child_sleep);
+
+        ck_assert(!proc_signal_is_pending(blocks->pid, SIGTERM));
+        ck_assert_int_eq(kill(blocks->pid, SIGTERM), 0);
+        ck_assert(proc_signal_is_pending(blocks->pid, SIGTERM));
+        ck_assert(!proc_signal_is_pending(blocks->pid, SIGHUP));
+        ck_assert(!proc_signal_is_pending(sleeps->pid, SIGTERM));
+        ck_assert(!proc_signal_is_pending(INT32_MAX, SIGTERM));
 }
 END_TEST
 
@@ -291,6 +302,7 @@ int main(void)
         tcase_add_test(c, pidfds);
         tcase_add_test(c, what_is_no_pidfd_costs_nothing);
         tcase_add_test(c, who_handles_a_signal);
+        tcase_add_test(c, which_signal_is_pending);
         tcase_add_test(c, children);
         tcase_add_test(c, processes_are_one_object);
         tcase_add_test(c, member_by_start_time);

@@ -15,8 +15,10 @@
  *
  * If a process handles its signal, it may fork to clean up. A child that was born after its parent had got
  * the signal is taken for such a helper. It gets no signal, but it is killed like the others when the time
- * has come. A child whose fork was under way when the signal came looks the same by its time of birth. With
- * BPF it is told apart, because then the signal was still pending for the parent.
+ * has come. A child whose fork was under way when the signal came, or while its parent blocked it, looks the
+ * same by its time of birth. With BPF it is told apart, because then the signal was still pending for the
+ * parent: what is pending has not been handled, blocked or not. Without BPF that is seen only as long as it
+ * is pending.
  *
  * Before every signal a pidfd is opened. Then the start time has to be the member's, and all uids of the
  * process have to be the uid that attached it. So a program that has changed its uid is never signalled with
@@ -27,7 +29,6 @@ struct signalled {
         uint64_t start_nsec; /* of its process */
         uint64_t context_id; /* of which it was a member; it may have become one of another context since */
         uint64_t when_nsec;  /* children that were born later get no signal; UINT64_MAX: all get one */
-        bool blocked;        /* the program blocks its signal, which may then stay pending for ever */
         bool killed;
         uint64_t pass; /* the last pass that has met it */
         LIST_ENTRY(signalled) by_slot;
@@ -77,12 +78,11 @@ static struct signalled *signalled_new(struct membership *m, struct member_slot 
 }
 
 /* Sends a signal if the process is still the member. Children that are born after *ret_when_nsec are helpers
- * that clean up; it is UINT64_MAX if the process cannot have any. *ret_blocked: the program blocks the
- * signal. Returns 1 if the process ignores it. */
+ * that clean up; it is UINT64_MAX if the process cannot have any. Returns 1 if the process ignores it. */
 static int send_checked(const struct world *w, const struct target *t, const struct policy *policy,
-                int signal_number, uint64_t *ret_when_nsec, bool *ret_blocked)
+                int signal_number, uint64_t *ret_when_nsec)
 {
-        bool blocked = false, ignored = false;
+        bool ignored = false;
         uint64_t when_nsec = UINT64_MAX;
         _cleanup_close_ int pidfd = -1;
         struct proc_stat stat;
@@ -102,8 +102,7 @@ static int send_checked(const struct world *w, const struct target *t, const str
                 return r;
         if (policy->uid != 0 && !uids_are_all(uids, policy->uid))
                 return -EPERM;
-        if (signal_number != SIGKILL &&
-                        proc_handles_signal((pid_t) t->pid, signal_number, &blocked, &ignored))
+        if (signal_number != SIGKILL && proc_handles_signal((pid_t) t->pid, signal_number, &ignored))
                 /* The time is taken before the signal is sent, because the process may run before we go
                  * on. */
                 when_nsec = now_nsec();
@@ -111,7 +110,6 @@ static int send_checked(const struct world *w, const struct target *t, const str
         if (r < 0)
                 return r;
         *ret_when_nsec = when_nsec;
-        *ret_blocked = blocked;
         /* A stopped process notices the signal only when it runs on. */
         if (stat.state == 'T' && signal_number != SIGKILL && signal_number != SIGCONT &&
                         signal_number != SIGSTOP)
@@ -132,7 +130,8 @@ static bool is_cleanup(struct membership *m, const struct target *t, int signal_
 
         if (!parent || parent->context_id != t->context_id || parent->when_nsec >= t->start_nsec)
                 return false;
-        return signal_number <= 0 || parent->blocked || !(t->pending >> (signal_number - 1) & 1);
+        return signal_number <= 0 || (!(t->pending >> (signal_number - 1) & 1) &&
+                                                     !proc_signal_is_pending((pid_t) t->ppid, signal_number));
 }
 
 /* Then it is not the process, and nothing was sent. */
@@ -146,7 +145,7 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
         struct member_slot *slot = member_slot_get(m, t->slot, t->context_id);
         const struct policy *policy;
         struct signalled *s;
-        bool is_new = false, kill, blocked;
+        bool is_new = false, kill;
         uint64_t when_nsec;
         int r, signal_number;
 
@@ -183,17 +182,16 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
         if (signal_number <= 0)
                 return 1;
 
-        r = send_checked(m->world, t, policy, signal_number, &when_nsec, &blocked);
+        r = send_checked(m->world, t, policy, signal_number, &when_nsec);
         if (is_want(r)) {
                 s->killed = false;
                 if (is_new)
                         signalled_free(m, s);
                 return r;
         }
-        if (r >= 0 && signal_number != SIGKILL) {
+        if (r >= 0 && signal_number != SIGKILL)
                 s->when_nsec = when_nsec;
-                s->blocked = blocked;
-        } else if (r < 0 && r != -ESRCH)
+        else if (r < 0 && r != -ESRCH)
                 log_debug("Process %u (%s) gets no signal %d: %s", t->pid, t->comm, signal_number,
                                 strerror(-r));
         return r == -ESRCH || (r == 0 && (signal_number == SIGKILL || when_nsec == UINT64_MAX)) ? 2 : 1;
