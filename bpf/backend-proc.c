@@ -14,6 +14,7 @@
 
 #include "bpf/backend.h"
 #include "bpf/watch.h"
+#include "util/cgroup.h"
 #include "util/cleanup.h"
 
 /* Translates the letter of /proc/PID/stat into the kernel's __state and exit_state, which the judge reads. */
@@ -129,28 +130,12 @@ static int read_sample(
         return 0;
 }
 
-/* A process that the cgroup freezer holds looks as if it slept interruptibly. A file of its group says that
- * it is frozen. */
+/* A process that the cgroup freezer holds looks as if it slept interruptibly. */
 static bool is_frozen(uint32_t pid)
 {
-        char path[4200], text[4096];
-        _cleanup_close_ int fd = -1;
-        const char *group;
-        ssize_t n;
+        _cleanup_free_ char *by = NULL;
 
-        if (read_file(pid, pid, "cgroup", text, sizeof text) <= 0)
-                return false;
-        group = strstr(text, "0::");
-        if (!group || (group != text && group[-1] != '\n'))
-                return false;
-        snprintf(path, sizeof path, "/sys/fs/cgroup%.*s/cgroup.events", (int) strcspn(group + 3, "\n"),
-                        group + 3);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
-        if (n <= 0)
-                return false;
-        text[n] = '\0';
-        return strstr(text, "frozen 1") != NULL;
+        return cgroup_frozen_by((pid_t) pid, &by) > 0;
 }
 
 static int sweep_process(uint64_t context_id, uint32_t pid, sample_func func, void *userdata)

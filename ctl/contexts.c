@@ -160,6 +160,28 @@ int contexts_pin(struct ctl *ctl, const char *path, char *ret_reference)
         return 0;
 }
 
+static int get_number(struct ctl *ctl, const char *object, const char *property, char type, void *ret)
+{
+        return sd_bus_get_property_trivial(
+                        ctl->bus, CTXD_BUS_NAME, object, CTXD_CONTEXT_INTERFACE, property, NULL, type, ret);
+}
+
+uint32_t context_owner(struct ctl *ctl, const char *path)
+{
+        _cleanup_free_ char *object = NULL;
+        struct reference reference;
+        uint32_t uid = 0;
+        uint64_t id;
+
+        if (reference_parse(path, getuid(), false, &reference, NULL) < 0 ||
+                        path_to_object(reference.path, &object) < 0 ||
+                        get_number(ctl, object, "Id", 't', &id) < 0 ||
+                        (reference.id != 0 && reference.id != id) || /* a newcomer has the path */
+                        get_number(ctl, object, "OwnerUID", 'u', &uid) < 0)
+                return 0;
+        return uid;
+}
+
 char *listed_reference(const struct listed *item, char *buffer)
 {
         snprintf(buffer, CTXD_PATH_ID_MAX + 1, "%s#%" PRIu64, item->path, item->id);

@@ -34,6 +34,8 @@ int contexts_get(struct ctl *ctl, const char *path, struct listing *ret);
  * A caller that makes several calls then means the same context in all of them, even if the path gets a
  * new context meanwhile. path#id itself and "/" are only copied. */
 int contexts_pin(struct ctl *ctl, const char *path, char *ret_reference);
+/* Whose it is. 0 where that cannot be known, as of one that was released. Prints no error. */
+uint32_t context_owner(struct ctl *ctl, const char *path);
 void listing_deinit(struct listing *listing);
 /* Writes "path#id" to a buffer of CTXD_PATH_ID_MAX + 1 bytes and returns it. */
 char *listed_reference(const struct listed *item, char *buffer);

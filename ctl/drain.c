@@ -6,9 +6,11 @@
 
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "ctl/contexts.h"
 #include "ctl/drain.h"
 #include "ctl/format.h"
 #include "ctl/handle.h"
+#include "ctl/held.h"
 #include "ctl/processes.h"
 #include "ctl/terminal.h"
 
@@ -148,6 +150,22 @@ static int wait_and_update(struct drain *d, int handle, uint64_t timeout_usec, b
         }
 }
 
+/* At the end, with why no signal can end them, where that is so. These lines need not fit. */
+static void print_who_is_left(const struct drain *d)
+{
+        uint32_t owner = context_owner(d->ctl, d->path);
+        char command[COMMAND_MAX], why[HELD_MAX], shown[PRINTABLE_SIZE(HELD_MAX)];
+
+        for (size_t i = 0; i < d->left.n; i++) {
+                const struct process *p = d->left.items + i;
+
+                process_held(p, owner, why);
+                printf("  %s%" PRIu32 " %s%s%s%s\n", glyph(i + 1 < d->left.n ? GLYPH_BRANCH : GLYPH_RIGHT),
+                                p->pid, process_command(p, command), *why ? " (" : "",
+                                printable(why, false, shown, sizeof shown), *why ? ")" : "");
+        }
+}
+
 static void print_left(const struct drain *d, uint64_t timeout_usec)
 {
         char span[FORMAT_MAX];
@@ -159,7 +177,7 @@ static void print_left(const struct drain *d, uint64_t timeout_usec)
         }
         printf("%zu process%s did not stop within %s:\n", d->left.n, plural(d->left.n),
                         format_timespan(span, timeout_usec));
-        print_tree(&d->left, SIZE_MAX);
+        print_who_is_left(d);
 }
 
 static int finish(struct drain *d, bool drained, uint64_t timeout_usec, json_object *json)

@@ -21,6 +21,11 @@ bool leak_is_more(json_object *leak)
         return strcmp(json_get_text(leak, "CTXD_LEAK"), "more") == 0;
 }
 
+bool leak_is_held(json_object *leak)
+{
+        return strcmp(json_get_text(leak, "CTXD_LEAK"), "held") == 0;
+}
+
 static void compose_message(json_object *leak, char *buffer, size_t size)
 {
         struct leak_facts facts = {

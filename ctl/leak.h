@@ -17,3 +17,5 @@ int leaks_read(struct ctl *ctl, const char *prefix, json_object *array, bool *re
 bool leak_is_resolved(json_object *leak);
 /* It stands for threads that are only counted (CTXD_COUNT). */
 bool leak_is_more(json_object *leak);
+/* It is none, but a process that no signal can end (held.h). */
+bool leak_is_held(json_object *leak);

@@ -8,6 +8,7 @@
 #include "util/printable.h"
 #include "ctl/bus.h"
 #include "ctl/format.h"
+#include "ctl/held.h"
 #include "ctl/json.h"
 #include "ctl/leak.h"
 #include "ctl/pager.h"
@@ -47,15 +48,15 @@ static void print_time(const char *label, json_object *leak, const char *name)
 static void print_leak(json_object *leak)
 {
         uint64_t count = json_get_number(leak, "CTXD_COUNT");
-        bool resolved = leak_is_resolved(leak);
+        bool resolved = leak_is_resolved(leak), held = leak_is_held(leak);
         char text[FORMAT_MAX];
 
-        printf("%s%s%s %s%s\n", color_on(resolved ? COLOR_GREY : COLOR_RED), glyph(GLYPH_DOT), color_off(),
-                        json_get_text(leak, "MESSAGE"), resolved ? " [it has left since]" : "");
+        printf("%s%s%s %s%s\n", color_on(resolved || held ? COLOR_GREY : COLOR_RED), glyph(GLYPH_DOT),
+                        color_off(), json_get_text(leak, "MESSAGE"), resolved ? " [it has left since]" : "");
         printf("%*s: %s#%s, %s\n", LABEL_WIDTH, "Context", json_get_text(leak, "CTXD_CONTEXT"),
                         json_get_text(leak, "CTXD_CONTEXT_ID"), json_get_text(leak, "CTXD_ERR"));
         print_field("Cause", json_get_text(leak, "CTXD_CAUSE"));
-        if (leak_is_more(leak))
+        if (leak_is_more(leak) || held)
                 return;
         printf("%*s: %s, process %s, thread %s", LABEL_WIDTH, "Who", json_get_text(leak, "OBJECT_COMM"),
                         json_get_text(leak, "OBJECT_PID"), json_get_text(leak, "CTXD_TID"));
@@ -78,15 +79,17 @@ static void print_leak(json_object *leak)
 }
 
 /* "No leaks" means nothing if nobody has looked. So this says who looked, and when. */
-static void print_footer(struct ctl *ctl, size_t n, uint64_t more, bool truncated)
+static void print_footer(struct ctl *ctl, size_t n, uint64_t more, size_t n_held, bool truncated)
 {
         _cleanup_free_ char *backend = NULL, *reason = NULL, *shown = NULL;
         char relative[FORMAT_MAX];
         uint64_t swept = 0;
 
-        printf("%s%zu leak%s", n > 0 || more > 0 ? "\n" : "", n, n == 1 ? "" : "s");
+        printf("%s%zu leak%s", n > 0 || more > 0 || n_held > 0 ? "\n" : "", n, n == 1 ? "" : "s");
         if (more > 0)
                 printf(", and %" PRIu64 " more threads that are only counted", more);
+        if (n_held > 0)
+                printf(", and %zu process%s held", n_held, n_held == 1 ? " that is" : "es that are");
         if (truncated)
                 printf(", and more that are not shown");
         if (sd_bus_get_property_trivial(ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE,
@@ -112,13 +115,17 @@ int verb_leaks(struct ctl *ctl, int argc, char *argv[])
         json_object *array;
         bool truncated = false;
         uint64_t more = 0;
-        size_t n, n_leaks = 0;
+        size_t n, n_leaks = 0, n_held = 0;
+        const char *prefix;
         int r;
 
         if (!read_arguments(ctl, argc, argv, 0, 1, &r))
                 return r;
+        prefix = optind < argc ? argv[optind] : "/";
         array = json_object_new_array();
-        r = leaks_read(ctl, optind < argc ? argv[optind] : "/", array, &truncated);
+        r = leaks_read(ctl, prefix, array, &truncated);
+        if (r == 0)
+                r = held_read(ctl, prefix, array);
         if (r > 0) {
                 json_object_put(array);
                 return r;
@@ -140,11 +147,13 @@ int verb_leaks(struct ctl *ctl, int argc, char *argv[])
                 print_leak(leak);
                 if (leak_is_more(leak))
                         more += json_get_number(leak, "CTXD_COUNT");
+                else if (leak_is_held(leak))
+                        n_held++;
                 else
                         n_leaks++;
         }
         if (ctl->legend)
-                print_footer(ctl, n_leaks, more, truncated);
+                print_footer(ctl, n_leaks, more, n_held, truncated);
         json_object_put(array);
         return EXIT_DONE;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "util/cgroup.h"
 #include "util/cleanup.h"
 #include "util/pid-list.h"
+#include "util/proc.h"
 
 static void fclosep(FILE **f)
 {
@@ -74,6 +76,35 @@ int cgroup_of(pid_t pid, char **ret_directory)
                 return 0;
         }
         return ferror(f) ? -ESRCH : -ENOENT;
+}
+
+/* 1, 0, or -ENOENT: it is the root. */
+static int is_told_to_freeze(const char *directory)
+{
+        char path[PATH_MAX], text[4];
+        int r;
+
+        if (snprintf(path, sizeof path, "%s/cgroup.freeze", directory) >= (int) sizeof path)
+                return -ENAMETOOLONG;
+        r = proc_read_small(path, text, sizeof text);
+        return r < 0 ? r : text[0] == '1';
+}
+
+int cgroup_frozen_by(pid_t pid, char **ret_directory)
+{
+        _cleanup_free_ char *directory = NULL;
+        char *slash;
+        int r = cgroup_of(pid, &directory);
+
+        if (r < 0)
+                return r;
+        while ((r = is_told_to_freeze(directory)) == 0 && (slash = strrchr(directory, '/')))
+                *slash = '\0';
+        if (r > 0) {
+                *ret_directory = directory;
+                directory = NULL;
+        }
+        return r > 0;
 }
 
 int cgroup_each(const char *directory, int (*cb)(void *userdata, pid_t pid), void *userdata)

@@ -10,6 +10,10 @@
  * process. */
 int cgroup_of(pid_t pid, char **ret_directory);
 
+/* Whether the freezer holds a process: the nearest group that was told to freeze. 1, and the caller frees the
+ * directory; 0; or -errno as above. */
+int cgroup_frozen_by(pid_t pid, char **ret_directory);
+
 /* Calls cb for each process in the group and in the groups below it. Stops when cb returns a value other than
  * 0, and returns that. A group that has gone has no processes. */
 int cgroup_each(const char *directory, int (*cb)(void *userdata, pid_t pid), void *userdata);

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/cgroup.h"
+#include "util/cleanup.h"
+#include "util/proc.h"
+#include "ctl/contexts.h"
+#include "ctl/format.h"
+#include "ctl/held.h"
+#include "ctl/json.h"
+
+/* Everybody may read what /proc says here of a process, unless /proc is mounted with hidepid. */
+
+static uint64_t hex_of(const char *text, const char *field)
+{
+        const char *line = strstr(text, field);
+
+        return line ? strtoull(line + strlen(field), NULL, 16) : 0;
+}
+
+/* A tracer gets the signal first, and its process stays stopped until it is let go on. */
+static bool is_traced(const char *status, char *buffer)
+{
+        const char *line = strstr(status, "\nTracerPid:");
+        struct proc_stat tracer;
+        int pid = 0;
+
+        if (!line || sscanf(line, "\nTracerPid: %d", &pid) != 1 || pid <= 0)
+                return false;
+        if (proc_stat_read(pid, &tracer) < 0)
+                snprintf(buffer, HELD_MAX, "traced by process %d", pid);
+        else
+                snprintf(buffer, HELD_MAX, "traced by %s[%d]", tracer.comm, pid);
+        return true;
+}
+
+static bool is_frozen(uint32_t pid, char *buffer)
+{
+        _cleanup_free_ char *by = NULL;
+
+        if (cgroup_frozen_by((pid_t) pid, &by) <= 0)
+                return false;
+        snprintf(buffer, HELD_MAX, "frozen by the control group %s", by);
+        return true;
+}
+
+/* ctxd signals only whom the one who has attached it might signal. */
+static bool is_of_another(const char *status, uint32_t owner, char *buffer)
+{
+        const char *line = strstr(status, "\nUid:");
+        char name[FORMAT_MAX], owner_name[FORMAT_MAX];
+        uint32_t uids[3];
+
+        if (owner == 0 || !line ||
+                        sscanf(line, "\nUid: %" SCNu32 " %" SCNu32 " %" SCNu32, &uids[0], &uids[1],
+                                        &uids[2]) != 3)
+                return false;
+        for (int i = 1; i <= 3; i++) /* the effective one tells most */
+                if (uids[i % 3] != owner) {
+                        snprintf(buffer, HELD_MAX, "runs as %s, so a signal of %s does not reach it",
+                                        format_user(name, uids[i % 3]), format_user(owner_name, owner));
+                        return true;
+                }
+        return false;
+}
+
+static bool is_first_of_namespace(const char *status, char *buffer)
+{
+        const char *line = strstr(status, "\nNSpid:"), *last;
+        uint64_t handled = hex_of(status, "\nSigCgt:") | hex_of(status, "\nSigBlk:");
+
+        if (!line || handled >> (SIGTERM - 1) & 1)
+                return false;
+        line += strlen("\nNSpid:");
+        last = line + strcspn(line, "\n");
+        while (last > line && last[-1] != '\t' && last[-1] != ' ')
+                last--;
+        if (strtol(last, NULL, 10) != 1 || last == line + 1)
+                return false;
+        snprintf(buffer, HELD_MAX, "pid 1 of a pid namespace, which does not handle the signal");
+        return true;
+}
+
+const char *process_held(const struct process *process, uint32_t owner, char *buffer)
+{
+        char path[64], status[4096];
+        struct proc_stat stat;
+
+        buffer[0] = '\0';
+        snprintf(path, sizeof path, "/proc/%" PRIu32 "/status", process->pid);
+        if (proc_read_small(path, status, sizeof status) < 0 ||
+                        proc_stat_read((pid_t) process->pid, &stat) < 0 || proc_is_dead(&stat) ||
+                        stat.start_ticks != proc_nsec_to_ticks(process->start_usec * 1000))
+                return buffer;
+        if (!is_traced(status, buffer) && !is_frozen(process->pid, buffer) &&
+                        !is_of_another(status, owner, buffer))
+                (void) is_first_of_namespace(status, buffer);
+        return buffer;
+}
+
+static void add(json_object *array, const struct listed *c, const struct context_end *end,
+                const struct process *process, const char *why)
+{
+        json_object *held = json_object_new_object();
+        char message[2048];
+
+        snprintf(message, sizeof message, "%s[%" PRIu32 "] is held: %s; context %s was %s", process->comm,
+                        process->pid, why, c->path,
+                        end->code == ETIMEDOUT ? "done by its deadline" : "canceled");
+        json_add_text(held, "CTXD_CONTEXT", c->path);
+        json_add_number(held, "CTXD_CONTEXT_ID", c->id);
+        json_add_text(held, "CTXD_ERR", end->err);
+        json_add_text(held, "CTXD_CAUSE", end->cause);
+        json_add_text(held, "CTXD_LEAK", "held");
+        json_add_text(held, "CTXD_WHY", why);
+        json_add_text(held, "OBJECT_COMM", process->comm);
+        json_add_number(held, "OBJECT_PID", process->pid);
+        json_add_number(held, "OBJECT_UID", process->uid);
+        json_add_text(held, "MESSAGE", message);
+        json_object_array_add(array, held);
+}
+
+/* One that goes meanwhile has nobody left in it. */
+static int read_context(struct ctl *ctl, const struct listed *c, json_object *array)
+{
+        char reference[CTXD_PATH_ID_MAX + 1], why[HELD_MAX];
+        struct process_list list = {};
+        struct context_end end;
+        uint32_t owner;
+        int r;
+
+        listed_reference(c, reference);
+        r = process_list_read(ctl, reference, false, &list);
+        if (r == 0 && list.n > 0)
+                r = contexts_end(ctl, reference, &end);
+        if (r == 0 && list.n > 0) {
+                owner = context_owner(ctl, reference);
+                for (size_t i = 0; i < list.n; i++)
+                        if (*process_held(list.items + i, owner, why))
+                                add(array, c, &end, list.items + i, why);
+        }
+        process_list_deinit(&list);
+        return r == EXIT_NO_SUCH_CONTEXT ? 0 : r;
+}
+
+int held_read(struct ctl *ctl, const char *prefix, json_object *array)
+{
+        struct process_list all = {};
+        struct listing listing = {};
+        bool missing_is_fine = ctl->missing_is_fine;
+        int r;
+
+        ctl->missing_is_fine = true;
+        r = process_list_read(ctl, prefix, true, &all);
+        if (r == 0 && all.n > 0)
+                r = contexts_list(ctl, prefix, &listing);
+        for (size_t i = 0; r == 0 && i < listing.n; i++)
+                if (strcmp(listing.items[i].state, "active") != 0)
+                        r = read_context(ctl, listing.items + i, array);
+        ctl->missing_is_fine = missing_is_fine;
+        listing_deinit(&listing);
+        process_list_deinit(&all);
+        return r == EXIT_NO_SUCH_CONTEXT ? 0 : r;
+}
