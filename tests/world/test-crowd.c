@@ -174,8 +174,8 @@ START_TEST(law_32_a_fork_under_way_is_no_cleaning_up)
 }
 END_TEST
 
-/* It blocks the signal, as a shell does around a fork. A child that is asked for after the signal has come was
- * not begun by a handler: there was none. */
+/* It blocks the signal, as a shell does around a fork. A child that is begun after the signal has come was
+ * begun by no handler. */
 static void body_blocker(int in, int out)
 {
         uint64_t term_alone = UINT64_C(1) << (SIGTERM - 1), before;
