@@ -14,6 +14,8 @@
 #include "util/cleanup.h"
 #include "util/utf8.h"
 
+#define PF_KTHREAD 0x00200000 /* include/linux/sched.h; proc_pid_stat(5) names that file for the flags */
+
 /* A whole file of /proc that fits, as a string. The kernel writes such a file in one piece. So where it is
  * less than was asked for, nothing more comes. */
 int proc_read_small(const char *path, char *buffer, size_t size)
@@ -37,6 +39,7 @@ int proc_stat_parse(const char *text, struct proc_stat *ret)
         struct proc_stat s = {};
         unsigned long long start;
         const char *open_, *close_;
+        unsigned flags;
         char state;
         int ppid;
         size_t n;
@@ -47,8 +50,8 @@ int proc_stat_parse(const char *text, struct proc_stat *ret)
         if (!open_ || !close_ || close_ < open_)
                 return -EBADMSG;
         if (sscanf(close_ + 1,
-                            " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %u %*d %llu",
-                            &state, &ppid, &s.n_threads, &start) != 4)
+                            " %c %d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %u %*d %llu",
+                            &state, &ppid, &flags, &s.n_threads, &start) != 5)
                 return -EBADMSG;
         n = (size_t) (close_ - open_ - 1);
         if (n >= sizeof s.comm)
@@ -56,6 +59,7 @@ int proc_stat_parse(const char *text, struct proc_stat *ret)
         memcpy(s.comm, open_ + 1, n);
         (void) utf8_mend(s.comm); /* a process names itself as it likes */
         s.state = state;
+        s.is_kernel = flags & PF_KTHREAD;
         s.ppid = ppid;
         s.start_ticks = start;
         *ret = s;

@@ -12,6 +12,7 @@
 
 struct proc_stat {
         char state;
+        bool is_kernel; /* a thread of the kernel */
         pid_t ppid;
         unsigned n_threads;   /* a zombie with more than one lives on in others than its leader */
         uint64_t start_ticks; /* since boot, as this time namespace sees it */

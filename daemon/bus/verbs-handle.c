@@ -223,11 +223,15 @@ int request_attachment(struct request *q, int pidfd, const struct attach_options
                 struct process **ret_process, struct attachment *ret)
 {
         _cleanup_(engine_process_closep) struct process *process = NULL;
+        const char *why;
         int r;
 
         r = engine_process_open(q->service->engine, pidfd, &process);
         if (r < 0)
                 return request_attach_error(q, NULL, r);
+        why = engine_process_refused(process);
+        if (why)
+                return error_invalid_args(q->error, "That process cannot be a member: %s", why);
         engine_describe(q->service->engine, process, ret);
         ret->wanted = (struct policy){.signal = options->signal, .kill_after_usec = CTXD_USEC_INFINITY};
         if (options->has_kill_after)

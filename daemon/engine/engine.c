@@ -162,6 +162,13 @@ bool engine_give_back_descriptors(struct engine *e)
         return any;
 }
 
+const char *engine_process_refused(const struct process *p)
+{
+        if (process_is_kernel(p))
+                return "it is a thread of the kernel";
+        return process_pid(p) == 1 ? "all other processes are its descendants" : NULL;
+}
+
 int engine_process_open(struct engine *e, int pidfd, struct process **ret)
 {
         return process_acquire(e->processes, pidfd, ret);

@@ -93,6 +93,8 @@ static inline void engine_process_closep(struct process **p)
 {
         engine_process_close(*p);
 }
+/* Why it can be no member of anything: a sentence's second half. NULL: it can. */
+const char *engine_process_refused(const struct process *p);
 int engine_process_pidfd(const struct process *p); /* borrowed */
 /* Reads the real, effective and saved uid, and the command (16 bytes with NUL), as they are now. */
 int engine_process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm);

@@ -26,7 +26,7 @@ struct process {
         int pidfd;
         uid_t uids[3]; /* real, effective, saved */
         char comm[PROC_COMM_SIZE];
-        bool has_exited;
+        bool has_exited, is_kernel;
         struct watch exit;
         struct fact exited;
         struct process_ties ties;
@@ -137,6 +137,7 @@ static int process_get(
                 return -ENOMEM;
         }
         p->pidfd = pidfd;
+        p->is_kernel = stat.is_kernel;
         *ret = p;
         return 0;
 }
@@ -228,6 +229,11 @@ const uid_t *process_uids(const struct process *p)
 const char *process_comm(const struct process *p)
 {
         return p->comm;
+}
+
+bool process_is_kernel(const struct process *p)
+{
+        return p->is_kernel;
 }
 
 bool process_has_exited(const struct process *p)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "util/proc.h"
 #include "harness.h"
 
 START_TEST(values_out_of_their_range)
@@ -106,6 +107,26 @@ START_TEST(huge_dictionaries)
         reply = send_call(bus, m, &error);
         EXPECT_ACTIVE(bus, "/");
         ck_assert_msg(reply || strcmp(error.name, SD_BUS_ERROR_INVALID_ARGS) == 0, "%s", error.name);
+}
+END_TEST
+
+/* It is there where this is not a container. */
+#define KERNEL_THREAD 2
+
+START_TEST(processes_that_cannot_be_members)
+{
+        _cleanup_close_ int first = open_pidfd(1), thread = -1;
+        struct proc_stat stat;
+
+        create(bus, "a");
+        REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Attach", "sha{sv}", "a", first, 0);
+        REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Create", "sa{sv}", "b", 1, "attach", "h", first);
+        OK(bus, "Create", "sa{sv}", "b", 1, "owner", "h", first);
+        if (proc_stat_read(KERNEL_THREAD, &stat) < 0 || stat.ppid != 0)
+                return;
+        ck_assert(stat.is_kernel);
+        thread = open_pidfd(KERNEL_THREAD);
+        REFUSED(bus, SD_BUS_ERROR_INVALID_ARGS, "Attach", "sha{sv}", "a", thread, 0);
 }
 END_TEST
 
@@ -214,6 +235,6 @@ Suite *suite_values(void)
         Suite *s = suite_create("values");
 
         ADD_TESTS(s, "values", start_retaining, values_out_of_their_range, huge_dictionaries,
-                        values_of_many_levels, hostile_descriptors);
+                        values_of_many_levels, hostile_descriptors, processes_that_cannot_be_members);
         return s;
 }
