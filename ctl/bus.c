@@ -47,7 +47,28 @@ void bus_disconnect(struct ctl *ctl)
         ctl->reached = NULL;
 }
 
-int bus_failed(const sd_bus_error *error, int r)
+/* What to do next. The daemon does not know by which command it is asked. */
+static const char *hint(const struct ctl *ctl, const sd_bus_error *error)
+{
+        static const struct {
+                const char *name, *verb, *text;
+        } hints[] = {
+                        {CTXD_ERROR_NO_SUCH_CONTEXT, "create", "make it first, or use --parents"},
+                        {CTXD_ERROR_NO_SUCH_CONTEXT, "run", "make it first, or use --parents"},
+                        {CTXD_ERROR_NO_SUCH_CONTEXT, "attach", "make it first, with ctxctl create"},
+                        {CTXD_ERROR_NO_SUCH_CONTEXT, NULL, "ctxctl list shows which there are"},
+                        {CTXD_ERROR_EXISTS, "create", "--open uses it as it is"},
+                        {CTXD_ERROR_ALREADY_DONE, "create", "ctxctl release frees its name"},
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(hints); i++)
+                if (sd_bus_error_has_name(error, hints[i].name) &&
+                                (!hints[i].verb || strcmp(hints[i].verb, ctl->verb->name) == 0))
+                        return hints[i].text;
+        return NULL;
+}
+
+int bus_failed(const struct ctl *ctl, const sd_bus_error *error, int r)
 {
         static const struct {
                 const char *name;
@@ -59,17 +80,20 @@ int bus_failed(const sd_bus_error *error, int r)
                         {SD_BUS_ERROR_AUTH_FAILED, EXIT_NOT_ALLOWED},
                         {SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, EXIT_NOT_ALLOWED},
         };
+        const char *next;
 
         /* sd-bus makes an error of it where the connection ends during a call. */
         if (!sd_bus_error_is_set(error) || r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE) {
                 print_error("lost the connection to ctxd: %s", strerror(-r));
                 return EXIT_FAILED;
         }
+        next = hint(ctl, error);
         if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
                         sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
                 print_error("ctxd is not running: %s", error->message);
         else
-                print_error("%s", error->message ? error->message : error->name);
+                print_error("%s%s%s", error->message ? error->message : error->name, next ? "; " : "",
+                                next ? next : "");
         for (size_t i = 0; i < ELEMENTSOF(statuses); i++)
                 if (sd_bus_error_has_name(error, statuses[i].name))
                         return statuses[i].status;
@@ -109,7 +133,8 @@ int bus_send(struct ctl *ctl, sd_bus_message *m, const char *expected, sd_bus_me
                 r = authorize_and_call(ctl, m, ret_reply, &error);
         if (r >= 0)
                 return 0;
-        return expected && sd_bus_error_has_name(&error, expected) ? BUS_EXPECTED : bus_failed(&error, r);
+        return expected && sd_bus_error_has_name(&error, expected) ? BUS_EXPECTED
+                                                                   : bus_failed(ctl, &error, r);
 }
 
 int bus_call(struct ctl *ctl, sd_bus_message **ret_reply, const char *member, const char *types, ...)

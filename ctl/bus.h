@@ -30,7 +30,7 @@ int bus_properties(struct ctl *ctl, const char *object, const char *interface, c
                 sd_bus_message **ret_reply);
 
 /* These print an error and return the exit status: a call failed, */
-int bus_failed(const sd_bus_error *error, int r);
+int bus_failed(const struct ctl *ctl, const sd_bus_error *error, int r);
 /* the arguments of a call cannot be sent, since they are not UTF-8, for example, */
 int bus_bad_arguments(int r);
 /* a reply cannot be read, or memory ran out. */

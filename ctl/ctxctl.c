@@ -46,6 +46,8 @@
         "                          TIME list who did not stop, and exit with 3\n"                   \
         "     --timeout=TIME       TIME for --wait, as an option of its own\n"
 
+static int verb_help(struct ctl *ctl, int argc, char *argv[]);
+
 static const struct verb verbs[] = {
                 {"list", "[PREFIX]", "List contexts", NULL, verb_list},
                 {"tree", "[PREFIX]", "Show contexts and their processes as a tree", NULL, verb_tree},
@@ -78,6 +80,7 @@ static const struct verb verbs[] = {
                 {"selftest", "[--timeout=TIME]", "Make a leak, and check that it is found",
                                 "     --timeout=TIME       Wait this long for the report (default: 30s)\n",
                                 verb_selftest},
+                {"help", "[COMMAND]", "Print the help of a command, or this one", NULL, verb_help},
 };
 
 void print_error(const char *format, ...)
@@ -186,6 +189,24 @@ static void print_unknown_verb(const char *name)
                 print_error("there is no command '%s'; did you mean '%s'?", name, nearest->name);
         else
                 print_error("there is no command '%s'; see ctxctl --help", name);
+}
+
+static int verb_help(struct ctl *ctl, int argc, char *argv[])
+{
+        const struct verb *verb = NULL;
+        int r;
+
+        if (!read_arguments(ctl, argc, argv, 0, 1, &r))
+                return r;
+        if (optind < argc) {
+                verb = find_verb(argv[optind]);
+                if (!verb) {
+                        print_unknown_verb(argv[optind]);
+                        return EXIT_USAGE;
+                }
+        }
+        print_help(verb);
+        return EXIT_DONE;
 }
 
 int main(int argc, char *argv[])

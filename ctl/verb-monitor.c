@@ -159,7 +159,7 @@ static int subscribe(struct monitor *monitor, const char *prefix)
                                          "NameOwnerChanged',"
                                          "arg0='" CTXD_BUS_NAME "'",
                                          NULL, NULL)) < 0)
-                return bus_failed(&SD_BUS_ERROR_NULL, r);
+                return bus_failed(ctl, &SD_BUS_ERROR_NULL, r);
         r = bus_call(ctl, NULL, "Subscribe", "s", prefix);
         if (r == 0 && ctl->legend) {
                 fprintf(stderr, "Listening to %s and what is below it.\n", prefix);

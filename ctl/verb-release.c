@@ -3,14 +3,18 @@
 
 int verb_release(struct ctl *ctl, int argc, char *argv[])
 {
-        int r;
+        int r, status = EXIT_DONE;
 
         if (!read_arguments(ctl, argc, argv, 1, -1, &r))
                 return r;
+        r = bus_connect(ctl);
+        if (r > 0)
+                return r;
+        /* One that cannot be released does not keep the others. */
         for (int i = optind; i < argc; i++) {
                 r = bus_call(ctl, NULL, "Release", "s", argv[i]);
-                if (r > 0)
-                        return r;
+                if (status == EXIT_DONE)
+                        status = r;
         }
-        return EXIT_DONE;
+        return status;
 }

@@ -74,7 +74,7 @@ static int get_property(struct ctl *ctl, const char *name, char **ret)
         int r = sd_bus_get_property_string(
                         ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, name, &error, ret);
 
-        return r < 0 ? bus_failed(&error, r) : 0;
+        return r < 0 ? bus_failed(ctl, &error, r) : 0;
 }
 
 static int check_service(struct selftest *t)

@@ -52,7 +52,7 @@ uid_t process_uid(const struct process *p); /* the real one, when it was last ac
 /* The real, effective and saved one, as they were then. */
 const uid_t *process_uids(const struct process *p);
 const char *process_comm(const struct process *p);
-bool process_is_kernel(const struct process *p); /* a thread of the kernel */
+bool process_is_kernel(const struct process *p);  /* a thread of the kernel */
 bool process_has_exited(const struct process *p); /* as far as we have noticed */
 struct process_ties *process_ties(struct process *p);
 
