@@ -9,6 +9,7 @@
 #include "util/cgroup.h"
 #include "util/cleanup.h"
 #include "util/proc.h"
+#include "util/subuid.h"
 #include "ctl/contexts.h"
 #include "ctl/format.h"
 #include "ctl/held.h"
@@ -61,7 +62,7 @@ static bool is_of_another(const char *status, uint32_t owner, char *buffer)
                                         &uids[2]) != 3)
                 return false;
         for (int i = 1; i <= 3; i++) /* the effective one tells most */
-                if (uids[i % 3] != owner) {
+                if (uids[i % 3] != owner && !subuid_is_of(uids[i % 3], owner)) {
                         snprintf(buffer, HELD_MAX, "runs as %s, so a signal of %s does not reach it",
                                         format_user(name, uids[i % 3]), format_user(owner_name, owner));
                         return true;

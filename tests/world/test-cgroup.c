@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -296,6 +298,55 @@ START_TEST(law_32_only_whom_the_one_who_attached_might_signal)
 }
 END_TEST
 
+#define SUBORDINATE 3000000 /* of 65534, by a file that only this process sees */
+
+/* In place of /etc/subuid. Who may make control groups may mount, too. */
+static void grant(const char *text)
+{
+        char path[] = "/tmp/ctxd-test-subuid-XXXXXX";
+        int fd = mkstemp(path);
+
+        ck_assert_int_ge(fd, 0);
+        ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t) strlen(text));
+        close(fd);
+        ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
+        ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+        ck_assert_int_eq(mount(path, "/etc/subuid", NULL, MS_BIND, NULL), 0);
+        unlink(path);
+}
+
+static void body_subordinate(int in, int out)
+{
+        if (setresuid(65534, SUBORDINATE, SUBORDINATE) < 0)
+                _exit(1);
+        child_count(in, out);
+}
+
+static void body_one_too_many(int in, int out)
+{
+        if (setresuid(SUBORDINATE + 2, SUBORDINATE, SUBORDINATE) < 0)
+                _exit(1);
+        child_count(in, out);
+}
+
+START_TEST(law_32_subordinate_uids_are_the_users)
+{
+        static const struct policy by_user = {
+                        .signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY, .uid = 65534};
+        struct child *own = child_start(body_subordinate), *other = child_start(body_one_too_many);
+        struct context *c = make("a");
+
+        /* By number and by name; and what is another user's. */
+        grant(_i == 0 ? "root:3000002:1\n65534:3000000:2\n" : "nobody:3000000:2\n");
+        attach(c, own, &by_user);
+        attach(c, other, &by_user);
+        cancel(c);
+        ck_assert_int_eq(child_say(own), 'T');
+        run_for(50000);
+        ck_assert(child_silent(other));
+}
+END_TEST
+
 static void *outlive(void *userdata)
 {
         (void) signal(SIGTERM, SIG_IGN);
@@ -411,6 +462,7 @@ int main(void)
         tcase_add_test(c, law_30_nobody_in_it_leaves);
         tcase_add_test(c, who_is_moved_out_is_known_as_before);
         tcase_add_test(c, law_32_only_whom_the_one_who_attached_might_signal);
+        tcase_add_loop_test(c, law_32_subordinate_uids_are_the_users, 0, 2);
         tcase_add_loop_test(c, law_32_a_process_whose_leader_has_exited_is_killed, 0, 2);
         tcase_add_test(c, law_32_relays_are_ended);
         suite_add_tcase(s, c);

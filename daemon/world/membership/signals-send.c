@@ -9,6 +9,7 @@
 #include "util/cleanup.h"
 #include "util/log.h"
 #include "util/proc.h"
+#include "util/subuid.h"
 #include "util/uids.h"
 
 /* Decides which signal a process gets, and sends it (law 32). Each process gets its signal once.
@@ -21,7 +22,7 @@
  * is pending.
  *
  * Before every signal a pidfd is opened. Then the start time has to be the member's, and all uids of the
- * process have to be the uid that attached it. So a program that has changed its uid is never signalled with
+ * process have to be the uid that attached it, or subordinate ones of that, as in a container of its own. So a program that has changed its uid is never signalled with
  * the daemon's rights. */
 
 struct signalled {
@@ -77,6 +78,17 @@ static struct signalled *signalled_new(struct membership *m, struct member_slot 
         return s;
 }
 
+/* As the kernel would allow it to the one who has attached the process. */
+static bool may_signal(const uid_t uids[3], uid_t uid)
+{
+        if (uid == 0 || uids_are_all(uids, uid))
+                return true;
+        for (int i = 0; i < 3; i++)
+                if (uids[i] != uid && !subuid_is_of(uids[i], uid))
+                        return false;
+        return true;
+}
+
 /* Sends a signal if the process is still the member. Children that are born after *ret_when_nsec are helpers
  * that clean up; it is UINT64_MAX if the process cannot have any. Returns 1 if the process ignores it. */
 static int send_checked(const struct world *w, const struct target *t, const struct policy *policy,
@@ -100,7 +112,7 @@ static int send_checked(const struct world *w, const struct target *t, const str
         r = proc_status_read((pid_t) t->pid, uids, NULL);
         if (r < 0)
                 return r;
-        if (policy->uid != 0 && !uids_are_all(uids, policy->uid))
+        if (!may_signal(uids, policy->uid))
                 return -EPERM;
         if (signal_number != SIGKILL && proc_handles_signal((pid_t) t->pid, signal_number, &ignored))
                 /* The time is taken before the signal is sent, because the process may run before we go
