@@ -22,8 +22,8 @@
  * is pending.
  *
  * Before every signal a pidfd is opened. Then the start time has to be the member's, and all uids of the
- * process have to be the uid that attached it, or subordinate ones of that, as in a container of its own. So a program that has changed its uid is never signalled with
- * the daemon's rights. */
+ * process have to be the uid that attached it, or subordinate ones of that, as in a container of its own. So
+ * a program that has changed its uid is never signalled with the daemon's rights. */
 
 struct signalled {
         uint32_t pid;
