@@ -40,6 +40,10 @@
         "     --scope              Use a systemd scope, which no process of the command can leave\n"
 #define HELP_RUN HELP_PARENTS HELP_TIMEOUT HELP_SIGNAL HELP_KILL_AFTER HELP_GRACE HELP_VALUE HELP_SCOPE
 
+#define HELP_LEAKS                                                         \
+        "  -a --all                Also show those that have left since\n" \
+        "  -l --long               Show all that is known of each, such as the kernel's stack\n"
+
 #define HELP_CANCEL                                                                                 \
         "     --error=ERROR        The error number of the cause, or its name, such as EPIPE\n"     \
         "     --wait[=TIME]        Wait until all members have left, and show who is left; after\n" \
@@ -56,7 +60,8 @@ static const struct verb verbs[] = {
                                 verb_values},
                 {"members", "PATH", "List the processes in a context and below it", NULL, verb_members},
                 {"processes", "PATH", "The same as members", NULL, verb_members, .alias = true},
-                {"leaks", "[PREFIX]", "Show who did not stop, and where it is blocked", NULL, verb_leaks},
+                {"leaks", "[OPTIONS] [PREFIX]", "Show who did not stop, and where it is blocked", HELP_LEAKS,
+                                verb_leaks},
                 {"preview", "PATH", "Show what a cancel would end", NULL, verb_preview},
                 {"monitor", "[PREFIX]", "Print what happens, one event in each line", NULL, verb_monitor},
                 {"create", "[OPTIONS] PATH", "Create a context; if PATH ends in /, with a free name below it",

@@ -12,9 +12,24 @@
 #include "ctl/json.h"
 #include "ctl/leak.h"
 #include "ctl/pager.h"
+#include "ctl/table.h"
 #include "ctl/terminal.h"
 
+/* ctxctl leaks says by its exit status whether there are some, so what goes wrong has another one. */
+#define EXIT_SOME EXIT_FAILED
+#define EXIT_UNKNOWN EXIT_USAGE
+
 #define LABEL_WIDTH 13
+
+static const struct option options[] = {
+                {"all", no_argument, NULL, 'a'},
+                {"long", no_argument, NULL, 'l'},
+                {},
+};
+
+struct shown {
+        bool all, with_all; /* leaks; of each one */
+};
 
 static void print_field(const char *label, const char *text)
 {
@@ -78,18 +93,26 @@ static void print_leak(json_object *leak)
         print_field("Found by", json_get_text(leak, "CTXD_BACKEND"));
 }
 
+struct counts {
+        size_t running, left, held;
+        uint64_t more;
+};
+
 /* "No leaks" means nothing if nobody has looked. So this says who looked, and when. */
-static void print_footer(struct ctl *ctl, size_t n, uint64_t more, size_t n_held, bool truncated)
+static void print_footer(struct ctl *ctl, const struct counts *n, bool truncated)
 {
         _cleanup_free_ char *backend = NULL, *reason = NULL, *shown = NULL;
         char relative[FORMAT_MAX];
         uint64_t swept = 0;
 
-        printf("%s%zu leak%s", n > 0 || more > 0 || n_held > 0 ? "\n" : "", n, n == 1 ? "" : "s");
-        if (more > 0)
-                printf(", and %" PRIu64 " more threads that are only counted", more);
-        if (n_held > 0)
-                printf(", and %zu process%s held", n_held, n_held == 1 ? " that is" : "es that are");
+        printf("%s%zu leak%s", n->running + n->left + n->held + n->more > 0 ? "\n" : "", n->running,
+                        n->running == 1 ? "" : "s");
+        if (n->more > 0)
+                printf(", and %" PRIu64 " more threads that are only counted", n->more);
+        if (n->held > 0)
+                printf(", and %zu process%s held", n->held, n->held == 1 ? " that is" : "es that are");
+        if (n->left > 0)
+                printf(", and %zu that %s left since", n->left, n->left == 1 ? "has" : "have");
         if (truncated)
                 printf(", and more that are not shown");
         if (sd_bus_get_property_trivial(ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE,
@@ -110,50 +133,133 @@ static void print_footer(struct ctl *ctl, size_t n, uint64_t more, size_t n_held
         puts(".");
 }
 
-int verb_leaks(struct ctl *ctl, int argc, char *argv[])
+/* What it waits in, as the sentence says it, or why it is held. */
+static void add_where(struct table *table, json_object *leak)
 {
-        json_object *array;
-        bool truncated = false;
-        uint64_t more = 0;
-        size_t n, n_leaks = 0, n_held = 0;
-        const char *prefix;
-        int r;
+        const char *call = json_get_text(leak, "CTXD_SYSCALL"), *on = json_get_text(leak, "CTXD_WAITS_ON");
 
-        if (!read_arguments(ctl, argc, argv, 0, 1, &r))
-                return r;
-        prefix = optind < argc ? argv[optind] : "/";
-        array = json_object_new_array();
-        r = leaks_read(ctl, prefix, array, &truncated);
-        if (r == 0)
-                r = held_read(ctl, prefix, array);
-        if (r > 0) {
-                json_object_put(array);
-                return r;
-        }
-        if (ctl->json != JSON_OFF)
-                return json_print(ctl, array);
-        r = json_make_printable(array);
-        if (r < 0) {
-                json_object_put(array);
-                return bus_broken(r);
-        }
-        pager_open(ctl);
-        n = json_object_array_length(array);
+        if (leak_is_more(leak))
+                table_addf(table, "%" PRIu64 " more threads", json_get_number(leak, "CTXD_COUNT"));
+        else if (*call)
+                table_addf(table, "%s%s%s", call, *on ? " on " : "", on);
+        else
+                table_add(table, json_get_text(leak, "CTXD_WHY"));
+}
+
+static int print_table(const struct ctl *ctl, json_object *array)
+{
+        static const char *const header[] = {
+                        "CONTEXT", "-PID", "-TID", "COMMAND", "-SINCE DONE", "LEAK", "WHERE", NULL};
+        _cleanup_(table_freep) struct table *table = table_new(header);
+        size_t n = json_object_array_length(array);
+        char span[FORMAT_MAX];
+
+        if (!table)
+                return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
                 json_object *leak = json_object_array_get_idx(array, i);
+                uint64_t since = json_get_number(leak, "CTXD_SINCE_DONE_USEC");
 
+                table_add(table, json_get_text(leak, "CTXD_CONTEXT"));
+                table_add(table, json_get_text(leak, "OBJECT_PID"));
+                table_add(table, json_get_text(leak, "CTXD_TID"));
+                table_add(table, json_get_text(leak, "OBJECT_COMM"));
+                table_add(table, since != UINT64_MAX ? format_timespan(span, since) : "");
+                if (leak_is_resolved(leak))
+                        table_add_colored(table, "left", COLOR_GREY);
+                else
+                        table_add_colored(table, json_get_text(leak, "CTXD_LEAK"),
+                                        leak_is_held(leak) ? COLOR_GREY : COLOR_RED);
+                add_where(table, leak);
+        }
+        return n > 0 ? table_print(table, ctl->legend) : 0;
+}
+
+static void print_long(json_object *array)
+{
+        for (size_t i = 0; i < json_object_array_length(array); i++) {
                 if (i > 0)
                         putchar('\n');
-                print_leak(leak);
-                if (leak_is_more(leak))
-                        more += json_get_number(leak, "CTXD_COUNT");
-                else if (leak_is_held(leak))
-                        n_held++;
-                else
-                        n_leaks++;
+                print_leak(json_object_array_get_idx(array, i));
         }
-        if (ctl->legend)
-                print_footer(ctl, n_leaks, more, n_held, truncated);
+}
+
+static void count(json_object *array, struct counts *ret)
+{
+        for (size_t i = 0; i < json_object_array_length(array); i++) {
+                json_object *leak = json_object_array_get_idx(array, i);
+
+                if (leak_is_more(leak))
+                        ret->more += json_get_number(leak, "CTXD_COUNT");
+                else if (leak_is_held(leak))
+                        ret->held++;
+                else if (leak_is_resolved(leak))
+                        ret->left++;
+                else
+                        ret->running++;
+        }
+}
+
+static void drop_resolved(json_object *array)
+{
+        for (size_t i = json_object_array_length(array); i-- > 0;)
+                if (leak_is_resolved(json_object_array_get_idx(array, i)))
+                        json_object_array_del_idx(array, i, 1);
+}
+
+static int read_option(void *userdata, int option)
+{
+        struct shown *shown = userdata;
+
+        if (option == 'a')
+                shown->all = true;
+        else
+                shown->with_all = true;
+        return 0;
+}
+
+static int show(struct ctl *ctl, const char *prefix, const struct shown *shown, json_object *array)
+{
+        struct counts counts = {};
+        bool truncated = false;
+        int r = leaks_read(ctl, prefix, array, &truncated);
+
+        if (r == 0)
+                r = held_read(ctl, prefix, array);
+        if (r > 0)
+                return r == EXIT_FAILED ? EXIT_UNKNOWN : r;
+        if (!shown->all)
+                drop_resolved(array);
+        count(array, &counts);
+        if (ctl->json != JSON_OFF) {
+                r = json_print(ctl, json_object_get(array));
+        } else {
+                r = json_make_printable(array);
+                pager_open(ctl);
+                if (r >= 0 && shown->with_all)
+                        print_long(array);
+                else if (r >= 0)
+                        r = print_table(ctl, array);
+                if (r >= 0 && ctl->legend)
+                        print_footer(ctl, &counts, truncated);
+                r = r < 0 ? bus_broken(r) : 0;
+        }
+        if (r > 0)
+                return EXIT_UNKNOWN;
+        return counts.running > 0 || counts.more > 0 ? EXIT_SOME : EXIT_DONE;
+}
+
+int verb_leaks(struct ctl *ctl, int argc, char *argv[])
+{
+        struct shown shown = {};
+        json_object *array;
+        int r;
+
+        if (!read_options(ctl, argc, argv, options, read_option, &shown, &r) ||
+                        !count_arguments(ctl, argc, 0, 1, &r))
+                return r;
+        array = json_object_new_array();
+        r = show(ctl, optind < argc ? argv[optind] : "/", &shown, array);
         json_object_put(array);
-        return EXIT_DONE;
+        return r;
 }
