@@ -26,6 +26,23 @@ bool leak_is_held(json_object *leak)
         return strcmp(json_get_text(leak, "CTXD_LEAK"), "held") == 0;
 }
 
+void leaks_count(json_object *array, struct leak_counts *ret)
+{
+        *ret = (struct leak_counts){};
+        for (size_t i = 0; i < json_object_array_length(array); i++) {
+                json_object *leak = json_object_array_get_idx(array, i);
+
+                if (leak_is_more(leak))
+                        ret->more += json_get_number(leak, "CTXD_COUNT");
+                else if (leak_is_held(leak))
+                        ret->held++;
+                else if (leak_is_resolved(leak))
+                        ret->left++;
+                else
+                        ret->running++;
+        }
+}
+
 static void compose_message(json_object *leak, char *buffer, size_t size)
 {
         struct leak_facts facts = {

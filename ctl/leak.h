@@ -14,6 +14,14 @@ int leak_read(sd_bus_message *m, json_object **ret);
  * message. */
 int leaks_read(struct ctl *ctl, const char *prefix, json_object *array, bool *ret_truncated);
 
+/* What there is at a prefix and below it. */
+struct leak_counts {
+        size_t running, left, held; /* reports */
+        uint64_t more;              /* threads that are only counted */
+};
+
+void leaks_count(json_object *array, struct leak_counts *ret);
+
 bool leak_is_resolved(json_object *leak);
 /* It stands for threads that are only counted (CTXD_COUNT). */
 bool leak_is_more(json_object *leak);

@@ -93,13 +93,8 @@ static void print_leak(json_object *leak)
         print_field("Found by", json_get_text(leak, "CTXD_BACKEND"));
 }
 
-struct counts {
-        size_t running, left, held;
-        uint64_t more;
-};
-
 /* "No leaks" means nothing if nobody has looked. So this says who looked, and when. */
-static void print_footer(struct ctl *ctl, const struct counts *n, bool truncated)
+static void print_footer(struct ctl *ctl, const struct leak_counts *n, bool truncated)
 {
         _cleanup_free_ char *backend = NULL, *reason = NULL, *shown = NULL;
         char relative[FORMAT_MAX];
@@ -184,22 +179,6 @@ static void print_long(json_object *array)
         }
 }
 
-static void count(json_object *array, struct counts *ret)
-{
-        for (size_t i = 0; i < json_object_array_length(array); i++) {
-                json_object *leak = json_object_array_get_idx(array, i);
-
-                if (leak_is_more(leak))
-                        ret->more += json_get_number(leak, "CTXD_COUNT");
-                else if (leak_is_held(leak))
-                        ret->held++;
-                else if (leak_is_resolved(leak))
-                        ret->left++;
-                else
-                        ret->running++;
-        }
-}
-
 static void drop_resolved(json_object *array)
 {
         for (size_t i = json_object_array_length(array); i-- > 0;)
@@ -220,7 +199,7 @@ static int read_option(void *userdata, int option)
 
 static int show(struct ctl *ctl, const char *prefix, const struct shown *shown, json_object *array)
 {
-        struct counts counts = {};
+        struct leak_counts counts;
         bool truncated = false;
         int r = leaks_read(ctl, prefix, array, &truncated);
 
@@ -230,7 +209,7 @@ static int show(struct ctl *ctl, const char *prefix, const struct shown *shown, 
                 return r == EXIT_FAILED ? EXIT_UNKNOWN : r;
         if (!shown->all)
                 drop_resolved(array);
-        count(array, &counts);
+        leaks_count(array, &counts);
         if (ctl->json != JSON_OFF) {
                 r = json_print(ctl, json_object_get(array));
         } else {

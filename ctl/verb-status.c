@@ -11,6 +11,7 @@
 #include "ctl/contexts.h"
 #include "ctl/format.h"
 #include "ctl/json.h"
+#include "ctl/leak.h"
 #include "ctl/pager.h"
 #include "ctl/processes.h"
 #include "ctl/terminal.h"
@@ -245,6 +246,20 @@ static void add_address(struct ctl *ctl, json_object *p)
                 json_object_object_add(p, "Address", json_object_new_string(address));
 }
 
+/* As ctxctl leaks counts them, beside those that were ever found. */
+static int add_leaks(struct ctl *ctl, json_object *p)
+{
+        json_object *array = json_object_new_array();
+        struct leak_counts counts;
+        bool truncated;
+        int r = leaks_read(ctl, "/", array, &truncated);
+
+        leaks_count(array, &counts);
+        json_object_put(array);
+        json_add_number(p, "Leaks", counts.running);
+        return r;
+}
+
 static void print_service(json_object *p)
 {
         const char *backend = json_get_text(p, "ProbeBackend"), *reason = json_get_text(p, "ProbeReason");
@@ -263,7 +278,8 @@ static void print_service(json_object *p)
         print_label("Probe");
         printf("%s%s%s%s\n", backend, *reason ? " (" : "", reason, *reason ? ")" : "");
         print_label("Leaks");
-        printf("%" PRIu64 " found", json_get_number(p, "LeaksFound"));
+        printf("%" PRIu64 " now, %" PRIu64 " found since the start", json_get_number(p, "Leaks"),
+                        json_get_number(p, "LeaksFound"));
         if (swept > 0 && swept != UINT64_MAX)
                 printf(", last sweep %s", format_relative(relative, swept));
         putchar('\n');
@@ -277,6 +293,11 @@ static int status_of_service(struct ctl *ctl)
         if (r > 0)
                 return r;
         add_address(ctl, p);
+        r = add_leaks(ctl, p);
+        if (r > 0) {
+                json_object_put(p);
+                return r;
+        }
         if (ctl->json != JSON_OFF)
                 return json_print(ctl, p);
         print_service(p);
