@@ -116,6 +116,8 @@ static void check_parties(const struct tree *t, uint64_t reserved)
         const struct ending *e;
 
         for (const struct party *p = t->users.parties; p; p = p->hh.next) {
+                uint64_t before = endings;
+
                 CHECK(none, heap_is_valid(&p->wakes));
                 CHECK(none, p->n_reserved == 0 || p->n_reserved < p->wakes.allocated);
                 CHECK(none, (p->due_index != 0) == (p->wakes.n > 0 && !p->is_taken));
@@ -127,6 +129,7 @@ static void check_parties(const struct tree *t, uint64_t reserved)
                         CHECK(e->root, e->party == p && e->root->user->party == p);
                         endings++;
                 }
+                CHECK(none, endings - before == p->n_endings);
                 reserved -= p->n_reserved;
                 waking += p->wakes.n;
                 taken += p->is_taken;

@@ -12,6 +12,9 @@
  * so that one of usual size is not cut. But to end a context at its deadline, or to forget it, touches much
  * memory that no cache has: 5 us where 200,000 are due. */
 #define PIECE 64
+/* Everybody looks through the ends that go on. Where a party has so many, they go on before more that is due
+ * begins. */
+#define ENDINGS_FEW 16
 
 static struct party *party_of(const struct context *c)
 {
@@ -77,6 +80,7 @@ void context_wake_never(struct tree *t, struct context *c)
 void endings_link(struct tree *t, struct ending *e)
 {
         e->party = party_of(e->root);
+        e->party->n_endings++;
         TAILQ_INSERT_TAIL(&t->endings, e, endings);
         TAILQ_INSERT_TAIL(&e->party->endings, e, of_party);
         place(t, e->party);
@@ -86,6 +90,7 @@ void endings_unlink(struct tree *t, struct ending *e)
 {
         TAILQ_REMOVE(&t->endings, e, endings);
         TAILQ_REMOVE(&e->party->endings, e, of_party);
+        e->party->n_endings--;
         place(t, e->party);
         e->party = NULL;
 }
@@ -173,7 +178,8 @@ bool tree_advance_party(struct tree *t, uint64_t now_usec, struct party *p)
         const struct user *user;
 
         note_time(t, now_usec);
-        (void) wake_some(t, p, now_usec, &budget);
+        if (p->n_endings < ENDINGS_FEW)
+                (void) wake_some(t, p, now_usec, &budget);
         if (budget > 0)
                 (void) tree_forget_overdue(t, p, now_usec, budget);
         endings_advance(t, p, budget);

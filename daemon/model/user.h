@@ -78,6 +78,7 @@ struct party {
         uint32_t n_reserved; /* how many contexts have room in it */
         uint32_t due_index;  /* in the tree's heap of parties */
         TAILQ_HEAD(, ending) endings;
+        uint32_t n_endings;
         bool is_ending; /* it is in the tree's list of those with endings */
         bool is_taken;  /* somebody does its work (tree_take_behind): it is in neither of the two */
         TAILQ_ENTRY(party) ending;

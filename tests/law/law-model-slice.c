@@ -370,6 +370,47 @@ START_TEST(law_48_few_deadlines_at_a_time)
 }
 END_TEST
 
+/* Whoever ends or forgets something looks through the ends that go on, whoever's they are. So what is due at
+ * one moment does not begin all of them before it goes on with the first. */
+START_TEST(law_48_ends_of_what_is_due_do_not_pile_up)
+{
+        enum { TREES = 200, BELOW = 70, FEW = 64 };
+        struct create_options soon = plain;
+        struct context *c = NULL;
+        const struct ending *e;
+        struct party *p;
+        char path[16];
+        bool more;
+
+        soon.deadline_usec = 2000;
+        for (int i = 0; i < TREES; i++) {
+                snprintf(path, sizeof path, "~/%d", i);
+                ck_assert_int_eq(create_as(&alice, path, &soon, &c), 1);
+                for (int k = 0; k < BELOW; k++) {
+                        snprintf(path, sizeof path, "~/%d/%d", i, k);
+                        ck_assert_int_eq(tree_create(t, now, &alice, path, &plain, &c, &refused), 1);
+                }
+        }
+        drain();
+        t->slice = 512;
+        now = 3000;
+        p = tree_take_behind(t, now);
+        do {
+                unsigned n = 0;
+
+                more = tree_advance_party(t, now, p);
+                TAILQ_FOREACH (e, &t->endings, endings)
+                        n++;
+                ck_assert_uint_le(n, FEW);
+                drain();
+        } while (more);
+        tree_give_back(t, p);
+        for (c = t->background; (c = context_next(c, t->background));)
+                ck_assert_int_eq(context_is_done(c), c->parent != t->background);
+        ck_assert_uint_eq(tree_next_usec(t), 3000 + t->retain_usec);
+}
+END_TEST
+
 /* What goes on is a large end, and then the retention that is over. The last of her contexts may go, and she
  * with it, while her work is taken. */
 START_TEST(law_48_the_ends_of_each_party)
@@ -463,6 +504,7 @@ int main(void)
                         law_14_two_extensions,
                         law_48_each_party_by_itself,
                         law_48_few_deadlines_at_a_time,
+                        law_48_ends_of_what_is_due_do_not_pile_up,
                         law_48_the_ends_of_each_party,
                         law_48_the_end_of_one_party_is_over_by_itself,
                         NULL,
