@@ -31,6 +31,8 @@
 #define GRACE_USEC 500000
 #define WAIT_USEC 30000000
 #define LOOK_USEC 100000
+#define PROBE_USEC 10000000 /* that a probe may take to come */
+#define PROBE_PAUSE_USEC 50000
 
 static const struct option options[] = {{"timeout", required_argument, NULL, 't'}, {}};
 
@@ -77,6 +79,27 @@ static int get_property(struct ctl *ctl, const char *name, char **ret)
         return r < 0 ? bus_failed(ctl, &error, r) : 0;
 }
 
+/* Right after the daemon's start the probe is not there yet. */
+static int await_probe(struct selftest *t, char **ret_backend, char **ret_reason)
+{
+        uint64_t end_usec = now_boottime_usec() + PROBE_USEC;
+        int r;
+
+        for (;;) {
+                if ((r = get_property(t->ctl, "ProbeBackend", ret_backend)) > 0 ||
+                                (r = get_property(t->ctl, "ProbeReason", ret_reason)) > 0)
+                        return r;
+                if ((strcmp(*ret_reason, CTXD_REASON_NOT_CONNECTED) != 0 &&
+                                    strcmp(*ret_reason, CTXD_REASON_NOT_ANSWERED) != 0) ||
+                                now_boottime_usec() >= end_usec)
+                        return 0;
+                free(*ret_backend);
+                free(*ret_reason);
+                *ret_backend = *ret_reason = NULL;
+                usleep(PROBE_PAUSE_USEC);
+        }
+}
+
 static int check_service(struct selftest *t)
 {
         _cleanup_free_ char *version = NULL, *members = NULL, *probe = NULL, *reason = NULL;
@@ -84,8 +107,7 @@ static int check_service(struct selftest *t)
 
         if ((r = bus_connect(t->ctl)) > 0 || (r = get_property(t->ctl, "Version", &version)) > 0 ||
                         (r = get_property(t->ctl, "MembershipBackend", &members)) > 0 ||
-                        (r = get_property(t->ctl, "ProbeBackend", &probe)) > 0 ||
-                        (r = get_property(t->ctl, "ProbeReason", &reason)) > 0)
+                        (r = await_probe(t, &probe, &reason)) > 0)
                 return r;
         step(t, true, "ctxd %s answers; it tracks members by %s", version, members);
         if (strcmp(probe, "off") == 0)

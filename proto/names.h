@@ -29,6 +29,9 @@
 /* Where the service listens, and what tells a program of its daemon and its context. */
 #define CTXD_SYSTEM_SOCKET "/run/ctxd/bus"
 #define CTXD_PROBE_SOCKET "/run/ctxd/probe"
+/* ProbeReason, while the probe comes. */
+#define CTXD_REASON_NOT_CONNECTED "the probe has not connected yet"
+#define CTXD_REASON_NOT_ANSWERED "the probe has not answered yet"
 #define CTXD_ENV_ADDRESS "CTXD_ADDRESS"
 #define CTXD_ENV_CONTEXT "CTXD_CONTEXT"
 

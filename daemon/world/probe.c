@@ -11,6 +11,7 @@
 
 #include "daemon/world/anchor.h"
 #include "daemon/world/probe-internal.h"
+#include "proto/names.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 #include "util/proc.h"
@@ -102,7 +103,7 @@ int probe_connected(struct probe *p, int fd, pid_t pid)
         probe_connection_open(&p->connection, fd);
         p->pid = pid;
         p->is_welcomed = p->is_known = p->is_full = false;
-        set_reason(p, "the probe has not answered yet");
+        set_reason(p, CTXD_REASON_NOT_ANSWERED);
         fact_raise(&p->world->facts, &p->ready);
         return 0;
 }
@@ -184,7 +185,7 @@ int probe_start(struct probe *p, const struct probe_options *options)
                 r = listen_at(p, options->socket);
                 if (r < 0)
                         return r;
-                set_reason(p, "the probe has not connected yet");
+                set_reason(p, CTXD_REASON_NOT_CONNECTED);
         }
         return 0;
 }
