@@ -26,10 +26,11 @@ static void help(void)
              "See ctxd(8) and org.ctxd1(5).");
 }
 
-/* Looks for the probe beside this program (in a build directory), then where it is installed. */
+/* Looks for the probe beside this program (in a build directory, or what was installed and then moved), then
+ * where it is installed. */
 static const char *find_probe(void)
 {
-        static const char *const beside[] = {"ctxd-probe", "../bpf/ctxd-probe"};
+        static const char *const beside[] = {"ctxd-probe", "../bpf/ctxd-probe", "../libexec/ctxd-probe"};
         static char path[PATH_MAX];
         char self[PATH_MAX];
         ssize_t n;

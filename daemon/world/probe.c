@@ -186,7 +186,11 @@ int probe_start(struct probe *p, const struct probe_options *options)
                 if (r < 0)
                         return r;
                 set_reason(p, CTXD_REASON_NOT_CONNECTED);
+                return 0;
         }
+        set_reason(p, "ctxd-probe was found neither beside ctxd nor where it is installed; --probe-program= "
+                      "names it");
+        log_warning("Nobody looks for leaks: %s", p->reason);
         return 0;
 }
 
