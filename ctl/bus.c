@@ -12,6 +12,16 @@
 
 #define DIRECT_ADDRESS "unix:path=" CTXD_SYSTEM_SOCKET
 
+static const char *how_to_start(const struct ctl *ctl, const char *given)
+{
+        if (given)
+                return "";
+        if (!ctl->user)
+                return "; systemctl start ctxd starts it";
+        return getenv("XDG_RUNTIME_DIR") ? "; systemctl --user start ctxd starts it"
+                                         : "; XDG_RUNTIME_DIR is not set, so this is no session of a user";
+}
+
 int bus_connect(struct ctl *ctl)
 {
         const char *given = ctl->address ? ctl->address : ctl->user ? NULL : daemon_given_address(NULL);
@@ -23,7 +33,7 @@ int bus_connect(struct ctl *ctl)
                 return 0;
         r = daemon_connect(given, ctl->user, &ctl->bus, NULL, why, sizeof why);
         if (r < 0) {
-                print_error("cannot reach ctxd %s", why);
+                print_error("cannot reach ctxd %s%s", why, how_to_start(ctl, given));
                 return r == -EACCES || r == -EPERM ? EXIT_NOT_ALLOWED : EXIT_FAILED;
         }
         if (sd_bus_get_address(ctl->bus, &found) >= 0) {
