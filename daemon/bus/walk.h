@@ -29,6 +29,7 @@ struct walk {
         bool is_truncated;
         bool has_looked; /* at all members; the reply may have to wait */
         struct leak_cursor leaks;
+        uint64_t n_leaks;
         struct shown *shown;
         struct members_look *look;
         struct signal_pass *signals;
@@ -68,9 +69,9 @@ void walks_finish(struct service *s);
 
 void walks_deinit(struct service *s);
 
-/* Property getters cannot reply later. So the contexts and members that the caller may read are counted when
- * a call that asks for properties of the Manager comes (walk_count, a handler of its object). If that takes
- * long the message comes once more, when they have been counted. */
+/* Property getters cannot reply later. So the contexts, members and leaks that the caller may read are
+ * counted when a call that asks for properties of the Manager comes (walk_count, a handler of its object). If
+ * that takes long the message comes once more, when they have been counted. */
 int walk_count(sd_bus_message *m, void *userdata, sd_bus_error *error);
 /* Whether the message comes for the second time. */
 bool walk_has_counted(const struct peer *p, const sd_bus_message *m);
