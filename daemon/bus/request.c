@@ -167,12 +167,6 @@ int request_reply(struct request *q, const char *types, ...)
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
 }
 
-void endpoint_replies(struct endpoint *e, uint64_t bytes)
-{
-        if (e->replies)
-                e->replies(e, bytes);
-}
-
 void endpoint_reply_lost(struct endpoint *e, const struct peer *p, int r)
 {
         log_debug("A reply to %s was lost: %s", p->name, strerror(-r));
@@ -184,6 +178,7 @@ void endpoint_reply_lost(struct endpoint *e, const struct peer *p, int r)
 int request_send(struct request *q, sd_bus_message *reply, uint64_t bytes)
 {
         park_replies(q->endpoint, bytes);
-        endpoint_replies(q->endpoint, bytes);
+        if (q->endpoint->replies)
+                q->endpoint->replies(q->endpoint, bytes);
         return sd_bus_send(NULL, reply, NULL);
 }
