@@ -6,6 +6,7 @@
 
 #include "daemon/bus/error.h"
 #include "daemon/bus/options.h"
+#include "daemon/bus/send.h"
 #include "daemon/bus/walk.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -37,13 +38,20 @@ static int find_process(struct request *q, struct process **ret)
 int request_want_to_send(struct request *q, unsigned n)
 {
         struct refused refused = {};
+        uint64_t epoch, queued;
         int r;
 
         if (sd_bus_can_send(q->endpoint->bus, SD_BUS_TYPE_UNIX_FD) <= 0)
                 return sd_bus_error_set(q->error, SD_BUS_ERROR_NOT_SUPPORTED,
                                 "The reply has a descriptor, and this connection takes none");
         r = q->endpoint->send_fds ? q->endpoint->send_fds(q->endpoint, n, &refused) : 0;
-        return r < 0 ? request_refused(q, &refused, r) : 0;
+        if (r < 0)
+                return request_refused(q, &refused, r);
+        /* What has to wait in the queue is sent later. If the kernel refuses that, the connection is lost, and
+         * a bus is everybody's. */
+        if (sd_bus_get_n_queued_write(q->endpoint->bus, &queued) >= 0 && queued > 0)
+                r = send_try(engine_alive(q->service->engine, &epoch));
+        return r < 0 ? handle_error(q, NULL, r) : 0;
 }
 
 static int want_own_process(struct request *q, const struct process *process)

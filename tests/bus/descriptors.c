@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 
 #include "harness.h"
 #include "raw.h"
@@ -225,117 +224,14 @@ START_TEST(the_first_call_brings_a_descriptor)
 }
 END_TEST
 
-/* -- A user's own daemon. What all processes of that user have sent and nobody has received the kernel counts
- * together, and the daemon may not send any more then. */
-
-static void start_of_user(void)
-{
-        world.uid = ALICE;
-        world.table = TABLE;
-        start_retaining();
-}
-
-/* As alice: sends more descriptors than the daemon may have in flight, and nobody reads them. */
-static void leave_unread(void *userdata)
-{
-        struct rlimit limit;
-        int pair[2], fds[200];
-
-        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
-        limit.rlim_cur = limit.rlim_max;
-        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-        for (size_t i = 0; i < ELEMENTSOF(fds); i++)
-                fds[i] = pair[0];
-        for (unsigned i = 0; i < 2 * TABLE / ELEMENTSOF(fds); i++)
-                ck_assert(raw_send(pair[0], "", 1, fds, ELEMENTSOF(fds)));
-        hog_stays(userdata, 1);
-}
-
-static void be_alice_who_leaves_unread(void *userdata)
-{
-        run_as(ALICE, leave_unread, userdata);
-}
-
-static pid_t fill_flight(struct hog *h)
-{
-        pid_t pid;
-
-        hog_init(h);
-        pid = spawn(be_alice_who_leaves_unread, h);
-        (void) hog_has(h);
-        return pid;
-}
-
-#define UNSENT(...) REFUSED(bus, CTXD_ERROR_LIMITS_EXCEEDED, __VA_ARGS__)
-
-START_TEST(law35_a_descriptor_that_cannot_be_sent_was_not_given)
-{
-        unsigned before;
-        struct hog h;
-        pid_t pid, member;
-        int pidfd, kept;
-
-        create(bus, "a");
-        create(bus, "b");
-        member = sleeper(&pidfd);
-        OK(bus, "Attach", "sha{sv}", "a", pidfd, 0);
-        kept = done_handle(bus, "b");
-        before = settled_fds();
-        pid = fill_flight(&h);
-        UNSENT("Done", "s", "a");
-        UNSENT("Done", "s", "b");
-        UNSENT("Drained", "s", "a");
-        UNSENT("Lifeline", "s", "a");
-        UNSENT("Threads", "s", "a");
-        UNSENT("Page", "s", "a");
-        UNSENT("Process", "su", "a", (uint32_t) member);
-        UNSENT("Alive", NULL);
-        expect_fds(before);
-        EXPECT_ACTIVE(bus, "a"); /* although the only copy of its lifeline was closed */
-        hog_ends(&h, pid);
-        close(done_handle(bus, "a"));
-        ck_assert(cancel(bus, "b", ""));
-        ck_assert(becomes_readable(kept)); /* it was given before */
-        close(kept);
-        end_process(member);
-        close(pidfd);
-}
-END_TEST
-
-/* Who lacks the page asks for it. */
-START_TEST(law35_a_context_is_made_also_where_its_page_cannot_be_sent)
-{
-        _cleanup_message_ sd_bus_message *m = NULL;
-        struct hog h;
-        pid_t pid = fill_flight(&h);
-        uint64_t number;
-        int made;
-
-        m = CALL(bus, "CreateAndOpen", "sa{sv}b", "a", 0, 1);
-        READ(m, "stbut", NULL, NULL, &made, NULL, NULL);
-        ck_assert(made);
-        ck_assert_uint_eq(length_of(m, "h"), 0);
-        ck_assert_int_ge(sd_bus_message_exit_container(m), 0);
-        READ(m, "t", &number);
-        ck_assert_uint_gt(number, 0);
-        UNSENT("Page", "s", "a");
-        hog_ends(&h, pid);
-        OK(bus, "Page", "s", "a");
-}
-END_TEST
-
 Suite *suite_descriptors(void)
 {
         Suite *s = suite_create("descriptors");
 
-        if (world.transport != TRANSPORT_DIRECT)
-                return s;
-        ADD_TESTS(s, "descriptors", start_small_table, a_crowd_of_connections_leaves_room,
-                        a_heap_of_handles_leaves_room, descriptors_that_nobody_reads,
-                        the_first_call_brings_a_descriptor);
-        ADD_TESTS(s, "descriptors-of-user", start_of_user,
-                        law35_a_descriptor_that_cannot_be_sent_was_not_given,
-                        law35_a_context_is_made_also_where_its_page_cannot_be_sent);
+        if (world.transport == TRANSPORT_DIRECT)
+                ADD_TESTS(s, "descriptors", start_small_table, a_crowd_of_connections_leaves_room,
+                                a_heap_of_handles_leaves_room, descriptors_that_nobody_reads,
+                                the_first_call_brings_a_descriptor);
+        add_unsent(s);
         return s;
 }

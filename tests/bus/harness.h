@@ -190,6 +190,7 @@ Suite *suite_modes(void);
 Suite *suite_hidden(void);
 Suite *suite_reserve(void);
 Suite *suite_descriptors(void);
+void add_unsent(Suite *s); /* unsent.c */
 Suite *suite_foreign(void);
 Suite *suite_quotas_of_uids(void);
 Suite *suite_pools(void);
