@@ -13,6 +13,6 @@ void send_begin_nowhere(int fd);
 /* How many they were. */
 uint64_t send_end(void);
 
-/* Whether the kernel sends descriptors, such as this one: 0; -ETOOMANYREFS: too many were sent by processes of
- * our user and not received yet; or another -errno. */
+/* Whether the kernel sends descriptors, such as this one: 0; -ETOOMANYREFS: processes of our user have sent
+ * too many that were not received yet; or another -errno. */
 int send_try(int fd);

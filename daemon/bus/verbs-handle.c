@@ -47,8 +47,8 @@ int request_want_to_send(struct request *q, unsigned n)
         r = q->endpoint->send_fds ? q->endpoint->send_fds(q->endpoint, n, &refused) : 0;
         if (r < 0)
                 return request_refused(q, &refused, r);
-        /* What has to wait in the queue is sent later. If the kernel refuses that, the connection is lost, and
-         * a bus is everybody's. */
+        /* What has to wait in the queue is sent later. If the kernel refuses that, the connection is lost,
+         * and a bus is everybody's. */
         if (sd_bus_get_n_queued_write(q->endpoint->bus, &queued) >= 0 && queued > 0)
                 r = send_try(engine_alive(q->service->engine, &epoch));
         return r < 0 ? handle_error(q, NULL, r) : 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Descriptors that the kernel does not send. What all processes of a user have sent and nobody has received it
- * counts together, and a user's own daemon may not send any more when that is as much as it may open. */
+/* Descriptors that the kernel does not send. It counts together what all processes of a user have sent and
+ * nobody has received, and a user's own daemon may not send any more when that is as much as it may open. */
 
 #include <signal.h>
 #include <string.h>
