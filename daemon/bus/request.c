@@ -174,11 +174,3 @@ void endpoint_reply_lost(struct endpoint *e, const struct peer *p, int r)
         if (e->is_direct) /* the connection's next turn meets the end */
                 (void) shutdown(sd_bus_get_fd(e->bus), SHUT_RDWR);
 }
-
-int request_send(struct request *q, sd_bus_message *reply, uint64_t bytes)
-{
-        park_replies(q->endpoint, bytes);
-        if (q->endpoint->replies)
-                q->endpoint->replies(q->endpoint, bytes);
-        return sd_bus_send(NULL, reply, NULL);
-}

@@ -64,8 +64,6 @@ uint32_t request_commit(struct request *q);
  * room to copy, was not given: the verb takes it back (law 35), and returns the error. */
 int request_reply(struct request *q, const char *types, ...);
 
-/* Sends a reply that may be large: so many bytes, roughly. Returns what a handler has to return. */
-int request_send(struct request *q, sd_bus_message *reply, uint64_t bytes);
 /* A later reply to that peer could not even be an error. It would wait for ever, so it is disconnected. */
 void endpoint_reply_lost(struct endpoint *e, const struct peer *p, int r);
 

@@ -81,7 +81,7 @@ static int go_on(struct walk *w)
                 if (!w->cursor.root && !w->may_go)
                         return sd_bus_error_set(w->request.error, CTXD_ERROR_NO_SUCH_CONTEXT,
                                         "The context has gone while the call went through it");
-                r = w->step(w, SLICE);
+                r = w->is_made ? walk_send(w) : w->step(w, SLICE);
         } while (r == 0 && now_monotonic_usec() < until && !park_has_to_wait(w));
         return r;
 }
@@ -183,10 +183,20 @@ int walk_members(const struct request *q, bool recursive, bool with_uids, uint32
 
 int walk_look(struct walk *w)
 {
-        int r = w->has_looked ? 1 : members_look_go(w->look, WALK_LOOKS);
+        return members_look_go(w->look, WALK_LOOKS);
+}
 
-        w->has_looked = r > 0;
-        return r;
+int walk_send(struct walk *w)
+{
+        struct endpoint *e = w->request.endpoint;
+
+        w->is_made = true;
+        if (park_has_to_wait(w))
+                return 0;
+        park_replies(e, w->bytes);
+        if (e->replies)
+                e->replies(e, w->bytes);
+        return sd_bus_send(NULL, w->reply, NULL);
 }
 
 /* The context of which some members were counted may have gone since. */
