@@ -59,7 +59,9 @@ struct endpoint {
         void (*replies)(struct endpoint *e, uint64_t bytes);
         /* The message is handled once more, from its beginning. 1 or a negative errno. */
         int (*again)(struct endpoint *e, sd_bus_message *m);
-        uint32_t contexts, members; /* what walk_count() has counted for the message that is handled */
+        /* What walk_count() has counted for the message that is handled. */
+        uint32_t contexts, members;
+        uint64_t leaks;
 };
 
 struct peer *peer_new(struct endpoint *e, const char *name);

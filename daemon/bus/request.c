@@ -3,7 +3,6 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "daemon/bus/error.h"
 #include "daemon/bus/polkit.h"
@@ -123,18 +122,11 @@ static int no_memory(struct request *q)
         return 1;
 }
 
-static void give_up_places(struct request *q)
-{
-        while (q->n_places > 0)
-                close(q->places[--q->n_places]);
-}
-
 int request_end(struct request *q, unsigned lacks, int r)
 {
         struct polkit *polkit = r < 0 && q->privilege != 0 ? q->service->polkit : NULL;
         struct reference named;
 
-        give_up_places(q);
         if (r == -ENOMEM && q->service)
                 return no_memory(q);
         if (!polkit || named_context(q, &named) < 0)
@@ -162,21 +154,17 @@ int request_reply(struct request *q, const char *types, ...)
         va_list ap;
         int r;
 
-        r = sd_bus_message_new_method_return(q->message, &reply);
-        give_up_places(q);
-        if (r >= 0) {
-                va_start(ap, types);
-                r = sd_bus_message_appendv(reply, types, ap);
-                va_end(ap);
-        }
+        do {
+                reply = sd_bus_message_unref(reply);
+                r = sd_bus_message_new_method_return(q->message, &reply);
+                if (r >= 0) {
+                        va_start(ap, types);
+                        r = sd_bus_message_appendv(reply, types, ap);
+                        va_end(ap);
+                }
+        } while (r == -EMFILE && engine_give_back_descriptors(q->service->engine));
         request_commit(q);
         return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
-}
-
-void endpoint_replies(struct endpoint *e, uint64_t bytes)
-{
-        if (e->replies)
-                e->replies(e, bytes);
 }
 
 void endpoint_reply_lost(struct endpoint *e, const struct peer *p, int r)
@@ -185,11 +173,4 @@ void endpoint_reply_lost(struct endpoint *e, const struct peer *p, int r)
         reserve_note(&e->service->reserve, &e->service->tree->users, r);
         if (e->is_direct) /* the connection's next turn meets the end */
                 (void) shutdown(sd_bus_get_fd(e->bus), SHUT_RDWR);
-}
-
-int request_send(struct request *q, sd_bus_message *reply, uint64_t bytes)
-{
-        park_replies(q->endpoint, bytes);
-        endpoint_replies(q->endpoint, bytes);
-        return sd_bus_send(NULL, reply, NULL);
 }

@@ -16,8 +16,6 @@ struct request {
         sd_bus_message *message;
         sd_bus_error *error;
         unsigned privilege; /* it was refused for lack of this; 0: none would have helped */
-        int places[2];      /* held for the descriptors of the reply */
-        unsigned n_places;
 };
 
 int request_init(struct request *q, sd_bus_message *m, sd_bus_error *error);
@@ -45,11 +43,10 @@ int request_want(struct request *q, enum verb verb);
 struct attach_options;
 int request_attachment(struct request *q, int pidfd, const struct attach_options *options,
                 struct process **ret_process, struct attachment *ret);
-/* Asks whether the reply may have n descriptors, 2 at most. To be called before they are made. It holds the
- * places of their copies, so that the reply cannot fail when all else is done; request_reply() gives them
- * up. */
+/* Asks whether the reply may have n descriptors. To be called before they are made. */
 int request_want_to_send(struct request *q, unsigned n);
-/* Replies as Open does. made: this call has made the context. send_page: with the page's descriptor. */
+/* Replies as Open does. made: this call has made the context. send_page: with the page's descriptor, if that
+ * can be sent. */
 int request_reply_open(struct request *q, const struct context *c, const struct page_place *page, bool made,
                 bool send_page);
 /* Turns a failed attach into an error. */
@@ -63,12 +60,10 @@ int request_read_limit(struct request *q, uint32_t *ret);
 /* Carries out the effects. It is the last step before a reply. */
 uint32_t request_commit(struct request *q);
 /* Makes the reply, commits, and sends the reply. The reply has copies of borrowed descriptors and of a
- * context's texts, which may be gone after the commit. */
+ * context's texts, which may be gone after the commit. What the kernel does not send, or what there is no
+ * room to copy, was not given: the verb takes it back (law 35), and returns the error. */
 int request_reply(struct request *q, const char *types, ...);
 
-/* Sends a reply that may be large: so many bytes, roughly. Returns what a handler has to return. */
-int request_send(struct request *q, sd_bus_message *reply, uint64_t bytes);
-void endpoint_replies(struct endpoint *e, uint64_t bytes);
 /* A later reply to that peer could not even be an error. It would wait for ever, so it is disconnected. */
 void endpoint_reply_lost(struct endpoint *e, const struct peer *p, int r);
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "daemon/bus/send.h"
+#include "util/cleanup.h"
 
 #define PARTS 8 /* sd-bus has two: the header, and the body */
 
@@ -108,4 +109,27 @@ __attribute__((visibility("default"))) ssize_t sendmsg(int fd, const struct msgh
         if (fd == to && n > 0)
                 sent += (uint64_t) n;
         return n;
+}
+
+int send_try(int fd)
+{
+        char control[CMSG_SPACE(sizeof fd)] = {};
+        struct iovec iov = {.iov_base = "", .iov_len = 1};
+        struct msghdr m = {.msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = control,
+                        .msg_controllen = sizeof control};
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+        _cleanup_close_ int from = -1, until = -1;
+        int pair[2];
+
+        if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) < 0)
+                return -errno;
+        from = pair[0];
+        until = pair[1];
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(c), &fd, sizeof fd);
+        return sendmsg(from, &m, MSG_DONTWAIT) < 0 ? -errno : 0;
 }

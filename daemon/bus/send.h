@@ -12,3 +12,7 @@ void send_begin(int fd);
 void send_begin_nowhere(int fd);
 /* How many they were. */
 uint64_t send_end(void);
+
+/* Whether the kernel sends descriptors, such as this one: 0; -ETOOMANYREFS: processes of our user have sent
+ * too many that were not received yet; or another -errno. */
+int send_try(int fd);

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/bus/park.h"
 #include "daemon/bus/vtables.h"
 #include "daemon/bus/walk.h"
 #include "proto/path.h"
@@ -133,7 +132,7 @@ static int finish(struct walk *w)
 
         for (unsigned i = 0; i < levels[w->limit] && r >= 0; i++)
                 r = sd_bus_message_close_container(w->reply);
-        return r < 0 ? r : request_send(&w->request, w->reply, w->shown->bytes);
+        return r < 0 ? r : walk_send(w);
 }
 
 static int step(struct walk *w, uint32_t budget)
@@ -147,8 +146,6 @@ static int step(struct walk *w, uint32_t budget)
         if (r >= 0)
                 r = append_some(w->request.service->tree, &w->request.caller, w->shown, w->reply, budget);
         w->bytes = w->shown ? w->shown->bytes : 0;
-        if (r > 0 && park_has_to_wait(w))
-                return 0;
         return r > 0 ? finish(w) : r;
 }
 

@@ -2,12 +2,11 @@
 
 /* The members that hand out descriptors (handles, lifelines, pages), and those that attach processes. */
 
-#include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 
 #include "daemon/bus/error.h"
 #include "daemon/bus/options.h"
+#include "daemon/bus/send.h"
 #include "daemon/bus/walk.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -18,6 +17,11 @@ static int handle_error(struct request *q, const struct refused *refused, int r)
         if (r == -EMFILE || r == -ENFILE)
                 return sd_bus_error_set(q->error, CTXD_ERROR_LIMITS_EXCEEDED,
                                 "The daemon has no descriptor left; LimitNOFILE= of its unit raises the "
+                                "limit");
+        if (r == -ETOOMANYREFS)
+                return sd_bus_error_set(q->error, CTXD_ERROR_LIMITS_EXCEEDED,
+                                "Processes of the daemon's user have sent as many descriptors that were not "
+                                "received yet as the daemon may open; LimitNOFILE= of its unit raises the "
                                 "limit");
         return refused && (r == -EDQUOT || r == -EALREADY) ? request_refused(q, refused, r) : r;
 }
@@ -31,35 +35,22 @@ static int find_process(struct request *q, struct process **ret)
         return r < 0 ? error_gone(q->error) : 0;
 }
 
-static int hold_place(struct request *q)
-{
-        uint64_t epoch;
-        int any = engine_alive(q->service->engine, &epoch), fd = fcntl(any, F_DUPFD_CLOEXEC, 3);
-        int r = fd < 0 ? -errno : 0;
-
-        if (r == -EMFILE && engine_give_back_descriptors(q->service->engine)) {
-                fd = fcntl(any, F_DUPFD_CLOEXEC, 3);
-                r = fd < 0 ? -errno : 0;
-        }
-        if (r >= 0)
-                q->places[q->n_places++] = fd;
-        return r;
-}
-
 int request_want_to_send(struct request *q, unsigned n)
 {
         struct refused refused = {};
+        uint64_t epoch, queued;
         int r;
 
-        assert(n <= ELEMENTSOF(q->places));
         if (sd_bus_can_send(q->endpoint->bus, SD_BUS_TYPE_UNIX_FD) <= 0)
                 return sd_bus_error_set(q->error, SD_BUS_ERROR_NOT_SUPPORTED,
                                 "The reply has a descriptor, and this connection takes none");
         r = q->endpoint->send_fds ? q->endpoint->send_fds(q->endpoint, n, &refused) : 0;
         if (r < 0)
                 return request_refused(q, &refused, r);
-        while (r >= 0 && q->n_places < n)
-                r = hold_place(q);
+        /* What has to wait in the queue is sent later. If the kernel refuses that, the connection is lost,
+         * and a bus is everybody's. */
+        if (sd_bus_get_n_queued_write(q->endpoint->bus, &queued) >= 0 && queued > 0)
+                r = send_try(engine_alive(q->service->engine, &epoch));
         return r < 0 ? handle_error(q, NULL, r) : 0;
 }
 
@@ -80,7 +71,8 @@ static int give_handle(struct request *q, enum verb verb, enum handle_kind kind)
 {
         struct refused refused = {};
         struct process *process;
-        int fd, r;
+        uint64_t id = q->context->id;
+        int fd, r, is_new;
 
         r = request_want(q, verb);
         if (r < 0)
@@ -91,10 +83,13 @@ static int give_handle(struct request *q, enum verb verb, enum handle_kind kind)
         r = request_want_to_send(q, 1);
         if (r < 0)
                 return r;
-        r = engine_handle(q->service->engine, process, q->caller.uid, q->context, kind, &fd, &refused);
-        if (r < 0)
-                return handle_error(q, &refused, r);
-        return request_reply(q, "h", fd);
+        r = is_new = engine_handle(
+                        q->service->engine, process, q->caller.uid, q->context, kind, &fd, &refused);
+        if (r >= 0)
+                r = request_reply(q, "h", fd);
+        if (r < 0 && is_new > 0)
+                engine_handle_unsent(q->service->engine, process, q->caller.uid, id, kind);
+        return r < 0 ? handle_error(q, &refused, r) : r;
 }
 
 int verb_done(struct request *q)
@@ -127,7 +122,8 @@ int verb_lifeline(struct request *q)
 {
         _cleanup_close_ int fd = -1;
         struct refused refused = {};
-        int r;
+        uint64_t id = q->context->id;
+        int r, is_new;
 
         r = request_want(q, VERB_LIFELINE);
         if (r < 0)
@@ -135,17 +131,20 @@ int verb_lifeline(struct request *q)
         r = request_want_to_send(q, 1);
         if (r < 0)
                 return r;
-        r = engine_lifeline(q->service->engine, q->caller.uid, q->context, &fd, &refused);
-        if (r < 0)
-                return handle_error(q, &refused, r);
-        return request_reply(q, "h", fd);
+        r = is_new = engine_lifeline(q->service->engine, q->caller.uid, q->context, &fd, &refused);
+        if (r >= 0)
+                r = request_reply(q, "h", fd);
+        if (r < 0 && is_new > 0)
+                engine_lifeline_unsent(q->service->engine, id);
+        return r < 0 ? handle_error(q, &refused, r) : r;
 }
 
 int verb_threads(struct request *q)
 {
         struct refused refused = {};
         struct process *process;
-        int page, kick, r;
+        uint64_t id = q->context->id;
+        int page, kick, r, is_new;
 
         r = request_want(q, VERB_ENTER);
         if (r < 0)
@@ -158,18 +157,20 @@ int verb_threads(struct request *q)
                 r = request_want_to_send(q, 2);
         if (r < 0)
                 return r;
-        r = engine_threads(q->service->engine, process, q->context, &page, &kick, &refused);
-        if (r < 0)
-                return handle_error(q, &refused, r);
-        return request_reply(q, "hh", page, kick);
+        r = is_new = engine_threads(q->service->engine, process, q->context, &page, &kick, &refused);
+        if (r >= 0)
+                r = request_reply(q, "hh", page, kick);
+        if (r < 0 && is_new > 0)
+                engine_threads_unsent(q->service->engine, process, id);
+        return r < 0 ? handle_error(q, &refused, r) : r;
 }
 
 int verb_alive(struct request *q)
 {
         uint64_t epoch;
-        int fd = engine_alive(q->service->engine, &epoch);
+        int fd = engine_alive(q->service->engine, &epoch), r = request_reply(q, "ht", fd, epoch);
 
-        return request_reply(q, "ht", fd, epoch);
+        return r < 0 ? handle_error(q, NULL, r) : r;
 }
 
 int verb_page(struct request *q)
@@ -184,22 +185,26 @@ int verb_page(struct request *q)
         if (r < 0)
                 return r;
         r = engine_page(q->service->engine, q->context, &page);
-        if (r < 0)
-                return handle_error(q, NULL, r);
-        return request_reply(q, "htt", page.fd, page.offset, page.word);
+        if (r >= 0)
+                r = request_reply(q, "htt", page.fd, page.offset, page.word);
+        return r < 0 ? handle_error(q, NULL, r) : r;
 }
 
 int request_reply_open(struct request *q, const struct context *c, const struct page_place *page, bool made,
                 bool send_page)
 {
+        uint64_t id = c->id, deadline = c->deadline_usec;
         char path[CTXD_PATH_MAX + 1];
+        uint32_t state = c->state;
 
         context_path(c, path);
-        if (!send_page || page->number == 0)
-                return request_reply(q, "stbutahttt", path, c->id, made, c->state, c->deadline_usec, 0,
-                                page->number, page->offset, page->word);
-        return request_reply(q, "stbutahttt", path, c->id, made, c->state, c->deadline_usec, 1, page->fd,
-                        page->number, page->offset, page->word);
+        if (send_page && page->number > 0 &&
+                        request_reply(q, "stbutahttt", path, id, made, state, deadline, 1, page->fd,
+                                        page->number, page->offset, page->word) >= 0)
+                return 1;
+        /* The context is there also where its page cannot be sent. Who lacks that asks for it. */
+        return request_reply(q, "stbutahttt", path, id, made, state, deadline, 0, page->number, page->offset,
+                        page->word);
 }
 
 int verb_open(struct request *q)
@@ -295,7 +300,7 @@ static int send_process(struct request *q, const struct member_process *member)
         if (r >= 0)
                 r = request_reply(q, "h", engine_process_pidfd(process));
         engine_process_close(process);
-        return r < 0 ? r : 1;
+        return r < 0 ? handle_error(q, NULL, r) : 1;
 }
 
 static int process(struct walk *w, uint32_t budget)

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "daemon/bus/error.h"
-#include "daemon/bus/park.h"
 #include "daemon/bus/walk.h"
 #include "proto/path.h"
 
@@ -45,13 +44,13 @@ static int leaks(struct walk *w, uint32_t budget)
                 w->bytes += LEAK_BYTES + strlen(leak->stack) + strlen(leak->kernel_stack);
                 r = append_leak_of(w->reply, q, c, leak);
         }
-        if (r >= 0 && ((budget == 0 && !w->is_truncated) || park_has_to_wait(w)))
+        if (r >= 0 && budget == 0 && !w->is_truncated)
                 return 0;
         if (r >= 0)
                 r = sd_bus_message_close_container(w->reply);
         if (r >= 0)
                 r = sd_bus_message_append(w->reply, "b", w->is_truncated);
-        return r < 0 ? r : request_send(q, w->reply, w->bytes);
+        return r < 0 ? r : walk_send(w);
 }
 
 int verb_leaks(struct request *q)

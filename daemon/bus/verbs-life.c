@@ -231,7 +231,7 @@ static int extend(struct walk *w, uint32_t budget)
         if (!w->request.peer)
                 return 1;
         r = sd_bus_message_new_method_return(w->request.message, &w->reply);
-        return r < 0 ? r : request_send(&w->request, w->reply, 0);
+        return r < 0 ? r : walk_send(w);
 }
 
 int verb_extend(struct request *q)

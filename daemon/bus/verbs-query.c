@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "daemon/bus/error.h"
-#include "daemon/bus/park.h"
 #include "daemon/bus/walk.h"
 #include "util/cleanup.h"
 #include "proto/path.h"
@@ -144,14 +143,12 @@ static int list(struct walk *w, uint32_t budget)
                 r = list_some(w, budget);
         truncated = w->cursor.next;
         request_commit(&w->request);
-        if (r > 0 && park_has_to_wait(w))
-                return 0;
         if (r <= 0)
                 return r;
         r = sd_bus_message_close_container(w->reply);
         if (r >= 0)
                 r = sd_bus_message_append(w->reply, "b", truncated);
-        return r < 0 ? r : request_send(&w->request, w->reply, w->bytes);
+        return r < 0 ? r : walk_send(w);
 }
 
 int verb_list(struct request *q)
@@ -187,15 +184,15 @@ static int append_task(sd_bus_message *m, const struct member_task *t)
 }
 
 /* Appends a(uusst), and whether there are more. */
-static int append_tasks(sd_bus_message *m, const struct member_task *tasks, size_t n, uint32_t limit)
+static int append_tasks(struct walk *w, const struct member_task *tasks, size_t n)
 {
-        int r = sd_bus_message_open_container(m, SD_BUS_TYPE_ARRAY, "(uusst)");
+        int r = sd_bus_message_open_container(w->reply, SD_BUS_TYPE_ARRAY, "(uusst)");
 
-        for (size_t i = 0; i < n && i < limit && r >= 0; i++)
-                r = append_task(m, &tasks[i]);
+        for (size_t i = 0; i < n && i < w->limit && r >= 0; i++, w->bytes += ROW_BYTES)
+                r = append_task(w->reply, &tasks[i]);
         if (r >= 0)
-                r = sd_bus_message_close_container(m);
-        return r < 0 ? r : sd_bus_message_append(m, "b", n > limit);
+                r = sd_bus_message_close_container(w->reply);
+        return r < 0 ? r : sd_bus_message_append(w->reply, "b", n > w->limit);
 }
 
 /* Moves the entries of contexts that the caller may read to the front, in their order. Gives how many they
@@ -208,13 +205,6 @@ static int append_tasks(sd_bus_message *m, const struct member_task *tasks, size
                                 (array)[kept_++] = (array)[i_];                  \
                 kept_;                                                           \
         })
-
-/* Else others that wait would wait for this one as well. */
-static bool tasks_have_to_wait(struct walk *w, size_t n)
-{
-        w->bytes = (n < w->limit ? n : w->limit) * ROW_BYTES;
-        return park_has_to_wait(w);
-}
 
 static int processes(struct walk *w, uint32_t budget)
 {
@@ -230,19 +220,17 @@ static int processes(struct walk *w, uint32_t budget)
         if (r < 0)
                 return r;
         n = KEEP_READABLE(q, members, n);
-        if (tasks_have_to_wait(w, n))
-                return 0;
         r = sd_bus_message_new_method_return(q->message, &w->reply);
         if (r >= 0)
                 r = sd_bus_message_open_container(w->reply, SD_BUS_TYPE_ARRAY, "(utus)");
-        for (size_t i = 0; i < n && i < w->limit && r >= 0; i++)
+        for (size_t i = 0; i < n && i < w->limit && r >= 0; i++, w->bytes += ROW_BYTES)
                 r = sd_bus_message_append(w->reply, "(utus)", members[i].pid, members[i].start_usec,
                                 members[i].uid, members[i].comm);
         if (r >= 0)
                 r = sd_bus_message_close_container(w->reply);
         if (r >= 0)
                 r = sd_bus_message_append(w->reply, "b", n > w->limit);
-        return r < 0 ? r : request_send(q, w->reply, w->bytes);
+        return r < 0 ? r : walk_send(w);
 }
 
 int verb_processes(struct request *q)
@@ -270,12 +258,10 @@ static int members(struct walk *w, uint32_t budget)
         r = members_look_tasks(w->look, q->context, false, &tasks, &n);
         if (r < 0)
                 return r;
-        if (tasks_have_to_wait(w, n))
-                return 0;
         r = sd_bus_message_new_method_return(q->message, &w->reply);
         if (r >= 0)
-                r = append_tasks(w->reply, tasks, n, w->limit);
-        return r < 0 ? r : request_send(q, w->reply, w->bytes);
+                r = append_tasks(w, tasks, n);
+        return r < 0 ? r : walk_send(w);
 }
 
 int verb_members(struct request *q)
@@ -302,14 +288,12 @@ static int preview_reply(struct walk *w)
         if (r < 0)
                 return r;
         shown = KEEP_READABLE(q, tasks, n);
-        if (tasks_have_to_wait(w, shown))
-                return 0;
         r = sd_bus_message_new_method_return(q->message, &w->reply);
         if (r >= 0)
                 r = sd_bus_message_append(w->reply, "uu", w->contexts, (uint32_t) (w->flag ? n : shown));
         if (r >= 0)
-                r = append_tasks(w->reply, tasks, shown, w->limit);
-        return r < 0 ? r : request_send(q, w->reply, w->bytes);
+                r = append_tasks(w, tasks, shown);
+        return r < 0 ? r : walk_send(w);
 }
 
 static int preview(struct walk *w, uint32_t budget)

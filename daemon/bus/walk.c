@@ -12,6 +12,10 @@
 
 /* So many contexts are gone through before we look at the clock. A row of a list may take 10 us. */
 #define SLICE 4
+/* So many leaks are as much, where they are only counted. */
+#define LEAKS 64
+
+#define LEAKS_FOUND "LeaksFound"
 
 struct walk *walk_new(const struct request *q, const struct context *root, const struct context *next,
                 int (*step)(struct walk *w, uint32_t budget))
@@ -77,7 +81,7 @@ static int go_on(struct walk *w)
                 if (!w->cursor.root && !w->may_go)
                         return sd_bus_error_set(w->request.error, CTXD_ERROR_NO_SUCH_CONTEXT,
                                         "The context has gone while the call went through it");
-                r = w->step(w, SLICE);
+                r = w->is_made ? walk_send(w) : w->step(w, SLICE);
         } while (r == 0 && now_monotonic_usec() < until && !park_has_to_wait(w));
         return r;
 }
@@ -179,10 +183,20 @@ int walk_members(const struct request *q, bool recursive, bool with_uids, uint32
 
 int walk_look(struct walk *w)
 {
-        int r = w->has_looked ? 1 : members_look_go(w->look, WALK_LOOKS);
+        return members_look_go(w->look, WALK_LOOKS);
+}
 
-        w->has_looked = r > 0;
-        return r;
+int walk_send(struct walk *w)
+{
+        struct endpoint *e = w->request.endpoint;
+
+        w->is_made = true;
+        if (park_has_to_wait(w))
+                return 0;
+        park_replies(e, w->bytes);
+        if (e->replies)
+                e->replies(e, w->bytes);
+        return sd_bus_send(NULL, w->reply, NULL);
 }
 
 /* The context of which some members were counted may have gone since. */
@@ -192,6 +206,24 @@ static int count_members(struct walk *w, const struct context *c)
                 w->look = members_look_free(w->look);
         w->look_id = c->id;
         return engine_count_some(w->request.service->engine, c, WALK_LOOKS, &w->look, &w->members);
+}
+
+/* A caller that may read everything gets the number of all leaks that were ever found. Others get the number
+ * of those that are still kept. Returns whether all are counted. */
+static bool count_leaks(struct walk *w, uint32_t budget)
+{
+        const struct service *s = w->request.service;
+        struct context *c;
+
+        if (request_allows(&w->request, s->tree->background, VERB_COUNT_ALL)) {
+                w->n_leaks = engine_leaks_found(s->engine);
+                return true;
+        }
+        if (!w->leaks.leaks)
+                engine_begin_leaks(s->engine, &w->leaks);
+        while (engine_next_leak(&w->leaks, NULL, &budget, &c))
+                w->n_leaks += request_allows(&w->request, c, VERB_LOOK);
+        return budget > 0;
 }
 
 static int count(struct walk *w, uint32_t budget)
@@ -214,24 +246,29 @@ static int count(struct walk *w, uint32_t budget)
                 c = context_next(c, root);
         }
         w->cursor.next = c;
-        if (c)
+        if (c || !count_leaks(w, LEAKS))
                 return 0;
         w->is_over = true;
         /* Else its message is being handled for the first time. */
         return w->taker.share ? w->request.endpoint->again(w->request.endpoint, w->request.message) : 1;
 }
 
-static bool asks_for_count(sd_bus_message *m)
+/* The property of which the count is wanted. "": all; NULL: none. */
+static const char *asks_for_count(sd_bus_message *m)
 {
         const char *member = sd_bus_message_get_member(m), *interface, *property;
 
         if (sd_bus_message_is_method_call(m, "org.freedesktop.DBus.Properties", NULL) <= 0 ||
                         sd_bus_message_read(m, "s", &interface) <= 0)
-                return false;
+                return NULL;
         if (strcmp(member, "GetAll") == 0)
-                return interface[0] == '\0' || strcmp(interface, CTXD_MANAGER_INTERFACE) == 0;
-        return strcmp(member, "Get") == 0 && sd_bus_message_read(m, "s", &property) > 0 &&
-               (strcmp(property, "Contexts") == 0 || strcmp(property, "Members") == 0);
+                return interface[0] == '\0' || strcmp(interface, CTXD_MANAGER_INTERFACE) == 0 ? "" : NULL;
+        if (strcmp(member, "Get") != 0 || sd_bus_message_read(m, "s", &property) <= 0)
+                return NULL;
+        return strcmp(property, "Contexts") == 0 || strcmp(property, "Members") == 0 ||
+                                               strcmp(property, LEAKS_FOUND) == 0
+                               ? property
+                               : NULL;
 }
 
 static struct walk *find_counted(const struct peer *p, const sd_bus_message *m)
@@ -251,12 +288,13 @@ bool walk_has_counted(const struct peer *p, const sd_bus_message *m)
 
 int walk_count(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
+        const char *asked = asks_for_count(m);
         const struct context *root;
         struct request q;
         struct walk *w;
         int r;
 
-        if (!asks_for_count(m))
+        if (!asked)
                 return 0;
         r = request_init(&q, m, error);
         if (r < 0)
@@ -264,7 +302,8 @@ int walk_count(sd_bus_message *m, void *userdata, sd_bus_error *error)
         w = find_counted(q.peer, m);
         if (!w) {
                 root = q.service->tree->background;
-                w = walk_new(&q, root, context_next(root, root), count);
+                w = walk_new(&q, root, strcmp(asked, LEAKS_FOUND) == 0 ? NULL : context_next(root, root),
+                                count);
                 if (!w)
                         return -ENOMEM;
                 r = walk_begin(w);
@@ -274,6 +313,7 @@ int walk_count(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 return r;
         q.endpoint->contexts = w->contexts;
         q.endpoint->members = w->members;
+        q.endpoint->leaks = w->n_leaks;
         walk_free(w);
         return 0; /* the getters reply */
 }

@@ -13,8 +13,8 @@
 struct walk {
         struct request request; /* its context may be gone: cursor.root is what counts */
         struct cursor cursor;
-        /* Goes on with so many contexts. Returns 0 if there is more, or the reply has to wait (park.h); else
-         * what a handler has to return. */
+        /* Goes on with so many contexts. Returns 0 if there is more; else what a handler has to return, or
+         * what walk_send() does. */
         int (*step)(struct walk *w, uint32_t budget);
         sd_bus_message *reply; /* as far as it has come; NULL: it has not begun */
 
@@ -27,8 +27,8 @@ struct walk {
         bool may_go; /* its context: then the call has done what it should */
         bool stays;  /* it changes the tree, and must not stop half way; its peer may be NULL */
         bool is_truncated;
-        bool has_looked; /* at all members; the reply may have to wait */
         struct leak_cursor leaks;
+        uint64_t n_leaks;
         struct shown *shown;
         struct members_look *look;
         struct signal_pass *signals;
@@ -37,6 +37,7 @@ struct walk {
         /* Of walk.c and park.c. */
         struct taker taker;
         sd_bus_error error;
+        bool is_made;        /* the reply, which has to be sent */
         bool is_over;        /* it has counted, and its message comes once more */
         bool is_parked;      /* it gets no turn until the bus has taken what is sent, */
         uint64_t park_until; /* or until then; 0: it has not waited yet */
@@ -60,6 +61,8 @@ int walk_members(const struct request *q, bool recursive, bool with_uids, uint32
 #define WALK_LOOKS 2
 /* Goes on with its look at members. 1: that is over; 0: the step is; or -errno. */
 int walk_look(struct walk *w);
+/* The reply is made. Sends it, now or as soon as it need not wait (park.h). */
+int walk_send(struct walk *w);
 /* Its peer goes. What only looks ends here. What changes the tree goes on, in turns of the same uid, and
  * nobody is told. */
 void walk_leave(struct walk *w);
@@ -68,9 +71,9 @@ void walks_finish(struct service *s);
 
 void walks_deinit(struct service *s);
 
-/* Property getters cannot reply later. So the contexts and members that the caller may read are counted when
- * a call that asks for properties of the Manager comes (walk_count, a handler of its object). If that takes
- * long the message comes once more, when they have been counted. */
+/* Property getters cannot reply later. So the contexts, members and leaks that the caller may read are
+ * counted when a call that asks for properties of the Manager comes (walk_count, a handler of its object). If
+ * that takes long the message comes once more, when they have been counted. */
 int walk_count(sd_bus_message *m, void *userdata, sd_bus_error *error);
 /* Whether the message comes for the second time. */
 bool walk_has_counted(const struct peer *p, const sd_bus_message *m);

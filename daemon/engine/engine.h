@@ -100,23 +100,28 @@ int engine_process_pidfd(const struct process *p); /* borrowed */
 int engine_process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm);
 
 /* What a client gets to hold. The descriptors are borrowed until the next drain. The lifeline's is not: the
- * caller closes it. Two errors fill in *ret_refused: -EALREADY (the context is done) and -EDQUOT. The others
- * are -EMFILE, -ESRCH and -ENOMEM. */
+ * caller closes it. 1: it was made for this call; if it cannot be sent, engine_..._unsent() takes it back.
+ * The context may be gone by then, so that takes its id. Two errors fill in *ret_refused: -EALREADY (the
+ * context is done) and -EDQUOT. The others are -EMFILE, -ESRCH and -ENOMEM. */
 
 /* Gives a uid's process the same handle when it is asked again. A handle that was signalled is not kept, so
  * then it gives a new one. */
 int engine_handle(struct engine *e, struct process *p, uid_t uid, struct context *c, enum handle_kind kind,
                 int *ret_fd, struct refused *ret_refused);
+void engine_handle_unsent(struct engine *e, struct process *p, uid_t uid, uint64_t id, enum handle_kind kind);
 /* Gives up a handle. -ENOENT: the process has none of that kind as
  * that uid. */
 int engine_handle_drop(
                 struct engine *e, struct process *p, uid_t uid, struct context *c, enum handle_kind kind);
 int engine_lifeline(struct engine *e, uid_t uid, struct context *c, int *ret_fd, struct refused *ret_refused);
+/* Before its copies are closed, which would cancel the context. */
+void engine_lifeline_unsent(struct engine *e, uint64_t id);
 int engine_page(struct engine *e, struct context *c, struct page_place *ret);
 /* The same if the caller may have the page; else *ret is all 0. */
 int engine_page_for(struct engine *e, const struct caller *caller, struct context *c, struct page_place *ret);
 int engine_threads(struct engine *e, struct process *p, struct context *c, int *ret_page, int *ret_kick,
                 struct refused *ret_refused);
+void engine_threads_unsent(struct engine *e, struct process *p, uint64_t id);
 
 /* From now on the exit of the process cancels the context, with the cause "owner exited" and ECANCELED. An
  * owner cannot be replaced (-EBUSY). -ESRCH: the process has exited. */

@@ -85,7 +85,33 @@ int engine_lifeline(struct engine *e, uid_t uid, struct context *c, int *ret_fd,
         r = refuse_charge(r, user, RESOURCE_HANDLES, ret_refused);
         user_unref(&e->tree->users, user);
         c->costly |= r >= 0;
-        return r;
+        return r < 0 ? r : 1;
+}
+
+void engine_handle_unsent(struct engine *e, struct process *p, uid_t uid, uint64_t id, enum handle_kind kind)
+{
+        struct anchor *a = anchor_find(e, id);
+
+        if (a)
+                (void) handle_drop(e->handles, p, uid, a, kind);
+        facts_wake(&e->world.facts);
+}
+
+void engine_lifeline_unsent(struct engine *e, uint64_t id)
+{
+        struct anchor *a = anchor_find(e, id);
+
+        if (a)
+                a->lifeline = lifeline_free(a->lifeline);
+}
+
+void engine_threads_unsent(struct engine *e, struct process *p, uint64_t id)
+{
+        struct anchor *a = anchor_find(e, id);
+
+        if (a)
+                threads_leave(e->thread_pages, p, a);
+        facts_wake(&e->world.facts);
 }
 
 void engine_state_of(const struct engine *e, const struct context *c, struct page_state *ret)

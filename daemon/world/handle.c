@@ -340,7 +340,7 @@ int handle_get(struct handles *s, struct process *p, struct anchor *anchor, enum
         LIST_INSERT_HEAD(&process_ties(p)->handles, h, by_process);
         LIST_INSERT_HEAD(&anchor->handles, h, by_context);
         *ret_fd = h->fd;
-        return 0;
+        return 1;
 
 fail:
         if (h && h->fd >= 0)

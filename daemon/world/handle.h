@@ -23,7 +23,7 @@ int handles_new(struct handles **ret, struct world *world);
 struct handles *handles_free(struct handles *hs); /* all handles have to be dropped before */
 
 /* Gives a handle, which is charged to user. The descriptor is borrowed and stays valid until the next
- * handles_close_spent(). -EDQUOT; -EMFILE; another -errno. */
+ * handles_close_spent(). 1: the process did not have it before. -EDQUOT; -EMFILE; another -errno. */
 int handle_get(struct handles *hs, struct process *p, struct anchor *anchor, enum handle_kind kind,
                 struct user *user, int *ret_fd);
 /* Gives a handle that is readable from the beginning, for something that has happened already. The daemon

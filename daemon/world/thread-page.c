@@ -72,6 +72,22 @@ struct thread_pages *thread_pages_free(struct thread_pages *tp)
         return NULL;
 }
 
+void threads_leave(struct thread_pages *tp, struct process *p, struct anchor *anchor)
+{
+        struct threads *t = process_ties(p)->threads;
+        struct thread_entrance *entrance;
+
+        LIST_FOREACH (entrance, &anchor->entrances, by_context)
+                if (entrance->threads == t)
+                        break;
+        if (!entrance)
+                return;
+        entrance_free(entrance);
+        fact_raise(&tp->world->facts, &anchor->member_left);
+        if (LIST_EMPTY(&t->entrances))
+                threads_free(t);
+}
+
 void threads_drop_process(struct thread_pages *tp, struct process *p)
 {
         struct threads *t = process_ties(p)->threads;
@@ -165,7 +181,7 @@ static int entrance_new(struct threads *t, struct anchor *anchor, struct user *u
                 r = charge_init(&entrance->charge, user->users, user, RESOURCE_MEMBERS, 1);
         if (r < 0)
                 entrance_free(entrance);
-        return r;
+        return r < 0 ? r : 1;
 }
 
 int thread_page_get(struct thread_pages *tp, struct process *p, struct anchor *anchor, struct user *user,
@@ -193,5 +209,5 @@ int thread_page_get(struct thread_pages *tp, struct process *p, struct anchor *a
         }
         *ret_page = t->page;
         *ret_kick = t->kick;
-        return 0;
+        return r;
 }

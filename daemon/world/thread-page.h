@@ -21,8 +21,8 @@ struct thread_pages *thread_pages_free(struct thread_pages *tp);
 
 /* Gives the page of a process, and the eventfd by which the process kicks the daemon. Both are borrowed, and
  * made on first use, and again where the process has become another user's. From now on the threads of the
- * process may enter that context. This is charged to user. -EDQUOT: *ret_resource (enum resource) says which
- * limit it is; -EMFILE; another -errno. */
+ * process may enter that context. This is charged to user. 1: they could not before. -EDQUOT: *ret_resource
+ * (enum resource) says which limit it is; -EMFILE; another -errno. */
 int thread_page_get(struct thread_pages *tp, struct process *p, struct anchor *anchor, struct user *user,
                 int *ret_page, int *ret_kick, int *ret_resource);
 
@@ -43,5 +43,7 @@ int threads_list(struct thread_pages *tp, const struct anchor *anchor, struct en
 
 /* The context is forgotten. */
 void threads_drop_context(struct anchor *anchor);
+/* The process does not enter that context any more. */
+void threads_leave(struct thread_pages *tp, struct process *p, struct anchor *anchor);
 /* The process has exited. Raises a fact for each done context that its threads could be in. */
 void threads_drop_process(struct thread_pages *tp, struct process *p);

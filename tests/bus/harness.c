@@ -67,9 +67,9 @@ static void prepare(const struct daemon *d)
         if (world.table > 0 && setrlimit(RLIMIT_NOFILE, &(struct rlimit){world.table, world.table}) < 0)
                 _exit(126);
         /* As its unit does it, but without the capability: the daemon is not root. */
-        if (d->system) {
-                if (setgroups(0, NULL) < 0 || setresgid(DAEMON, DAEMON, DAEMON) < 0 ||
-                                setresuid(DAEMON, DAEMON, DAEMON) < 0)
+        if (world.uid > 0) {
+                if (setgroups(0, NULL) < 0 || setresgid(world.uid, world.uid, world.uid) < 0 ||
+                                setresuid(world.uid, world.uid, world.uid) < 0)
                         _exit(1);
                 tie_to_parent(parent);
         }
@@ -123,6 +123,8 @@ void world_prepare(const char *config, const char *probe)
         signal(SIGPIPE, SIG_IGN);
         snprintf(text, sizeof text, "[Daemon]\nProbe=%s\n%s", probe ? "proc" : "off", config);
         daemon_configure(&world.daemon, text);
+        if (world.uid > 0 && chown(world.daemon.directory, world.uid, world.uid) < 0)
+                give_up(world.daemon.directory, errno);
         if (world.transport != TRANSPORT_DIRECT) {
                 world_bus_start();
                 world.daemon.bus = world.bus.address;
@@ -164,7 +166,7 @@ void world_stop(void)
                 polkitd_stop();
         bus_stop(&world.bus);
         keeps_pages = world.no_pidfd = world.no_rights = false;
-        world.table = 0;
+        world.table = world.uid = 0;
 }
 
 char *daemon_log(void)

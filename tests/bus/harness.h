@@ -34,6 +34,7 @@ struct world {
         unsigned fds; /* that the daemon has open when it is idle */
         /* Set before world_start(), for that daemon alone. */
         unsigned table; /* how many descriptors it may open; 0: as many as we */
+        uid_t uid;      /* whose it is, without capabilities; 0: ours */
         bool no_pidfd;  /* as before Linux 6.5, a socket does not give its peer's */
         bool no_rights; /* as before Linux 6.16, a socket cannot refuse descriptors */
 };
@@ -189,6 +190,7 @@ Suite *suite_modes(void);
 Suite *suite_hidden(void);
 Suite *suite_reserve(void);
 Suite *suite_descriptors(void);
+void add_unsent(Suite *s); /* unsent.c */
 Suite *suite_foreign(void);
 Suite *suite_quotas_of_uids(void);
 Suite *suite_pools(void);

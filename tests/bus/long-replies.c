@@ -17,7 +17,6 @@
 #define REPLIES 50
 #define SHARED_USEC 1000000
 #define SOON_USEC 3000000
-#define CHILDREN 1000
 
 static void call_for_ever(void *userdata)
 {
@@ -184,50 +183,10 @@ START_TEST(a_later_call_of_the_same_user_does_not_come_first)
 }
 END_TEST
 
-static void introspect_for_ever(void *userdata)
-{
-        _cleanup_bus_ sd_bus *b = connect_bus();
-        const int *ready = userdata;
-        char path[128];
-
-        for (unsigned i = 0; i < CHILDREN; i++) {
-                snprintf(path, sizeof path, "~/------------------------------%u", i);
-                OK(b, "Create", "sa{sv}", path, 0);
-        }
-        for (unsigned i = 0;; i++) {
-                _cleanup_message_ sd_bus_message *reply = NULL;
-
-                ck_assert_int_ge(sd_bus_call_method(b, CTXD_BUS_NAME, CTXD_CONTEXT_OBJECT "/user_2d1002",
-                                                 "org.freedesktop.DBus.Introspectable", "Introspect", NULL,
-                                                 &reply, NULL),
-                                0);
-                if (i == 0)
-                        ck_assert_int_eq(write(*ready, "", 1), 1);
-        }
-}
-
-/* They do not wait themselves. */
-START_TEST(who_introspects_does_not_hold_up_long_replies)
-{
-        pid_t others[2], pid;
-        uint64_t usec;
-
-        create_long();
-        begin_others(others);
-        pid = begin(BOB, introspect_for_ever);
-        nap(SHARED_USEC);
-        usec = read_values(bus, 1);
-        end_process(pid);
-        end_others(others);
-        ck_assert_uint_lt(usec, SOON_USEC);
-}
-END_TEST
-
 void add_long_replies(Suite *s)
 {
         ADD_TESTS(s, "long-replies", start_plain, law48_long_replies_leave_the_bus_to_others,
                         what_one_who_was_alone_has_read_is_not_waited_for,
                         who_calls_a_second_after_another_is_alone,
-                        a_later_call_of_the_same_user_does_not_come_first,
-                        who_introspects_does_not_hold_up_long_replies);
+                        a_later_call_of_the_same_user_does_not_come_first);
 }

@@ -258,6 +258,7 @@ void polkit_answers(void)
 void start_without_polkit(void)
 {
         world.daemon.system = true;
+        world.uid = DAEMON;
         start_retaining();
 }
 

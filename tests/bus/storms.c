@@ -8,10 +8,12 @@
 
 #include "daemon/bus/later.h"
 #include "inside.h"
+#include "proto/path.h"
 
 /* So many answers or signals may one turn send. */
 #define AT_ONCE_MAX 300
-#define NODES_MAX 1000
+#define NODES_MAX 100
+#define XML_MAX 20000
 
 #define LARGE 20000 /* many slices */
 #define CROWD 50
@@ -117,8 +119,9 @@ START_TEST(subscribers_that_go_meanwhile)
 }
 END_TEST
 
-/* An introspection names some of the children, and looks at some. */
+/* An introspection names some of the children, as many as take no longer than any other call. */
 static unsigned n_nodes;
+static size_t n_bytes;
 
 static int on_introspection(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
@@ -126,9 +129,24 @@ static int on_introspection(sd_bus_message *m, void *userdata, sd_bus_error *err
 
         n_nodes = 0;
         ck_assert_int_gt(sd_bus_message_read(m, "s", &xml), 0);
+        n_bytes = strlen(xml);
         for (; (xml = strstr(xml, "<node name=")); xml++)
                 n_nodes++;
         return on_answer(m, userdata, error);
+}
+
+static void introspect(struct client *c, const char *name)
+{
+        _cleanup_free_ char *object = NULL;
+        unsigned before = c->n_answers;
+
+        ck_assert_int_ge(path_to_object(name, &object), 0);
+        ck_assert_int_ge(sd_bus_call_method_async(c->bus, NULL, CTXD_BUS_NAME, object,
+                                         "org.freedesktop.DBus.Introspectable", "Introspect",
+                                         on_introspection, c, NULL),
+                        0);
+        run();
+        ck_assert_uint_eq(c->n_answers, before + 1);
 }
 
 START_TEST(law_48_introspection_of_thousands)
@@ -137,14 +155,25 @@ START_TEST(law_48_introspection_of_thousands)
 
         make_many("large", LARGE);
         run();
-        ck_assert_int_ge(sd_bus_call_method_async(c->bus, NULL, CTXD_BUS_NAME, CTXD_CONTEXT_OBJECT "/large",
-                                         "org.freedesktop.DBus.Introspectable", "Introspect",
-                                         on_introspection, c, NULL),
-                        0);
+        introspect(c, "large");
+        ck_assert_uint_eq(n_nodes, NODES_MAX);
+}
+END_TEST
+
+START_TEST(law_48_introspection_of_long_names)
+{
+        struct client *c = client_new();
+        char path[CTXD_PATH_MAX + 1];
+
+        for (unsigned i = 0; i < NODES_MAX; i++) {
+                snprintf(path, sizeof path, "large/%0*u", CTXD_LABEL_MAX, i);
+                memset(path + strlen("large/"), '-', CTXD_LABEL_MAX - 10);
+                make(path);
+        }
         run();
-        ck_assert_uint_eq(c->n_answers, 1);
-        ck_assert_uint_ge(n_nodes, 100);
-        ck_assert_uint_le(n_nodes, NODES_MAX);
+        introspect(c, "large");
+        ck_assert_uint_ge(n_nodes, 10);
+        ck_assert_uint_le(n_bytes, XML_MAX);
 }
 END_TEST
 
@@ -422,7 +451,8 @@ int main(void)
         TCase *c = add_case(s, "storms",
                         (const TTest *const[]){law_48_thousands_who_wait_for_one_end,
                                         law_48_signals_to_a_crowd, subscribers_that_go_meanwhile,
-                                        law_48_introspection_of_thousands, law_48_a_list_that_goes_on,
+                                        law_48_introspection_of_thousands, law_48_introspection_of_long_names,
+                                        law_48_a_list_that_goes_on,
                                         law_10_an_extend_whose_caller_goes_is_done,
                                         law_48_deadlines_of_thousands, law_48_a_property_of_megabytes,
                                         law_43_a_list_without_memory, law_43_a_cancel_without_memory, NULL});

@@ -12,7 +12,7 @@ static int lifeline(struct context *c)
         struct refused refused = {};
         int fd;
 
-        ck_assert_int_eq(engine_lifeline(world.engine, getuid(), c, &fd, &refused), 0);
+        ck_assert_int_ge(engine_lifeline(world.engine, getuid(), c, &fd, &refused), 0);
         return fd;
 }
 
@@ -109,7 +109,7 @@ static int drained_handle(struct context *c)
         int fd;
 
         ck_assert_int_eq(engine_process_open_pid(world.engine, getpid(), &p), 0);
-        ck_assert_int_eq(engine_handle(world.engine, p, 0, c, HANDLE_DRAINED, &fd, &refused), 0);
+        ck_assert_int_ge(engine_handle(world.engine, p, 0, c, HANDLE_DRAINED, &fd, &refused), 0);
         fd = dup(fd);
         engine_process_close(p);
         return fd;

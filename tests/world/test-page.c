@@ -143,9 +143,9 @@ START_TEST(law_6_word_before_handle)
                 for (unsigned k = 0; k < 300; k++) { /* so that it takes a while */
                         snprintf(path, sizeof path, "a%u/%u", i, k);
                         c = make(path);
-                        ck_assert_int_eq(engine_handle(world.engine, p, 0, c, HANDLE_DONE, &fd, &refused), 0);
+                        ck_assert_int_ge(engine_handle(world.engine, p, 0, c, HANDLE_DONE, &fd, &refused), 0);
                 }
-                ck_assert_int_eq(engine_handle(world.engine, p, 0, root, HANDLE_DONE, &fd, &refused), 0);
+                ck_assert_int_ge(engine_handle(world.engine, p, 0, root, HANDLE_DONE, &fd, &refused), 0);
                 world_drain(NULL);
                 watched_fd = dup(fd);
                 watched = look(root);

@@ -185,7 +185,7 @@ START_TEST(a_slot_for_threads)
         struct process *p = NULL;
 
         ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &p), 0);
-        ck_assert_int_eq(enter(p, c), 0);
+        ck_assert_int_ge(enter(p, c), 0);
         run_for(20000);
         ck_assert_uint_eq(used(c, RESOURCE_SLOTS), 1);
         attach(c, child, &quiet);
@@ -230,7 +230,7 @@ START_TEST(slots_of_another_user_cost_nothing)
                 child[i / BOBS][i % BOBS] = child_start(child_sleep);
         alone_usec = bobs_usec(child[0], 0);
         for (unsigned i = 0; i < SLOTS; i++)
-                ck_assert_int_eq(enter(p, numbered(ALICE, i)), 0);
+                ck_assert_int_ge(enter(p, numbered(ALICE, i)), 0);
         world_drain(NULL);
         ck_assert_uint_ge(world.tree->users.pools[POOL_SLOTS].used, SLOTS);
         usec = bobs_usec(child[1], 1);
@@ -288,7 +288,7 @@ START_TEST(room_for_threads)
                         kill((pid_t) list[i].pid, SIGKILL);
         free(list);
         run_for(50000);
-        ck_assert_int_eq(enter(p, numbered(0, 1)), 0);
+        ck_assert_int_ge(enter(p, numbered(0, 1)), 0);
         ck_assert_uint_eq(used(c, RESOURCE_MEMBERS), 2);
         ck_assert_uint_eq(used(c, RESOURCE_SLOTS), 2);
         engine_process_close(p);
@@ -339,7 +339,7 @@ START_TEST(law_35_a_refused_page_of_another_user)
         if (getuid() != 0)
                 return; /* needs processes of several uids */
         ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &p), 0);
-        ck_assert_int_eq(enter(p, c), 0);
+        ck_assert_int_ge(enter(p, c), 0);
         child_tell(child, '!');
         ck_assert_int_eq(child_say(child), '!');
         engine_process_close(p);
@@ -349,7 +349,7 @@ START_TEST(law_35_a_refused_page_of_another_user)
         world.tree->users.limit[RESOURCE_HANDLES] = limit;
         world_drain(NULL);
         ck_assert_uint_eq(used(c, RESOURCE_SLOTS), 1);
-        ck_assert_int_eq(enter(p, bobs), 0);
+        ck_assert_int_ge(enter(p, bobs), 0);
         world_drain(NULL);
         ck_assert_uint_eq(used(c, RESOURCE_SLOTS), 0);
         engine_process_close(p);

@@ -54,7 +54,7 @@ START_TEST(law_48_lifelines_that_are_closed_together)
         static int fds[MANY];
 
         for (int i = 0; i < MANY; i++)
-                ck_assert_int_eq(engine_lifeline(world.engine, getuid(), make_nth(i), &fds[i], &refused), 0);
+                ck_assert_int_ge(engine_lifeline(world.engine, getuid(), make_nth(i), &fds[i], &refused), 0);
         run_for(1000);
         for (int i = 0; i < MANY; i++)
                 close(fds[i]);
@@ -85,7 +85,7 @@ START_TEST(law_48_a_process_with_thousands_of_handles)
         ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &p), 0);
         for (int i = 0; i < MANY; i++) {
                 c = make_nth(i);
-                ck_assert_int_eq(engine_handle(world.engine, p, 0, c, HANDLE_DONE, &fd, &refused), 0);
+                ck_assert_int_ge(engine_handle(world.engine, p, 0, c, HANDLE_DONE, &fd, &refused), 0);
         }
         engine_process_close(p);
         run_for(1000);
@@ -128,7 +128,7 @@ START_TEST(law_48_the_end_of_thousands_with_lifelines)
 
         for (int i = 0; i < MANY; i++) {
                 c = make_nth(i);
-                ck_assert_int_eq(engine_lifeline(world.engine, 0, c, &fds[i], &refused), 0);
+                ck_assert_int_ge(engine_lifeline(world.engine, 0, c, &fds[i], &refused), 0);
         }
         run_for(1000);
         ck_assert_int_ge(sd_event_add_post(world.event, &source, count_dropped, c->user), 0);
@@ -170,7 +170,7 @@ START_TEST(law_48_thousands_that_are_forgotten_together)
 
                 ck_assert_int_eq(engine_page(world.engine, c, &place), 0);
                 if (i % 2 == 0) {
-                        ck_assert_int_eq(engine_lifeline(world.engine, 0, c, &fd, &refused), 0);
+                        ck_assert_int_ge(engine_lifeline(world.engine, 0, c, &fd, &refused), 0);
                         close(fd);
                 }
         }
@@ -214,7 +214,7 @@ START_TEST(law_48_threads_that_enter_together)
                 struct child *child = child_start(child_sleep);
 
                 ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &p), 0);
-                ck_assert_int_eq(engine_threads(world.engine, p, c, &page, &kicks[i], &refused), 0);
+                ck_assert_int_ge(engine_threads(world.engine, p, c, &page, &kicks[i], &refused), 0);
                 engine_process_close(p);
         }
         ck_assert_int_ge(sd_event_add_io(world.event, &source, other, EPOLLIN, serve_another, NULL), 0);
