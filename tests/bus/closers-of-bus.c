@@ -32,8 +32,7 @@ static void signal_hands(int signal_number)
                 ck_assert_happens(process_sleeps(hands[i], 0));
 }
 
-/* Attaches without a look at the answer. */
-static void send_fds(sd_bus *b, const int *fds, unsigned n)
+void send_fds(sd_bus *b, const int *fds, unsigned n)
 {
         sd_bus_message *m = NULL;
 

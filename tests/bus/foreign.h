@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <netinet/in.h>
+#include <systemd/sd-bus.h>
 
 #include "raw.h"
 #include "tests/harness/fuse.h"
@@ -37,6 +38,8 @@ pid_t closer_of_daemon(void);
 /* How many processes that look at descriptors there are which were not there when this was asked last. */
 unsigned new_closers(pid_t closer);
 void add_closers(Suite *s);
+/* Attaches over a bus without a look at the answer. */
+void send_fds(sd_bus *b, const int *fds, unsigned n);
 /* Those of closers-of-bus.c. */
 void add_closers_of_bus(Suite *s);
 void add_long_replies(Suite *s);
