@@ -324,6 +324,14 @@ int foreign_wait(struct look *l, uint64_t usec)
         return l->job ? -ETIMEDOUT : 0;
 }
 
+bool foreign_is_held(const struct look *l)
+{
+        struct pollfd p = {.fd = l->hand ? l->hand->fd : -1};
+
+        /* One that was heard to end has no socket any more. */
+        return !l->hand || (p.fd >= 0 && (poll(&p, 1, 0) <= 0 || !(p.revents & (POLLHUP | POLLERR))));
+}
+
 void foreign_forget(struct look *l)
 {
         struct foreign_job *job = l->job;

@@ -50,6 +50,10 @@ int foreign_wait(struct look *l, uint64_t usec);
 /* Takes some of the answers that are there. The event loop does, too, but a caller with much to do may be
  * early. */
 void foreign_take_answers(struct foreign *f);
+/* Whether the process that has the descriptors, too, has them still: it may have been killed, and its end is
+ * told later. Else what was answered is to be forgotten, since the last close could be here. What is left are
+ * the microseconds from here to the receive, and only root can kill it in those. */
+bool foreign_is_held(const struct look *l);
 /* Forgets what was asked and answered. */
 void foreign_forget(struct look *l);
 

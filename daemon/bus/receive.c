@@ -215,6 +215,8 @@ static ssize_t find_room(struct receiver *r, size_t n)
         ssize_t k;
         bool fds;
 
+        if (r->look.size > 0 && !foreign_is_held(&r->look))
+                foreign_forget(&r->look);
         if ((r->ready || r->is_waited_for) && (r->plain > 0 || r->look.size > 0))
                 return r->plain > 0 && r->plain < n ? r->plain : (ssize_t) n;
         k = peek(r->fd, bytes, window, &fds);
