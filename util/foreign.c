@@ -373,23 +373,6 @@ bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), 
         return true;
 }
 
-void foreign_close(const struct look *l, int fd)
-{
-        struct foreign *f = l->foreign;
-        struct foreign_job *job;
-
-        /* Nobody is charged for it. So it does not wait here as long as there is room elsewhere. */
-        if (f && foreign_keep(f, fd)) {
-                close(fd);
-                return;
-        }
-        job = f ? foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, fd) : NULL;
-        if (job)
-                foreign_ask_next(f, job->sender);
-        else
-                close(fd);
-}
-
 int foreign_write(struct foreign *f, uint32_t party, uid_t uid, int fd, void (*release)(void *owned),
                 void *owned)
 {

@@ -47,6 +47,9 @@ int foreign_look(struct look *l, int fd, uint32_t size);
 /* Waits for the answer for so long, for FOREIGN_BUS. -ETIMEDOUT; -EBUSY: nobody can look now, so it is not
  * waited for. */
 int foreign_wait(struct look *l, uint64_t usec);
+/* Where nobody answers: has the one look who keeps sockets, which never hangs, and who also keeps what is
+ * foreign. Waits for so long. */
+int foreign_look_and_keep(struct look *l, int fd, uint32_t size, uint64_t usec);
 /* Takes some of the answers that are there. The event loop does, too, but a caller with much to do may be
  * early. */
 void foreign_take_answers(struct foreign *f);
@@ -68,9 +71,6 @@ void foreign_refuse(struct foreign *f, int fd);
 /* Whether there is room for another one. There is none while so many that hang are kept that no process more
  * may be started for them. */
 bool foreign_may_refuse(struct foreign *f);
-
-/* Closes a descriptor that was received without a look. */
-void foreign_close(const struct look *l, int fd);
 
 /* Writes to an eventfd of a party, so that it stays readable, and closes it, and calls release(owned) then.
  * On failure the caller still has both. */

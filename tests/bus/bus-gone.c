@@ -310,7 +310,8 @@ START_TEST(a_bus_that_dies_with_sockets_that_linger)
                 sent[i] = lingering_socket(&address);
                 send_fds(b, &sent[i], 1);
         }
-        ck_assert(name_is_owned(b)); /* the bus has got all before this */
+        /* dbus-broker passes on one, and no other until that is received. */
+        bus_has_passed_on(world.transport == TRANSPORT_DBUS_BROKER ? 1 : FEW);
         for (unsigned i = 0; i < FEW; i++)
                 close(sent[i]);
         kill_bus();
