@@ -11,16 +11,15 @@
 #include "util/eventfd.h"
 #include "util/proc.h"
 
-#define FDS_MAX 253
 #define IDLE_MSEC 2000 /* after that, a hand with a sender of its own ends */
 #define LARGE_BLOCKS (INT64_C(1 << 20) / 512)
 
 /* Fills in the descriptors, without taking them out of the socket. */
-static unsigned peek(int fd, size_t size, int fds[FDS_MAX], bool *ret_are_all)
+static unsigned peek(int fd, size_t size, int fds[CLOSER_FDS_MAX], bool *ret_are_all)
 {
         static char bytes[CLOSER_LOOK_MAX];
         union {
-                char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+                char bytes[CMSG_SPACE(CLOSER_FDS_MAX * sizeof(int))];
                 struct cmsghdr align;
         } control;
         struct iovec iov = {.iov_base = bytes, .iov_len = size < sizeof bytes ? size : sizeof bytes};
@@ -53,7 +52,8 @@ static void linger_not(int fd)
 
 /* Looks at what waits in a socket. Returns the number of descriptors that it has kept, since one of them is
  * foreign. */
-static unsigned look(int fd, const struct closer_job *job, struct closer_answer *answer, int fds[FDS_MAX])
+static unsigned look(
+                int fd, const struct closer_job *job, struct closer_answer *answer, int fds[CLOSER_FDS_MAX])
 {
         bool are_all;
         unsigned n = peek(fd, job->size, fds, &are_all);
@@ -71,7 +71,7 @@ static unsigned look(int fd, const struct closer_job *job, struct closer_answer 
 }
 
 /* What is to be closed. The sender of this job closes its own first: else the last close could be there. */
-static unsigned hold(int fd, struct closer_answer *answer, int fds[FDS_MAX])
+static unsigned hold(int fd, struct closer_answer *answer, int fds[CLOSER_FDS_MAX])
 {
         answer->foreign = true;
         fds[0] = fd;
@@ -159,7 +159,7 @@ static _Noreturn void stay_with_sender(int own)
 {
         struct closer_answer over = {.pid = getpid()}, answer;
         struct closer_job job;
-        int fd, fds[FDS_MAX];
+        int fd, fds[CLOSER_FDS_MAX];
         unsigned n;
 
         closer_say(own, &over, -1);
@@ -189,7 +189,7 @@ _Noreturn void closer_hand(int jobs, int leaving)
         for (;;) {
                 struct closer_answer answer = {.pid = getpid()};
                 struct closer_job job;
-                int fd, fds[FDS_MAX];
+                int fd, fds[CLOSER_FDS_MAX];
                 unsigned n = 0;
 
                 if (closer_receive(jobs, &job, sizeof job, &fd, 0) <= 0 || fd < 0)
@@ -218,10 +218,15 @@ _Noreturn void closer_keep(int keeps, int leaving)
 {
         pid_t self = getpid();
         struct closer_job job;
-        int fd;
+        int fd, fds[CLOSER_FDS_MAX];
 
         while (closer_receive(keeps, &job, sizeof job, &fd, 0) > 0 && job.kind != CLOSER_LEAVE)
-                ;
+                if (job.kind == CLOSER_LOOK && fd >= 0) {
+                        struct closer_answer answer = {.serial = job.serial};
+
+                        (void) look(fd, &job, &answer, fds);
+                        closer_say(keeps, &answer, -1);
+                }
         (void) !write(leaving, &self, sizeof self);
         close(keeps);
         close(leaving);

@@ -9,6 +9,7 @@
 
 /* How many bytes of a socket may have to be looked at. */
 #define CLOSER_LOOK_MAX (64 * 1024)
+#define CLOSER_FDS_MAX 253 /* that come at once */
 #define CLOSER_NOT_ALL UINT32_MAX
 
 enum closer_kind {
@@ -50,7 +51,9 @@ struct closer_answer {
 struct closer {
         pid_t pid; /* the first one is a child of the caller */
         int jobs;  /* and answers */
-        int keeps; /* CLOSER_KEEP and CLOSER_LEAVE; there is an answer when one that has left has ended */
+        /* CLOSER_KEEP, CLOSER_LOOK at what is then kept, too, and CLOSER_LEAVE; there is an answer to a look,
+         * and when one that has left has ended. */
+        int keeps;
 };
 
 /* Starts the processes. They end when the sockets are closed. -errno. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Sockets of connections that nobody is charged for, with descriptors in them. There can be any number, so
- * they do not wait here for one who closes them. One process after the other keeps some thousands, and closes
- * them by its end, for which nobody waits. It leaves when it is full, or after some time; where the one
- * before it hangs, only when it is full, so that few sockets do not use up all processes.
+/* Sockets of connections that nobody is charged for, with descriptors in them, and what has come over a bus
+ * where all who look hang. There can be any number, so they do not wait here for one who closes them. One
+ * process after the other keeps some thousands, and closes them by its end, for which nobody waits. It leaves
+ * when it is full, or after some time; where the one before it hangs, only when it is full, so that few
+ * sockets do not use up all processes.
  *
  * A user whose sockets hang can fill them all. Then no connection is accepted until one of the processes has
  * ended: whose it is is not known before. So it would not help others if each party had processes of its own.
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/foreign-jobs.h"
 #include "util/log.h"
 #include "util/proc.h"
@@ -59,21 +61,29 @@ static void leave_later(struct foreign *f)
                                 KEEP_USEC, 0, on_leave, f);
 }
 
-static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+/* Returns 1 if there was an answer, 0 at the end, or -errno. */
+static int read_answer(struct foreign *f, struct closer_answer *ret)
 {
         _cleanup_close_ int none = -1;
-        struct foreign *f = userdata;
-        struct closer_answer answer;
-        int r = closer_receive(fd, &answer, sizeof answer, &none, MSG_DONTWAIT);
+        int r = closer_receive(f->keeper.fd, ret, sizeof *ret, &none, MSG_DONTWAIT);
 
-        if (r > 0) {
+        if (r > 0 && ret->serial == 0) {
                 f->keeper.n_ending--;
                 leave_later(f);
-        } else if (r != -EAGAIN) {
-                /* The other socket need not say that: others have it, too, and the first process may hang
-                 * in its end. */
-                foreign_start_again(f);
         }
+        return r;
+}
+
+static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        struct foreign *f = userdata;
+        struct closer_answer answer; /* a look's comes too late here */
+        int r = read_answer(f, &answer);
+
+        /* The other socket need not say that: others have it, too, and the first process may hang in its
+         * end. */
+        if (r <= 0 && r != -EAGAIN)
+                foreign_start_again(f);
         return 0;
 }
 
@@ -97,16 +107,44 @@ void foreign_keeper_stop(struct foreign *f)
         f->keeper.n = f->keeper.n_ending = 0;
 }
 
-bool foreign_keep(struct foreign *f, int fd)
+/* Up to n descriptors will be kept for it. */
+static bool give(struct foreign *f, const struct closer_job *job, int fd, unsigned n)
 {
-        const struct closer_job job = {.kind = CLOSER_KEEP};
-
-        if (f->keeper.fd < 0 || (f->keeper.n >= f->keeper.max && !let_leave(f)) ||
-                        closer_send(f->keeper.fd, &job, sizeof job, fd, MSG_DONTWAIT) < 0)
+        if (f->keeper.fd < 0 || (f->keeper.n > 0 && f->keeper.n + n > f->keeper.max && !let_leave(f)) ||
+                        closer_send(f->keeper.fd, job, sizeof *job, fd, MSG_DONTWAIT) < 0)
                 return false;
-        f->keeper.n++;
+        f->keeper.n += n;
         leave_later(f);
         return true;
+}
+
+bool foreign_keep(struct foreign *f, int fd)
+{
+        return give(f, &(struct closer_job){.kind = CLOSER_KEEP}, fd, 1);
+}
+
+int foreign_look_and_keep(struct look *l, int fd, uint32_t size, uint64_t usec)
+{
+        struct foreign *f = l->foreign;
+        struct closer_answer answer = {};
+        const struct closer_job job = {.kind = CLOSER_LOOK, .serial = f ? ++f->last_serial : 0, .size = size};
+        uint64_t end = now_monotonic_usec() + usec, now;
+        struct pollfd p = {.events = POLLIN};
+        int r = -EAGAIN;
+
+        if (!f || !give(f, &job, fd, CLOSER_FDS_MAX))
+                return -EBUSY;
+        p.fd = f->keeper.fd;
+        while (answer.serial != job.serial && (r > 0 || r == -EAGAIN) && (now = now_monotonic_usec()) < end)
+                if (poll(&p, 1, (int) ((end - now) / 1000) + 1) > 0)
+                        r = read_answer(f, &answer);
+        if (answer.serial != job.serial || answer.n_fds == CLOSER_NOT_ALL)
+                return -ETIMEDOUT;
+        f->keeper.n -= CLOSER_FDS_MAX - (answer.foreign ? answer.n_fds : 0);
+        l->size = size;
+        l->n_fds = answer.n_fds;
+        l->only_pidfds = !answer.foreign;
+        return 0;
 }
 
 /* A descriptor in a stream comes with a byte at least. To ask how many there are is one call, which takes a

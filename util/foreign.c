@@ -324,6 +324,14 @@ int foreign_wait(struct look *l, uint64_t usec)
         return l->job ? -ETIMEDOUT : 0;
 }
 
+bool foreign_is_held(const struct look *l)
+{
+        struct pollfd p = {.fd = l->hand ? l->hand->fd : -1};
+
+        /* One that was heard to end has no socket any more. */
+        return !l->hand || (p.fd >= 0 && (poll(&p, 1, 0) <= 0 || !(p.revents & (POLLHUP | POLLERR))));
+}
+
 void foreign_forget(struct look *l)
 {
         struct foreign_job *job = l->job;
@@ -363,23 +371,6 @@ bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), 
         job->owned = owned;
         foreign_ask_next(f, job->sender);
         return true;
-}
-
-void foreign_close(const struct look *l, int fd)
-{
-        struct foreign *f = l->foreign;
-        struct foreign_job *job;
-
-        /* Nobody is charged for it. So it does not wait here as long as there is room elsewhere. */
-        if (f && foreign_keep(f, fd)) {
-                close(fd);
-                return;
-        }
-        job = f ? foreign_job_new(f, l->party, l->uid, CLOSER_CLOSE, fd) : NULL;
-        if (job)
-                foreign_ask_next(f, job->sender);
-        else
-                close(fd);
 }
 
 int foreign_write(struct foreign *f, uint32_t party, uid_t uid, int fd, void (*release)(void *owned),

@@ -47,9 +47,16 @@ int foreign_look(struct look *l, int fd, uint32_t size);
 /* Waits for the answer for so long, for FOREIGN_BUS. -ETIMEDOUT; -EBUSY: nobody can look now, so it is not
  * waited for. */
 int foreign_wait(struct look *l, uint64_t usec);
+/* Where nobody answers: has the one look who keeps sockets, which never hangs, and who also keeps what is
+ * foreign. Waits for so long. */
+int foreign_look_and_keep(struct look *l, int fd, uint32_t size, uint64_t usec);
 /* Takes some of the answers that are there. The event loop does, too, but a caller with much to do may be
  * early. */
 void foreign_take_answers(struct foreign *f);
+/* Whether the process that has the descriptors, too, has them still: it may have been killed, and its end is
+ * told later. Else what was answered is to be forgotten, since the last close could be here. What is left are
+ * the microseconds from here to the receive, and only root can kill it in those. */
+bool foreign_is_held(const struct look *l);
 /* Forgets what was asked and answered. */
 void foreign_forget(struct look *l);
 
@@ -64,9 +71,6 @@ void foreign_refuse(struct foreign *f, int fd);
 /* Whether there is room for another one. There is none while so many that hang are kept that no process more
  * may be started for them. */
 bool foreign_may_refuse(struct foreign *f);
-
-/* Closes a descriptor that was received without a look. */
-void foreign_close(const struct look *l, int fd);
 
 /* Writes to an eventfd of a party, so that it stays readable, and closes it, and calls release(owned) then.
  * On failure the caller still has both. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -35,6 +36,7 @@ struct broker {
         bool user;
         struct senders senders;
         struct receiver receiver;
+        int socket; /* the bus's once more, since sd-bus closes its own where the bus has gone; -1: none */
 
         bool owned_once;     /* we have had the name, and may have it still */
         bool is_ending;      /* nothing is answered any more */
@@ -90,18 +92,27 @@ static int on_name_gone(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 0;
 }
 
+/* sd-bus has closed its own. What waits in it nobody has looked at. */
+static void close_socket(struct broker *b)
+{
+        receive_from_bus(NULL);
+        foreign_forget(&b->receiver.look);
+        if (b->socket >= 0)
+                foreign_refuse(engine_foreign(b->endpoint.service->engine), b->socket);
+        b->socket = -1;
+}
+
 static void broker_disconnect(struct broker *b)
 {
         senders_clear(&b->senders);
         b->endpoint.service->polkit = polkit_free(b->endpoint.service->polkit);
         b->asking = sd_bus_slot_unref(b->asking);
-        receive_from_bus(NULL);
-        foreign_forget(&b->receiver.look);
         if (b->endpoint.bus) {
                 sd_bus_detach_event(b->endpoint.bus);
                 sd_bus_close(b->endpoint.bus);
                 b->endpoint.bus = sd_bus_unref(b->endpoint.bus);
         }
+        close_socket(b);
 }
 
 /* To wait does not help: somebody else has the name, we may not have it, or there is no address to be
@@ -153,6 +164,7 @@ static void broker_retry(struct broker *b, int error, const char *why)
 
 static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
+        close_socket(userdata);
         broker_retry(userdata, -ECONNRESET, strerror(ECONNRESET));
         return 0;
 }
@@ -198,7 +210,8 @@ static int broker_connect(struct broker *b)
                                         .party = FOREIGN_BUS,
                                         .uid = (uid_t) -1}};
         receive_from_bus(&b->receiver);
-        if (setsockopt(b->receiver.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) < 0)
+        b->socket = fcntl(b->receiver.fd, F_DUPFD_CLOEXEC, 3);
+        if (b->socket < 0 || setsockopt(b->receiver.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) < 0)
                 return -errno;
         if ((r = sd_bus_add_filter(bus, NULL, on_message, b)) < 0 ||
                         (r = sd_bus_match_signal_async(bus, NULL, "org.freedesktop.DBus",
@@ -256,6 +269,7 @@ int broker_new(struct service *s, bool user, struct broker **ret)
         if (!b)
                 return -ENOMEM;
         b->user = user;
+        b->socket = -1;
         b->endpoint = (struct endpoint){
                         .service = s, .peer_of = broker_peer, .sent = broker_sent, .again = broker_again};
         b->senders.endpoint = &b->endpoint;

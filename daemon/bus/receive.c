@@ -31,10 +31,8 @@
 /* So much is looked at before a message is received, so that a small one needs one look. */
 #define PEEK_MIN 4096
 /* How long all that comes from the bus may wait for a look at descriptors. It takes microseconds; but on a
- * busy machine a process that was killed is not replaced at once, and a message without a look has no
- * answer. */
+ * busy machine a process that was killed is not replaced at once, and without a look the bus is given up. */
 #define WAIT_USEC 1000000
-#define FDS_MAX 253 /* that come at once */
 
 static struct receiver *receiving, *from_bus;
 
@@ -201,7 +199,7 @@ static bool is_looked_at(struct receiver *r, uint32_t window)
                 if (foreign_wait(&r->look, WAIT_USEC) < 0)
                         return false;
                 if (r->look.size > 0)
-                        return true;
+                        return r->look.n_fds != CLOSER_NOT_ALL;
         }
         return false;
 }
@@ -215,6 +213,8 @@ static ssize_t find_room(struct receiver *r, size_t n)
         ssize_t k;
         bool fds;
 
+        if (r->look.size > 0 && !foreign_is_held(&r->look))
+                foreign_forget(&r->look);
         if ((r->ready || r->is_waited_for) && (r->plain > 0 || r->look.size > 0))
                 return r->plain > 0 && r->plain < n ? r->plain : (ssize_t) n;
         k = peek(r->fd, bytes, window, &fds);
@@ -227,10 +227,11 @@ static ssize_t find_room(struct receiver *r, size_t n)
                 return -1;
         }
         if (receive_waits(r) && r->is_waited_for && !is_looked_at(r, (uint32_t) window)) {
-                /* Without its descriptors sd-bus throws the message away. */
                 foreign_forget(&r->look);
-                r->look.size = (uint32_t) window;
-                r->are_unknown = true;
+                if (foreign_look_and_keep(&r->look, r->fd, (uint32_t) window, WAIT_USEC) < 0) {
+                        errno = ECONNRESET; /* what waits is closed by another, with the socket */
+                        return -1;
+                }
         }
         if (receive_waits(r)) {
                 errno = EAGAIN;
@@ -251,37 +252,6 @@ static ssize_t receive_plain(struct receiver *r, struct msghdr *m, int flags, si
         *ret_fds = k > 0 && plain.msg_flags & MSG_CTRUNC;
         m->msg_controllen = 0;
         m->msg_flags = plain.msg_flags & ~MSG_CTRUNC;
-        return k;
-}
-
-/* Receives descriptors at which nobody has looked, and has others close them: that can take for ever. */
-static ssize_t receive_unknown(struct receiver *r, struct msghdr *m, int flags, size_t n, bool *ret_fds)
-{
-        union {
-                char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
-                struct cmsghdr align;
-        } control;
-        struct iovec iov = {.iov_base = m->msg_iov[0].iov_base, .iov_len = n};
-        struct msghdr all = {.msg_iov = &iov,
-                        .msg_iovlen = 1,
-                        .msg_control = &control,
-                        .msg_controllen = sizeof control};
-        ssize_t k = syscall(SYS_recvmsg, r->fd, &all, flags | MSG_CMSG_CLOEXEC);
-
-        *ret_fds = false;
-        m->msg_controllen = 0;
-        m->msg_flags = all.msg_flags & ~MSG_CTRUNC;
-        for (struct cmsghdr *c = k > 0 ? CMSG_FIRSTHDR(&all) : NULL; c; c = CMSG_NXTHDR(&all, c)) {
-                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-                        continue;
-                *ret_fds = true;
-                for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
-                        int fd;
-
-                        memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-                        foreign_close(&r->look, fd);
-                }
-        }
         return k;
 }
 
@@ -309,6 +279,23 @@ static bool put_dummies(const struct receiver *r, struct msghdr *m, size_t size,
         return true;
 }
 
+/* They are pidfds, and there was no room for all of them. */
+static void close_all(struct msghdr *m)
+{
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+                        continue;
+                for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+                        int fd;
+
+                        memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+                        close(fd);
+                }
+        }
+        m->msg_controllen = 0;
+        m->msg_flags &= ~MSG_CTRUNC;
+}
+
 /* Receives where the next descriptors are known. They come now, or with a later message. */
 static ssize_t receive_known(struct receiver *r, struct msghdr *m, int flags, size_t n)
 {
@@ -321,11 +308,11 @@ static ssize_t receive_known(struct receiver *r, struct msghdr *m, int flags, si
                 errno = ECONNRESET;
                 return -1;
         }
-        if (r->are_unknown || r->look.n_fds == CLOSER_NOT_ALL) {
-                k = receive_unknown(r, m, flags, n, &fds);
-        } else if (!r->look.only_pidfds || too_many || !m->msg_control) {
+        if (!r->look.only_pidfds || too_many || !m->msg_control) {
                 k = receive_plain(r, m, flags, n, &fds);
-                if (fds && r->look.n_fds > 0 && !too_many && !put_dummies(r, m, size, r->look.n_fds)) {
+                /* Without its descriptors sd-bus throws a message of the bus away. */
+                if (fds && r->look.n_fds > 0 && !too_many && !put_dummies(r, m, size, r->look.n_fds) &&
+                                !r->is_waited_for) {
                         errno = ECONNRESET;
                         k = -1;
                 }
@@ -333,12 +320,12 @@ static ssize_t receive_known(struct receiver *r, struct msghdr *m, int flags, si
                 iov->iov_len = n;
                 k = syscall(SYS_recvmsg, r->fd, m, flags);
                 *iov = whole;
-                fds = k > 0 && m->msg_controllen > 0;
+                fds = k > 0 && (m->msg_controllen > 0 || m->msg_flags & MSG_CTRUNC);
+                if (k > 0 && m->msg_flags & MSG_CTRUNC && r->is_waited_for)
+                        close_all(m);
         }
-        if (fds) {
+        if (fds)
                 foreign_forget(&r->look);
-                r->are_unknown = false;
-        }
         return k;
 }
 

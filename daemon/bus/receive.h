@@ -31,7 +31,6 @@ struct receiver {
         uint32_t plain;     /* so many bytes come next that bring no descriptor */
         struct look look;   /* at the first descriptors that wait in the socket */
         bool is_waited_for; /* recvmsg() waits for the look */
-        bool are_unknown;   /* there was none in time */
 };
 
 /* Whether sd-bus calls our recvmsg() in this process. */

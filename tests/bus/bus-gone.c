@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "foreign.h"
 #include "harness.h"
 
 static bool log_has(const char *what)
@@ -290,6 +291,40 @@ START_TEST(a_bus_that_is_started_again)
 }
 END_TEST
 
+#define FEW 8
+
+/* They wait in the daemon's socket, behind a call that cannot be answered any more (law 48). */
+START_TEST(a_bus_that_dies_with_sockets_that_linger)
+{
+        _cleanup_bus_ sd_bus *direct = NULL, *b = NULL;
+        int listener, sent[FEW];
+        struct sockaddr_in address;
+
+        world_start("RetainSec=1s\n", NULL);
+        listener = lingering_listener(&address);
+        direct = connect_directly();
+        b = connect_bus();
+        work(direct, 5);
+        stop_daemon();
+        for (unsigned i = 0; i < FEW; i++) {
+                sent[i] = lingering_socket(&address);
+                send_fds(b, &sent[i], 1);
+        }
+        /* dbus-broker passes on one, and no other until that is received. */
+        bus_has_passed_on(world.transport == TRANSPORT_DBUS_BROKER ? 1 : FEW);
+        for (unsigned i = 0; i < FEW; i++)
+                close(sent[i]);
+        kill_bus();
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        work(direct, 20);
+        ck_assert_happens(log_has("The connection to the bus is lost"));
+        work(direct, 20);
+        world_bus_start();
+        close(listener);
+        world_stop();
+}
+END_TEST
+
 Suite *suite_bus_gone(void)
 {
         Suite *s = suite_create("bus-gone");
@@ -297,7 +332,7 @@ Suite *suite_bus_gone(void)
                         a_bus_that_does_not_answer_at_start, told_to_end_before_there_is_a_bus,
                         told_to_end_while_the_bus_does_not_read, a_subscriber_hears_of_the_end,
                         the_name_is_anothers, the_name_is_anothers_for_an_instant,
-                        a_bus_that_is_started_again, NULL};
+                        a_bus_that_is_started_again, a_bus_that_dies_with_sockets_that_linger, NULL};
 
         add_case(s, "bus-gone", tests);
         return s;

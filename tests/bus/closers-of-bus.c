@@ -6,8 +6,10 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,9 +24,11 @@
 static void signal_hands(int signal_number)
 {
         pid_t hands[CHILDREN_MAX];
-        unsigned n = children_of(closer_of_daemon(), hands);
+        pid_t closer = closer_of_daemon();
+        unsigned n = 0;
 
-        ck_assert_uint_ge(n, 2);
+        /* And not to those that keep, or close, where a test before this has left any. */
+        ck_assert_happens((n = children_of(closer, hands)) == 2 || signal_number != SIGSTOP);
         for (unsigned i = 0; i < n; i++)
                 ck_assert_int_eq(kill(hands[i], signal_number), 0);
         /* Until they have answered what they were asked, a look for another message is not waited for. */
@@ -32,8 +36,7 @@ static void signal_hands(int signal_number)
                 ck_assert_happens(process_sleeps(hands[i], 0));
 }
 
-/* Attaches without a look at the answer. */
-static void send_fds(sd_bus *b, const int *fds, unsigned n)
+void send_fds(sd_bus *b, const int *fds, unsigned n)
 {
         sd_bus_message *m = NULL;
 
@@ -47,6 +50,31 @@ static void send_fds(sd_bus *b, const int *fds, unsigned n)
         ck_assert_int_ge(sd_bus_send(b, m, NULL), 0);
         sd_bus_message_unref(m);
         ck_assert_int_ge(sd_bus_flush(b), 0);
+}
+
+/* That wait in one socket of the daemon. */
+static unsigned waiting_fds(void)
+{
+        unsigned most = 0, n;
+
+        for (unsigned fd = 0; fd < 512; fd++) {
+                char path[64], line[128];
+                FILE *f;
+
+                snprintf(path, sizeof path, "/proc/%d/fdinfo/%u", world.daemon.pid, fd);
+                f = fopen(path, "re");
+                while (f && fgets(line, sizeof line, f))
+                        if (sscanf(line, "scm_fds: %u", &n) == 1 && n > most)
+                                most = n;
+                if (f)
+                        fclose(f);
+        }
+        return most;
+}
+
+void bus_has_passed_on(unsigned n)
+{
+        ck_assert_happens(waiting_fds() >= n && process_sleeps(world.bus.pid, 0));
 }
 
 START_TEST(who_looks_is_killed_while_it_is_waited_for)
@@ -65,38 +93,25 @@ START_TEST(who_looks_is_killed_while_it_is_waited_for)
 END_TEST
 
 /* Nobody else has it any more when the daemon receives it. */
-static void send_socket_that_lingers(sd_bus *b, int listener)
+static void send_last(sd_bus *b, int fd)
 {
-        const struct linger minutes = {.l_onoff = 1, .l_linger = 300};
-        struct sockaddr_in address;
-        socklen_t length = sizeof address;
-        int s = socket(AF_INET, SOCK_STREAM, 0);
-        static char bytes[1 << 16];
-
-        ck_assert_int_eq(getsockname(listener, (struct sockaddr *) &address, &length), 0);
-        ck_assert_int_eq(connect(s, (struct sockaddr *) &address, sizeof address), 0);
-        while (send(s, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
-                ;
-        ck_assert_int_eq(setsockopt(s, SOL_SOCKET, SO_LINGER, &minutes, sizeof minutes), 0);
-        kill(world.daemon.pid, SIGSTOP);
-        send_fds(b, &s, 1);
-        nap(50000); /* the bus has passed it on */
-        close(s);
-        kill(world.daemon.pid, SIGCONT);
+        stop_daemon();
+        send_fds(b, &fd, 1);
+        bus_has_passed_on(1);
+        close(fd);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
 }
 
 START_TEST(a_socket_that_lingers_and_nobody_looks)
 {
-        struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        int listener = socket(AF_INET, SOCK_STREAM, 0);
+        struct sockaddr_in address;
+        int listener = lingering_listener(&address);
         _cleanup_bus_ sd_bus *b = connect_bus();
         unsigned before = settled_fds();
 
-        ck_assert_int_eq(bind(listener, (struct sockaddr *) &address, sizeof address), 0);
-        ck_assert_int_eq(listen(listener, 8), 0);
         signal_hands(SIGSTOP);
         for (int i = 0; i < 3; i++) {
-                send_socket_that_lingers(b, listener);
+                send_last(b, lingering_socket(&address));
                 work(bus, 5);
         }
         /* Nobody is charged for them, so none may stay in the daemon. */
@@ -104,6 +119,105 @@ START_TEST(a_socket_that_lingers_and_nobody_looks)
         signal_hands(SIGCONT);
         work(bus, 5);
         run_as(BOB, attach_self, NULL);
+        close(listener);
+}
+END_TEST
+
+#define HANG 40 /* more than there are processes that close for a bus */
+
+/* Descriptors of others are taken meanwhile. dbus-broker has what it has passed on until it was received, and
+ * would hang itself. */
+START_TEST(sockets_of_a_bus_whose_close_hangs)
+{
+        struct sockaddr_in address;
+        int listener = lingering_listener(&address);
+        _cleanup_bus_ sd_bus *b = connect_bus();
+
+        for (unsigned i = 0; i < HANG; i++) {
+                send_last(b, socket_with_lingering(&address));
+                EXPECT_ACTIVE(b, "/"); /* so it was received */
+        }
+        for (int i = 0; i < 5; i++)
+                run_as(BOB, attach_self, NULL);
+        work(bus, 5);
+        close(listener);
+}
+END_TEST
+
+#define CROWD 200
+
+static rlim_t lowest_free(void)
+{
+        char path[64];
+
+        for (unsigned fd = 0;; fd++) {
+                snprintf(path, sizeof path, "/proc/%d/fd/%u", world.daemon.pid, fd);
+                if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+                        return fd;
+        }
+}
+
+/* As where clients have filled the table: with a crowd, since no more descriptors than the limit may be on
+ * their way from all processes of a uid. Returns what held before. */
+static struct rlimit fill_table(int crowd[CROWD])
+{
+        struct rlimit before, full;
+
+        for (unsigned i = 0; i < CROWD; i++)
+                ck_assert_int_ge(crowd[i] = connect_socket(), 0);
+        (void) settled_fds();
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, NULL, &before), 0);
+        full = (struct rlimit){lowest_free(), before.rlim_max};
+        ck_assert_uint_gt(full.rlim_cur, CROWD);
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, &full, NULL), 0);
+        return before;
+}
+
+static void serves_where_the_table_was_full(const struct rlimit *before, const int crowd[CROWD])
+{
+        _cleanup_free_ char *log = NULL;
+
+        for (int i = 0; i < 5; i++)
+                EXPECT_ACTIVE(bus, "/");
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, before, NULL), 0);
+        for (unsigned i = 0; i < CROWD; i++)
+                close(crowd[i]);
+        work(bus, 5);
+        run_as(BOB, attach_self, NULL);
+        log = daemon_log();
+        ck_assert_ptr_null(strstr(log, "The connection to the bus is lost"));
+}
+
+START_TEST(descriptors_of_a_bus_where_the_table_is_full)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        _cleanup_close_ int pidfd = open_pidfd(getpid());
+        int ends[2], crowd[CROWD];
+        struct rlimit before;
+
+        ck_assert_int_eq(pipe(ends), 0);
+        before = fill_table(crowd);
+        send_fds(b, &ends[0], 1);
+        send_fds(b, &pidfd, 1);
+        close(ends[0]);
+        close(ends[1]);
+        serves_where_the_table_was_full(&before, crowd);
+}
+END_TEST
+
+START_TEST(a_socket_that_lingers_where_the_table_is_full)
+{
+        struct sockaddr_in address;
+        int listener = lingering_listener(&address), crowd[CROWD];
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        struct rlimit before = fill_table(crowd);
+
+        signal_hands(SIGSTOP);
+        send_last(b, lingering_socket(&address));
+        for (int i = 0; i < 5; i++)
+                EXPECT_ACTIVE(bus, "/");
+        signal_hands(SIGCONT);
+        serves_where_the_table_was_full(&before, crowd);
         close(listener);
 }
 END_TEST
@@ -172,6 +286,10 @@ void add_closers_of_bus(Suite *s)
         ADD_TESTS(s, "closers-of-bus", start_plain, who_looks_is_killed_while_it_is_waited_for,
                         a_socket_that_lingers_and_nobody_looks, who_closes_for_the_bus_goes_on,
                         large_files_do_not_use_up_who_looks);
+        if (world.transport == TRANSPORT_DBUS_DAEMON)
+                ADD_TESTS(s, "hung-over-bus", start_plain, sockets_of_a_bus_whose_close_hangs);
+        ADD_TESTS(s, "table-over-bus", start_plain, descriptors_of_a_bus_where_the_table_is_full,
+                        a_socket_that_lingers_where_the_table_is_full);
         if (world.transport == TRANSPORT_DBUS_BROKER)
                 ADD_TESTS(s, "many-over-bus", start_plain, more_descriptors_than_any_call_takes);
 }

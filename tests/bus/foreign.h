@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <netinet/in.h>
+#include <systemd/sd-bus.h>
 
 #include "raw.h"
 #include "tests/harness/fuse.h"
@@ -19,6 +20,8 @@ void expect_no_pidfd(int fd);
 int lingering_listener(struct sockaddr_in *ret);
 /* A socket that takes minutes to close. */
 int lingering_socket(const struct sockaddr_in *address);
+/* A socket with such a socket in it, which who looks does not see. */
+int socket_with_lingering(const struct sockaddr_in *address);
 /* Not even the end of a daemon waits for files of Alice that hang. hangs: waits until they do. */
 void ends_in_spite_of(const char *config, struct hung_file h, int signal_number,
                 void (*send)(int directory, void *userdata), void *userdata,
@@ -37,6 +40,10 @@ pid_t closer_of_daemon(void);
 /* How many processes that look at descriptors there are which were not there when this was asked last. */
 unsigned new_closers(pid_t closer);
 void add_closers(Suite *s);
+/* Attaches over a bus without a look at the answer. */
+void send_fds(sd_bus *b, const int *fds, unsigned n);
+/* Waits until the daemon, which is stopped, has so many of them in its socket, and the bus has none. */
+void bus_has_passed_on(unsigned n);
 /* Those of closers-of-bus.c. */
 void add_closers_of_bus(Suite *s);
 void add_long_replies(Suite *s);

@@ -66,8 +66,7 @@ START_TEST(a_socket_that_lingers_out_of_band_at_first)
 }
 END_TEST
 
-/* A socket with a socket in it that lingers, which who looks does not see. */
-static int socket_with_lingering(const struct sockaddr_in *address)
+int socket_with_lingering(const struct sockaddr_in *address)
 {
         int s = lingering_socket(address), pair[2];
 
@@ -127,6 +126,44 @@ START_TEST(who_has_looked_is_killed)
 }
 END_TEST
 
+static void wait_until_ended(const pid_t *pids, unsigned n)
+{
+        for (unsigned i = 0; i < n; i++)
+                ck_assert_happens(task_state(pids[i], pids[i]) == 'Z');
+}
+
+/* And whose child it is does not say so. */
+START_TEST(who_has_looked_is_killed_in_silence)
+{
+        pid_t hands[CHILDREN_MAX], now[CHILDREN_MAX];
+        pid_t closer = closer_of_daemon();
+        unsigned n = children_of(closer, hands);
+        struct sockaddr_in address;
+        int listener = lingering_listener(&address), s = socket_with_lingering(&address), fd = raw_connect();
+
+        OK(bus, "Create", "sa{sv}", "hers", 0);
+        ck_assert_uint_eq(n, 2);
+        send_while_nobody_looks(fd, hands, n, s);
+        close(s);
+        for (unsigned i = 0; i < n; i++)
+                ck_assert_int_eq(kill(hands[i], SIGCONT), 0);
+        ck_assert_happens(children_of(closer, now) == n + 1);
+        ck_assert_int_eq(kill(closer, SIGSTOP), 0);
+        ck_assert_happens(task_state(closer, closer) == 'T');
+        for (unsigned i = 0; i < n + 1; i++)
+                ck_assert_int_eq(kill(now[i], SIGKILL), 0);
+        wait_until_ended(now, n + 1);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        for (int i = 0; i < 5; i++)
+                EXPECT_ACTIVE(bus, "hers");
+        ck_assert_int_eq(kill(closer, SIGCONT), 0);
+        work(bus, 5);
+        expect_no_pidfd(fd);
+        close(fd);
+        close(listener);
+}
+END_TEST
+
 static void start_as_before(void)
 {
         world.no_rights = true;
@@ -135,6 +172,7 @@ static void start_as_before(void)
 
 void add_last_close(Suite *s)
 {
-        ADD_TESTS(s, "last-close", start_plain, a_socket_that_lingers_out_of_band, who_has_looked_is_killed);
+        ADD_TESTS(s, "last-close", start_plain, a_socket_that_lingers_out_of_band, who_has_looked_is_killed,
+                        who_has_looked_is_killed_in_silence);
         ADD_TESTS(s, "last-close-as-before", start_as_before, a_socket_that_lingers_out_of_band_at_first);
 }
