@@ -123,14 +123,18 @@ static int read_processes(struct ctl *ctl, struct tree_node *node, size_t *ret_f
 
 static int find_processes(struct ctl *ctl, struct forest *forest, const char *prefix)
 {
-        size_t found;
+        bool missing_is_fine = ctl->missing_is_fine;
         int r = EXIT_DONE;
+        size_t found;
 
         ctl->missing_is_fine = true;
         if (strcmp(prefix, "/") == 0)
-                return read_processes(ctl, forest->root, &found);
-        for (struct tree_node *child = forest->root->children; child && r == EXIT_DONE; child = child->next)
-                r = read_processes(ctl, child, &found);
+                r = read_processes(ctl, forest->root, &found);
+        else
+                for (struct tree_node *child = forest->root->children; child && r == EXIT_DONE;
+                                child = child->next)
+                        r = read_processes(ctl, child, &found);
+        ctl->missing_is_fine = missing_is_fine;
         return r;
 }
 
@@ -196,23 +200,48 @@ void forest_walk(const struct forest *forest, bool with_root, forest_visitor *vi
         }
 }
 
-void tree_node_print(const struct tree_node *node)
+static json_object *list_to_json(const struct tree_node *first, forest_decorator *decorate, void *userdata)
+{
+        json_object *array = json_object_new_array();
+
+        for (const struct tree_node *node = first; node; node = node->next) {
+                json_object *object = listed_to_json(node->listed);
+                json_object *processes = process_list_to_json(&node->processes);
+
+                if (decorate)
+                        decorate(userdata, node, NULL, object);
+                for (size_t i = 0; decorate && i < node->processes.n; i++)
+                        decorate(userdata, node, node->processes.items + i,
+                                        json_object_array_get_idx(processes, i));
+                json_object_object_add(object, "processes", processes);
+                json_object_object_add(object, "children", list_to_json(node->children, decorate, userdata));
+                json_object_array_add(array, object);
+        }
+        return array;
+}
+
+json_object *forest_to_json(const struct forest *forest, forest_decorator *decorate, void *userdata)
+{
+        return list_to_json(forest->root->children, decorate, userdata);
+}
+
+void tree_node_print(const struct tree_node *node, FILE *out)
 {
         _cleanup_free_ char *cause = NULL;
         const struct listed *c = node->listed;
         char text[FORMAT_MAX];
 
         if (!c) {
-                printf("%s/%s", color_on(COLOR_HIGHLIGHT), color_off());
+                fprintf(out, "%s/%s", color_on(COLOR_HIGHLIGHT), color_off());
                 return;
         }
-        printf("%s%s%s %s%s%s", color_on(COLOR_HIGHLIGHT), node->label, color_off(),
+        fprintf(out, "%s%s%s %s%s%s", color_on(COLOR_HIGHLIGHT), node->label, color_off(),
                         color_on(state_color(c->state)), c->state, color_off());
         if (strcmp(c->state, "active") == 0) {
                 if (c->deadline_usec != UINT64_MAX)
-                        printf(" (%s)", format_relative(text, c->deadline_usec));
+                        fprintf(out, " (%s)", format_relative(text, c->deadline_usec));
         } else if (*c->cause) {
                 cause = printable_new(c->cause, false);
-                printf(" (%s)", cause ? cause : "");
+                fprintf(out, " (%s)", cause ? cause : "");
         }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "ctl/contexts.h"
 #include "ctl/processes.h"
@@ -34,5 +35,11 @@ typedef void forest_visitor(void *userdata, const struct tree_node *node, const 
 /* with_root: also for the root, as "/". */
 void forest_walk(const struct forest *forest, bool with_root, forest_visitor *visit, void *userdata);
 
+/* The same as JSON: an array of contexts, each with its processes and its children. decorate: called to add
+ * more to the object of a context, or of a process of it; may be NULL. */
+typedef void forest_decorator(void *userdata, const struct tree_node *node, const struct process *process,
+                json_object *object);
+json_object *forest_to_json(const struct forest *forest, forest_decorator *decorate, void *userdata);
+
 /* Prints a context's label, its state, and the time that is left or the cause. */
-void tree_node_print(const struct tree_node *node);
+void tree_node_print(const struct tree_node *node, FILE *out);

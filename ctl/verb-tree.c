@@ -5,62 +5,87 @@
 
 #include "ctl/forest.h"
 #include "ctl/json.h"
+#include "ctl/live.h"
 #include "ctl/pager.h"
+#include "ctl/parse.h"
 #include "ctl/terminal.h"
+
+struct tree {
+        struct ctl *ctl;
+        const char *prefix;
+        uint64_t watch_usec; /* 0: it is printed once */
+        struct forest forest;
+};
 
 static void print_line(void *userdata, const struct tree_node *node, const struct process *process,
                 const char *prefix, const char *branch)
 {
         char command[COMMAND_MAX];
+        FILE *out = userdata;
 
-        printf("%s%s", prefix, branch);
+        fprintf(out, "%s%s", prefix, branch);
         if (process)
-                printf("%s%" PRIu32 " %s%s", color_on(COLOR_GREY), process->pid,
+                fprintf(out, "%s%" PRIu32 " %s%s", color_on(COLOR_GREY), process->pid,
                                 process_command_to_fit(process, text_width(prefix) + 2 + 11, command),
                                 color_off());
         else
-                tree_node_print(node);
-        putchar('\n');
+                tree_node_print(node, out);
+        fputc('\n', out);
 }
 
-static json_object *to_json(const struct tree_node *node)
+static int draw(void *userdata, FILE *out)
 {
-        json_object *object = listed_to_json(node->listed), *children = json_object_new_array();
+        struct tree *tree = userdata;
 
-        json_object_object_add(object, "processes", process_list_to_json(&node->processes));
-        for (const struct tree_node *child = node->children; child; child = child->next)
-                json_object_array_add(children, to_json(child));
-        json_object_object_add(object, "children", children);
-        return object;
+        if (tree->ctl->json != JSON_OFF)
+                return json_print(tree->ctl, forest_to_json(&tree->forest, NULL, NULL));
+        forest_walk(&tree->forest, strcmp(tree->prefix, "/") == 0, print_line, out);
+        return EXIT_DONE;
 }
 
-static int print_tree(struct ctl *ctl, const struct forest *forest, const char *prefix)
+static int read_forest(void *userdata)
 {
-        json_object *array;
+        struct tree *tree = userdata;
 
-        if (ctl->json == JSON_OFF) {
-                pager_open(ctl);
-                forest_walk(forest, strcmp(prefix, "/") == 0, print_line, NULL);
-                return EXIT_DONE;
-        }
-        array = json_object_new_array();
-        for (const struct tree_node *child = forest->root->children; child; child = child->next)
-                json_object_array_add(array, to_json(child));
-        return json_print(ctl, array);
+        forest_deinit(&tree->forest);
+        return forest_read(tree->ctl, tree->prefix, &tree->forest);
+}
+
+static int print_once(struct tree *tree)
+{
+        int r = read_forest(tree);
+
+        if (r > 0)
+                return r;
+        if (tree->ctl->json == JSON_OFF)
+                pager_open(tree->ctl);
+        return draw(tree, stdout);
+}
+
+static int read_option(void *arguments, int option)
+{
+        struct tree *tree = arguments;
+
+        return read_interval("--watch", optarg ? optarg : "1s", &tree->watch_usec);
 }
 
 int verb_tree(struct ctl *ctl, int argc, char *argv[])
 {
-        struct forest forest = {};
-        const char *prefix;
+        static const struct option own[] = {{"watch", optional_argument, NULL, 0x100}, {}};
+        struct tree tree = {.ctl = ctl};
+        struct live live = {.ctl = ctl,
+                        .iterations = UINT64_MAX,
+                        .read = read_forest,
+                        .draw = draw,
+                        .userdata = &tree};
         int r;
 
-        if (!read_arguments(ctl, argc, argv, 0, 1, &r))
+        if (!read_options(ctl, argc, argv, own, read_option, &tree, &r) ||
+                        !count_arguments(ctl, argc, 0, 1, &r))
                 return r;
-        prefix = optind < argc ? argv[optind] : "/";
-        r = forest_read(ctl, prefix, &forest);
-        if (r == 0)
-                r = print_tree(ctl, &forest, prefix);
-        forest_deinit(&forest);
+        tree.prefix = optind < argc ? argv[optind] : "/";
+        live.delay_usec = tree.watch_usec;
+        r = tree.watch_usec > 0 ? live_run(&live) : print_once(&tree);
+        forest_deinit(&tree.forest);
         return r;
 }
