@@ -166,20 +166,30 @@ static int get_number(struct ctl *ctl, const char *object, const char *property,
                         ctl->bus, CTXD_BUS_NAME, object, CTXD_CONTEXT_INTERFACE, property, NULL, type, ret);
 }
 
-uint32_t context_owner(struct ctl *ctl, const char *path)
+/* Of that context, and not of a newcomer that has its path. */
+static bool get_property(struct ctl *ctl, const char *path, const char *property, char type, void *ret)
 {
         _cleanup_free_ char *object = NULL;
         struct reference reference;
-        uint32_t uid = 0;
         uint64_t id;
 
-        if (reference_parse(path, getuid(), false, &reference, NULL) < 0 ||
-                        path_to_object(reference.path, &object) < 0 ||
-                        get_number(ctl, object, "Id", 't', &id) < 0 ||
-                        (reference.id != 0 && reference.id != id) || /* a newcomer has the path */
-                        get_number(ctl, object, "OwnerUID", 'u', &uid) < 0)
-                return 0;
-        return uid;
+        return reference_parse(path, getuid(), false, &reference, NULL) >= 0 &&
+               path_to_object(reference.path, &object) >= 0 && get_number(ctl, object, "Id", 't', &id) >= 0 &&
+               (reference.id == 0 || reference.id == id) && get_number(ctl, object, property, type, ret) >= 0;
+}
+
+uint32_t context_owner(struct ctl *ctl, const char *path)
+{
+        uint32_t uid;
+
+        return get_property(ctl, path, "OwnerUID", 'u', &uid) ? uid : 0;
+}
+
+uint64_t context_done_usec(struct ctl *ctl, const char *path)
+{
+        uint64_t usec;
+
+        return get_property(ctl, path, "DoneUSec", 't', &usec) ? usec : UINT64_MAX;
 }
 
 char *listed_reference(const struct listed *item, char *buffer)

@@ -36,6 +36,9 @@ int contexts_get(struct ctl *ctl, const char *path, struct listing *ret);
 int contexts_pin(struct ctl *ctl, const char *path, char *ret_reference);
 /* Whose it is. 0 where that cannot be known, as of one that was released. Prints no error. */
 uint32_t context_owner(struct ctl *ctl, const char *path);
+/* Since when it is done, on CLOCK_BOOTTIME. UINT64_MAX: it is not, or that cannot be known. Prints no
+ * error. */
+uint64_t context_done_usec(struct ctl *ctl, const char *path);
 void listing_deinit(struct listing *listing);
 /* Writes "path#id" to a buffer of CTXD_PATH_ID_MAX + 1 bytes and returns it. */
 char *listed_reference(const struct listed *item, char *buffer);

@@ -12,6 +12,7 @@
 #include "util/printable.h"
 #include "ctl/bus.h"
 #include "ctl/ctxctl.h"
+#include "ctl/live.h"
 #include "ctl/pager.h"
 
 #define WORD_MAX 32
@@ -44,6 +45,13 @@
         "  -a --all                Also show those that have left since\n" \
         "  -l --long               Show all that is known of each, such as the kernel's stack\n"
 
+#define HELP_TREE "     --watch[=TIME]       Draw it again after each TIME (default: 1s), until q or ^C\n"
+
+#define HELP_TOP                                                            \
+        "  -d --delay=TIME         Refresh after this time (default: 1s)\n" \
+        "  -n --iterations=N       End after N times\n"                     \
+        "  -b --batch              Leave the terminal alone: print, and print again\n"
+
 #define HELP_CANCEL                                                                                 \
         "     --error=ERROR        The error number of the cause, or its name, such as EPIPE\n"     \
         "     --wait[=TIME]        Wait until all members have left, and show who is left; after\n" \
@@ -54,7 +62,10 @@ static int verb_help(struct ctl *ctl, int argc, char *argv[]);
 
 static const struct verb verbs[] = {
                 {"list", "[PREFIX]", "List contexts", NULL, verb_list},
-                {"tree", "[PREFIX]", "Show contexts and their processes as a tree", NULL, verb_tree},
+                {"tree", "[OPTIONS] [PREFIX]", "Show contexts and their processes as a tree", HELP_TREE,
+                                verb_tree},
+                {"top", "[OPTIONS] [PREFIX]", "Show the tree live, with what its processes use", HELP_TOP,
+                                verb_top},
                 {"status", "[PATH...]", "Show a context, or the service", NULL, verb_status},
                 {"values", "PATH", "Show the values of a context, also the inherited ones", NULL,
                                 verb_values},
@@ -93,6 +104,7 @@ void print_error(const char *format, ...)
         _cleanup_free_ char *text = NULL, *shown = NULL;
         va_list ap;
 
+        live_end();     /* an error on the alternate screen would be lost */
         fflush(stdout); /* what was printed before comes first */
         va_start(ap, format);
         if (vasprintf(&text, format, ap) < 0)

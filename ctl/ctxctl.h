@@ -97,6 +97,7 @@ int verb_release(struct ctl *ctl, int argc, char *argv[]);
 int verb_run(struct ctl *ctl, int argc, char *argv[]);
 int verb_selftest(struct ctl *ctl, int argc, char *argv[]);
 int verb_status(struct ctl *ctl, int argc, char *argv[]);
+int verb_top(struct ctl *ctl, int argc, char *argv[]);
 int verb_tree(struct ctl *ctl, int argc, char *argv[]);
 int verb_values(struct ctl *ctl, int argc, char *argv[]);
 int verb_wait(struct ctl *ctl, int argc, char *argv[]);

@@ -36,6 +36,16 @@ int read_timespan(const char *option, const char *text, uint64_t *ret_usec)
         return EXIT_USAGE;
 }
 
+int read_interval(const char *option, const char *text, uint64_t *ret_usec)
+{
+        int r = read_timespan(option, text, ret_usec);
+
+        if (r > 0 || *ret_usec > 0)
+                return r;
+        print_error("%s must be more than 0", option);
+        return EXIT_USAGE;
+}
+
 static int parse_signal(const char *text, int *ret_signal)
 {
         uint64_t number;

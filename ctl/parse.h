@@ -9,6 +9,8 @@
 /* "5s", "1min 30s", "1.5h", "500ms". A number without a unit is seconds. "infinity" is UINT64_MAX. option:
  * what the error message calls it. */
 int read_timespan(const char *option, const char *text, uint64_t *ret_usec);
+/* The same, for what is done again and again: it must not be 0. */
+int read_interval(const char *option, const char *text, uint64_t *ret_usec);
 /* "TERM", "SIGTERM", "15". "none" is 0. */
 int read_signal(const char *text, int *ret_signal);
 /* A process id. Opens the process as a pidfd. */

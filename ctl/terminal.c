@@ -60,6 +60,15 @@ size_t terminal_columns(void)
         return terminal.columns;
 }
 
+void terminal_resized(void)
+{
+        struct winsize size;
+
+        terminal_remember();
+        if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+                terminal.columns = size.ws_col;
+}
+
 size_t terminal_rows(void)
 {
         struct winsize size;

@@ -22,6 +22,8 @@ bool terminal_is_capable(void);
 void terminal_remember(void);
 /* SIZE_MAX: lines are not to be cut. */
 size_t terminal_columns(void);
+/* Looks at the width again, since the terminal has another one now. */
+void terminal_resized(void);
 /* The present number; 24 where it is unknown. */
 size_t terminal_rows(void);
 

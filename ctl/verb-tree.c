@@ -1,256 +1,91 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "util/cleanup.h"
-#include "util/printable.h"
-#include "ctl/bus.h"
-#include "ctl/contexts.h"
-#include "ctl/format.h"
+#include "ctl/forest.h"
 #include "ctl/json.h"
+#include "ctl/live.h"
 #include "ctl/pager.h"
-#include "ctl/processes.h"
+#include "ctl/parse.h"
 #include "ctl/terminal.h"
 
-/* Contexts as a tree. Below each context are the processes that are members of exactly that one. */
-
-struct tree_node {
-        const struct listed *listed; /* NULL: the root, above all that was listed */
-        const char *label;
-        struct tree_node *children, *next; /* sorted by label */
-        struct process_list processes;
+struct tree {
+        struct ctl *ctl;
+        const char *prefix;
+        uint64_t watch_usec; /* 0: it is printed once */
+        struct forest forest;
 };
 
-struct forest {
-        struct tree_node *nodes; /* one for each listed context, the root last */
-        struct listing listing;
-};
-
-static int compare_listed(const void *a, const void *b)
-{
-        return strcmp((*(const struct tree_node *const *) a)->listed->path,
-                        (*(const struct tree_node *const *) b)->listed->path);
-}
-
-static struct tree_node *find(struct tree_node **sorted, size_t n, const char *path)
-{
-        struct listed listed = {.path = (char *) path};
-        struct tree_node key = {.listed = &listed}, *pointer = &key, **found;
-
-        found = bsearch(&pointer, sorted, n, sizeof *sorted, compare_listed);
-        return found ? *found : NULL;
-}
-
-/* The nearest ancestor that was listed, or the root. The caller may not see all ancestors. */
-static struct tree_node *parent_of(
-                struct tree_node **sorted, size_t n, struct tree_node *node, struct tree_node *root)
-{
-        char path[CTXD_PATH_MAX + 1];
-        char *slash;
-
-        snprintf(path, sizeof path, "%s", node->listed->path);
-        while ((slash = strrchr(path, '/'))) {
-                struct tree_node *parent;
-
-                *slash = '\0';
-                parent = find(sorted, n, path);
-                if (parent)
-                        return parent;
-        }
-        return root;
-}
-
-static int compare_labels(const void *a, const void *b)
-{
-        return strverscmp((*(const struct tree_node *const *) a)->label,
-                        (*(const struct tree_node *const *) b)->label);
-}
-
-/* Links the nodes into a tree. They are sorted by label, and added from the last to the first, each at the
- * front of its parent's children; so the children end up in order. */
-static int build_tree(struct forest *forest)
-{
-        size_t n = forest->listing.n;
-        struct tree_node *root = forest->nodes + n;
-        _cleanup_free_ struct tree_node **sorted = calloc(n + 1, sizeof *sorted),
-                                        **order = calloc(n + 1, sizeof *order);
-
-        if (!sorted || !order)
-                return -ENOMEM;
-        for (size_t i = 0; i < n; i++) {
-                const char *slash = strrchr(forest->listing.items[i].path, '/');
-
-                forest->nodes[i].listed = forest->listing.items + i;
-                forest->nodes[i].label = slash ? slash + 1 : forest->listing.items[i].path;
-                sorted[i] = order[i] = forest->nodes + i;
-        }
-        qsort(sorted, n, sizeof *sorted, compare_listed);
-        qsort(order, n, sizeof *order, compare_labels);
-        for (size_t i = n; i-- > 0;) {
-                struct tree_node *parent = parent_of(sorted, n, order[i], root);
-
-                /* Where the parent is not shown, the whole path is. */
-                if (parent == root)
-                        order[i]->label = order[i]->listed->path;
-                order[i]->next = parent->children;
-                parent->children = order[i];
-        }
-        return 0;
-}
-
-/* In a large tree most contexts have no processes, so this does not ask for each context: it asks how many
- * processes there are at a node and below it (*ret_found), and goes down only until it has found all of
- * them. A context that has gone meanwhile has none. */
-static int read_processes(struct ctl *ctl, struct tree_node *node, size_t *ret_found)
-{
-        char reference[CTXD_PATH_ID_MAX + 1] = "/";
-        struct process_list all = {};
-        size_t found, below, n;
-        int r;
-
-        if (node->listed)
-                listed_reference(node->listed, reference);
-        r = process_list_read(ctl, reference, true, &all);
-        if (r > 0)
-                return r == EXIT_NO_SUCH_CONTEXT ? EXIT_DONE : r;
-        *ret_found = n = all.n;
-        if (node->listed && !node->children) {
-                node->processes = all;
-                return EXIT_DONE;
-        }
-        process_list_deinit(&all);
-        if (n == 0)
-                return EXIT_DONE;
-        r = process_list_read(ctl, reference, false, &node->processes);
-        if (r > 0)
-                return r == EXIT_NO_SUCH_CONTEXT ? EXIT_DONE : r;
-        found = node->processes.n;
-        for (struct tree_node *child = node->children; child && found < n; child = child->next) {
-                below = 0;
-                r = read_processes(ctl, child, &below);
-                if (r > 0)
-                        return r;
-                found += below;
-        }
-        return EXIT_DONE;
-}
-
-static void print_context(const struct tree_node *node, const char *prefix, const char *branch)
-{
-        _cleanup_free_ char *cause = NULL;
-        const struct listed *c = node->listed;
-        char text[FORMAT_MAX];
-
-        printf("%s%s%s%s%s %s%s%s", prefix, branch, color_on(COLOR_HIGHLIGHT), node->label, color_off(),
-                        color_on(state_color(c->state)), c->state, color_off());
-        if (strcmp(c->state, "active") == 0) {
-                if (c->deadline_usec != UINT64_MAX)
-                        printf(" (%s)", format_relative(text, c->deadline_usec));
-        } else if (*c->cause) {
-                cause = printable_new(c->cause, false);
-                printf(" (%s)", cause ? cause : "");
-        }
-        putchar('\n');
-}
-
-static void print_process(const struct process *process, const char *prefix, const char *branch)
+static void print_line(void *userdata, const struct tree_node *node, const struct process *process,
+                const char *prefix, const char *branch)
 {
         char command[COMMAND_MAX];
+        FILE *out = userdata;
 
-        printf("%s%s%s%" PRIu32 " %s%s\n", prefix, branch, color_on(COLOR_GREY), process->pid,
-                        process_command_to_fit(process, text_width(prefix) + 2 + 11, command), color_off());
+        fprintf(out, "%s%s", prefix, branch);
+        if (process)
+                fprintf(out, "%s%" PRIu32 " %s%s", color_on(COLOR_GREY), process->pid,
+                                process_command_to_fit(process, text_width(prefix) + 2 + 11, command),
+                                color_off());
+        else
+                tree_node_print(node, out);
+        fputc('\n', out);
 }
 
-static void print_below(const struct tree_node *node, const char *prefix)
+static int draw(void *userdata, FILE *out)
 {
-        char deeper[CTXD_LABELS_MAX * 8];
-        const struct process_list *list = &node->processes;
+        struct tree *tree = userdata;
 
-        for (size_t i = 0; i < list->n; i++)
-                print_process(list->items + i, prefix,
-                                glyph(i + 1 < list->n || node->children ? GLYPH_BRANCH : GLYPH_RIGHT));
-        for (const struct tree_node *child = node->children; child; child = child->next) {
-                print_context(child, prefix, glyph(child->next ? GLYPH_BRANCH : GLYPH_RIGHT));
-                snprintf(deeper, sizeof deeper, "%s%s", prefix,
-                                glyph(child->next ? GLYPH_VERTICAL : GLYPH_SPACE));
-                print_below(child, deeper);
-        }
-}
-
-static json_object *to_json(const struct tree_node *node)
-{
-        json_object *object = listed_to_json(node->listed), *children = json_object_new_array();
-
-        json_object_object_add(object, "processes", process_list_to_json(&node->processes));
-        for (const struct tree_node *child = node->children; child; child = child->next)
-                json_object_array_add(children, to_json(child));
-        json_object_object_add(object, "children", children);
-        return object;
-}
-
-static int print_tree(struct ctl *ctl, const struct tree_node *root, const char *prefix)
-{
-        json_object *array;
-
-        if (ctl->json != JSON_OFF) {
-                array = json_object_new_array();
-                for (const struct tree_node *child = root->children; child; child = child->next)
-                        json_object_array_add(array, to_json(child));
-                return json_print(ctl, array);
-        }
-        pager_open(ctl);
-        if (strcmp(prefix, "/") == 0) {
-                printf("%s/%s\n", color_on(COLOR_HIGHLIGHT), color_off());
-                print_below(root, "");
-                return EXIT_DONE;
-        }
-        for (const struct tree_node *child = root->children; child; child = child->next) {
-                print_context(child, "", "");
-                print_below(child, "");
-        }
+        if (tree->ctl->json != JSON_OFF)
+                return json_print(tree->ctl, forest_to_json(&tree->forest, NULL, NULL));
+        forest_walk(&tree->forest, strcmp(tree->prefix, "/") == 0, print_line, out);
         return EXIT_DONE;
 }
 
-static int find_processes(struct ctl *ctl, struct forest *forest, const char *prefix)
+static int read_forest(void *userdata)
 {
-        struct tree_node *root = forest->nodes + forest->listing.n;
-        size_t found;
-        int r = EXIT_DONE;
+        struct tree *tree = userdata;
 
-        ctl->missing_is_fine = true;
-        if (strcmp(prefix, "/") == 0)
-                return read_processes(ctl, root, &found);
-        for (struct tree_node *child = root->children; child && r == EXIT_DONE; child = child->next)
-                r = read_processes(ctl, child, &found);
-        return r;
+        forest_deinit(&tree->forest);
+        return forest_read(tree->ctl, tree->prefix, &tree->forest);
+}
+
+static int print_once(struct tree *tree)
+{
+        int r = read_forest(tree);
+
+        if (r > 0)
+                return r;
+        if (tree->ctl->json == JSON_OFF)
+                pager_open(tree->ctl);
+        return draw(tree, stdout);
+}
+
+static int read_option(void *arguments, int option)
+{
+        struct tree *tree = arguments;
+
+        return read_interval("--watch", optarg ? optarg : "1s", &tree->watch_usec);
 }
 
 int verb_tree(struct ctl *ctl, int argc, char *argv[])
 {
-        struct forest forest = {};
-        const char *prefix;
+        static const struct option own[] = {{"watch", optional_argument, NULL, 0x100}, {}};
+        struct tree tree = {.ctl = ctl};
+        struct live live = {.ctl = ctl,
+                        .iterations = UINT64_MAX,
+                        .read = read_forest,
+                        .draw = draw,
+                        .userdata = &tree};
         int r;
 
-        if (!read_arguments(ctl, argc, argv, 0, 1, &r))
+        if (!read_options(ctl, argc, argv, own, read_option, &tree, &r) ||
+                        !count_arguments(ctl, argc, 0, 1, &r))
                 return r;
-        prefix = optind < argc ? argv[optind] : "/";
-        r = contexts_list(ctl, prefix, &forest.listing);
-        if (r > 0)
-                return r;
-        forest.nodes = calloc(forest.listing.n + 1, sizeof *forest.nodes);
-        r = forest.nodes ? build_tree(&forest) : -ENOMEM;
-        if (r < 0)
-                r = bus_broken(r);
-        if (r == 0)
-                r = find_processes(ctl, &forest, prefix);
-        if (r == 0)
-                r = print_tree(ctl, forest.nodes + forest.listing.n, prefix);
-        for (size_t i = 0; forest.nodes && i <= forest.listing.n; i++)
-                process_list_deinit(&forest.nodes[i].processes);
-        free(forest.nodes);
-        listing_deinit(&forest.listing);
+        tree.prefix = optind < argc ? argv[optind] : "/";
+        live.delay_usec = tree.watch_usec;
+        r = tree.watch_usec > 0 ? live_run(&live) : print_once(&tree);
+        forest_deinit(&tree.forest);
         return r;
 }

@@ -37,7 +37,7 @@ int proc_read_small(const char *path, char *buffer, size_t size)
 int proc_stat_parse(const char *text, struct proc_stat *ret)
 {
         struct proc_stat s = {};
-        unsigned long long start;
+        unsigned long long start, user, kernel, rss;
         const char *open_, *close_;
         unsigned flags;
         char state;
@@ -50,8 +50,9 @@ int proc_stat_parse(const char *text, struct proc_stat *ret)
         if (!open_ || !close_ || close_ < open_)
                 return -EBADMSG;
         if (sscanf(close_ + 1,
-                            " %c %d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %u %*d %llu",
-                            &state, &ppid, &flags, &s.n_threads, &start) != 5)
+                            " %c %d %*d %*d %*d %*d %u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %u %*d %llu "
+                            "%*u %llu",
+                            &state, &ppid, &flags, &user, &kernel, &s.n_threads, &start, &rss) != 8)
                 return -EBADMSG;
         n = (size_t) (close_ - open_ - 1);
         if (n >= sizeof s.comm)
@@ -62,6 +63,8 @@ int proc_stat_parse(const char *text, struct proc_stat *ret)
         s.is_kernel = flags & PF_KTHREAD;
         s.ppid = ppid;
         s.start_ticks = start;
+        s.cpu_ticks = user + kernel;
+        s.rss_pages = rss;
         *ret = s;
         return 0;
 }

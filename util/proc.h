@@ -16,6 +16,8 @@ struct proc_stat {
         pid_t ppid;
         unsigned n_threads;   /* a zombie with more than one lives on in others than its leader */
         uint64_t start_ticks; /* since boot, as this time namespace sees it */
+        uint64_t cpu_ticks;   /* the time that it has run, in user space and in the kernel */
+        uint64_t rss_pages;   /* the memory that it has in RAM */
         char comm[PROC_COMM_SIZE];
 };
 

@@ -34,6 +34,8 @@ START_TEST(stat_with_a_hostile_command)
                 ck_assert_int_eq(s.state, 'S');
                 ck_assert_int_eq(s.ppid, 17);
                 ck_assert_uint_eq(s.start_ticks, 123456);
+                ck_assert_uint_eq(s.cpu_ticks, 11);
+                ck_assert_uint_eq(s.rss_pages, 10);
                 ck_assert_str_eq(s.comm, commands[i]);
         }
         ck_assert_int_eq(proc_stat_parse("", &s), -EBADMSG);

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/cleanup.h"
+#include "util/printable.h"
+#include "ctl/bus.h"
+#include "ctl/forest.h"
+#include "ctl/format.h"
+#include "ctl/json.h"
+#include "ctl/terminal.h"
+
+static int compare_listed(const void *a, const void *b)
+{
+        return strcmp((*(const struct tree_node *const *) a)->listed->path,
+                        (*(const struct tree_node *const *) b)->listed->path);
+}
+
+static struct tree_node *find(struct tree_node **sorted, size_t n, const char *path)
+{
+        struct listed listed = {.path = (char *) path};
+        struct tree_node key = {.listed = &listed}, *pointer = &key, **found;
+
+        found = bsearch(&pointer, sorted, n, sizeof *sorted, compare_listed);
+        return found ? *found : NULL;
+}
+
+/* The nearest ancestor that was listed, or the root. The caller may not see all ancestors. */
+static struct tree_node *parent_of(
+                struct tree_node **sorted, size_t n, struct tree_node *node, struct tree_node *root)
+{
+        char path[CTXD_PATH_MAX + 1];
+        char *slash;
+
+        snprintf(path, sizeof path, "%s", node->listed->path);
+        while ((slash = strrchr(path, '/'))) {
+                struct tree_node *parent;
+
+                *slash = '\0';
+                parent = find(sorted, n, path);
+                if (parent)
+                        return parent;
+        }
+        return root;
+}
+
+static int compare_labels(const void *a, const void *b)
+{
+        return strverscmp((*(const struct tree_node *const *) a)->label,
+                        (*(const struct tree_node *const *) b)->label);
+}
+
+/* Links the nodes into a tree. They are sorted by label, and added from the last to the first, each at the
+ * front of its parent's children; so the children end up in order. */
+static int build_tree(struct forest *forest)
+{
+        size_t n = forest->listing.n;
+        _cleanup_free_ struct tree_node **sorted = calloc(n + 1, sizeof *sorted),
+                                        **order = calloc(n + 1, sizeof *order);
+
+        if (!sorted || !order)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                const char *slash = strrchr(forest->listing.items[i].path, '/');
+
+                forest->nodes[i].listed = forest->listing.items + i;
+                forest->nodes[i].label = slash ? slash + 1 : forest->listing.items[i].path;
+                sorted[i] = order[i] = forest->nodes + i;
+        }
+        qsort(sorted, n, sizeof *sorted, compare_listed);
+        qsort(order, n, sizeof *order, compare_labels);
+        for (size_t i = n; i-- > 0;) {
+                struct tree_node *parent = parent_of(sorted, n, order[i], forest->root);
+
+                /* Where the parent is not shown, the whole path is. */
+                if (parent == forest->root)
+                        order[i]->label = order[i]->listed->path;
+                order[i]->next = parent->children;
+                parent->children = order[i];
+        }
+        return 0;
+}
+
+/* In a large tree most contexts have no processes, so this does not ask for each context: it asks how many
+ * processes there are at a node and below it (*ret_found), and goes down only until it has found all of
+ * them. A context that has gone meanwhile has none. */
+static int read_processes(struct ctl *ctl, struct tree_node *node, size_t *ret_found)
+{
+        char reference[CTXD_PATH_ID_MAX + 1] = "/";
+        struct process_list all = {};
+        size_t found, below, n;
+        int r;
+
+        if (node->listed)
+                listed_reference(node->listed, reference);
+        r = process_list_read(ctl, reference, true, &all);
+        if (r > 0)
+                return r == EXIT_NO_SUCH_CONTEXT ? EXIT_DONE : r;
+        *ret_found = n = all.n;
+        if (node->listed && !node->children) {
+                node->processes = all;
+                return EXIT_DONE;
+        }
+        process_list_deinit(&all);
+        if (n == 0)
+                return EXIT_DONE;
+        r = process_list_read(ctl, reference, false, &node->processes);
+        if (r > 0)
+                return r == EXIT_NO_SUCH_CONTEXT ? EXIT_DONE : r;
+        found = node->processes.n;
+        for (struct tree_node *child = node->children; child && found < n; child = child->next) {
+                below = 0;
+                r = read_processes(ctl, child, &below);
+                if (r > 0)
+                        return r;
+                found += below;
+        }
+        return EXIT_DONE;
+}
+
+static int find_processes(struct ctl *ctl, struct forest *forest, const char *prefix)
+{
+        bool missing_is_fine = ctl->missing_is_fine;
+        int r = EXIT_DONE;
+        size_t found;
+
+        ctl->missing_is_fine = true;
+        if (strcmp(prefix, "/") == 0)
+                r = read_processes(ctl, forest->root, &found);
+        else
+                for (struct tree_node *child = forest->root->children; child && r == EXIT_DONE;
+                                child = child->next)
+                        r = read_processes(ctl, child, &found);
+        ctl->missing_is_fine = missing_is_fine;
+        return r;
+}
+
+int forest_read(struct ctl *ctl, const char *prefix, struct forest *ret)
+{
+        struct forest forest = {};
+        int r;
+
+        r = contexts_list(ctl, prefix, &forest.listing);
+        if (r > 0)
+                return r;
+        forest.nodes = calloc(forest.listing.n + 1, sizeof *forest.nodes);
+        if (forest.nodes)
+                forest.root = forest.nodes + forest.listing.n;
+        r = forest.nodes ? build_tree(&forest) : -ENOMEM;
+        if (r < 0)
+                r = bus_broken(r);
+        if (r == 0)
+                r = find_processes(ctl, &forest, prefix);
+        if (r > 0)
+                forest_deinit(&forest);
+        else
+                *ret = forest;
+        return r;
+}
+
+void forest_deinit(struct forest *forest)
+{
+        for (size_t i = 0; forest->nodes && i <= forest->listing.n; i++)
+                process_list_deinit(&forest->nodes[i].processes);
+        free(forest->nodes);
+        listing_deinit(&forest->listing);
+        *forest = (struct forest){};
+}
+
+static void walk_below(
+                const struct tree_node *node, const char *prefix, forest_visitor *visit, void *userdata)
+{
+        char deeper[CTXD_LABELS_MAX * 8];
+        const struct process_list *list = &node->processes;
+
+        for (size_t i = 0; i < list->n; i++)
+                visit(userdata, node, list->items + i, prefix,
+                                glyph(i + 1 < list->n || node->children ? GLYPH_BRANCH : GLYPH_RIGHT));
+        for (const struct tree_node *child = node->children; child; child = child->next) {
+                visit(userdata, child, NULL, prefix, glyph(child->next ? GLYPH_BRANCH : GLYPH_RIGHT));
+                snprintf(deeper, sizeof deeper, "%s%s", prefix,
+                                glyph(child->next ? GLYPH_VERTICAL : GLYPH_SPACE));
+                walk_below(child, deeper, visit, userdata);
+        }
+}
+
+void forest_walk(const struct forest *forest, bool with_root, forest_visitor *visit, void *userdata)
+{
+        if (with_root) {
+                visit(userdata, forest->root, NULL, "", "");
+                walk_below(forest->root, "", visit, userdata);
+                return;
+        }
+        for (const struct tree_node *child = forest->root->children; child; child = child->next) {
+                visit(userdata, child, NULL, "", "");
+                walk_below(child, "", visit, userdata);
+        }
+}
+
+static json_object *list_to_json(const struct tree_node *first, forest_decorator *decorate, void *userdata)
+{
+        json_object *array = json_object_new_array();
+
+        for (const struct tree_node *node = first; node; node = node->next) {
+                json_object *object = listed_to_json(node->listed);
+                json_object *processes = process_list_to_json(&node->processes);
+
+                if (decorate)
+                        decorate(userdata, node, NULL, object);
+                for (size_t i = 0; decorate && i < node->processes.n; i++)
+                        decorate(userdata, node, node->processes.items + i,
+                                        json_object_array_get_idx(processes, i));
+                json_object_object_add(object, "processes", processes);
+                json_object_object_add(object, "children", list_to_json(node->children, decorate, userdata));
+                json_object_array_add(array, object);
+        }
+        return array;
+}
+
+json_object *forest_to_json(const struct forest *forest, forest_decorator *decorate, void *userdata)
+{
+        return list_to_json(forest->root->children, decorate, userdata);
+}
+
+void tree_node_print(const struct tree_node *node, FILE *out)
+{
+        _cleanup_free_ char *cause = NULL;
+        const struct listed *c = node->listed;
+        char text[FORMAT_MAX];
+
+        if (!c) {
+                fprintf(out, "%s/%s", color_on(COLOR_HIGHLIGHT), color_off());
+                return;
+        }
+        fprintf(out, "%s%s%s %s%s%s", color_on(COLOR_HIGHLIGHT), node->label, color_off(),
+                        color_on(state_color(c->state)), c->state, color_off());
+        if (strcmp(c->state, "active") == 0) {
+                if (c->deadline_usec != UINT64_MAX)
+                        fprintf(out, " (%s)", format_relative(text, c->deadline_usec));
+        } else if (*c->cause) {
+                cause = printable_new(c->cause, false);
+                fprintf(out, " (%s)", cause ? cause : "");
+        }
+}
