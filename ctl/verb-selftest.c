@@ -68,24 +68,15 @@ __attribute__((format(printf, 3, 4))) static int step(struct selftest *t, bool o
         return ok ? EXIT_DONE : EXIT_FAILED;
 }
 
-static int get_property(struct ctl *ctl, const char *name, char **ret)
-{
-        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
-        int r = sd_bus_get_property_string(
-                        ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, name, &error, ret);
-
-        return r < 0 ? bus_failed(&error, r) : 0;
-}
-
 static int check_service(struct selftest *t)
 {
         _cleanup_free_ char *version = NULL, *members = NULL, *probe = NULL, *reason = NULL;
         int r;
 
-        if ((r = bus_connect(t->ctl)) > 0 || (r = get_property(t->ctl, "Version", &version)) > 0 ||
-                        (r = get_property(t->ctl, "MembershipBackend", &members)) > 0 ||
-                        (r = get_property(t->ctl, "ProbeBackend", &probe)) > 0 ||
-                        (r = get_property(t->ctl, "ProbeReason", &reason)) > 0)
+        if ((r = bus_property(t->ctl, "Version", &version)) > 0 ||
+                        (r = bus_property(t->ctl, "MembershipBackend", &members)) > 0 ||
+                        (r = bus_property(t->ctl, "ProbeBackend", &probe)) > 0 ||
+                        (r = bus_property(t->ctl, "ProbeReason", &reason)) > 0)
                 return r;
         step(t, true, "ctxd %s answers; it tracks members by %s", version, members);
         if (strcmp(probe, "off") == 0)
