@@ -228,6 +228,13 @@ int request_attachment(struct request *q, int pidfd, const struct attach_options
         r = engine_process_open(q->service->engine, pidfd, &process);
         if (r < 0)
                 return request_attach_error(q, NULL, r);
+        if (options->subreaper) {
+                if (peer_process(q->peer, &ret->reaper) < 0)
+                        return error_gone(q->error);
+                if (!engine_may_reap(q->service->engine, process, ret->reaper))
+                        return error_invalid_args(q->error,
+                                        "Option subreaper is for a child of the caller in the same context");
+        }
         engine_describe(q->service->engine, process, ret);
         ret->wanted = (struct policy){.signal = options->signal, .kill_after_usec = CTXD_USEC_INFINITY};
         if (options->has_kill_after)

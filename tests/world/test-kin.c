@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "util/clock.h"
 #include "util/proc.h"
 #include "tests/world/world.h"
 
@@ -87,6 +88,17 @@ static uint32_t cancel_all(struct context *c)
 static int take_one(void *userdata, pid_t child)
 {
         *(pid_t *) userdata = child;
+        return 1;
+}
+
+/* The child that is not the first of the two. */
+static int take_other(void *userdata, pid_t child)
+{
+        pid_t *pids = userdata;
+
+        if (child == pids[0])
+                return 0;
+        pids[1] = child;
         return 1;
 }
 
@@ -336,6 +348,98 @@ START_TEST(a_crowd_that_goes_at_once)
 }
 END_TEST
 
+/* Makes it a member by its parent, which is this process, and a subreaper. */
+static void attach_and_reap(struct context *c, struct child *child, const struct policy *policy)
+{
+        struct attachment a = {.wanted = *policy};
+        struct refused refused = {};
+        struct process *p, *self;
+
+        ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &p), 0);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, getpid(), &self), 0);
+        ck_assert(engine_may_reap(world.engine, p, self));
+        ck_assert(!engine_may_reap(world.engine, self, p));
+        engine_describe(world.engine, p, &a);
+        a.reaper = self;
+        ck_assert_int_eq(tree_attach(world.tree, now_boottime_usec(), &caller_daemon, c, &a, &refused), 0);
+        ck_assert_int_eq(engine_join(world.engine, c, p, &a, &refused), 0);
+        engine_process_close(p);
+        engine_process_close(self);
+}
+
+/* Nobody has looked before its parent had gone. */
+START_TEST(law_45_an_orphan_of_a_subreaper)
+{
+        struct child *stranger = child_start(child_breed), *child;
+        struct member_process seen[4];
+        struct context *c = make("a");
+
+        usleep(20000); /* a start time has steps of 10 ms */
+        child = child_start(child_breed);
+        attach_and_reap(c, child, &term);
+        breed(stranger, "f");
+        breed(child, "dd");
+        if (_i == 1)
+                ck_assert_uint_eq(engine_count_members(world.engine, c, false), 3);
+        kill(child->pid, SIGKILL);
+        (void) child_wait(child);
+        ck_assert(c->busy);
+        ck_assert_uint_eq(list(c, seen, 4), 2);
+        ck_assert_uint_eq(cancel_all(c), 2);
+        for (int i = 0; i < 2; i++)
+                ck_assert_int_eq(child_say(child), 'T');
+        for (int i = 0; i < 2; i++) {
+                ck_assert(c->busy);
+                kill((pid_t) seen[i].pid, SIGKILL);
+                run_for(20000);
+        }
+        run_while(is_busy, c);
+        ck_assert(child_silent(stranger));
+        ck_assert_uint_eq(c->user->used[RESOURCE_DESCRIPTORS], 0);
+}
+END_TEST
+
+/* It asks, or is attached, before anybody has looked. */
+START_TEST(law_30_an_orphan_does_not_leave)
+{
+        struct child *child = child_start(child_breed);
+        struct context *a = make("a"), *other = make("c");
+        struct refused refused = {};
+        struct process *p;
+        pid_t pids[2] = {child->pid};
+
+        attach_and_reap(a, child, &quiet);
+        breed(child, "d");
+        (void) proc_each_child(getpid(), take_other, pids);
+        ck_assert_int_ne(pids[1], 0);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, pids[1], &p), 0);
+        ck_assert_ptr_eq(engine_context_of(world.engine, p), a);
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet,
+                                         &refused),
+                        -EACCES);
+        engine_process_close(p);
+}
+END_TEST
+
+/* Whose it is cannot be known. */
+START_TEST(an_orphan_of_one_of_two_is_nobodys)
+{
+        struct child *one = child_start(child_breed), *two = child_start(child_breed);
+        struct context *a = make("a"), *b = make("b");
+
+        usleep(20000);
+        attach_and_reap(a, one, &term);
+        attach_and_reap(b, two, &term);
+        breed(one, "d");
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1);
+        ck_assert_uint_eq(engine_count_members(world.engine, b, false), 1);
+        kill(two->pid, SIGKILL);
+        (void) child_wait(two);
+        run_while(is_busy, b);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 2);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("kin");
@@ -352,6 +456,9 @@ int main(void)
         tcase_add_loop_test(c, who_is_attached_below_takes_its_own_along, 0, 2);
         tcase_add_test(c, who_was_left_behind_is_attached_elsewhere);
         tcase_add_test(c, a_crowd_that_goes_at_once);
+        tcase_add_loop_test(c, law_45_an_orphan_of_a_subreaper, 0, 2);
+        tcase_add_test(c, law_30_an_orphan_does_not_leave);
+        tcase_add_test(c, an_orphan_of_one_of_two_is_nobodys);
         suite_add_tcase(s, c);
         return run_suite(s);
 }

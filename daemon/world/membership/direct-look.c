@@ -50,7 +50,7 @@ static int visit_itself(struct member_look *l)
 /* A child of the attached process, or of one of its kin. If it is new, it has its turn at the end. */
 static int visit_child(struct member_look *l, pid_t pid)
 {
-        struct attached *a = l->attached;
+        struct attached *a = l->attached, *owner;
         struct membership *m = a->membership;
         struct proc_stat stat;
         struct kin *k;
@@ -66,7 +66,9 @@ static int visit_child(struct member_look *l, pid_t pid)
         /* In a group it is met with that. */
         if (proc_is_dead(&stat) || attached_by_group(m, pid, &stat))
                 return 0;
-        return kin_add(a, pid, &stat);
+        owner = orphan_owner(m, stat.ppid, l->kin ? l->kin->start_ticks : process_start_ticks(a->process),
+                        stat.start_ticks);
+        return kin_add(owner ? owner : a, pid, &stat);
 }
 
 static void next_kin(struct member_look *l)
@@ -149,7 +151,7 @@ void direct_look_stop(struct member_look *l)
 {
         if (l->phase == LOOK_GROUP)
                 group_list_close(&l->group);
-        else if (l->phase == LOOK_CHILDREN)
+        else if (l->phase == LOOK_CHILDREN || l->phase == LOOK_ORPHANS)
                 child_list_close(&l->children);
         l->phase = LOOK_BEGIN;
         l->kin = NULL;
@@ -196,6 +198,19 @@ static int begin_children(struct member_look *l)
         return child_list_open(&l->children, process_pid(p), false);
 }
 
+static int begin_orphans(struct member_look *l)
+{
+        bool found = l->found;
+        int r;
+
+        direct_look_stop(l);
+        l->found = found;
+        r = l->without_children ? 0 : orphans_open(l->attached, &l->children);
+        if (r > 0)
+                l->phase = LOOK_ORPHANS;
+        return r == 0 ? begin_children(l) : r < 0 ? r : 0;
+}
+
 /* Makes one step at the attached process. */
 static int step(struct member_look *l)
 {
@@ -205,10 +220,17 @@ static int step(struct member_look *l)
         switch (l->phase) {
         case LOOK_BEGIN:
                 r = begin_group(l);
-                return r < 0 || l->phase == LOOK_GROUP ? r : begin_children(l);
+                return r < 0 || l->phase == LOOK_GROUP ? r : begin_orphans(l);
         case LOOK_GROUP:
                 r = group_list_next(&l->group, &pid);
-                return r > 0 ? visit_in_group(l, pid) : r < 0 ? r : begin_children(l);
+                return r > 0 ? visit_in_group(l, pid) : r < 0 ? r : begin_orphans(l);
+        case LOOK_ORPHANS:
+                r = child_list_next(&l->children, &pid);
+                if (r > 0)
+                        r = orphan_visit(l->attached, pid);
+                else if (r == 0)
+                        return begin_children(l);
+                return r > 0 ? 0 : r;
         case LOOK_CHILDREN:
                 return visit_next_child(l);
         case LOOK_KIN:

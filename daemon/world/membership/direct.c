@@ -43,6 +43,7 @@ void attached_drop(struct attached *a)
         while (!TAILQ_EMPTY(&a->kin))
                 kin_drop(TAILQ_FIRST(&a->kin));
         member_looks_leave(a->membership, a);
+        attached_leave_reaper(a);
         LIST_REMOVE(a, by_slot);
         forget_pid(a);
         own_cgroup_free(a->cgroup);
@@ -66,7 +67,9 @@ void attached_exited(struct membership *m, struct attached *a)
         int r;
 
         forget_pid(a);
-        r = attached_succeed(m, a);
+        do
+                r = attached_succeed(m, a);
+        while (r == 0 && (r = orphans_look(a)) > 0);
         if (r < 0)
                 process_exit_again(a->process);
         else if (r > 0 || (a->cgroup && own_cgroup_is_populated(a->cgroup)))
@@ -216,14 +219,14 @@ static struct member_slot *direct_look_up(struct membership *m, struct process *
 
 static void direct_set_done(struct membership *m, struct member_slot *slot) {}
 
+/* One that has exited counts as long as it is not known whether it has left somebody behind. */
 static uint32_t direct_live(struct membership *m, struct member_slot *slot)
 {
         struct attached *a;
         uint32_t n = 0;
 
         LIST_FOREACH (a, &slot->attached, by_slot)
-                n += a->n_kin +
-                     (!process_has_exited(a->process) || (a->cgroup && own_cgroup_is_populated(a->cgroup)));
+                n += 1 + a->n_kin;
         return n;
 }
 

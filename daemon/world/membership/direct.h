@@ -5,7 +5,7 @@
 #include "daemon/world/membership/look.h"
 #include "util/proc.h"
 
-/* What direct.c, direct-look.c and kin.c share. Nobody else includes this. */
+/* What direct.c, direct-look.c, kin.c and orphans.c share. Nobody else includes this. */
 
 /* A descendant of an attached process, which was seen. */
 struct kin {
@@ -27,6 +27,11 @@ struct attached {
         struct charge charge;  /* of descriptors */
         TAILQ_HEAD(, kin) kin; /* parents come before their children */
         uint32_t n_kin;
+
+        struct process *reaper; /* a reference, or NULL: whose children are its orphans, */
+        uint64_t reaper_ticks;  /* if they have started since then */
+        LIST_ENTRY(attached) by_reaper;
+        struct child_list *orphans; /* they are looked for when it has exited */
         LIST_ENTRY(attached) by_slot;
         UT_hash_handle hh;
 };
@@ -50,3 +55,16 @@ struct attached *kin_look_up(struct membership *m, pid_t pid, const struct proc_
 /* It has exited, and one of its kin takes its place. 1: one has; 0: nobody is left; or -errno: it has to be
  * tried again. */
 int attached_succeed(struct membership *m, struct attached *a);
+
+/* orphans.c */
+void attached_leave_reaper(struct attached *a);
+/* The attached process whose orphan a process is that has this parent, by its pid and start time; or NULL. */
+struct attached *orphan_owner(
+                struct membership *m, pid_t parent, uint64_t parent_ticks, uint64_t start_ticks);
+/* Opens the list of the children of its reaper. 1; 0: it has none, and nothing is open; or -errno. */
+int orphans_open(struct attached *a, struct child_list *l);
+/* If that child of its reaper is its orphan, it is one of its kin from now on, and this returns 1. 0 or
+ * -ENOMEM. */
+int orphan_visit(struct attached *a, pid_t pid);
+/* Looks for one. 1: there is one; 0: there is none; or -errno: it has to be called again. */
+int orphans_look(struct attached *a);

@@ -137,7 +137,9 @@ struct attached *kin_look_up(struct membership *m, pid_t pid, const struct proc_
         way[0].pid = pid;
         way[0].stat = *stat;
         /* Who is older than all that were attached does not descend from one. */
-        while (!(a = known(m, way[n].pid, way[n].stat.start_ticks))) {
+        while (!(n > 0 && (a = orphan_owner(m, way[n].pid, way[n].stat.start_ticks,
+                                           way[n - 1].stat.start_ticks))) &&
+                        !(a = known(m, way[n].pid, way[n].stat.start_ticks))) {
                 pid = way[n].stat.ppid;
                 if (++n == DEPTH_MAX || pid <= 1 || way[n - 1].stat.start_ticks < m->oldest_ticks ||
                                 proc_stat_read(pid, &way[n].stat) < 0)

@@ -18,6 +18,7 @@ struct looked_slot;
 enum look_phase {
         LOOK_BEGIN,
         LOOK_GROUP,    /* at the processes in the attached process's control group */
+        LOOK_ORPHANS,  /* at the children of its reaper */
         LOOK_CHILDREN, /* and at its children, or those of one of its kin */
         LOOK_KIN,      /* at one of its kin */
         LOOK_ITSELF,
