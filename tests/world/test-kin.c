@@ -348,25 +348,6 @@ START_TEST(a_crowd_that_goes_at_once)
 }
 END_TEST
 
-/* Makes it a member by its parent, which is this process, and a subreaper. */
-static void attach_and_reap(struct context *c, struct child *child, const struct policy *policy)
-{
-        struct attachment a = {.wanted = *policy};
-        struct refused refused = {};
-        struct process *p, *self;
-
-        ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &p), 0);
-        ck_assert_int_eq(engine_process_open_pid(world.engine, getpid(), &self), 0);
-        ck_assert(engine_may_reap(world.engine, p, self));
-        ck_assert(!engine_may_reap(world.engine, self, p));
-        engine_describe(world.engine, p, &a);
-        a.reaper = self;
-        ck_assert_int_eq(tree_attach(world.tree, now_boottime_usec(), &caller_daemon, c, &a, &refused), 0);
-        ck_assert_int_eq(engine_join(world.engine, c, p, &a, &refused), 0);
-        engine_process_close(p);
-        engine_process_close(self);
-}
-
 /* Nobody has looked before its parent had gone. */
 START_TEST(law_45_an_orphan_of_a_subreaper)
 {
@@ -376,7 +357,7 @@ START_TEST(law_45_an_orphan_of_a_subreaper)
 
         usleep(20000); /* a start time has steps of 10 ms */
         child = child_start(child_breed);
-        attach_and_reap(c, child, &term);
+        attach_to_reap(c, child, &term);
         breed(stranger, "f");
         breed(child, "dd");
         if (_i == 1)
@@ -408,7 +389,7 @@ START_TEST(law_30_an_orphan_does_not_leave)
         struct process *p;
         pid_t pids[2] = {child->pid};
 
-        attach_and_reap(a, child, &quiet);
+        attach_to_reap(a, child, &quiet);
         breed(child, "d");
         (void) proc_each_child(getpid(), take_other, pids);
         ck_assert_int_ne(pids[1], 0);
@@ -428,8 +409,8 @@ START_TEST(an_orphan_of_one_of_two_is_nobodys)
         struct context *a = make("a"), *b = make("b");
 
         usleep(20000);
-        attach_and_reap(a, one, &term);
-        attach_and_reap(b, two, &term);
+        attach_to_reap(a, one, &term);
+        attach_to_reap(b, two, &term);
         breed(one, "d");
         ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1);
         ck_assert_uint_eq(engine_count_members(world.engine, b, false), 1);
@@ -437,6 +418,45 @@ START_TEST(an_orphan_of_one_of_two_is_nobodys)
         (void) child_wait(two);
         run_while(is_busy, b);
         ck_assert_uint_eq(engine_count_members(world.engine, a, false), 2);
+}
+END_TEST
+
+/* Each hands over to its child and exits, so nobody in it lives for long. */
+static void body_relay(int in, int out)
+{
+        uint64_t end_usec = now_boottime_usec() + 100000000;
+        char byte;
+
+        (void) signal(SIGTERM, SIG_IGN);
+        child_ready(out);
+        if (read(in, &byte, 1) != 1)
+                _exit(1);
+        for (unsigned i = 0; i < 4; i++)
+                if (fork() == 0) {
+                        while (now_boottime_usec() < end_usec)
+                                if (fork() > 0) {
+                                        usleep(500);
+                                        _exit(0);
+                                }
+                        _exit(0);
+                }
+        child_ready(out);
+        _exit(0);
+}
+
+START_TEST(law_32_relays_are_ended)
+{
+        struct child *child = child_start(body_relay);
+        struct context *c = make("a");
+
+        attach_to_reap(c, child, &kill_soon);
+        breed(child, "x");
+        (void) child_wait(child);
+        ck_assert(c->busy);
+        (void) cancel_all(c);
+        run_while(is_busy, c);
+        ck_assert_uint_eq(list(c, NULL, 0), 0);
+        ck_assert_int_eq(child_say(child), 0); /* nobody holds it open */
 }
 END_TEST
 
@@ -458,6 +478,7 @@ int main(void)
         tcase_add_test(c, a_crowd_that_goes_at_once);
         tcase_add_loop_test(c, law_45_an_orphan_of_a_subreaper, 0, 2);
         tcase_add_test(c, law_30_an_orphan_does_not_leave);
+        tcase_add_test(c, law_32_relays_are_ended);
         tcase_add_test(c, an_orphan_of_one_of_two_is_nobodys);
         suite_add_tcase(s, c);
         return run_suite(s);

@@ -226,11 +226,11 @@ static int step(struct member_look *l)
                 return r > 0 ? visit_in_group(l, pid) : r < 0 ? r : begin_orphans(l);
         case LOOK_ORPHANS:
                 r = child_list_next(&l->children, &pid);
+                if (r == 0)
+                        return begin_children(l);
                 if (r > 0)
                         r = orphan_visit(l->attached, pid);
-                else if (r == 0)
-                        return begin_children(l);
-                return r > 0 ? 0 : r;
+                return r == -ESRCH ? gone(l) : r > 0 ? 0 : r;
         case LOOK_CHILDREN:
                 return visit_next_child(l);
         case LOOK_KIN:

@@ -67,9 +67,9 @@ void attached_exited(struct membership *m, struct attached *a)
         int r;
 
         forget_pid(a);
-        do
-                r = attached_succeed(m, a);
-        while (r == 0 && (r = orphans_look(a)) > 0);
+        r = attached_succeed(m, a);
+        if (r == 0 && (r = orphans_look(a)) > 0 && (r = attached_succeed(m, a)) == 0)
+                r = -EAGAIN; /* there may be more */
         if (r < 0)
                 process_exit_again(a->process);
         else if (r > 0 || (a->cgroup && own_cgroup_is_populated(a->cgroup)))

@@ -31,7 +31,7 @@ struct attached {
         struct process *reaper; /* a reference, or NULL: whose children are its orphans, */
         uint64_t reaper_ticks;  /* if they have started since then */
         LIST_ENTRY(attached) by_reaper;
-        struct child_list *orphans; /* they are looked for when it has exited */
+        struct orphan_look *orphans; /* they are looked for when it has exited */
         LIST_ENTRY(attached) by_slot;
         UT_hash_handle hh;
 };
@@ -63,8 +63,8 @@ struct attached *orphan_owner(
                 struct membership *m, pid_t parent, uint64_t parent_ticks, uint64_t start_ticks);
 /* Opens the list of the children of its reaper. 1; 0: it has none, and nothing is open; or -errno. */
 int orphans_open(struct attached *a, struct child_list *l);
-/* If that child of its reaper is its orphan, it is one of its kin from now on, and this returns 1. 0 or
- * -ENOMEM. */
+/* If that child of its reaper is its orphan, it is one of its kin from now on, and this returns 1. 0: it is
+ * not; -ESRCH: it has gone; or -ENOMEM. */
 int orphan_visit(struct attached *a, pid_t pid);
 /* Looks for one. 1: there is one; 0: there is none; or -errno: it has to be called again. */
 int orphans_look(struct attached *a);

@@ -14,6 +14,11 @@
 
 #define AT_ONCE 64 /* so many children are read in one turn */
 
+struct orphan_look {
+        struct child_list children; /* of the reaper */
+        bool have_gone;             /* one has gone meanwhile */
+};
+
 void membership_reap(struct membership *m, struct process *p, struct process *reaper)
 {
         struct attached *a = process_ties(p)->attached;
@@ -30,7 +35,7 @@ static void stop(struct attached *a)
 {
         if (!a->orphans)
                 return;
-        child_list_close(a->orphans);
+        child_list_close(&a->orphans->children);
         free(a->orphans);
         a->orphans = NULL;
 }
@@ -76,8 +81,11 @@ int orphan_visit(struct attached *a, pid_t pid)
         struct proc_stat stat;
         int r;
 
-        if (attached_find(m, pid) || proc_stat_read(pid, &stat) < 0 || proc_is_dead(&stat) ||
-                        kin_find(m, pid, stat.start_ticks) || !has_reaper(a) ||
+        if (attached_find(m, pid))
+                return 0;
+        if (proc_stat_read(pid, &stat) < 0)
+                return -ESRCH;
+        if (proc_is_dead(&stat) || kin_find(m, pid, stat.start_ticks) || !has_reaper(a) ||
                         stat.ppid != process_pid(a->reaper) || stat.start_ticks < a->reaper_ticks ||
                         attached_by_group(m, pid, &stat))
                 return 0;
@@ -85,33 +93,49 @@ int orphan_visit(struct attached *a, pid_t pid)
         return r < 0 ? r : 1;
 }
 
-int orphans_look(struct attached *a)
+static int begin(struct attached *a)
+{
+        int r;
+
+        a->orphans = calloc(1, sizeof *a->orphans);
+        if (!a->orphans)
+                return -ENOMEM;
+        r = orphans_open(a, &a->orphans->children);
+        if (r > 0)
+                return 1;
+        free(a->orphans);
+        a->orphans = NULL;
+        return r;
+}
+
+/* 1: it was an orphan; 0: that was the last child; -EAGAIN: it was not; or another negative errno. */
+static int step(struct attached *a)
 {
         pid_t pid;
-        int r = 0;
+        int r = child_list_next(&a->orphans->children, &pid);
 
-        if (!a->orphans) {
-                a->orphans = calloc(1, sizeof *a->orphans);
-                if (!a->orphans)
-                        return -ENOMEM;
-                r = orphans_open(a, a->orphans);
-                if (r <= 0) {
-                        free(a->orphans);
-                        a->orphans = NULL;
-                        return r;
-                }
-        }
-        for (unsigned n = 0; n < AT_ONCE; n++) {
-                r = child_list_next(a->orphans, &pid);
-                if (r > 0)
-                        r = orphan_visit(a, pid);
-                else if (r == 0)
-                        break;
-                if (r != 0 && r != -EAGAIN)
-                        break;
+        if (r <= 0)
+                return r;
+        r = orphan_visit(a, pid);
+        if (r == -ESRCH)
+                a->orphans->have_gone = true;
+        return r == 0 || r == -ESRCH ? -EAGAIN : r;
+}
+
+int orphans_look(struct attached *a)
+{
+        int r = a->orphans ? 1 : begin(a);
+
+        if (r <= 0)
+                return r;
+        r = -EAGAIN;
+        for (unsigned n = 0; n < AT_ONCE && r == -EAGAIN; n++)
+                r = step(a);
+        if (r == -EAGAIN)
+                return r;
+        /* Who has gone may have left another one behind. */
+        if (r == 0 && a->orphans->have_gone)
                 r = -EAGAIN;
-        }
-        if (r != -EAGAIN)
-                stop(a);
+        stop(a);
         return r;
 }
