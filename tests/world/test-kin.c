@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <linux/sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -201,6 +203,57 @@ START_TEST(law_45_who_was_seen_stays_known)
         kill(last, SIGKILL);
         run_while(is_busy, c);
         ck_assert_uint_ne(c->drained_usec, 0);
+}
+END_TEST
+
+/* A child that has this pid, which is free. */
+static pid_t fork_as(pid_t pid)
+{
+        struct clone_args args = {
+                        .exit_signal = SIGCHLD, .set_tid = (uint64_t) (uintptr_t) &pid, .set_tid_size = 1};
+        pid_t child = (pid_t) syscall(SYS_clone3, &args, sizeof args);
+
+        if (child == 0) {
+                (void) signal(SIGTERM, SIG_DFL);
+                (void) alarm(120);
+                for (;;)
+                        pause();
+        }
+        return child;
+}
+
+/* Another process gets the pid of one that was known, while nobody looks. */
+START_TEST(law_28_a_pid_that_was_used_again)
+{
+        struct child *child = start_three();
+        struct context *c = make("a");
+        struct process *p;
+        pid_t last, pid;
+
+        attach(c, child, &term);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 3);
+        last = only_child_of(only_child_of(child->pid));
+        orphan(child, last);
+        kill(last, SIGKILL);
+        ck_assert_int_eq(waitpid(last, NULL, 0), last);
+        usleep(20000); /* a start time has steps of 10 ms */
+        pid = fork_as(last);
+        if (pid < 0) {
+                printf("# a pid that was used again: skipped: %m\n");
+                return;
+        }
+        ck_assert_int_eq(pid, last);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, pid, &p), 0);
+        ck_assert_ptr_null(engine_context_of(world.engine, p));
+        engine_process_close(p);
+        if (_i == 1) /* and nobody takes the place of the one that was attached */
+                kill(child->pid, SIGKILL);
+        else
+                ck_assert_uint_eq(engine_count_members(world.engine, c, false), 1);
+        (void) cancel_all(c);
+        kill(child->pid, SIGKILL);
+        run_while(is_busy, c);
+        ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
 }
 END_TEST
 
@@ -470,6 +523,7 @@ int main(void)
         tcase_add_test(c, law_45_all_descendants_are_members);
         tcase_add_test(c, law_30_a_grandchild_does_not_leave);
         tcase_add_test(c, law_45_who_was_seen_stays_known);
+        tcase_add_loop_test(c, law_28_a_pid_that_was_used_again, 0, 2);
         tcase_add_loop_test(c, law_45_drained_with_the_last_of_them, 0, 2);
         tcase_add_test(c, law_48_they_are_charged);
         tcase_add_test(c, law_32_killed_after);
