@@ -117,7 +117,7 @@ static void compare(struct round *r)
         if (r->ours < 0)
                 r->ours = 0; /* the worst moments were those with the bare server */
         r->usual = (r->attacked.p99 - (longer > 0 ? longer : 0)) /
-                        (r->quiet.p99 > USUAL_USEC ? r->quiet.p99 : USUAL_USEC);
+                   (r->quiet.p99 > USUAL_USEC ? r->quiet.p99 : USUAL_USEC);
 }
 
 static bool one_round(struct round *ret)
