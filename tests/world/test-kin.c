@@ -411,6 +411,7 @@ START_TEST(law_45_an_orphan_of_a_subreaper)
         usleep(20000); /* a start time has steps of 10 ms */
         child = child_start(child_breed);
         attach_to_reap(c, child, &term);
+        ck_assert_uint_eq(c->user->used[RESOURCE_DESCRIPTORS], 3); /* its own, its group's, its reaper's */
         breed(stranger, "f");
         breed(child, "dd");
         if (_i == 1)

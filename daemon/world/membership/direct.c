@@ -147,7 +147,8 @@ static int direct_attach(struct membership *m, struct member_slot *slot, struct 
 
         if (!a || a->charge.user != user) {
                 *ret_resource = RESOURCE_DESCRIPTORS;
-                r = charge_init(&charge, user->users, user, RESOURCE_DESCRIPTORS, DESCRIPTORS);
+                r = charge_init(&charge, user->users, user, RESOURCE_DESCRIPTORS,
+                                DESCRIPTORS + (a && a->reaper));
                 if (r < 0)
                         return r;
         }

@@ -27,6 +27,7 @@ void membership_reap(struct membership *m, struct process *p, struct process *re
                 return;
         attached_leave_reaper(a);
         a->reaper = process_ref(reaper);
+        charge_set(&a->charge, a->charge.amount + 1); /* its descriptor */
         a->reaper_ticks = proc_nsec_to_ticks(now_boottime_usec() * 1000);
         LIST_INSERT_HEAD(&process_ties(reaper)->reaped, a, by_reaper);
 }
@@ -46,6 +47,7 @@ void attached_leave_reaper(struct attached *a)
                 return;
         stop(a);
         LIST_REMOVE(a, by_reaper);
+        charge_set(&a->charge, a->charge.amount - 1);
         a->reaper = process_unref(a->reaper);
 }
 
