@@ -5,7 +5,8 @@
 
 struct attach_arguments {
         bool has_signal, has_kill_after;
-        int signal; /* 0: none */
+        bool subreaper; /* what becomes our child is a member, too */
+        int signal;     /* 0: none */
         uint64_t kill_after_usec;
 };
 

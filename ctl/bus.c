@@ -182,6 +182,18 @@ int bus_properties(struct ctl *ctl, const char *object, const char *interface, c
         return r < 0 ? bus_broken(r) : bus_send(ctl, m, expected, ret_reply);
 }
 
+int bus_property(struct ctl *ctl, const char *name, char **ret)
+{
+        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r = bus_connect(ctl);
+
+        if (r > 0)
+                return r;
+        r = sd_bus_get_property_string(
+                        ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, name, &error, ret);
+        return r < 0 ? bus_failed(ctl, &error, r) : 0;
+}
+
 int bus_append_option(sd_bus_message *m, const char *name, const char *type, ...)
 {
         va_list ap;

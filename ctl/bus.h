@@ -29,6 +29,9 @@ int bus_append_option(sd_bus_message *m, const char *name, const char *type, ...
 int bus_properties(struct ctl *ctl, const char *object, const char *interface, const char *expected,
                 sd_bus_message **ret_reply);
 
+/* A property of org.ctxd1.Manager that is a text; the caller frees it. */
+int bus_property(struct ctl *ctl, const char *name, char **ret);
+
 /* These print an error and return the exit status: a call failed, */
 int bus_failed(const struct ctl *ctl, const sd_bus_error *error, int r);
 /* the arguments of a call cannot be sent, since they are not UTF-8, for example, */

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/drain.h"
 #include "ctl/format.h"
 #include "ctl/handle.h"
 #include "ctl/held.h"
+#include "ctl/json.h"
 #include "ctl/processes.h"
 #include "ctl/terminal.h"
 
@@ -23,6 +26,7 @@
 struct drain {
         struct ctl *ctl;
         const char *path;
+        char *backend; /* that knows the members */
         bool silent;
         bool terminal;
         uint64_t since_usec;
@@ -200,8 +204,10 @@ static int finish(struct drain *d, bool drained, uint64_t timeout_usec, json_obj
                 if (drained)
                         process_list_deinit(&d->left);
                 json_object_object_add(json, "left", process_list_to_json(&d->left));
+                json_add_text(json, "membership_backend", d->backend);
         } else if (drained) {
-                printf("Drained: nobody is left under %s.\n", d->path);
+                printf("Drained: nobody is left under %s%s.\n", d->path,
+                                strcmp(d->backend, "bpf") == 0 ? "" : ", as far as can be seen without BPF");
         } else {
                 print_left(d, timeout_usec);
         }
@@ -216,11 +222,14 @@ int drain_wait(struct ctl *ctl, const char *path, uint64_t timeout_usec, json_ob
         int r;
 
         d.terminal = !json && isatty(STDOUT_FILENO) && terminal_is_capable();
-        r = handle_get(ctl, "Drained", path, &handle);
+        r = bus_property(ctl, "MembershipBackend", &d.backend);
+        if (r == 0)
+                r = handle_get(ctl, "Drained", path, &handle);
         if (r == 0)
                 r = wait_and_update(&d, handle, timeout_usec, &drained);
         if (r == 0)
                 r = finish(&d, drained, timeout_usec, json);
         process_list_deinit(&d.left);
+        free(d.backend);
         return r;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -226,7 +227,7 @@ static pid_t start_child(struct ctl *ctl, struct run *run, char *argv[], int *re
 static int prepare_child(struct ctl *ctl, struct run *run, char *argv[], pid_t pid, int pidfd, int gate)
 {
         struct go_message message = {};
-        int r;
+        int r, is_subreaper;
 
         if (run->wants_scope) {
                 r = scope_start(ctl, run->reference, pid, argv, &run->attach, &run->scope);
@@ -234,6 +235,8 @@ static int prepare_child(struct ctl *ctl, struct run *run, char *argv[], pid_t p
                         return r;
                 memcpy(message.invocation, run->scope.invocation, sizeof message.invocation);
         }
+        if (prctl(PR_GET_CHILD_SUBREAPER, &is_subreaper, 0, 0, 0) == 0)
+                run->attach.subreaper = is_subreaper; /* we fork nothing but the command */
         r = attach_process(ctl, run->reference, pidfd, &run->attach, CTXD_ERROR_ALREADY_DONE);
         if (r != 0)
                 return r;

@@ -26,6 +26,8 @@ static int append_arguments(sd_bus_message *m, const char *path, int pidfd, cons
                 return r;
         if (a->has_kill_after && (r = bus_append_option(m, "kill-after-usec", "t", a->kill_after_usec)) < 0)
                 return r;
+        if (a->subreaper && (r = bus_append_option(m, "subreaper", "b", true)) < 0)
+                return r;
         return sd_bus_message_close_container(m);
 }
 

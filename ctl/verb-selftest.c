@@ -70,15 +70,6 @@ __attribute__((format(printf, 3, 4))) static int step(struct selftest *t, bool o
         return ok ? EXIT_DONE : EXIT_FAILED;
 }
 
-static int get_property(struct ctl *ctl, const char *name, char **ret)
-{
-        _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
-        int r = sd_bus_get_property_string(
-                        ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, name, &error, ret);
-
-        return r < 0 ? bus_failed(ctl, &error, r) : 0;
-}
-
 /* Right after the daemon's start the probe is not there yet. */
 static int await_probe(struct selftest *t, char **ret_backend, char **ret_reason)
 {
@@ -86,8 +77,8 @@ static int await_probe(struct selftest *t, char **ret_backend, char **ret_reason
         int r;
 
         for (;;) {
-                if ((r = get_property(t->ctl, "ProbeBackend", ret_backend)) > 0 ||
-                                (r = get_property(t->ctl, "ProbeReason", ret_reason)) > 0)
+                if ((r = bus_property(t->ctl, "ProbeBackend", ret_backend)) > 0 ||
+                                (r = bus_property(t->ctl, "ProbeReason", ret_reason)) > 0)
                         return r;
                 if ((strcmp(*ret_reason, CTXD_REASON_NOT_CONNECTED) != 0 &&
                                     strcmp(*ret_reason, CTXD_REASON_NOT_ANSWERED) != 0) ||
@@ -105,8 +96,8 @@ static int check_service(struct selftest *t)
         _cleanup_free_ char *version = NULL, *members = NULL, *probe = NULL, *reason = NULL;
         int r;
 
-        if ((r = bus_connect(t->ctl)) > 0 || (r = get_property(t->ctl, "Version", &version)) > 0 ||
-                        (r = get_property(t->ctl, "MembershipBackend", &members)) > 0 ||
+        if ((r = bus_property(t->ctl, "Version", &version)) > 0 ||
+                        (r = bus_property(t->ctl, "MembershipBackend", &members)) > 0 ||
                         (r = await_probe(t, &probe, &reason)) > 0)
                 return r;
         step(t, true, "ctxd %s answers; it tracks members by %s", version, members);

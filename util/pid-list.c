@@ -80,12 +80,14 @@ static pid_t name_to_pid(const char *name)
         return n <= INT32_MAX ? (pid_t) n : 0;
 }
 
-int child_list_open(struct child_list *l, pid_t parent)
+int child_list_open(struct child_list *l, pid_t parent, bool is_single)
 {
         char path[96];
 
         *l = (struct child_list){.parent = parent, .file.fd = -1};
         snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int) parent, (int) parent);
+        if (is_single && file_open(&l->file, path) >= 0)
+                return 0;
         if (access(path, R_OK) < 0) { /* CONFIG_PROC_CHILDREN is not everywhere */
                 snprintf(path, sizeof path, "/proc/%d", (int) parent);
                 if (access(path, F_OK) < 0)
@@ -120,7 +122,7 @@ int child_list_next(struct child_list *l, pid_t *ret)
                 if (file_next(&l->file, ret) > 0)
                         return 1;
                 file_close(&l->file);
-                return -EAGAIN;
+                return l->directory ? -EAGAIN : 0;
         }
         do {
                 entry = l->directory ? readdir(l->directory) : NULL;

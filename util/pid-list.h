@@ -27,8 +27,8 @@ struct child_list {
         struct pid_file file;
 };
 
-/* Where there is no such process, there are no children. */
-int child_list_open(struct child_list *l, pid_t parent);
+/* Where there is no such process, there are no children. is_single: it has one thread. */
+int child_list_open(struct child_list *l, pid_t parent, bool is_single);
 int child_list_next(struct child_list *l, pid_t *ret);
 void child_list_close(struct child_list *l);
 

@@ -247,7 +247,7 @@ int proc_each_child(pid_t pid, int (*cb)(void *userdata, pid_t child), void *use
         pid_t child;
         int r;
 
-        r = child_list_open(&l, pid);
+        r = child_list_open(&l, pid, false);
         while (r >= 0 && (r = child_list_next(&l, &child)) != 0) {
                 if (r > 0)
                         r = cb(userdata, child);

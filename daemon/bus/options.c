@@ -136,6 +136,7 @@ static const struct option options[] = {
                                 .range = "the number of a signal", .attach = true},
                 {"kill-after-usec", INTEGER, FIELD(attach.kill_after_usec), GIVEN(attach.has_kill_after),
                                 .max = UINT64_MAX, .attach = true},
+                {"subreaper", BOOLEAN, FIELD(attach.subreaper), .attach = true},
 };
 
 /* Of any integer type. */
@@ -278,8 +279,10 @@ int options_read_create(sd_bus_message *m, struct create_request *ret, sd_bus_er
         if (ret->bind_caller && ret->owner_pidfd >= 0)
                 return error_invalid_args(
                                 error, "Options bind and owner exclude each other: one owner, or the caller");
-        if ((ret->attach.has_signal || ret->attach.has_kill_after) && ret->attach_pidfd < 0)
-                return error_invalid_args(error, "Options signal and kill-after-usec go with attach");
+        if ((ret->attach.has_signal || ret->attach.has_kill_after || ret->attach.subreaper) &&
+                        ret->attach_pidfd < 0)
+                return error_invalid_args(
+                                error, "Options signal, kill-after-usec and subreaper go with attach");
         return 0;
 }
 

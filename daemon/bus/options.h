@@ -12,6 +12,7 @@
 struct attach_options {
         int signal;
         bool has_signal, has_kill_after;
+        bool subreaper;
         uint64_t kill_after_usec;
 };
 

@@ -237,6 +237,13 @@ int request_attachment(struct request *q, int pidfd, const struct attach_options
         why = engine_process_refused(process);
         if (why)
                 return error_invalid_args(q->error, "That process cannot be a member: %s", why);
+        if (options->subreaper) {
+                if (peer_process(q->peer, &ret->reaper) < 0)
+                        return error_gone(q->error);
+                if (!engine_may_reap(q->service->engine, process, ret->reaper))
+                        return error_invalid_args(q->error,
+                                        "Option subreaper is for a child of the caller in the same context");
+        }
         engine_describe(q->service->engine, process, ret);
         ret->wanted = (struct policy){.signal = options->signal, .kill_after_usec = CTXD_USEC_INFINITY};
         if (options->has_kill_after)

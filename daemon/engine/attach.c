@@ -49,6 +49,8 @@ int engine_join(struct engine *e, struct context *c, struct process *p, const st
 
         if (r < 0)
                 tree_attach_undo(e->tree, c, a);
+        else if (a->reaper)
+                membership_reap(e->membership, p, a->reaper);
         return r;
 }
 

@@ -147,6 +147,8 @@ struct member_task {
 
 /* Tells what the model has to know of a process that has just been opened before it becomes a member. */
 void engine_describe(struct engine *e, struct process *p, struct attachment *ret);
+/* May the process reap for that one: it is its parent, and in the same context. */
+bool engine_may_reap(struct engine *e, struct process *p, struct process *reaper);
 /* Makes the process a member of c, with its threads and with the children that it forks meanwhile.
  * tree_attach() has to allow it first. On failure what tree_attach() has done is taken back. -ESRCH: it has
  * gone; -EDQUOT fills in *ret_refused. */

@@ -87,6 +87,14 @@ struct context *engine_context_of(struct engine *e, struct process *p)
         return a ? a->context : NULL;
 }
 
+bool engine_may_reap(struct engine *e, struct process *p, struct process *reaper)
+{
+        struct proc_stat stat;
+
+        return proc_stat_read(process_pid(p), &stat) >= 0 && stat.ppid == process_pid(reaper) &&
+               engine_context_of(e, p) == engine_context_of(e, reaper);
+}
+
 int engine_open_member(struct engine *e, const struct member_process *member, struct process **ret)
 {
         return process_acquire_pid(e->processes, (pid_t) member->pid,

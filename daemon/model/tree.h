@@ -83,6 +83,7 @@ struct attachment {
         const struct context *from; /* the context of which it is a member now; NULL: none */
         uint32_t from_policy;       /* its policy in that context */
         struct policy wanted;       /* its uid counts for caller_daemon only; else it is the caller's */
+        struct process *reaper;     /* engine: the caller, if what becomes its child is a member, too */
 
         uint32_t policy;    /* index into the context's policies */
         bool policy_is_new; /* tree_attach_undo() takes it away again */

@@ -129,6 +129,7 @@ static int process_get(
                         .kind = FACT_PROCESS_EXITED, .id = (uint64_t) pid, .start_ticks = stat.start_ticks};
         LIST_INIT(&p->ties.handles);
         LIST_INIT(&p->ties.owned);
+        LIST_INIT(&p->ties.reaped);
         memcpy(p->uids, uids, sizeof p->uids);
         memcpy(p->comm, stat.comm, sizeof p->comm);
         HASH_ADD(hh, ps->by_identity, identity, sizeof p->identity, p);
@@ -192,7 +193,7 @@ struct process *process_unref(struct process *p)
         if (!p || --p->n_ref > 0)
                 return NULL;
         assert(LIST_EMPTY(&p->ties.handles) && LIST_EMPTY(&p->ties.owned) && !p->ties.attached &&
-                        !p->ties.threads);
+                        LIST_EMPTY(&p->ties.reaped) && !p->ties.threads);
         fact_withdraw(&p->processes->world->facts, &p->exited);
         HASH_DEL(p->processes->by_identity, p);
         watch_end(&p->exit);

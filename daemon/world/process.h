@@ -22,9 +22,10 @@ struct world;
 struct process_ties {
         LIST_HEAD(, handle) handles;
         LIST_HEAD(, anchor) owned;
-        struct attached *attached; /* membership, backend direct */
-        bool is_moving;            /* membership: from one backend to another */
-        struct threads *threads;   /* thread-page */
+        struct attached *attached;    /* membership, backend direct */
+        LIST_HEAD(, attached) reaped; /* the same: whose orphans are its children */
+        bool is_moving;               /* membership: from one backend to another */
+        struct threads *threads;      /* thread-page */
 };
 
 int processes_new(struct processes **ret, struct world *world);

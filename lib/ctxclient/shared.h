@@ -206,6 +206,8 @@ int ctx_release(struct ctx *ctx);
 /* -- Until nobody is left -----------------------------------------------------------------------------------
  *
  * A context is drained when it is done and no member is left in it or below it: the work has really stopped.
+ * If ctx_client_backend() is not "bpf", the daemon may have missed a process that was forked and left behind:
+ * then nobody is left as far as the daemon sees.
  * These calls take a shared context or a view of it; for a local context they return -EINVAL. */
 
 /* A descriptor that becomes readable when ctx is drained. Poll it for POLLIN; never read, write or close it.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Members: Attach, and which members are shown. Without a probe, so that the daemon knows the attached
- * process and its children alone. Membership in the kernel has tests of its own. */
+/* Members: Attach, and which members are shown. Without a probe, so that the daemon knows only the attached
+ * process and what it has seen below it. Membership in the kernel has tests of its own. */
 
 #include <dirent.h>
 #include <errno.h>
@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "harness.h"
@@ -446,6 +447,60 @@ START_TEST(law48_others_are_answered_while_a_crowd_is_signalled)
 }
 END_TEST
 
+/* Its child is left behind before anybody has looked. */
+static pid_t fork_relay(int gate[2])
+{
+        pid_t pid;
+        char byte;
+
+        ck_assert_int_eq(pipe2(gate, O_CLOEXEC), 0);
+        pid = fork();
+        if (pid != 0)
+                return pid;
+        close(gate[1]);
+        if (read(gate[0], &byte, 1) == 1 && fork() == 0) {
+                (void) alarm(120);
+                for (;;)
+                        pause();
+        }
+        _exit(0);
+}
+
+START_TEST(law45_orphans_of_the_caller)
+{
+        int gate[2], pidfd, self = open_pidfd(getpid()), status;
+        bool found;
+        pid_t pid;
+
+        ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+        OK(bus, "Create", "sa{sv}", "m", 0);
+        FAILS(bus, SD_BUS_ERROR_INVALID_ARGS, "Attach", "sha{sv}", "m", self, 1, "subreaper", "b", 1);
+        FAILS(bus, SD_BUS_ERROR_INVALID_ARGS, "Create", "sa{sv}", "n", 1, "subreaper", "b", 1);
+        for (int i = 0; i < 2; i++) {
+                pid = fork_relay(gate);
+                pidfd = open_pidfd(pid);
+                if (i == 0)
+                        OK(bus, "Attach", "sha{sv}", "m", pidfd, 2, "subreaper", "b", 1, "signal", "i",
+                                        SIGKILL);
+                else
+                        OK(bus, "Create", "sa{sv}", "n", 3, "attach", "h", pidfd, "subreaper", "b", 1,
+                                        "signal", "i", SIGKILL);
+                ck_assert_int_eq(write(gate[1], "g", 1), 1);
+                ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+                ck_assert_uint_eq(n_processes(i ? "n" : "m", false, 0, 0, &found), 1);
+                cancel(bus, i ? "n" : "m", "");
+                ck_assert_int_gt(waitpid(-1, &status, 0), 0);
+                ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+                /* Until then the caller's next child would be a member as well. */
+                ck_assert_happens(property_u64(bus, i ? "n" : "m", "QuiesceUSec") != UINT64_MAX);
+                close(gate[0]);
+                close(gate[1]);
+                close(pidfd);
+        }
+        close(self);
+}
+END_TEST
+
 static void start_with_probe(void)
 {
         world_start("RetainSec=10min\nProbe=bpf\n", getenv("CTXD_PROBE"));
@@ -466,7 +521,8 @@ Suite *suite_members(void)
         ADD_TESTS(s, "members", start_retaining, members_are_shown, lists_are_cut_at_the_limit,
                         preview_tells_and_does_nothing, process_gives_a_pidfd_of_a_member,
                         current_is_where_the_caller_is_a_member, law30_attach_again_moves_it,
-                        law32_the_signal_then_the_kill, law32_no_signal_where_none_was_asked_for);
+                        law32_the_signal_then_the_kill, law32_no_signal_where_none_was_asked_for,
+                        law45_orphans_of_the_caller);
         if (world.transport == TRANSPORT_DIRECT)
                 ADD_TESTS(s, "looks", start_retaining, law48_others_are_answered_while_members_are_looked_at);
         return s;

@@ -464,6 +464,24 @@ void attach(struct context *c, struct child *child, const struct policy *policy)
         ck_assert_int_eq(attach_by(c, child, policy), 0);
 }
 
+void attach_to_reap(struct context *c, struct child *child, const struct policy *policy)
+{
+        struct attachment a = {.wanted = *policy};
+        struct refused refused = {};
+        struct process *p, *self;
+
+        ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &p), 0);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, getpid(), &self), 0);
+        ck_assert(engine_may_reap(world.engine, p, self));
+        ck_assert(!engine_may_reap(world.engine, self, p));
+        engine_describe(world.engine, p, &a);
+        a.reaper = self;
+        ck_assert_int_eq(tree_attach(world.tree, now_boottime_usec(), &caller_daemon, c, &a, &refused), 0);
+        ck_assert_int_eq(engine_join(world.engine, c, p, &a, &refused), 0);
+        engine_process_close(p);
+        engine_process_close(self);
+}
+
 bool is_busy(void *context)
 {
         return ((struct context *) context)->busy;

@@ -83,6 +83,8 @@ void child_reap_all(void);
 int attach_by(struct context *c, struct child *child, const struct policy *policy);
 /* The same, which must not fail. */
 void attach(struct context *c, struct child *child, const struct policy *policy);
+/* The same, and this process, which is a subreaper, says that its orphans are members, too. */
+void attach_to_reap(struct context *c, struct child *child, const struct policy *policy);
 /* For run_while(): the context has members. */
 bool is_busy(void *context);
 

@@ -9,6 +9,7 @@
  * call, those first at which nobody has looked for the longest time. */
 
 #define LOOK_MAX 1024
+#define KIN_MAX 256 /* without BPF so many are asked whether they have exited */
 
 struct member_account {
         struct user *user; /* the key; the charges in the slots hold it */
@@ -65,6 +66,7 @@ void account_look(struct membership *m, const struct user *user)
 {
         struct member_account *a = account_find(m, user);
         unsigned n = !a ? 0 : a->n_slots < LOOK_MAX ? a->n_slots : LOOK_MAX;
+        uint32_t kin = KIN_MAX;
 
         /* A slot that is given back takes the account with it if it is the last one. */
         for (; n > 0 && (a = account_find(m, user)); n--) {
@@ -73,6 +75,7 @@ void account_look(struct membership *m, const struct user *user)
 
                 TAILQ_REMOVE(&a->slots, slot, by_user);
                 TAILQ_INSERT_TAIL(&a->slots, slot, by_user);
+                direct_forget_gone(slot, &kin);
                 member_slot_look(m, slot);
                 if (anchor)
                         membership_trim(m, anchor);

@@ -5,8 +5,9 @@
 #include "util/proc.h"
 
 /* Looks at the members of slots where the kernel does not know them: at the processes in the control group of
- * each attached process, at its children, and at itself. The children come before itself, because a parent
- * that gets a signal may exit, and then nobody knows them. */
+ * each attached process, at all that descend from it, and at itself. The walk over the descendants goes along
+ * the list of those that are known, to the end of which the children of each are added: so nothing recurses,
+ * and who was seen once is met again, whatever has become of its parent. */
 
 /* A process has gone while we looked. It may have left children behind that we have not seen. */
 static int gone(struct member_look *l)
@@ -46,21 +47,82 @@ static int visit_itself(struct member_look *l)
         return tell(l, process_pid(p), &stat);
 }
 
+/* A child of the attached process, or of one of its kin. If it is new, it has its turn at the end. */
 static int visit_child(struct member_look *l, pid_t pid)
 {
-        struct attached *a = l->attached;
+        struct attached *a = l->attached, *owner;
         struct membership *m = a->membership;
         struct proc_stat stat;
+        struct kin *k;
 
         if (attached_find(m, pid))
                 return 0;
-        /* It may have become another's child since the list was read, or its pid another process's. */
-        if (proc_stat_read(pid, &stat) < 0 || stat.ppid != process_pid(a->process))
-                return gone(l);
-        /* It stayed in the group when its parent was moved out, and the look at the group has met it. */
-        if (a->cgroup && own_cgroup_owner(m, pid) == a)
+        HASH_FIND_INT(m->kin, &pid, k);
+        if (k && k->attached == a)
                 return 0;
-        return tell(l, pid, &stat);
+        /* It may have become another's child since the list was read, or its pid another process's. */
+        if (proc_stat_read(pid, &stat) < 0 || stat.ppid != (l->kin ? l->kin->pid : process_pid(a->process)))
+                return gone(l);
+        /* In a group it is met with that. */
+        if (proc_is_dead(&stat) || attached_by_group(m, pid, &stat))
+                return 0;
+        owner = orphan_owner(m, stat.ppid, l->kin ? l->kin->start_ticks : process_start_ticks(a->process),
+                        stat.start_ticks);
+        return kin_add(owner ? owner : a, pid, &stat);
+}
+
+static void next_kin(struct member_look *l)
+{
+        if (l->phase == LOOK_CHILDREN)
+                child_list_close(&l->children);
+        l->kin = l->kin ? TAILQ_NEXT(l->kin, by_attached) : TAILQ_FIRST(&l->attached->kin);
+        l->phase = l->kin ? LOOK_KIN : LOOK_ITSELF;
+}
+
+static int visit_next_child(struct member_look *l)
+{
+        pid_t pid;
+        int r = child_list_next(&l->children, &pid);
+
+        if (r == 0)
+                next_kin(l);
+        return r > 0 ? visit_child(l, pid) : r;
+}
+
+/* Tells of it, and goes on with its children. */
+static int visit_kin(struct member_look *l)
+{
+        struct kin *k = l->kin;
+        struct membership *m = k->attached->membership;
+        struct proc_stat stat;
+        int r;
+
+        if (proc_stat_read(k->pid, &stat) < 0 || stat.start_ticks != k->start_ticks || proc_is_dead(&stat) ||
+                        attached_by_group(m, k->pid, &stat)) {
+                kin_drop(k); /* which goes on with the next one */
+                return 0;
+        }
+        if (kin_follow(k, &stat))
+                return 0;
+        r = tell(l, k->pid, &stat);
+        if (r != 0 || l->without_children) {
+                next_kin(l);
+                return r;
+        }
+        l->phase = LOOK_CHILDREN;
+        r = child_list_open(&l->children, k->pid, stat.n_threads == 1);
+        return r < 0 ? r : visit_next_child(l); /* most have none */
+}
+
+void member_looks_pass(struct membership *m, struct kin *k)
+{
+        struct member_look *l;
+
+        LIST_FOREACH (l, &m->looks, looks)
+                if (l->kin == k) {
+                        l->is_restless = true;
+                        next_kin(l);
+                }
 }
 
 static int visit_in_group(struct member_look *l, pid_t pid)
@@ -89,9 +151,10 @@ void direct_look_stop(struct member_look *l)
 {
         if (l->phase == LOOK_GROUP)
                 group_list_close(&l->group);
-        else if (l->phase == LOOK_CHILDREN)
+        else if (l->phase == LOOK_CHILDREN || l->phase == LOOK_ORPHANS)
                 child_list_close(&l->children);
         l->phase = LOOK_BEGIN;
+        l->kin = NULL;
         l->found = false;
 }
 
@@ -122,15 +185,30 @@ static int begin_group(struct member_look *l)
 
 static int begin_children(struct member_look *l)
 {
-        bool is_over = process_has_exited(l->attached->process) || l->found;
+        const struct process *p = l->attached->process;
+        bool found = l->found;
 
         direct_look_stop(l);
-        if (is_over) {
-                next_attached(l);
+        l->found = found;
+        if (process_has_exited(p) || found || l->without_children) {
+                next_kin(l);
                 return 0;
         }
-        l->phase = l->without_children ? LOOK_ITSELF : LOOK_CHILDREN;
-        return l->without_children ? 0 : child_list_open(&l->children, process_pid(l->attached->process));
+        l->phase = LOOK_CHILDREN;
+        return child_list_open(&l->children, process_pid(p), false);
+}
+
+static int begin_orphans(struct member_look *l)
+{
+        bool found = l->found;
+        int r;
+
+        direct_look_stop(l);
+        l->found = found;
+        r = l->without_children ? 0 : orphans_open(l->attached, &l->children);
+        if (r > 0)
+                l->phase = LOOK_ORPHANS;
+        return r == 0 ? begin_children(l) : r < 0 ? r : 0;
 }
 
 /* Makes one step at the attached process. */
@@ -142,19 +220,23 @@ static int step(struct member_look *l)
         switch (l->phase) {
         case LOOK_BEGIN:
                 r = begin_group(l);
-                return r < 0 || l->phase == LOOK_GROUP ? r : begin_children(l);
+                return r < 0 || l->phase == LOOK_GROUP ? r : begin_orphans(l);
         case LOOK_GROUP:
                 r = group_list_next(&l->group, &pid);
-                return r > 0 ? visit_in_group(l, pid) : r < 0 ? r : begin_children(l);
-        case LOOK_CHILDREN:
+                return r > 0 ? visit_in_group(l, pid) : r < 0 ? r : begin_orphans(l);
+        case LOOK_ORPHANS:
                 r = child_list_next(&l->children, &pid);
-                if (r != 0)
-                        return r > 0 ? visit_child(l, pid) : r;
-                direct_look_stop(l);
-                l->phase = LOOK_ITSELF;
-                return 0;
+                if (r == 0)
+                        return begin_children(l);
+                if (r > 0)
+                        r = orphan_visit(l->attached, pid);
+                return r == -ESRCH ? gone(l) : r > 0 ? 0 : r;
+        case LOOK_CHILDREN:
+                return visit_next_child(l);
+        case LOOK_KIN:
+                return visit_kin(l);
         case LOOK_ITSELF:
-                r = visit_itself(l);
+                r = l->found ? 0 : visit_itself(l);
                 next_attached(l);
                 return r;
         }

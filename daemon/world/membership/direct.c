@@ -9,10 +9,14 @@
 
 /* Membership without the kernel's help. The attached processes are members, each known by its pidfd. If an
  * attached process has a control group of its own (cgroup.c), all processes in the group are members. If it
- * has none, its children are, but only those that it has when somebody asks. A context is drained when the
- * attached processes have exited and their groups have emptied. Processes are counted here, not threads.
+ * has none, all that descend from it are, as far as they were seen (kin.c). A context is drained when the
+ * attached processes and their known kin have exited and their groups have emptied. Processes are counted
+ * here, not threads.
  *
- * A process that was attached itself is a member of its own context, and so are its children, even if they
+ * Whoever was forked and left behind between two looks was not seen. So this backend cannot promise that
+ * nobody is left.
+ *
+ * A process that was attached itself is a member of its own context, and so are its descendants, even if they
  * are in the control group of another attached process. But that group is not empty before they have left it,
  * too. */
 
@@ -36,7 +40,10 @@ static void forget_pid(struct attached *a)
 
 void attached_drop(struct attached *a)
 {
+        while (!TAILQ_EMPTY(&a->kin))
+                kin_drop(TAILQ_FIRST(&a->kin));
         member_looks_leave(a->membership, a);
+        attached_leave_reaper(a);
         LIST_REMOVE(a, by_slot);
         forget_pid(a);
         own_cgroup_free(a->cgroup);
@@ -57,8 +64,15 @@ static void attached_end(struct membership *m, struct attached *a)
 
 void attached_exited(struct membership *m, struct attached *a)
 {
+        int r;
+
         forget_pid(a);
-        if (a->cgroup && own_cgroup_is_populated(a->cgroup))
+        r = attached_succeed(m, a);
+        if (r == 0 && (r = orphans_look(a)) > 0 && (r = attached_succeed(m, a)) == 0)
+                r = -EAGAIN; /* there may be more */
+        if (r < 0)
+                process_exit_again(a->process);
+        else if (r > 0 || (a->cgroup && own_cgroup_is_populated(a->cgroup)))
                 member_slot_look(m, a->slot);
         else
                 attached_end(m, a);
@@ -67,7 +81,7 @@ void attached_exited(struct membership *m, struct attached *a)
 void attached_cgroup_emptied(struct membership *m, struct attached *a)
 {
         a->cgroup = own_cgroup_free(a->cgroup);
-        if (process_has_exited(a->process))
+        if (process_has_exited(a->process) && TAILQ_EMPTY(&a->kin))
                 attached_end(m, a);
 }
 
@@ -81,6 +95,29 @@ static bool direct_slot_close(struct membership *m, struct member_slot *slot)
         return LIST_EMPTY(&slot->attached);
 }
 
+int attached_become(struct attached *a, struct process *p)
+{
+        struct membership *m = a->membership;
+        bool is_first = !m->attached && !m->kin;
+        int r;
+
+        r = process_watch(p);
+        if (r < 0)
+                return r;
+        a->pid = process_pid(p);
+        HASH_ADD_INT(m->attached, pid, a);
+        if (!a->hh.tbl)
+                return -ENOMEM;
+        if (is_first || process_start_ticks(p) < m->oldest_ticks)
+                m->oldest_ticks = process_start_ticks(p);
+        if (a->process)
+                process_ties(a->process)->attached = NULL;
+        process_unref(a->process);
+        a->process = process_ref(p);
+        process_ties(p)->attached = a;
+        return 0;
+}
+
 static int attached_new(struct membership *m, struct process *p, struct attached **ret)
 {
         struct attached *a = calloc(1, sizeof *a);
@@ -88,23 +125,15 @@ static int attached_new(struct membership *m, struct process *p, struct attached
 
         if (!a)
                 return -ENOMEM;
-        r = process_watch(p);
-        if (r < 0)
-                goto fail;
         a->membership = m;
-        a->pid = process_pid(p);
-        HASH_ADD_INT(m->attached, pid, a);
-        if (!a->hh.tbl) {
-                r = -ENOMEM;
-                goto fail;
+        TAILQ_INIT(&a->kin);
+        r = attached_become(a, p);
+        if (r < 0) {
+                free(a);
+                return r;
         }
-        a->process = process_ref(p);
-        process_ties(p)->attached = a;
         *ret = a;
         return 0;
-fail:
-        free(a);
-        return r;
 }
 
 static int direct_attach(struct membership *m, struct member_slot *slot, struct process *p, uint32_t policy,
@@ -113,11 +142,13 @@ static int direct_attach(struct membership *m, struct member_slot *slot, struct 
         struct attached *a = process_ties(p)->attached;
         struct user *user = slot->charge.user;
         struct charge charge = {};
+        struct kin *k;
         int r;
 
         if (!a || a->charge.user != user) {
                 *ret_resource = RESOURCE_DESCRIPTORS;
-                r = charge_init(&charge, user->users, user, RESOURCE_DESCRIPTORS, DESCRIPTORS);
+                r = charge_init(&charge, user->users, user, RESOURCE_DESCRIPTORS,
+                                DESCRIPTORS + (a && a->reaper));
                 if (r < 0)
                         return r;
         }
@@ -130,6 +161,9 @@ static int direct_attach(struct membership *m, struct member_slot *slot, struct 
                         charge_deinit(&charge);
                         return r;
                 }
+                k = kin_find(m, process_pid(p), process_start_ticks(p));
+                if (k)
+                        kin_drop(k);
         }
         if (charge.user) {
                 charge_deinit(&a->charge);
@@ -143,16 +177,29 @@ static int direct_attach(struct membership *m, struct member_slot *slot, struct 
         return 0;
 }
 
+struct attached *attached_by_group(struct membership *m, pid_t pid, const struct proc_stat *stat)
+{
+        struct attached *a = m->cgroups ? own_cgroup_owner(m, pid) : NULL, *parent;
+
+        /* The child of another attached process belongs to that one. */
+        parent = a ? attached_find(m, stat->ppid) : NULL;
+        return parent && parent != a && process_start_ticks(parent->process) <= stat->start_ticks ? NULL : a;
+}
+
 /* The attached process to which one that was not attached itself belongs, or NULL. */
 static struct attached *belongs_to(struct membership *m, pid_t pid, const struct proc_stat *stat)
 {
-        struct attached *a = attached_find(m, stat->ppid);
+        struct attached *a = attached_by_group(m, pid, stat);
 
-        if (a && process_start_ticks(a->process) <= stat->start_ticks)
-                return a;
-        a = own_cgroup_owner(m, pid);
+        if (!a)
+                a = kin_look_up(m, pid, stat);
         /* A process that was put into another group when it was born is still its parent's child. */
         return a ? a : own_cgroup_owner(m, stat->ppid);
+}
+
+bool direct_is_counted(struct membership *m, struct process *p)
+{
+        return process_ties(p)->attached || kin_find(m, process_pid(p), process_start_ticks(p));
 }
 
 static struct member_slot *direct_look_up(struct membership *m, struct process *p, uint32_t *ret_policy)
@@ -160,7 +207,7 @@ static struct member_slot *direct_look_up(struct membership *m, struct process *
         struct attached *a = process_ties(p)->attached;
         struct proc_stat stat;
 
-        if (!a) {
+        if (!a && (m->attached || m->kin || m->cgroups)) {
                 if (proc_stat_read(process_pid(p), &stat) < 0 || stat.start_ticks != process_start_ticks(p))
                         return NULL;
                 a = belongs_to(m, process_pid(p), &stat);
@@ -173,13 +220,14 @@ static struct member_slot *direct_look_up(struct membership *m, struct process *
 
 static void direct_set_done(struct membership *m, struct member_slot *slot) {}
 
+/* One that has exited counts as long as it is not known whether it has left somebody behind. */
 static uint32_t direct_live(struct membership *m, struct member_slot *slot)
 {
         struct attached *a;
         uint32_t n = 0;
 
         LIST_FOREACH (a, &slot->attached, by_slot)
-                n += !process_has_exited(a->process) || (a->cgroup && own_cgroup_is_populated(a->cgroup));
+                n += 1 + a->n_kin;
         return n;
 }
 

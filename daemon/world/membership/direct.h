@@ -3,8 +3,19 @@
 
 #include "daemon/world/membership/internal.h"
 #include "daemon/world/membership/look.h"
+#include "util/proc.h"
 
-/* What direct.c and direct-look.c share. Nobody else includes this. */
+/* What direct.c, direct-look.c, kin.c and orphans.c share. Nobody else includes this. */
+
+/* A descendant of an attached process, which was seen. */
+struct kin {
+        pid_t pid;    /* the key */
+        pid_t parent; /* whose child it was when it was seen first */
+        uint64_t start_ticks;
+        struct attached *attached;
+        TAILQ_ENTRY(kin) by_attached;
+        UT_hash_handle hh;
+};
 
 struct attached {
         struct membership *membership;
@@ -12,11 +23,48 @@ struct attached {
         struct own_cgroup *cgroup;
         struct member_slot *slot;
         uint32_t policy;
-        pid_t pid;            /* the key of the table, in which it stays until it exits */
-        struct charge charge; /* of descriptors */
+        pid_t pid;             /* the key of the table, in which it stays until it exits */
+        struct charge charge;  /* of descriptors */
+        TAILQ_HEAD(, kin) kin; /* parents come before their children */
+        uint32_t n_kin;
+
+        struct process *reaper; /* a reference, or NULL: whose children are its orphans, */
+        uint64_t reaper_ticks;  /* if they have started since then */
+        LIST_ENTRY(attached) by_reaper;
+        struct orphan_look *orphans; /* they are looked for when it has exited */
         LIST_ENTRY(attached) by_slot;
         UT_hash_handle hh;
 };
 
 /* The attached process that has that pid and has not exited, or NULL. */
 struct attached *attached_find(struct membership *m, pid_t pid);
+/* Another process takes its place. */
+int attached_become(struct attached *a, struct process *p);
+/* The attached process in whose own group it is, if it belongs to that one; or NULL. */
+struct attached *attached_by_group(struct membership *m, pid_t pid, const struct proc_stat *stat);
+
+/* kin.c */
+struct kin *kin_find(struct membership *m, pid_t pid, uint64_t start_ticks); /* or NULL */
+/* A process that is not attached was seen as a child of a process that belongs to a. 0 or -ENOMEM. */
+int kin_add(struct attached *a, pid_t pid, const struct proc_stat *stat);
+void kin_drop(struct kin *k);
+/* If its parent belongs to another attached process by now, it does, too. */
+bool kin_follow(struct kin *k, const struct proc_stat *stat);
+/* The attached process from which it descends, or NULL. */
+struct attached *kin_look_up(struct membership *m, pid_t pid, const struct proc_stat *stat);
+/* It has exited, and one of its kin takes its place. 1: one has; 0: nobody is left; or -errno: it has to be
+ * tried again. */
+int attached_succeed(struct membership *m, struct attached *a);
+
+/* orphans.c */
+void attached_leave_reaper(struct attached *a);
+/* The attached process whose orphan a process is that has this parent, by its pid and start time; or NULL. */
+struct attached *orphan_owner(
+                struct membership *m, pid_t parent, uint64_t parent_ticks, uint64_t start_ticks);
+/* Opens the list of the children of its reaper. 1; 0: it has none, and nothing is open; or -errno. */
+int orphans_open(struct attached *a, struct child_list *l);
+/* If that child of its reaper is its orphan, it is one of its kin from now on, and this returns 1. 0: it is
+ * not; -ESRCH: it has gone; or -ENOMEM. */
+int orphan_visit(struct attached *a, pid_t pid);
+/* Looks for one. 1: there is one; 0: there is none; or -errno: it has to be called again. */
+int orphans_look(struct attached *a);

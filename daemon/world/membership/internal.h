@@ -23,6 +23,7 @@
 
 struct attached;
 struct bpf_membership;
+struct kin;
 struct member_account;
 struct member_look;
 struct own_cgroup;
@@ -82,6 +83,8 @@ struct membership {
 
         struct bpf_membership *bpf;
         struct attached *attached; /* backend direct: those that have not exited, by pid */
+        struct kin *kin;           /* and what descends from them, by pid */
+        uint64_t oldest_ticks;     /* no attached process has started before */
         struct own_cgroup *cgroups;
 };
 
@@ -107,6 +110,10 @@ int direct_look(struct membership *m, struct member_look *l, uint32_t *budget);
 void direct_look_stop(struct member_look *l);
 
 /* direct.c */
+/* Whether the process is counted in a slot. */
+bool direct_is_counted(struct membership *m, struct process *p);
+/* kin.c: looks which descendants in the slot have exited. Takes one from *budget for each. */
+void direct_forget_gone(struct member_slot *slot, uint32_t *budget);
 void attached_drop(struct attached *a);
 void attached_exited(struct membership *m, struct attached *a);
 /* Its control group has emptied. This frees the group. */

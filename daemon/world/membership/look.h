@@ -12,12 +12,15 @@
  * Who forks meanwhile may have children that are not met (is_restless, signals.c). */
 
 struct attached;
+struct kin;
 struct looked_slot;
 
 enum look_phase {
         LOOK_BEGIN,
         LOOK_GROUP,    /* at the processes in the attached process's control group */
-        LOOK_CHILDREN, /* and at its children */
+        LOOK_ORPHANS,  /* at the children of its reaper */
+        LOOK_CHILDREN, /* and at its children, or those of one of its kin */
+        LOOK_KIN,      /* at one of its kin */
         LOOK_ITSELF,
 };
 
@@ -42,7 +45,8 @@ struct member_look {
         /* Of the backend direct: where it is. */
         struct attached *attached; /* NULL: at the next slot */
         enum look_phase phase;
-        bool found; /* the attached process was seen in its own group */
+        struct kin *kin; /* NULL: at the attached process itself */
+        bool found;      /* the attached process was seen in its own group */
         union {
                 struct group_list group;
                 struct child_list children;
@@ -60,5 +64,7 @@ void member_look_end(struct member_look *l); /* also of one that has not begun *
 
 /* The next slot of the look that is still there; NULL: it was the last one. */
 struct member_slot *member_look_next_slot(struct membership *m, struct member_look *l);
+/* One of an attached process's kin leaves it, and comes no more. */
+void member_looks_pass(struct membership *m, struct kin *k);
 /* An attached process leaves its slot. */
 void member_looks_leave(struct membership *m, struct attached *a);

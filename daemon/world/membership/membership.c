@@ -237,12 +237,13 @@ int membership_room(struct membership *m, struct user *user)
         return user_is_at_limit(user, RESOURCE_MEMBERS, 1) ? -EDQUOT : 0;
 }
 
-/* The slot in which the process is counted; or NULL. Without BPF nobody has counted a child of a member. */
+/* The slot in which the process is counted; or NULL. Without BPF nobody has counted a descendant that was not
+ * seen. */
 static struct member_slot *counted_in(struct membership *m, struct process *p)
 {
         uint32_t ignored;
 
-        if (m->backend == &membership_direct && !process_ties(p)->attached)
+        if (m->backend == &membership_direct && !direct_is_counted(m, p))
                 return NULL;
         return m->backend->look_up(m, p, &ignored);
 }

@@ -38,6 +38,9 @@ int membership_open(struct membership *m, struct anchor *anchor, struct user *us
  * *ret_resource was refused; -ESRCH: the process has gone; another -errno. */
 int membership_attach(struct membership *m, struct anchor *anchor, struct process *p, uint32_t index,
                 const struct policy *policy, int *ret_resource);
+/* What becomes a child of reaper from now on descends from p, which is a member. Only a subreaper may say so,
+ * of a child of its own. The kernel knows that by itself. */
+void membership_reap(struct membership *m, struct process *p, struct process *reaper);
 /* Whether the user may have one more member: 0 or -EDQUOT. What has left since the last look does not
  * count. */
 int membership_room(struct membership *m, struct user *user);

@@ -1,0 +1,540 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util/clock.h"
+#include "util/proc.h"
+#include "tests/world/world.h"
+
+/* The descendants of an attached process, where the kernel does not know them: no probe is started here, and
+ * nobody has a control group of its own. */
+
+static const struct policy quiet = {.signal = 0, .kill_after_usec = CTXD_USEC_INFINITY};
+static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};
+static const struct policy kill_soon = {.signal = SIGTERM, .kill_after_usec = 50000};
+
+#define GENERATIONS 5
+
+/* Each has a child, down to the last one. All count their signals. */
+static void body_generations(int in, int out)
+{
+        for (int i = 1; i < GENERATIONS; i++)
+                if (fork() > 0)
+                        break;
+        child_count(in, out);
+}
+
+static struct child *start_generations(void)
+{
+        struct child *child = child_start(body_generations);
+
+        for (int i = 1; i < GENERATIONS; i++)
+                ck_assert_int_eq(child_say(child), '!');
+        return child;
+}
+
+/* Its child has a child. That child in between goes when it is told to. */
+static void body_three(int in, int out)
+{
+        char byte;
+
+        (void) signal(SIGTERM, SIG_IGN);
+        if (fork() > 0)
+                child_sleep(-1, out);
+        if (fork() == 0)
+                child_count(-1, out);
+        child_ready(out);
+        _exit(read(in, &byte, 1) == 1 ? 0 : 1);
+}
+
+static struct child *start_three(void)
+{
+        struct child *child = child_start(body_three);
+
+        for (int i = 0; i < 2; i++)
+                ck_assert_int_eq(child_say(child), '!');
+        return child;
+}
+
+static size_t list(struct context *c, struct member_process *ret, size_t max)
+{
+        struct member_process *processes;
+        size_t n;
+
+        ck_assert_int_eq(engine_processes(world.engine, c, true, &processes, &n), 0);
+        for (size_t i = 0; i < n && i < max; i++)
+                ret[i] = processes[i];
+        free(processes);
+        return n;
+}
+
+/* Cancels it, and signals all. Returns how many. */
+static uint32_t cancel_all(struct context *c)
+{
+        uint32_t n = cancel(c), more = 0;
+        struct signal_pass *p = engine_take_signals(world.engine);
+
+        while (p && engine_signals_go(world.engine, p, 10, &more) == 0) {
+        }
+        engine_signals_let_go(world.engine, p);
+        return n + more;
+}
+
+static int take_one(void *userdata, pid_t child)
+{
+        *(pid_t *) userdata = child;
+        return 1;
+}
+
+/* The child that is not the first of the two. */
+static int take_other(void *userdata, pid_t child)
+{
+        pid_t *pids = userdata;
+
+        if (child == pids[0])
+                return 0;
+        pids[1] = child;
+        return 1;
+}
+
+static pid_t parent_of(pid_t pid)
+{
+        struct proc_stat stat;
+
+        return proc_stat_read(pid, &stat) < 0 ? 0 : stat.ppid;
+}
+
+static pid_t only_child_of(pid_t pid)
+{
+        pid_t child = 0;
+
+        (void) proc_each_child(pid, take_one, &child);
+        ck_assert_int_ne(child, 0);
+        return child;
+}
+
+static bool is_its_parents(void *userdata)
+{
+        return parent_of(*(pid_t *) userdata) != getpid();
+}
+
+/* The child in between goes, and its child becomes ours. */
+static void orphan(struct child *child, pid_t last)
+{
+        child_tell(child, 'x');
+        run_while(is_its_parents, &last);
+}
+
+START_TEST(law_45_all_descendants_are_members)
+{
+        struct child *child = start_generations();
+        struct context *c = make("a");
+
+        attach(c, child, &term);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), GENERATIONS);
+        ck_assert_uint_eq(list(c, NULL, 0), GENERATIONS);
+        ck_assert_uint_eq(cancel_all(c), GENERATIONS);
+        for (int i = 0; i < GENERATIONS; i++)
+                ck_assert_int_eq(child_say(child), 'T');
+        run_for(60000);
+        ck_assert(child_silent(child)); /* law 32: once each */
+}
+END_TEST
+
+/* Whoever was not looked at yet is one, too. */
+START_TEST(law_30_a_grandchild_does_not_leave)
+{
+        struct child *child = start_three();
+        struct context *a = make("a"), *below = make("a/b"), *other = make("c");
+        pid_t last = only_child_of(only_child_of(child->pid));
+        struct refused refused = {};
+        struct process *p;
+
+        attach(a, child, &quiet);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, last, &p), 0);
+        ck_assert_ptr_eq(engine_context_of(world.engine, p), a);
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet,
+                                         &refused),
+                        -EACCES);
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, engine_process_pidfd(p), &quiet,
+                                         &refused),
+                        0);
+        ck_assert_ptr_eq(engine_context_of(world.engine, p), below);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 2);
+        ck_assert_uint_eq(engine_count_members(world.engine, below, false), 1);
+        engine_process_close(p);
+}
+END_TEST
+
+/* Its parent goes, then the one that was attached. */
+START_TEST(law_45_who_was_seen_stays_known)
+{
+        struct child *child = start_three();
+        struct context *c = make("a");
+        struct member_process seen[3];
+        struct process *p;
+        pid_t last;
+
+        attach(c, child, &term);
+        ck_assert_uint_eq(list(c, seen, 3), 3);
+        last = only_child_of(only_child_of(child->pid));
+        orphan(child, last);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 2);
+        kill(child->pid, SIGKILL);
+        (void) child_wait(child);
+        ck_assert(c->busy);
+        ck_assert_uint_eq(list(c, seen, 3), 1);
+        ck_assert_int_eq((pid_t) seen[0].pid, last);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, last, &p), 0);
+        ck_assert_ptr_eq(engine_context_of(world.engine, p), c);
+        engine_process_close(p);
+        ck_assert_uint_eq(cancel_all(c), 1);
+        ck_assert_int_eq(child_say(child), 'T');
+        run_for(50000);
+        ck_assert(c->busy);
+        ck_assert_uint_eq(c->drained_usec, 0);
+        kill(last, SIGKILL);
+        run_while(is_busy, c);
+        ck_assert_uint_ne(c->drained_usec, 0);
+}
+END_TEST
+
+/* A child that has this pid, which is free. */
+static pid_t fork_as(pid_t pid)
+{
+        struct clone_args args = {
+                        .exit_signal = SIGCHLD, .set_tid = (uint64_t) (uintptr_t) &pid, .set_tid_size = 1};
+        pid_t child = (pid_t) syscall(SYS_clone3, &args, sizeof args);
+
+        if (child == 0) {
+                (void) signal(SIGTERM, SIG_DFL);
+                (void) alarm(120);
+                for (;;)
+                        pause();
+        }
+        return child;
+}
+
+/* Another process gets the pid of one that was known, while nobody looks. */
+START_TEST(law_28_a_pid_that_was_used_again)
+{
+        struct child *child = start_three();
+        struct context *c = make("a");
+        struct process *p;
+        pid_t last, pid;
+
+        attach(c, child, &term);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 3);
+        last = only_child_of(only_child_of(child->pid));
+        orphan(child, last);
+        kill(last, SIGKILL);
+        ck_assert_int_eq(waitpid(last, NULL, 0), last);
+        usleep(20000); /* a start time has steps of 10 ms */
+        pid = fork_as(last);
+        if (pid < 0) {
+                printf("# a pid that was used again: skipped: %m\n");
+                return;
+        }
+        ck_assert_int_eq(pid, last);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, pid, &p), 0);
+        ck_assert_ptr_null(engine_context_of(world.engine, p));
+        engine_process_close(p);
+        if (_i == 1) /* and nobody takes the place of the one that was attached */
+                kill(child->pid, SIGKILL);
+        else
+                ck_assert_uint_eq(engine_count_members(world.engine, c, false), 1);
+        (void) cancel_all(c);
+        kill(child->pid, SIGKILL);
+        run_while(is_busy, c);
+        ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
+}
+END_TEST
+
+START_TEST(law_45_drained_with_the_last_of_them)
+{
+        struct child *child = start_generations();
+        struct member_process members[GENERATIONS];
+        struct context *c = make("a");
+
+        attach(c, child, &quiet);
+        ck_assert_uint_eq(cancel_all(c), GENERATIONS);
+        ck_assert_uint_eq(list(c, members, GENERATIONS), GENERATIONS);
+        /* From the top, and from the bottom. */
+        for (int i = 0; i < GENERATIONS; i++) {
+                ck_assert(c->busy);
+                ck_assert_uint_eq(engine_count_members(world.engine, c, false), (unsigned) (GENERATIONS - i));
+                kill((pid_t) members[_i ? GENERATIONS - 1 - i : i].pid, SIGKILL);
+                if (i < GENERATIONS - 1)
+                        run_for(20000);
+        }
+        run_while(is_busy, c);
+        ck_assert_uint_ne(c->drained_usec, 0);
+        ck_assert_uint_eq(c->user->used[RESOURCE_MEMBERS], 0);
+        ck_assert_uint_eq(c->user->used[RESOURCE_DESCRIPTORS], 0);
+}
+END_TEST
+
+/* They are as many as the user pays for. */
+START_TEST(law_48_they_are_charged)
+{
+        struct child *child = start_generations(), *other = child_start(child_sleep);
+        struct context *c = make_for(1001, "~/a");
+        struct refused refused = {};
+
+        attach(c, child, &quiet);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), GENERATIONS);
+        ck_assert_uint_eq(c->user->used[RESOURCE_MEMBERS], GENERATIONS);
+        world.tree->users.limit[RESOURCE_MEMBERS] = GENERATIONS;
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, c, other->pidfd, &quiet, &refused),
+                        -EDQUOT);
+}
+END_TEST
+
+START_TEST(law_32_killed_after)
+{
+        struct child *child = start_generations();
+        struct context *c = make("a");
+
+        attach(c, child, &kill_soon);
+        ck_assert_uint_eq(cancel_all(c), GENERATIONS);
+        run_while(is_busy, c);
+        ck_assert_uint_eq(list(c, NULL, 0), 0);
+        for (int i = 0; i < GENERATIONS; i++)
+                ck_assert_int_eq(child_say(child), 'T');
+        ck_assert_int_eq(child_say(child), 0); /* all of them have closed it */
+}
+END_TEST
+
+/* One that is attached itself takes those along that are below it, also if they were seen before. */
+START_TEST(who_is_attached_below_takes_its_own_along)
+{
+        struct context *a = make("a"), *below = make("a/b");
+        struct child *child = start_three();
+        pid_t middle, last;
+        struct refused refused = {};
+        struct process *p;
+
+        middle = only_child_of(child->pid);
+        last = only_child_of(middle);
+        attach(a, child, &quiet);
+        if (_i == 1)
+                ck_assert_uint_eq(engine_count_members(world.engine, a, false), 3);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, middle, &p), 0);
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, engine_process_pidfd(p), &quiet,
+                                         &refused),
+                        0);
+        engine_process_close(p);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1);
+        ck_assert_uint_eq(engine_count_members(world.engine, below, false), 2);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, true), 3);
+        orphan(child, last);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1);
+        ck_assert_uint_eq(engine_count_members(world.engine, below, false), 1);
+        ck_assert(below->busy);
+        kill(last, SIGKILL);
+        run_while(is_busy, below);
+        ck_assert(a->busy);
+}
+END_TEST
+
+/* It is attached elsewhere as one of those that were left behind. */
+START_TEST(who_was_left_behind_is_attached_elsewhere)
+{
+        struct context *a = make("a"), *below = make("a/b");
+        struct child *child = start_three();
+        pid_t last = only_child_of(only_child_of(child->pid));
+        struct refused refused = {};
+        struct process *p;
+
+        attach(a, child, &quiet);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 3);
+        orphan(child, last);
+        kill(child->pid, SIGKILL);
+        (void) child_wait(child);
+        ck_assert(a->busy);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, last, &p), 0);
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, engine_process_pidfd(p), &quiet,
+                                         &refused),
+                        0);
+        engine_process_close(p);
+        run_while(is_busy, a);
+        ck_assert(below->busy);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, true), 1);
+        kill(last, SIGKILL);
+        run_while(is_busy, below);
+}
+END_TEST
+
+#define CROWD 300
+
+static void body_crowd(int in, int out)
+{
+        (void) setpgid(0, 0);
+        if (fork() == 0)
+                for (int i = 0; i < CROWD; i++)
+                        if (fork() == 0)
+                                break;
+        child_sleep(in, out);
+}
+
+/* Most have gone before one of them was watched. */
+START_TEST(a_crowd_that_goes_at_once)
+{
+        struct child *child = child_start(body_crowd);
+        struct context *c = make("a");
+
+        for (int i = 0; i < CROWD + 1; i++)
+                ck_assert_int_eq(child_say(child), '!');
+        attach(c, child, &quiet);
+        (void) cancel_all(c);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), CROWD + 2);
+        kill(-child->pid, SIGKILL);
+        run_while(is_busy, c);
+        ck_assert_uint_eq(c->user->used[RESOURCE_MEMBERS], 0);
+}
+END_TEST
+
+/* Nobody has looked before its parent had gone. */
+START_TEST(law_45_an_orphan_of_a_subreaper)
+{
+        struct child *stranger = child_start(child_breed), *child;
+        struct member_process seen[4];
+        struct context *c = make("a");
+
+        usleep(20000); /* a start time has steps of 10 ms */
+        child = child_start(child_breed);
+        attach_to_reap(c, child, &term);
+        ck_assert_uint_eq(c->user->used[RESOURCE_DESCRIPTORS], 3); /* its own, its group's, its reaper's */
+        breed(stranger, "f");
+        breed(child, "dd");
+        if (_i == 1)
+                ck_assert_uint_eq(engine_count_members(world.engine, c, false), 3);
+        kill(child->pid, SIGKILL);
+        (void) child_wait(child);
+        ck_assert(c->busy);
+        ck_assert_uint_eq(list(c, seen, 4), 2);
+        ck_assert_uint_eq(cancel_all(c), 2);
+        for (int i = 0; i < 2; i++)
+                ck_assert_int_eq(child_say(child), 'T');
+        for (int i = 0; i < 2; i++) {
+                ck_assert(c->busy);
+                kill((pid_t) seen[i].pid, SIGKILL);
+                run_for(20000);
+        }
+        run_while(is_busy, c);
+        ck_assert(child_silent(stranger));
+        ck_assert_uint_eq(c->user->used[RESOURCE_DESCRIPTORS], 0);
+}
+END_TEST
+
+/* It asks, or is attached, before anybody has looked. */
+START_TEST(law_30_an_orphan_does_not_leave)
+{
+        struct child *child = child_start(child_breed);
+        struct context *a = make("a"), *other = make("c");
+        struct refused refused = {};
+        struct process *p;
+        pid_t pids[2] = {child->pid};
+
+        attach_to_reap(a, child, &quiet);
+        breed(child, "d");
+        (void) proc_each_child(getpid(), take_other, pids);
+        ck_assert_int_ne(pids[1], 0);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, pids[1], &p), 0);
+        ck_assert_ptr_eq(engine_context_of(world.engine, p), a);
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet,
+                                         &refused),
+                        -EACCES);
+        engine_process_close(p);
+}
+END_TEST
+
+/* Whose it is cannot be known. */
+START_TEST(an_orphan_of_one_of_two_is_nobodys)
+{
+        struct child *one = child_start(child_breed), *two = child_start(child_breed);
+        struct context *a = make("a"), *b = make("b");
+
+        usleep(20000);
+        attach_to_reap(a, one, &term);
+        attach_to_reap(b, two, &term);
+        breed(one, "d");
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1);
+        ck_assert_uint_eq(engine_count_members(world.engine, b, false), 1);
+        kill(two->pid, SIGKILL);
+        (void) child_wait(two);
+        run_while(is_busy, b);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 2);
+}
+END_TEST
+
+/* Each hands over to its child and exits, so nobody in it lives for long. */
+static void body_relay(int in, int out)
+{
+        uint64_t end_usec = now_boottime_usec() + 100000000;
+        char byte;
+
+        (void) signal(SIGTERM, SIG_IGN);
+        child_ready(out);
+        if (read(in, &byte, 1) != 1)
+                _exit(1);
+        for (unsigned i = 0; i < 4; i++)
+                if (fork() == 0) {
+                        while (now_boottime_usec() < end_usec)
+                                if (fork() > 0) {
+                                        usleep(500);
+                                        _exit(0);
+                                }
+                        _exit(0);
+                }
+        child_ready(out);
+        _exit(0);
+}
+
+START_TEST(law_32_relays_are_ended)
+{
+        struct child *child = child_start(body_relay);
+        struct context *c = make("a");
+
+        attach_to_reap(c, child, &kill_soon);
+        breed(child, "x");
+        (void) child_wait(child);
+        ck_assert(c->busy);
+        (void) cancel_all(c);
+        run_while(is_busy, c);
+        ck_assert_uint_eq(list(c, NULL, 0), 0);
+        ck_assert_int_eq(child_say(child), 0); /* nobody holds it open */
+}
+END_TEST
+
+int main(void)
+{
+        Suite *s = suite_create("kin");
+        TCase *c = tcase_create("kin");
+
+        tcase_add_checked_fixture(c, world_start, world_stop);
+        tcase_set_timeout(c, 60);
+        tcase_add_test(c, law_45_all_descendants_are_members);
+        tcase_add_test(c, law_30_a_grandchild_does_not_leave);
+        tcase_add_test(c, law_45_who_was_seen_stays_known);
+        tcase_add_loop_test(c, law_28_a_pid_that_was_used_again, 0, 2);
+        tcase_add_loop_test(c, law_45_drained_with_the_last_of_them, 0, 2);
+        tcase_add_test(c, law_48_they_are_charged);
+        tcase_add_test(c, law_32_killed_after);
+        tcase_add_loop_test(c, who_is_attached_below_takes_its_own_along, 0, 2);
+        tcase_add_test(c, who_was_left_behind_is_attached_elsewhere);
+        tcase_add_test(c, a_crowd_that_goes_at_once);
+        tcase_add_loop_test(c, law_45_an_orphan_of_a_subreaper, 0, 2);
+        tcase_add_test(c, law_30_an_orphan_does_not_leave);
+        tcase_add_test(c, law_32_relays_are_ended);
+        tcase_add_test(c, an_orphan_of_one_of_two_is_nobodys);
+        suite_add_tcase(s, c);
+        return run_suite(s);
+}
