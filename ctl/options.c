@@ -54,14 +54,17 @@ static bool read_all(struct ctl *ctl, int argc, char *argv[], bool leading, cons
                 option_reader *reader, void *arguments, int *ret_status)
 {
         struct option all[ELEMENTSOF(common) + OWN_MAX + 1] = {};
-        char letters[8 + OWN_MAX] = "+hj", *end = letters + 3;
+        char letters[8 + 2 * OWN_MAX] = "+hj", *end = letters + 3;
         size_t n = 0;
         int o, r;
 
         for (; own && own->name && n < OWN_MAX; own++) {
                 all[n++] = *own;
-                if (own->val >= 'a' && own->val <= 'z')
+                if (own->val >= 'a' && own->val <= 'z') {
                         *end++ = (char) own->val;
+                        if (own->has_arg == required_argument)
+                                *end++ = ':';
+                }
         }
         memcpy(all + n, common, sizeof common);
 
