@@ -220,8 +220,7 @@ static int subscribe(struct monitor *monitor, const char *prefix)
                                          "arg0='" CTXD_BUS_NAME "'",
                                          NULL, NULL)) < 0)
                 return bus_failed(&SD_BUS_ERROR_NULL, r);
-        if (strchr(prefix, '#'))
-                r = find_one(monitor, prefix);
+        r = strchr(prefix, '#') ? find_one(monitor, prefix) : 0;
         if (r == 0)
                 r = bus_call(ctl, NULL, "Subscribe", "s", monitor->one.id ? monitor->one.path : prefix);
         if (r == 0 && ctl->legend) {
