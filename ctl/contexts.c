@@ -51,7 +51,7 @@ void listing_deinit(struct listing *listing)
 
 static int read_listing(sd_bus_message *m, struct listing *listing, bool *ret_truncated)
 {
-        struct listed found;
+        struct listed found = {};
         int r, truncated;
 
         r = sd_bus_message_enter_container(m, 'a', "(ststts)");
@@ -108,9 +108,44 @@ static int read_pages(struct ctl *ctl, const char *prefix, uint32_t limit, struc
         return 0;
 }
 
+/* The newest of those with one path comes first. */
+static int compare_names(const void *a, const void *b)
+{
+        const struct listed *p = *(const struct listed *const *) a, *q = *(const struct listed *const *) b;
+        int r = strcmp(p->path, q->path);
+
+        return r != 0 ? r : (p->id < q->id) - (p->id > q->id);
+}
+
+/* One that is done and has members is listed, though its path may have a new one. */
+static int find_lost_paths(struct listing *listing)
+{
+        _cleanup_free_ struct listed **sorted = NULL;
+        bool any = false;
+
+        for (size_t i = 0; i < listing->n && !any; i++)
+                any = strcmp(listing->items[i].state, "active") != 0;
+        if (!any)
+                return 0;
+        sorted = calloc(listing->n, sizeof *sorted);
+        if (!sorted)
+                return -ENOMEM;
+        for (size_t i = 0; i < listing->n; i++)
+                sorted[i] = listing->items + i;
+        qsort(sorted, listing->n, sizeof *sorted, compare_names);
+        for (size_t i = 1; i < listing->n; i++)
+                sorted[i]->lost_path = strcmp(sorted[i]->path, sorted[i - 1]->path) == 0;
+        return 0;
+}
+
 int contexts_list(struct ctl *ctl, const char *prefix, struct listing *ret)
 {
-        return read_pages(ctl, prefix, PAGE_CONTEXTS, ret);
+        int r = read_pages(ctl, prefix, PAGE_CONTEXTS, ret);
+
+        if (r != 0 || find_lost_paths(ret) >= 0)
+                return r;
+        listing_deinit(ret);
+        return bus_broken(-ENOMEM);
 }
 
 /* A context that was released is not listed any more, but the daemon still answers to its path#id. */
@@ -196,6 +231,11 @@ char *listed_reference(const struct listed *item, char *buffer)
 {
         snprintf(buffer, CTXD_PATH_ID_MAX + 1, "%s#%" PRIu64, item->path, item->id);
         return buffer;
+}
+
+const char *listed_name(const struct listed *item, char *buffer)
+{
+        return item->lost_path ? listed_reference(item, buffer) : item->path;
 }
 
 json_object *listed_to_json(const struct listed *item)

@@ -18,6 +18,7 @@ struct listed {
         uint64_t deadline_usec; /* on CLOCK_BOOTTIME; UINT64_MAX: none */
         uint64_t created_usec;  /* UINT64_MAX: it was released, and only its path#id is known */
         char *cause;
+        bool lost_path; /* another one that was listed has its path by now */
 };
 
 struct listing {
@@ -42,6 +43,9 @@ uint64_t context_done_usec(struct ctl *ctl, const char *path);
 void listing_deinit(struct listing *listing);
 /* Writes "path#id" to a buffer of CTXD_PATH_ID_MAX + 1 bytes and returns it. */
 char *listed_reference(const struct listed *item, char *buffer);
+/* What it is called where people read it: its path, or "path#id" where another one has the path by now. The
+ * buffer has that size as well. */
+const char *listed_name(const struct listed *item, char *buffer);
 json_object *listed_to_json(const struct listed *item);
 
 struct context_end {

@@ -88,6 +88,8 @@ static int append_arguments(sd_bus_message *m, const char *path, const struct cr
                 return r;
         if (a->open && (r = bus_append_option(m, "open", "b", 1)) < 0)
                 return r;
+        if (a->replace && (r = bus_append_option(m, "replace", "b", 1)) < 0)
+                return r;
         if (a->bind_caller && (r = bus_append_option(m, "bind", "s", "caller")) < 0)
                 return r;
         if (a->owner_fd >= 0 && (r = bus_append_option(m, "owner", "h", a->owner_fd)) < 0)

@@ -15,7 +15,7 @@ struct create_arguments {
         uint32_t mode;
         bool has_mode;
         /* bind_caller: the context is canceled when our connection ends. */
-        bool parents, open, bind_caller;
+        bool parents, open, replace, bind_caller;
         bool tells_made; /* the reply says whether the context was made: create_was_made() */
         const char *cause;
         const char *description;

@@ -25,21 +25,34 @@
         "     --grace=TIME         Report who is blocked this long after the end; infinity: never\n"
 #define HELP_KILL_AFTER \
         "     --kill-after=TIME    Kill who is left this long after the cancel; infinity: never\n"
+#define HELP_REPLACE "     --replace            Make a new one, whatever is done there\n"
 
 #define HELP_CREATE                                                                                      \
         HELP_PARENTS                                                                                     \
-        "     --open               If an active context has that path, use it as it is\n" HELP_TIMEOUT   \
+        "     --open               If an active context has that path, use it as it is\n" HELP_REPLACE   \
+                        HELP_TIMEOUT                                                                     \
         "     --cause=TEXT         The cause if the deadline passes\n" HELP_VALUE                        \
         "     --mode=OCTAL         Who may do what, as for a file (default: as the parent)\n" HELP_GRACE \
         "     --owner=PID          Cancel the context when this process exits\n"                         \
         "     --description=TEXT   A text for people\n"
 
-#define HELP_SIGNAL                                                                            \
-        "     --signal=SIGNAL      The signal for the members on cancel (default: SIGTERM);\n" \
-        "                          none: no signal, and no kill\n"
-#define HELP_SCOPE \
-        "     --scope              Use a systemd scope, which no process of the command can leave\n"
-#define HELP_RUN HELP_PARENTS HELP_TIMEOUT HELP_SIGNAL HELP_KILL_AFTER HELP_GRACE HELP_VALUE HELP_SCOPE
+#define HELP_RUN                                                                                            \
+        HELP_PARENTS HELP_REPLACE HELP_TIMEOUT                                                              \
+                        "  -s --signal=SIGNAL      The signal for the members on cancel (default: "         \
+                        "SIGTERM);\n"                                                                       \
+                        "                          none: no signal, and no kill\n"                          \
+                        "  -k --kill-after=TIME    Kill who is left this long after the cancel; infinity: " \
+                        "never\n" HELP_GRACE HELP_VALUE "     --scope              Use a systemd scope, "   \
+                        "which no process of the command can leave\n"                                       \
+                        "     --owner=PID          Cancel the context when this process exits\n"            \
+                        "     --bind               Cancel the context when the caller of ctxctl exits\n"    \
+                        "     --no-wait            Do not wait for what the command leaves behind\n"        \
+                        "     --preserve-status    Exit as the command did, also after a cancel or a "      \
+                        "deadline\n"                                                                        \
+                        "     --print-id           Print PATH#ID on standard error before the command is "  \
+                        "run\n"                                                                             \
+                        "     --foreground         Nothing: the command is in the foreground with or "      \
+                        "without it\n"
 
 #define HELP_LEAKS                                                         \
         "  -a --all                Also show those that have left since\n" \

@@ -13,71 +13,56 @@
 #include "ctl/json.h"
 #include "ctl/terminal.h"
 
-static int compare_listed(const void *a, const void *b)
+static bool is_above(const char *path, const char *of)
 {
-        return strcmp((*(const struct tree_node *const *) a)->listed->path,
-                        (*(const struct tree_node *const *) b)->listed->path);
+        size_t n = strlen(path);
+
+        return strncmp(path, of, n) == 0 && of[n] == '/';
 }
 
-static struct tree_node *find(struct tree_node **sorted, size_t n, const char *path)
+/* The nearest ancestor that was listed, or the root. The caller may not see all ancestors. They come in the
+ * order of the tree, so it is one of those above the one before: above is that, and its parents by index. */
+static size_t parent_of(const struct listing *listing, const size_t *parents, size_t above, const char *path)
 {
-        struct listed listed = {.path = (char *) path};
-        struct tree_node key = {.listed = &listed}, *pointer = &key, **found;
-
-        found = bsearch(&pointer, sorted, n, sizeof *sorted, compare_listed);
-        return found ? *found : NULL;
+        while (above < listing->n && !is_above(listing->items[above].path, path))
+                above = parents[above];
+        return above;
 }
 
-/* The nearest ancestor that was listed, or the root. The caller may not see all ancestors. */
-static struct tree_node *parent_of(
-                struct tree_node **sorted, size_t n, struct tree_node *node, struct tree_node *root)
-{
-        char path[CTXD_PATH_MAX + 1];
-        char *slash;
-
-        snprintf(path, sizeof path, "%s", node->listed->path);
-        while ((slash = strrchr(path, '/'))) {
-                struct tree_node *parent;
-
-                *slash = '\0';
-                parent = find(sorted, n, path);
-                if (parent)
-                        return parent;
-        }
-        return root;
-}
-
+/* Of those that have had one path the newest comes first. */
 static int compare_labels(const void *a, const void *b)
 {
-        return strverscmp((*(const struct tree_node *const *) a)->label,
-                        (*(const struct tree_node *const *) b)->label);
+        const struct tree_node *p = *(const struct tree_node *const *) a,
+                               *q = *(const struct tree_node *const *) b;
+        int r = strverscmp(p->label, q->label);
+
+        return r != 0 ? r : (p->listed->id < q->listed->id) - (p->listed->id > q->listed->id);
 }
 
 /* Links the nodes into a tree. They are sorted by label, and added from the last to the first, each at the
  * front of its parent's children; so the children end up in order. */
 static int build_tree(struct forest *forest)
 {
-        size_t n = forest->listing.n;
-        _cleanup_free_ struct tree_node **sorted = calloc(n + 1, sizeof *sorted),
-                                        **order = calloc(n + 1, sizeof *order);
+        const struct listing *listing = &forest->listing;
+        size_t n = listing->n;
+        _cleanup_free_ struct tree_node **order = calloc(n + 1, sizeof *order);
+        _cleanup_free_ size_t *parents = calloc(n + 1, sizeof *parents);
 
-        if (!sorted || !order)
+        if (!order || !parents)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
-                const char *slash = strrchr(forest->listing.items[i].path, '/');
+                const char *path = listing->items[i].path, *slash = strrchr(path, '/');
 
-                forest->nodes[i].listed = forest->listing.items + i;
-                forest->nodes[i].label = slash ? slash + 1 : forest->listing.items[i].path;
-                sorted[i] = order[i] = forest->nodes + i;
+                parents[i] = parent_of(listing, parents, i > 0 ? i - 1 : n, path);
+                forest->nodes[i].listed = listing->items + i;
+                /* Where the parent is not shown, the whole path is. */
+                forest->nodes[i].label = slash && parents[i] < n ? slash + 1 : path;
+                order[i] = forest->nodes + i;
         }
-        qsort(sorted, n, sizeof *sorted, compare_listed);
         qsort(order, n, sizeof *order, compare_labels);
         for (size_t i = n; i-- > 0;) {
-                struct tree_node *parent = parent_of(sorted, n, order[i], forest->root);
+                struct tree_node *parent = forest->nodes + parents[order[i] - forest->nodes];
 
-                /* Where the parent is not shown, the whole path is. */
-                if (parent == forest->root)
-                        order[i]->label = order[i]->listed->path;
                 order[i]->next = parent->children;
                 parent->children = order[i];
         }
@@ -229,13 +214,15 @@ void tree_node_print(const struct tree_node *node, FILE *out)
 {
         _cleanup_free_ char *cause = NULL;
         const struct listed *c = node->listed;
-        char text[FORMAT_MAX];
+        char text[FORMAT_MAX], id[32] = "";
 
         if (!c) {
                 fprintf(out, "%s/%s", color_on(COLOR_HIGHLIGHT), color_off());
                 return;
         }
-        fprintf(out, "%s%s%s %s%s%s", color_on(COLOR_HIGHLIGHT), node->label, color_off(),
+        if (c->lost_path)
+                snprintf(id, sizeof id, "#%" PRIu64, c->id);
+        fprintf(out, "%s%s%s%s %s%s%s", color_on(COLOR_HIGHLIGHT), node->label, id, color_off(),
                         color_on(state_color(c->state)), c->state, color_off());
         if (strcmp(c->state, "active") == 0) {
                 if (c->deadline_usec != UINT64_MAX)

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "util/cleanup.h"
-#include "util/clock.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/handle.h"
@@ -20,33 +19,31 @@
 
 /* Forks a child, moves it into its scope if it is to have one, makes it a member, and only then lets it
  * execute the command. So the command never runs without its context. If something fails on our side, the
- * status is 125, as for env(1).
- *
- * On cancel ctxd signals the members, and kills them later. It may not signal a process that has changed
- * its user. With a scope we kill such a process as well, through the scope's control group, which the
- * kernel allows us. */
+ * status is 125, as for env(1). */
 
-#define KILL_AGAIN_USEC UINT64_C(1000000)
-
-/* 124 or 123, by how the context ended. -1 if it is active, or if ctxd cannot be asked. */
-static int end_status(struct ctl *ctl, const char *path)
+int run_end_status(struct ctl *ctl, const struct run *run)
 {
         struct context_end end;
 
-        if (contexts_end(ctl, path, &end) > 0 || end.code == 0)
+        if (contexts_end(ctl, run->reference, &end) > 0 || end.code == 0)
                 return -1;
         return end.code == ETIMEDOUT ? EXIT_RUN_DEADLINE : EXIT_RUN_CANCELED;
 }
 
-/* These signals cancel the context instead of ending us. A signal that is ignored stays ignored, for
- * nohup(1). */
+/* These signals cancel the context instead of ending us (run-wait.c). A signal that is ignored stays ignored,
+ * for nohup(1). But of our children we have to hear. They are all that the command leaves behind: who loses
+ * its parent comes to us, the nearest subreaper. */
 static int take_signals(struct run *run)
 {
         static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
         struct sigaction action;
         sigset_t mask;
 
+        if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+                return -errno;
+        run->ignores_children = signal(SIGCHLD, SIG_DFL) == SIG_IGN;
         sigemptyset(&mask);
+        sigaddset(&mask, SIGCHLD);
         for (size_t i = 0; i < ELEMENTSOF(taken); i++)
                 if (sigaction(taken[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
                         sigaddset(&mask, taken[i]);
@@ -85,6 +82,8 @@ static _Noreturn void be_command(struct ctl *ctl, const struct run *run, char *a
 
         if (!read_go_message(gate, &message))
                 _exit(EXIT_RUN_FAILED); /* the parent has failed, and prints why */
+        if (run->ignores_children)
+                (void) signal(SIGCHLD, SIG_IGN);
         sigprocmask(SIG_SETMASK, &run->before, NULL);
         if (setenv(CTXD_ENV_CONTEXT, run->reference, 1) < 0 ||
                         (ctl->reached && setenv(CTXD_ENV_ADDRESS, ctl->reached, 1) < 0) ||
@@ -98,19 +97,6 @@ static _Noreturn void be_command(struct ctl *ctl, const struct run *run, char *a
         _exit(missing ? EXIT_RUN_NOT_FOUND : EXIT_RUN_CANNOT_EXEC);
 }
 
-static void cancel_by_signal(struct ctl *ctl, const struct run *run)
-{
-        struct signalfd_siginfo info;
-        char reason[64];
-
-        while (read(run->signals, &info, sizeof info) == sizeof info) {
-                const char *name = sigabbrev_np((int) info.ssi_signo);
-
-                snprintf(reason, sizeof reason, "ctxctl run got SIG%s", name ? name : "?");
-                bus_call(ctl, NULL, "Cancel", "ss", run->reference, reason);
-        }
-}
-
 void run_release(struct ctl *ctl, struct run *run)
 {
         if (!run->made)
@@ -119,90 +105,6 @@ void run_release(struct ctl *ctl, struct run *run)
         ctl->missing_is_fine = true;
         bus_call(ctl, NULL, "Release", "s", run->reference);
         ctl->missing_is_fine = false;
-}
-
-struct progress {
-        int status;         /* of the command, as a shell has it */
-        int end;            /* 123 or 124; negative: the context was active when the command ended */
-        bool populated;     /* we wait for processes in the scope */
-        uint64_t kill_usec; /* when we kill the processes that are left in the scope */
-};
-
-static void kill_from_now(const struct run *run, struct progress *p)
-{
-        uint64_t now_usec = now_boottime_usec();
-
-        if (p->kill_usec == UINT64_MAX && run->attach.kill_after_usec < UINT64_MAX - now_usec)
-                p->kill_usec = now_usec + run->attach.kill_after_usec;
-}
-
-static void kill_scope(const struct run *run, struct progress *p)
-{
-        int r = scope_kill(&run->scope);
-
-        if (r < 0 && r != -ENOENT && r != -ENODEV)
-                print_error("cannot kill the processes that are left in %s: %s", run->scope.unit,
-                                strerror(-r));
-        p->kill_usec = now_boottime_usec() + KILL_AGAIN_USEC;
-}
-
-static int command_ended(struct ctl *ctl, struct run *run, pid_t pid, struct progress *p)
-{
-        int status;
-
-        while (waitpid(pid, &status, 0) < 0)
-                if (errno != EINTR)
-                        return -errno;
-        p->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-        p->end = end_status(ctl, run->reference);
-        /* We do not wait for processes that go on: in a context that is not ours, or that nobody kills. */
-        if ((p->end < 0 && !run->made) || run->attach.kill_after_usec == UINT64_MAX)
-                p->populated = false;
-        p->populated = p->populated && scope_populated(&run->scope);
-        if (p->populated) {
-                run_release(ctl, run);
-                kill_from_now(run, p);
-        }
-        return 0;
-}
-
-/* Waits until the command ends, and with a scope until that is empty. */
-static int wait_for_command(struct ctl *ctl, struct run *run, pid_t pid, int pidfd, struct progress *ret)
-{
-        struct progress p = {.end = -1, .populated = run->scope.directory, .kill_usec = UINT64_MAX};
-        bool ended = false;
-
-        while (!ended || p.populated) {
-                struct pollfd fds[] = {
-                                {.fd = ended ? -1 : pidfd, .events = POLLIN},
-                                {.fd = run->signals, .events = POLLIN},
-                                {.fd = run->done, .events = POLLIN},
-                                {.fd = p.populated ? run->scope.events : -1, .events = POLLPRI},
-                };
-
-                if (poll_until(fds, ELEMENTSOF(fds), p.populated ? p.kill_usec : UINT64_MAX) < 0)
-                        continue; /* EINTR */
-                if (fds[1].revents)
-                        cancel_by_signal(ctl, run);
-                if (fds[2].revents) {
-                        kill_from_now(run, &p);
-                        closep(&run->done);
-                        run->done = -1;
-                }
-                if (fds[3].revents)
-                        p.populated = scope_populated(&run->scope);
-                if (p.populated && p.kill_usec <= now_boottime_usec())
-                        kill_scope(run, &p);
-                if (fds[0].revents) {
-                        int r = command_ended(ctl, run, pid, &p);
-
-                        if (r < 0)
-                                return r;
-                        ended = true;
-                }
-        }
-        *ret = p;
-        return 0;
 }
 
 static pid_t start_child(struct ctl *ctl, struct run *run, char *argv[], int *ret_gate)
@@ -252,7 +154,6 @@ static int prepare_child(struct ctl *ctl, struct run *run, char *argv[], pid_t p
 int run_command(struct ctl *ctl, struct run *run, char *argv[])
 {
         _cleanup_close_ int pidfd = -1, gate = -1;
-        struct progress progress;
         int r, end;
         pid_t pid;
 
@@ -261,6 +162,7 @@ int run_command(struct ctl *ctl, struct run *run, char *argv[])
                 print_error("cannot prepare for the command: %s", strerror(-r));
                 return EXIT_RUN_FAILED;
         }
+        saved_terminal_take(&run->terminal);
         pid = start_child(ctl, run, argv, &gate);
         pidfd = pid < 0 ? -1 : (int) syscall(SYS_pidfd_open, pid, 0);
         if (pidfd < 0) {
@@ -274,13 +176,8 @@ int run_command(struct ctl *ctl, struct run *run, char *argv[])
         if (r != 0) {
                 if (pid > 0)
                         waitpid(pid, NULL, 0);
-                end = r == BUS_EXPECTED ? end_status(ctl, run->reference) : -1;
+                end = r == BUS_EXPECTED ? run_end_status(ctl, run) : -1;
                 return end > 0 ? end : EXIT_RUN_FAILED;
         }
-        r = wait_for_command(ctl, run, pid, pidfd, &progress);
-        if (r < 0) {
-                print_error("cannot wait for the command: %s", strerror(-r));
-                return EXIT_RUN_FAILED;
-        }
-        return progress.end > 0 ? progress.end : progress.status;
+        return run_wait(ctl, run, pid);
 }

@@ -5,22 +5,33 @@
 
 #include "ctl/attach.h"
 #include "ctl/create.h"
+#include "ctl/saved-terminal.h"
 #include "ctl/scope.h"
 
-/* What verb-run.c and run-command.c share. */
+/* What verb-run.c, run-command.c and run-wait.c share. */
 struct run {
         struct create_arguments create;
         struct attach_arguments attach;
         char reference[CTXD_PATH_ID_MAX + 1];
         bool made; /* we have made the context, and it ends with the command */
+        bool no_wait, preserve_status, print_id;
         bool wants_scope;
         struct scope scope;
+        int owner;       /* pidfd: the context ends with that process; -1: none, or it has exited */
         int done;        /* with a scope: the context's "Done" handle; -1: none, or it has become readable */
         int signals;     /* signalfd */
         sigset_t before; /* the signal mask that the command gets */
+        bool ignores_children; /* it also gets SIGCHLD ignored */
+        struct saved_terminal terminal;
 };
 
 /* Runs the command in the context, and waits for it. Returns the exit status. */
 int run_command(struct ctl *ctl, struct run *run, char *argv[]);
 /* Releases the context if we have made it. */
 void run_release(struct ctl *ctl, struct run *run);
+/* 124 or 123, by how the context ended. -1 if it is active, or if ctxd cannot be asked. */
+int run_end_status(struct ctl *ctl, const struct run *run);
+
+/* run-wait.c: waits until the command, which is our child pid, has ended, and until nobody is left of what
+ * ends with it. Returns the exit status. */
+int run_wait(struct ctl *ctl, struct run *run, pid_t pid);

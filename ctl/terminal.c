@@ -10,11 +10,17 @@
 #include "ctl/terminal.h"
 
 static struct {
+        int fd;
         bool asked;
         bool colors;
         bool utf8;
         size_t columns;
-} terminal;
+} terminal = {.fd = STDOUT_FILENO};
+
+void terminal_use(int fd)
+{
+        terminal.fd = fd;
+}
 
 bool terminal_is_capable(void)
 {
@@ -32,7 +38,7 @@ static bool want_colors(void)
                        strcmp(e, "off") != 0;
         if (getenv("NO_COLOR"))
                 return false;
-        return isatty(STDOUT_FILENO) && terminal_is_capable();
+        return isatty(terminal.fd) && terminal_is_capable();
 }
 
 void terminal_remember(void)
@@ -46,11 +52,11 @@ void terminal_remember(void)
         terminal.colors = want_colors();
         terminal.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
         terminal.columns = SIZE_MAX;
-        if (!isatty(STDOUT_FILENO))
+        if (!isatty(terminal.fd))
                 return;
         if (columns && atoi(columns) > 0)
                 terminal.columns = (size_t) atoi(columns);
-        else if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        else if (ioctl(terminal.fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
                 terminal.columns = size.ws_col;
 }
 
@@ -73,7 +79,7 @@ size_t terminal_rows(void)
 {
         struct winsize size;
 
-        return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0 ? size.ws_row : 24;
+        return ioctl(terminal.fd, TIOCGWINSZ, &size) == 0 && size.ws_row > 0 ? size.ws_row : 24;
 }
 
 const char *color_on(enum color color)

@@ -16,6 +16,8 @@ enum color {
         COLOR_GREY,
 };
 
+/* Standard error, say, instead of standard output. To be called before the others. */
+void terminal_use(int fd);
 /* It understands escape sequences. */
 bool terminal_is_capable(void);
 /* Looks at the terminal and remembers the answers, before standard output becomes a pipe to the pager. */

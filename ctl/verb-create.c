@@ -11,6 +11,7 @@
 
 enum {
         OPTION_OPEN = 1,
+        OPTION_REPLACE,
         OPTION_TIMEOUT,
         OPTION_CAUSE,
         OPTION_VALUE,
@@ -23,6 +24,7 @@ enum {
 static const struct option options[] = {
                 {"parents", no_argument, NULL, 'p'},
                 {"open", no_argument, NULL, OPTION_OPEN},
+                {"replace", no_argument, NULL, OPTION_REPLACE},
                 {"timeout", required_argument, NULL, OPTION_TIMEOUT},
                 {"cause", required_argument, NULL, OPTION_CAUSE},
                 {"value", required_argument, NULL, OPTION_VALUE},
@@ -56,6 +58,9 @@ static int read_option(void *userdata, int option)
                 return 0;
         case OPTION_OPEN:
                 a->open = true;
+                return 0;
+        case OPTION_REPLACE:
+                a->replace = true;
                 return 0;
         case OPTION_TIMEOUT:
                 a->has_timeout = true;

@@ -23,7 +23,11 @@ static int compare_paths(const void *a, const void *b)
 
         for (; *p && *p == *q; p++, q++)
                 ;
-        return (*p == '/' ? 1 : *p) - (*q == '/' ? 1 : *q);
+        if (*p != *q)
+                return (*p == '/' ? 1 : *p) - (*q == '/' ? 1 : *q);
+        /* The one that has the path by now comes first. */
+        return (((const struct listed *) a)->id < ((const struct listed *) b)->id) -
+               (((const struct listed *) a)->id > ((const struct listed *) b)->id);
 }
 
 static int print_json(struct ctl *ctl, const struct listing *listing)
@@ -38,7 +42,7 @@ static int print_json(struct ctl *ctl, const struct listing *listing)
 static int print_table(struct ctl *ctl, const struct listing *listing)
 {
         _cleanup_(table_freep) struct table *table = table_new(header);
-        char text[FORMAT_MAX];
+        char text[FORMAT_MAX], name[CTXD_PATH_ID_MAX + 1];
         int r;
 
         if (!table)
@@ -46,7 +50,7 @@ static int print_table(struct ctl *ctl, const struct listing *listing)
         for (size_t i = 0; i < listing->n; i++) {
                 const struct listed *c = listing->items + i;
 
-                table_add(table, c->path);
+                table_add(table, listed_name(c, name));
                 table_addf(table, "%" PRIu64, c->id);
                 table_add_colored(table, c->state, state_color(c->state));
                 /* A context that is done has no time left. */

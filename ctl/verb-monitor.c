@@ -17,13 +17,16 @@
 #include "ctl/json.h"
 #include "ctl/leak.h"
 #include "ctl/terminal.h"
+#include "proto/path.h"
 
 /* Prints the daemon's five signals, one in each line, until SIGINT or SIGTERM. */
 
 struct monitor {
         struct ctl *ctl;
-        int error; /* -errno of a message that could not be read or printed */
-        bool lost; /* ctxd has left the bus, and with it our subscription */
+        int error;            /* -errno of a message that could not be read or printed */
+        bool lost;            /* ctxd has left the bus, and with it our subscription */
+        struct reference one; /* id: 0: all that have had its path */
+        uint64_t next_id;     /* of the next one with that path; UINT64_MAX: there is none yet */
 };
 
 static int read_signal_message(sd_bus_message *m, json_object **ret)
@@ -54,6 +57,22 @@ static int read_signal_message(sd_bus_message *m, json_object **ret)
         return 0;
 }
 
+/* An id comes after that of its parent, and nobody gets a child who has lost its path. So between the ids of
+ * the one that is meant and of the next one with its path are those below the one that is meant. */
+static bool is_meant(struct monitor *monitor, const char *path, uint64_t id)
+{
+        const struct reference *one = &monitor->one;
+        size_t n = strlen(one->path);
+
+        if (one->id == 0 || strncmp(path, one->path, n) != 0 || (path[n] != '\0' && path[n] != '/'))
+                return true;
+        if (path[n] == '/')
+                return id > one->id && id < monitor->next_id;
+        if (id > one->id && id < monitor->next_id)
+                monitor->next_id = id;
+        return id == one->id;
+}
+
 static void print_now(void)
 {
         struct timespec now;
@@ -75,12 +94,27 @@ static enum color member_color(const char *member)
         return strcmp(member, "LeakFound") == 0 ? COLOR_RED : COLOR_YELLOW;
 }
 
+static bool is_leak(const char *member)
+{
+        return strncmp(member, "Leak", 4) == 0;
+}
+
+static const char *path_in(const char *member, json_object *object)
+{
+        return json_get_text(object, is_leak(member) ? "CTXD_CONTEXT" : "path");
+}
+
+static uint64_t id_in(const char *member, json_object *object)
+{
+        return json_get_number(object, is_leak(member) ? "CTXD_CONTEXT_ID" : "id");
+}
+
 static void print_line(const char *member, json_object *object)
 {
-        bool leak = strncmp(member, "Leak", 4) == 0;
         const char *err = json_get_text(object, "err"), *cause = json_get_text(object, "cause");
-        const char *path = json_get_text(object, leak ? "CTXD_CONTEXT" : "path");
-        uint64_t id = json_get_number(object, leak ? "CTXD_CONTEXT_ID" : "id");
+        const char *path = path_in(member, object);
+        uint64_t id = id_in(member, object);
+        bool leak = is_leak(member);
 
         assert(member); /* for the compiler, which warns when it builds with sanitizers */
         print_now();
@@ -99,13 +133,18 @@ static void print_line(const char *member, json_object *object)
         putchar('\n');
 }
 
-static int print_signal(struct ctl *ctl, sd_bus_message *m, const char *member)
+static int print_signal(struct monitor *monitor, sd_bus_message *m, const char *member)
 {
+        struct ctl *ctl = monitor->ctl;
         json_object *object = NULL;
         int r = read_signal_message(m, &object);
 
         if (r < 0)
                 return r;
+        if (!is_meant(monitor, path_in(member, object), id_in(member, object))) {
+                json_object_put(object);
+                return 0;
+        }
         if (ctl->json == JSON_OFF) {
                 r = json_make_printable(object);
                 if (r >= 0)
@@ -130,7 +169,7 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
         for (size_t i = 0; i < ELEMENTSOF(members); i++)
                 if (sd_bus_message_is_signal(m, CTXD_MANAGER_INTERFACE, members[i])) {
-                        int r = print_signal(monitor->ctl, m, members[i]);
+                        int r = print_signal(monitor, m, members[i]);
 
                         if (r < 0)
                                 monitor->error = r;
@@ -142,6 +181,27 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
                         strcmp(name, CTXD_BUS_NAME) == 0 && *old)
                 monitor->lost = true;
         return 0;
+}
+
+/* PATH#ID: is it there, and has another one its path by now? */
+static int find_one(struct monitor *monitor, const char *text)
+{
+        struct listing listing = {};
+        struct context_end end;
+        const char *why;
+        int r = contexts_end(monitor->ctl, text, &end);
+
+        if (r > 0)
+                return r;
+        if (reference_parse(text, getuid(), false, &monitor->one, &why) < 0)
+                return bus_broken(-EINVAL);
+        monitor->ctl->missing_is_fine = true;
+        r = contexts_get(monitor->ctl, monitor->one.path, &listing);
+        monitor->ctl->missing_is_fine = false;
+        if (r == 0 && listing.items->id > monitor->one.id)
+                monitor->next_id = listing.items->id;
+        listing_deinit(&listing);
+        return r == EXIT_NO_SUCH_CONTEXT ? 0 : r;
 }
 
 /* The filter comes first, so that no signal is missed. On a bus our connection stays when ctxd goes; the
@@ -160,7 +220,9 @@ static int subscribe(struct monitor *monitor, const char *prefix)
                                          "arg0='" CTXD_BUS_NAME "'",
                                          NULL, NULL)) < 0)
                 return bus_failed(ctl, &SD_BUS_ERROR_NULL, r);
-        r = bus_call(ctl, NULL, "Subscribe", "s", prefix);
+        r = strchr(prefix, '#') ? find_one(monitor, prefix) : 0;
+        if (r == 0)
+                r = bus_call(ctl, NULL, "Subscribe", "s", monitor->one.id ? monitor->one.path : prefix);
         if (r == 0 && ctl->legend) {
                 fprintf(stderr, "Listening to %s and what is below it.\n", prefix);
                 fflush(stderr);
@@ -196,7 +258,7 @@ static int listen_until_signal(struct monitor *monitor, int signals)
 
 int verb_monitor(struct ctl *ctl, int argc, char *argv[])
 {
-        struct monitor monitor = {.ctl = ctl};
+        struct monitor monitor = {.ctl = ctl, .next_id = UINT64_MAX};
         _cleanup_close_ int signals = -1;
         sigset_t mask;
         int r;

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "util/cleanup.h"
 #include "ctl/bus.h"
@@ -12,11 +15,16 @@
 
 enum {
         OPTION_TIMEOUT = 1,
-        OPTION_SIGNAL,
-        OPTION_KILL_AFTER,
         OPTION_GRACE,
         OPTION_VALUE,
         OPTION_SCOPE,
+        OPTION_REPLACE,
+        OPTION_NO_WAIT,
+        OPTION_OWNER,
+        OPTION_BIND,
+        OPTION_PRESERVE_STATUS,
+        OPTION_PRINT_ID,
+        OPTION_FOREGROUND,
 };
 
 #define SCOPE_KILL_AFTER_USEC UINT64_C(10000000) /* without --kill-after= */
@@ -24,17 +32,46 @@ enum {
 static const struct option options[] = {
                 {"parents", no_argument, NULL, 'p'},
                 {"timeout", required_argument, NULL, OPTION_TIMEOUT},
-                {"signal", required_argument, NULL, OPTION_SIGNAL},
-                {"kill-after", required_argument, NULL, OPTION_KILL_AFTER},
+                {"signal", required_argument, NULL, 's'},
+                {"kill-after", required_argument, NULL, 'k'},
                 {"grace", required_argument, NULL, OPTION_GRACE},
                 {"value", required_argument, NULL, OPTION_VALUE},
                 {"scope", no_argument, NULL, OPTION_SCOPE},
+                {"replace", no_argument, NULL, OPTION_REPLACE},
+                {"no-wait", no_argument, NULL, OPTION_NO_WAIT},
+                {"owner", required_argument, NULL, OPTION_OWNER},
+                {"bind", no_argument, NULL, OPTION_BIND},
+                {"preserve-status", no_argument, NULL, OPTION_PRESERVE_STATUS},
+                {"print-id", no_argument, NULL, OPTION_PRINT_ID},
+                {"foreground", no_argument, NULL, OPTION_FOREGROUND},
                 {},
 };
+
+static int set_owner(struct run *run, int pidfd)
+{
+        closep(&run->owner);
+        run->owner = pidfd;
+        return 0;
+}
+
+static int bind_to_caller(struct run *run)
+{
+        pid_t parent = getppid();
+        int fd = parent > 0 ? (int) syscall(SYS_pidfd_open, parent, 0) : -1;
+
+        /* If it is another one by now, the caller has gone. */
+        if (fd >= 0 && getppid() == parent)
+                return set_owner(run, fd);
+        closep(&fd);
+        print_error("--bind: the process that has started ctxctl %s",
+                        parent > 0 ? "has exited" : "is outside of this pid namespace");
+        return EXIT_RUN_FAILED;
+}
 
 static int read_option(void *userdata, int option)
 {
         struct run *run = userdata;
+        int fd = -1, r;
 
         switch (option) {
         case 'p':
@@ -43,14 +80,33 @@ static int read_option(void *userdata, int option)
         case OPTION_TIMEOUT:
                 run->create.has_timeout = true;
                 return read_timespan("--timeout", optarg, &run->create.timeout_usec);
-        case OPTION_SIGNAL:
+        case 's':
                 run->attach.has_signal = true;
                 return read_signal(optarg, &run->attach.signal);
-        case OPTION_KILL_AFTER:
+        case 'k':
                 run->attach.has_kill_after = true;
                 return read_timespan("--kill-after", optarg, &run->attach.kill_after_usec);
         case OPTION_SCOPE:
                 run->wants_scope = true;
+                return 0;
+        case OPTION_REPLACE:
+                run->create.replace = true;
+                return 0;
+        case OPTION_NO_WAIT:
+                run->no_wait = true;
+                return 0;
+        case OPTION_OWNER:
+                r = read_process(optarg, &fd);
+                return r == 0 ? set_owner(run, fd) : r;
+        case OPTION_BIND:
+                return bind_to_caller(run);
+        case OPTION_PRESERVE_STATUS:
+                run->preserve_status = true;
+                return 0;
+        case OPTION_PRINT_ID:
+                run->print_id = true;
+                return 0;
+        case OPTION_FOREGROUND: /* of timeout(1): the command is always in the foreground, as we are */
                 return 0;
         case OPTION_GRACE:
                 run->create.has_grace = true;
@@ -87,9 +143,12 @@ static bool read_command_line(struct ctl *ctl, int argc, char *argv[], struct ru
  * have. */
 static int use_existing(const char *path, const struct run *run)
 {
-        if (!run->create.has_timeout && !run->create.has_grace && run->create.n_values == 0)
+        if (!run->create.has_timeout && !run->create.has_grace && run->create.n_values == 0 && run->owner < 0)
                 return 0;
-        print_error("context '%s' exists: only a new one can have --timeout=, --grace= or --value=", path);
+        print_error("context '%s' exists: only a new one can have --timeout=, --grace=, --value=, --owner= "
+                    "or "
+                    "--bind",
+                        path);
         return EXIT_RUN_FAILED;
 }
 
@@ -167,8 +226,10 @@ int verb_run(struct ctl *ctl, int argc, char *argv[])
                         .create = CREATE_ARGUMENTS,
                         .attach = {.has_signal = true, .signal = SIGTERM},
                         .scope = SCOPE,
+                        .owner = -1,
                         .done = -1,
                         .signals = -1,
+                        .terminal = SAVED_TERMINAL,
         };
         const char *path = NULL;
         int r;
@@ -177,10 +238,15 @@ int verb_run(struct ctl *ctl, int argc, char *argv[])
         if (read_command_line(ctl, argc, argv, &run, &path, &r)) {
                 set_kill_after(&run);
                 r = make_context(ctl, path, &run);
+                /* The command's output is not ours to write to. */
+                if (r == 0 && run.print_id)
+                        fprintf(stderr, "%s\n", run.reference);
                 r = r == 0 ? run_command(ctl, &run, argv + optind) : EXIT_RUN_FAILED;
         }
         run_release(ctl, &run);
         scope_deinit(&run.scope);
+        saved_terminal_deinit(&run.terminal);
+        closep(&run.owner);
         closep(&run.done);
         closep(&run.signals);
         create_arguments_deinit(&run.create);

@@ -163,7 +163,7 @@ static int read_properties(struct ctl *ctl, const char *object, const char *inte
         return 0;
 }
 
-/* A context that was released has no object any more. This is what is still known of it. */
+/* A context that has lost its path has no object any more. This is what is still known of it. */
 static json_object *released_properties(const struct listed *c)
 {
         json_object *p = json_object_new_object();
@@ -202,6 +202,11 @@ static int read_context(struct ctl *ctl, const struct listed *c, json_object **r
         if (r < 0)
                 return bus_broken(r);
         r = read_properties(ctl, object, CTXD_CONTEXT_INTERFACE, &p);
+        if (r == 0 && json_get_number(p, "Id") != c->id) { /* another one has its path by now */
+                json_object_put(p);
+                *ret_released = true;
+                p = released_properties(c);
+        }
         if (r == 0)
                 *ret = p;
         return r;

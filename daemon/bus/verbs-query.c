@@ -112,9 +112,10 @@ static int list_some(struct walk *w, uint32_t budget)
         int r = 0;
 
         for (; c && budget > 0 && r >= 0; budget--) {
-                if (is_before_resumption(w, c) || c->released || !request_allows(&w->request, c, VERB_LOOK)) {
-                        /* What is below a released context has no path, either. What is below a hidden one is
-                         * not listed. */
+                if (is_before_resumption(w, c) || !context_is_listed(c) ||
+                                !request_allows(&w->request, c, VERB_LOOK)) {
+                        /* What is below a released context was released as well, and has members only where
+                         * that one counts them. What is below a hidden one is not listed. */
                         c = context_next_skip(c, root);
                         continue;
                 }

@@ -233,7 +233,7 @@ static int count(struct walk *w, uint32_t budget)
         int r;
 
         for (; c && budget > 0; budget--) {
-                if (c->released || !request_allows(&w->request, c, VERB_LOOK)) {
+                if (!context_is_listed(c) || !request_allows(&w->request, c, VERB_LOOK)) {
                         c = context_next_skip(c, root);
                         continue;
                 }

@@ -107,9 +107,13 @@ void context_give_up_path(struct tree *t, struct context *c)
 
         if (queued)
                 context_unretire(t, c);
-        index_remove(&t->by_name, c);
         c->released = true;
-        index_insert(&t->by_id, c);
+        if (context_lingers(c)) {
+                t->n_lingering++;
+        } else {
+                index_remove(&t->by_name, c);
+                index_insert(&t->by_id, c);
+        }
         if (queued)
                 context_retire(t, t->now_usec, c);
 }

@@ -84,7 +84,9 @@ static void check_context(const struct tree *t, const struct context *c)
         CHECK(c, c->heap_index == 0 || c->user->party->wakes.entries[c->heap_index].object == c);
         CHECK(c, c->heap_index == 0 || c->heap_reserved);
         CHECK(c, !c->parent->released || c->released || is_coming(t, c, true));
-        if (c->released)
+        if (context_lingers(c))
+                CHECK(c, index_has(&t->by_name, context_hash_name(&t->by_name, c), c));
+        else if (c->released)
                 CHECK(c, index_has(&t->by_id, index_hash_id(&t->by_id, c->id), c));
         else
                 CHECK(c, tree_child(t, c->parent, c->label, strlen(c->label)) == c);
@@ -142,21 +144,23 @@ static void check_parties(const struct tree *t, uint64_t reserved)
 void tree_check(const struct tree *t)
 {
         const struct context *c = t->background, *none = NULL;
-        uint64_t contexts = 0, released = 0, reserved = 0, queued = 0, waking = 0, retiring = 0, bytes = 0;
+        uint64_t contexts = 0, released = 0, lingering = 0, reserved = 0, queued = 0, waking = 0,
+                 retiring = 0, bytes = 0;
         uint64_t used_contexts = 0, used_bytes = 0;
 
         CHECK(c, !context_is_done(c) && !c->busy && c->n_values == 0 && c->deadline_usec == UINT64_MAX);
         while ((c = context_next(c, t->background))) {
                 check_context(t, c);
                 contexts++;
-                released += c->released;
+                released += c->released && !context_lingers(c);
+                lingering += context_lingers(c);
                 reserved += c->heap_reserved;
                 queued += c->retired == RETIRED_QUEUED;
                 waking += c->heap_index != 0;
                 bytes += context_bytes(c);
         }
         CHECK(none, contexts == t->n_contexts && contexts - released == t->by_name.n &&
-                                        released == t->by_id.n);
+                                        released == t->by_id.n && lingering == t->n_lingering);
         CHECK(none, waking == t->n_waking && heap_is_valid(&t->due) && heap_is_valid(&t->retiring));
         check_parties(t, reserved);
 

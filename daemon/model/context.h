@@ -88,7 +88,7 @@ struct context {
         struct user *user; /* whom it is charged to */
 
         uint64_t id;
-        struct context *next_in_bucket; /* by (parent, label), or by id once it is released */
+        struct context *next_in_bucket; /* by (parent, label), or by id: tree.h */
         uid_t uid;
         gid_t gid;
         struct cause *cause; /* its own: of its cancel, or, while it is active, of its deadline; or NULL */
@@ -104,6 +104,18 @@ struct context {
 static inline bool context_is_done(const struct context *c)
 {
         return c->state != CONTEXT_ACTIVE;
+}
+
+/* Released, but with members, in it or below it. Meanwhile it is listed, and its path finds it, unless
+ * another one has that. */
+static inline bool context_lingers(const struct context *c)
+{
+        return c->released && c->n_busy_below > 0;
+}
+
+static inline bool context_is_listed(const struct context *c)
+{
+        return !c->released || context_lingers(c);
 }
 
 static inline bool context_is_background(const struct context *c)

@@ -206,6 +206,28 @@ static int plan_attach(struct tree *t, uint64_t now_usec, const struct caller *c
         return attachment_policy(t, caller, o->attach, c, ret_policy, ret_refused);
 }
 
+/* Without an id, or with one of an ancestor, it may be made. path#id is that one, and with `open` it is
+ * enough that it is there. */
+static bool names_one(const char *text, const struct caller *caller, const struct create_options *o,
+                struct reference *ret)
+{
+        return o->open && reference_parse(text, caller->uid, false, ret, NULL) >= 0 && ret->id != 0;
+}
+
+static int plan_open(struct tree *t, const struct caller *caller, const char *text, struct plan *ret,
+                struct refused *ret_refused)
+{
+        struct plan plan = {};
+        int r = tree_find(t, caller, text, &plan.existing, ret_refused);
+
+        if (r < 0)
+                return r;
+        if (context_is_done(plan.existing))
+                return refused_reference(ret_refused, REFUSED_DONE, NULL, plan.existing);
+        *ret = plan;
+        return 0;
+}
+
 int tree_create_beside(struct tree *t, uint64_t now_usec, const struct caller *caller, const char *text,
                 const struct create_options *options, struct context **ret, struct context **ret_displaced,
                 struct refused *ret_refused)
@@ -218,27 +240,31 @@ int tree_create_beside(struct tree *t, uint64_t now_usec, const struct caller *c
         struct context *c;
         struct plan plan;
         const char *why;
-        bool own_tree;
+        bool own_tree, is_there = names_one(text, caller, options, &ref);
         int r;
 
         r = attach ? caller_want_process(caller, VERB_ATTACH, attach->uids, ret_refused) : 0;
         if (r < 0)
                 return r;
-        if (reference_parse(text, caller->uid, true, &ref, &why) < 0)
+        if (!is_there && reference_parse(text, caller->uid, true, &ref, &why) < 0)
                 return refused_because(ret_refused, REFUSED_NAME, why);
         r = options_check(t, options, ret_refused);
         if (r < 0)
                 return r;
 
         tree_settle(t, now_usec);
-        plan_path(t, caller, &ref, &plan);
-        tree_reach(t, plan.existing ? plan.existing : plan.base);
-        r = plan_check(t, caller, &ref, options, &plan, &own_tree, ret_refused);
+        if (is_there) {
+                r = plan_open(t, caller, text, &plan, ret_refused);
+        } else {
+                plan_path(t, caller, &ref, &plan);
+                tree_reach(t, plan.existing ? plan.existing : plan.base);
+                r = plan_check(t, caller, &ref, options, &plan, &own_tree, ret_refused);
+        }
         if (r < 0)
                 return r;
         if (plan.existing && context_is_done(plan.existing))
                 plan_displace(&plan, &ref);
-        if (ref.generate) { /* context_link() notes that it was used */
+        if (!is_there && ref.generate) { /* context_link() notes that it was used */
                 make_up_label(t, plan.base, label);
                 if (strcmp(ref.path, "/") != 0 && strlen(ref.path) + 1 + strlen(label) > CTXD_PATH_MAX)
                         return refused_because(ret_refused, REFUSED_NAME, "it is longer than 1024 bytes");

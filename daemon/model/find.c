@@ -17,6 +17,11 @@ uint64_t context_hash_id(const struct index *index, const struct context *c)
         return index_hash_id(index, c->id);
 }
 
+static bool has_name(const struct context *c, const struct context *parent, const char *label, size_t length)
+{
+        return c->parent == parent && strncmp(c->label, label, length) == 0 && c->label[length] == '\0';
+}
+
 struct context *tree_child(
                 const struct tree *t, const struct context *parent, const char *label, size_t length)
 {
@@ -24,7 +29,7 @@ struct context *tree_child(
                         index_bucket(&t->by_name, index_hash_name(&t->by_name, parent->id, label, length));
 
         for (; c; c = c->next_in_bucket)
-                if (c->parent == parent && strncmp(c->label, label, length) == 0 && c->label[length] == '\0')
+                if (!c->released && has_name(c, parent, label, length))
                         return c;
         return NULL;
 }
@@ -65,6 +70,48 @@ static struct context *find_being_released(const struct tree *t, uint64_t id, co
         return NULL;
 }
 
+/* The first of a bucket, from c on, that has that name, whether it lingers or not. */
+static struct context *find_named(
+                struct context *c, const struct context *parent, const char *label, size_t length)
+{
+        while (c && !has_name(c, parent, label, length))
+                c = c->next_in_bucket;
+        return c;
+}
+
+/* Several may linger under one name, and below each of them others: goes through those that have the names of
+ * the path. id: 0: the newest that has members; below one that lingers it may not have been come to yet. */
+static struct context *find_lingering(const struct tree *t, uint64_t id, const char *path)
+{
+        struct context *above[CTXD_LABELS_MAX + 1] = {t->background}, *c = NULL, *newest = NULL;
+        const char *label[CTXD_LABELS_MAX + 1] = {path};
+        size_t depth = 0;
+
+        for (;;) {
+                const struct context *parent = above[depth];
+                size_t n = strcspn(label[depth], "/");
+
+                c = find_named(c ? c->next_in_bucket
+                                 : index_bucket(&t->by_name,
+                                                   index_hash_name(&t->by_name, parent->id, label[depth], n)),
+                                parent, label[depth], n);
+                if (c && label[depth][n] == '\0') {
+                        if (c->id == id)
+                                return c;
+                        if (id == 0 && c->n_busy_below > 0 && (!newest || c->id > newest->id))
+                                newest = c;
+                } else if (c) {
+                        label[depth + 1] = label[depth] + n + 1;
+                        above[++depth] = c;
+                        c = NULL;
+                } else if (depth-- == 0) {
+                        return newest;
+                } else {
+                        c = above[depth + 1];
+                }
+        }
+}
+
 static struct context *find_released(const struct tree *t, uint64_t id, const char *path)
 {
         struct context *c = index_bucket(&t->by_id, index_hash_id(&t->by_id, id));
@@ -74,7 +121,8 @@ static struct context *find_released(const struct tree *t, uint64_t id, const ch
                 c = c->next_in_bucket;
         if (c && strcmp(context_path(c, buffer), path) == 0)
                 return c;
-        return find_being_released(t, id, path);
+        c = find_being_released(t, id, path);
+        return c || t->n_lingering == 0 ? c : find_lingering(t, id, path);
 }
 
 bool label_is_user(const char *label, size_t length, uid_t *ret_uid)
@@ -130,6 +178,8 @@ int tree_find(struct tree *t, const struct caller *caller, const char *text, str
         }
         if (ref.id != 0 && (!c || c->id != ref.id))
                 c = find_released(t, ref.id, ref.path);
+        if (ref.id == 0 && !c && t->n_lingering > 0)
+                c = find_lingering(t, 0, ref.path);
         if (c)
                 tree_reach(t, c);
         if (c && context_may_read(t, c, caller)) {

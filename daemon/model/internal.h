@@ -94,7 +94,7 @@ uint32_t context_end(struct tree *t, uint64_t now_usec, struct context *c, enum 
                 uint32_t *budget);
 /* Releases the contexts below root, which was released. What exceeds the budget comes later. */
 void context_release_below(struct tree *t, struct context *root, uint32_t *budget);
-/* Frees its path. From now on it is found by its id. */
+/* Frees its path. From now on it is found by its id, and while it lingers by its path as well. */
 void context_give_up_path(struct tree *t, struct context *c);
 /* c, which has no children, is about to be unlinked: endings that would go on there go on behind it. */
 void endings_step_over(struct tree *t, struct context *c);

@@ -101,6 +101,13 @@ void tree_attach_undo(struct tree *t, struct context *c, const struct attachment
         c->n_policies--;
 }
 
+static void linger(struct tree *t, struct context *c, bool lingers)
+{
+        index_remove(lingers ? &t->by_id : &t->by_name, c);
+        index_insert(lingers ? &t->by_name : &t->by_id, c);
+        t->n_lingering += lingers ? 1U : -1U;
+}
+
 void tree_attached(struct tree *t, struct context *c)
 {
         if (c->busy || c->forgotten || context_is_background(c))
@@ -109,7 +116,8 @@ void tree_attached(struct tree *t, struct context *c)
         context_unretire(t, c);
         c->busy = true;
         for (struct context *p = c; p; p = p->parent)
-                p->n_busy_below++;
+                if (p->n_busy_below++ == 0 && p->released)
+                        linger(t, p, true);
         if (context_is_done(c)) /* a child that was born as it ended */
                 context_arm_kill(t, c, 0);
 }
@@ -123,7 +131,8 @@ void tree_left(struct tree *t, uint64_t now_usec, struct context *c)
         if (context_is_done(c))
                 context_wake_never(t, c); /* nobody is left to be killed */
         for (struct context *p = c; p; p = p->parent) {
-                p->n_busy_below--;
+                if (--p->n_busy_below == 0 && p->released)
+                        linger(t, p, false);
                 if (context_is_done(p) && p->n_busy_below == 0 && p->drained_usec == 0) {
                         p->drained_usec = now_usec;
                         effect_add(t, p, EFFECT_DRAINED);

@@ -48,8 +48,9 @@ struct cursor {
 
 struct tree {
         struct context *background;
-        struct index by_name; /* contexts that have their path, by parent and label */
-        struct index by_id;   /* released ones */
+        struct index by_name; /* contexts that have their path, or linger, by parent and label */
+        struct index by_id;   /* released ones that do not linger */
+        uint32_t n_lingering;
         uint64_t last_id;
         uint64_t last_label; /* the highest number that was ever a label */
         uint32_t n_contexts; /* active and done ones; without the background and forgotten ones */

@@ -151,6 +151,27 @@ START_TEST(parents_and_open)
 }
 END_TEST
 
+START_TEST(open_by_its_id)
+{
+        char text[64], missing[64];
+        uint64_t id = create(bus, "o"), found;
+        const char *path;
+
+        snprintf(text, sizeof text, "o#%ju", (uintmax_t) id);
+        snprintf(missing, sizeof missing, "o#%ju", (uintmax_t) id + 1000);
+        _cleanup_message_ sd_bus_message *m = CALL(bus, "Create", "sa{sv}", text, 1, "open", "b", 1);
+        READ(m, "sto", &path, &found, NULL);
+        ck_assert_str_eq(path, "o");
+        ck_assert_uint_eq(found, id);
+        REFUSED(bus, CTXD_ERROR_INVALID_NAME, "Create", "sa{sv}", text, 0);
+        REFUSED(bus, CTXD_ERROR_NO_SUCH_CONTEXT, "Create", "sa{sv}", missing, 1, "open", "b", 1);
+        cancel(bus, "o", "");
+        REFUSED(bus, CTXD_ERROR_ALREADY_DONE, "Create", "sa{sv}", text, 1, "open", "b", 1);
+        create(bus, "o");
+        REFUSED(bus, CTXD_ERROR_ALREADY_DONE, "Create", "sa{sv}", text, 2, "open", "b", 1, "replace", "b", 1);
+}
+END_TEST
+
 START_TEST(mode_group_and_description)
 {
         _cleanup_free_ char *description = NULL;
@@ -341,7 +362,7 @@ Suite *suite_making(void)
 
         ADD_TESTS(s, "create", start_retaining, create_answers_path_id_and_object, names_as_people_write_them,
                         longest_names, made_up_labels, tilde_is_the_callers_tree, parents_and_open,
-                        mode_group_and_description, law28_the_callers_exit_cancels,
+                        open_by_its_id, mode_group_and_description, law28_the_callers_exit_cancels,
                         law28_an_owners_exit_cancels, attach_with_create, grace_is_taken,
                         derive_is_create_on_an_object, release_frees_the_path_at_once,
                         cancel_counts_what_it_did);

@@ -286,6 +286,45 @@ START_TEST(law32_the_signal_then_the_kill)
 }
 END_TEST
 
+START_TEST(law34_one_with_members_is_listed_and_found)
+{
+        char old[64];
+        uint64_t id;
+        bool found;
+        int pidfd;
+        pid_t pid = sleeper(&pidfd);
+
+        create(bus, "p");
+        id = create(bus, "p/l");
+        snprintf(old, sizeof old, "p/l#%ju", (uintmax_t) id);
+        create(bus, "p/l/idle");
+        OK(bus, "Attach", "sha{sv}", "p/l", pidfd, 0);
+        OK(bus, "Release", "s", "p/l");
+        ck_assert_uint_eq(count_listed(bus, "p"), 2); /* not the idle one */
+        ck_assert_uint_eq(property_u64(bus, "p/l", "Id"), id);
+        ck_assert_int_eq(code_of(bus, "p/l"), ECANCELED);
+        ck_assert_uint_eq(n_processes("p/l", true, 0, pid, &found), 1);
+        OK(bus, "Release", "s", "p/l");
+        FAILS(bus, CTXD_ERROR_NO_SUCH_CONTEXT, "Create", "sa{sv}", "p/l/x", 0);
+
+        /* Its name is free, also for one that only opens. */
+        OK(bus, "Create", "sa{sv}", "p/l", 1, "open", "b", 1);
+        ck_assert_int_eq(code_of(bus, "p/l"), 0);
+        ck_assert_int_eq(code_of(bus, old), ECANCELED);
+        ck_assert_uint_eq(n_processes(old, true, 0, pid, &found), 1);
+        ck_assert_uint_eq(count_listed(bus, "p"), 3);
+        OK(bus, "Release", "s", "p/l");
+        ck_assert_uint_eq(count_listed(bus, "p"), 2);
+        ck_assert_uint_eq(property_u64(bus, "p/l", "Id"), id);
+
+        end_process(pid);
+        close(pidfd);
+        ck_assert_happens(count_listed(bus, "p") == 1);
+        FAILS(bus, CTXD_ERROR_NO_SUCH_CONTEXT, "Err", "s", "p/l");
+        ck_assert_int_eq(code_of(bus, old), ECANCELED);
+}
+END_TEST
+
 START_TEST(law32_no_signal_where_none_was_asked_for)
 {
         int member_fd, status;
@@ -521,8 +560,8 @@ Suite *suite_members(void)
         ADD_TESTS(s, "members", start_retaining, members_are_shown, lists_are_cut_at_the_limit,
                         preview_tells_and_does_nothing, process_gives_a_pidfd_of_a_member,
                         current_is_where_the_caller_is_a_member, law30_attach_again_moves_it,
-                        law32_the_signal_then_the_kill, law32_no_signal_where_none_was_asked_for,
-                        law45_orphans_of_the_caller);
+                        law34_one_with_members_is_listed_and_found, law32_the_signal_then_the_kill,
+                        law32_no_signal_where_none_was_asked_for, law45_orphans_of_the_caller);
         if (world.transport == TRANSPORT_DIRECT)
                 ADD_TESTS(s, "looks", start_retaining, law48_others_are_answered_while_members_are_looked_at);
         return s;

@@ -32,6 +32,22 @@ static struct node *child_of(const struct node *parent, const char *label, size_
         return NULL;
 }
 
+/* The newest that was released and still has members. */
+static struct node *lingering(const char *path)
+{
+        struct node *newest = NULL;
+        char found[TEXT_MAX];
+
+        for (struct node *n = those.nodes + 1; n < those.nodes + those.n; n++) {
+                if (!n->released || n->forgotten || node_is_drained(n) || (newest && newest->id > n->id))
+                        continue;
+                node_path(n, found);
+                if (strcmp(found, path) == 0)
+                        newest = n;
+        }
+        return newest;
+}
+
 static struct node *with_id(uint64_t id, const char *path)
 {
         char found[TEXT_MAX];
@@ -60,6 +76,8 @@ struct node *answer_find(const struct person *p, const struct name *name, struct
         }
         if (name->id != 0)
                 n = with_id(name->id, name->path);
+        else if (!n)
+                n = lingering(name->path);
         if (n && may(p, n, RIGHT_LOOK))
                 return n;
         if (name->id != 0)
@@ -247,6 +265,21 @@ static struct node *node_make(const struct person *p, const struct wish *w, stru
         return n;
 }
 
+static struct node *answer_open(
+                const struct person *p, const struct wish *w, struct node *there, struct answer *ret)
+{
+        if (there->done)
+                refuse(ret, CTXD_ERROR_ALREADY_DONE);
+        else if (!w->open)
+                refuse(ret, CTXD_ERROR_EXISTS);
+        else if (w->attach != NOBODY && /* law 46 */
+                        (!may(p, there, RIGHT_PUT) || !may_move(p, w->attach, there)))
+                refuse(ret, CTXD_ERROR_ACCESS_DENIED);
+        else if (w->attach != NOBODY)
+                join(there, w->attach);
+        return ret->error ? NULL : there;
+}
+
 struct node *answer_create(const struct person *p, const struct wish *w, bool *ret_made, struct answer *ret)
 {
         struct node *n = NULL;
@@ -263,6 +296,10 @@ struct node *answer_create(const struct person *p, const struct wish *w, bool *r
                 refuse(ret, CTXD_ERROR_ACCESS_DENIED);
         if (ret->error)
                 return NULL;
+        if (w->name.id != 0 && !w->name.generate && w->name.pinned == strlen(w->name.path)) {
+                n = answer_find(p, &w->name, ret);
+                return n ? answer_open(p, w, n, ret) : NULL;
+        }
         way = look(p, &w->name);
         if (way.off) {
                 ret->error = CTXD_ERROR_NO_SUCH_CONTEXT;
@@ -270,18 +307,8 @@ struct node *answer_create(const struct person *p, const struct wish *w, bool *r
                                 (int) w->name.pinned, w->name.path, w->name.id);
                 return NULL;
         }
-        if (way.there && may(p, way.there, RIGHT_LOOK) && !gives_way(way.there, w)) {
-                if (way.there->done)
-                        refuse(ret, CTXD_ERROR_ALREADY_DONE);
-                else if (!w->open)
-                        refuse(ret, CTXD_ERROR_EXISTS);
-                else if (w->attach != NOBODY && /* law 46 */
-                                (!may(p, way.there, RIGHT_PUT) || !may_move(p, w->attach, way.there)))
-                        refuse(ret, CTXD_ERROR_ACCESS_DENIED);
-                else if (w->attach != NOBODY)
-                        join(way.there, w->attach);
-                return ret->error ? NULL : way.there;
-        }
+        if (way.there && may(p, way.there, RIGHT_LOOK) && !gives_way(way.there, w))
+                return answer_open(p, w, way.there, ret);
         if (!may_make(p, w, &way, &tree, ret))
                 return NULL;
         if (w->attach != NOBODY && (way.base->done || w->deadline <= those.now_usec))

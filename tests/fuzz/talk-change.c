@@ -81,7 +81,8 @@ static void pick_joining_wish(struct input *in, const struct person *p, struct w
 {
         *w = (struct wish){.owner = NOBODY, .open = true, .deadline = UINT64_MAX};
         pick_name(in, p, false, &w->name);
-        w->name.id = 0;
+        if (w->name.id % 2 == 0)
+                w->name.id = 0;
         w->name.generate = strcmp(w->name.path, "/") == 0;
         name_as_text(p, true, &w->name);
         w->attach = pick_victim(in, p);

@@ -12,20 +12,25 @@
 
 static char expected[ROWS_MAX][TEXT_MAX], found[ROWS_MAX][TEXT_MAX];
 
+static bool is_listed(const struct node *n)
+{
+        return !n->released || !node_is_drained(n);
+}
+
 /* Those that the person may look at, as if nothing below a hidden one was there. */
 static struct node *next_shown(const struct person *p, struct node *n, const struct node *root, bool skip)
 {
         while ((n = node_walk(n, root, skip)))
-                if (!(skip = n->released || !may(p, n, RIGHT_LOOK)))
+                if (!(skip = !is_listed(n) || !may(p, n, RIGHT_LOOK)))
                         break;
         return n;
 }
 
 static struct node *first_shown(const struct person *p, struct node *root)
 {
-        if (root->parent && !root->released)
+        if (root->parent && is_listed(root))
                 return root;
-        return next_shown(p, root, root, root->released);
+        return next_shown(p, root, root, !is_listed(root));
 }
 
 #define EACH_SHOWN(n, p, root) \

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <inttypes.h>
+#include <string.h>
+
+#include "util/clock.h"
+#include "util/printable.h"
+#include "ctl/contexts.h"
+#include "ctl/format.h"
+#include "ctl/held.h"
+#include "ctl/left.h"
+#include "ctl/terminal.h"
+
+const char *left_plural(size_t n)
+{
+        return n == 1 ? "" : "es";
+}
+
+/* A line that is wider than the terminal could not be erased. */
+static void print_process(FILE *to, const struct process *process, const char *prefix, const char *suffix)
+{
+        char command[COMMAND_MAX];
+
+        fprintf(to, "%s%" PRIu32 " %s%s\n", prefix, process->pid,
+                        process_command_to_fit(process, text_width(prefix) + 11 + strlen(suffix), command),
+                        suffix);
+}
+
+static void print_tree(FILE *to, const struct process_list *list, size_t max)
+{
+        for (size_t i = 0; i < list->n && i < max; i++) {
+                char prefix[16];
+
+                snprintf(prefix, sizeof prefix, "  %s", glyph(i + 1 < list->n ? GLYPH_BRANCH : GLYPH_RIGHT));
+                print_process(to, list->items + i, prefix, "");
+        }
+}
+
+void left_erase(struct left *left)
+{
+        if (left->lines > 0)
+                fprintf(left->to, "\033[%zuA\r\033[J", left->lines);
+        left->lines = 0;
+}
+
+/* Shows as many as fit on the terminal: a line that has scrolled away cannot be erased. */
+static void draw(struct left *left)
+{
+        size_t rows = terminal_rows(), max = rows > 4 ? rows - 4 : 1;
+        char span[FORMAT_MAX];
+
+        left_erase(left);
+        fprintf(left->to, "Waiting for %zu process%s to leave, %s so far\n", left->processes.n,
+                        left_plural(left->processes.n),
+                        format_timespan(span, (now_boottime_usec() - left->since_usec) / 100000 * 100000));
+        left->lines = 1;
+        if (left->processes.n > max) {
+                print_tree(left->to, &left->processes, max - 1);
+                fprintf(left->to, "  %s and %zu more\n", glyph(GLYPH_ELLIPSIS),
+                                left->processes.n - (max - 1));
+                left->lines += max;
+        } else {
+                print_tree(left->to, &left->processes, max);
+                left->lines += left->processes.n;
+        }
+        fflush(left->to);
+}
+
+static bool is_in(const struct process_list *list, const struct process *process)
+{
+        for (size_t i = 0; i < list->n; i++)
+                if (list->items[i].pid == process->pid && list->items[i].start_usec == process->start_usec)
+                        return true;
+        return false;
+}
+
+/* A line for each change. The command line of a process that has gone cannot be read any more; its name is
+ * known. */
+static void print_changes(const struct left *left, const struct process_list *before)
+{
+        for (size_t i = 0; i < before->n; i++)
+                if (!is_in(&left->processes, before->items + i))
+                        fprintf(left->to, "  %" PRIu32 " %s has left\n", before->items[i].pid,
+                                        before->items[i].comm);
+        for (size_t i = 0; i < left->processes.n; i++)
+                if (!is_in(before, left->processes.items + i))
+                        print_process(left->to, left->processes.items + i, "  ", " has not left yet");
+        fflush(left->to);
+}
+
+void left_print_gone(struct left *left)
+{
+        struct process_list before = left->processes;
+
+        left->processes = (struct process_list){};
+        print_changes(left, &before);
+        process_list_deinit(&before);
+}
+
+int left_update(struct left *left)
+{
+        struct process_list before = left->processes;
+        int r = process_list_read(left->ctl, left->path, true, &left->processes);
+
+        if (r > 0)
+                return r;
+        if (!left->silent && left->terminal)
+                draw(left);
+        else if (!left->silent)
+                print_changes(left, &before);
+        process_list_deinit(&before);
+        return 0;
+}
+
+void left_print(const struct left *left)
+{
+        uint32_t owner = context_owner(left->ctl, left->path);
+        char command[COMMAND_MAX], why[HELD_MAX], shown[PRINTABLE_SIZE(HELD_MAX)];
+
+        for (size_t i = 0; i < left->processes.n; i++) {
+                const struct process *p = left->processes.items + i;
+
+                process_held(p, owner, why);
+                fprintf(left->to, "  %s%" PRIu32 " %s%s%s%s\n",
+                                glyph(i + 1 < left->processes.n ? GLYPH_BRANCH : GLYPH_RIGHT), p->pid,
+                                process_command(p, command), *why ? " (" : "",
+                                printable(why, false, shown, sizeof shown), *why ? ")" : "");
+        }
+}
+
+void left_deinit(struct left *left)
+{
+        process_list_deinit(&left->processes);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdio.h>
+
+#include "ctl/ctxctl.h"
+#include "ctl/processes.h"
+
+/* Who is left of a context that is done, shown while somebody waits for them: on a terminal a list that is
+ * redrawn, elsewhere a line for each process that comes or leaves. */
+struct left {
+        struct ctl *ctl;
+        const char *path;
+        FILE *to;
+        bool silent;
+        bool terminal;
+        uint64_t since_usec;           /* when the waiting began */
+        size_t lines;                  /* of the list on the terminal */
+        struct process_list processes; /* as they were shown last */
+};
+
+/* Asks who is left, and shows it. 0, or a positive exit status. */
+int left_update(struct left *left);
+/* Takes the list off the terminal. */
+void left_erase(struct left *left);
+/* Says that those who were shown last have left. */
+void left_print_gone(struct left *left);
+/* One line for each, with why no signal can end it, where that is so. These lines need not fit a terminal. */
+void left_print(const struct left *left);
+void left_deinit(struct left *left);
+
+/* "process" or "processes", what comes after the stem. */
+const char *left_plural(size_t n);

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "ctl/bus.h"
+#include "ctl/handle.h"
+#include "ctl/left.h"
+#include "ctl/run-command.h"
+#include "ctl/terminal.h"
+
+/* Waits until the command has ended. If the context is ours we then release it, so that what the command has
+ * left behind ends as well, and wait until it is drained. In a context that was there before the others go
+ * on, and we wait for the command alone, unless it was us who have cancelled it.
+ *
+ * On cancel ctxd signals the members, and kills them later. It may not signal a process that has changed
+ * its user. With a scope we kill such a process as well, through the scope's control group, which the
+ * kernel allows us.
+ *
+ * ^C comes to the command as well, which is in the foreground like us. What it means is the command's to
+ * decide: python3 and less go on. */
+
+#define KILL_AGAIN_USEC UINT64_C(1000000)
+#define SHOW_FIRST_USEC UINT64_C(1000000)
+#define SHOW_AGAIN_USEC UINT64_C(500000)
+#define TELL_USEC UINT64_C(10000000) /* where no terminal is: then we say so once */
+#define TELL_MAX 3
+
+struct waiting {
+        struct ctl *ctl;
+        struct run *run;
+        pid_t pid;
+        bool ended;         /* the command */
+        int result;         /* as waitpid() gave it */
+        int end;            /* 123 or 124; negative: the context was active when the command ended */
+        int key;            /* SIGINT or SIGQUIT: the terminal has sent it; 0: it has not */
+        bool canceled;      /* by us */
+        unsigned asked;     /* signals that came after the command had ended */
+        int drained;        /* handle, while we wait for it; else -1 */
+        bool populated;     /* we wait for processes in the scope */
+        uint64_t kill_usec; /* when we kill the processes that are left in the scope */
+        struct left left;
+        uint64_t show_usec; /* when we say for whom we wait */
+};
+
+static uint64_t from_now(uint64_t usec)
+{
+        uint64_t now_usec = now_boottime_usec();
+
+        return usec < UINT64_MAX - now_usec ? now_usec + usec : UINT64_MAX;
+}
+
+static void cancel(struct waiting *w, const char *reason)
+{
+        w->canceled = true;
+        bus_call(w->ctl, NULL, "Cancel", "ss", w->run->reference, reason);
+}
+
+static void cancel_by_signal(struct waiting *w, int signal)
+{
+        const char *name = sigabbrev_np(signal);
+        char reason[64];
+
+        snprintf(reason, sizeof reason, "ctxctl run got SIG%s", name ? name : "?");
+        cancel(w, reason);
+}
+
+static void kill_scope_in_time(struct waiting *w)
+{
+        if (w->kill_usec == UINT64_MAX)
+                w->kill_usec = from_now(w->run->attach.kill_after_usec);
+}
+
+static void kill_scope(struct waiting *w)
+{
+        int r = scope_kill(&w->run->scope);
+
+        if (r < 0 && r != -ENOENT && r != -ENODEV)
+                print_error("cannot kill the processes that are left in %s: %s", w->run->scope.unit,
+                                strerror(-r));
+        w->kill_usec = from_now(KILL_AGAIN_USEC);
+}
+
+/* To be asked for before the context is released: it has the context kept. */
+static void wait_for_drained(struct waiting *w)
+{
+        if (handle_get(w->ctl, "Drained", w->run->reference, &w->drained) != 0)
+                return;
+        w->left = (struct left){
+                        .ctl = w->ctl,
+                        .path = w->run->reference,
+                        .to = stderr,
+                        .since_usec = now_boottime_usec(),
+        };
+        terminal_use(STDERR_FILENO);
+        w->left.terminal = saved_terminal_is_ours(&w->run->terminal) && isatty(STDERR_FILENO) &&
+                           terminal_is_capable();
+        w->left.silent = !w->left.terminal;
+        w->show_usec = from_now(w->left.terminal ? SHOW_FIRST_USEC : TELL_USEC);
+}
+
+static void tell_who_is_left(const struct waiting *w)
+{
+        const struct process_list *list = &w->left.processes;
+        char text[TELL_MAX * (sizeof list->items->comm + 16)] = "";
+        size_t n = 0;
+
+        for (size_t i = 0; i < list->n && i < TELL_MAX; i++)
+                n += (size_t) snprintf(text + n, sizeof text - n, "%s%u %s", i > 0 ? ", " : "",
+                                list->items[i].pid, list->items[i].comm);
+        print_error("%zu process%s of %s still %s: %s%s", list->n, left_plural(list->n), w->left.path,
+                        list->n == 1 ? "runs" : "run", text, list->n > TELL_MAX ? ", ..." : "");
+}
+
+static void show_who_is_left(struct waiting *w)
+{
+        /* Else another one has the terminal by now. */
+        bool draws = w->left.terminal && saved_terminal_is_ours(&w->run->terminal);
+
+        w->show_usec = w->left.terminal ? from_now(SHOW_AGAIN_USEC) : UINT64_MAX;
+        w->left.silent = !draws;
+        w->ctl->missing_is_fine = true;
+        if (left_update(&w->left) == 0 && !w->left.terminal && w->left.processes.n > 0)
+                tell_who_is_left(w);
+        w->ctl->missing_is_fine = false;
+}
+
+static void stop_waiting(struct waiting *w)
+{
+        left_erase(&w->left);
+        fflush(stderr);
+        closep(&w->drained);
+        w->drained = -1;
+        w->show_usec = UINT64_MAX;
+}
+
+/* Whoever asks twice does not want to wait any longer. */
+static void give_up(struct waiting *w)
+{
+        w->left.silent = true;
+        if (w->drained >= 0 && left_update(&w->left) == 0) {
+                left_erase(&w->left);
+                tell_who_is_left(w);
+        }
+        stop_waiting(w);
+        w->populated = false;
+        w->end = EXIT_RUN_CANCELED;
+}
+
+static void take_signal(struct waiting *w, const struct signalfd_siginfo *info)
+{
+        int signal = (int) info->ssi_signo;
+
+        if (signal == SIGCHLD)
+                return;
+        if (w->ended && ++w->asked == 2)
+                give_up(w);
+        else if (w->ended && w->left.terminal)
+                w->show_usec = now_boottime_usec();
+        else if (!w->ended && (signal == SIGINT || signal == SIGQUIT) && info->ssi_code == SI_KERNEL)
+                w->key = signal;
+        else if (!w->ended)
+                cancel_by_signal(w, signal);
+}
+
+static void take_signals(struct waiting *w)
+{
+        struct signalfd_siginfo info;
+
+        while (read(w->run->signals, &info, sizeof info) == sizeof info)
+                take_signal(w, &info);
+}
+
+static void command_ended(struct waiting *w, int result)
+{
+        struct run *run = w->run;
+
+        w->ended = true;
+        w->result = result;
+        w->end = run_end_status(w->ctl, run);
+        if (w->end < 0 && w->key && WIFSIGNALED(result) && WTERMSIG(result) == w->key)
+                cancel_by_signal(w, w->key);
+        else
+                w->key = 0;
+        if (WIFSIGNALED(result) || w->end > 0)
+                saved_terminal_restore(&run->terminal);
+        /* In a context that is not ours the processes go on. */
+        if (run->no_wait || (w->end < 0 && !run->made && !w->canceled))
+                w->populated = false;
+        w->populated = w->populated && scope_populated(&run->scope);
+        if (!run->no_wait && (run->made || w->canceled))
+                wait_for_drained(w);
+        run_release(w->ctl, run);
+        if (w->populated)
+                kill_scope_in_time(w);
+}
+
+/* Also who has come to us by the death of its parent. */
+static void reap(struct waiting *w)
+{
+        int result;
+        pid_t pid;
+
+        while ((pid = waitpid(-1, &result, WNOHANG)) > 0 || (pid < 0 && errno == EINTR)) {
+                if (pid == w->ctl->agent)
+                        w->ctl->agent = 0;
+                if (pid != w->pid)
+                        continue;
+                take_signals(w); /* ^C has come before the end that it has brought */
+                command_ended(w, result);
+        }
+}
+
+static void lost_connection(struct waiting *w)
+{
+        print_error("lost the connection to ctxd: nobody says any more who is left of %s", w->left.path);
+        stop_waiting(w);
+}
+
+static void wait_for_events(struct waiting *w)
+{
+        struct run *run = w->run;
+        uint64_t kill_usec = w->populated ? w->kill_usec : UINT64_MAX;
+        struct pollfd fds[] = {
+                        {.fd = run->signals, .events = POLLIN},
+                        {.fd = run->done, .events = POLLIN},
+                        {.fd = w->populated ? run->scope.events : -1, .events = POLLPRI},
+                        {.fd = run->owner, .events = POLLIN},
+                        {.fd = w->drained, .events = POLLIN},
+                        {.fd = w->drained < 0 ? -1 : sd_bus_get_fd(w->ctl->bus), .events = POLLRDHUP},
+        };
+
+        if (poll_until(fds, ELEMENTSOF(fds), kill_usec < w->show_usec ? kill_usec : w->show_usec) < 0)
+                return; /* EINTR */
+        if (fds[3].revents) {
+                closep(&run->owner);
+                run->owner = -1;
+                if (!w->ended)
+                        cancel(w, "its owner has exited");
+        }
+        if (fds[1].revents) {
+                kill_scope_in_time(w);
+                closep(&run->done);
+                run->done = -1;
+        }
+        if (fds[2].revents)
+                w->populated = scope_populated(&run->scope);
+        if (fds[4].revents)
+                stop_waiting(w);
+        else if (fds[5].revents)
+                lost_connection(w);
+        if (fds[0].revents) {
+                take_signals(w);
+                reap(w);
+        }
+        if (w->populated && w->kill_usec <= now_boottime_usec())
+                kill_scope(w);
+        if (w->show_usec <= now_boottime_usec())
+                show_who_is_left(w);
+}
+
+static int exit_status(const struct waiting *w)
+{
+        int own = WIFEXITED(w->result) ? WEXITSTATUS(w->result) : 128 + WTERMSIG(w->result);
+
+        return w->end > 0 && !w->run->preserve_status ? w->end : own;
+}
+
+int run_wait(struct ctl *ctl, struct run *run, pid_t pid)
+{
+        struct waiting w = {
+                        .ctl = ctl,
+                        .run = run,
+                        .pid = pid,
+                        .end = -1,
+                        .drained = -1,
+                        .populated = run->scope.directory,
+                        .kill_usec = UINT64_MAX,
+                        .show_usec = UINT64_MAX,
+        };
+
+        while (!w.ended || w.populated || w.drained >= 0)
+                wait_for_events(&w);
+        if (WIFSIGNALED(w.result) || w.end > 0)
+                saved_terminal_restore(&run->terminal);
+        left_deinit(&w.left);
+        return exit_status(&w);
+}
