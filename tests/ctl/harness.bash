@@ -55,11 +55,6 @@ probe() {
         value 'd["ProbeBackend"]'
 }
 
-# knows_children: the daemon knows for sure who was forked by a member that has ended
-knows_children() {
-        ctl --json=short status && [ "$(value 'd["MembershipBackend"]')" = bpf ]
-}
-
 # ---- ctxctl
 
 # ctl ARGUMENTS...: sets $output, $errors and $status
