@@ -10,12 +10,39 @@
 #include "util/cleanup.h"
 #include "util/proc.h"
 #include "util/subuid.h"
+#include "util/utf8.h"
 #include "ctl/contexts.h"
 #include "ctl/format.h"
 #include "ctl/held.h"
 #include "ctl/json.h"
 
 /* Everybody may read what /proc says here of a process, unless /proc is mounted with hidepid. */
+
+static void fclosep(FILE **f)
+{
+        if (*f)
+                fclose(*f);
+}
+
+/* Without the list of groups, which can be longer than all the rest. */
+static bool read_status(uint32_t pid, char *buffer, size_t size)
+{
+        _cleanup_(fclosep) FILE *f = NULL;
+        _cleanup_free_ char *line = NULL;
+        size_t allocated = 0, used = 0;
+        char path[64];
+        ssize_t n;
+
+        snprintf(path, sizeof path, "/proc/%" PRIu32 "/status", pid);
+        f = fopen(path, "re");
+        while (f && (n = getline(&line, &allocated, f)) > 0)
+                if (strncmp(line, "Groups:", 7) != 0 && used + (size_t) n < size) {
+                        memcpy(buffer + used, line, (size_t) n);
+                        used += (size_t) n;
+                }
+        buffer[used] = '\0';
+        return used > 0;
+}
 
 static uint64_t hex_of(const char *text, const char *field)
 {
@@ -24,14 +51,14 @@ static uint64_t hex_of(const char *text, const char *field)
         return line ? strtoull(line + strlen(field), NULL, 16) : 0;
 }
 
-/* A tracer gets the signal first, and its process stays stopped until it is let go on. */
-static bool is_traced(const char *status, char *buffer)
+/* A tracer gets the signal first, and its process stays stopped until it is let go on. Most are at once. */
+static bool is_traced(const char *status, char state, char *buffer)
 {
         const char *line = strstr(status, "\nTracerPid:");
         struct proc_stat tracer;
         int pid = 0;
 
-        if (!line || sscanf(line, "\nTracerPid: %d", &pid) != 1 || pid <= 0)
+        if (state != 't' || !line || sscanf(line, "\nTracerPid: %d", &pid) != 1 || pid <= 0)
                 return false;
         if (proc_stat_read(pid, &tracer) < 0)
                 snprintf(buffer, HELD_MAX, "traced by process %d", pid);
@@ -83,24 +110,24 @@ static bool is_first_of_namespace(const char *status, char *buffer)
                 last--;
         if (strtol(last, NULL, 10) != 1 || last == line + 1)
                 return false;
-        snprintf(buffer, HELD_MAX, "pid 1 of a pid namespace, which does not handle the signal");
+        snprintf(buffer, HELD_MAX, "pid 1 of a pid namespace, which does not handle SIGTERM");
         return true;
 }
 
 const char *process_held(const struct process *process, uint32_t owner, char *buffer)
 {
-        char path[64], status[4096];
+        char status[4096];
         struct proc_stat stat;
 
         buffer[0] = '\0';
-        snprintf(path, sizeof path, "/proc/%" PRIu32 "/status", process->pid);
-        if (proc_read_small(path, status, sizeof status) < 0 ||
+        if (!read_status(process->pid, status, sizeof status) ||
                         proc_stat_read((pid_t) process->pid, &stat) < 0 || proc_is_dead(&stat) ||
                         stat.start_ticks != proc_nsec_to_ticks(process->start_usec * 1000))
                 return buffer;
-        if (!is_traced(status, buffer) && !is_frozen(process->pid, buffer) &&
+        if (!is_traced(status, stat.state, buffer) && !is_frozen(process->pid, buffer) &&
                         !is_of_another(status, owner, buffer))
                 (void) is_first_of_namespace(status, buffer);
+        (void) utf8_mend(buffer); /* names of groups have any bytes, and a long one was cut */
         return buffer;
 }
 

@@ -50,8 +50,8 @@ static bool read_number(char **text, char end, uint64_t *ret)
         return true;
 }
 
-/* A line that is not wholly understood grants nothing, since the daemon signals with the rights of root by it.
- * Nor does one grant uid 0: a program that has become root by a set-user-ID bit has it, too. */
+/* A line that is not wholly understood grants nothing, since by it the daemon signals with the rights of
+ * root. Nor does one grant uid 0: a program that has become root by a set-user-ID bit has it, too. */
 bool subuid_is_in(FILE *f, uid_t uid, uid_t owner)
 {
         _cleanup_free_ char *line = NULL;
