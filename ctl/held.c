@@ -15,6 +15,7 @@
 #include "ctl/format.h"
 #include "ctl/held.h"
 #include "ctl/json.h"
+#include "ctl/leak.h"
 
 /* Everybody may read what /proc says here of a process, unless /proc is mounted with hidepid. */
 
@@ -114,21 +115,43 @@ static bool is_first_of_namespace(const char *status, char *buffer)
         return true;
 }
 
-const char *process_held(const struct process *process, uint32_t owner, char *buffer)
+/* *ret_sure: not if somebody else than the owner may have attached it, whose signal does reach it. */
+static bool is_held(const struct process *process, uint32_t owner, char *buffer, bool *ret_sure)
 {
         char status[4096];
         struct proc_stat stat;
 
         buffer[0] = '\0';
+        *ret_sure = true;
         if (!read_status(process->pid, status, sizeof status) ||
                         proc_stat_read((pid_t) process->pid, &stat) < 0 || proc_is_dead(&stat) ||
                         stat.start_ticks != proc_nsec_to_ticks(process->start_usec * 1000))
-                return buffer;
+                return false;
         if (!is_traced(status, stat.state, buffer) && !is_frozen(process->pid, buffer) &&
-                        !is_of_another(status, owner, buffer))
-                (void) is_first_of_namespace(status, buffer);
+                        !is_first_of_namespace(status, buffer))
+                *ret_sure = !is_of_another(status, owner, buffer);
         (void) utf8_mend(buffer); /* names of groups have any bytes, and a long one was cut */
+        return *buffer;
+}
+
+const char *process_held(const struct process *process, uint32_t owner, char *buffer)
+{
+        bool is_sure;
+
+        (void) is_held(process, owner, buffer, &is_sure);
         return buffer;
+}
+
+/* The probe may have reported it as well: it only sees where a process waits. */
+static void drop_leaks_of(json_object *array, const struct listed *c, const struct process *process)
+{
+        for (size_t i = json_object_array_length(array); i-- > 0;) {
+                json_object *leak = json_object_array_get_idx(array, i);
+
+                if (json_get_number(leak, "OBJECT_PID") == process->pid &&
+                                json_get_number(leak, "CTXD_CONTEXT_ID") == c->id && !leak_is_resolved(leak))
+                        json_object_array_del_idx(array, i, 1);
+        }
 }
 
 static void add(json_object *array, const struct listed *c, const struct context_end *end,
@@ -160,6 +183,7 @@ static int read_context(struct ctl *ctl, const struct listed *c, json_object *ar
         struct process_list list = {};
         struct context_end end;
         uint32_t owner;
+        bool is_sure;
         int r;
 
         listed_reference(c, reference);
@@ -169,8 +193,11 @@ static int read_context(struct ctl *ctl, const struct listed *c, json_object *ar
         if (r == 0 && list.n > 0) {
                 owner = context_owner(ctl, reference);
                 for (size_t i = 0; i < list.n; i++)
-                        if (*process_held(list.items + i, owner, why))
+                        if (is_held(list.items + i, owner, why, &is_sure)) {
+                                if (is_sure)
+                                        drop_leaks_of(array, c, list.items + i);
                                 add(array, c, &end, list.items + i, why);
+                        }
         }
         process_list_deinit(&list);
         return r == EXIT_NO_SUCH_CONTEXT ? 0 : r;
