@@ -214,6 +214,9 @@ int held_read(struct ctl *ctl, const char *prefix, json_object *array)
         r = process_list_read(ctl, prefix, true, &all);
         if (r == 0 && all.n > 0)
                 r = contexts_list(ctl, prefix, &listing);
+        /* One that was released is not listed, but known by its path#id. */
+        if (r == 0 && all.n > 0 && listing.n == 0 && strchr(prefix, '#'))
+                r = contexts_get(ctl, prefix, &listing);
         for (size_t i = 0; r == 0 && i < listing.n; i++)
                 if (strcmp(listing.items[i].state, "active") != 0)
                         r = read_context(ctl, listing.items + i, array);
