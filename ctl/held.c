@@ -10,12 +10,40 @@
 #include "util/cleanup.h"
 #include "util/proc.h"
 #include "util/subuid.h"
+#include "util/utf8.h"
 #include "ctl/contexts.h"
 #include "ctl/format.h"
 #include "ctl/held.h"
 #include "ctl/json.h"
+#include "ctl/leak.h"
 
 /* Everybody may read what /proc says here of a process, unless /proc is mounted with hidepid. */
+
+static void fclosep(FILE **f)
+{
+        if (*f)
+                fclose(*f);
+}
+
+/* Without the list of groups, which can be longer than all the rest. */
+static bool read_status(uint32_t pid, char *buffer, size_t size)
+{
+        _cleanup_(fclosep) FILE *f = NULL;
+        _cleanup_free_ char *line = NULL;
+        size_t allocated = 0, used = 0;
+        char path[64];
+        ssize_t n;
+
+        snprintf(path, sizeof path, "/proc/%" PRIu32 "/status", pid);
+        f = fopen(path, "re");
+        while (f && (n = getline(&line, &allocated, f)) > 0)
+                if (strncmp(line, "Groups:", 7) != 0 && used + (size_t) n < size) {
+                        memcpy(buffer + used, line, (size_t) n);
+                        used += (size_t) n;
+                }
+        buffer[used] = '\0';
+        return used > 0;
+}
 
 static uint64_t hex_of(const char *text, const char *field)
 {
@@ -24,14 +52,14 @@ static uint64_t hex_of(const char *text, const char *field)
         return line ? strtoull(line + strlen(field), NULL, 16) : 0;
 }
 
-/* A tracer gets the signal first, and its process stays stopped until it is let go on. */
-static bool is_traced(const char *status, char *buffer)
+/* A tracer gets the signal first, and its process stays stopped until it is let go on. Most are at once. */
+static bool is_traced(const char *status, char state, char *buffer)
 {
         const char *line = strstr(status, "\nTracerPid:");
         struct proc_stat tracer;
         int pid = 0;
 
-        if (!line || sscanf(line, "\nTracerPid: %d", &pid) != 1 || pid <= 0)
+        if (state != 't' || !line || sscanf(line, "\nTracerPid: %d", &pid) != 1 || pid <= 0)
                 return false;
         if (proc_stat_read(pid, &tracer) < 0)
                 snprintf(buffer, HELD_MAX, "traced by process %d", pid);
@@ -83,25 +111,47 @@ static bool is_first_of_namespace(const char *status, char *buffer)
                 last--;
         if (strtol(last, NULL, 10) != 1 || last == line + 1)
                 return false;
-        snprintf(buffer, HELD_MAX, "pid 1 of a pid namespace, which does not handle the signal");
+        snprintf(buffer, HELD_MAX, "pid 1 of a pid namespace, which does not handle SIGTERM");
         return true;
+}
+
+/* *ret_sure: not if somebody else than the owner may have attached it, whose signal does reach it. */
+static bool is_held(const struct process *process, uint32_t owner, char *buffer, bool *ret_sure)
+{
+        char status[4096];
+        struct proc_stat stat;
+
+        buffer[0] = '\0';
+        *ret_sure = true;
+        if (!read_status(process->pid, status, sizeof status) ||
+                        proc_stat_read((pid_t) process->pid, &stat) < 0 || proc_is_dead(&stat) ||
+                        stat.start_ticks != proc_nsec_to_ticks(process->start_usec * 1000))
+                return false;
+        if (!is_traced(status, stat.state, buffer) && !is_frozen(process->pid, buffer) &&
+                        !is_first_of_namespace(status, buffer))
+                *ret_sure = !is_of_another(status, owner, buffer);
+        (void) utf8_mend(buffer); /* names of groups have any bytes, and a long one was cut */
+        return *buffer;
 }
 
 const char *process_held(const struct process *process, uint32_t owner, char *buffer)
 {
-        char path[64], status[4096];
-        struct proc_stat stat;
+        bool is_sure;
 
-        buffer[0] = '\0';
-        snprintf(path, sizeof path, "/proc/%" PRIu32 "/status", process->pid);
-        if (proc_read_small(path, status, sizeof status) < 0 ||
-                        proc_stat_read((pid_t) process->pid, &stat) < 0 || proc_is_dead(&stat) ||
-                        stat.start_ticks != proc_nsec_to_ticks(process->start_usec * 1000))
-                return buffer;
-        if (!is_traced(status, buffer) && !is_frozen(process->pid, buffer) &&
-                        !is_of_another(status, owner, buffer))
-                (void) is_first_of_namespace(status, buffer);
+        (void) is_held(process, owner, buffer, &is_sure);
         return buffer;
+}
+
+/* The probe may have reported it as well: it only sees where a process waits. */
+static void drop_leaks_of(json_object *array, const struct listed *c, const struct process *process)
+{
+        for (size_t i = json_object_array_length(array); i-- > 0;) {
+                json_object *leak = json_object_array_get_idx(array, i);
+
+                if (json_get_number(leak, "OBJECT_PID") == process->pid &&
+                                json_get_number(leak, "CTXD_CONTEXT_ID") == c->id && !leak_is_resolved(leak))
+                        json_object_array_del_idx(array, i, 1);
+        }
 }
 
 static void add(json_object *array, const struct listed *c, const struct context_end *end,
@@ -133,6 +183,7 @@ static int read_context(struct ctl *ctl, const struct listed *c, json_object *ar
         struct process_list list = {};
         struct context_end end;
         uint32_t owner;
+        bool is_sure;
         int r;
 
         listed_reference(c, reference);
@@ -142,8 +193,11 @@ static int read_context(struct ctl *ctl, const struct listed *c, json_object *ar
         if (r == 0 && list.n > 0) {
                 owner = context_owner(ctl, reference);
                 for (size_t i = 0; i < list.n; i++)
-                        if (*process_held(list.items + i, owner, why))
+                        if (is_held(list.items + i, owner, why, &is_sure)) {
+                                if (is_sure)
+                                        drop_leaks_of(array, c, list.items + i);
                                 add(array, c, &end, list.items + i, why);
+                        }
         }
         process_list_deinit(&list);
         return r == EXIT_NO_SUCH_CONTEXT ? 0 : r;
@@ -160,6 +214,9 @@ int held_read(struct ctl *ctl, const char *prefix, json_object *array)
         r = process_list_read(ctl, prefix, true, &all);
         if (r == 0 && all.n > 0)
                 r = contexts_list(ctl, prefix, &listing);
+        /* One that was released is not listed, but known by its path#id. */
+        if (r == 0 && all.n > 0 && listing.n == 0 && strchr(prefix, '#'))
+                r = contexts_get(ctl, prefix, &listing);
         for (size_t i = 0; r == 0 && i < listing.n; i++)
                 if (strcmp(listing.items[i].state, "active") != 0)
                         r = read_context(ctl, listing.items + i, array);

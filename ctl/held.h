@@ -12,6 +12,6 @@
  * owner: the user whose context it is. */
 const char *process_held(const struct process *process, uint32_t owner, char *buffer);
 
-/* Adds those of the contexts at a prefix and below it that are done, in the form of leak reports (leak.h).
- * 0, or a positive exit status after an error message. */
+/* Adds those of the contexts at a prefix and below it that are done, in the form of leak reports (leak.h), in
+ * place of those of the same processes. 0, or a positive exit status after an error message. */
 int held_read(struct ctl *ctl, const char *prefix, json_object *array);

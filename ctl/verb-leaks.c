@@ -128,6 +128,17 @@ static void print_footer(struct ctl *ctl, const struct leak_counts *n, bool trun
         puts(".");
 }
 
+/* Whether nobody is there if nobody was found. */
+static bool is_known(struct ctl *ctl, bool truncated)
+{
+        _cleanup_free_ char *backend = NULL;
+
+        return !truncated &&
+               sd_bus_get_property_string(ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE,
+                               "ProbeBackend", NULL, &backend) >= 0 &&
+               strcmp(backend, "off") != 0;
+}
+
 /* What it waits in, as the sentence says it, or why it is held. */
 static void add_where(struct table *table, json_object *leak)
 {
@@ -225,7 +236,9 @@ static int show(struct ctl *ctl, const char *prefix, const struct shown *shown, 
         }
         if (r > 0)
                 return EXIT_UNKNOWN;
-        return counts.running > 0 || counts.more > 0 ? EXIT_SOME : EXIT_DONE;
+        if (counts.running > 0 || counts.more > 0)
+                return EXIT_SOME;
+        return is_known(ctl, truncated) ? EXIT_DONE : EXIT_UNKNOWN;
 }
 
 int verb_leaks(struct ctl *ctl, int argc, char *argv[])

@@ -10,6 +10,7 @@
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/format.h"
+#include "ctl/held.h"
 #include "ctl/json.h"
 #include "ctl/leak.h"
 #include "ctl/pager.h"
@@ -259,6 +260,8 @@ static int add_leaks(struct ctl *ctl, json_object *p)
         bool truncated;
         int r = leaks_read(ctl, "/", array, &truncated);
 
+        if (r == 0)
+                r = held_read(ctl, "/", array);
         leaks_count(array, &counts);
         json_object_put(array);
         json_add_number(p, "Leaks", counts.running);
