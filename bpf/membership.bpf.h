@@ -268,17 +268,12 @@ static __always_inline bool take_in(
         return true;
 }
 
-/* The signals that a forking thread will be given as soon as it returns from the fork. C libraries block all
- * signals for the time of a fork: posix_spawn() always has, and so does fork() since glibc 2.41. Only they
- * can block their own two (32 and 33), and what the program blocks itself is not known then. */
+/* The signals that a forking thread has not handled, blocked or not. C libraries block all signals for the
+ * time of a fork: posix_spawn() always has, and so does fork() since glibc 2.41. */
 static __always_inline __u64 signals_pending(struct task_struct *task)
 {
-        const __u64 of_library = 1ULL << 31 | 1ULL << 32;
-        __u64 blocked = BPF_CORE_READ(task, blocked.sig[0]);
-        __u64 set = BPF_CORE_READ(task, pending.signal.sig[0]) |
-                    BPF_CORE_READ(task, signal, shared_pending.signal.sig[0]);
-
-        return (blocked & of_library) == of_library ? set : set & ~blocked;
+        return BPF_CORE_READ(task, pending.signal.sig[0]) |
+               BPF_CORE_READ(task, signal, shared_pending.signal.sig[0]);
 }
 
 SEC("tp_btf/sched_process_fork")

@@ -316,6 +316,40 @@ START_TEST(what_cleans_up_is_let_be_until_the_kill)
 }
 END_TEST
 
+/* Whoever sends it once more while it handles it: a manager, a terminal, itself. */
+static void clean_up_and_get_another(int signal_number)
+{
+        clean_up(signal_number);
+        kill(getpid(), signal_number);
+        for (;;)
+                pause();
+}
+
+static void body_tidy_twice(int in, int out)
+{
+        struct sigaction action = {.sa_handler = clean_up_and_get_another};
+
+        cleanup_out = out;
+        sigaction(SIGTERM, &action, NULL);
+        child_sleep(in, out);
+}
+
+START_TEST(what_cleans_up_is_let_be_whatever_comes_after_it)
+{
+        struct context *a = make("a");
+        struct child *c[10];
+
+        for (unsigned i = 0; i < 10; i++) {
+                c[i] = child_start(body_tidy_twice);
+                attach(a, c[i], &term);
+        }
+        ck_assert_uint_eq(cancel(a), 10);
+        run_for(400000);
+        for (unsigned i = 0; i < 10; i++)
+                ck_assert_int_eq(child_say(c[i]), 'C');
+}
+END_TEST
+
 START_TEST(many_that_clean_up)
 {
         struct context *a = make("a");
@@ -554,6 +588,7 @@ int main(void)
         tcase_add_test(c, attach_while_it_forks);
         tcase_add_test(c, what_cleans_up_is_let_be_until_the_kill);
         tcase_add_test(c, many_that_clean_up);
+        tcase_add_test(c, what_cleans_up_is_let_be_whatever_comes_after_it);
         tcase_add_test(c, moves);
         tcase_add_test(c, only_whom_the_one_who_attached_might_signal);
         tcase_add_test(c, slots_are_given_back);

@@ -33,6 +33,7 @@ typedef int (*member_cb)(void *userdata, const struct member_record *record);
 
 struct membership_backend {
         const char *name;
+        bool knows_pending; /* at the birth of a task */
         /* Is called before the first attach to a slot. */
         int (*slot_open)(struct membership *m, struct member_slot *slot);
         /* Is called when the slot's context is gone. False: somebody is still counted in it. */

@@ -312,6 +312,7 @@ static void bpf_look_stop(struct member_look *l)
 
 const struct membership_backend membership_bpf = {
                 .name = "bpf",
+                .knows_pending = true,
                 .slot_open = bpf_slot_open,
                 .slot_close = bpf_slot_close,
                 .attach = bpf_attach,

@@ -142,8 +142,11 @@ static bool is_cleanup(struct membership *m, const struct target *t, int signal_
 
         if (!parent || parent->context_id != t->context_id || parent->when_nsec >= t->start_nsec)
                 return false;
-        return signal_number <= 0 || (!(t->pending >> (signal_number - 1) & 1) &&
-                                                     !proc_signal_is_pending((pid_t) t->ppid, signal_number));
+        if (signal_number <= 0)
+                return true;
+        /* What is pending now may have come later: somebody else sends it, too. */
+        return m->backend->knows_pending ? !(t->pending >> (signal_number - 1) & 1)
+                                         : !proc_signal_is_pending((pid_t) t->ppid, signal_number);
 }
 
 /* Then it is not the process, and nothing was sent. */
