@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "util/cleanup.h"
+#include "util/proc.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/handle.h"
@@ -30,16 +31,24 @@ int run_end_status(struct ctl *ctl, const struct run *run)
         return end.code == ETIMEDOUT ? EXIT_RUN_DEADLINE : EXIT_RUN_CANCELED;
 }
 
+static int any_child(void *userdata, pid_t child)
+{
+        return 1;
+}
+
 /* These signals cancel the context instead of ending us (run-wait.c). A signal that is ignored stays ignored,
  * for nohup(1). But of our children we have to hear. They are all that the command leaves behind: who loses
- * its parent comes to us, the nearest subreaper. */
+ * its parent comes to us, the nearest subreaper. But where a shell has executed us that had children before,
+ * nobody could tell whom those leave behind. */
 static int take_signals(struct run *run)
 {
         static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
         struct sigaction action;
         sigset_t mask;
 
-        if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+        if (proc_each_child(getpid(), any_child, NULL) > 0)
+                run->has_children = true;
+        else if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return -errno;
         run->ignores_children = signal(SIGCHLD, SIG_DFL) == SIG_IGN;
         sigemptyset(&mask);
@@ -129,7 +138,7 @@ static pid_t start_child(struct ctl *ctl, struct run *run, char *argv[], int *re
 static int prepare_child(struct ctl *ctl, struct run *run, char *argv[], pid_t pid, int pidfd, int gate)
 {
         struct go_message message = {};
-        int r, is_subreaper;
+        int r;
 
         if (run->wants_scope) {
                 r = scope_start(ctl, run->reference, pid, argv, &run->attach, &run->scope);
@@ -137,8 +146,7 @@ static int prepare_child(struct ctl *ctl, struct run *run, char *argv[], pid_t p
                         return r;
                 memcpy(message.invocation, run->scope.invocation, sizeof message.invocation);
         }
-        if (prctl(PR_GET_CHILD_SUBREAPER, &is_subreaper, 0, 0, 0) == 0)
-                run->attach.subreaper = is_subreaper; /* we fork nothing but the command */
+        run->attach.subreaper = !run->has_children; /* we fork nothing but the command */
         r = attach_process(ctl, run->reference, pidfd, &run->attach, CTXD_ERROR_ALREADY_DONE);
         if (r != 0)
                 return r;

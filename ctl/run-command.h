@@ -22,6 +22,7 @@ struct run {
         int signals;     /* signalfd */
         sigset_t before; /* the signal mask that the command gets */
         bool ignores_children; /* it also gets SIGCHLD ignored */
+        bool has_children;     /* of the program that has executed us */
         struct saved_terminal terminal;
 };
 

@@ -297,6 +297,46 @@ START_TEST(law_48_they_are_charged)
 }
 END_TEST
 
+#define FAMILY 270 /* more than are asked at a time whether they have exited */
+#define EXITED 4
+
+static bool is_zombie(uint32_t pid)
+{
+        struct proc_stat stat;
+
+        return proc_stat_read((pid_t) pid, &stat) < 0 || proc_is_dead(&stat);
+}
+
+/* Nobody walks through the context. The places of those who have gone are found all the same. */
+START_TEST(law_48_places_of_the_youngest_are_given_back)
+{
+        struct child *child = child_start(child_breed), *other = child_start(child_sleep);
+        struct context *c = make_for(1001, "~/a");
+        struct member_process *list;
+        struct refused refused = {};
+        unsigned tries = 0;
+        size_t n;
+
+        attach(c, child, &quiet);
+        for (unsigned i = 0; i < FAMILY; i++)
+                breed(child, "f");
+        ck_assert_int_eq(engine_processes(world.engine, c, true, &list, &n), 0);
+        ck_assert_uint_eq(n, FAMILY + 1);
+        world.tree->users.limit[RESOURCE_MEMBERS] = FAMILY + 1;
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, c, other->pidfd, &quiet, &refused),
+                        -EDQUOT);
+        for (size_t i = n - EXITED; i < n; i++) {
+                kill((pid_t) list[i].pid, SIGKILL);
+                while (!is_zombie(list[i].pid))
+                        usleep(1000);
+        }
+        free(list);
+        while (engine_attach(world.engine, &caller_daemon, c, other->pidfd, &quiet, &refused) == -EDQUOT)
+                ck_assert_uint_lt(tries++, 4);
+        kill(child->pid, SIGKILL);
+}
+END_TEST
+
 START_TEST(law_32_killed_after)
 {
         struct child *child = start_generations();
@@ -527,6 +567,7 @@ int main(void)
         tcase_add_loop_test(c, law_28_a_pid_that_was_used_again, 0, 2);
         tcase_add_loop_test(c, law_45_drained_with_the_last_of_them, 0, 2);
         tcase_add_test(c, law_48_they_are_charged);
+        tcase_add_test(c, law_48_places_of_the_youngest_are_given_back);
         tcase_add_test(c, law_32_killed_after);
         tcase_add_loop_test(c, who_is_attached_below_takes_its_own_along, 0, 2);
         tcase_add_test(c, who_was_left_behind_is_attached_elsewhere);

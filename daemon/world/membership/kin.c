@@ -170,8 +170,12 @@ void direct_forget_gone(struct member_slot *slot, uint32_t *budget)
         LIST_FOREACH (a, &slot->attached, by_slot)
                 for (k = TAILQ_FIRST(&a->kin); k && *budget > 0; k = next, --*budget) {
                         next = TAILQ_NEXT(k, by_attached);
-                        if (has_exited(k))
+                        if (has_exited(k)) {
                                 kin_drop(k);
+                        } else if (LIST_EMPTY(&a->membership->looks)) { /* which go along the list */
+                                TAILQ_REMOVE(&a->kin, k, by_attached);
+                                TAILQ_INSERT_TAIL(&a->kin, k, by_attached);
+                        }
                 }
 }
 
