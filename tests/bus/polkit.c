@@ -168,7 +168,7 @@ static void expect_changed(const struct attempt *a, const char *path)
                 EXPECT_ERR(bus, path, "context canceled", ECANCELED,
                                 strcmp(a->member, "Cancel") == 0 ? ECANCELED : EPIPE, "polkit said so");
         else if (strcmp(a->member, "Release") == 0)
-                FAILS(bus, CTXD_ERROR_NO_SUCH_CONTEXT, "Err", "s", path);
+                OK(bus, "Create", "sa{sv}", path, 0); /* its name is free, though it has a member */
         else if (strcmp(a->member, "Extend") == 0)
                 ck_assert_uint_eq(property_u64(bus, path, "DeadlineUSec"), UINT64_MAX - 1);
         else if (a->kind == MAKES || strcmp(a->member, "Derive") == 0)
