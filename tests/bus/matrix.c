@@ -221,6 +221,17 @@ static void as(const struct scene *s, struct actor actor, void (*fn)(void *userd
         wait_for(spawn(play, &r));
 }
 
+/* It is as long as it has a member, and ctxd has to notice that the last one has exited. */
+static bool is_known(const char *path)
+{
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r = sd_bus_call_method(bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Err", &error,
+                        NULL, "s", path);
+
+        ck_assert(r >= 0 || sd_bus_error_has_name(&error, CTXD_ERROR_NO_SUCH_CONTEXT));
+        return r >= 0;
+}
+
 START_TEST(law36_everybody_tries_everything)
 {
         static const unsigned modes[] = {0700, 0750, 0770, 0755, 0766, 0000, 0277};
@@ -235,7 +246,7 @@ START_TEST(law36_everybody_tries_everything)
                         s.id = property_u64(bus, PLACE, "Id");
                         as(&s, s.actor, try_all);
                         if (s.actor.uid == ALICE || (may(&s, 4) && may(&s, 2)))
-                                FAILS(bus, CTXD_ERROR_NO_SUCH_CONTEXT, "Err", "s", PLACE);
+                                ck_assert_happens(!is_known(PLACE));
                         else
                                 EXPECT_ACTIVE(bus, PLACE);
                         release_all();
