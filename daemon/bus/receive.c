@@ -279,19 +279,10 @@ static bool put_dummies(const struct receiver *r, struct msghdr *m, size_t size,
         return true;
 }
 
-/* They are pidfds, and there was no room for all of them. */
-static void close_all(struct msghdr *m)
+/* They are pidfds, and there was no room for all of them: MSG_CTRUNC says so, and then none is taken. */
+static void close_all(struct receiver *r, struct msghdr *m)
 {
-        for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-                        continue;
-                for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
-                        int fd;
-
-                        memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-                        close(fd);
-                }
-        }
+        (void) take_fds(r, m);
         m->msg_controllen = 0;
         m->msg_flags &= ~MSG_CTRUNC;
 }
@@ -322,7 +313,7 @@ static ssize_t receive_known(struct receiver *r, struct msghdr *m, int flags, si
                 *iov = whole;
                 fds = k > 0 && (m->msg_controllen > 0 || m->msg_flags & MSG_CTRUNC);
                 if (k > 0 && m->msg_flags & MSG_CTRUNC && r->is_waited_for)
-                        close_all(m);
+                        close_all(r, m);
         }
         if (fds)
                 foreign_forget(&r->look);
