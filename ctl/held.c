@@ -19,16 +19,10 @@
 
 /* Everybody may read what /proc says here of a process, unless /proc is mounted with hidepid. */
 
-static void fclosep(FILE **f)
-{
-        if (*f)
-                fclose(*f);
-}
-
 /* Without the list of groups, which can be longer than all the rest. */
 static bool read_status(uint32_t pid, char *buffer, size_t size)
 {
-        _cleanup_(fclosep) FILE *f = NULL;
+        _cleanup_fclose_ FILE *f = NULL;
         _cleanup_free_ char *line = NULL;
         size_t allocated = 0, used = 0;
         char path[64];

@@ -12,14 +12,6 @@
 #include "util/pid-list.h"
 #include "util/proc.h"
 
-static void fclosep(FILE **f)
-{
-        if (*f)
-                fclose(*f);
-}
-
-#define _cleanup_fclose_ _cleanup_(fclosep)
-
 /* Where the root of the hierarchy is mounted. On a host with both versions that is not /sys/fs/cgroup. */
 static const char *mount_point(void)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -34,7 +35,14 @@ static inline void closep(int *fd)
                 close(*fd);
 }
 
+static inline void fclosep(FILE **f)
+{
+        if (*f)
+                fclose(*f);
+}
+
 #define _cleanup_free_ _cleanup_(freep)
 #define _cleanup_close_ _cleanup_(closep)
+#define _cleanup_fclose_ _cleanup_(fclosep)
 
 #define ELEMENTSOF(a) (sizeof(a) / sizeof((a)[0]))

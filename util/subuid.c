@@ -9,15 +9,9 @@
 #include "util/cleanup.h"
 #include "util/subuid.h"
 
-static void fclosep(FILE **f)
-{
-        if (*f)
-                fclose(*f);
-}
-
 static bool is_name_of(const char *name, uid_t uid)
 {
-        _cleanup_(fclosep) FILE *f = fopen("/etc/passwd", "re");
+        _cleanup_fclose_ FILE *f = fopen("/etc/passwd", "re");
         const struct passwd *pw;
 
         while (f && (pw = fgetpwent(f)))
@@ -77,7 +71,7 @@ bool subuid_is_in(FILE *f, uid_t uid, uid_t owner)
 
 bool subuid_is_of(uid_t uid, uid_t owner)
 {
-        _cleanup_(fclosep) FILE *f = fopen("/etc/subuid", "re");
+        _cleanup_fclose_ FILE *f = fopen("/etc/subuid", "re");
 
         return f && subuid_is_in(f, uid, owner);
 }

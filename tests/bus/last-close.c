@@ -90,6 +90,14 @@ static void send_while_nobody_looks(int fd, const pid_t *hands, unsigned n, int 
         stop_daemon();
 }
 
+/* The hands look, while the daemon is stopped: a new one is there, in place of the one that has left. */
+static void have_looked(pid_t closer, const pid_t *hands, unsigned n, pid_t now[CHILDREN_MAX])
+{
+        for (unsigned i = 0; i < n; i++)
+                ck_assert_int_eq(kill(hands[i], SIGCONT), 0);
+        ck_assert_happens(children_of(closer, now) == n + 1);
+}
+
 void expect_no_pidfd(int fd)
 {
         char name[128];
@@ -111,9 +119,7 @@ START_TEST(who_has_looked_is_killed)
         ck_assert_uint_eq(n, 2);
         send_while_nobody_looks(fd, hands, n, s);
         close(s);
-        for (unsigned i = 0; i < n; i++)
-                ck_assert_int_eq(kill(hands[i], SIGCONT), 0);
-        ck_assert_happens(children_of(closer, now) == n + 1);
+        have_looked(closer, hands, n, now);
         for (unsigned i = 0; i < n; i++)
                 ck_assert_int_eq(kill(hands[i], SIGKILL), 0);
         ck_assert_happens(kill(hands[0], 0) < 0 && kill(hands[1], 0) < 0);
@@ -145,9 +151,7 @@ START_TEST(who_has_looked_is_killed_in_silence)
         ck_assert_uint_eq(n, 2);
         send_while_nobody_looks(fd, hands, n, s);
         close(s);
-        for (unsigned i = 0; i < n; i++)
-                ck_assert_int_eq(kill(hands[i], SIGCONT), 0);
-        ck_assert_happens(children_of(closer, now) == n + 1);
+        have_looked(closer, hands, n, now);
         ck_assert_int_eq(kill(closer, SIGSTOP), 0);
         ck_assert_happens(task_state(closer, closer) == 'T');
         for (unsigned i = 0; i < n + 1; i++)

@@ -401,32 +401,9 @@ START_TEST(law_32_a_process_whose_leader_has_exited_is_killed)
 }
 END_TEST
 
-/* Each hands over to its child and exits; nobody in it lives for long, and nobody's parent is known. */
-static void body_relay(int in, int out)
-{
-        uint64_t end_usec = now_boottime_usec() + 100000000;
-        char byte;
-
-        (void) signal(SIGTERM, SIG_IGN);
-        child_ready(out);
-        if (read(in, &byte, 1) != 1)
-                _exit(1);
-        for (unsigned i = 0; i < 4; i++)
-                if (fork() == 0) {
-                        while (now_boottime_usec() < end_usec)
-                                if (fork() > 0) {
-                                        usleep(500);
-                                        _exit(0);
-                                }
-                        _exit(0);
-                }
-        child_ready(out);
-        _exit(0);
-}
-
 START_TEST(law_32_relays_are_ended)
 {
-        struct child *child = child_start(body_relay);
+        struct child *child = child_start(child_relay);
         struct context *c = make("a");
 
         group_enter(group_new(NULL), child->pid);

@@ -71,6 +71,9 @@ void child_breed(int in, int out);
 /* Once it is told, every one of them forks for as long as it lives, and until then at most. SIGTERM is
  * ignored. The caller has set a limit. */
 _Noreturn void child_bomb(int in, int out, uint64_t end_usec);
+/* Once it is told, each hands over to its child and exits, so nobody lives for long, and nobody's parent is
+ * known. SIGTERM is ignored. */
+void child_relay(int in, int out);
 void child_ready(int out);
 char child_say(struct child *c);    /* the next byte from it; 0: nothing for a long while, or the end */
 bool child_silent(struct child *c); /* it has said nothing (more) */
