@@ -144,7 +144,7 @@ START_TEST(sockets_of_a_bus_whose_close_hangs)
 }
 END_TEST
 
-#define CROWD 200
+#define CROWD 1000
 
 static rlim_t lowest_free(void)
 {
