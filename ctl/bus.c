@@ -31,7 +31,7 @@ int bus_connect(struct ctl *ctl)
 
         if (ctl->bus)
                 return 0;
-        r = daemon_connect(given, ctl->user, &ctl->bus, NULL, why, sizeof why);
+        r = daemon_connect(given, ctl->user, &ctl->bus, why, sizeof why);
         if (r < 0) {
                 print_error("cannot reach ctxd %s%s", why, how_to_start(ctl, given));
                 return r == -EACCES || r == -EPERM ? EXIT_NOT_ALLOWED : EXIT_FAILED;

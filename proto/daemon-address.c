@@ -104,20 +104,31 @@ bool daemon_has_answered(const sd_bus_error *error)
                sd_bus_error_has_name(error, CTXD_ERROR_LIMITS_EXCEEDED);
 }
 
-static int try_place(const struct daemon_place *place, sd_bus **ret, sd_bus_message **ret_answer,
-                sd_bus_error *error)
+/* Who listens at our own socket is ctxd. On a bus nobody need be there. */
+static int ask(const struct daemon_place *place, sd_bus *bus, sd_bus_error *error)
 {
         sd_bus_message *question = NULL;
+        const char *name;
+        int r;
+
+        if (place->address[0] && !place->given)
+                return sd_bus_get_unique_name(bus, &name); /* waits for the answer to Hello */
+        r = daemon_alive_message(bus, &question);
+        if (r >= 0)
+                r = sd_bus_call(bus, question, 0, error, NULL);
+        sd_bus_message_unref(question);
+        return r;
+}
+
+static int try_place(const struct daemon_place *place, sd_bus **ret, sd_bus_error *error)
+{
         sd_bus *bus;
         int r;
 
         r = daemon_place_connect_in_time(place, CONNECT_USEC, &bus);
         if (r < 0)
                 return r;
-        r = daemon_alive_message(bus, &question);
-        if (r >= 0)
-                r = sd_bus_call(bus, question, 0, error, ret_answer);
-        sd_bus_message_unref(question);
+        r = ask(place, bus, error);
         if (r < 0 && !daemon_has_answered(error)) {
                 sd_bus_close(bus);
                 sd_bus_unref(bus);
@@ -127,8 +138,7 @@ static int try_place(const struct daemon_place *place, sd_bus **ret, sd_bus_mess
         return 0;
 }
 
-int daemon_connect(const char *given, bool user, sd_bus **ret, sd_bus_message **ret_answer, char *ret_text,
-                size_t size)
+int daemon_connect(const char *given, bool user, sd_bus **ret, char *ret_text, size_t size)
 {
         struct daemon_place places[DAEMON_PLACES_MAX];
         size_t n = daemon_places(given, user, places);
@@ -137,12 +147,8 @@ int daemon_connect(const char *given, bool user, sd_bus **ret, sd_bus_message **
         *ret_text = '\0';
         for (size_t i = 0; i < n; i++) {
                 sd_bus_error error = SD_BUS_ERROR_NULL;
-                sd_bus_message *answer = NULL;
 
-                r = try_place(places + i, ret, &answer, &error);
-                if (r >= 0 && ret_answer)
-                        *ret_answer = sd_bus_message_ref(answer);
-                sd_bus_message_unref(answer);
+                r = try_place(places + i, ret, &error);
                 if (r < 0 && length >= 0 && (size_t) length < size)
                         length += snprintf(ret_text + length, size - (size_t) length, "%s %s: %s",
                                         i == 0 ? "at" : "; nor at", daemon_place_name(places + i),

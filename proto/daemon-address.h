@@ -34,8 +34,6 @@ bool daemon_has_answered(const sd_bus_error *error);
 /* Makes the call Alive() -> ht, which asks whether the daemon is there. */
 int daemon_alive_message(sd_bus *bus, sd_bus_message **ret);
 
-/* Tries one place after the other until a daemon answers. ret_answer may be NULL. The answer is NULL if the
- * daemon is too old to know the call. On failure returns the negative errno of the last place, and ret_text
- * says what failed at each place; it reads on after "cannot reach ctxd". */
-int daemon_connect(const char *given, bool user, sd_bus **ret, sd_bus_message **ret_answer, char *ret_text,
-                size_t size);
+/* Tries one place after the other until a daemon answers. On failure returns the negative errno of the last
+ * place, and ret_text says what failed at each place; it reads on after "cannot reach ctxd". */
+int daemon_connect(const char *given, bool user, sd_bus **ret, char *ret_text, size_t size);
