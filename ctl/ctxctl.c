@@ -244,8 +244,8 @@ int main(int argc, char *argv[])
         struct ctl ctl = {.legend = true, .pager = true, .ask_password = true};
         int status;
 
-        /* For the width of characters. Nothing else that is printed depends on it, and to load all of it takes
-         * as long as a call. */
+        /* For the width of characters. Nothing else that is printed depends on it, and to load all of it
+         * takes as long as a call. */
         setlocale(LC_CTYPE, "");
 
         if (!read_leading_options(&ctl, argc, argv, NULL, NULL, NULL, &status))
