@@ -17,6 +17,7 @@
 struct orphan_look {
         struct child_list children; /* of the reaper */
         bool have_gone;             /* one has gone meanwhile */
+        uint64_t dead;
 };
 
 void membership_reap(struct membership *m, struct process *p, struct process *reaper)
@@ -77,7 +78,17 @@ int orphans_open(struct attached *a, struct child_list *l)
         return r < 0 ? r : 1;
 }
 
-int orphan_visit(struct attached *a, pid_t pid)
+uint64_t dead_sum(pid_t pid, const struct proc_stat *stat)
+{
+        uint64_t x = (uint64_t) pid << 40 ^ stat->start_ticks;
+
+        /* Each bit depends on all, so that no other processes have the same sum. */
+        x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+        x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+        return x ^ x >> 31;
+}
+
+int orphan_visit(struct attached *a, pid_t pid, uint64_t *dead)
 {
         struct membership *m = a->membership;
         struct proc_stat stat;
@@ -85,11 +96,15 @@ int orphan_visit(struct attached *a, pid_t pid)
 
         if (attached_find(m, pid))
                 return 0;
-        if (proc_stat_read(pid, &stat) < 0)
+        if (proc_stat_read(pid, &stat) < 0 || stat.ppid != process_pid(a->reaper))
                 return -ESRCH;
-        if (proc_is_dead(&stat) || kin_find(m, pid, stat.start_ticks) || !has_reaper(a) ||
-                        stat.ppid != process_pid(a->reaper) || stat.start_ticks < a->reaper_ticks ||
-                        attached_by_group(m, pid, &stat))
+        if (stat.start_ticks < a->reaper_ticks)
+                return 0;
+        if (proc_is_dead(&stat)) {
+                *dead += dead_sum(pid, &stat);
+                return 0;
+        }
+        if (kin_find(m, pid, stat.start_ticks) || !has_reaper(a) || attached_by_group(m, pid, &stat))
                 return 0;
         r = kin_add(a, pid, &stat);
         return r < 0 ? r : 1;
@@ -118,7 +133,7 @@ static int step(struct attached *a)
 
         if (r <= 0)
                 return r;
-        r = orphan_visit(a, pid);
+        r = orphan_visit(a, pid, &a->orphans->dead);
         if (r == -ESRCH)
                 a->orphans->have_gone = true;
         return r == 0 || r == -ESRCH ? -EAGAIN : r;
@@ -135,9 +150,10 @@ int orphans_look(struct attached *a)
                 r = step(a);
         if (r == -EAGAIN)
                 return r;
-        /* Who has gone may have left another one behind. */
-        if (r == 0 && a->orphans->have_gone)
+        /* Who has gone, or died, may have left another one behind. */
+        if (r == 0 && (a->orphans->have_gone || a->orphans->dead != a->dead_orphans))
                 r = -EAGAIN;
+        a->dead_orphans = a->orphans->dead;
         stop(a);
         return r;
 }
