@@ -497,6 +497,81 @@ START_TEST(law_30_an_orphan_does_not_leave)
 }
 END_TEST
 
+/* Its child is told what to breed. */
+static void body_breeder_below(int in, int out)
+{
+        if (fork() > 0)
+                child_sleep(-1, out);
+        child_breed(in, out);
+}
+
+static void attach_only_child(struct context *c, const struct child *child)
+{
+        struct caller root = {.pid = getpid()};
+        struct refused refused = {};
+        struct process *p;
+
+        ck_assert_int_eq(engine_process_open_pid(world.engine, only_child_of(child->pid), &p), 0);
+        ck_assert_int_eq(engine_attach(world.engine, &root, c, engine_process_pidfd(p), &term, &refused), 0);
+        engine_process_close(p);
+}
+
+/* Nobody has seen it before its parent had gone. It may be a descendant of either. */
+START_TEST(law_32_an_orphan_of_one_attached_elsewhere_is_nobodys)
+{
+        struct child *child = child_start(body_breeder_below);
+        struct context *a = make("a"), *other = make("c");
+
+        ck_assert_int_eq(child_say(child), '!');
+        attach_to_reap(a, child, &term);
+        attach_only_child(other, child);
+        breed(child, "d");
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1);
+        ck_assert_uint_eq(engine_count_members(world.engine, other, false), 1);
+        ck_assert_uint_eq(cancel_all(a), 1);
+        run_while(is_busy, a);
+        ck_assert(child_silent(child));
+        kill(only_child_of(getpid()), SIGKILL);
+}
+END_TEST
+
+/* What is below is cancelled with it. */
+START_TEST(an_orphan_of_one_attached_below_belongs_above)
+{
+        struct child *child = child_start(body_breeder_below);
+        struct context *a = make("a"), *below = make("a/b");
+
+        ck_assert_int_eq(child_say(child), '!');
+        attach_to_reap(a, child, &term);
+        attach_only_child(below, child);
+        breed(child, "d");
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 2);
+        ck_assert_uint_eq(cancel_all(a), 3);
+        ck_assert_int_eq(child_say(child), 'T');
+}
+END_TEST
+
+/* Both are in the same context. */
+START_TEST(law_45_an_orphan_of_one_of_two_in_one_context)
+{
+        struct child *one = child_start(child_breed), *two = child_start(child_breed);
+        struct context *c = make("a");
+
+        usleep(20000);
+        attach_to_reap(c, one, &term);
+        attach_to_reap(c, two, &term);
+        breed(one, "d");
+        breed(two, "d");
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 4);
+        kill(_i ? two->pid : one->pid, SIGKILL);
+        (void) child_wait(_i ? two : one);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 3);
+        ck_assert_uint_eq(cancel_all(c), 3);
+        ck_assert_int_eq(child_say(one), 'T');
+        ck_assert_int_eq(child_say(two), 'T');
+}
+END_TEST
+
 /* Whose it is cannot be known. */
 START_TEST(an_orphan_of_one_of_two_is_nobodys)
 {
@@ -512,7 +587,8 @@ START_TEST(an_orphan_of_one_of_two_is_nobodys)
         kill(two->pid, SIGKILL);
         (void) child_wait(two);
         run_while(is_busy, b);
-        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 2);
+        /* It may still be a descendant of the one that has gone. */
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1);
 }
 END_TEST
 
@@ -720,6 +796,9 @@ int main(void)
         tcase_add_test(c, law_30_an_orphan_does_not_leave);
         tcase_add_test(c, law_32_relays_are_ended);
         tcase_add_test(c, an_orphan_of_one_of_two_is_nobodys);
+        tcase_add_test(c, law_32_an_orphan_of_one_attached_elsewhere_is_nobodys);
+        tcase_add_test(c, an_orphan_of_one_attached_below_belongs_above);
+        tcase_add_loop_test(c, law_45_an_orphan_of_one_of_two_in_one_context, 0, 2);
         tcase_add_test(c, law_45_who_dies_while_orphans_are_listed_has_left_one);
         tcase_add_test(c, a_zombie_that_stays_makes_no_unrest);
         tcase_add_test(c, law_32_who_dies_while_its_children_are_listed_has_left_one);
