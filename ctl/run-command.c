@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "util/cleanup.h"
+#include "util/proc.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/handle.h"
@@ -30,22 +31,29 @@ int run_end_status(struct ctl *ctl, const struct run *run)
         return end.code == ETIMEDOUT ? EXIT_RUN_DEADLINE : EXIT_RUN_CANCELED;
 }
 
-static bool has_children(void)
+static int is_no_agent(void *userdata, pid_t child)
 {
-        return waitid(P_ALL, 0, &(siginfo_t){}, WEXITED | WNOHANG | WNOWAIT) == 0;
+        return child != *(pid_t *) userdata;
+}
+
+/* Mostly there are none, which one call tells. */
+static bool has_children(struct ctl *ctl)
+{
+        return waitid(P_ALL, 0, &(siginfo_t){}, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+               proc_each_child(getpid(), is_no_agent, &ctl->agent) > 0;
 }
 
 /* These signals cancel the context instead of ending us (run-wait.c). A signal that is ignored stays ignored,
  * for nohup(1). But of our children we have to hear. They are all that the command leaves behind: who loses
  * its parent comes to us, the nearest subreaper. But where a shell has executed us that had children before,
- * nobody could tell whom those leave behind. */
-static int take_signals(struct run *run)
+ * nobody could tell whom those leave behind. Polkit's agent leaves nobody, and is there before the attach. */
+static int take_signals(struct ctl *ctl, struct run *run)
 {
         static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
         struct sigaction action;
         sigset_t mask;
 
-        if (has_children())
+        if (has_children(ctl))
                 run->has_children = true;
         else if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return -errno;
@@ -164,7 +172,7 @@ int run_command(struct ctl *ctl, struct run *run, char *argv[])
         int r, end;
         pid_t pid;
 
-        r = take_signals(run);
+        r = take_signals(ctl, run);
         if (r < 0) {
                 print_error("cannot prepare for the command: %s", strerror(-r));
                 return EXIT_RUN_FAILED;

@@ -8,6 +8,7 @@
 
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/proc.h"
 #include "ctl/bus.h"
 #include "ctl/handle.h"
 #include "ctl/left.h"
@@ -264,6 +265,22 @@ static void wait_for_events(struct waiting *w)
                 show_who_is_left(w);
 }
 
+static int any_child(void *userdata, pid_t child)
+{
+        return 1;
+}
+
+/* Who goes on has come to us by the death of its parent. Without BPF ctxd may not have seen it, and would not
+ * find it once it is another's child. So ctxd looks at all of them while they are ours. */
+static void hand_over(struct waiting *w)
+{
+        if (proc_each_child(getpid(), any_child, NULL) <= 0)
+                return;
+        w->ctl->missing_is_fine = true;
+        bus_call(w->ctl, NULL, "Processes", "sbu", w->run->reference, 0, 1U);
+        w->ctl->missing_is_fine = false;
+}
+
 static int exit_status(const struct waiting *w)
 {
         int own = WIFEXITED(w->result) ? WEXITSTATUS(w->result) : 128 + WTERMSIG(w->result);
@@ -289,5 +306,6 @@ int run_wait(struct ctl *ctl, struct run *run, pid_t pid)
         if (WIFSIGNALED(w.result) || w.end > 0)
                 saved_terminal_restore(&run->terminal);
         left_deinit(&w.left);
+        hand_over(&w);
         return exit_status(&w);
 }

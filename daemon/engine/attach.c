@@ -49,7 +49,9 @@ int engine_join(struct engine *e, struct context *c, struct process *p, const st
 
         if (r < 0)
                 tree_attach_undo(e->tree, c, a);
-        else if (a->reaper)
+        if (r >= 0 && !context_is_below(c, a->from))
+                membership_part(e->membership, p);
+        if (r >= 0 && a->reaper)
                 membership_reap(e->membership, p, a->reaper);
         return r;
 }

@@ -24,6 +24,7 @@ struct process_ties {
         LIST_HEAD(, anchor) owned;
         struct attached *attached;    /* membership, backend direct */
         LIST_HEAD(, attached) reaped; /* the same: whose orphans are its children */
+        uint64_t parted_ticks;        /* but those that have started since then are nobody's; 0: all are */
         bool is_moving;               /* membership: from one backend to another */
         struct threads *threads;      /* thread-page */
 };

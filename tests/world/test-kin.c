@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "util/clock.h"
+#include "util/pid-list.h"
 #include "util/proc.h"
 #include "tests/world/world.h"
 
@@ -496,6 +497,81 @@ START_TEST(law_30_an_orphan_does_not_leave)
 }
 END_TEST
 
+/* Its child is told what to breed. */
+static void body_breeder_below(int in, int out)
+{
+        if (fork() > 0)
+                child_sleep(-1, out);
+        child_breed(in, out);
+}
+
+static void attach_only_child(struct context *c, const struct child *child)
+{
+        struct caller root = {.pid = getpid()};
+        struct refused refused = {};
+        struct process *p;
+
+        ck_assert_int_eq(engine_process_open_pid(world.engine, only_child_of(child->pid), &p), 0);
+        ck_assert_int_eq(engine_attach(world.engine, &root, c, engine_process_pidfd(p), &term, &refused), 0);
+        engine_process_close(p);
+}
+
+/* Nobody has seen it before its parent had gone. It may be a descendant of either. */
+START_TEST(law_32_an_orphan_of_one_attached_elsewhere_is_nobodys)
+{
+        struct child *child = child_start(body_breeder_below);
+        struct context *a = make("a"), *other = make("c");
+
+        ck_assert_int_eq(child_say(child), '!');
+        attach_to_reap(a, child, &term);
+        attach_only_child(other, child);
+        breed(child, "d");
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1);
+        ck_assert_uint_eq(engine_count_members(world.engine, other, false), 1);
+        ck_assert_uint_eq(cancel_all(a), 1);
+        run_while(is_busy, a);
+        ck_assert(child_silent(child));
+        kill(only_child_of(getpid()), SIGKILL);
+}
+END_TEST
+
+/* What is below is cancelled with it. */
+START_TEST(an_orphan_of_one_attached_below_belongs_above)
+{
+        struct child *child = child_start(body_breeder_below);
+        struct context *a = make("a"), *below = make("a/b");
+
+        ck_assert_int_eq(child_say(child), '!');
+        attach_to_reap(a, child, &term);
+        attach_only_child(below, child);
+        breed(child, "d");
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 2);
+        ck_assert_uint_eq(cancel_all(a), 3);
+        ck_assert_int_eq(child_say(child), 'T');
+}
+END_TEST
+
+/* Both are in the same context. */
+START_TEST(law_45_an_orphan_of_one_of_two_in_one_context)
+{
+        struct child *one = child_start(child_breed), *two = child_start(child_breed);
+        struct context *c = make("a");
+
+        usleep(20000);
+        attach_to_reap(c, one, &term);
+        attach_to_reap(c, two, &term);
+        breed(one, "d");
+        breed(two, "d");
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 4);
+        kill(_i ? two->pid : one->pid, SIGKILL);
+        (void) child_wait(_i ? two : one);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 3);
+        ck_assert_uint_eq(cancel_all(c), 3);
+        ck_assert_int_eq(child_say(one), 'T');
+        ck_assert_int_eq(child_say(two), 'T');
+}
+END_TEST
+
 /* Whose it is cannot be known. */
 START_TEST(an_orphan_of_one_of_two_is_nobodys)
 {
@@ -511,7 +587,8 @@ START_TEST(an_orphan_of_one_of_two_is_nobodys)
         kill(two->pid, SIGKILL);
         (void) child_wait(two);
         run_while(is_busy, b);
-        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 2);
+        /* It may still be a descendant of the one that has gone. */
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1);
 }
 END_TEST
 
@@ -528,6 +605,172 @@ START_TEST(law_32_relays_are_ended)
         run_while(is_busy, c);
         ck_assert_uint_eq(list(c, NULL, 0), 0);
         ck_assert_int_eq(child_say(child), 0); /* nobody holds it open */
+}
+END_TEST
+
+/* What happens at a certain moment of a look: before a list of children is opened, and when a child was read
+ * from it, but not looked at. */
+static void (*before_open)(pid_t parent), (*after_read)(pid_t child);
+
+int __real_child_list_open(struct child_list *l, pid_t parent, bool is_single);
+int __wrap_child_list_open(struct child_list *l, pid_t parent, bool is_single);
+int __real_child_list_next(struct child_list *l, pid_t *ret);
+int __wrap_child_list_next(struct child_list *l, pid_t *ret);
+
+int __wrap_child_list_open(struct child_list *l, pid_t parent, bool is_single)
+{
+        if (before_open)
+                before_open(parent);
+        return __real_child_list_open(l, parent, is_single);
+}
+
+int __wrap_child_list_next(struct child_list *l, pid_t *ret)
+{
+        int r = __real_child_list_next(l, ret);
+
+        if (r > 0 && after_read)
+                after_read(*ret);
+        return r;
+}
+
+static void wait_told(int in)
+{
+        char byte;
+
+        if (read(in, &byte, 1) != 1)
+                _exit(1);
+}
+
+/* Each time that it is told, it hands over to its child. */
+static void body_heirs(int in, int out)
+{
+        (void) signal(SIGTERM, SIG_IGN);
+        for (;;) {
+                child_ready(out);
+                wait_told(in);
+                if (fork() > 0)
+                        _exit(0);
+        }
+}
+
+static struct child *heirs;
+
+static void die_as_a_zombie(pid_t pid)
+{
+        child_tell(heirs, 'x');
+        ck_assert_int_eq(child_say(heirs), '!');
+        while (!is_zombie((uint32_t) pid))
+                usleep(1000);
+}
+
+/* The second one hands over to a third. The first one is reaped, and so the third has its place in the list,
+ * which was read already. */
+static void hand_over_again(pid_t pid)
+{
+        if (pid == heirs->pid)
+                return;
+        after_read = NULL;
+        die_as_a_zombie(pid);
+        ck_assert_int_eq(waitpid(heirs->pid, NULL, 0), heirs->pid);
+        heirs->pid = 0;
+}
+
+static bool has_not_handed_over(void *userdata)
+{
+        return after_read;
+}
+
+START_TEST(law_45_who_dies_while_orphans_are_listed_has_left_one)
+{
+        struct context *c = make("a");
+        struct member_process seen[2];
+
+        heirs = child_start(body_heirs);
+        attach_to_reap(c, heirs, &quiet);
+        after_read = hand_over_again;
+        die_as_a_zombie(heirs->pid);
+        run_while(has_not_handed_over, NULL);
+        run_for(20000);
+        ck_assert(c->busy);
+        ck_assert_uint_eq(list(c, seen, 2), 1);
+        kill((pid_t) seen[0].pid, SIGKILL);
+        run_while(is_busy, c);
+}
+END_TEST
+
+static unsigned n_opened;
+
+static void count_open(pid_t parent)
+{
+        n_opened++;
+}
+
+/* A zombie that nobody reaps is met by each look, and is no reason for another one. */
+START_TEST(a_zombie_that_stays_makes_no_unrest)
+{
+        struct context *c = make("a");
+        unsigned n;
+
+        heirs = child_start(body_heirs);
+        attach_to_reap(c, heirs, &term);
+        die_as_a_zombie(heirs->pid);
+        run_for(20000);
+        before_open = count_open;
+        ck_assert_uint_eq(cancel_all(c), 1);
+        run_for(100000);
+        n = n_opened;
+        ck_assert_uint_gt(n, 0);
+        run_for(100000);
+        ck_assert_uint_eq(n_opened, n);
+        ck_assert(c->busy);
+}
+END_TEST
+
+/* Its child counts signals once it was told to fork it, and then it is gone. */
+static void body_late(int in, int out)
+{
+        (void) signal(SIGTERM, SIG_IGN);
+        if (fork() > 0)
+                child_sleep(-1, out);
+        child_ready(out);
+        wait_told(in);
+        if (fork() == 0)
+                child_count(-1, out);
+        _exit(0);
+}
+
+static pid_t middle;
+
+static void leave_one_behind(pid_t parent)
+{
+        if (parent == middle && ++n_opened == 2)
+                die_as_a_zombie(parent);
+}
+
+static bool says_nothing(void *child)
+{
+        return !is_readable(((struct child *) child)->out);
+}
+
+static bool has_looked_once(void *userdata)
+{
+        return n_opened < 2;
+}
+
+/* In the second pass, which finds nobody else who has not got the signal. */
+START_TEST(law_32_who_dies_while_its_children_are_listed_has_left_one)
+{
+        struct context *c = make("a");
+
+        heirs = child_start(body_late);
+        ck_assert_int_eq(child_say(heirs), '!');
+        middle = only_child_of(heirs->pid);
+        attach_to_reap(c, heirs, &term);
+        before_open = leave_one_behind;
+        (void) cancel_all(c);
+        run_while(has_looked_once, NULL);
+        run_while(says_nothing, heirs);
+        ck_assert_int_eq(child_say(heirs), 'T');
 }
 END_TEST
 
@@ -553,6 +796,12 @@ int main(void)
         tcase_add_test(c, law_30_an_orphan_does_not_leave);
         tcase_add_test(c, law_32_relays_are_ended);
         tcase_add_test(c, an_orphan_of_one_of_two_is_nobodys);
+        tcase_add_test(c, law_32_an_orphan_of_one_attached_elsewhere_is_nobodys);
+        tcase_add_test(c, an_orphan_of_one_attached_below_belongs_above);
+        tcase_add_loop_test(c, law_45_an_orphan_of_one_of_two_in_one_context, 0, 2);
+        tcase_add_test(c, law_45_who_dies_while_orphans_are_listed_has_left_one);
+        tcase_add_test(c, a_zombie_that_stays_makes_no_unrest);
+        tcase_add_test(c, law_32_who_dies_while_its_children_are_listed_has_left_one);
         suite_add_tcase(s, c);
         return run_suite(s);
 }

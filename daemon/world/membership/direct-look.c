@@ -41,9 +41,11 @@ static int visit_itself(struct member_look *l)
         const struct process *p = l->attached->process;
         struct proc_stat stat;
 
-        if (process_has_exited(p) || proc_stat_read(process_pid(p), &stat) < 0 ||
-                        stat.start_ticks != process_start_ticks(p))
+        if (process_has_exited(p))
                 return 0;
+        if (proc_stat_read(process_pid(p), &stat) < 0 || stat.start_ticks != process_start_ticks(p) ||
+                        proc_is_dead(&stat))
+                return gone(l);
         return tell(l, process_pid(p), &stat);
 }
 
@@ -63,8 +65,12 @@ static int visit_child(struct member_look *l, pid_t pid)
         /* It may have become another's child since the list was read, or its pid another process's. */
         if (proc_stat_read(pid, &stat) < 0 || stat.ppid != (l->kin ? l->kin->pid : process_pid(a->process)))
                 return gone(l);
+        if (proc_is_dead(&stat)) {
+                l->dead += dead_sum(pid, &stat);
+                return 0;
+        }
         /* In a group it is met with that. */
-        if (proc_is_dead(&stat) || attached_by_group(m, pid, &stat))
+        if (attached_by_group(m, pid, &stat))
                 return 0;
         owner = orphan_owner(m, stat.ppid, l->kin ? l->kin->start_ticks : process_start_ticks(a->process),
                         stat.start_ticks);
@@ -81,11 +87,17 @@ static void next_kin(struct member_look *l)
 
 static int visit_next_child(struct member_look *l)
 {
+        struct proc_stat stat;
         pid_t pid;
         int r = child_list_next(&l->children, &pid);
 
-        if (r == 0)
+        if (r == 0) {
+                /* Whoever has no parent any more has become another's child. */
+                if (l->kin && l->is_thorough &&
+                                (proc_stat_read(l->kin->pid, &stat) < 0 || proc_is_dead(&stat)))
+                        l->is_restless = true;
                 next_kin(l);
+        }
         return r > 0 ? visit_child(l, pid) : r;
 }
 
@@ -183,6 +195,20 @@ static int begin_group(struct member_look *l)
         return group_list_open(&l->group, own_cgroup_directory(l->attached->cgroup));
 }
 
+static void begin_dead(struct member_look *l, uint64_t before)
+{
+        l->dead = 0;
+        l->dead_before = before;
+}
+
+static void end_dead(struct member_look *l, uint64_t *ret)
+{
+        if (l->without_children)
+                return;
+        l->is_restless |= l->dead != l->dead_before;
+        *ret = l->dead;
+}
+
 static int begin_children(struct member_look *l)
 {
         const struct process *p = l->attached->process;
@@ -190,6 +216,7 @@ static int begin_children(struct member_look *l)
 
         direct_look_stop(l);
         l->found = found;
+        begin_dead(l, l->attached->dead);
         if (process_has_exited(p) || found || l->without_children) {
                 next_kin(l);
                 return 0;
@@ -206,6 +233,7 @@ static int begin_orphans(struct member_look *l)
         direct_look_stop(l);
         l->found = found;
         r = l->without_children ? 0 : orphans_open(l->attached, &l->children);
+        begin_dead(l, l->attached->dead_orphans);
         if (r > 0)
                 l->phase = LOOK_ORPHANS;
         return r == 0 ? begin_children(l) : r < 0 ? r : 0;
@@ -226,10 +254,12 @@ static int step(struct member_look *l)
                 return r > 0 ? visit_in_group(l, pid) : r < 0 ? r : begin_orphans(l);
         case LOOK_ORPHANS:
                 r = child_list_next(&l->children, &pid);
-                if (r == 0)
+                if (r == 0) {
+                        end_dead(l, &l->attached->dead_orphans);
                         return begin_children(l);
+                }
                 if (r > 0)
-                        r = orphan_visit(l->attached, pid);
+                        r = orphan_visit(l->attached, pid, &l->dead);
                 return r == -ESRCH ? gone(l) : r > 0 ? 0 : r;
         case LOOK_CHILDREN:
                 return visit_next_child(l);
@@ -237,6 +267,7 @@ static int step(struct member_look *l)
                 return visit_kin(l);
         case LOOK_ITSELF:
                 r = l->found ? 0 : visit_itself(l);
+                end_dead(l, &l->attached->dead);
                 next_attached(l);
                 return r;
         }

@@ -29,6 +29,7 @@ struct member_look {
         void *userdata;
         bool wants_uids; /* of each process; they take another read */
         bool without_children;
+        bool is_thorough; /* who dies while its children are listed is noticed (is_restless); it takes a read */
         bool is_restless; /* a process had gone when it was to be read: its children may have been missed */
 
         /* Of look.c, and of the backend. */
@@ -45,8 +46,9 @@ struct member_look {
         /* Of the backend direct: where it is. */
         struct attached *attached; /* NULL: at the next slot */
         enum look_phase phase;
-        struct kin *kin; /* NULL: at the attached process itself */
-        bool found;      /* the attached process was seen in its own group */
+        struct kin *kin;            /* NULL: at the attached process itself */
+        bool found;                 /* the attached process was seen in its own group */
+        uint64_t dead, dead_before; /* whom this phase has met, and whom the last one did (dead_sum()) */
         union {
                 struct group_list group;
                 struct child_list children;

@@ -10,13 +10,18 @@
  * subreaper. If that is the process which has attached its child, and it has said so, all that become its
  * children from then on descend from that child, but for those that were attached or seen elsewhere.
  *
- * Who says so for two children at a time does not say whose an orphan is. Then it is nobody's. */
+ * Below the same subreaper there may be members of other contexts: another child of which it has said so, or a
+ * descendant that was attached elsewhere. From then on an orphan may be a descendant of either, and is nobody's,
+ * so that nobody ends with a context that is not its own. But what is attached below its context ends with
+ * that. */
 
-#define AT_ONCE 64 /* so many children are read in one turn */
+#define AT_ONCE 64     /* so many children are read in one turn */
+#define DEPTH_MAX 1024 /* so many ancestors of a process are looked at */
 
 struct orphan_look {
         struct child_list children; /* of the reaper */
         bool have_gone;             /* one has gone meanwhile */
+        uint64_t dead;
 };
 
 void membership_reap(struct membership *m, struct process *p, struct process *reaper)
@@ -30,6 +35,37 @@ void membership_reap(struct membership *m, struct process *p, struct process *re
         charge_set(&a->charge, a->charge.amount + 1); /* its descriptor */
         a->reaper_ticks = proc_nsec_to_ticks(now_boottime_usec() * 1000);
         LIST_INSERT_HEAD(&process_ties(reaper)->reaped, a, by_reaper);
+        m->n_reaped++;
+}
+
+static bool are_all_in(const struct process_ties *reaper, const struct member_slot *slot)
+{
+        const struct attached *a;
+
+        LIST_FOREACH (a, &reaper->reaped, by_reaper)
+                if (a->slot != slot)
+                        return false;
+        return true;
+}
+
+void membership_part(struct membership *m, struct process *p)
+{
+        const struct attached *a = process_ties(p)->attached;
+        uint64_t since = process_start_ticks(p);
+        pid_t pid = process_pid(p);
+        struct proc_stat stat;
+
+        if (!a || m->n_reaped == 0)
+                return;
+        for (unsigned n = 0; n < DEPTH_MAX && proc_stat_read(pid, &stat) >= 0; n++) {
+                struct process *above = process_find(m->processes, pid, stat.start_ticks);
+                struct process_ties *ties = above ? process_ties(above) : NULL;
+
+                if (n > 0 && ties && !are_all_in(ties, a->slot) &&
+                                (ties->parted_ticks == 0 || since < ties->parted_ticks))
+                        ties->parted_ticks = since;
+                pid = stat.ppid;
+        }
 }
 
 static void stop(struct attached *a)
@@ -47,24 +83,41 @@ void attached_leave_reaper(struct attached *a)
                 return;
         stop(a);
         LIST_REMOVE(a, by_reaper);
+        a->membership->n_reaped--;
         charge_set(&a->charge, a->charge.amount - 1);
         a->reaper = process_unref(a->reaper);
 }
 
-/* That of a reaper of one alone. */
+/* The one whose orphans become its children: of all that it has attached that which was first. NULL: nobody's,
+ * or it has exited. */
+static struct attached *reaped_by(struct process *reaper)
+{
+        struct attached *a = LIST_FIRST(&process_ties(reaper)->reaped), *next;
+
+        while (a && (next = LIST_NEXT(a, by_reaper)))
+                a = next;
+        return a && !proc_pidfd_exited(process_pidfd(reaper)) ? a : NULL;
+}
+
 static bool has_reaper(const struct attached *a)
 {
-        struct attached *first = a->reaper ? LIST_FIRST(&process_ties(a->reaper)->reaped) : NULL;
+        return a->reaper && reaped_by(a->reaper) == a;
+}
 
-        return first && !LIST_NEXT(first, by_reaper) && !proc_pidfd_exited(process_pidfd(a->reaper));
+/* A child of its reaper that has started then may be its orphan. */
+static bool may_own(const struct attached *a, uint64_t start_ticks)
+{
+        uint64_t parted_ticks = process_ties(a->reaper)->parted_ticks;
+
+        return start_ticks >= a->reaper_ticks && (parted_ticks == 0 || start_ticks < parted_ticks);
 }
 
 struct attached *orphan_owner(struct membership *m, pid_t parent, uint64_t parent_ticks, uint64_t start_ticks)
 {
         struct process *p = process_find(m->processes, parent, parent_ticks);
-        struct attached *a = p ? LIST_FIRST(&process_ties(p)->reaped) : NULL;
+        struct attached *a = p ? reaped_by(p) : NULL;
 
-        return a && start_ticks >= a->reaper_ticks && has_reaper(a) ? a : NULL;
+        return a && may_own(a, start_ticks) ? a : NULL;
 }
 
 int orphans_open(struct attached *a, struct child_list *l)
@@ -77,7 +130,17 @@ int orphans_open(struct attached *a, struct child_list *l)
         return r < 0 ? r : 1;
 }
 
-int orphan_visit(struct attached *a, pid_t pid)
+uint64_t dead_sum(pid_t pid, const struct proc_stat *stat)
+{
+        uint64_t x = (uint64_t) pid << 40 ^ stat->start_ticks;
+
+        /* Each bit depends on all, so that no other processes have the same sum. */
+        x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+        x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+        return x ^ x >> 31;
+}
+
+int orphan_visit(struct attached *a, pid_t pid, uint64_t *dead)
 {
         struct membership *m = a->membership;
         struct proc_stat stat;
@@ -85,11 +148,15 @@ int orphan_visit(struct attached *a, pid_t pid)
 
         if (attached_find(m, pid))
                 return 0;
-        if (proc_stat_read(pid, &stat) < 0)
+        if (proc_stat_read(pid, &stat) < 0 || stat.ppid != process_pid(a->reaper))
                 return -ESRCH;
-        if (proc_is_dead(&stat) || kin_find(m, pid, stat.start_ticks) || !has_reaper(a) ||
-                        stat.ppid != process_pid(a->reaper) || stat.start_ticks < a->reaper_ticks ||
-                        attached_by_group(m, pid, &stat))
+        if (!may_own(a, stat.start_ticks))
+                return 0;
+        if (proc_is_dead(&stat)) {
+                *dead += dead_sum(pid, &stat);
+                return 0;
+        }
+        if (kin_find(m, pid, stat.start_ticks) || !has_reaper(a) || attached_by_group(m, pid, &stat))
                 return 0;
         r = kin_add(a, pid, &stat);
         return r < 0 ? r : 1;
@@ -118,7 +185,7 @@ static int step(struct attached *a)
 
         if (r <= 0)
                 return r;
-        r = orphan_visit(a, pid);
+        r = orphan_visit(a, pid, &a->orphans->dead);
         if (r == -ESRCH)
                 a->orphans->have_gone = true;
         return r == 0 || r == -ESRCH ? -EAGAIN : r;
@@ -135,9 +202,10 @@ int orphans_look(struct attached *a)
                 r = step(a);
         if (r == -EAGAIN)
                 return r;
-        /* Who has gone may have left another one behind. */
-        if (r == 0 && a->orphans->have_gone)
+        /* Who has gone, or died, may have left another one behind. */
+        if (r == 0 && (a->orphans->have_gone || a->orphans->dead != a->dead_orphans))
                 r = -EAGAIN;
+        a->dead_orphans = a->orphans->dead;
         stop(a);
         return r;
 }

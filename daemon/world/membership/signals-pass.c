@@ -77,7 +77,7 @@ static int begin(struct membership *m, struct signal_pass *p)
                 m->backend->set_done(m, slot);
                 member_slot_want(m, slot);
         }
-        p->look = (struct member_look){.cb = collect, .userdata = p};
+        p->look = (struct member_look){.cb = collect, .userdata = p, .is_thorough = true};
         if (member_look_begin(m, &p->look) < 0)
                 return -ENOMEM;
         p->state = PASS_LISTS;
