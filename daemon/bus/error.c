@@ -128,6 +128,14 @@ int error_gone(sd_bus_error *error)
                         "into");
 }
 
+int error_too_deep(sd_bus_error *error)
+{
+        return sd_bus_error_set(error, CTXD_ERROR_LIMITS_EXCEEDED,
+                        "The process has more ancestors than the daemon looks at, so it is not known of "
+                        "which "
+                        "context it is a member");
+}
+
 int error_no_such_process(sd_bus_error *error, const char *what)
 {
         return sd_bus_error_set(error, CTXD_ERROR_NO_SUCH_PROCESS, what);

@@ -19,4 +19,5 @@ int error_malformed(sd_bus_error *error, int r);
  * somebody else and for one that does not exist. */
 int error_interactive(sd_bus_error *error, bool direct);
 int error_gone(sd_bus_error *error); /* whoever asks cannot be asked about any more */
+int error_too_deep(sd_bus_error *error);
 int error_no_such_process(sd_bus_error *error, const char *what);

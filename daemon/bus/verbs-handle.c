@@ -244,7 +244,9 @@ int request_attachment(struct request *q, int pidfd, const struct attach_options
                         return error_invalid_args(q->error,
                                         "Option subreaper is for a child of the caller in the same context");
         }
-        engine_describe(q->service->engine, process, ret);
+        r = engine_describe(q->service->engine, process, ret);
+        if (r < 0)
+                return request_attach_error(q, NULL, r);
         ret->wanted = (struct policy){.signal = options->signal, .kill_after_usec = CTXD_USEC_INFINITY};
         if (options->has_kill_after)
                 ret->wanted.kill_after_usec = options->kill_after_usec;
@@ -260,6 +262,8 @@ int request_attach_error(struct request *q, const struct refused *refused, int r
                 return request_refused(q, refused, r);
         if (r == -ESRCH)
                 return error_no_such_process(q->error, "The process to attach has exited already");
+        if (r == -ELOOP)
+                return error_too_deep(q->error);
         if (r == -EINVAL)
                 return error_invalid_args(q->error, "That descriptor is no pidfd of a process");
         return handle_error(q, refused, r);

@@ -343,7 +343,9 @@ int verb_current(struct request *q)
         r = peer_process(q->peer, &process);
         if (r < 0)
                 return error_gone(q->error);
-        c = engine_context_of(q->service->engine, process);
+        r = engine_context_of(q->service->engine, process, &c);
+        if (r < 0)
+                return r == -ELOOP ? error_too_deep(q->error) : r;
         /* If a member may not read its context, it is not told which one it is. */
         if (c && request_allows(q, c, VERB_LOOK))
                 context_reference(c, reference);

@@ -8,12 +8,16 @@
 /* Makes processes members, and makes contexts that come with a member or an owner. The model decides first.
  * After that only the world can fail. If it does, this file takes back what the model has done. */
 
-void engine_describe(struct engine *e, struct process *p, struct attachment *ret)
+int engine_describe(struct engine *e, struct process *p, struct attachment *ret)
 {
-        struct anchor *from = membership_look_up(e->membership, p, &ret->from_policy);
+        struct anchor *from;
+        int r = membership_look_up(e->membership, p, &from, &ret->from_policy);
 
-        ret->from = from ? from->context : NULL;
+        if (r < 0)
+                return r;
+        ret->from = r > 0 ? from->context : NULL;
         memcpy(ret->uids, process_uids(p), sizeof ret->uids);
+        return 0;
 }
 
 static int join(struct engine *e, struct context *c, struct process *p, uint32_t index,
@@ -66,8 +70,9 @@ int engine_attach(struct engine *e, const struct caller *caller, struct context 
         r = process_acquire(e->processes, pidfd, &p);
         if (r < 0)
                 return r;
-        engine_describe(e, p, &a);
-        r = tree_attach(e->tree, now_boottime_usec(), caller, c, &a, ret_refused);
+        r = engine_describe(e, p, &a);
+        if (r >= 0)
+                r = tree_attach(e->tree, now_boottime_usec(), caller, c, &a, ret_refused);
         if (r >= 0)
                 r = engine_join(e, c, p, &a, ret_refused);
         process_unref(p);

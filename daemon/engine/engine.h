@@ -145,8 +145,9 @@ struct member_task {
         const struct context *context;
 };
 
-/* Tells what the model has to know of a process that has just been opened before it becomes a member. */
-void engine_describe(struct engine *e, struct process *p, struct attachment *ret);
+/* Tells what the model has to know of a process that has just been opened before it becomes a member.
+ * -ELOOP: it has too many ancestors, so that nobody knows what it is a member of. */
+int engine_describe(struct engine *e, struct process *p, struct attachment *ret);
 /* May the process reap for that one: it is its parent, and in the same context. */
 bool engine_may_reap(struct engine *e, struct process *p, struct process *reaper);
 /* Makes the process a member of c, with its threads and with the children that it forks meanwhile.
@@ -192,8 +193,9 @@ uint32_t engine_count_members(struct engine *e, const struct context *c, bool re
  * were added to *ret; 0: there is more; or -errno. */
 int engine_count_some(struct engine *e, const struct context *c, uint32_t budget, struct members_look **look,
                 uint32_t *ret);
-/* The context of which the process, that is its leading thread, is a member; or NULL. */
-struct context *engine_context_of(struct engine *e, struct process *p);
+/* The context of which the process, that is its leading thread, is a member; or NULL. -errno as
+ * engine_describe(). */
+int engine_context_of(struct engine *e, struct process *p, struct context **ret);
 const char *engine_membership_backend(const struct engine *e);
 
 /* Goes through the leaks of c and of all contexts below it, or all leaks if c is NULL (leak.h says in which

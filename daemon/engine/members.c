@@ -79,20 +79,25 @@ int engine_count_some(struct engine *e, const struct context *c, uint32_t budget
         return 1;
 }
 
-struct context *engine_context_of(struct engine *e, struct process *p)
+int engine_context_of(struct engine *e, struct process *p, struct context **ret)
 {
+        struct anchor *a;
         uint32_t index;
-        struct anchor *a = membership_look_up(e->membership, p, &index);
+        int r = membership_look_up(e->membership, p, &a, &index);
 
-        return a ? a->context : NULL;
+        if (r >= 0)
+                *ret = r > 0 ? a->context : NULL;
+        return r;
 }
 
 bool engine_may_reap(struct engine *e, struct process *p, struct process *reaper)
 {
+        struct context *c, *of_reaper;
         struct proc_stat stat;
 
         return proc_stat_read(process_pid(p), &stat) >= 0 && stat.ppid == process_pid(reaper) &&
-               engine_context_of(e, p) == engine_context_of(e, reaper);
+               engine_context_of(e, p, &c) >= 0 && engine_context_of(e, reaper, &of_reaper) >= 0 &&
+               c == of_reaper;
 }
 
 int engine_open_member(struct engine *e, const struct member_process *member, struct process **ret)

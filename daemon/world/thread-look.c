@@ -51,9 +51,11 @@ static bool is_thread_of(pid_t pid, uint32_t tid)
  * here. */
 static bool is_member_anyway(const struct thread_entrance *t)
 {
+        struct anchor *anchor;
         uint32_t index;
 
-        return membership_look_up(t->threads->pages->membership, t->threads->process, &index) == t->anchor;
+        return membership_look_up(t->threads->pages->membership, t->threads->process, &anchor, &index) > 0 &&
+               anchor == t->anchor;
 }
 
 static int by_context(const void *left, const void *right)

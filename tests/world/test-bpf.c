@@ -74,7 +74,7 @@ START_TEST(law_30_what_is_born_is_a_member)
                 struct process *p;
 
                 ck_assert_int_eq(engine_open_member(world.engine, &list[i], &p), 0);
-                ck_assert_ptr_eq(engine_context_of(world.engine, p), a);
+                ck_assert_ptr_eq(context_of(p), a);
                 engine_process_close(p);
         }
         free(list);
@@ -373,13 +373,13 @@ START_TEST(moves)
         struct process *p;
 
         ck_assert_int_eq(engine_process_open(world.engine, c->pidfd, &p), 0);
-        ck_assert_ptr_null(engine_context_of(world.engine, p));
+        ck_assert_ptr_null(context_of(p));
         breed(c, "t");
         attach(a, c, &term);
         breed(c, "f");
         ck_assert_int_eq(attach_by(other, c, &quiet), -EACCES);
         attach(below, c, &term);
-        ck_assert_ptr_eq(engine_context_of(world.engine, p), below);
+        ck_assert_ptr_eq(context_of(p), below);
         ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1); /* the child from before */
         ck_assert_uint_eq(engine_count_members(world.engine, below, false), 2);
         ck_assert_int_eq(attach_by(a, c, &quiet), -EACCES);

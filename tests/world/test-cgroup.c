@@ -60,7 +60,7 @@ START_TEST(law_30_all_in_the_group_are_members)
                 struct process *p;
 
                 ck_assert_int_eq(engine_open_member(world.engine, &list[i], &p), 0);
-                ck_assert_ptr_eq(engine_context_of(world.engine, p), c);
+                ck_assert_ptr_eq(context_of(p), c);
                 engine_process_close(p);
                 if (list[i].pid != (uint32_t) child->pid)
                         group_enter(below, (pid_t) list[i].pid);
@@ -235,7 +235,7 @@ START_TEST(law_30_nobody_in_it_leaves)
                         continue;
                 ck_assert_int_eq(engine_open_member(world.engine, &list[i], &p), 0);
                 group_enter(other, (pid_t) list[i].pid);
-                if (engine_context_of(world.engine, p)) { /* not the daemon, whom nobody knows there */
+                if (context_of(p)) { /* not the daemon, whom nobody knows there */
                         ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, elsewhere,
                                                          engine_process_pidfd(p), &quiet, &refused),
                                         -EACCES);

@@ -61,10 +61,10 @@ START_TEST(law_35_a_page_that_fails)
         ck_assert(!c->busy);
         ck_assert_uint_eq(world.tree->n_contexts, 3);
         ck_assert_uint_eq(world.n_new + world.n_removed, 0);
-        ck_assert_ptr_null(engine_context_of(world.engine, p));
+        ck_assert_ptr_null(context_of(p));
         ck_assert_int_eq(tree_find(world.tree, &(struct caller){}, "done/below", &c, &refused), 0);
         ck_assert_int_eq(create_with_page("opened", true, p, SIGTERM), 0);
-        ck_assert_ptr_nonnull(engine_context_of(world.engine, p));
+        ck_assert_ptr_nonnull(context_of(p));
         engine_process_close(p);
 }
 END_TEST

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -160,14 +161,14 @@ START_TEST(law_30_a_grandchild_does_not_leave)
 
         attach(a, child, &quiet);
         ck_assert_int_eq(engine_process_open_pid(world.engine, last, &p), 0);
-        ck_assert_ptr_eq(engine_context_of(world.engine, p), a);
+        ck_assert_ptr_eq(context_of(p), a);
         ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet,
                                          &refused),
                         -EACCES);
         ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, engine_process_pidfd(p), &quiet,
                                          &refused),
                         0);
-        ck_assert_ptr_eq(engine_context_of(world.engine, p), below);
+        ck_assert_ptr_eq(context_of(p), below);
         ck_assert_uint_eq(engine_count_members(world.engine, a, false), 2);
         ck_assert_uint_eq(engine_count_members(world.engine, below, false), 1);
         engine_process_close(p);
@@ -194,7 +195,7 @@ START_TEST(law_45_who_was_seen_stays_known)
         ck_assert_uint_eq(list(c, seen, 3), 1);
         ck_assert_int_eq((pid_t) seen[0].pid, last);
         ck_assert_int_eq(engine_process_open_pid(world.engine, last, &p), 0);
-        ck_assert_ptr_eq(engine_context_of(world.engine, p), c);
+        ck_assert_ptr_eq(context_of(p), c);
         engine_process_close(p);
         ck_assert_uint_eq(cancel_all(c), 1);
         ck_assert_int_eq(child_say(child), 'T');
@@ -245,7 +246,7 @@ START_TEST(law_28_a_pid_that_was_used_again)
         }
         ck_assert_int_eq(pid, last);
         ck_assert_int_eq(engine_process_open_pid(world.engine, pid, &p), 0);
-        ck_assert_ptr_null(engine_context_of(world.engine, p));
+        ck_assert_ptr_null(context_of(p));
         engine_process_close(p);
         if (_i == 1) /* and nobody takes the place of the one that was attached */
                 kill(child->pid, SIGKILL);
@@ -489,7 +490,7 @@ START_TEST(law_30_an_orphan_does_not_leave)
         (void) proc_each_child(getpid(), take_other, pids);
         ck_assert_int_ne(pids[1], 0);
         ck_assert_int_eq(engine_process_open_pid(world.engine, pids[1], &p), 0);
-        ck_assert_ptr_eq(engine_context_of(world.engine, p), a);
+        ck_assert_ptr_eq(context_of(p), a);
         ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet,
                                          &refused),
                         -EACCES);
@@ -608,14 +609,16 @@ START_TEST(law_32_relays_are_ended)
 }
 END_TEST
 
-/* What happens at a certain moment of a look: before a list of children is opened, and when a child was read
- * from it, but not looked at. */
-static void (*before_open)(pid_t parent), (*after_read)(pid_t child);
+/* What happens at a certain moment of a look: before a list of children is opened, when a child was read from
+ * it, but not looked at, and before one process is looked at. */
+static void (*before_open)(pid_t parent), (*after_read)(pid_t child), (*before_stat)(pid_t pid);
 
 int __real_child_list_open(struct child_list *l, pid_t parent, bool is_single);
 int __wrap_child_list_open(struct child_list *l, pid_t parent, bool is_single);
 int __real_child_list_next(struct child_list *l, pid_t *ret);
 int __wrap_child_list_next(struct child_list *l, pid_t *ret);
+int __real_proc_stat_read(pid_t pid, struct proc_stat *ret);
+int __wrap_proc_stat_read(pid_t pid, struct proc_stat *ret);
 
 int __wrap_child_list_open(struct child_list *l, pid_t parent, bool is_single)
 {
@@ -631,6 +634,13 @@ int __wrap_child_list_next(struct child_list *l, pid_t *ret)
         if (r > 0 && after_read)
                 after_read(*ret);
         return r;
+}
+
+int __wrap_proc_stat_read(pid_t pid, struct proc_stat *ret)
+{
+        if (before_stat)
+                before_stat(pid);
+        return __real_proc_stat_read(pid, ret);
 }
 
 static void wait_told(int in)
@@ -774,6 +784,137 @@ START_TEST(law_32_who_dies_while_its_children_are_listed_has_left_one)
 }
 END_TEST
 
+static void body_unreaped(int in, int out)
+{
+        (void) signal(SIGCHLD, SIG_IGN);
+        body_three(in, out);
+}
+
+static void lose_middle(pid_t pid)
+{
+        if (pid != middle)
+                return;
+        before_stat = NULL;
+        child_tell(heirs, 'x');
+        while (kill(middle, 0) == 0)
+                usleep(1000);
+}
+
+/* When it is looked up nobody has seen it, nor its parent, which goes meanwhile. */
+START_TEST(law_30_whose_parent_goes_while_it_is_looked_up)
+{
+        struct context *c = make("a");
+        struct process *p;
+
+        heirs = child_start(body_unreaped);
+        ck_assert_int_eq(child_say(heirs), '!');
+        attach_to_reap(c, heirs, &quiet);
+        middle = only_child_of(heirs->pid);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, only_child_of(middle), &p), 0);
+        before_stat = lose_middle;
+        ck_assert_ptr_eq(context_of(p), c);
+        ck_assert_ptr_null(before_stat);
+        engine_process_close(p);
+}
+END_TEST
+
+static unsigned depth;
+
+static void body_deep(int in, int out)
+{
+        for (unsigned i = 1; i < depth; i++)
+                if (fork() > 0)
+                        break;
+        child_sleep(in, out);
+}
+
+/* The last of so many generations, which nobody has seen. */
+static struct process *start_deep(struct context *c, unsigned generations)
+{
+        struct child *child;
+        struct process *p;
+        pid_t pid;
+
+        depth = generations;
+        child = child_start(body_deep);
+        for (unsigned i = 1; i < depth; i++)
+                ck_assert_int_eq(child_say(child), '!');
+        attach(c, child, &quiet);
+        pid = child->pid;
+        for (unsigned i = 1; i < depth; i++)
+                pid = only_child_of(pid);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, pid, &p), 0);
+        return p;
+}
+
+START_TEST(law_30_a_deep_descendant)
+{
+        struct context *c = make("a");
+        struct process *p = start_deep(c, 200);
+
+        ck_assert_ptr_eq(context_of(p), c);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 200);
+        engine_process_close(p);
+}
+END_TEST
+
+/* It may be a member, so it does not go elsewhere. */
+START_TEST(law_30_too_deep_to_be_known)
+{
+        struct context *c = make("a"), *other = make("b");
+        struct process *p = start_deep(c, 1100);
+        struct refused refused = {};
+
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet,
+                                         &refused),
+                        -ELOOP);
+        /* Now it was seen. */
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 1100);
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet,
+                                         &refused),
+                        -EACCES);
+        engine_process_close(p);
+}
+END_TEST
+
+static pid_t looked_up;
+
+/* From the second look at it on; the first one is made to open it. */
+static void take_descriptors(pid_t pid)
+{
+        struct rlimit limit;
+
+        if (pid != looked_up || ++n_opened < 2)
+                return;
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        limit.rlim_cur = 3;
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* Nobody can be looked at. */
+START_TEST(law_30_a_descendant_without_descriptors)
+{
+        struct child *child = start_three();
+        struct context *c = make("a"), *other = make("b");
+        pid_t last = only_child_of(only_child_of(child->pid));
+        struct refused refused = {};
+        struct process *p;
+        struct rlimit limit;
+        int r;
+
+        attach(c, child, &quiet);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, last, &p), 0);
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        looked_up = last;
+        before_stat = take_descriptors;
+        r = engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet, &refused);
+        before_stat = NULL;
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        ck_assert_int_eq(r, -EMFILE);
+        engine_process_close(p);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("kin");
@@ -801,6 +942,10 @@ int main(void)
         tcase_add_loop_test(c, law_45_an_orphan_of_one_of_two_in_one_context, 0, 2);
         tcase_add_test(c, law_45_who_dies_while_orphans_are_listed_has_left_one);
         tcase_add_test(c, a_zombie_that_stays_makes_no_unrest);
+        tcase_add_test(c, law_30_whose_parent_goes_while_it_is_looked_up);
+        tcase_add_test(c, law_30_a_deep_descendant);
+        tcase_add_test(c, law_30_too_deep_to_be_known);
+        tcase_add_test(c, law_30_a_descendant_without_descriptors);
         tcase_add_test(c, law_32_who_dies_while_its_children_are_listed_has_left_one);
         suite_add_tcase(s, c);
         return run_suite(s);

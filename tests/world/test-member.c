@@ -87,14 +87,14 @@ START_TEST(law_30_nobody_leaves_by_attaching_elsewhere)
 
         ck_assert_int_eq(engine_process_open(world.engine, child->pidfd, &p), 0);
         attach(a, child, &quiet);
-        ck_assert_ptr_eq(engine_context_of(world.engine, p), a);
+        ck_assert_ptr_eq(context_of(p), a);
         ck_assert_int_eq(attach_by(other, child, &quiet), -EACCES);
-        ck_assert_ptr_eq(engine_context_of(world.engine, p), a);
+        ck_assert_ptr_eq(context_of(p), a);
         attach(below, child, &quiet);
-        ck_assert_ptr_eq(engine_context_of(world.engine, p), below);
+        ck_assert_ptr_eq(context_of(p), below);
         ck_assert_int_eq(attach_by(a, child, &quiet), -EACCES);
         ck_assert_int_eq(engine_attach(world.engine, &root, other, child->pidfd, &quiet, &refused), 0);
-        ck_assert_ptr_eq(engine_context_of(world.engine, p), other);
+        ck_assert_ptr_eq(context_of(p), other);
         ck_assert_uint_eq(cancel(a), 0);
         engine_process_close(p);
 }

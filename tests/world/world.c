@@ -496,12 +496,20 @@ void attach_to_reap(struct context *c, struct child *child, const struct policy 
         ck_assert_int_eq(engine_process_open_pid(world.engine, getpid(), &self), 0);
         ck_assert(engine_may_reap(world.engine, p, self));
         ck_assert(!engine_may_reap(world.engine, self, p));
-        engine_describe(world.engine, p, &a);
+        ck_assert_int_eq(engine_describe(world.engine, p, &a), 0);
         a.reaper = self;
         ck_assert_int_eq(tree_attach(world.tree, now_boottime_usec(), &caller_daemon, c, &a, &refused), 0);
         ck_assert_int_eq(engine_join(world.engine, c, p, &a, &refused), 0);
         engine_process_close(p);
         engine_process_close(self);
+}
+
+struct context *context_of(struct process *p)
+{
+        struct context *c;
+
+        ck_assert_int_ge(engine_context_of(world.engine, p, &c), 0);
+        return c;
 }
 
 bool is_busy(void *context)

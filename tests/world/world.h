@@ -88,6 +88,8 @@ int attach_by(struct context *c, struct child *child, const struct policy *polic
 void attach(struct context *c, struct child *child, const struct policy *policy);
 /* The same, and this process, which is a subreaper, says that its orphans are members, too. */
 void attach_to_reap(struct context *c, struct child *child, const struct policy *policy);
+/* The context of which it is a member, or NULL. */
+struct context *context_of(struct process *p);
 /* For run_while(): the context has members. */
 bool is_busy(void *context);
 

@@ -41,8 +41,9 @@ struct membership_backend {
         /* -EDQUOT: a charge for *ret_resource was refused. */
         int (*attach)(struct membership *m, struct member_slot *slot, struct process *p, uint32_t policy,
                         int *ret_resource);
-        /* NULL: the process is no member. */
-        struct member_slot *(*look_up)(struct membership *m, struct process *p, uint32_t *ret_policy);
+        /* 1: *ret is the slot of which the process is a member; 0: it is none; or -errno: that is not known. */
+        int (*look_up)(struct membership *m, struct process *p, struct member_slot **ret,
+                        uint32_t *ret_policy);
         void (*set_done)(struct membership *m, struct member_slot *slot);
         uint32_t (*live)(struct membership *m, struct member_slot *slot); /* 0: the last one has left */
         /* How many have to leave. NULL: only a look can count them. */

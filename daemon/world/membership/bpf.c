@@ -212,15 +212,20 @@ static int bpf_attach(struct membership *m, struct member_slot *slot, struct pro
         return r;
 }
 
-static struct member_slot *bpf_look_up(struct membership *m, struct process *p, uint32_t *ret_policy)
+static int bpf_look_up(
+                struct membership *m, struct process *p, struct member_slot **ret, uint32_t *ret_policy)
 {
         int pidfd = process_pidfd(p);
         struct membership_value value;
+        struct member_slot *slot = NULL;
 
-        if (bpf_map_look_up(m->bpf->fds[PROBE_FD_MEMBERS], &pidfd, &value) < 0)
-                return NULL;
+        if (bpf_map_look_up(m->bpf->fds[PROBE_FD_MEMBERS], &pidfd, &value) >= 0)
+                slot = member_slot_get(m, value.slot, value.context_id);
+        if (!slot)
+                return 0;
+        *ret = slot;
         *ret_policy = value.policy;
-        return member_slot_get(m, value.slot, value.context_id);
+        return 1;
 }
 
 int bpf_give_record(struct membership *m, struct membership_task *t, member_cb cb, void *userdata)

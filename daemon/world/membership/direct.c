@@ -186,15 +186,21 @@ struct attached *attached_by_group(struct membership *m, pid_t pid, const struct
         return parent && parent != a && process_start_ticks(parent->process) <= stat->start_ticks ? NULL : a;
 }
 
-/* The attached process to which one that was not attached itself belongs, or NULL. */
-static struct attached *belongs_to(struct membership *m, pid_t pid, const struct proc_stat *stat)
+/* 1: *ret is the attached process to which one that was not attached itself belongs; 0: there is none; or
+ * -errno. */
+static int belongs_to(struct membership *m, pid_t pid, const struct proc_stat *stat, struct attached **ret)
 {
-        struct attached *a = attached_by_group(m, pid, stat);
+        int r;
 
-        if (!a)
-                a = kin_look_up(m, pid, stat);
+        *ret = attached_by_group(m, pid, stat);
+        if (*ret)
+                return 1;
+        r = kin_look_up(m, pid, stat, ret);
+        if (r != 0)
+                return r;
         /* A process that was put into another group when it was born is still its parent's child. */
-        return a ? a : own_cgroup_owner(m, stat->ppid);
+        *ret = own_cgroup_owner(m, stat->ppid);
+        return *ret ? 1 : 0;
 }
 
 bool direct_is_counted(struct membership *m, struct process *p)
@@ -202,20 +208,27 @@ bool direct_is_counted(struct membership *m, struct process *p)
         return process_ties(p)->attached || kin_find(m, process_pid(p), process_start_ticks(p));
 }
 
-static struct member_slot *direct_look_up(struct membership *m, struct process *p, uint32_t *ret_policy)
+static int direct_look_up(
+                struct membership *m, struct process *p, struct member_slot **ret, uint32_t *ret_policy)
 {
         struct attached *a = process_ties(p)->attached;
         struct proc_stat stat;
+        int r;
 
         if (!a && (m->attached || m->kin || m->cgroups)) {
-                if (proc_stat_read(process_pid(p), &stat) < 0 || stat.start_ticks != process_start_ticks(p))
-                        return NULL;
-                a = belongs_to(m, process_pid(p), &stat);
+                r = proc_stat_read(process_pid(p), &stat);
+                if (r == -ESRCH || (r >= 0 && stat.start_ticks != process_start_ticks(p)))
+                        return 0;
+                if (r >= 0)
+                        r = belongs_to(m, process_pid(p), &stat, &a);
+                if (r < 0)
+                        return r;
         }
         if (!a)
-                return NULL;
+                return 0;
+        *ret = a->slot;
         *ret_policy = a->policy;
-        return a->slot;
+        return 1;
 }
 
 static void direct_set_done(struct membership *m, struct member_slot *slot) {}

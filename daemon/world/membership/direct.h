@@ -37,6 +37,8 @@ struct attached {
         UT_hash_handle hh;
 };
 
+#define DEPTH_MAX 1024 /* so many ancestors of a process are looked at, which takes 5 ms */
+
 /* The attached process that has that pid and has not exited, or NULL. */
 struct attached *attached_find(struct membership *m, pid_t pid);
 /* Another process takes its place. */
@@ -51,8 +53,8 @@ int kin_add(struct attached *a, pid_t pid, const struct proc_stat *stat);
 void kin_drop(struct kin *k);
 /* If its parent belongs to another attached process by now, it does, too. */
 bool kin_follow(struct kin *k, const struct proc_stat *stat);
-/* The attached process from which it descends, or NULL. */
-struct attached *kin_look_up(struct membership *m, pid_t pid, const struct proc_stat *stat);
+/* 1: *ret is the attached process from which it descends; 0: there is none; or -errno. */
+int kin_look_up(struct membership *m, pid_t pid, const struct proc_stat *stat, struct attached **ret);
 /* It has exited, and one of its kin takes its place. 1: one has; 0: nobody is left; or -errno: it has to be
  * tried again. */
 int attached_succeed(struct membership *m, struct attached *a);

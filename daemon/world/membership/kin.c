@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "daemon/world/membership/direct.h"
+#include "util/cleanup.h"
 #include "util/proc.h"
 
 /* The descendants of attached processes, as far as they were seen. One that was seen stays known when its
@@ -13,7 +14,6 @@
  * When an attached process exits, one of its descendants takes its place. So a single pidfd is watched for
  * each attached process, however many descend from it, and yet the end of the last one is noticed at once. */
 
-#define DEPTH_MAX 64     /* so many ancestors of a process are looked at */
 #define GONE_AT_ONCE 256 /* so many that have gone are forgotten in one turn */
 
 static struct kin *find_pid(struct membership *m, pid_t pid)
@@ -125,31 +125,88 @@ bool kin_follow(struct kin *k, const struct proc_stat *stat)
         return true;
 }
 
-struct attached *kin_look_up(struct membership *m, pid_t pid, const struct proc_stat *stat)
-{
-        struct {
+/* The processes from one up to an ancestor. */
+struct way {
+        unsigned n;
+        struct step {
                 pid_t pid;
                 struct proc_stat stat;
-        } way[DEPTH_MAX];
-        struct attached *a = NULL;
-        unsigned n = 0;
+        } steps[DEPTH_MAX];
+};
 
-        way[0].pid = pid;
-        way[0].stat = *stat;
-        /* Who is older than all that were attached does not descend from one. */
-        while (!(n > 0 && (a = orphan_owner(m, way[n].pid, way[n].stat.start_ticks,
-                                           way[n - 1].stat.start_ticks))) &&
-                        !(a = known(m, way[n].pid, way[n].stat.start_ticks))) {
-                pid = way[n].stat.ppid;
-                if (++n == DEPTH_MAX || pid <= 1 || way[n - 1].stat.start_ticks < m->oldest_ticks ||
-                                proc_stat_read(pid, &way[n].stat) < 0)
-                        return NULL;
-                way[n].pid = pid;
+/* The attached process to which the last one belongs, if that is known; or NULL. */
+static struct attached *known_on_way(struct membership *m, const struct way *way)
+{
+        const struct step *last = &way->steps[way->n - 1];
+        struct attached *a = NULL;
+
+        if (way->n > 1)
+                a = orphan_owner(m, last->pid, last->stat.start_ticks, last[-1].stat.start_ticks);
+        return a ? a : known(m, last->pid, last->stat.start_ticks);
+}
+
+/* Goes to the parent of the last one. If that has exited since, the last one has another parent by now. 1: it
+ * has gone on; 0: there is no parent that can be seen; or -errno. */
+static int go_up(struct way *way)
+{
+        struct step *last = &way->steps[way->n - 1];
+        struct proc_stat now;
+        pid_t pid;
+        int r;
+
+        while ((pid = last->stat.ppid) > 0) {
+                if (way->n == DEPTH_MAX)
+                        return -ELOOP;
+                r = proc_stat_read(pid, &last[1].stat);
+                if (r < 0 && r != -ESRCH)
+                        return r;
+                /* A parent is not younger than its child. */
+                if (r >= 0 && last[1].stat.start_ticks <= last->stat.start_ticks) {
+                        last[1].pid = pid;
+                        way->n++;
+                        return 1;
+                }
+                r = proc_stat_read(last->pid, &now);
+                if (r < 0 && r != -ESRCH)
+                        return r;
+                if (r < 0 || now.start_ticks != last->stat.start_ticks) {
+                        if (way->n == 1)
+                                return 0;
+                        way->n--;
+                        last--;
+                } else if (now.ppid == pid) {
+                        return 0; /* hidden from us */
+                } else {
+                        last->stat = now;
+                }
         }
-        while (n-- > 0)
-                if (kin_add(a, way[n].pid, &way[n].stat) < 0)
+        return 0;
+}
+
+int kin_look_up(struct membership *m, pid_t pid, const struct proc_stat *stat, struct attached **ret)
+{
+        _cleanup_free_ struct way *way = malloc(sizeof *way);
+        struct attached *a;
+        int r;
+
+        if (!way)
+                return -ENOMEM;
+        way->n = 1;
+        way->steps[0] = (struct step){pid, *stat};
+        while (!(a = known_on_way(m, way))) {
+                /* Who is older than all that were attached does not descend from one. */
+                if (way->steps[way->n - 1].stat.start_ticks < m->oldest_ticks)
+                        return 0;
+                r = go_up(way);
+                if (r <= 0)
+                        return r;
+        }
+        /* All but the last one, which is known, or the reaper. */
+        for (unsigned i = way->n - 1; i-- > 0;)
+                if (kin_add(a, way->steps[i].pid, &way->steps[i].stat) < 0)
                         break;
-        return a;
+        *ret = a;
+        return 1;
 }
 
 static bool has_exited(const struct kin *k)

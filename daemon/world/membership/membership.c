@@ -241,11 +241,12 @@ int membership_room(struct membership *m, struct user *user)
  * seen. */
 static struct member_slot *counted_in(struct membership *m, struct process *p)
 {
+        struct member_slot *slot;
         uint32_t ignored;
 
         if (m->backend == &membership_direct && !direct_is_counted(m, p))
                 return NULL;
-        return m->backend->look_up(m, p, &ignored);
+        return m->backend->look_up(m, p, &slot, &ignored) > 0 ? slot : NULL;
 }
 
 int membership_attach(struct membership *m, struct anchor *anchor, struct process *p, uint32_t index,
@@ -275,11 +276,15 @@ int membership_attach(struct membership *m, struct anchor *anchor, struct proces
         return r;
 }
 
-struct anchor *membership_look_up(struct membership *m, struct process *p, uint32_t *ret_index)
+int membership_look_up(struct membership *m, struct process *p, struct anchor **ret, uint32_t *ret_index)
 {
-        struct member_slot *slot = m->backend->look_up(m, p, ret_index);
+        struct member_slot *slot;
+        int r = m->backend->look_up(m, p, &slot, ret_index);
 
-        return slot ? slot->anchor : NULL;
+        if (r <= 0)
+                return r;
+        *ret = slot->anchor;
+        return slot->anchor ? 1 : 0;
 }
 
 uint32_t membership_done(struct membership *m, struct anchor *anchor, uint64_t done_usec, bool counts)

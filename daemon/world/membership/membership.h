@@ -51,9 +51,9 @@ int membership_room(struct membership *m, struct user *user);
 void membership_trim(struct membership *m, struct anchor *anchor);
 /* Gives the slot back: the context is forgotten, or the attach for which the slot was made has failed. */
 void membership_close(struct membership *m, struct anchor *anchor);
-/* The context of which the process, that is its leading thread, is a member; or NULL. *ret_index is that of
- * its policy. */
-struct anchor *membership_look_up(struct membership *m, struct process *p, uint32_t *ret_index);
+/* 1: *ret is the context of which the process, that is its leading thread, is a member, and *ret_index its
+ * policy there; 0: it is no member; or -errno: that is not known. -ELOOP: it has too many ancestors. */
+int membership_look_up(struct membership *m, struct process *p, struct anchor **ret, uint32_t *ret_index);
 
 /* The context became done at that time. membership_signal() sends its members their signals. Returns how many
  * have to leave, as far as this can be known without a look at them. counts: membership_signal() is to tell

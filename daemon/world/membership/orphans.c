@@ -15,8 +15,7 @@
  * so that nobody ends with a context that is not its own. But what is attached below its context ends with
  * that. */
 
-#define AT_ONCE 64     /* so many children are read in one turn */
-#define DEPTH_MAX 1024 /* so many ancestors of a process are looked at */
+#define AT_ONCE 64 /* so many children are read in one turn */
 
 struct orphan_look {
         struct child_list children; /* of the reaper */
