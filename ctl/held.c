@@ -9,10 +9,8 @@
 #include "util/cgroup.h"
 #include "util/cleanup.h"
 #include "util/proc.h"
-#include "util/subuid.h"
 #include "util/utf8.h"
 #include "ctl/contexts.h"
-#include "ctl/format.h"
 #include "ctl/held.h"
 #include "ctl/json.h"
 #include "ctl/leak.h"
@@ -72,32 +70,15 @@ static bool is_frozen(uint32_t pid, char *buffer)
         return true;
 }
 
-/* ctxd signals only whom the one who has attached it might signal. */
-static bool is_of_another(const char *status, uint32_t owner, char *buffer)
-{
-        const char *line = strstr(status, "\nUid:");
-        char name[FORMAT_MAX], owner_name[FORMAT_MAX];
-        uint32_t uids[3];
-
-        if (owner == 0 || !line ||
-                        sscanf(line, "\nUid: %" SCNu32 " %" SCNu32 " %" SCNu32, &uids[0], &uids[1],
-                                        &uids[2]) != 3)
-                return false;
-        for (int i = 1; i <= 3; i++) /* the effective one tells most */
-                if (uids[i % 3] != owner && !subuid_is_of(uids[i % 3], owner)) {
-                        snprintf(buffer, HELD_MAX, "runs as %s, so a signal of %s does not reach it",
-                                        format_user(name, uids[i % 3]), format_user(owner_name, owner));
-                        return true;
-                }
-        return false;
-}
-
-static bool is_first_of_namespace(const char *status, char *buffer)
+/* From outside the kernel gives it only what it handles, and SIGKILL. */
+static bool is_first_of_namespace(const char *status, const struct process *process, char *buffer)
 {
         const char *line = strstr(status, "\nNSpid:"), *last;
         uint64_t handled = hex_of(status, "\nSigCgt:") | hex_of(status, "\nSigBlk:");
+        int number = process->ending.signal;
+        char name[32];
 
-        if (!line || handled >> (SIGTERM - 1) & 1)
+        if (!line || handled >> (number - 1) & 1)
                 return false;
         line += strlen("\nNSpid:");
         last = line + strcspn(line, "\n");
@@ -105,35 +86,47 @@ static bool is_first_of_namespace(const char *status, char *buffer)
                 last--;
         if (strtol(last, NULL, 10) != 1 || last == line + 1)
                 return false;
-        snprintf(buffer, HELD_MAX, "pid 1 of a pid namespace, which does not handle SIGTERM");
+        snprintf(buffer, HELD_MAX, "pid 1 of a pid namespace, which does not handle %s",
+                        signal_name(number, name));
         return true;
 }
 
-/* *ret_sure: not if somebody else than the owner may have attached it, whose signal does reach it. */
-static bool is_held(const struct process *process, uint32_t owner, char *buffer, bool *ret_sure)
+/* It cannot be signalled, and is not only without a signal. */
+static bool is_out_of_reach(const struct process *process)
+{
+        return strcmp(process->ending.unsignalled, "user") == 0 ||
+               strcmp(process->ending.unsignalled, "refused") == 0;
+}
+
+/* SIGKILL ends also who is traced or frozen. */
+static void look_what_stops_it(const struct process *process, char *buffer)
 {
         char status[4096];
         struct proc_stat stat;
 
-        buffer[0] = '\0';
-        *ret_sure = true;
-        if (!read_status(process->pid, status, sizeof status) ||
+        if (process->ending.signal == 0 || process->ending.signal == SIGKILL ||
+                        !read_status(process->pid, status, sizeof status) ||
                         proc_stat_read((pid_t) process->pid, &stat) < 0 || proc_is_dead(&stat) ||
                         stat.start_ticks != proc_nsec_to_ticks(process->start_usec * 1000))
-                return false;
-        if (!is_traced(status, stat.state, buffer) && !is_frozen(process->pid, buffer) &&
-                        !is_first_of_namespace(status, buffer))
-                *ret_sure = !is_of_another(status, owner, buffer);
-        (void) utf8_mend(buffer); /* names of groups have any bytes, and a long one was cut */
-        return *buffer;
+                return;
+        if (is_traced(status, stat.state, buffer) || is_frozen(process->pid, buffer) ||
+                        is_first_of_namespace(status, process, buffer))
+                ending_add_kill(process, buffer);
 }
 
-const char *process_held(const struct process *process, uint32_t owner, char *buffer)
+enum held process_held(const struct process *process, char *buffer)
 {
-        bool is_sure;
+        enum held held = HELD_FAST;
 
-        (void) is_held(process, owner, buffer, &is_sure);
-        return buffer;
+        buffer[0] = '\0';
+        if (!is_out_of_reach(process))
+                look_what_stops_it(process, buffer);
+        if (!*buffer) {
+                ending_why(process, buffer);
+                held = !*buffer ? HELD_NOT : is_out_of_reach(process) ? HELD_FAST : HELD_UNSIGNALLED;
+        }
+        (void) utf8_mend(buffer); /* names of groups have any bytes, and a long one was cut */
+        return held;
 }
 
 /* The probe may have reported it as well: it only sees where a process waits. */
@@ -149,19 +142,19 @@ static void drop_leaks_of(json_object *array, const struct listed *c, const stru
 }
 
 static void add(json_object *array, const struct listed *c, const struct context_end *end,
-                const struct process *process, const char *why)
+                const struct process *process, const char *why, enum held how)
 {
         json_object *held = json_object_new_object();
         char message[2048];
 
-        snprintf(message, sizeof message, "%s[%" PRIu32 "] is held: %s; context %s was %s", process->comm,
-                        process->pid, why, c->path,
+        snprintf(message, sizeof message, "%s[%" PRIu32 "] %s: %s; context %s was %s", process->comm,
+                        process->pid, how == HELD_FAST ? "is held" : "got no signal", why, c->path,
                         end->code == ETIMEDOUT ? "done by its deadline" : "canceled");
         json_add_text(held, "CTXD_CONTEXT", c->path);
         json_add_number(held, "CTXD_CONTEXT_ID", c->id);
         json_add_text(held, "CTXD_ERR", end->err);
         json_add_text(held, "CTXD_CAUSE", end->cause);
-        json_add_text(held, "CTXD_LEAK", "held");
+        json_add_text(held, "CTXD_LEAK", how == HELD_FAST ? "held" : "unsignalled");
         json_add_text(held, "CTXD_WHY", why);
         json_add_text(held, "OBJECT_COMM", process->comm);
         json_add_number(held, "OBJECT_PID", process->pid);
@@ -176,22 +169,21 @@ static int read_context(struct ctl *ctl, const struct listed *c, json_object *ar
         char reference[CTXD_PATH_ID_MAX + 1], why[HELD_MAX];
         struct process_list list = {};
         struct context_end end;
-        uint32_t owner;
-        bool is_sure;
+        enum held how;
         int r;
 
         listed_reference(c, reference);
         r = process_list_read(ctl, reference, false, &list);
+        if (r == 0)
+                r = endings_read(ctl, reference, false, &list);
         if (r == 0 && list.n > 0)
                 r = contexts_end(ctl, reference, &end);
-        if (r == 0 && list.n > 0) {
-                owner = context_owner(ctl, reference);
-                for (size_t i = 0; i < list.n; i++)
-                        if (is_held(list.items + i, owner, why, &is_sure)) {
-                                if (is_sure)
-                                        drop_leaks_of(array, c, list.items + i);
-                                add(array, c, &end, list.items + i, why);
-                        }
+        for (size_t i = 0; r == 0 && i < list.n; i++) {
+                how = process_held(list.items + i, why);
+                if (how == HELD_FAST)
+                        drop_leaks_of(array, c, list.items + i);
+                if (how != HELD_NOT)
+                        add(array, c, &end, list.items + i, why, how);
         }
         process_list_deinit(&list);
         return r == EXIT_NO_SUCH_CONTEXT ? 0 : r;

@@ -4,7 +4,6 @@
 
 #include "util/clock.h"
 #include "util/printable.h"
-#include "ctl/contexts.h"
 #include "ctl/format.h"
 #include "ctl/held.h"
 #include "ctl/left.h"
@@ -111,15 +110,19 @@ int left_update(struct left *left)
         return 0;
 }
 
+int left_read_endings(struct left *left)
+{
+        return endings_read(left->ctl, left->path, true, &left->processes);
+}
+
 void left_print(const struct left *left)
 {
-        uint32_t owner = context_owner(left->ctl, left->path);
         char command[COMMAND_MAX], why[HELD_MAX], shown[PRINTABLE_SIZE(HELD_MAX)];
 
         for (size_t i = 0; i < left->processes.n; i++) {
                 const struct process *p = left->processes.items + i;
 
-                process_held(p, owner, why);
+                process_held(p, why);
                 fprintf(left->to, "  %s%" PRIu32 " %s%s%s%s\n",
                                 glyph(i + 1 < left->processes.n ? GLYPH_BRANCH : GLYPH_RIGHT), p->pid,
                                 process_command(p, command), *why ? " (" : "",

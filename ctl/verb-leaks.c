@@ -63,7 +63,7 @@ static void print_time(const char *label, json_object *leak, const char *name)
 static void print_leak(json_object *leak)
 {
         uint64_t count = json_get_number(leak, "CTXD_COUNT");
-        bool resolved = leak_is_resolved(leak), held = leak_is_held(leak);
+        bool resolved = leak_is_resolved(leak), held = leak_is_held(leak) || leak_is_unsignalled(leak);
         char text[FORMAT_MAX];
 
         printf("%s%s%s %s%s\n", color_on(resolved || held ? COLOR_GREY : COLOR_RED), glyph(GLYPH_DOT),
@@ -98,14 +98,17 @@ static void print_footer(struct ctl *ctl, const struct leak_counts *n, bool trun
 {
         _cleanup_free_ char *backend = NULL, *reason = NULL, *shown = NULL;
         char relative[FORMAT_MAX];
+        bool shown_any = n->running + n->left + n->held + n->unsignalled + n->more > 0;
         uint64_t swept = 0;
 
-        printf("%s%zu leak%s", n->running + n->left + n->held + n->more > 0 ? "\n" : "", n->running,
-                        n->running == 1 ? "" : "s");
+        printf("%s%zu leak%s", shown_any ? "\n" : "", n->running, n->running == 1 ? "" : "s");
         if (n->more > 0)
                 printf(", and %" PRIu64 " more threads that are only counted", n->more);
         if (n->held > 0)
                 printf(", and %zu process%s held", n->held, n->held == 1 ? " that is" : "es that are");
+        if (n->unsignalled > 0)
+                printf(", and %zu process%s that got no signal", n->unsignalled,
+                                n->unsignalled == 1 ? "" : "es");
         if (n->left > 0)
                 printf(", and %zu that %s left since", n->left, n->left == 1 ? "has" : "have");
         if (truncated)
@@ -175,7 +178,8 @@ static int print_table(const struct ctl *ctl, json_object *array)
                         table_add_colored(table, "left", COLOR_GREY);
                 else
                         table_add_colored(table, json_get_text(leak, "CTXD_LEAK"),
-                                        leak_is_held(leak) ? COLOR_GREY : COLOR_RED);
+                                        leak_is_held(leak) || leak_is_unsignalled(leak) ? COLOR_GREY
+                                                                                        : COLOR_RED);
                 add_where(table, leak);
         }
         return n > 0 ? table_print(table, ctl->legend) : 0;
