@@ -10,6 +10,7 @@
 #include "util/cleanup.h"
 #include "util/proc.h"
 #include "util/utf8.h"
+#include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/held.h"
 #include "ctl/json.h"
@@ -129,32 +130,38 @@ enum held process_held(const struct process *process, char *buffer)
         return held;
 }
 
+static bool is_of(json_object *leak, const struct listed *c, const struct process *process)
+{
+        return json_get_number(leak, "OBJECT_PID") == process->pid &&
+               json_get_number(leak, "CTXD_CONTEXT_ID") == c->id;
+}
+
 /* The probe may have reported it as well: it only sees where a process waits. */
 static void drop_leaks_of(json_object *array, const struct listed *c, const struct process *process)
 {
         for (size_t i = json_object_array_length(array); i-- > 0;) {
                 json_object *leak = json_object_array_get_idx(array, i);
 
-                if (json_get_number(leak, "OBJECT_PID") == process->pid &&
-                                json_get_number(leak, "CTXD_CONTEXT_ID") == c->id && !leak_is_resolved(leak))
+                if (is_of(leak, c, process) && !leak_is_resolved(leak))
                         json_object_array_del_idx(array, i, 1);
         }
 }
 
-static void add(json_object *array, const struct listed *c, const struct context_end *end,
-                const struct process *process, const char *why, enum held how)
+static void add_held(json_object *array, const struct listed *c, const struct context_end *end,
+                const struct process *process, const char *why)
 {
         json_object *held = json_object_new_object();
         char message[2048];
 
-        snprintf(message, sizeof message, "%s[%" PRIu32 "] %s: %s; context %s was %s", process->comm,
-                        process->pid, how == HELD_FAST ? "is held" : "got no signal", why, c->path,
+        drop_leaks_of(array, c, process);
+        snprintf(message, sizeof message, "%s[%" PRIu32 "] is held: %s; context %s was %s", process->comm,
+                        process->pid, why, c->path,
                         end->code == ETIMEDOUT ? "done by its deadline" : "canceled");
         json_add_text(held, "CTXD_CONTEXT", c->path);
         json_add_number(held, "CTXD_CONTEXT_ID", c->id);
         json_add_text(held, "CTXD_ERR", end->err);
         json_add_text(held, "CTXD_CAUSE", end->cause);
-        json_add_text(held, "CTXD_LEAK", how == HELD_FAST ? "held" : "unsignalled");
+        json_add_text(held, "CTXD_LEAK", "held");
         json_add_text(held, "CTXD_WHY", why);
         json_add_text(held, "OBJECT_COMM", process->comm);
         json_add_number(held, "OBJECT_PID", process->pid);
@@ -163,13 +170,24 @@ static void add(json_object *array, const struct listed *c, const struct context
         json_object_array_add(array, held);
 }
 
-/* One that goes meanwhile has nobody left in it. */
-static int read_context(struct ctl *ctl, const struct listed *c, json_object *array)
+static void mark_unsignalled(
+                json_object *array, const struct listed *c, const struct process *process, const char *why)
 {
+        for (size_t i = json_object_array_length(array); i-- > 0;) {
+                json_object *leak = json_object_array_get_idx(array, i);
+
+                if (is_of(leak, c, process))
+                        json_add_text(leak, "CTXD_UNSIGNALLED", why);
+        }
+}
+
+/* One that goes meanwhile has nobody left in it. */
+static int read_context(
+                struct ctl *ctl, const struct listed *c, json_object *array, struct process_list *unsignalled)
+{
+        _cleanup_(process_list_deinit) struct process_list list = {};
         char reference[CTXD_PATH_ID_MAX + 1], why[HELD_MAX];
-        struct process_list list = {};
         struct context_end end;
-        enum held how;
         int r;
 
         listed_reference(c, reference);
@@ -178,18 +196,23 @@ static int read_context(struct ctl *ctl, const struct listed *c, json_object *ar
                 r = endings_read(ctl, reference, false, &list);
         if (r == 0 && list.n > 0)
                 r = contexts_end(ctl, reference, &end);
-        for (size_t i = 0; r == 0 && i < list.n; i++) {
-                how = process_held(list.items + i, why);
-                if (how == HELD_FAST)
-                        drop_leaks_of(array, c, list.items + i);
-                if (how != HELD_NOT)
-                        add(array, c, &end, list.items + i, why, how);
-        }
-        process_list_deinit(&list);
+        for (size_t i = 0; r == 0 && i < list.n; i++)
+                switch (process_held(list.items + i, why)) {
+                case HELD_FAST:
+                        add_held(array, c, &end, list.items + i, why);
+                        break;
+                case HELD_UNSIGNALLED:
+                        mark_unsignalled(array, c, list.items + i, why);
+                        if (process_list_add(unsignalled, list.items + i) < 0)
+                                r = bus_broken(-ENOMEM);
+                        break;
+                case HELD_NOT:
+                        break;
+                }
         return r == EXIT_NO_SUCH_CONTEXT ? 0 : r;
 }
 
-int held_read(struct ctl *ctl, const char *prefix, json_object *array)
+int held_read(struct ctl *ctl, const char *prefix, json_object *array, struct process_list *ret_unsignalled)
 {
         struct process_list all = {};
         struct listing listing = {};
@@ -205,7 +228,7 @@ int held_read(struct ctl *ctl, const char *prefix, json_object *array)
                 r = contexts_get(ctl, prefix, &listing);
         for (size_t i = 0; r == 0 && i < listing.n; i++)
                 if (strcmp(listing.items[i].state, "active") != 0)
-                        r = read_context(ctl, listing.items + i, array);
+                        r = read_context(ctl, listing.items + i, array, ret_unsignalled);
         ctl->missing_is_fine = missing_is_fine;
         listing_deinit(&listing);
         process_list_deinit(&all);

@@ -26,11 +26,6 @@ bool leak_is_held(json_object *leak)
         return strcmp(json_get_text(leak, "CTXD_LEAK"), "held") == 0;
 }
 
-bool leak_is_unsignalled(json_object *leak)
-{
-        return strcmp(json_get_text(leak, "CTXD_LEAK"), "unsignalled") == 0;
-}
-
 void leaks_count(json_object *array, struct leak_counts *ret)
 {
         *ret = (struct leak_counts){};
@@ -41,8 +36,6 @@ void leaks_count(json_object *array, struct leak_counts *ret)
                         ret->more += json_get_number(leak, "CTXD_COUNT");
                 else if (leak_is_held(leak))
                         ret->held++;
-                else if (leak_is_unsignalled(leak))
-                        ret->unsignalled++;
                 else if (leak_is_resolved(leak))
                         ret->left++;
                 else

@@ -16,8 +16,8 @@ int leaks_read(struct ctl *ctl, const char *prefix, json_object *array, bool *re
 
 /* What there is at a prefix and below it. */
 struct leak_counts {
-        size_t running, left, held, unsignalled; /* reports */
-        uint64_t more;                           /* threads that are only counted */
+        size_t running, left, held; /* reports */
+        uint64_t more;              /* threads that are only counted */
 };
 
 void leaks_count(json_object *array, struct leak_counts *ret);
@@ -25,6 +25,5 @@ void leaks_count(json_object *array, struct leak_counts *ret);
 bool leak_is_resolved(json_object *leak);
 /* It stands for threads that are only counted (CTXD_COUNT). */
 bool leak_is_more(json_object *leak);
-/* It is none, but a process that its signal cannot end, or that was given none (held.h). */
+/* It is none, but a process that its signal cannot end (held.h). */
 bool leak_is_held(json_object *leak);
-bool leak_is_unsignalled(json_object *leak);

@@ -14,6 +14,19 @@
 #include "ctl/processes.h"
 #include "ctl/terminal.h"
 
+int process_list_add(struct process_list *list, const struct process *process)
+{
+        if (list->n % 64 == 0) {
+                struct process *items = reallocarray(list->items, list->n + 64, sizeof *items);
+
+                if (!items)
+                        return -ENOMEM;
+                list->items = items;
+        }
+        list->items[list->n++] = *process;
+        return 0;
+}
+
 static int read_list(sd_bus_message *m, bool for_people, struct process_list *list)
 {
         struct process process = {};
@@ -24,18 +37,13 @@ static int read_list(sd_bus_message *m, bool for_people, struct process_list *li
                 return r;
         while ((r = sd_bus_message_read(
                                 m, "(utus)", &process.pid, &process.start_usec, &process.uid, &comm)) > 0) {
-                if (list->n % 64 == 0) {
-                        struct process *items = reallocarray(list->items, list->n + 64, sizeof *items);
-
-                        if (!items)
-                                return -ENOMEM;
-                        list->items = items;
-                }
                 if (for_people)
                         (void) printable(comm, false, process.comm, sizeof process.comm);
                 else
                         snprintf(process.comm, sizeof process.comm, "%s", comm);
-                list->items[list->n++] = process;
+                r = process_list_add(list, &process);
+                if (r < 0)
+                        return r;
         }
         return r;
 }

@@ -39,6 +39,7 @@ struct process_list {
 /* The processes of a context; recursive: also those of the contexts below it. 0, or a positive exit status
  * after an error message. */
 int process_list_read(struct ctl *ctl, const char *path, bool recursive, struct process_list *ret);
+int process_list_add(struct process_list *list, const struct process *process); /* 0 or -ENOMEM */
 void process_list_deinit(struct process_list *list);
 json_object *process_list_to_json(const struct process_list *list);
 

@@ -143,7 +143,9 @@ static int cancel_and_print(struct ctl *ctl, const char *path, const struct canc
                 return r;
         if (ctl->json == JSON_OFF) {
                 print_outcome(ctl, path, &outcome);
-                endings_print_unsignalled(&list, (const char *const[]){"gets", "get"});
+                /* Who waits for them is told of each. */
+                if (!cancel->wait)
+                        endings_print_unsignalled(&list, (const char *const[]){"gets", "get"});
                 fflush(stdout);
         } else {
                 json = json_object_new_object();

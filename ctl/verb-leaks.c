@@ -63,7 +63,7 @@ static void print_time(const char *label, json_object *leak, const char *name)
 static void print_leak(json_object *leak)
 {
         uint64_t count = json_get_number(leak, "CTXD_COUNT");
-        bool resolved = leak_is_resolved(leak), held = leak_is_held(leak) || leak_is_unsignalled(leak);
+        bool resolved = leak_is_resolved(leak), held = leak_is_held(leak);
         char text[FORMAT_MAX];
 
         printf("%s%s%s %s%s\n", color_on(resolved || held ? COLOR_GREY : COLOR_RED), glyph(GLYPH_DOT),
@@ -84,6 +84,7 @@ static void print_leak(json_object *leak)
         print_field("System call", json_get_text(leak, "CTXD_SYSCALL"));
         print_field("Waits on", json_get_text(leak, "CTXD_WAITS_ON"));
         print_field("Why", json_get_text(leak, "CTXD_WHY"));
+        print_field("Signal", json_get_text(leak, "CTXD_UNSIGNALLED"));
         print_stack("Stack", json_get_text(leak, "CTXD_STACK"));
         print_stack("Kernel stack", json_get_text(leak, "CTXD_KERNEL_STACK"));
         if (json_get_number(leak, "CTXD_FOUND_USEC") != UINT64_MAX)
@@ -98,7 +99,7 @@ static void print_footer(struct ctl *ctl, const struct leak_counts *n, bool trun
 {
         _cleanup_free_ char *backend = NULL, *reason = NULL, *shown = NULL;
         char relative[FORMAT_MAX];
-        bool shown_any = n->running + n->left + n->held + n->unsignalled + n->more > 0;
+        bool shown_any = n->running + n->left + n->held + n->more > 0;
         uint64_t swept = 0;
 
         printf("%s%zu leak%s", shown_any ? "\n" : "", n->running, n->running == 1 ? "" : "s");
@@ -106,9 +107,6 @@ static void print_footer(struct ctl *ctl, const struct leak_counts *n, bool trun
                 printf(", and %" PRIu64 " more threads that are only counted", n->more);
         if (n->held > 0)
                 printf(", and %zu process%s held", n->held, n->held == 1 ? " that is" : "es that are");
-        if (n->unsignalled > 0)
-                printf(", and %zu process%s that got no signal", n->unsignalled,
-                                n->unsignalled == 1 ? "" : "es");
         if (n->left > 0)
                 printf(", and %zu that %s left since", n->left, n->left == 1 ? "has" : "have");
         if (truncated)
@@ -178,8 +176,7 @@ static int print_table(const struct ctl *ctl, json_object *array)
                         table_add_colored(table, "left", COLOR_GREY);
                 else
                         table_add_colored(table, json_get_text(leak, "CTXD_LEAK"),
-                                        leak_is_held(leak) || leak_is_unsignalled(leak) ? COLOR_GREY
-                                                                                        : COLOR_RED);
+                                        leak_is_held(leak) ? COLOR_GREY : COLOR_RED);
                 add_where(table, leak);
         }
         return n > 0 ? table_print(table, ctl->legend) : 0;
@@ -214,12 +211,13 @@ static int read_option(void *userdata, int option)
 
 static int show(struct ctl *ctl, const char *prefix, const struct shown *shown, json_object *array)
 {
+        _cleanup_(process_list_deinit) struct process_list unsignalled = {};
         struct leak_counts counts;
         bool truncated = false;
         int r = leaks_read(ctl, prefix, array, &truncated);
 
         if (r == 0)
-                r = held_read(ctl, prefix, array);
+                r = held_read(ctl, prefix, array, &unsignalled);
         if (r > 0)
                 return r == EXIT_FAILED ? EXIT_UNKNOWN : r;
         if (!shown->all)
@@ -236,6 +234,7 @@ static int show(struct ctl *ctl, const char *prefix, const struct shown *shown, 
                         r = print_table(ctl, array);
                 if (r >= 0 && ctl->legend)
                         print_footer(ctl, &counts, truncated);
+                endings_print_unsignalled(&unsignalled, (const char *const[]){"got", "got"});
                 r = r < 0 ? bus_broken(r) : 0;
         }
         if (r > 0)

@@ -13,6 +13,7 @@
 #include "ctl/held.h"
 #include "ctl/json.h"
 #include "ctl/leak.h"
+#include "ctl/left.h"
 #include "ctl/pager.h"
 #include "ctl/processes.h"
 #include "ctl/terminal.h"
@@ -271,18 +272,19 @@ static void add_address(struct ctl *ctl, json_object *p)
 /* As ctxctl leaks counts them, beside those that were ever found. */
 static int add_leaks(struct ctl *ctl, json_object *p)
 {
+        _cleanup_(process_list_deinit) struct process_list unsignalled = {};
         json_object *array = json_object_new_array();
         struct leak_counts counts;
         bool truncated;
         int r = leaks_read(ctl, "/", array, &truncated);
 
         if (r == 0)
-                r = held_read(ctl, "/", array);
+                r = held_read(ctl, "/", array, &unsignalled);
         leaks_count(array, &counts);
         json_object_put(array);
         json_add_number(p, "Leaks", counts.running);
         json_add_number(p, "Held", counts.held);
-        json_add_number(p, "Unsignalled", counts.unsignalled);
+        json_add_number(p, "Unsignalled", unsignalled.n);
         return r;
 }
 
@@ -307,13 +309,17 @@ static void print_service(json_object *p)
         print_label("Leaks");
         printf("%" PRIu64 " now, %" PRIu64 " found since the start", json_get_number(p, "Leaks"),
                         json_get_number(p, "LeaksFound"));
-        if (held > 0)
-                printf(", %" PRIu64 " process%s held", held, held == 1 ? " is" : "es are");
-        if (unsignalled > 0)
-                printf(", %" PRIu64 " process%s got no signal", unsignalled, unsignalled == 1 ? "" : "es");
         if (swept > 0 && swept != UINT64_MAX)
                 printf(", last sweep %s", format_relative(relative, swept));
         putchar('\n');
+        if (held > 0) {
+                print_label("Held");
+                printf("%" PRIu64 " process%s\n", held, left_plural(held));
+        }
+        if (unsignalled > 0) {
+                print_label("No signal");
+                printf("%" PRIu64 " process%s of done contexts\n", unsignalled, left_plural(unsignalled));
+        }
 }
 
 static int status_of_service(struct ctl *ctl)
