@@ -143,8 +143,10 @@ int bus_send(struct ctl *ctl, sd_bus_message *m, const char *expected, sd_bus_me
                 r = authorize_and_call(ctl, m, ret_reply, &error);
         if (r >= 0)
                 return 0;
-        return expected && sd_bus_error_has_name(&error, expected) ? BUS_EXPECTED
-                                                                   : bus_failed(ctl, &error, r);
+        if ((expected && sd_bus_error_has_name(&error, expected)) ||
+                        (ctl->unknown_is_fine && sd_bus_error_has_name(&error, SD_BUS_ERROR_UNKNOWN_METHOD)))
+                return BUS_EXPECTED;
+        return bus_failed(ctl, &error, r);
 }
 
 int bus_call(struct ctl *ctl, sd_bus_message **ret_reply, const char *member, const char *types, ...)

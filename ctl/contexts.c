@@ -213,13 +213,6 @@ static bool get_property(struct ctl *ctl, const char *path, const char *property
                (reference.id == 0 || reference.id == id) && get_number(ctl, object, property, type, ret) >= 0;
 }
 
-uint32_t context_owner(struct ctl *ctl, const char *path)
-{
-        uint32_t uid;
-
-        return get_property(ctl, path, "OwnerUID", 'u', &uid) ? uid : 0;
-}
-
 uint64_t context_done_usec(struct ctl *ctl, const char *path)
 {
         uint64_t usec;

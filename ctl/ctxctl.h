@@ -42,6 +42,9 @@ struct ctl {
         enum json_mode json;
         /* If true, no error is printed for a context that does not exist. The exit status is the same. */
         bool missing_is_fine;
+        /* The same for a call that the daemon does not know, since it has not been started again after an
+         * upgrade. */
+        bool unknown_is_fine;
 
         sd_bus *bus;
         /* The address of the daemon, for the environment of a child. NULL: the child finds the daemon

@@ -66,6 +66,8 @@ static int finish(struct left *left, bool drained, const char *backend, uint64_t
         left->silent = true; /* the list below shows who is left */
         if (!drained)
                 r = left_update(left);
+        if (!drained && r == 0)
+                r = left_read_endings(left);
         left->silent = silent;
         if (r > 0)
                 return r;

@@ -9,10 +9,9 @@
 #include "util/cgroup.h"
 #include "util/cleanup.h"
 #include "util/proc.h"
-#include "util/subuid.h"
 #include "util/utf8.h"
+#include "ctl/bus.h"
 #include "ctl/contexts.h"
-#include "ctl/format.h"
 #include "ctl/held.h"
 #include "ctl/json.h"
 #include "ctl/leak.h"
@@ -72,32 +71,15 @@ static bool is_frozen(uint32_t pid, char *buffer)
         return true;
 }
 
-/* ctxd signals only whom the one who has attached it might signal. */
-static bool is_of_another(const char *status, uint32_t owner, char *buffer)
-{
-        const char *line = strstr(status, "\nUid:");
-        char name[FORMAT_MAX], owner_name[FORMAT_MAX];
-        uint32_t uids[3];
-
-        if (owner == 0 || !line ||
-                        sscanf(line, "\nUid: %" SCNu32 " %" SCNu32 " %" SCNu32, &uids[0], &uids[1],
-                                        &uids[2]) != 3)
-                return false;
-        for (int i = 1; i <= 3; i++) /* the effective one tells most */
-                if (uids[i % 3] != owner && !subuid_is_of(uids[i % 3], owner)) {
-                        snprintf(buffer, HELD_MAX, "runs as %s, so a signal of %s does not reach it",
-                                        format_user(name, uids[i % 3]), format_user(owner_name, owner));
-                        return true;
-                }
-        return false;
-}
-
-static bool is_first_of_namespace(const char *status, char *buffer)
+/* From outside the kernel gives it only what it handles, and SIGKILL. */
+static bool is_first_of_namespace(const char *status, const struct process *process, char *buffer)
 {
         const char *line = strstr(status, "\nNSpid:"), *last;
         uint64_t handled = hex_of(status, "\nSigCgt:") | hex_of(status, "\nSigBlk:");
+        int number = process->ending.signal;
+        char name[32];
 
-        if (!line || handled >> (SIGTERM - 1) & 1)
+        if (!line || handled >> (number - 1) & 1)
                 return false;
         line += strlen("\nNSpid:");
         last = line + strcspn(line, "\n");
@@ -105,35 +87,53 @@ static bool is_first_of_namespace(const char *status, char *buffer)
                 last--;
         if (strtol(last, NULL, 10) != 1 || last == line + 1)
                 return false;
-        snprintf(buffer, HELD_MAX, "pid 1 of a pid namespace, which does not handle SIGTERM");
+        snprintf(buffer, HELD_MAX, "pid 1 of a pid namespace, which does not handle %s",
+                        signal_name(number, name));
         return true;
 }
 
-/* *ret_sure: not if somebody else than the owner may have attached it, whose signal does reach it. */
-static bool is_held(const struct process *process, uint32_t owner, char *buffer, bool *ret_sure)
+/* It cannot be signalled, and is not only without a signal. */
+static bool is_out_of_reach(const struct process *process)
+{
+        return strcmp(process->ending.unsignalled, "user") == 0 ||
+               strcmp(process->ending.unsignalled, "refused") == 0;
+}
+
+/* SIGKILL ends also who is traced or frozen. */
+static void look_what_stops_it(const struct process *process, char *buffer)
 {
         char status[4096];
         struct proc_stat stat;
 
-        buffer[0] = '\0';
-        *ret_sure = true;
-        if (!read_status(process->pid, status, sizeof status) ||
+        if (process->ending.signal == 0 || process->ending.signal == SIGKILL ||
+                        !read_status(process->pid, status, sizeof status) ||
                         proc_stat_read((pid_t) process->pid, &stat) < 0 || proc_is_dead(&stat) ||
                         stat.start_ticks != proc_nsec_to_ticks(process->start_usec * 1000))
-                return false;
-        if (!is_traced(status, stat.state, buffer) && !is_frozen(process->pid, buffer) &&
-                        !is_first_of_namespace(status, buffer))
-                *ret_sure = !is_of_another(status, owner, buffer);
-        (void) utf8_mend(buffer); /* names of groups have any bytes, and a long one was cut */
-        return *buffer;
+                return;
+        if (is_traced(status, stat.state, buffer) || is_frozen(process->pid, buffer) ||
+                        is_first_of_namespace(status, process, buffer))
+                ending_add_kill(process, buffer);
 }
 
-const char *process_held(const struct process *process, uint32_t owner, char *buffer)
+enum held process_held(const struct process *process, char *buffer)
 {
-        bool is_sure;
+        enum held held = HELD_FAST;
 
-        (void) is_held(process, owner, buffer, &is_sure);
-        return buffer;
+        buffer[0] = '\0';
+        if (!is_out_of_reach(process))
+                look_what_stops_it(process, buffer);
+        if (!*buffer) {
+                ending_why(process, buffer);
+                held = !*buffer ? HELD_NOT : is_out_of_reach(process) ? HELD_FAST : HELD_UNSIGNALLED;
+        }
+        (void) utf8_mend(buffer); /* names of groups have any bytes, and a long one was cut */
+        return held;
+}
+
+static bool is_of(json_object *leak, const struct listed *c, const struct process *process)
+{
+        return json_get_number(leak, "OBJECT_PID") == process->pid &&
+               json_get_number(leak, "CTXD_CONTEXT_ID") == c->id;
 }
 
 /* The probe may have reported it as well: it only sees where a process waits. */
@@ -142,18 +142,18 @@ static void drop_leaks_of(json_object *array, const struct listed *c, const stru
         for (size_t i = json_object_array_length(array); i-- > 0;) {
                 json_object *leak = json_object_array_get_idx(array, i);
 
-                if (json_get_number(leak, "OBJECT_PID") == process->pid &&
-                                json_get_number(leak, "CTXD_CONTEXT_ID") == c->id && !leak_is_resolved(leak))
+                if (is_of(leak, c, process) && !leak_is_resolved(leak))
                         json_object_array_del_idx(array, i, 1);
         }
 }
 
-static void add(json_object *array, const struct listed *c, const struct context_end *end,
+static void add_held(json_object *array, const struct listed *c, const struct context_end *end,
                 const struct process *process, const char *why)
 {
         json_object *held = json_object_new_object();
         char message[2048];
 
+        drop_leaks_of(array, c, process);
         snprintf(message, sizeof message, "%s[%" PRIu32 "] is held: %s; context %s was %s", process->comm,
                         process->pid, why, c->path,
                         end->code == ETIMEDOUT ? "done by its deadline" : "canceled");
@@ -170,34 +170,49 @@ static void add(json_object *array, const struct listed *c, const struct context
         json_object_array_add(array, held);
 }
 
-/* One that goes meanwhile has nobody left in it. */
-static int read_context(struct ctl *ctl, const struct listed *c, json_object *array)
+static void mark_unsignalled(
+                json_object *array, const struct listed *c, const struct process *process, const char *why)
 {
+        for (size_t i = json_object_array_length(array); i-- > 0;) {
+                json_object *leak = json_object_array_get_idx(array, i);
+
+                if (is_of(leak, c, process))
+                        json_add_text(leak, "CTXD_UNSIGNALLED", why);
+        }
+}
+
+/* One that goes meanwhile has nobody left in it. */
+static int read_context(
+                struct ctl *ctl, const struct listed *c, json_object *array, struct process_list *unsignalled)
+{
+        _cleanup_(process_list_deinit) struct process_list list = {};
         char reference[CTXD_PATH_ID_MAX + 1], why[HELD_MAX];
-        struct process_list list = {};
         struct context_end end;
-        uint32_t owner;
-        bool is_sure;
         int r;
 
         listed_reference(c, reference);
         r = process_list_read(ctl, reference, false, &list);
+        if (r == 0)
+                r = endings_read(ctl, reference, false, &list);
         if (r == 0 && list.n > 0)
                 r = contexts_end(ctl, reference, &end);
-        if (r == 0 && list.n > 0) {
-                owner = context_owner(ctl, reference);
-                for (size_t i = 0; i < list.n; i++)
-                        if (is_held(list.items + i, owner, why, &is_sure)) {
-                                if (is_sure)
-                                        drop_leaks_of(array, c, list.items + i);
-                                add(array, c, &end, list.items + i, why);
-                        }
-        }
-        process_list_deinit(&list);
+        for (size_t i = 0; r == 0 && i < list.n; i++)
+                switch (process_held(list.items + i, why)) {
+                case HELD_FAST:
+                        add_held(array, c, &end, list.items + i, why);
+                        break;
+                case HELD_UNSIGNALLED:
+                        mark_unsignalled(array, c, list.items + i, why);
+                        if (process_list_add(unsignalled, list.items + i) < 0)
+                                r = bus_broken(-ENOMEM);
+                        break;
+                case HELD_NOT:
+                        break;
+                }
         return r == EXIT_NO_SUCH_CONTEXT ? 0 : r;
 }
 
-int held_read(struct ctl *ctl, const char *prefix, json_object *array)
+int held_read(struct ctl *ctl, const char *prefix, json_object *array, struct process_list *ret_unsignalled)
 {
         struct process_list all = {};
         struct listing listing = {};
@@ -213,7 +228,7 @@ int held_read(struct ctl *ctl, const char *prefix, json_object *array)
                 r = contexts_get(ctl, prefix, &listing);
         for (size_t i = 0; r == 0 && i < listing.n; i++)
                 if (strcmp(listing.items[i].state, "active") != 0)
-                        r = read_context(ctl, listing.items + i, array);
+                        r = read_context(ctl, listing.items + i, array, ret_unsignalled);
         ctl->missing_is_fine = missing_is_fine;
         listing_deinit(&listing);
         process_list_deinit(&all);

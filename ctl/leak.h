@@ -25,5 +25,5 @@ void leaks_count(json_object *array, struct leak_counts *ret);
 bool leak_is_resolved(json_object *leak);
 /* It stands for threads that are only counted (CTXD_COUNT). */
 bool leak_is_more(json_object *leak);
-/* It is none, but a process that no signal can end (held.h). */
+/* It is none, but a process that its signal cannot end (held.h). */
 bool leak_is_held(json_object *leak);

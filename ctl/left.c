@@ -4,7 +4,6 @@
 
 #include "util/clock.h"
 #include "util/printable.h"
-#include "ctl/contexts.h"
 #include "ctl/format.h"
 #include "ctl/held.h"
 #include "ctl/left.h"
@@ -15,14 +14,21 @@ const char *left_plural(size_t n)
         return n == 1 ? "" : "es";
 }
 
-/* A line that is wider than the terminal could not be erased. */
+/* A line that is wider than the terminal could not be erased. Where there is no room it does not say why the
+ * process was given no signal: the list at the end does. */
 static void print_process(FILE *to, const struct process *process, const char *prefix, const char *suffix)
 {
-        char command[COMMAND_MAX];
+        char command[COMMAND_MAX], why[WHY_MAX], shown[PRINTABLE_SIZE(WHY_MAX)] = "";
+        size_t columns = terminal_columns(), used = text_width(prefix) + 11 + strlen(suffix);
 
-        fprintf(to, "%s%" PRIu32 " %s%s\n", prefix, process->pid,
-                        process_command_to_fit(process, text_width(prefix) + 11 + strlen(suffix), command),
-                        suffix);
+        if (*ending_why(process, why))
+                (void) printable(why, false, shown, sizeof shown);
+        if (*shown && used + strlen(shown) + 3 > columns / 2 && columns != SIZE_MAX)
+                *shown = '\0';
+        used += *shown ? strlen(shown) + 3 : 0;
+        fprintf(to, "%s%" PRIu32 " %s%s%s%s%s\n", prefix, process->pid,
+                        process_command_to_fit(process, used, command), suffix, *shown ? " (" : "", shown,
+                        *shown ? ")" : "");
 }
 
 static void print_tree(FILE *to, const struct process_list *list, size_t max)
@@ -96,6 +102,11 @@ void left_print_gone(struct left *left)
         process_list_deinit(&before);
 }
 
+int left_read_endings(struct left *left)
+{
+        return endings_read(left->ctl, left->path, true, &left->processes);
+}
+
 int left_update(struct left *left)
 {
         struct process_list before = left->processes;
@@ -103,23 +114,24 @@ int left_update(struct left *left)
 
         if (r > 0)
                 return r;
-        if (!left->silent && left->terminal)
+        if (!left->silent)
+                r = left_read_endings(left);
+        if (r == 0 && !left->silent && left->terminal)
                 draw(left);
-        else if (!left->silent)
+        else if (r == 0 && !left->silent)
                 print_changes(left, &before);
         process_list_deinit(&before);
-        return 0;
+        return r;
 }
 
 void left_print(const struct left *left)
 {
-        uint32_t owner = context_owner(left->ctl, left->path);
         char command[COMMAND_MAX], why[HELD_MAX], shown[PRINTABLE_SIZE(HELD_MAX)];
 
         for (size_t i = 0; i < left->processes.n; i++) {
                 const struct process *p = left->processes.items + i;
 
-                process_held(p, owner, why);
+                process_held(p, why);
                 fprintf(left->to, "  %s%" PRIu32 " %s%s%s%s\n",
                                 glyph(i + 1 < left->processes.n ? GLYPH_BRANCH : GLYPH_RIGHT), p->pid,
                                 process_command(p, command), *why ? " (" : "",

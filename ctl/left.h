@@ -25,7 +25,10 @@ int left_update(struct left *left);
 void left_erase(struct left *left);
 /* Says that those who were shown last have left. */
 void left_print_gone(struct left *left);
-/* One line for each, with why no signal can end it, where that is so. These lines need not fit a terminal. */
+/* Asks how the end reaches those who are left. 0, or a positive exit status. */
+int left_read_endings(struct left *left);
+/* One line for each, with why no signal can end it, where that is so, as left_read_endings() has it. These
+ * lines need not fit a terminal. */
 void left_print(const struct left *left);
 void left_deinit(struct left *left);
 

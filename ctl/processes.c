@@ -9,15 +9,27 @@
 #include "util/cleanup.h"
 #include "util/printable.h"
 #include "ctl/bus.h"
+#include "ctl/endings.h"
 #include "ctl/json.h"
 #include "ctl/processes.h"
 #include "ctl/terminal.h"
 
-#define PROCESSES_MAX 10000
+int process_list_add(struct process_list *list, const struct process *process)
+{
+        if (list->n % 64 == 0) {
+                struct process *items = reallocarray(list->items, list->n + 64, sizeof *items);
+
+                if (!items)
+                        return -ENOMEM;
+                list->items = items;
+        }
+        list->items[list->n++] = *process;
+        return 0;
+}
 
 static int read_list(sd_bus_message *m, bool for_people, struct process_list *list)
 {
-        struct process process;
+        struct process process = {};
         const char *comm;
         int r = sd_bus_message_enter_container(m, 'a', "(utus)");
 
@@ -25,18 +37,13 @@ static int read_list(sd_bus_message *m, bool for_people, struct process_list *li
                 return r;
         while ((r = sd_bus_message_read(
                                 m, "(utus)", &process.pid, &process.start_usec, &process.uid, &comm)) > 0) {
-                if (list->n % 64 == 0) {
-                        struct process *items = reallocarray(list->items, list->n + 64, sizeof *items);
-
-                        if (!items)
-                                return -ENOMEM;
-                        list->items = items;
-                }
                 if (for_people)
                         (void) printable(comm, false, process.comm, sizeof process.comm);
                 else
                         snprintf(process.comm, sizeof process.comm, "%s", comm);
-                list->items[list->n++] = process;
+                r = process_list_add(list, &process);
+                if (r < 0)
+                        return r;
         }
         return r;
 }
@@ -65,6 +72,16 @@ void process_list_deinit(struct process_list *list)
         *list = (struct process_list){};
 }
 
+static void add_ending(json_object *object, const struct process *process)
+{
+        char name[32], why[WHY_MAX];
+        const struct ending *e = &process->ending;
+
+        json_add_text(object, "signal", e->signal > 0 ? signal_name(e->signal, name) : NULL);
+        json_add_number(object, "kill_after_usec", e->known ? e->kill_after_usec : UINT64_MAX);
+        json_add_text(object, "unsignalled", ending_why(process, why));
+}
+
 json_object *process_list_to_json(const struct process_list *list)
 {
         json_object *array = json_object_new_array();
@@ -76,6 +93,8 @@ json_object *process_list_to_json(const struct process_list *list)
                 json_add_number(object, "start_usec", list->items[i].start_usec);
                 json_add_number(object, "uid", list->items[i].uid);
                 json_add_text(object, "command", list->items[i].comm);
+                if (list->with_endings)
+                        add_ending(object, list->items + i);
                 json_object_array_add(array, object);
         }
         return array;

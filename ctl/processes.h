@@ -11,21 +11,35 @@
 
 /* The processes that are members of a context. */
 
+/* How the end of its context reaches it (endings.h). */
+struct ending {
+        bool known;
+        int signal;               /* 0: none */
+        uint64_t kill_after_usec; /* UINT64_MAX: never */
+        uint32_t attached_by;
+        char unsignalled[16]; /* "": the signal reaches it; else a word of the daemon's for why not */
+};
+
 struct process {
         uint32_t pid;
         uint64_t start_usec;
         uint32_t uid;
         char comm[64];
+        struct ending ending;
 };
 
 struct process_list {
         struct process *items;
         size_t n;
+        bool with_endings; /* they were asked for */
 };
+
+#define PROCESSES_MAX 10000
 
 /* The processes of a context; recursive: also those of the contexts below it. 0, or a positive exit status
  * after an error message. */
 int process_list_read(struct ctl *ctl, const char *path, bool recursive, struct process_list *ret);
+int process_list_add(struct process_list *list, const struct process *process); /* 0 or -ENOMEM */
 void process_list_deinit(struct process_list *list);
 json_object *process_list_to_json(const struct process_list *list);
 

@@ -11,6 +11,7 @@
 #include "util/proc.h"
 #include "ctl/bus.h"
 #include "ctl/handle.h"
+#include "ctl/held.h"
 #include "ctl/left.h"
 #include "ctl/run-command.h"
 #include "ctl/terminal.h"
@@ -105,15 +106,19 @@ static void wait_for_drained(struct waiting *w)
         w->show_usec = from_now(w->left.terminal ? SHOW_FIRST_USEC : TELL_USEC);
 }
 
-static void tell_who_is_left(const struct waiting *w)
+static void tell_who_is_left(struct waiting *w)
 {
         const struct process_list *list = &w->left.processes;
-        char text[TELL_MAX * (sizeof list->items->comm + 16)] = "";
+        char text[TELL_MAX * (sizeof list->items->comm + 32 + HELD_MAX)] = "", why[HELD_MAX];
         size_t n = 0;
 
-        for (size_t i = 0; i < list->n && i < TELL_MAX; i++)
-                n += (size_t) snprintf(text + n, sizeof text - n, "%s%u %s", i > 0 ? ", " : "",
-                                list->items[i].pid, list->items[i].comm);
+        left_read_endings(&w->left);
+        for (size_t i = 0; i < list->n && i < TELL_MAX; i++) {
+                process_held(list->items + i, why);
+                n += (size_t) snprintf(text + n, sizeof text - n, "%s%u %s%s%s%s", i > 0 ? ", " : "",
+                                list->items[i].pid, list->items[i].comm, *why ? " (" : "", why,
+                                *why ? ")" : "");
+        }
         print_error("%zu process%s of %s still %s: %s%s", list->n, left_plural(list->n), w->left.path,
                         list->n == 1 ? "runs" : "run", text, list->n > TELL_MAX ? ", ..." : "");
 }

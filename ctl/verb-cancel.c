@@ -8,6 +8,7 @@
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/drain.h"
+#include "ctl/endings.h"
 #include "ctl/json.h"
 #include "ctl/parse.h"
 
@@ -107,9 +108,23 @@ static void print_outcome(struct ctl *ctl, const char *path, const struct outcom
         }
 }
 
+/* Whoever is there and gets no signal, as far as the caller may read it. */
+static int read_unsignalled(struct ctl *ctl, const char *path, struct process_list *ret)
+{
+        int r;
+
+        ctl->missing_is_fine = true;
+        r = process_list_read(ctl, path, true, ret);
+        ctl->missing_is_fine = false;
+        if (r == 0)
+                r = endings_read(ctl, path, true, ret);
+        return r == EXIT_NO_SUCH_CONTEXT ? 0 : r;
+}
+
 static int cancel_and_print(struct ctl *ctl, const char *path, const struct cancel *cancel)
 {
         char reference[CTXD_PATH_ID_MAX + 1];
+        _cleanup_(process_list_deinit) struct process_list list = {};
         struct outcome outcome;
         json_object *json = NULL;
         int r, status = EXIT_DONE;
@@ -122,10 +137,15 @@ static int cancel_and_print(struct ctl *ctl, const char *path, const struct canc
                 path = reference;
         }
         r = cancel_context(ctl, path, cancel, &outcome);
+        if (r == 0)
+                r = read_unsignalled(ctl, path, &list);
         if (r > 0)
                 return r;
         if (ctl->json == JSON_OFF) {
                 print_outcome(ctl, path, &outcome);
+                /* Who waits for them is told of each. */
+                if (!cancel->wait)
+                        endings_print_unsignalled(&list, (const char *const[]){"gets", "get"});
                 fflush(stdout);
         } else {
                 json = json_object_new_object();
@@ -133,6 +153,7 @@ static int cancel_and_print(struct ctl *ctl, const char *path, const struct canc
                 json_object_object_add(json, "first", json_object_new_boolean(outcome.first));
                 json_add_number(json, "contexts", outcome.contexts);
                 json_add_number(json, "members", outcome.members);
+                json_object_object_add(json, "unsignalled", endings_unsignalled_to_json(&list));
         }
         if (cancel->wait)
                 status = drain_wait(ctl, path, cancel->timeout_usec, json);

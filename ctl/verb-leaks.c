@@ -84,6 +84,7 @@ static void print_leak(json_object *leak)
         print_field("System call", json_get_text(leak, "CTXD_SYSCALL"));
         print_field("Waits on", json_get_text(leak, "CTXD_WAITS_ON"));
         print_field("Why", json_get_text(leak, "CTXD_WHY"));
+        print_field("Signal", json_get_text(leak, "CTXD_UNSIGNALLED"));
         print_stack("Stack", json_get_text(leak, "CTXD_STACK"));
         print_stack("Kernel stack", json_get_text(leak, "CTXD_KERNEL_STACK"));
         if (json_get_number(leak, "CTXD_FOUND_USEC") != UINT64_MAX)
@@ -98,10 +99,10 @@ static void print_footer(struct ctl *ctl, const struct leak_counts *n, bool trun
 {
         _cleanup_free_ char *backend = NULL, *reason = NULL, *shown = NULL;
         char relative[FORMAT_MAX];
+        bool shown_any = n->running + n->left + n->held + n->more > 0;
         uint64_t swept = 0;
 
-        printf("%s%zu leak%s", n->running + n->left + n->held + n->more > 0 ? "\n" : "", n->running,
-                        n->running == 1 ? "" : "s");
+        printf("%s%zu leak%s", shown_any ? "\n" : "", n->running, n->running == 1 ? "" : "s");
         if (n->more > 0)
                 printf(", and %" PRIu64 " more threads that are only counted", n->more);
         if (n->held > 0)
@@ -210,12 +211,13 @@ static int read_option(void *userdata, int option)
 
 static int show(struct ctl *ctl, const char *prefix, const struct shown *shown, json_object *array)
 {
+        _cleanup_(process_list_deinit) struct process_list unsignalled = {};
         struct leak_counts counts;
         bool truncated = false;
         int r = leaks_read(ctl, prefix, array, &truncated);
 
         if (r == 0)
-                r = held_read(ctl, prefix, array);
+                r = held_read(ctl, prefix, array, &unsignalled);
         if (r > 0)
                 return r == EXIT_FAILED ? EXIT_UNKNOWN : r;
         if (!shown->all)
@@ -232,6 +234,7 @@ static int show(struct ctl *ctl, const char *prefix, const struct shown *shown, 
                         r = print_table(ctl, array);
                 if (r >= 0 && ctl->legend)
                         print_footer(ctl, &counts, truncated);
+                endings_print_unsignalled(&unsignalled, (const char *const[]){"got", "got"});
                 r = r < 0 ? bus_broken(r) : 0;
         }
         if (r > 0)

@@ -4,24 +4,41 @@
 
 #include "util/cleanup.h"
 #include "ctl/bus.h"
+#include "ctl/endings.h"
 #include "ctl/format.h"
 #include "ctl/json.h"
 #include "ctl/pager.h"
 #include "ctl/processes.h"
 #include "ctl/table.h"
 
-static const char *const header[] = {"-PID", "USER", "STARTED", "COMMAND", NULL};
+static const char *const header[] = {"-PID", "USER", "STARTED", "SIGNAL", "COMMAND", NULL};
+
+/* The one that the end of its context sends it, or why none. */
+static const char *signal_of(const struct process *process, char *buffer)
+{
+        char why[WHY_MAX], name[32];
+
+        if (*ending_why(process, why))
+                snprintf(buffer, WHY_MAX + 8, "none: %s", why);
+        else
+                snprintf(buffer, WHY_MAX + 8, "%s",
+                                process->ending.signal > 0 ? signal_name(process->ending.signal, name) : "");
+        return buffer;
+}
 
 int verb_members(struct ctl *ctl, int argc, char *argv[])
 {
         _cleanup_(table_freep) struct table *table = NULL;
         _cleanup_(process_list_deinit) struct process_list list = {};
-        char text[FORMAT_MAX], command[COMMAND_MAX];
+        char text[FORMAT_MAX], command[COMMAND_MAX], signal[WHY_MAX + 8];
+        size_t unsignalled;
         int r;
 
         if (!read_arguments(ctl, argc, argv, 1, 1, &r))
                 return r;
         r = process_list_read(ctl, argv[optind], true, &list);
+        if (r == 0)
+                r = endings_read(ctl, argv[optind], true, &list);
         if (r > 0)
                 return r;
         if (ctl->json != JSON_OFF)
@@ -33,13 +50,19 @@ int verb_members(struct ctl *ctl, int argc, char *argv[])
                 table_addf(table, "%u", list.items[i].pid);
                 table_add(table, format_user(text, list.items[i].uid));
                 table_add(table, format_relative(text, list.items[i].start_usec));
+                table_add(table, signal_of(list.items + i, signal));
                 table_add(table, process_command(list.items + i, command));
         }
         pager_open(ctl);
         r = table_print(table, ctl->legend);
         if (r < 0)
                 return bus_broken(r);
+        unsignalled = endings_count_unsignalled(&list);
         if (ctl->legend)
-                printf("\n%zu process%s listed.\n", list.n, list.n == 1 ? "" : "es");
+                printf("\n%zu process%s listed", list.n, list.n == 1 ? "" : "es");
+        if (ctl->legend && unsignalled > 0)
+                printf(", %zu without a signal", unsignalled);
+        if (ctl->legend)
+                puts(".");
         return EXIT_DONE;
 }

@@ -5,6 +5,7 @@
 
 #include "util/cleanup.h"
 #include "ctl/bus.h"
+#include "ctl/endings.h"
 #include "ctl/format.h"
 #include "ctl/json.h"
 #include "ctl/pager.h"
@@ -60,7 +61,7 @@ static int read_tasks(sd_bus_message *m, struct table *table, json_object *array
         return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
-static int print_json(struct ctl *ctl, const char *path, sd_bus_message *m)
+static int print_json(struct ctl *ctl, const char *path, sd_bus_message *m, const struct process_list *list)
 {
         json_object *object = json_object_new_object(), *tasks = json_object_new_array();
         uint32_t contexts, members;
@@ -76,11 +77,12 @@ static int print_json(struct ctl *ctl, const char *path, sd_bus_message *m)
         json_add_text(object, "path", path);
         json_add_number(object, "contexts", contexts);
         json_add_number(object, "members", members);
+        json_object_object_add(object, "unsignalled", endings_unsignalled_to_json(list));
         json_object_object_add(object, "truncated", json_object_new_boolean(truncated));
         return json_print(ctl, object);
 }
 
-static int print_table(struct ctl *ctl, const char *path, sd_bus_message *m)
+static int print_table(struct ctl *ctl, const char *path, sd_bus_message *m, const struct process_list *list)
 {
         _cleanup_(table_freep) struct table *table = table_new(header);
         uint32_t contexts, members;
@@ -105,19 +107,25 @@ static int print_table(struct ctl *ctl, const char *path, sd_bus_message *m)
                        " member%s would have to leave%s.\n",
                                 path, contexts, contexts == 1 ? "" : "s", members, members == 1 ? "" : "s",
                                 truncated ? ", not all of which are shown" : "");
+        endings_print_unsignalled(list, (const char *const[]){"would get", "would get"});
         return EXIT_DONE;
 }
 
 int verb_preview(struct ctl *ctl, int argc, char *argv[])
 {
+        _cleanup_(process_list_deinit) struct process_list list = {};
         _cleanup_message_ sd_bus_message *reply = NULL;
         int r;
 
         if (!read_arguments(ctl, argc, argv, 1, 1, &r))
                 return r;
         r = bus_call(ctl, &reply, "Preview", "su", argv[optind], (uint32_t) TASKS_MAX);
+        if (r == 0)
+                r = process_list_read(ctl, argv[optind], true, &list);
+        if (r == 0)
+                r = endings_read(ctl, argv[optind], true, &list);
         if (r > 0)
                 return r;
-        return ctl->json != JSON_OFF ? print_json(ctl, argv[optind], reply)
-                                     : print_table(ctl, argv[optind], reply);
+        return ctl->json != JSON_OFF ? print_json(ctl, argv[optind], reply, &list)
+                                     : print_table(ctl, argv[optind], reply, &list);
 }

@@ -13,6 +13,7 @@
 #include "ctl/held.h"
 #include "ctl/json.h"
 #include "ctl/leak.h"
+#include "ctl/left.h"
 #include "ctl/pager.h"
 #include "ctl/processes.h"
 #include "ctl/terminal.h"
@@ -95,16 +96,30 @@ static void print_values(json_object *p)
         }
 }
 
-static void print_processes(const struct process_list *list)
+/* While it is active, who is stopped may still be let go on. */
+static void print_processes(const struct process_list *list, bool active)
 {
-        char command[COMMAND_MAX];
+        size_t unsignalled = endings_count_unsignalled(list);
+        char command[COMMAND_MAX], why[HELD_MAX], shown[PRINTABLE_SIZE(HELD_MAX)];
 
         print_label("Processes");
-        printf("%zu\n", list->n);
-        for (size_t i = 0; i < list->n; i++)
-                printf("%*s%s%s%" PRIu32 " %s%s\n", LABEL_WIDTH + 2, "",
+        printf("%zu", list->n);
+        if (unsignalled > 0)
+                printf(", of which %zu %s no signal", unsignalled,
+                                active ? unsignalled == 1 ? "gets" : "get" : "got");
+        putchar('\n');
+        for (size_t i = 0; i < list->n; i++) {
+                const struct process *p = list->items + i;
+
+                if (active)
+                        ending_why(p, why);
+                else
+                        process_held(p, why);
+                printf("%*s%s%s%" PRIu32 " %s%s%s%s%s\n", LABEL_WIDTH + 2, "",
                                 glyph(i + 1 < list->n ? GLYPH_BRANCH : GLYPH_RIGHT), color_on(COLOR_GREY),
-                                list->items[i].pid, process_command(list->items + i, command), color_off());
+                                p->pid, process_command(p, command), color_off(), *why ? " (" : "",
+                                printable(why, false, shown, sizeof shown), *why ? ")" : "");
+        }
 }
 
 static void print_context(json_object *p, const struct process_list *list)
@@ -136,7 +151,7 @@ static void print_context(json_object *p, const struct process_list *list)
                         format_group(group, (gid_t) json_get_number(p, "OwnerGID")),
                         json_get_number(p, "Mode"));
         print_values(p);
-        print_processes(list);
+        print_processes(list, active);
 }
 
 static int read_properties(struct ctl *ctl, const char *object, const char *interface, json_object **ret)
@@ -228,12 +243,14 @@ static int status_of(struct ctl *ctl, const char *path, json_object *array)
         r = read_context(ctl, listing.items, &p, &released);
         if (r == 0) {
                 r = process_list_read(ctl, listed_reference(listing.items, reference), true, &list);
+                if (r == 0)
+                        r = endings_read(ctl, reference, true, &list);
                 if (r == 0 && array) {
                         json_object_object_add(p, "Processes", process_list_to_json(&list));
                         json_object_array_add(array, json_object_get(p));
                 } else if (r == 0 && released) {
                         print_released(listing.items);
-                        print_processes(&list);
+                        print_processes(&list, strcmp(listing.items->state, "active") == 0);
                 } else if (r == 0) {
                         print_context(p, &list);
                 }
@@ -255,23 +272,27 @@ static void add_address(struct ctl *ctl, json_object *p)
 /* As ctxctl leaks counts them, beside those that were ever found. */
 static int add_leaks(struct ctl *ctl, json_object *p)
 {
+        _cleanup_(process_list_deinit) struct process_list unsignalled = {};
         json_object *array = json_object_new_array();
         struct leak_counts counts;
         bool truncated;
         int r = leaks_read(ctl, "/", array, &truncated);
 
         if (r == 0)
-                r = held_read(ctl, "/", array);
+                r = held_read(ctl, "/", array, &unsignalled);
         leaks_count(array, &counts);
         json_object_put(array);
         json_add_number(p, "Leaks", counts.running);
+        json_add_number(p, "Held", counts.held);
+        json_add_number(p, "Unsignalled", unsignalled.n);
         return r;
 }
 
 static void print_service(json_object *p)
 {
         const char *backend = json_get_text(p, "ProbeBackend"), *reason = json_get_text(p, "ProbeReason");
-        uint64_t swept = json_get_number(p, "LastSweepUSec");
+        uint64_t swept = json_get_number(p, "LastSweepUSec"), held = json_get_number(p, "Held"),
+                 unsignalled = json_get_number(p, "Unsignalled");
         char relative[FORMAT_MAX];
 
         printf("%s%s%s ctxd %s\n", color_on(COLOR_GREEN), glyph(GLYPH_DOT), color_off(),
@@ -291,6 +312,14 @@ static void print_service(json_object *p)
         if (swept > 0 && swept != UINT64_MAX)
                 printf(", last sweep %s", format_relative(relative, swept));
         putchar('\n');
+        if (held > 0) {
+                print_label("Held");
+                printf("%" PRIu64 " process%s\n", held, left_plural(held));
+        }
+        if (unsignalled > 0) {
+                print_label("No signal");
+                printf("%" PRIu64 " process%s of done contexts\n", unsignalled, left_plural(unsignalled));
+        }
 }
 
 static int status_of_service(struct ctl *ctl)

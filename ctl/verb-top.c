@@ -23,8 +23,7 @@
 struct total {
         size_t n_processes; /* in the context and below it */
         struct usage usage;
-        uint32_t owner;     /* of a done context with processes of its own, */
-        uint64_t done_usec; /* and since when it is done */
+        uint64_t done_usec; /* since when a done context with processes of its own is done */
 };
 
 struct top {
@@ -77,17 +76,20 @@ static void sum_up(struct top *top, const struct tree_node *node)
         }
 }
 
-/* Whose processes it would have been to stop, and since when. */
-static void ask_about_done(struct top *top)
+/* Since when its processes should have stopped, and whom no signal reaches. */
+static int ask_about_done(struct top *top)
 {
         char reference[CTXD_PATH_ID_MAX + 1];
+        int r = 0;
 
-        for (size_t i = 0; i < top->forest.listing.n; i++)
+        for (size_t i = 0; i < top->forest.listing.n && r == 0; i++)
                 if (top->forest.nodes[i].processes.n > 0 && is_done(top->forest.nodes + i)) {
                         listed_reference(top->forest.nodes[i].listed, reference);
-                        top->totals[i].owner = context_owner(top->live.ctl, reference);
                         top->totals[i].done_usec = context_done_usec(top->live.ctl, reference);
+                        r = endings_read(top->live.ctl, reference, false, &top->forest.nodes[i].processes);
+                        top->forest.nodes[i].processes.with_endings = false; /* "held" says it in JSON */
                 }
+        return r;
 }
 
 static int measure(struct top *top)
@@ -120,8 +122,7 @@ static int read_top(void *userdata)
                 return r;
         if (measure(top) < 0)
                 return bus_broken(-ENOMEM);
-        ask_about_done(top);
-        return 0;
+        return ask_about_done(top);
 }
 
 static char *format_bytes(char *buffer, uint64_t bytes)
@@ -152,14 +153,17 @@ static void print_mark(FILE *out, const struct process *process, const struct to
 {
         char why[HELD_MAX], shown[PRINTABLE_SIZE(HELD_MAX)], span[FORMAT_MAX];
         uint64_t now = now_boottime_usec();
+        enum held held = process_held(process, why);
 
+        (void) printable(why, false, shown, sizeof shown);
         fputs(color_on(COLOR_RED), out);
-        if (*process_held(process, total->owner, why))
-                fprintf(out, "(held: %s) ", printable(why, false, shown, sizeof shown));
+        if (held == HELD_FAST)
+                fprintf(out, "(held: %s) ", shown);
         else if (total->done_usec < now)
-                fprintf(out, "(did not stop for %s) ", format_timespan(span, now - total->done_usec));
+                fprintf(out, "(did not stop for %s%s%s) ", format_timespan(span, now - total->done_usec),
+                                *shown ? ": " : "", shown);
         else
-                fputs("(did not stop) ", out);
+                fprintf(out, "(did not stop%s%s) ", *shown ? ": " : "", shown);
         fputs(color_off(), out);
 }
 
@@ -205,13 +209,15 @@ static void decorate(void *userdata, const struct tree_node *node, const struct 
         const struct top *top = userdata;
         const struct total *total = total_of(top, node);
         struct usage usage = process ? usage_of(top->earlier, top->look, process) : total->usage;
+        enum held held = HELD_NOT;
         char why[HELD_MAX] = "";
 
         if (process && is_done(node))
-                process_held(process, total->owner, why);
-        if (process)
-                json_add_text(object, "held", why);
-        else
+                held = process_held(process, why);
+        if (process) {
+                json_add_text(object, "held", held == HELD_FAST ? why : NULL);
+                json_add_text(object, "unsignalled", held == HELD_UNSIGNALLED ? why : NULL);
+        } else
                 json_add_number(object, "n_processes", total->n_processes);
         json_object_object_add(object, "cpu_percent",
                         usage.cpu_known ? json_object_new_double(usage.percent) : NULL);

@@ -36,6 +36,7 @@ METHOD_ON(lifeline, VERB_LIFELINE)
 METHOD_ON(threads, VERB_ENTER)
 METHOD_ON(attach, VERB_ATTACH)
 METHOD_ON(processes, VERB_LOOK)
+METHOD_ON(endings, VERB_LOOK)
 METHOD_ON(process, VERB_LOOK)
 METHOD_ON(members, VERB_LOOK)
 METHOD_ON(values, VERB_LOOK)
@@ -155,6 +156,8 @@ const sd_bus_vtable manager_vtable[] = {
                                 "Current", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", path), method_current, U),
                 SD_BUS_METHOD_WITH_ARGS("Processes", SD_BUS_ARGS("s", path, "b", recursive, "u", limit),
                                 SD_BUS_RESULT("a(utus)", processes, "b", truncated), method_processes, U),
+                SD_BUS_METHOD_WITH_ARGS("Endings", SD_BUS_ARGS("s", path, "b", recursive, "u", limit),
+                                SD_BUS_RESULT("a(uta{sv})", endings, "b", truncated), method_endings, U),
                 SD_BUS_METHOD_WITH_ARGS("Process", SD_BUS_ARGS("s", path, "u", pid),
                                 SD_BUS_RESULT("h", pidfd), method_process, U),
                 SD_BUS_METHOD_WITH_ARGS("Members", SD_BUS_ARGS("s", path, "u", limit),

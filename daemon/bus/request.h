@@ -92,6 +92,7 @@ int verb_err(struct request *q);
 int verb_values(struct request *q);
 int verb_list(struct request *q);
 int verb_processes(struct request *q);
+int verb_endings(struct request *q);
 int verb_members(struct request *q);
 int verb_preview(struct request *q);
 int verb_leaks(struct request *q);

@@ -31,6 +31,7 @@ struct walk {
         uint64_t n_leaks;
         struct shown *shown;
         struct members_look *look;
+        size_t next_member; /* of that */
         struct signal_pass *signals;
         uint64_t look_id; /* of the context at whose members it looks, where a walk looks at several */
 

@@ -174,9 +174,13 @@ int engine_look(struct engine *e, const struct context *c, bool recursive, bool 
 int members_look_go(struct members_look *l, uint32_t budget);
 struct members_look *members_look_free(struct members_look *l);
 /* What it has found when it is over. Lists the live processes, sorted by pid. The caller frees the array. */
-int members_look_processes(const struct members_look *l, struct member_process **ret, size_t *ret_n);
+int members_look_processes(struct members_look *l, struct member_process **ret, size_t *ret_n);
+/* Gives one process after the other, beginning with *i == 0, and how the end of its context reaches it, where
+ * uids were asked for. False: it was the last one. Contexts may go between. */
+bool members_look_next_ending(struct members_look *l, size_t *i, struct member_process *ret,
+                struct member_ending *ret_ending);
 /* The same for tasks. Threads that have entered c, or a context below it, come last. */
-int members_look_tasks(const struct members_look *l, const struct context *c, bool recursive,
+int members_look_tasks(struct members_look *l, const struct context *c, bool recursive,
                 struct member_task **ret, size_t *ret_n);
 size_t members_look_count(const struct members_look *l); /* tasks, without those that have entered */
 /* Both at once, however long it takes. */

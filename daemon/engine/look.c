@@ -26,6 +26,7 @@ static int compare_members(const void *left, const void *right)
 struct members_look {
         struct engine *engine;
         struct member_list *list;
+        bool is_sorted;
 };
 
 int engine_look(struct engine *e, const struct context *c, bool recursive, bool with_uids,
@@ -36,7 +37,7 @@ int engine_look(struct engine *e, const struct context *c, bool recursive, bool 
 
         if (!l)
                 return -ENOMEM;
-        l->engine = e;
+        *l = (struct members_look){.engine = e};
         for (struct anchor *a = members_next(e, c, recursive, NULL); a; a = members_next(e, c, recursive, a))
                 membership_want(e->membership, a);
         r = membership_list(e->membership, with_uids, &l->list);
@@ -71,12 +72,13 @@ size_t members_look_count(const struct members_look *l)
 }
 
 /* Gives them sorted. Members of contexts that have gone meanwhile come, too. */
-static struct member *sorted(const struct members_look *l, size_t *ret_n)
+static struct member *sorted(struct members_look *l, size_t *ret_n)
 {
         struct member *members = member_list_members(l->list, ret_n);
 
-        if (*ret_n > 0)
+        if (*ret_n > 0 && !l->is_sorted)
                 qsort(members, *ret_n, sizeof *members, compare_members);
+        l->is_sorted = true;
         return members;
 }
 
@@ -128,7 +130,7 @@ static int add_entered(struct engine *e, const struct anchor *a, struct task_lis
         return 0;
 }
 
-int members_look_tasks(const struct members_look *look, const struct context *c, bool recursive,
+int members_look_tasks(struct members_look *look, const struct context *c, bool recursive,
                 struct member_task **ret, size_t *ret_n)
 {
         struct engine *e = look->engine;
@@ -167,41 +169,63 @@ int members_look_tasks(const struct members_look *look, const struct context *c,
         return 0;
 }
 
-int members_look_processes(const struct members_look *l, struct member_process **ret, size_t *ret_n)
+/* The tasks of one process in one context follow one another and become one entry. The leader comes first,
+ * so the entry has its command. */
+static bool next_process(struct members_look *l, size_t *i, struct member_process *ret,
+                const struct member **ret_first)
 {
-        struct member_process *list, *last = NULL;
         struct member *members;
-        size_t n, kept = 0;
+        struct context *of;
+        size_t n;
 
         members = sorted(l, &n);
+        for (; *i < n; ++*i) {
+                const struct member *m = &members[*i];
+
+                of = context_of(l, m);
+                if (!of)
+                        continue;
+                *ret = (struct member_process){
+                                .pid = m->pid,
+                                .start_usec = m->leader_start_nsec / 1000,
+                                .uid = m->uids[1],
+                                .context = of,
+                };
+                memcpy(ret->comm, m->comm, sizeof ret->comm);
+                *ret_first = m;
+                for (; *i < n && members[*i].pid == m->pid && members[*i].context_id == m->context_id; ++*i)
+                        ret->n_tasks++;
+                return true;
+        }
+        return false;
+}
+
+int members_look_processes(struct members_look *l, struct member_process **ret, size_t *ret_n)
+{
+        struct member_process *list;
+        const struct member *first;
+        size_t n, kept = 0, i = 0;
+
+        (void) sorted(l, &n);
         list = calloc(n + 1, sizeof *list);
         if (!list)
                 return -ENOMEM;
-        /* The tasks of one process in one context follow one another and become one entry. The leader comes
-         * first, so the entry has its command. */
-        for (size_t i = 0; i < n; i++) {
-                const struct member *m = &members[i];
-                struct context *of = context_of(l, m);
-
-                if (!of)
-                        continue;
-                if (last && last->pid == m->pid && last->context == of) {
-                        last->n_tasks++;
-                        continue;
-                }
-                last = &list[kept++];
-                *last = (struct member_process){
-                                .pid = m->pid,
-                                .start_usec = m->leader_start_nsec / 1000,
-                                .uid = m->uid,
-                                .n_tasks = 1,
-                                .context = of,
-                };
-                memcpy(last->comm, m->comm, sizeof last->comm);
-        }
+        while (next_process(l, &i, &list[kept], &first))
+                kept++;
         *ret = list;
         *ret_n = kept;
         return 0;
+}
+
+bool members_look_next_ending(struct members_look *l, size_t *i, struct member_process *ret,
+                struct member_ending *ret_ending)
+{
+        const struct member *first;
+
+        while (next_process(l, i, ret, &first))
+                if (membership_ending(l->engine->membership, ret->context->anchor, first, ret_ending))
+                        return true;
+        return false;
 }
 
 int engine_tasks(struct engine *e, const struct context *c, bool recursive, struct member_task **ret,

@@ -166,6 +166,8 @@ Suite *suite_handles(void);
 Suite *suite_ends(void);
 Suite *suite_kin(void);
 Suite *suite_members(void);
+Suite *suite_endings(void);
+Suite *suite_endings_of_uids(void);
 Suite *suite_query(void);
 Suite *suite_signals(void);
 Suite *suite_refusals(void);

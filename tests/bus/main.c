@@ -31,7 +31,7 @@ int main(int argc, char *argv[])
                 has_groups = is_direct && !group_missing();
                 Suite *several[] = {suite_uids(), suite_identity(), suite_matrix(), suite_modes(),
                                 suite_quotas_of_uids(), suite_descriptors(), suite_leaks(), suite_foreign(),
-                                suite_turns_of_uids(), suite_hidden(), suite_pools(),
+                                suite_turns_of_uids(), suite_hidden(), suite_pools(), suite_endings_of_uids(),
                                 is_direct ? suite_slots() : NULL, is_direct ? suite_reserve() : NULL};
                 /* The last two are about what a bus has no part in, and make thousands of contexts. */
                 status = run_suites(several, ELEMENTSOF(several) - (is_direct ? 0 : 2));
@@ -54,8 +54,9 @@ int main(int argc, char *argv[])
         }
 
         Suite *suites[] = {suite_laws(), suite_ends(), suite_large(), suite_deadlines(), suite_making(),
-                        suite_handles(), suite_members(), suite_query(), suite_signals(), suite_objects(),
-                        suite_refusals(), suite_values(), suite_quotas(), suite_garbage(), suite_lazy(),
-                        suite_crowd(), suite_turns(), suite_hostile(), is_direct ? NULL : suite_bus_gone()};
+                        suite_handles(), suite_members(), suite_endings(), suite_query(), suite_signals(),
+                        suite_objects(), suite_refusals(), suite_values(), suite_quotas(), suite_garbage(),
+                        suite_lazy(), suite_crowd(), suite_turns(), suite_hostile(),
+                        is_direct ? NULL : suite_bus_gone()};
         return run_suites(suites, ELEMENTSOF(suites) - is_direct);
 }

@@ -42,6 +42,7 @@ static const struct try tries[] = {
                 {"List", "su", READ_IT, false, NULL},
                 {"Members", "u", READ_IT, false, NULL},
                 {"Processes", "bu", READ_IT, false, NULL},
+                {"Endings", "bu", READ_IT, false, NULL},
                 {"Process", "u", READ_IT, false, CTXD_ERROR_NO_SUCH_PROCESS},
                 {"Preview", "u", READ_IT, false, NULL},
                 {"Leaks", "u", READ_IT, false, NULL},

@@ -29,6 +29,7 @@ static const struct attempt {
                 {CTXD_MANAGER_INTERFACE, "Members", READS},
                 {CTXD_MANAGER_INTERFACE, "Process", READS},
                 {CTXD_MANAGER_INTERFACE, "Processes", READS},
+                {CTXD_MANAGER_INTERFACE, "Endings", READS},
                 {CTXD_MANAGER_INTERFACE, "Preview", READS},
                 {CTXD_MANAGER_INTERFACE, "Leaks", READS},
                 {CTXD_MANAGER_INTERFACE, "Open", READS},
@@ -105,7 +106,7 @@ static void append_arguments(sd_bus_message *m, const struct attempt *a, const s
                 ck_assert_int_ge(sd_bus_message_append(m, "u", 0), 0);
         else if (strcmp(a->member, "Process") == 0)
                 ck_assert_int_ge(sd_bus_message_append(m, "u", about->member), 0);
-        else if (strcmp(a->member, "Processes") == 0)
+        else if (strcmp(a->member, "Processes") == 0 || strcmp(a->member, "Endings") == 0)
                 ck_assert_int_ge(sd_bus_message_append(m, "bu", 1, 0), 0);
         else if (strcmp(a->member, "Get") == 0)
                 ck_assert_int_ge(sd_bus_message_append(m, "ss", CTXD_CONTEXT_INTERFACE, "Values"), 0);

@@ -26,6 +26,7 @@ static const struct method on_path[] = {
                 {"Undone", ""},
                 {"Attach", "ha{sv}"},
                 {"Processes", "bu"},
+                {"Endings", "bu"},
                 {"Process", "u"},
                 {"Members", "u"},
                 {"Values", ""},

@@ -144,6 +144,7 @@ static void bob_sees_nothing(void *userdata)
         same_refusal(b, "Members", "su", with_number);
         same_refusal(b, "Process", "su", with_number);
         same_refusal(b, "Processes", "sbu", with_flag);
+        same_refusal(b, "Endings", "sbu", with_flag);
         same_refusal(b, "Preview", "su", with_number);
         same_refusal(b, "Leaks", "su", with_number);
         same_refusal(b, "Attach", "sha{sv}", with_self);

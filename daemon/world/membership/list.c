@@ -50,7 +50,10 @@ static int list_add(void *userdata, const struct member_record *record)
                         .context_id = record->slot->context_id,
                         .pid = record->pid,
                         .tid = record->tid,
-                        .uid = record->uids[1],
+                        .ppid = record->ppid,
+                        .policy = record->policy,
+                        .pending = record->pending,
+                        .uids = {record->uids[0], record->uids[1], record->uids[2]},
                         .start_nsec = record->start_nsec,
                         .leader_start_nsec = record->leader_start_nsec,
         };

@@ -12,6 +12,7 @@
  * (direct.c) and by control group (cgroup.c). */
 
 struct anchor;
+struct member_ending;
 struct member_slot;
 struct membership;
 struct policy;
@@ -89,8 +90,10 @@ struct anchor *membership_next_context(const struct membership *m, const struct 
 /* One member task. */
 struct member {
         uint64_t context_id;
-        uint32_t pid, tid;
-        uid_t uid; /* the effective one, if it was asked for */
+        uint32_t pid, tid, ppid;
+        uint32_t policy;  /* index into its context's */
+        uid_t uids[3];    /* real, effective, saved, if they were asked for */
+        uint64_t pending; /* signals, for its parent when it was born; 0 if that is not known */
         uint64_t start_nsec, leader_start_nsec;
         char comm[16];
 };
@@ -105,6 +108,11 @@ int membership_list(struct membership *m, bool with_uids, struct member_list **r
 int member_list_go(struct membership *m, struct member_list *l, uint32_t *budget);
 struct member *member_list_members(const struct member_list *l, size_t *ret_n); /* may be sorted */
 struct member_list *member_list_free(struct member_list *l);
+
+/* Tells how the end of this context reaches a member, whose uids were asked for. False: there is nobody in it
+ * any more. */
+bool membership_ending(struct membership *m, const struct anchor *anchor, const struct member *member,
+                struct member_ending *ret);
 
 /* For the probe. The number of the slot, by which the kernel knows the members. 0: the kernel does not, and
  * membership_pids() names them, n at most. */

@@ -31,6 +31,7 @@ struct signalled {
         uint64_t context_id; /* of which it was a member; it may have become one of another context since */
         uint64_t when_nsec;  /* children that were born later get no signal; UINT64_MAX: all get one */
         bool killed;
+        int error;     /* 0, or why the last signal could not be sent */
         uint64_t pass; /* the last pass that has met it */
         LIST_ENTRY(signalled) by_slot;
         UT_hash_handle hh;
@@ -136,17 +137,18 @@ static bool kill_is_due(const struct member_slot *slot, const struct policy *pol
 }
 
 /* Whether it was forked by a process that was cleaning up. */
-static bool is_cleanup(struct membership *m, const struct target *t, int signal_number)
+static bool is_cleanup(struct membership *m, uint32_t ppid, uint64_t context_id, uint64_t start_nsec,
+                uint64_t pending, int signal_number)
 {
-        const struct signalled *parent = signalled_find(m, t->ppid);
+        const struct signalled *parent = signalled_find(m, ppid);
 
-        if (!parent || parent->context_id != t->context_id || parent->when_nsec >= t->start_nsec)
+        if (!parent || parent->context_id != context_id || parent->when_nsec >= start_nsec)
                 return false;
         if (signal_number <= 0)
                 return true;
         /* What is pending now may have come later: somebody else sends it, too. */
-        return m->backend->knows_pending ? !(t->pending >> (signal_number - 1) & 1)
-                                         : !proc_signal_is_pending((pid_t) t->ppid, signal_number);
+        return m->backend->knows_pending ? !(pending >> (signal_number - 1) & 1)
+                                         : !proc_signal_is_pending((pid_t) ppid, signal_number);
 }
 
 /* Then it is not the process, and nothing was sent. */
@@ -182,7 +184,7 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
                 if (!s)
                         return -ENOMEM;
                 is_new = true;
-                if (is_cleanup(m, t, signal_number)) {
+                if (is_cleanup(m, t->ppid, t->context_id, t->start_nsec, t->pending, signal_number)) {
                         s->when_nsec = 0;
                         signal_number = 0;
                 }
@@ -204,12 +206,48 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
                         signalled_free(m, s);
                 return r;
         }
+        s->error = r < 0 && r != -ESRCH ? r : 0;
         if (r >= 0 && signal_number != SIGKILL)
                 s->when_nsec = when_nsec;
         else if (r < 0 && r != -ESRCH)
                 log_debug("Process %u (%s) gets no signal %d: %s", t->pid, t->comm, signal_number,
                                 strerror(-r));
         return r == -ESRCH || (r == 0 && (signal_number == SIGKILL || when_nsec == UINT64_MAX)) ? 2 : 1;
+}
+
+static enum unsignalled unsignalled(
+                struct membership *m, const struct member *member, const struct policy *policy)
+{
+        const struct signalled *s = signalled_find(m, member->pid);
+
+        if (policy->signal <= 0 && policy->kill_after_usec == CTXD_USEC_INFINITY)
+                return UNSIGNALLED_WITHOUT;
+        if (!may_signal(member->uids, policy->uid))
+                return UNSIGNALLED_USER;
+        if (kill((pid_t) member->pid, 0) < 0 && errno == EPERM)
+                return UNSIGNALLED_REFUSED;
+        if (policy->signal <= 0)
+                return UNSIGNALLED_WITHOUT;
+        if (!s || s->start_nsec != member->leader_start_nsec || s->context_id != member->context_id)
+                return is_cleanup(m, member->ppid, member->context_id, member->leader_start_nsec,
+                                       member->pending, policy->signal)
+                                       ? UNSIGNALLED_HELPER
+                                       : UNSIGNALLED_NO;
+        if (s->when_nsec == 0)
+                return UNSIGNALLED_HELPER;
+        return s->error < 0 ? UNSIGNALLED_MISSED : UNSIGNALLED_NO;
+}
+
+bool membership_ending(struct membership *m, const struct anchor *anchor, const struct member *member,
+                struct member_ending *ret)
+{
+        const struct member_slot *slot = anchor->slot;
+
+        if (!slot || member->policy >= slot->n_policies)
+                return false;
+        ret->policy = slot->policies[member->policy];
+        ret->unsignalled = unsignalled(m, member, &ret->policy);
+        return true;
 }
 
 void signals_forget_gone(struct membership *m, const struct signal_pass *pass)

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "util/cleanup.h"
+#include "util/printable.h"
+#include "util/proc.h"
+#include "util/subuid.h"
+#include "ctl/bus.h"
+#include "ctl/endings.h"
+#include "ctl/format.h"
+#include "ctl/left.h"
+#include "ctl/terminal.h"
+
+static int read_fields(sd_bus_message *m, struct ending *ret)
+{
+        const char *key, *why;
+        int r = sd_bus_message_enter_container(m, 'a', "{sv}");
+
+        *ret = (struct ending){.known = true, .kill_after_usec = UINT64_MAX};
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                r = sd_bus_message_read(m, "s", &key);
+                if (r < 0)
+                        return r;
+                if (strcmp(key, "signal") == 0)
+                        r = sd_bus_message_read(m, "v", "i", &ret->signal);
+                else if (strcmp(key, "kill-after-usec") == 0)
+                        r = sd_bus_message_read(m, "v", "t", &ret->kill_after_usec);
+                else if (strcmp(key, "attached-by") == 0)
+                        r = sd_bus_message_read(m, "v", "u", &ret->attached_by);
+                else if (strcmp(key, "unsignalled") == 0) {
+                        r = sd_bus_message_read(m, "v", "s", &why);
+                        if (r >= 0)
+                                snprintf(ret->unsignalled, sizeof ret->unsignalled, "%s", why);
+                } else {
+                        r = sd_bus_message_skip(m, "v");
+                }
+                if (r < 0 || (r = sd_bus_message_exit_container(m)) < 0)
+                        return r;
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
+/* Both are sorted by pid. A process may be in two contexts, by its threads. */
+static int read_endings(sd_bus_message *m, struct process_list *list)
+{
+        struct ending ending;
+        uint32_t pid;
+        uint64_t start_usec;
+        size_t i = 0;
+        int r = sd_bus_message_enter_container(m, 'a', "(uta{sv})");
+
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_enter_container(m, 'r', "uta{sv}")) > 0) {
+                if ((r = sd_bus_message_read(m, "ut", &pid, &start_usec)) < 0 ||
+                                (r = read_fields(m, &ending)) < 0 ||
+                                (r = sd_bus_message_exit_container(m)) < 0)
+                        return r;
+                while (i < list->n && list->items[i].pid < pid)
+                        i++;
+                if (i < list->n && list->items[i].pid == pid && list->items[i].start_usec == start_usec)
+                        list->items[i++].ending = ending;
+        }
+        return r;
+}
+
+int endings_read(struct ctl *ctl, const char *path, bool recursive, struct process_list *list)
+{
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        bool missing_is_fine = ctl->missing_is_fine;
+        int r;
+
+        list->with_endings = true;
+        if (list->n == 0)
+                return 0;
+        ctl->missing_is_fine = ctl->unknown_is_fine = true;
+        r = bus_call(ctl, &reply, "Endings", "sbu", path, (int) recursive, (uint32_t) PROCESSES_MAX);
+        ctl->missing_is_fine = missing_is_fine;
+        ctl->unknown_is_fine = false;
+        if (r > 0)
+                return r == EXIT_NO_SUCH_CONTEXT ? 0 : r;
+        r = read_endings(reply, list);
+        return r < 0 ? bus_broken(r) : 0;
+}
+
+const char *signal_name(int number, char *buffer)
+{
+        const char *name = sigabbrev_np(number);
+
+        if (name)
+                snprintf(buffer, 32, "SIG%s", name);
+        else
+                snprintf(buffer, 32, "signal %d", number);
+        return buffer;
+}
+
+void ending_add_kill(const struct process *process, char *buffer)
+{
+        size_t n = strlen(buffer);
+        char span[FORMAT_MAX];
+
+        /* Pid 1 of our own namespace cannot even be killed. */
+        if (process->ending.known && process->ending.kill_after_usec != UINT64_MAX && process->pid != 1)
+                snprintf(buffer + n, WHY_MAX - n, "; SIGKILL comes %s after the end",
+                                format_timespan(span, process->ending.kill_after_usec));
+}
+
+/* The uid by which it is another's: the effective one tells most. */
+static uint32_t foreign_uid(const struct process *process)
+{
+        uint32_t by = process->ending.attached_by;
+        uid_t uids[3];
+
+        if (process->uid == by && proc_status_read((pid_t) process->pid, uids, NULL) >= 0)
+                for (int i = 1; i <= 3; i++)
+                        if (uids[i % 3] != by && !subuid_is_of(uids[i % 3], by))
+                                return uids[i % 3];
+        return process->uid;
+}
+
+const char *ending_why(const struct process *process, char *buffer)
+{
+        const char *why = process->ending.unsignalled;
+        char name[FORMAT_MAX], by[FORMAT_MAX];
+
+        buffer[0] = '\0';
+        if (!*why)
+                return buffer;
+        if (strcmp(why, "user") == 0) {
+                snprintf(buffer, WHY_MAX, "runs as %s, so a signal of %s does not reach it",
+                                format_user(name, foreign_uid(process)),
+                                format_user(by, process->ending.attached_by));
+                return buffer;
+        }
+        if (strcmp(why, "refused") == 0) {
+                snprintf(buffer, WHY_MAX, "the kernel does not let ctxd signal it");
+                return buffer;
+        }
+        if (strcmp(why, "helper") == 0)
+                snprintf(buffer, WHY_MAX, "forked to clean up by a process that had its signal");
+        else if (strcmp(why, "missed") == 0)
+                snprintf(buffer, WHY_MAX, "could not be signalled when its context ended");
+        else
+                snprintf(buffer, WHY_MAX, "attached without a signal");
+        ending_add_kill(process, buffer);
+        return buffer;
+}
+
+size_t endings_count_unsignalled(const struct process_list *list)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < list->n; i++)
+                n += *list->items[i].ending.unsignalled != '\0';
+        return n;
+}
+
+void endings_print_unsignalled(const struct process_list *list, const char *const verb[2])
+{
+        size_t left = endings_count_unsignalled(list);
+        char command[COMMAND_MAX], why[WHY_MAX], shown[PRINTABLE_SIZE(WHY_MAX)];
+
+        if (left > 0)
+                printf("%zu process%s %s no signal:\n", left, left_plural(left), verb[left > 1]);
+        for (size_t i = 0; i < list->n; i++) {
+                const struct process *p = list->items + i;
+
+                if (*ending_why(p, why))
+                        printf("  %s%" PRIu32 " %s (%s)\n", glyph(--left > 0 ? GLYPH_BRANCH : GLYPH_RIGHT),
+                                        p->pid, process_command(p, command),
+                                        printable(why, false, shown, sizeof shown));
+        }
+}
+
+json_object *endings_unsignalled_to_json(const struct process_list *list)
+{
+        json_object *array = process_list_to_json(list);
+
+        for (size_t i = list->n; i-- > 0;)
+                if (!*list->items[i].ending.unsignalled)
+                        json_object_array_del_idx(array, i, 1);
+        return array;
+}

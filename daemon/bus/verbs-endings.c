@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "daemon/bus/error.h"
+#include "daemon/bus/walk.h"
+#include "proto/path.h"
+
+/* How the end of a context reaches its members, by what signal, and whom it does not reach, and why (law
+ * 47). To know that of one process may take a look at /etc/subuid, so rows are made a few at a time. */
+
+#define ENDING_BYTES 256
+
+static const char *const unsignalled_names[] = {
+                [UNSIGNALLED_NO] = "",
+                [UNSIGNALLED_WITHOUT] = "without",
+                [UNSIGNALLED_HELPER] = "helper",
+                [UNSIGNALLED_USER] = "user",
+                [UNSIGNALLED_REFUSED] = "refused",
+                [UNSIGNALLED_MISSED] = "missed",
+};
+
+static int append_ending(
+                sd_bus_message *m, const struct member_process *p, const struct member_ending *ending)
+{
+        char reference[CTXD_PATH_ID_MAX + 1];
+
+        context_reference(p->context, reference);
+        return sd_bus_message_append(m, "(uta{sv})", p->pid, p->start_usec, 6, "context", "s", reference,
+                        "command", "s", p->comm, "attached-by", "u", ending->policy.uid, "signal", "i",
+                        ending->policy.signal, "kill-after-usec", "t", ending->policy.kill_after_usec,
+                        "unsignalled", "s", unsignalled_names[ending->unsignalled]);
+}
+
+static int endings(struct walk *w, uint32_t budget)
+{
+        struct request *q = &w->request;
+        struct member_process p;
+        struct member_ending ending;
+        int r = 0;
+
+        if (!w->reply) {
+                r = walk_look(w);
+                if (r <= 0)
+                        return r;
+                r = sd_bus_message_new_method_return(q->message, &w->reply);
+                if (r >= 0)
+                        r = sd_bus_message_open_container(w->reply, SD_BUS_TYPE_ARRAY, "(uta{sv})");
+        }
+        for (; r >= 0 && budget > 0 && !w->is_truncated; budget--) {
+                if (!members_look_next_ending(w->look, &w->next_member, &p, &ending))
+                        break;
+                if (!request_allows(q, p.context, VERB_LOOK))
+                        continue;
+                w->is_truncated = w->members++ == w->limit;
+                if (w->is_truncated)
+                        break;
+                w->bytes += ENDING_BYTES;
+                r = append_ending(w->reply, &p, &ending);
+        }
+        if (r >= 0 && budget == 0)
+                return 0;
+        if (r >= 0)
+                r = sd_bus_message_close_container(w->reply);
+        if (r >= 0)
+                r = sd_bus_message_append(w->reply, "b", w->is_truncated);
+        return r < 0 ? r : walk_send(w);
+}
+
+int verb_endings(struct request *q)
+{
+        int recursive, r;
+        uint32_t limit;
+
+        r = sd_bus_message_read(q->message, "b", &recursive);
+        if (r < 0)
+                return error_malformed(q->error, r);
+        r = request_read_limit(q, &limit);
+        return r < 0 ? r : walk_members(q, recursive, true, limit, endings);
+}
