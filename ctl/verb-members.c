@@ -10,7 +10,7 @@
 #include "ctl/processes.h"
 #include "ctl/table.h"
 
-static const char *const header[] = {"-PID", "USER", "STARTED", "COMMAND", NULL};
+static const char *const header[] = {"-PID", "USER", "STARTED", "~COMMAND", NULL};
 
 int verb_members(struct ctl *ctl, int argc, char *argv[])
 {
