@@ -56,7 +56,7 @@
 
 #define HELP_LEAKS                                                         \
         "  -a --all                Also show those that have left since\n" \
-        "  -l --long               Show all that is known of each, such as the kernel's stack\n"
+        "     --long               The same as --full: all that is known of each, such as the stack\n"
 
 #define HELP_TREE "     --watch[=TIME]       Draw it again after each TIME (default: 1s), until q or ^C\n"
 
@@ -132,6 +132,7 @@ void print_error(const char *format, ...)
         "     --version            Print the version\n"                                                \
         "     --json=MODE          Print JSON: short, pretty or off\n"                                 \
         "  -j                      --json=pretty on a terminal, --json=short elsewhere\n"              \
+        "  -l --full               Cut no line, and show threads as well\n"                            \
         "     --no-pager           Do not use a pager\n"                                               \
         "     --no-legend          Do not print headers and footers\n"                                 \
         "     --no-ask-password    Do not ask for a password if polkit wants one\n"                    \

@@ -39,6 +39,7 @@ struct ctl {
         bool legend;
         bool pager;
         bool ask_password;
+        bool full; /* nothing is cut, and threads are shown */
         enum json_mode json;
         /* If true, no error is printed for a context that does not exist. The exit status is the same. */
         bool missing_is_fine;

@@ -164,18 +164,13 @@ size_t endings_count_unsignalled(const struct process_list *list)
 void endings_print_unsignalled(const struct process_list *list, const char *const verb[2])
 {
         size_t left = endings_count_unsignalled(list);
-        char command[COMMAND_MAX], why[WHY_MAX], shown[PRINTABLE_SIZE(WHY_MAX)];
+        char why[WHY_MAX];
 
         if (left > 0)
                 printf("%zu process%s %s no signal:\n", left, left_plural(left), verb[left > 1]);
-        for (size_t i = 0; i < list->n; i++) {
-                const struct process *p = list->items + i;
-
-                if (*ending_why(p, why))
-                        printf("  %s%" PRIu32 " %s (%s)\n", glyph(--left > 0 ? GLYPH_BRANCH : GLYPH_RIGHT),
-                                        p->pid, process_command(p, command),
-                                        printable(why, false, shown, sizeof shown));
-        }
+        for (size_t i = 0; i < list->n; i++)
+                if (*ending_why(list->items + i, why))
+                        left_print_process(stdout, list->items + i, --left == 0, why);
 }
 
 json_object *endings_unsignalled_to_json(const struct process_list *list)

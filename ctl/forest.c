@@ -12,6 +12,7 @@
 #include "ctl/format.h"
 #include "ctl/json.h"
 #include "ctl/terminal.h"
+#include "ctl/text.h"
 
 static bool is_above(const char *path, const char *of)
 {
@@ -214,7 +215,7 @@ void tree_node_print(const struct tree_node *node, FILE *out)
 {
         _cleanup_free_ char *cause = NULL;
         const struct listed *c = node->listed;
-        char text[FORMAT_MAX], id[32] = "";
+        char text[FORMAT_MAX], id[32] = "", shown[4096];
 
         if (!c) {
                 fprintf(out, "%s/%s", color_on(COLOR_HIGHLIGHT), color_off());
@@ -229,6 +230,6 @@ void tree_node_print(const struct tree_node *node, FILE *out)
                         fprintf(out, " (%s)", format_relative(text, c->deadline_usec));
         } else if (*c->cause) {
                 cause = printable_new(c->cause, false);
-                fprintf(out, " (%s)", cause ? cause : "");
+                fprintf(out, " (%s)", cause ? text_to_fit(cause, 0, shown, sizeof shown) : "");
         }
 }

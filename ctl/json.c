@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <ctype.h>
 #include <errno.h>
 #include <json-c/json_visit.h>
 #include <stdio.h>
@@ -204,6 +205,57 @@ int json_from_dictionary(sd_bus_message *m, const char *entry, json_object *obje
                         return r;
         }
         return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
+static bool is_none(json_object *value)
+{
+        return (json_object_is_type(value, json_type_string) && json_object_get_string_len(value) == 0) ||
+               (json_object_is_type(value, json_type_int) && json_object_get_uint64(value) == UINT64_MAX);
+}
+
+void json_null_for_none(json_object *object)
+{
+        json_object_object_foreach(object, key, value)
+        {
+                if (is_none(value))
+                        json_object_object_add(object, key, NULL);
+        }
+}
+
+/* "DeadlineUSec" is "deadline_usec". */
+static char *key_of_property(const char *name)
+{
+        char *key = malloc(2 * strlen(name) + 1), *end = key;
+
+        for (const char *p = name; key && *p; p++) {
+                if (p > name && isupper((unsigned char) *p) && islower((unsigned char) p[-1]))
+                        *end++ = '_';
+                *end++ = (char) tolower((unsigned char) *p);
+        }
+        if (key)
+                *end = '\0';
+        return key;
+}
+
+int json_from_properties(sd_bus_message *m, json_object *object)
+{
+        json_object *properties = json_object_new_object();
+        int r = json_from_dictionary(m, "{sv}", properties);
+
+        if (r >= 0)
+                json_null_for_none(properties);
+        json_object_object_foreach(properties, name, value)
+        {
+                char *key = key_of_property(name);
+
+                if (key && r >= 0)
+                        json_object_object_add(object, key, json_object_get(value));
+                else if (r >= 0)
+                        r = -ENOMEM;
+                free(key);
+        }
+        json_object_put(properties);
+        return r;
 }
 
 /* CTXD_STACK and CTXD_KERNEL_STACK have a line for each frame. */

@@ -22,6 +22,11 @@ uint64_t json_get_number(json_object *object, const char *name);
 /* Adds the entries of an a{sv} or a{ss} to an object. 0 or -errno. */
 int json_from_dictionary(sd_bus_message *m, const char *entry, json_object *object);
 
+/* In an object that came from the daemon "" and UINT64_MAX are none: they become null. */
+void json_null_for_none(json_object *object);
+/* Of a dictionary of properties: none is null, and "DeadlineUSec" becomes "deadline_usec". */
+int json_from_properties(sd_bus_message *m, json_object *object);
+
 /* Makes every string in the object printable, before people read it on a terminal. Line breaks stay in stacks
  * alone. -ENOMEM. */
 int json_make_printable(json_object *object);

@@ -87,6 +87,7 @@ int leak_read(sd_bus_message *m, json_object **ret)
                 json_object_put(leak);
                 return r;
         }
+        json_null_for_none(leak);
         compose_message(leak, message, sizeof message);
         json_object_object_add(leak, "MESSAGE", json_object_new_string(message));
         *ret = leak;

@@ -8,6 +8,9 @@
 #include "ctl/held.h"
 #include "ctl/left.h"
 #include "ctl/terminal.h"
+#include "ctl/text.h"
+
+#define COMMAND_LEAST 16 /* columns */
 
 const char *left_plural(size_t n)
 {
@@ -52,12 +55,14 @@ void left_erase(struct left *left)
 static void draw(struct left *left)
 {
         size_t rows = terminal_rows(), max = rows > 4 ? rows - 4 : 1;
-        char span[FORMAT_MAX];
+        char span[FORMAT_MAX], title[FORMAT_MAX + 64];
 
         left_erase(left);
-        fprintf(left->to, "Waiting for %zu process%s to leave, %s so far\n", left->processes.n,
+        snprintf(title, sizeof title, "Waiting for %zu process%s to leave, %s so far", left->processes.n,
                         left_plural(left->processes.n),
                         format_timespan(span, (now_boottime_usec() - left->since_usec) / 100000 * 100000));
+        text_put(left->to, title, strlen(title), terminal_columns());
+        fputc('\n', left->to);
         left->lines = 1;
         if (left->processes.n > max) {
                 print_tree(left->to, &left->processes, max - 1);
@@ -124,18 +129,27 @@ int left_update(struct left *left)
         return r;
 }
 
+void left_print_process(FILE *to, const struct process *process, bool last, const char *why)
+{
+        char command[COMMAND_MAX], shown[PRINTABLE_SIZE(HELD_MAX)];
+        size_t used;
+
+        (void) printable(why, false, shown, sizeof shown);
+        used = 4 + 11 + (*why ? text_width(shown) + 3 : 0);
+        if (used + COMMAND_LEAST > terminal_text_columns())
+                used = 4 + 11; /* such a line goes on in the next one */
+        fprintf(to, "  %s%" PRIu32 " %s%s%s%s\n", glyph(last ? GLYPH_RIGHT : GLYPH_BRANCH), process->pid,
+                        process_command_to_fit(process, used, command), *why ? " (" : "", shown,
+                        *why ? ")" : "");
+}
+
 void left_print(const struct left *left)
 {
-        char command[COMMAND_MAX], why[HELD_MAX], shown[PRINTABLE_SIZE(HELD_MAX)];
+        char why[HELD_MAX];
 
         for (size_t i = 0; i < left->processes.n; i++) {
-                const struct process *p = left->processes.items + i;
-
-                process_held(p, why);
-                fprintf(left->to, "  %s%" PRIu32 " %s%s%s%s\n",
-                                glyph(i + 1 < left->processes.n ? GLYPH_BRANCH : GLYPH_RIGHT), p->pid,
-                                process_command(p, command), *why ? " (" : "",
-                                printable(why, false, shown, sizeof shown), *why ? ")" : "");
+                process_held(left->processes.items + i, why);
+                left_print_process(left->to, left->processes.items + i, i + 1 == left->processes.n, why);
         }
 }
 

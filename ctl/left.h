@@ -32,5 +32,8 @@ int left_read_endings(struct left *left);
 void left_print(const struct left *left);
 void left_deinit(struct left *left);
 
+/* The line of one process in such a list. The last one's ends the tree. why: "" or a text behind it. */
+void left_print_process(FILE *to, const struct process *process, bool last, const char *why);
+
 /* "process" or "processes", what comes after the stem. */
 const char *left_plural(size_t n);

@@ -6,7 +6,6 @@
 #include <sys/signalfd.h>
 #include <termios.h>
 #include <unistd.h>
-#include <wchar.h>
 
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -14,6 +13,7 @@
 #include "ctl/json.h"
 #include "ctl/live.h"
 #include "ctl/terminal.h"
+#include "ctl/text.h"
 
 /* The signals that end the program have a handler, and are not read from a descriptor as the others are: so
  * ^C ends it also while it waits for a daemon that does not answer. */
@@ -112,37 +112,6 @@ static void read_signals(int fd)
         }
 }
 
-/* Of a line, what fits. Its colours are all kept, so that the last one is switched off. */
-static void put_line(FILE *out, const char *line, size_t n, size_t columns)
-{
-        mbstate_t state = {};
-        size_t used = 0;
-
-        for (size_t length; n > 0; line += length, n -= length) {
-                wchar_t character;
-                int width;
-
-                if (*line == '\033') {
-                        const char *end = memchr(line, 'm', n);
-
-                        length = end ? (size_t) (end - line) + 1 : n;
-                        fwrite(line, 1, length, out);
-                        continue;
-                }
-                length = mbrtowc(&character, line, n, &state);
-                if (length == 0 || length > n) { /* one byte of another character set */
-                        memset(&state, 0, sizeof state);
-                        length = 1;
-                        width = 1;
-                } else {
-                        width = wcwidth(character);
-                }
-                used += width > 0 ? (size_t) width : 0;
-                if (used <= columns)
-                        fwrite(line, 1, length, out);
-        }
-}
-
 /* Each line is erased before it is written: behind it, in the last column, that would erase its end. */
 static void put_frame(FILE *out, const char *text)
 {
@@ -158,9 +127,9 @@ static void put_frame(FILE *out, const char *text)
                 fputs(i > 0 ? "\r\n\033[K" : "\033[K", out);
                 if (i + 1 == rows && n_lines > rows) {
                         snprintf(more, sizeof more, "%s and %zu more", glyph(GLYPH_ELLIPSIS), n_lines - i);
-                        put_line(out, more, strlen(more), columns);
+                        text_put(out, more, strlen(more), columns);
                 } else {
-                        put_line(out, text, n, columns);
+                        text_put(out, text, n, columns);
                 }
                 text += n + 1;
         }
@@ -198,7 +167,8 @@ static int draw(const struct live *live, bool first)
                 return draw_on_screen(live);
         if (!first && live->ctl->json == JSON_OFF)
                 putchar('\n');
-        r = live->draw(live->userdata, stdout);
+        r = live->ctl->json == JSON_OFF ? text_draw(live->draw, live->userdata)
+                                        : live->draw(live->userdata, stdout);
         if (r == 0 && fflush(stdout) != 0) {
                 print_error("cannot write: %m");
                 r = EXIT_FAILED;

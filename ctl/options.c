@@ -5,6 +5,7 @@
 
 #include "util/cleanup.h"
 #include "ctl/ctxctl.h"
+#include "ctl/terminal.h"
 
 /* The common options may stand before the verb and after it. */
 
@@ -22,6 +23,7 @@ static const struct option common[] = {
                 {"help", no_argument, NULL, 'h'},
                 {"version", no_argument, NULL, COMMON_VERSION},
                 {"json", required_argument, NULL, COMMON_JSON},
+                {"full", no_argument, NULL, 'l'},
                 {"no-pager", no_argument, NULL, COMMON_NO_PAGER},
                 {"no-legend", no_argument, NULL, COMMON_NO_LEGEND},
                 {"no-ask-password", no_argument, NULL, COMMON_NO_ASK_PASSWORD},
@@ -54,7 +56,7 @@ static bool read_all(struct ctl *ctl, int argc, char *argv[], bool leading, cons
                 option_reader *reader, void *arguments, int *ret_status)
 {
         struct option all[ELEMENTSOF(common) + OWN_MAX + 1] = {};
-        char letters[8 + 2 * OWN_MAX] = "+hj", *end = letters + 3;
+        char letters[8 + 2 * OWN_MAX] = "+hjl", *end = letters + 4;
         size_t n = 0;
         int o, r;
 
@@ -84,6 +86,10 @@ static bool read_all(struct ctl *ctl, int argc, char *argv[], bool leading, cons
                                 print_error("--json= must be short, pretty or off, not '%s'", optarg);
                                 return end_with(EXIT_USAGE, ret_status);
                         }
+                        break;
+                case 'l':
+                        ctl->full = true;
+                        terminal_show_all();
                         break;
                 case COMMON_NO_PAGER:
                         ctl->pager = false;

@@ -13,6 +13,7 @@
 #include "ctl/json.h"
 #include "ctl/processes.h"
 #include "ctl/terminal.h"
+#include "ctl/text.h"
 
 int process_list_add(struct process_list *list, const struct process *process)
 {
@@ -48,22 +49,52 @@ static int read_list(sd_bus_message *m, bool for_people, struct process_list *li
         return r;
 }
 
+static int read_reply(const struct ctl *ctl, sd_bus_message *reply, struct process_list *ret)
+{
+        struct process_list list = {};
+        int r = read_list(reply, ctl->json == JSON_OFF, &list), truncated;
+
+        if (r >= 0 && (r = sd_bus_message_exit_container(reply)) >= 0)
+                r = sd_bus_message_read(reply, "b", &truncated);
+        if (r < 0) {
+                process_list_deinit(&list);
+                return r;
+        }
+        list.truncated = truncated;
+        *ret = list;
+        return 0;
+}
+
 int process_list_read(struct ctl *ctl, const char *path, bool recursive, struct process_list *ret)
 {
         _cleanup_message_ sd_bus_message *reply = NULL;
-        struct process_list list = {};
         int r;
 
         r = bus_call(ctl, &reply, "Processes", "sbu", path, (int) recursive, (uint32_t) PROCESSES_MAX);
         if (r > 0)
                 return r;
-        r = read_list(reply, ctl->json == JSON_OFF, &list);
-        if (r < 0) {
-                process_list_deinit(&list);
-                return bus_broken(r);
-        }
-        *ret = list;
-        return 0;
+        r = read_reply(ctl, reply, ret);
+        return r < 0 ? bus_broken(r) : 0;
+}
+
+bool process_list_ask(struct ctl *ctl, const char *path, struct process_list *ret)
+{
+        _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
+
+        return bus_message(ctl, &m, "Processes") == 0 &&
+               sd_bus_message_append(m, "sbu", path, 1, (uint32_t) PROCESSES_MAX) >= 0 &&
+               sd_bus_call(ctl->bus, m, 0, NULL, &reply) >= 0 && read_reply(ctl, reply, ret) >= 0;
+}
+
+char *process_count(const struct ctl *ctl, const struct process_list *list, uint32_t n_threads, char *buffer)
+{
+        int n = snprintf(buffer, PROCESS_COUNT_MAX, "%s%zu process%s", list->truncated ? "more than " : "",
+                        list->n, list->n == 1 ? "" : "es");
+
+        if (ctl->full)
+                snprintf(buffer + n, PROCESS_COUNT_MAX - (size_t) n, " (%u thread%s)", n_threads,
+                                n_threads == 1 ? "" : "s");
+        return buffer;
 }
 
 void process_list_deinit(struct process_list *list)
@@ -125,13 +156,7 @@ char *process_command(const struct process *process, char *buffer)
 
 char *process_command_to_fit(const struct process *process, size_t used, char *buffer)
 {
-        size_t columns = terminal_columns(), room = columns > used ? columns - used : 0;
+        char command[COMMAND_MAX];
 
-        process_command(process, buffer);
-        if (columns != SIZE_MAX && strlen(buffer) > room) {
-                while (room > 0 && ((unsigned char) buffer[room] & 0xc0) == 0x80)
-                        room--;
-                buffer[room] = '\0';
-        }
-        return buffer;
+        return text_to_fit(process_command(process, command), used, buffer, COMMAND_MAX);
 }

@@ -32,6 +32,7 @@ struct process_list {
         struct process *items;
         size_t n;
         bool with_endings; /* they were asked for */
+        bool truncated;    /* there are more */
 };
 
 #define PROCESSES_MAX 10000
@@ -41,6 +42,12 @@ struct process_list {
 int process_list_read(struct ctl *ctl, const char *path, bool recursive, struct process_list *ret);
 int process_list_add(struct process_list *list, const struct process *process); /* 0 or -ENOMEM */
 void process_list_deinit(struct process_list *list);
+/* The same, but whoever may not read that has no list, and sees no error. Returns whether there is one. */
+bool process_list_ask(struct ctl *ctl, const char *path, struct process_list *ret);
+/* "1 process", "8 processes"; with --full also how many threads they have. The buffer has PROCESS_COUNT_MAX
+ * bytes. */
+#define PROCESS_COUNT_MAX 96
+char *process_count(const struct ctl *ctl, const struct process_list *list, uint32_t n_threads, char *buffer);
 json_object *process_list_to_json(const struct process_list *list);
 
 #define COMMAND_MAX 4096

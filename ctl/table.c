@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/cleanup.h"
 #include "util/printable.h"
 #include "ctl/table.h"
+#include "ctl/text.h"
 
 #define NARROWEST 12 /* no column is cut to less than this */
 
@@ -23,6 +25,14 @@ struct table {
         int error;
 };
 
+/* What stands before a title. */
+static char mark_of(const struct table *t, size_t column)
+{
+        char first = t->header[column][0];
+
+        return first == '-' || first == '~' ? first : '\0';
+}
+
 struct table *table_new(const char *const *header)
 {
         struct table *t = calloc(1, sizeof *t);
@@ -33,7 +43,7 @@ struct table *table_new(const char *const *header)
         for (; header[t->n_columns]; t->n_columns++)
                 ;
         for (size_t i = 0; i < t->n_columns; i++)
-                table_add_colored(t, header[i] + (header[i][0] == '-'), COLOR_HEADER);
+                table_add_colored(t, header[i] + (mark_of(t, i) != '\0'), COLOR_HEADER);
         return t;
 }
 
@@ -90,49 +100,23 @@ size_t table_rows(const struct table *t)
         return t->n_cells / t->n_columns - 1;
 }
 
-/* Prints the text in at most `room` columns. A longer text is cut, and gets an ellipsis. */
-static void print_cut(const char *text, size_t room)
-{
-        size_t n = strlen(text), ellipsis = text_width(glyph(GLYPH_ELLIPSIS));
-        char *copy;
-
-        if (text_width(text) <= room) {
-                fputs(text, stdout);
-                return;
-        }
-        if (room <= ellipsis)
-                return;
-        copy = strdup(text);
-        if (!copy)
-                return;
-        while (n > 0 && text_width(copy) > room - ellipsis) {
-                /* All bytes of one UTF-8 character. */
-                do
-                        n--;
-                while (n > 0 && ((unsigned char) copy[n] & 0xc0) == 0x80);
-                copy[n] = '\0';
-        }
-        fputs(copy, stdout);
-        fputs(glyph(GLYPH_ELLIPSIS), stdout);
-        free(copy);
-}
-
-static void print_cell(const struct table *t, size_t i, size_t width)
+static void print_cell(FILE *out, const struct table *t, size_t i, size_t width)
 {
         const struct cell *cell = t->cells + i;
         size_t column = i % t->n_columns, own = text_width(cell->text);
-        bool last = column + 1 == t->n_columns, right = t->header[column][0] == '-';
+        bool last = column + 1 == t->n_columns, right = mark_of(t, column) == '-';
         int gap = own < width ? (int) (width - own) : 0;
 
         if (right)
-                printf("%*s", gap, "");
-        fputs(color_on(cell->color), stdout);
-        print_cut(cell->text, width);
+                fprintf(out, "%*s", gap, "");
+        fputs(color_on(cell->color), out);
+        text_put(out, cell->text, strlen(cell->text), width);
         if (!right && !last)
-                printf("%*s", gap, "");
+                fprintf(out, "%*s", gap, "");
         if (cell->color != COLOR_NONE)
-                fputs(color_off(), stdout);
-        fputs(last ? "\n" : " ", stdout);
+                fputs(color_off(), out);
+        if (!last)
+                fputc(' ', out);
 }
 
 /* Makes the widest column narrower, again and again, until all fit. Columns that are aligned to the right
@@ -144,7 +128,7 @@ static void fit(const struct table *t, size_t *widths, size_t room)
 
                 for (size_t i = 0; i < t->n_columns; i++) {
                         used += widths[i];
-                        if (t->header[i][0] != '-' && widths[i] > NARROWEST &&
+                        if (mark_of(t, i) != '-' && widths[i] > NARROWEST &&
                                         (widest == SIZE_MAX || widths[i] >= widths[widest]))
                                 widest = i;
                 }
@@ -154,25 +138,51 @@ static void fit(const struct table *t, size_t *widths, size_t room)
         }
 }
 
-int table_print(const struct table *t, bool legend)
+/* Of each column, how wide it is. */
+static void measure(const struct table *t, size_t first, size_t *widths)
 {
-        size_t *widths, columns = terminal_columns();
+        size_t text_columns = terminal_text_columns(), columns = terminal_columns();
 
-        if (t->error < 0)
-                return t->error;
-        widths = calloc(t->n_columns, sizeof *widths);
-        if (!widths)
-                return -ENOMEM;
-        for (size_t i = legend ? 0 : t->n_columns; i < t->n_cells; i++) {
-                size_t width = text_width(t->cells[i].text);
+        for (size_t i = first; i < t->n_cells; i++) {
+                size_t width = text_width(t->cells[i].text), column = i % t->n_columns;
 
-                if (width > widths[i % t->n_columns])
-                        widths[i % t->n_columns] = width;
+                if (mark_of(t, column) == '~' && width > text_columns)
+                        width = text_columns;
+                if (width > widths[column])
+                        widths[column] = width;
         }
         if (columns != SIZE_MAX)
                 fit(t, widths, columns);
-        for (size_t i = legend ? 0 : t->n_columns; i < t->n_cells; i++)
-                print_cell(t, i, widths[i % t->n_columns]);
-        free(widths);
+}
+
+/* Where not even the narrowest columns fit, the row itself is cut. */
+static int print_row(const struct table *t, size_t first, const size_t *widths)
+{
+        _cleanup_free_ char *row = NULL;
+        size_t size;
+        FILE *out = open_memstream(&row, &size);
+
+        if (!out)
+                return -ENOMEM;
+        for (size_t i = 0; i < t->n_columns; i++)
+                print_cell(out, t, first + i, widths[i]);
+        if (fclose(out) != 0)
+                return -ENOMEM;
+        text_put(stdout, row, size, terminal_columns());
+        putchar('\n');
         return 0;
+}
+
+int table_print(const struct table *t, bool legend)
+{
+        _cleanup_free_ size_t *widths = calloc(t->n_columns, sizeof *widths);
+        size_t first = legend ? 0 : t->n_columns;
+        int r = t->error;
+
+        if (!widths)
+                return -ENOMEM;
+        measure(t, first, widths);
+        for (size_t i = first; i < t->n_cells && r >= 0; i += t->n_columns)
+                r = print_row(t, i, widths);
+        return r;
 }

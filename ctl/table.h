@@ -11,8 +11,8 @@
 
 struct table;
 
-/* header: the titles of the columns, NULL at the end. A leading '-' is not shown, and aligns the column to
- * the right. */
+/* header: the titles of the columns, NULL at the end. A leading '-' or '~' is not shown. '-' aligns the
+ * column to the right, and has it stay whole; '~' says that it has texts, and not names. */
 struct table *table_new(const char *const *header);
 struct table *table_free(struct table *table);
 /* Adds the next cell; after the last column a new row begins. The text is copied; NULL and "" are shown as

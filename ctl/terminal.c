@@ -5,15 +5,17 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-#include <wchar.h>
 
 #include "ctl/terminal.h"
+
+#define TEXT_COLUMNS 80
 
 static struct {
         int fd;
         bool asked;
         bool colors;
         bool utf8;
+        bool all; /* --full */
         size_t columns;
 } terminal = {.fd = STDOUT_FILENO};
 
@@ -52,11 +54,11 @@ void terminal_remember(void)
         terminal.colors = want_colors();
         terminal.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
         terminal.columns = SIZE_MAX;
-        if (!isatty(terminal.fd))
+        if (terminal.all)
                 return;
         if (columns && atoi(columns) > 0)
                 terminal.columns = (size_t) atoi(columns);
-        else if (ioctl(terminal.fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        else if (isatty(terminal.fd) && ioctl(terminal.fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
                 terminal.columns = size.ws_col;
 }
 
@@ -66,12 +68,24 @@ size_t terminal_columns(void)
         return terminal.columns;
 }
 
+size_t terminal_text_columns(void)
+{
+        size_t columns = terminal_columns();
+
+        return columns == SIZE_MAX && !terminal.all ? TEXT_COLUMNS : columns;
+}
+
+void terminal_show_all(void)
+{
+        terminal.all = true;
+}
+
 void terminal_resized(void)
 {
         struct winsize size;
 
         terminal_remember();
-        if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        if (!terminal.all && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
                 terminal.columns = size.ws_col;
 }
 
@@ -126,16 +140,4 @@ const char *glyph(enum glyph g)
 
         terminal_remember();
         return glyphs[g][terminal.utf8];
-}
-
-size_t text_width(const char *text)
-{
-        wchar_t wide[4096];
-        size_t n = mbstowcs(wide, text, sizeof wide / sizeof *wide);
-        int width;
-
-        if (n == (size_t) -1 || n >= sizeof wide / sizeof *wide)
-                return strlen(text);
-        width = wcswidth(wide, n);
-        return width < 0 ? strlen(text) : (size_t) width;
 }

@@ -22,8 +22,13 @@ void terminal_use(int fd);
 bool terminal_is_capable(void);
 /* Looks at the terminal and remembers the answers, before standard output becomes a pipe to the pager. */
 void terminal_remember(void);
-/* SIZE_MAX: lines are not to be cut. */
+/* How wide a line may be: as the terminal, or as $COLUMNS says. SIZE_MAX: lines are not to be cut. */
 size_t terminal_columns(void);
+/* How wide a text may be that is no name, such as a command line. Where the width is not known it is cut as
+ * well, since nobody wants to read a line of thousands of characters. */
+size_t terminal_text_columns(void);
+/* --full: nothing is cut. */
+void terminal_show_all(void);
 /* Looks at the width again, since the terminal has another one now. */
 void terminal_resized(void);
 /* The present number; 24 where it is unknown. */
@@ -45,5 +50,3 @@ enum glyph {
 };
 
 const char *glyph(enum glyph g);
-/* How many columns the text takes on the terminal. */
-size_t text_width(const char *text);

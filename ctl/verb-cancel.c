@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -11,6 +12,7 @@
 #include "ctl/endings.h"
 #include "ctl/json.h"
 #include "ctl/parse.h"
+#include "ctl/processes.h"
 
 enum {
         OPTION_ERROR = 1,
@@ -34,7 +36,9 @@ struct cancel {
 
 struct outcome {
         int first;
-        uint32_t contexts, members;
+        uint32_t contexts, members; /* tasks */
+        struct process_list before; /* that are there before */
+        bool is_listed;
 };
 
 /* A number, or the name of an error. */
@@ -73,11 +77,14 @@ static int read_option(void *userdata, int option)
         }
 }
 
+/* The daemon counts tasks. The processes are those that were there just before, and not more than tasks: some
+ * may have left meanwhile. */
 static int cancel_context(struct ctl *ctl, const char *path, const struct cancel *cancel, struct outcome *ret)
 {
         _cleanup_message_ sd_bus_message *reply = NULL;
         int r;
 
+        ret->is_listed = process_list_ask(ctl, path, &ret->before);
         if (cancel->error < 0)
                 r = bus_call(ctl, &reply, "Cancel", "ss", path, cancel->reason);
         else
@@ -86,7 +93,25 @@ static int cancel_context(struct ctl *ctl, const char *path, const struct cancel
         if (r > 0)
                 return r;
         r = sd_bus_message_read(reply, "buu", &ret->first, &ret->contexts, &ret->members);
+        if (ret->before.n > ret->members) {
+                ret->before.n = ret->members;
+                ret->before.truncated = false;
+        }
         return r < 0 ? bus_broken(r) : 0;
+}
+
+static void print_members(const struct ctl *ctl, const struct outcome *outcome)
+{
+        char count[PROCESS_COUNT_MAX];
+
+        if (outcome->members == 0)
+                puts(", no process has to leave.");
+        else if (!outcome->is_listed || outcome->before.n == 0) /* or threads of other processes */
+                printf(", %" PRIu32 " thread%s to leave.\n", outcome->members,
+                                outcome->members == 1 ? " has" : "s have");
+        else
+                printf(", %s %s to leave.\n", process_count(ctl, &outcome->before, outcome->members, count),
+                                outcome->before.n == 1 ? "has" : "have");
 }
 
 static void print_outcome(struct ctl *ctl, const char *path, const struct outcome *outcome)
@@ -96,11 +121,7 @@ static void print_outcome(struct ctl *ctl, const char *path, const struct outcom
         if (outcome->first) {
                 printf("Canceled %s: %" PRIu32 " context%s done", path, outcome->contexts,
                                 outcome->contexts == 1 ? "" : "s");
-                if (outcome->members > 0)
-                        printf(", %" PRIu32 " member%s to leave.\n", outcome->members,
-                                        outcome->members == 1 ? " has" : "s have");
-                else
-                        puts(", no members.");
+                print_members(ctl, outcome);
         } else if (contexts_end(ctl, path, &end) == 0) {
                 printf("%s was done before: ", path);
                 print_end(end.err, end.cause);
@@ -125,7 +146,7 @@ static int cancel_and_print(struct ctl *ctl, const char *path, const struct canc
 {
         char reference[CTXD_PATH_ID_MAX + 1];
         _cleanup_(process_list_deinit) struct process_list list = {};
-        struct outcome outcome;
+        struct outcome outcome = {};
         json_object *json = NULL;
         int r, status = EXIT_DONE;
 
@@ -137,6 +158,7 @@ static int cancel_and_print(struct ctl *ctl, const char *path, const struct canc
                 path = reference;
         }
         r = cancel_context(ctl, path, cancel, &outcome);
+        free(outcome.before.items); /* they are only counted */
         if (r == 0)
                 r = read_unsignalled(ctl, path, &list);
         if (r > 0)
@@ -153,6 +175,7 @@ static int cancel_and_print(struct ctl *ctl, const char *path, const struct canc
                 json_object_object_add(json, "first", json_object_new_boolean(outcome.first));
                 json_add_number(json, "contexts", outcome.contexts);
                 json_add_number(json, "members", outcome.members);
+                json_add_number(json, "n_processes", outcome.is_listed ? outcome.before.n : UINT64_MAX);
                 json_object_object_add(json, "unsignalled", endings_unsignalled_to_json(&list));
         }
         if (cancel->wait)

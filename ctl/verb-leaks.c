@@ -23,12 +23,12 @@
 
 static const struct option options[] = {
                 {"all", no_argument, NULL, 'a'},
-                {"long", no_argument, NULL, 'l'},
+                {"long", no_argument, NULL, 'l'}, /* as --full */
                 {},
 };
 
 struct shown {
-        bool all, with_all; /* leaks; of each one */
+        bool all; /* also those that have left */
 };
 
 static void print_field(const char *label, const char *text)
@@ -156,7 +156,7 @@ static void add_where(struct table *table, json_object *leak)
 static int print_table(const struct ctl *ctl, json_object *array)
 {
         static const char *const header[] = {
-                        "CONTEXT", "-PID", "-TID", "COMMAND", "-SINCE DONE", "LEAK", "WHERE", NULL};
+                        "CONTEXT", "-PID", "-TID", "COMMAND", "-SINCE DONE", "LEAK", "~WHERE", NULL};
         _cleanup_(table_freep) struct table *table = table_new(header);
         size_t n = json_object_array_length(array);
         char span[FORMAT_MAX];
@@ -202,10 +202,7 @@ static int read_option(void *userdata, int option)
 {
         struct shown *shown = userdata;
 
-        if (option == 'a')
-                shown->all = true;
-        else
-                shown->with_all = true;
+        shown->all = true;
         return 0;
 }
 
@@ -228,7 +225,7 @@ static int show(struct ctl *ctl, const char *prefix, const struct shown *shown, 
         } else {
                 r = json_make_printable(array);
                 pager_open(ctl);
-                if (r >= 0 && shown->with_all)
+                if (r >= 0 && ctl->full)
                         print_long(array);
                 else if (r >= 0)
                         r = print_table(ctl, array);

@@ -13,7 +13,7 @@
 #include "ctl/pager.h"
 #include "ctl/table.h"
 
-static const char *const header[] = {"CONTEXT", "-ID", "STATE", "DEADLINE", "CREATED", "CAUSE", NULL};
+static const char *const header[] = {"CONTEXT", "-ID", "STATE", "DEADLINE", "CREATED", "~CAUSE", NULL};
 
 /* Sorts by path; "/" sorts first, so that each context comes before those below it. */
 static int compare_paths(const void *a, const void *b)

@@ -11,7 +11,7 @@
 #include "ctl/processes.h"
 #include "ctl/table.h"
 
-static const char *const header[] = {"-PID", "USER", "STARTED", "SIGNAL", "COMMAND", NULL};
+static const char *const header[] = {"-PID", "USER", "STARTED", "SIGNAL", "~COMMAND", NULL};
 
 /* The one that the end of its context sends it, or why none. */
 static const char *signal_of(const struct process *process, char *buffer)

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "util/cleanup.h"
 #include "ctl/bus.h"
@@ -9,11 +10,10 @@
 #include "ctl/format.h"
 #include "ctl/json.h"
 #include "ctl/pager.h"
+#include "ctl/processes.h"
 #include "ctl/table.h"
 
 #define TASKS_MAX 10000
-
-static const char *const header[] = {"-PID", "-TID", "KIND", "SINCE", "COMMAND", NULL};
 
 struct task {
         uint32_t pid, tid;
@@ -21,31 +21,31 @@ struct task {
         uint64_t since_usec;
 };
 
-static void add_row(struct table *table, const struct task *task)
-{
-        char text[FORMAT_MAX];
+struct preview {
+        const char *path;
+        uint32_t contexts, members;
+        struct task *tasks;
+        size_t n;
+        struct process_list processes; /* only counted */
+        struct process_list endings;   /* how it would reach them */
+};
 
-        table_addf(table, "%" PRIu32, task->pid);
-        table_addf(table, "%" PRIu32, task->tid);
-        table_add(table, task->kind);
-        table_add(table, format_relative(text, task->since_usec));
-        table_add(table, task->comm);
+static int compare_tasks(const void *a, const void *b)
+{
+        const struct task *p = a, *q = b;
+
+        if (p->pid != q->pid)
+                return p->pid < q->pid ? -1 : 1;
+        /* The leader, or who stands for it, comes first. */
+        return (p->tid != p->pid) - (q->tid != q->pid);
 }
 
-static void add_object(json_object *array, const struct task *task)
+static bool is_first(const struct preview *p, size_t i)
 {
-        json_object *object = json_object_new_object();
-
-        json_add_number(object, "pid", task->pid);
-        json_add_number(object, "tid", task->tid);
-        json_add_text(object, "command", task->comm);
-        json_add_text(object, "kind", task->kind);
-        json_add_number(object, "since_usec", task->since_usec);
-        json_object_array_add(array, object);
+        return i == 0 || p->tasks[i].pid != p->tasks[i - 1].pid;
 }
 
-/* Adds the tasks to the table or to the array; the other one is NULL. */
-static int read_tasks(sd_bus_message *m, struct table *table, json_object *array)
+static int read_tasks(sd_bus_message *m, struct preview *p)
 {
         struct task task;
         int r = sd_bus_message_enter_container(m, 'a', "(uusst)");
@@ -53,79 +53,122 @@ static int read_tasks(sd_bus_message *m, struct table *table, json_object *array
         if (r < 0)
                 return r;
         while ((r = sd_bus_message_read(m, "(uusst)", &task.pid, &task.tid, &task.comm, &task.kind,
-                                &task.since_usec)) > 0)
-                if (array)
-                        add_object(array, &task);
-                else
-                        add_row(table, &task);
+                                &task.since_usec)) > 0) {
+                if (p->n % 64 == 0) {
+                        struct task *tasks = reallocarray(p->tasks, p->n + 64, sizeof *tasks);
+
+                        if (!tasks)
+                                return -ENOMEM;
+                        p->tasks = tasks;
+                }
+                p->tasks[p->n++] = task;
+        }
         return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
-static int print_json(struct ctl *ctl, const char *path, sd_bus_message *m, const struct process_list *list)
+static int read_preview(sd_bus_message *m, struct preview *p)
 {
-        json_object *object = json_object_new_object(), *tasks = json_object_new_array();
-        uint32_t contexts, members;
         int r, truncated;
 
-        json_object_object_add(object, "tasks", tasks);
-        if ((r = sd_bus_message_read(m, "uu", &contexts, &members)) < 0 ||
-                        (r = read_tasks(m, NULL, tasks)) < 0 ||
-                        (r = sd_bus_message_read(m, "b", &truncated)) < 0) {
-                json_object_put(object);
-                return bus_broken(r);
+        if ((r = sd_bus_message_read(m, "uu", &p->contexts, &p->members)) < 0 || (r = read_tasks(m, p)) < 0 ||
+                        (r = sd_bus_message_read(m, "b", &truncated)) < 0)
+                return r;
+        if (p->n > 0)
+                qsort(p->tasks, p->n, sizeof *p->tasks, compare_tasks);
+        for (size_t i = 0; i < p->n; i++)
+                p->processes.n += is_first(p, i);
+        p->processes.truncated = truncated;
+        return 0;
+}
+
+static int print_json(struct ctl *ctl, const struct preview *p)
+{
+        json_object *object = json_object_new_object(), *tasks = json_object_new_array();
+
+        for (size_t i = 0; i < p->n; i++) {
+                json_object *task = json_object_new_object();
+
+                json_add_number(task, "pid", p->tasks[i].pid);
+                json_add_number(task, "tid", p->tasks[i].tid);
+                json_add_text(task, "command", p->tasks[i].comm);
+                json_add_text(task, "kind", p->tasks[i].kind);
+                json_add_number(task, "since_usec", p->tasks[i].since_usec);
+                json_object_array_add(tasks, task);
         }
-        json_add_text(object, "path", path);
-        json_add_number(object, "contexts", contexts);
-        json_add_number(object, "members", members);
-        json_object_object_add(object, "unsignalled", endings_unsignalled_to_json(list));
-        json_object_object_add(object, "truncated", json_object_new_boolean(truncated));
+        json_object_object_add(object, "tasks", tasks);
+        json_add_text(object, "path", p->path);
+        json_add_number(object, "contexts", p->contexts);
+        json_add_number(object, "members", p->members);
+        json_add_number(object, "n_processes", p->processes.truncated ? UINT64_MAX : p->processes.n);
+        json_object_object_add(object, "unsignalled", endings_unsignalled_to_json(&p->endings));
+        json_object_object_add(object, "truncated", json_object_new_boolean(p->processes.truncated));
         return json_print(ctl, object);
 }
 
-static int print_table(struct ctl *ctl, const char *path, sd_bus_message *m, const struct process_list *list)
+static int print_rows(const struct ctl *ctl, const struct preview *p)
 {
-        _cleanup_(table_freep) struct table *table = table_new(header);
-        uint32_t contexts, members;
-        int r, truncated;
+        static const char *const of_processes[] = {"-PID", "SINCE", "COMMAND", NULL};
+        static const char *const of_threads[] = {"-PID", "-TID", "KIND", "SINCE", "COMMAND", NULL};
+        _cleanup_(table_freep) struct table *table = table_new(ctl->full ? of_threads : of_processes);
+        char text[FORMAT_MAX];
 
         if (!table)
-                return bus_broken(-ENOMEM);
-        if ((r = sd_bus_message_read(m, "uu", &contexts, &members)) < 0 ||
-                        (r = read_tasks(m, table, NULL)) < 0 ||
-                        (r = sd_bus_message_read(m, "b", &truncated)) < 0)
-                return bus_broken(r);
-        pager_open(ctl);
-        if (table_rows(table) > 0) {
-                r = table_print(table, ctl->legend);
-                if (r < 0)
-                        return bus_broken(r);
-                if (ctl->legend)
-                        putchar('\n');
+                return -ENOMEM;
+        for (size_t i = 0; i < p->n; i++) {
+                if (!ctl->full && !is_first(p, i))
+                        continue;
+                table_addf(table, "%" PRIu32, p->tasks[i].pid);
+                if (ctl->full) {
+                        table_addf(table, "%" PRIu32, p->tasks[i].tid);
+                        table_add(table, p->tasks[i].kind);
+                }
+                table_add(table, format_relative(text, p->tasks[i].since_usec));
+                table_add(table, p->tasks[i].comm);
         }
-        if (ctl->legend)
-                printf("A cancel of %s would make %" PRIu32 " context%s done; %" PRIu32
-                       " member%s would have to leave%s.\n",
-                                path, contexts, contexts == 1 ? "" : "s", members, members == 1 ? "" : "s",
-                                truncated ? ", not all of which are shown" : "");
-        endings_print_unsignalled(list, (const char *const[]){"would get", "would get"});
+        return p->n > 0 ? table_print(table, ctl->legend) : 0;
+}
+
+static int print_preview(struct ctl *ctl, const struct preview *p)
+{
+        char count[PROCESS_COUNT_MAX];
+        int r;
+
+        pager_open(ctl);
+        r = print_rows(ctl, p);
+        if (r < 0)
+                return bus_broken(r);
+        if (!ctl->legend)
+                return EXIT_DONE;
+        printf("%sA cancel of %s would make %" PRIu32 " context%s done; %s would have to leave%s.\n",
+                        p->n > 0 ? "\n" : "", p->path, p->contexts, p->contexts == 1 ? "" : "s",
+                        process_count(ctl, &p->processes, p->members, count),
+                        p->processes.truncated ? ", not all of which are shown" : "");
+        endings_print_unsignalled(&p->endings, (const char *const[]){"would get", "would get"});
         return EXIT_DONE;
 }
 
 int verb_preview(struct ctl *ctl, int argc, char *argv[])
 {
-        _cleanup_(process_list_deinit) struct process_list list = {};
         _cleanup_message_ sd_bus_message *reply = NULL;
+        struct preview preview = {};
         int r;
 
         if (!read_arguments(ctl, argc, argv, 1, 1, &r))
                 return r;
         r = bus_call(ctl, &reply, "Preview", "su", argv[optind], (uint32_t) TASKS_MAX);
         if (r == 0)
-                r = process_list_read(ctl, argv[optind], true, &list);
+                r = process_list_read(ctl, argv[optind], true, &preview.endings);
         if (r == 0)
-                r = endings_read(ctl, argv[optind], true, &list);
-        if (r > 0)
-                return r;
-        return ctl->json != JSON_OFF ? print_json(ctl, argv[optind], reply, &list)
-                                     : print_table(ctl, argv[optind], reply, &list);
+                r = endings_read(ctl, argv[optind], true, &preview.endings);
+        preview.path = argv[optind];
+        if (r == 0) {
+                r = read_preview(reply, &preview);
+                if (r < 0)
+                        r = bus_broken(r);
+                else
+                        r = ctl->json != JSON_OFF ? print_json(ctl, &preview) : print_preview(ctl, &preview);
+        }
+        free(preview.tasks);
+        process_list_deinit(&preview.endings);
+        return r;
 }

@@ -188,7 +188,7 @@ static int cancel_context(struct selftest *t)
         if (r < 0)
                 return bus_broken(r);
         return step(t, first && contexts == 1 && members == 1,
-                        "canceled: %" PRIu32 " context done, %" PRIu32 " member has to leave", contexts,
+                        "canceled: %" PRIu32 " context done, %" PRIu32 " process has to leave", contexts,
                         members);
 }
 

@@ -17,70 +17,73 @@
 #include "ctl/pager.h"
 #include "ctl/processes.h"
 #include "ctl/terminal.h"
+#include "ctl/text.h"
 #include "proto/path.h"
 
 #define LABEL_WIDTH 12
 
-static void print_label(const char *label)
+static void print_label(FILE *out, const char *label)
 {
-        printf("%*s: ", LABEL_WIDTH, label);
+        fprintf(out, "%*s: ", LABEL_WIDTH, label);
 }
 
-static void print_time(const char *label, uint64_t boottime_usec, bool with_relative)
+/* A text that somebody has chosen may be long. */
+static void put_text(FILE *out, const char *text)
+{
+        text_put(out, text, strlen(text), terminal_text_columns());
+}
+
+static void print_time(FILE *out, const char *label, uint64_t boottime_usec, bool with_relative)
 {
         char stamp[FORMAT_MAX], relative[FORMAT_MAX];
 
-        print_label(label);
-        printf("%s", format_timestamp(stamp, boottime_usec));
+        print_label(out, label);
+        fprintf(out, "%s", format_timestamp(stamp, boottime_usec));
         if (with_relative)
-                printf("; %s", format_relative(relative, boottime_usec));
-        putchar('\n');
+                fprintf(out, "; %s", format_relative(relative, boottime_usec));
+        fputc('\n', out);
 }
 
-static void print_state(json_object *p)
+static void print_state(FILE *out, json_object *p)
 {
-        const char *state = json_get_text(p, "State"), *cause = json_get_text(p, "Cause"),
-                   *from = json_get_text(p, "CausePath");
-        int error = (int) json_get_number(p, "CauseError");
+        const char *state = json_get_text(p, "state"), *cause = json_get_text(p, "cause"),
+                   *from = json_get_text(p, "cause_path");
+        int error = (int) json_get_number(p, "cause_error");
         bool active = strcmp(state, "active") == 0;
         char stamp[FORMAT_MAX], relative[FORMAT_MAX], own[CTXD_PATH_ID_MAX + 1];
-        uint64_t since = json_get_number(p, active ? "CreatedUSec" : "DoneUSec");
+        uint64_t since = json_get_number(p, active ? "created_usec" : "done_usec");
 
-        print_label("State");
-        printf("%s%s%s since %s; %s\n", color_on(state_color(state)), state, color_off(),
+        print_label(out, "State");
+        fprintf(out, "%s%s%s since %s; %s\n", color_on(state_color(state)), state, color_off(),
                         format_timestamp(stamp, since), format_relative(relative, since));
         if (active)
                 return;
-        print_label("Cause");
-        printf("%s", cause);
+        print_label(out, "Cause");
+        put_text(out, cause);
         /* The error numbers of an ordinary cancel and of a deadline add nothing to the state. */
         if (error != ECANCELED && error != ETIMEDOUT && strerrorname_np(error))
-                printf(" (%s: %s)", strerrorname_np(error), strerrordesc_np(error));
-        snprintf(own, sizeof own, "%s#%" PRIu64, json_get_text(p, "Path"), json_get_number(p, "Id"));
+                fprintf(out, " (%s: %s)", strerrorname_np(error), strerrordesc_np(error));
+        snprintf(own, sizeof own, "%s#%" PRIu64, json_get_text(p, "path"), json_get_number(p, "id"));
         if (*from && strcmp(from, own) != 0)
-                printf(" (from %s)", from);
-        putchar('\n');
+                fprintf(out, " (from %s)", from);
+        fputc('\n', out);
 }
 
-static void print_canceled_by(json_object *p)
+static void print_canceled_by(FILE *out, json_object *p)
 {
-        json_object *by = json_object_object_get(p, "CanceledBy");
-        uint64_t pid;
+        json_object *by = json_object_object_get(p, "canceled_by");
         char user[FORMAT_MAX];
 
-        if (!json_object_is_type(by, json_type_array) || json_object_array_length(by) != 3)
+        if (!by)
                 return;
-        pid = json_object_get_uint64(json_object_array_get_idx(by, 1));
-        if (pid == 0)
-                return;
-        print_label("Canceled by");
-        printf("%s[%" PRIu64 "] of %s\n", json_object_get_string(json_object_array_get_idx(by, 2)), pid,
-                        format_user(user, (uid_t) json_object_get_uint64(json_object_array_get_idx(by, 0))));
+        print_label(out, "Canceled by");
+        fprintf(out, "%s[%" PRIu64 "] of %s\n", json_get_text(by, "command"), json_get_number(by, "pid"),
+                        format_user(user, (uid_t) json_get_number(by, "uid")));
 }
 
-static void print_values(json_object *p)
+static void print_values(FILE *out, json_object *p)
 {
-        json_object *values = json_object_object_get(p, "Values");
+        json_object *values = json_object_object_get(p, "values");
         bool first = true;
 
         if (!json_object_is_type(values, json_type_object))
@@ -88,26 +91,28 @@ static void print_values(json_object *p)
         json_object_object_foreach(values, key, value)
         {
                 if (first)
-                        print_label("Values");
+                        print_label(out, "Values");
                 else
-                        printf("%*s", LABEL_WIDTH + 2, "");
+                        fprintf(out, "%*s", LABEL_WIDTH + 2, "");
                 first = false;
-                printf("%s=%s\n", key, json_object_get_string(value));
+                fprintf(out, "%s=", key);
+                put_text(out, json_object_get_string(value));
+                fputc('\n', out);
         }
 }
 
 /* While it is active, who is stopped may still be let go on. */
-static void print_processes(const struct process_list *list, bool active)
+static void print_processes(FILE *out, const struct process_list *list, bool active)
 {
         size_t unsignalled = endings_count_unsignalled(list);
         char command[COMMAND_MAX], why[HELD_MAX], shown[PRINTABLE_SIZE(HELD_MAX)];
 
-        print_label("Processes");
-        printf("%zu", list->n);
+        print_label(out, "Processes");
+        fprintf(out, "%s%zu", list->truncated ? "more than " : "", list->n);
         if (unsignalled > 0)
-                printf(", of which %zu %s no signal", unsignalled,
+                fprintf(out, ", of which %zu %s no signal", unsignalled,
                                 active ? unsignalled == 1 ? "gets" : "get" : "got");
-        putchar('\n');
+        fputc('\n', out);
         for (size_t i = 0; i < list->n; i++) {
                 const struct process *p = list->items + i;
 
@@ -115,43 +120,46 @@ static void print_processes(const struct process_list *list, bool active)
                         ending_why(p, why);
                 else
                         process_held(p, why);
-                printf("%*s%s%s%" PRIu32 " %s%s%s%s%s\n", LABEL_WIDTH + 2, "",
+                fprintf(out, "%*s%s%s%" PRIu32 " %s%s%s%s%s\n", LABEL_WIDTH + 2, "",
                                 glyph(i + 1 < list->n ? GLYPH_BRANCH : GLYPH_RIGHT), color_on(COLOR_GREY),
-                                p->pid, process_command(p, command), color_off(), *why ? " (" : "",
-                                printable(why, false, shown, sizeof shown), *why ? ")" : "");
+                                p->pid, process_command_to_fit(p, LABEL_WIDTH + 2 + 2 + 11, command),
+                                color_off(), *why ? " (" : "", printable(why, false, shown, sizeof shown),
+                                *why ? ")" : "");
         }
 }
 
-static void print_context(json_object *p, const struct process_list *list)
+static void print_context(FILE *out, json_object *p, const struct process_list *list)
 {
-        const char *state = json_get_text(p, "State"), *description = json_get_text(p, "Description");
+        const char *state = json_get_text(p, "state"), *description = json_get_text(p, "description");
         char user[FORMAT_MAX], group[FORMAT_MAX];
-        uint64_t deadline = json_get_number(p, "DeadlineUSec"), quiesce = json_get_number(p, "QuiesceUSec");
+        uint64_t deadline = json_get_number(p, "deadline_usec"), quiesce = json_get_number(p, "quiesce_usec");
         bool active = strcmp(state, "active") == 0;
 
-        printf("%s%s%s %s%s%s\n", color_on(state_color(state)), glyph(GLYPH_DOT), color_off(),
-                        json_get_text(p, "Path"), *description ? " - " : "", description);
-        print_state(p);
-        print_canceled_by(p);
+        fprintf(out, "%s%s%s %s%s", color_on(state_color(state)), glyph(GLYPH_DOT), color_off(),
+                        json_get_text(p, "path"), *description ? " - " : "");
+        put_text(out, description);
+        fputc('\n', out);
+        print_state(out, p);
+        print_canceled_by(out, p);
         if (deadline != UINT64_MAX)
-                print_time("Deadline", deadline, active); /* a context that is done has no time left */
+                print_time(out, "Deadline", deadline, active); /* a context that is done has no time left */
         if (!active)
-                print_time("Created", json_get_number(p, "CreatedUSec"), true);
+                print_time(out, "Created", json_get_number(p, "created_usec"), true);
         if (!active && list->n == 0 && quiesce != UINT64_MAX) {
-                print_label("Drained");
+                print_label(out, "Drained");
                 if (quiesce == 0)
-                        puts("at once");
+                        fputs("at once\n", out);
                 else
-                        printf("%s after it was done\n", format_timespan(user, quiesce));
+                        fprintf(out, "%s after it was done\n", format_timespan(user, quiesce));
         }
-        print_label("Id");
-        printf("%" PRIu64 "\n", json_get_number(p, "Id"));
-        print_label("Owner");
-        printf("%s:%s, mode %04" PRIo64 "\n", format_user(user, (uid_t) json_get_number(p, "OwnerUID")),
-                        format_group(group, (gid_t) json_get_number(p, "OwnerGID")),
-                        json_get_number(p, "Mode"));
-        print_values(p);
-        print_processes(list, active);
+        print_label(out, "Id");
+        fprintf(out, "%" PRIu64 "\n", json_get_number(p, "id"));
+        print_label(out, "Owner");
+        fprintf(out, "%s:%s, mode %s\n", format_user(user, (uid_t) json_get_number(p, "owner_uid")),
+                        format_group(group, (gid_t) json_get_number(p, "owner_gid")),
+                        json_get_text(p, "mode"));
+        print_values(out, p);
+        print_processes(out, list, active);
 }
 
 static int read_properties(struct ctl *ctl, const char *object, const char *interface, json_object **ret)
@@ -168,7 +176,7 @@ static int read_properties(struct ctl *ctl, const char *object, const char *inte
         if (r > 0)
                 return r;
         properties = json_object_new_object();
-        r = json_from_dictionary(reply, "{sv}", properties);
+        r = json_from_properties(reply, properties);
         if (r >= 0 && ctl->json == JSON_OFF)
                 r = json_make_printable(properties);
         if (r < 0) {
@@ -179,28 +187,47 @@ static int read_properties(struct ctl *ctl, const char *object, const char *inte
         return 0;
 }
 
+/* A mode is octal text, and nobody is null. */
+static void mend_context(json_object *p)
+{
+        json_object *by = json_object_object_get(p, "canceled_by"), *who = NULL;
+        char mode[16];
+
+        snprintf(mode, sizeof mode, "%04" PRIo64, json_get_number(p, "mode"));
+        json_add_text(p, "mode", mode);
+        if (json_object_is_type(by, json_type_array) && json_object_array_length(by) == 3 &&
+                        json_object_get_uint64(json_object_array_get_idx(by, 1)) != 0) {
+                who = json_object_new_object();
+                json_object_object_add(who, "uid", json_object_get(json_object_array_get_idx(by, 0)));
+                json_object_object_add(who, "pid", json_object_get(json_object_array_get_idx(by, 1)));
+                json_object_object_add(who, "command", json_object_get(json_object_array_get_idx(by, 2)));
+        }
+        json_object_object_add(p, "canceled_by", who);
+}
+
 /* A context that has lost its path has no object any more. This is what is still known of it. */
 static json_object *released_properties(const struct listed *c)
 {
         json_object *p = json_object_new_object();
 
-        json_object_object_add(p, "Path", json_object_new_string(c->path));
-        json_object_object_add(p, "Id", json_object_new_uint64(c->id));
-        json_object_object_add(p, "State", json_object_new_string(c->state));
-        json_object_object_add(p, "Cause", json_object_new_string(c->cause));
+        json_add_text(p, "path", c->path);
+        json_add_number(p, "id", c->id);
+        json_add_text(p, "state", c->state);
+        json_add_text(p, "cause", c->cause);
         return p;
 }
 
-static void print_released(const struct listed *c)
+static void print_released(FILE *out, const struct listed *c)
 {
         _cleanup_free_ char *cause = printable_new(c->cause, false);
 
-        printf("%s%s%s %s#%" PRIu64 "\n", color_on(state_color(c->state)), glyph(GLYPH_DOT), color_off(),
-                        c->path, c->id);
-        print_label("State");
-        printf("%s%s%s, released\n", color_on(state_color(c->state)), c->state, color_off());
-        print_label("Cause");
-        puts(cause ? cause : "");
+        fprintf(out, "%s%s%s %s#%" PRIu64 "\n", color_on(state_color(c->state)), glyph(GLYPH_DOT),
+                        color_off(), c->path, c->id);
+        print_label(out, "State");
+        fprintf(out, "%s%s%s, released\n", color_on(state_color(c->state)), c->state, color_off());
+        print_label(out, "Cause");
+        put_text(out, cause ? cause : "");
+        fputc('\n', out);
 }
 
 static int read_context(struct ctl *ctl, const struct listed *c, json_object **ret, bool *ret_released)
@@ -218,45 +245,61 @@ static int read_context(struct ctl *ctl, const struct listed *c, json_object **r
         if (r < 0)
                 return bus_broken(r);
         r = read_properties(ctl, object, CTXD_CONTEXT_INTERFACE, &p);
-        if (r == 0 && json_get_number(p, "Id") != c->id) { /* another one has its path by now */
+        if (r == 0 && json_get_number(p, "id") != c->id) { /* another one has its path by now */
                 json_object_put(p);
                 *ret_released = true;
                 p = released_properties(c);
-        }
+        } else if (r == 0)
+                mend_context(p);
         if (r == 0)
                 *ret = p;
         return r;
 }
 
+struct shown {
+        struct listing listing;
+        struct process_list list;
+        json_object *properties;
+        bool released;
+};
+
+static int draw_context(void *userdata, FILE *out)
+{
+        const struct shown *shown = userdata;
+
+        if (shown->released) {
+                print_released(out, shown->listing.items);
+                print_processes(out, &shown->list, strcmp(shown->listing.items->state, "active") == 0);
+        } else {
+                print_context(out, shown->properties, &shown->list);
+        }
+        return EXIT_DONE;
+}
+
 static int status_of(struct ctl *ctl, const char *path, json_object *array)
 {
-        _cleanup_(process_list_deinit) struct process_list list = {};
         char reference[CTXD_PATH_ID_MAX + 1];
-        struct listing listing = {};
-        json_object *p = NULL;
-        bool released = false;
+        struct shown shown = {};
         int r;
 
-        r = contexts_get(ctl, path, &listing);
+        r = contexts_get(ctl, path, &shown.listing);
         if (r > 0)
                 return r;
-        r = read_context(ctl, listing.items, &p, &released);
-        if (r == 0) {
-                r = process_list_read(ctl, listed_reference(listing.items, reference), true, &list);
-                if (r == 0)
-                        r = endings_read(ctl, reference, true, &list);
-                if (r == 0 && array) {
-                        json_object_object_add(p, "Processes", process_list_to_json(&list));
-                        json_object_array_add(array, json_object_get(p));
-                } else if (r == 0 && released) {
-                        print_released(listing.items);
-                        print_processes(&list, strcmp(listing.items->state, "active") == 0);
-                } else if (r == 0) {
-                        print_context(p, &list);
-                }
-                json_object_put(p);
+        r = read_context(ctl, shown.listing.items, &shown.properties, &shown.released);
+        if (r == 0)
+                r = process_list_read(
+                                ctl, listed_reference(shown.listing.items, reference), true, &shown.list);
+        if (r == 0)
+                r = endings_read(ctl, reference, true, &shown.list);
+        if (r == 0 && array) {
+                json_object_object_add(shown.properties, "processes", process_list_to_json(&shown.list));
+                json_object_array_add(array, json_object_get(shown.properties));
+        } else if (r == 0) {
+                r = text_draw(draw_context, &shown);
         }
-        listing_deinit(&listing);
+        json_object_put(shown.properties);
+        process_list_deinit(&shown.list);
+        listing_deinit(&shown.listing);
         return r;
 }
 
@@ -266,7 +309,7 @@ static void add_address(struct ctl *ctl, json_object *p)
         const char *address;
 
         if (sd_bus_get_address(ctl->bus, &address) >= 0)
-                json_object_object_add(p, "Address", json_object_new_string(address));
+                json_add_text(p, "address", address);
 }
 
 /* As ctxctl leaks counts them, beside those that were ever found. */
@@ -282,64 +325,77 @@ static int add_leaks(struct ctl *ctl, json_object *p)
                 r = held_read(ctl, "/", array, &unsignalled);
         leaks_count(array, &counts);
         json_object_put(array);
-        json_add_number(p, "Leaks", counts.running);
-        json_add_number(p, "Held", counts.held);
-        json_add_number(p, "Unsignalled", unsignalled.n);
+        json_add_number(p, "leaks", counts.running);
+        json_add_number(p, "n_more_threads", counts.more);
+        json_add_number(p, "n_held", counts.held);
+        json_add_number(p, "n_unsignalled", unsignalled.n);
         return r;
 }
 
-static void print_service(json_object *p)
-{
-        const char *backend = json_get_text(p, "ProbeBackend"), *reason = json_get_text(p, "ProbeReason");
-        uint64_t swept = json_get_number(p, "LastSweepUSec"), held = json_get_number(p, "Held"),
-                 unsignalled = json_get_number(p, "Unsignalled");
-        char relative[FORMAT_MAX];
+struct service {
+        const struct ctl *ctl;
+        json_object *properties;
+        struct process_list list;
+};
 
-        printf("%s%s%s ctxd %s\n", color_on(COLOR_GREEN), glyph(GLYPH_DOT), color_off(),
-                        json_get_text(p, "Version"));
-        print_label("Address");
-        puts(json_get_text(p, "Address"));
-        print_label("Contexts");
-        printf("%" PRIu64 "\n", json_get_number(p, "Contexts"));
-        print_label("Members");
-        printf("%" PRIu64 ", tracked by %s\n", json_get_number(p, "Members"),
-                        json_get_text(p, "MembershipBackend"));
-        print_label("Probe");
-        printf("%s%s%s%s\n", backend, *reason ? " (" : "", reason, *reason ? ")" : "");
-        print_label("Leaks");
-        printf("%" PRIu64 " now, %" PRIu64 " found since the start", json_get_number(p, "Leaks"),
-                        json_get_number(p, "LeaksFound"));
+static int draw_service(void *userdata, FILE *out)
+{
+        const struct service *service = userdata;
+        json_object *p = service->properties;
+        const char *backend = json_get_text(p, "probe_backend"), *reason = json_get_text(p, "probe_reason");
+        uint64_t swept = json_get_number(p, "last_sweep_usec");
+        char relative[FORMAT_MAX], count[PROCESS_COUNT_MAX];
+
+        fprintf(out, "%s%s%s ctxd %s\n", color_on(COLOR_GREEN), glyph(GLYPH_DOT), color_off(),
+                        json_get_text(p, "version"));
+        print_label(out, "Address");
+        fprintf(out, "%s\n", json_get_text(p, "address"));
+        print_label(out, "Contexts");
+        fprintf(out, "%" PRIu64 "\n", json_get_number(p, "contexts"));
+        print_label(out, "Members");
+        fprintf(out, "%s, tracked by %s\n",
+                        process_count(service->ctl, &service->list, (uint32_t) json_get_number(p, "members"),
+                                        count),
+                        json_get_text(p, "membership_backend"));
+        print_label(out, "Probe");
+        fprintf(out, "%s%s%s%s\n", backend, *reason ? " (" : "", reason, *reason ? ")" : "");
+        print_label(out, "Leaks");
+        fprintf(out, "%" PRIu64 " now", json_get_number(p, "leaks"));
+        if (json_get_number(p, "n_more_threads") > 0)
+                fprintf(out, " and %" PRIu64 " more threads", json_get_number(p, "n_more_threads"));
+        fprintf(out, ", %" PRIu64 " found since the start", json_get_number(p, "leaks_found"));
+        if (json_get_number(p, "n_held") > 0)
+                fprintf(out, ", %" PRIu64 " held", json_get_number(p, "n_held"));
         if (swept > 0 && swept != UINT64_MAX)
-                printf(", last sweep %s", format_relative(relative, swept));
-        putchar('\n');
-        if (held > 0) {
-                print_label("Held");
-                printf("%" PRIu64 " process%s\n", held, left_plural(held));
+                fprintf(out, ", last sweep %s", format_relative(relative, swept));
+        fputc('\n', out);
+        if (json_get_number(p, "n_unsignalled") > 0) {
+                print_label(out, "No signal");
+                fprintf(out, "%" PRIu64 " process%s of done contexts\n", json_get_number(p, "n_unsignalled"),
+                                left_plural(json_get_number(p, "n_unsignalled")));
         }
-        if (unsignalled > 0) {
-                print_label("No signal");
-                printf("%" PRIu64 " process%s of done contexts\n", unsignalled, left_plural(unsignalled));
-        }
+        return EXIT_DONE;
 }
 
 static int status_of_service(struct ctl *ctl)
 {
-        json_object *p;
-        int r = read_properties(ctl, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, &p);
+        struct service service = {.ctl = ctl};
+        int r = read_properties(ctl, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, &service.properties);
 
         if (r > 0)
                 return r;
-        add_address(ctl, p);
-        r = add_leaks(ctl, p);
-        if (r > 0) {
-                json_object_put(p);
-                return r;
+        add_address(ctl, service.properties);
+        r = add_leaks(ctl, service.properties);
+        if (r == 0)
+                r = process_list_read(ctl, "/", true, &service.list);
+        if (r == 0) {
+                json_add_number(service.properties, "n_processes", service.list.n);
+                r = ctl->json != JSON_OFF ? json_print(ctl, json_object_get(service.properties))
+                                          : text_draw(draw_service, &service);
         }
-        if (ctl->json != JSON_OFF)
-                return json_print(ctl, p);
-        print_service(p);
-        json_object_put(p);
-        return EXIT_DONE;
+        process_list_deinit(&service.list);
+        json_object_put(service.properties);
+        return r;
 }
 
 int verb_status(struct ctl *ctl, int argc, char *argv[])

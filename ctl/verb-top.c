@@ -183,7 +183,8 @@ static void print_process(const struct drawing *d, const struct tree_node *node,
         fprintf(d->out, "%s%s", prefix, branch);
         if (is_done(node))
                 print_mark(d->out, process, total_of(d->top, node));
-        fprintf(d->out, "%s%s%s\n", color_on(COLOR_GREY), process_command(process, command), color_off());
+        fprintf(d->out, "%s%s%s\n", color_on(COLOR_GREY), process_command_to_fit(process, 0, command),
+                        color_off());
 }
 
 static void print_line(void *userdata, const struct tree_node *node, const struct process *process,

@@ -9,6 +9,7 @@
 #include "ctl/pager.h"
 #include "ctl/parse.h"
 #include "ctl/terminal.h"
+#include "ctl/text.h"
 
 struct tree {
         struct ctl *ctl;
@@ -59,7 +60,7 @@ static int print_once(struct tree *tree)
                 return r;
         if (tree->ctl->json == JSON_OFF)
                 pager_open(tree->ctl);
-        return draw(tree, stdout);
+        return tree->ctl->json == JSON_OFF ? text_draw(draw, tree) : draw(tree, stdout);
 }
 
 static int read_option(void *arguments, int option)

@@ -52,7 +52,7 @@ knows_probe() {
 # probe: prints bpf, proc or off
 probe() {
         ctl --json=short status
-        value 'd["ProbeBackend"]'
+        value 'd["probe_backend"]'
 }
 
 # ---- ctxctl
