@@ -90,19 +90,22 @@ int bus_failed(const struct ctl *ctl, const sd_bus_error *error, int r)
                         {SD_BUS_ERROR_AUTH_FAILED, EXIT_NOT_ALLOWED},
                         {SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, EXIT_NOT_ALLOWED},
         };
-        const char *next;
+        const char *next, *about = "";
 
         /* sd-bus makes an error of it where the connection ends during a call. */
         if (!sd_bus_error_is_set(error) || r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE) {
                 print_error("lost the connection to ctxd: %s", strerror(-r));
                 return EXIT_FAILED;
         }
+        if (ctl->about && !sd_bus_error_has_name(error, CTXD_ERROR_NO_SUCH_CONTEXT))
+                about = ctl->about;
         next = hint(ctl, error);
         if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
                         sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
                 print_error("ctxd is not running: %s", error->message);
         else
-                print_error("%s%s%s", error->message ? error->message : error->name, next ? "; " : "",
+                print_error("%s%s%s%s%s", about, *about ? ": " : "",
+                                error->message ? error->message : error->name, next ? "; " : "",
                                 next ? next : "");
         for (size_t i = 0; i < ELEMENTSOF(statuses); i++)
                 if (sd_bus_error_has_name(error, statuses[i].name))
