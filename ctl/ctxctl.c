@@ -248,6 +248,7 @@ int main(int argc, char *argv[])
         int status;
 
         setlocale(LC_ALL, "");
+        argv[0] = program_invocation_short_name; /* getopt_long() begins its error messages with it */
 
         if (!read_leading_options(&ctl, argc, argv, NULL, NULL, NULL, &status))
                 return status;
@@ -262,8 +263,9 @@ int main(int argc, char *argv[])
         }
         argc -= optind;
         argv += optind;
-        argv[0] = program_invocation_short_name; /* getopt_long() begins its error messages with it */
-        optind = 0;                              /* getopt_long() starts again, after the verb */
+        argv[0] = program_invocation_short_name;
+        optind = 0; /* getopt_long() starts again, after the verb */
+        ctl.argv = argv + 1;
 
         status = ctl.verb->run(&ctl, argc, argv);
 
