@@ -5,6 +5,7 @@
 
 struct attach_arguments {
         bool has_signal, has_kill_after;
+        bool children;  /* what descends from it already, too (attach-children.c) */
         bool subreaper; /* what becomes our child is a member, too */
         int signal;     /* 0: none */
         uint64_t kill_after_usec;
@@ -13,3 +14,7 @@ struct attach_arguments {
 /* Makes a process a member. Returns what bus_send() returns. */
 int attach_process(struct ctl *ctl, const char *path, int pidfd, const struct attach_arguments *arguments,
                 const char *expected);
+/* The same of a process and all that descend from it. Says who has not become a member, and why. Returns the
+ * exit status. */
+int attach_with_children(
+                struct ctl *ctl, const char *path, pid_t pid, const struct attach_arguments *arguments);

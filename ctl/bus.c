@@ -14,8 +14,10 @@
 
 static const char *how_to_start(const struct ctl *ctl, const char *given)
 {
+        if (given && !strchr(given, '='))
+                return "; an address is unix:path=/run/ctxd/bus, for example";
         if (given)
-                return "";
+                return ctl->address ? "; --address= names it" : "; $" CTXD_ENV_ADDRESS " names it";
         if (!ctl->user)
                 return "; systemctl start ctxd starts it";
         return getenv("XDG_RUNTIME_DIR") ? "; systemctl --user start ctxd starts it"
@@ -33,7 +35,8 @@ int bus_connect(struct ctl *ctl)
                 return 0;
         r = daemon_connect(given, ctl->user, &ctl->bus, why, sizeof why);
         if (r < 0) {
-                print_error("cannot reach ctxd %s%s", why, how_to_start(ctl, given));
+                if (!ctl->quiet)
+                        print_error("cannot reach ctxd %s%s", why, how_to_start(ctl, given));
                 return r == -EACCES || r == -EPERM ? EXIT_NOT_ALLOWED : EXIT_FAILED;
         }
         if (sd_bus_get_address(ctl->bus, &found) >= 0) {
@@ -57,6 +60,18 @@ void bus_disconnect(struct ctl *ctl)
         ctl->reached = NULL;
 }
 
+/* ~ is a context's label as well as the shell's word for a directory. */
+static bool home_is_named(const struct ctl *ctl)
+{
+        const char *home = getenv("HOME");
+        size_t n = home ? strlen(home) : 0;
+
+        for (char **a = ctl->argv; n > 1 && *a; a++)
+                if (strncmp(*a, home, n) == 0 && ((*a)[n] == '/' || (*a)[n] == '\0'))
+                        return true;
+        return false;
+}
+
 /* What to do next. The daemon does not know by which command it is asked. */
 static const char *hint(const struct ctl *ctl, const sd_bus_error *error)
 {
@@ -69,7 +84,16 @@ static const char *hint(const struct ctl *ctl, const sd_bus_error *error)
                         {CTXD_ERROR_NO_SUCH_CONTEXT, NULL, "ctxctl list shows which there are"},
                         {CTXD_ERROR_EXISTS, "create", "--open uses it as it is"},
                         {CTXD_ERROR_ALREADY_DONE, "create", "ctxctl release frees its name"},
+                        {CTXD_ERROR_ALREADY_DONE, "attach", "ctxctl create makes a new one of that name"},
+                        {CTXD_ERROR_ALREADY_DONE, "extend", "ctxctl create makes a new one of that name"},
+                        {CTXD_ERROR_INVALID_NAME, NULL, "write build/compile, for example"},
         };
+
+        if (sd_bus_error_has_name(error, CTXD_ERROR_NO_SUCH_CONTEXT) && home_is_named(ctl))
+                return "your shell has put your home directory in place of ~: write '~/...' in quotes";
+        if (sd_bus_error_has_name(error, CTXD_ERROR_ACCESS_DENIED) &&
+                        strstr(error->message, "you may read it"))
+                return "ctxctl status shows whose it is, and its mode";
 
         for (size_t i = 0; i < ELEMENTSOF(hints); i++)
                 if (sd_bus_error_has_name(error, hints[i].name) &&
@@ -90,19 +114,32 @@ int bus_failed(const struct ctl *ctl, const sd_bus_error *error, int r)
                         {SD_BUS_ERROR_AUTH_FAILED, EXIT_NOT_ALLOWED},
                         {SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, EXIT_NOT_ALLOWED},
         };
-        const char *next;
+        static bool has_lost;
+        const char *next, *about = "";
 
-        /* sd-bus makes an error of it where the connection ends during a call. */
+        /* sd-bus makes an error of it where the connection ends during a call. What is tried after that fails
+         * as well, and is not told. */
         if (!sd_bus_error_is_set(error) || r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE) {
-                print_error("lost the connection to ctxd: %s", strerror(-r));
+                if (!has_lost && !ctl->quiet)
+                        print_error("lost the connection to ctxd: %s%s", strerror(-r),
+                                        ctl->address || getenv(CTXD_ENV_ADDRESS)
+                                                        ? ""
+                                                        : "; systemctl status ctxd may say why");
+                has_lost = true;
                 return EXIT_FAILED;
         }
+        if (ctl->about && !sd_bus_error_has_name(error, CTXD_ERROR_NO_SUCH_CONTEXT))
+                about = ctl->about;
         next = hint(ctl, error);
         if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
-                        sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
-                print_error("ctxd is not running: %s", error->message);
-        else
-                print_error("%s%s%s", error->message ? error->message : error->name, next ? "; " : "",
+                        sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER)) {
+                if (!has_lost && !ctl->quiet)
+                        print_error("ctxd is not running: %s; systemctl start ctxd starts it",
+                                        error->message);
+                has_lost = true;
+        } else if (!ctl->quiet)
+                print_error("%s%s%s%s%s", about, *about ? ": " : "",
+                                error->message ? error->message : error->name, next ? "; " : "",
                                 next ? next : "");
         for (size_t i = 0; i < ELEMENTSOF(statuses); i++)
                 if (sd_bus_error_has_name(error, statuses[i].name))

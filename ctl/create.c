@@ -15,7 +15,7 @@ int create_add_value(struct create_arguments *a, const char *text)
         const char **values;
 
         if (!strchr(text, '=')) {
-                print_error("--value=%s is not KEY=VALUE", text);
+                print_error("--value=%s is not KEY=VALUE: write org.example.user=me, for example", text);
                 return EXIT_USAGE;
         }
         values = reallocarray(a->values, a->n_values + 1, sizeof *values);

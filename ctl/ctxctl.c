@@ -71,6 +71,11 @@
         "                          TIME list who did not stop, and exit with 3\n"                   \
         "     --timeout=TIME       TIME for --wait, as an option of its own\n"
 
+#define HELP_ATTACH                                                                                    \
+        "     --children           Also all that descend from them already (default: what they fork\n" \
+        "                          from now on; where BPF is refused, all)\n"                          \
+        "     --signal=SIGNAL      The signal for them on cancel (default: none)\n" HELP_KILL_AFTER
+
 static int verb_help(struct ctl *ctl, int argc, char *argv[]);
 
 static const struct verb verbs[] = {
@@ -101,9 +106,7 @@ static const struct verb verbs[] = {
                 {"release", "PATH...", "Free the name of a context; cancel it if it is active", NULL,
                                 verb_release},
                 {"attach", "[OPTIONS] PATH PID...", "Make running processes members of a context",
-                                "     --signal=SIGNAL      The signal for them on cancel (default: "
-                                "none)\n" HELP_KILL_AFTER,
-                                verb_attach},
+                                HELP_ATTACH, verb_attach},
                 {"current", "", "Print the context that ctxctl itself is a member of", NULL, verb_current},
                 {"run", "[OPTIONS] PATH -- COMMAND...", "Run a command in a context", HELP_RUN, verb_run},
                 {"selftest", "[--timeout=TIME]", "Make a leak, and check that it is found",
@@ -248,6 +251,7 @@ int main(int argc, char *argv[])
         /* For the width of characters. Nothing else that is printed depends on it, and to load all of it
          * takes as long as a call. */
         setlocale(LC_CTYPE, "");
+        argv[0] = program_invocation_short_name; /* getopt_long() begins its error messages with it */
 
         if (!read_leading_options(&ctl, argc, argv, NULL, NULL, NULL, &status))
                 return status;
@@ -262,8 +266,9 @@ int main(int argc, char *argv[])
         }
         argc -= optind;
         argv += optind;
-        argv[0] = program_invocation_short_name; /* getopt_long() begins its error messages with it */
-        optind = 0;                              /* getopt_long() starts again, after the verb */
+        argv[0] = program_invocation_short_name;
+        optind = 0; /* getopt_long() starts again, after the verb */
+        ctl.argv = argv + 1;
 
         status = ctl.verb->run(&ctl, argc, argv);
 

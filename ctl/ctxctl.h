@@ -46,6 +46,9 @@ struct ctl {
         /* The same for a call that the daemon does not know, since it has not been started again after an
          * upgrade. */
         bool unknown_is_fine;
+        char **argv;       /* after the verb, as they were given */
+        bool quiet;        /* errors of calls are not printed */
+        const char *about; /* what an error is about, where one call of several fails; or NULL */
 
         sd_bus *bus;
         /* The address of the daemon, for the environment of a child. NULL: the child finds the daemon

@@ -15,12 +15,11 @@
 #include "ctl/left.h"
 #include "ctl/terminal.h"
 
-static int read_fields(sd_bus_message *m, struct ending *ret)
+static int read_fields(sd_bus_message *m, struct ending_row *ret)
 {
         const char *key, *why;
         int r = sd_bus_message_enter_container(m, 'a', "{sv}");
 
-        *ret = (struct ending){.known = true, .kill_after_usec = UINT64_MAX};
         if (r < 0)
                 return r;
         while ((r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
@@ -28,15 +27,17 @@ static int read_fields(sd_bus_message *m, struct ending *ret)
                 if (r < 0)
                         return r;
                 if (strcmp(key, "signal") == 0)
-                        r = sd_bus_message_read(m, "v", "i", &ret->signal);
+                        r = sd_bus_message_read(m, "v", "i", &ret->ending.signal);
                 else if (strcmp(key, "kill-after-usec") == 0)
-                        r = sd_bus_message_read(m, "v", "t", &ret->kill_after_usec);
+                        r = sd_bus_message_read(m, "v", "t", &ret->ending.kill_after_usec);
                 else if (strcmp(key, "attached-by") == 0)
-                        r = sd_bus_message_read(m, "v", "u", &ret->attached_by);
+                        r = sd_bus_message_read(m, "v", "u", &ret->ending.attached_by);
+                else if (strcmp(key, "context") == 0)
+                        r = sd_bus_message_read(m, "v", "s", &ret->context);
                 else if (strcmp(key, "unsignalled") == 0) {
                         r = sd_bus_message_read(m, "v", "s", &why);
                         if (r >= 0)
-                                snprintf(ret->unsignalled, sizeof ret->unsignalled, "%s", why);
+                                snprintf(ret->ending.unsignalled, sizeof ret->ending.unsignalled, "%s", why);
                 } else {
                         r = sd_bus_message_skip(m, "v");
                 }
@@ -46,47 +47,74 @@ static int read_fields(sd_bus_message *m, struct ending *ret)
         return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
-/* Both are sorted by pid. A process may be in two contexts, by its threads. */
-static int read_endings(sd_bus_message *m, struct process_list *list)
+static int read_rows(sd_bus_message *m, int (*cb)(void *userdata, const struct ending_row *row),
+                void *userdata, bool *ret_all)
 {
-        struct ending ending;
-        uint32_t pid;
-        uint64_t start_usec;
-        size_t i = 0;
-        int r = sd_bus_message_enter_container(m, 'a', "(uta{sv})");
+        int truncated, r = sd_bus_message_enter_container(m, 'a', "(uta{sv})");
 
         if (r < 0)
                 return r;
         while ((r = sd_bus_message_enter_container(m, 'r', "uta{sv}")) > 0) {
-                if ((r = sd_bus_message_read(m, "ut", &pid, &start_usec)) < 0 ||
-                                (r = read_fields(m, &ending)) < 0 ||
-                                (r = sd_bus_message_exit_container(m)) < 0)
+                struct ending_row row = {
+                                .context = "", .ending = {.known = true, .kill_after_usec = UINT64_MAX}};
+
+                if ((r = sd_bus_message_read(m, "ut", &row.pid, &row.start_usec)) < 0 ||
+                                (r = read_fields(m, &row)) < 0 ||
+                                (r = sd_bus_message_exit_container(m)) < 0 || (r = cb(userdata, &row)) < 0)
                         return r;
-                while (i < list->n && list->items[i].pid < pid)
-                        i++;
-                if (i < list->n && list->items[i].pid == pid && list->items[i].start_usec == start_usec)
-                        list->items[i++].ending = ending;
         }
-        return r;
+        if (r < 0 || (r = sd_bus_message_exit_container(m)) < 0 ||
+                        (r = sd_bus_message_read(m, "b", &truncated)) < 0)
+                return r;
+        *ret_all = !truncated;
+        return 0;
+}
+
+int endings_each(struct ctl *ctl, const char *path, bool recursive,
+                int (*cb)(void *userdata, const struct ending_row *row), void *userdata, bool *ret_all)
+{
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        int r = bus_call(ctl, &reply, "Endings", "sbu", path, (int) recursive, (uint32_t) PROCESSES_MAX);
+
+        if (r > 0)
+                return r;
+        r = read_rows(reply, cb, userdata, ret_all);
+        return r < 0 ? bus_broken(r) : 0;
+}
+
+struct merge {
+        struct process_list *list;
+        size_t next;
+};
+
+/* Both are in the order of their pids. A process may be in two contexts, by its threads. */
+static int merge_row(void *userdata, const struct ending_row *row)
+{
+        struct merge *m = userdata;
+        struct process_list *list = m->list;
+
+        while (m->next < list->n && list->items[m->next].pid < row->pid)
+                m->next++;
+        if (m->next < list->n && list->items[m->next].pid == row->pid &&
+                        list->items[m->next].start_usec == row->start_usec)
+                list->items[m->next++].ending = row->ending;
+        return 0;
 }
 
 int endings_read(struct ctl *ctl, const char *path, bool recursive, struct process_list *list)
 {
-        _cleanup_message_ sd_bus_message *reply = NULL;
-        bool missing_is_fine = ctl->missing_is_fine;
+        struct merge merge = {.list = list};
+        bool missing_is_fine = ctl->missing_is_fine, all;
         int r;
 
         list->with_endings = true;
         if (list->n == 0)
                 return 0;
         ctl->missing_is_fine = ctl->unknown_is_fine = true;
-        r = bus_call(ctl, &reply, "Endings", "sbu", path, (int) recursive, (uint32_t) PROCESSES_MAX);
+        r = endings_each(ctl, path, recursive, merge_row, &merge, &all);
         ctl->missing_is_fine = missing_is_fine;
         ctl->unknown_is_fine = false;
-        if (r > 0)
-                return r == EXIT_NO_SUCH_CONTEXT ? 0 : r;
-        r = read_endings(reply, list);
-        return r < 0 ? bus_broken(r) : 0;
+        return r == EXIT_NO_SUCH_CONTEXT ? 0 : r;
 }
 
 const char *signal_name(int number, char *buffer)

@@ -11,6 +11,16 @@
 /* Asks for those of a list that was read with the same arguments. 0, or a positive exit status after an error
  * message. */
 int endings_read(struct ctl *ctl, const char *path, bool recursive, struct process_list *list);
+/* Calls cb for each process, in the order of their pids. It returns 0 or -errno. *ret_all: there are no
+ * more. */
+struct ending_row {
+        uint32_t pid;
+        uint64_t start_usec;
+        const char *context; /* path#id */
+        struct ending ending;
+};
+int endings_each(struct ctl *ctl, const char *path, bool recursive,
+                int (*cb)(void *userdata, const struct ending_row *row), void *userdata, bool *ret_all);
 /* Says in the buffer, which has WHY_MAX bytes, why no signal reaches the process, or none has. "": one
  * does. */
 const char *ending_why(const struct process *process, char *buffer);

@@ -107,6 +107,8 @@ static bool read_all(struct ctl *ctl, int argc, char *argv[], bool leading, cons
                         ctl->user = true;
                         break;
                 case '?': /* getopt has printed the error */
+                        print_error("see ctxctl %s%s--help", ctl->verb ? ctl->verb->name : "",
+                                        ctl->verb ? " " : "");
                         return end_with(EXIT_USAGE, ret_status);
                 default:
                         r = reader(arguments, o);

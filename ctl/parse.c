@@ -85,12 +85,14 @@ int read_process(const char *text, int *ret_pidfd)
         int fd;
 
         if (parse_unsigned(text, INT32_MAX, &pid) < 0 || pid == 0) {
-                print_error("'%s' is not a process id", text);
+                print_error("'%s' is not a process id: write a number, as pgrep prints it", text);
                 return EXIT_USAGE;
         }
         fd = (int) syscall(SYS_pidfd_open, (pid_t) pid, 0);
         if (fd < 0) {
-                print_error("cannot open process %s: %m", text);
+                print_error(errno == ESRCH ? "there is no process %s; ps shows which there are"
+                                           : "cannot open process %s: %m",
+                                text);
                 return EXIT_FAILED;
         }
         *ret_pidfd = fd;

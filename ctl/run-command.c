@@ -109,7 +109,11 @@ static _Noreturn void be_command(struct ctl *ctl, const struct run *run, char *a
         }
         execvp(argv[0], argv);
         missing = errno == ENOENT;
-        print_error("cannot run '%s': %m", argv[0]);
+        if (missing && run->without_dashes)
+                print_error("cannot run '%s': %m; '%s' was taken for the PATH of the context", argv[0],
+                                run->without_dashes);
+        else
+                print_error("cannot run '%s': %m", argv[0]);
         _exit(missing ? EXIT_RUN_NOT_FOUND : EXIT_RUN_CANNOT_EXEC);
 }
 

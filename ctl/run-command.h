@@ -15,6 +15,7 @@ struct run {
         char reference[CTXD_PATH_ID_MAX + 1];
         bool made; /* we have made the context, and it ends with the command */
         bool no_wait, preserve_status, print_id;
+        const char *without_dashes; /* the PATH, where no -- stands between it and the command; or NULL */
         bool wants_scope;
         struct scope scope;
         int owner;       /* pidfd: the context ends with that process; -1: none, or it has exited */

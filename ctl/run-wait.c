@@ -10,6 +10,7 @@
 #include "util/clock.h"
 #include "util/proc.h"
 #include "ctl/bus.h"
+#include "ctl/contexts.h"
 #include "ctl/handle.h"
 #include "ctl/held.h"
 #include "ctl/left.h"
@@ -42,6 +43,7 @@ struct waiting {
         int end;            /* 123 or 124; negative: the context was active when the command ended */
         int key;            /* SIGINT or SIGQUIT: the terminal has sent it; 0: it has not */
         bool canceled;      /* by us */
+        bool lost;          /* ctxd has gone, and that was said */
         unsigned asked;     /* signals that came after the command had ended */
         int drained;        /* handle, while we wait for it; else -1 */
         bool populated;     /* we wait for processes in the scope */
@@ -57,8 +59,28 @@ static uint64_t from_now(uint64_t usec)
         return usec < UINT64_MAX - now_usec ? now_usec + usec : UINT64_MAX;
 }
 
-static void cancel(struct waiting *w, const char *reason)
+/* ctxd has gone. If it is back, and knows the context, all is as before. Its contexts outlive it where the
+ * service manager keeps them (FileDescriptorStoreMax= in its unit). */
+static bool is_back(struct waiting *w)
 {
+        struct context_end end;
+
+        if (!w->lost)
+                return true;
+        bus_disconnect(w->ctl);
+        w->ctl->quiet = true;
+        w->lost = bus_connect(w->ctl) > 0 || contexts_end(w->ctl, w->run->reference, &end) > 0;
+        w->ctl->quiet = false;
+        return !w->lost;
+}
+
+/* Without ctxd the signal reaches the command alone. */
+static void cancel(struct waiting *w, const char *reason, int signal_number)
+{
+        if (!is_back(w)) {
+                kill(w->pid, signal_number);
+                return;
+        }
         w->canceled = true;
         bus_call(w->ctl, NULL, "Cancel", "ss", w->run->reference, reason);
 }
@@ -69,7 +91,7 @@ static void cancel_by_signal(struct waiting *w, int signal)
         char reason[64];
 
         snprintf(reason, sizeof reason, "ctxctl run got SIG%s", name ? name : "?");
-        cancel(w, reason);
+        cancel(w, reason, signal);
 }
 
 static void kill_scope_in_time(struct waiting *w)
@@ -188,6 +210,16 @@ static void command_ended(struct waiting *w, int result)
 
         w->ended = true;
         w->result = result;
+        if (!is_back(w)) {
+                /* Our exit ends the context, if ctxd comes back. Of a scope we need nobody's word. */
+                w->populated = w->populated && run->made && !run->no_wait && scope_populated(&run->scope);
+                if (w->populated)
+                        kill_scope_in_time(w);
+                run->made = false;
+                if (WIFSIGNALED(result))
+                        saved_terminal_restore(&run->terminal);
+                return;
+        }
         w->end = run_end_status(w->ctl, run);
         if (w->end < 0 && w->key && WIFSIGNALED(result) && WTERMSIG(result) == w->key)
                 cancel_by_signal(w, w->key);
@@ -224,8 +256,17 @@ static void reap(struct waiting *w)
 
 static void lost_connection(struct waiting *w)
 {
-        print_error("lost the connection to ctxd: nobody says any more who is left of %s", w->left.path);
-        stop_waiting(w);
+        w->lost = true;
+        if (w->ended) {
+                print_error("lost the connection to ctxd: nobody says any more who is left of %s",
+                                w->left.path);
+                stop_waiting(w);
+                return;
+        }
+        print_error("lost the connection to ctxd: the command goes on, but neither a cancel nor a deadline "
+                    "reaches it "
+                    "until "
+                    "ctxd is back with its contexts");
 }
 
 static void wait_for_events(struct waiting *w)
@@ -238,7 +279,7 @@ static void wait_for_events(struct waiting *w)
                         {.fd = w->populated ? run->scope.events : -1, .events = POLLPRI},
                         {.fd = run->owner, .events = POLLIN},
                         {.fd = w->drained, .events = POLLIN},
-                        {.fd = w->drained < 0 ? -1 : sd_bus_get_fd(w->ctl->bus), .events = POLLRDHUP},
+                        {.fd = w->lost ? -1 : sd_bus_get_fd(w->ctl->bus), .events = POLLRDHUP},
         };
 
         if (poll_until(fds, ELEMENTSOF(fds), kill_usec < w->show_usec ? kill_usec : w->show_usec) < 0)
@@ -247,7 +288,7 @@ static void wait_for_events(struct waiting *w)
                 closep(&run->owner);
                 run->owner = -1;
                 if (!w->ended)
-                        cancel(w, "its owner has exited");
+                        cancel(w, "its owner has exited", SIGTERM);
         }
         if (fds[1].revents) {
                 kill_scope_in_time(w);

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "util/cleanup.h"
 #include "ctl/attach.h"
 #include "ctl/bus.h"
@@ -7,11 +10,13 @@
 enum {
         OPTION_SIGNAL = 1,
         OPTION_KILL_AFTER,
+        OPTION_CHILDREN,
 };
 
 static const struct option options[] = {
                 {"signal", required_argument, NULL, OPTION_SIGNAL},
                 {"kill-after", required_argument, NULL, OPTION_KILL_AFTER},
+                {"children", no_argument, NULL, OPTION_CHILDREN},
                 {},
 };
 
@@ -45,12 +50,21 @@ int attach_process(struct ctl *ctl, const char *path, int pidfd, const struct at
 }
 
 static int attach_by_pid(
-                struct ctl *ctl, const char *path, const char *pid, const struct attach_arguments *arguments)
+                struct ctl *ctl, const char *path, const char *text, const struct attach_arguments *arguments)
 {
         _cleanup_close_ int pidfd = -1;
-        int r = read_process(pid, &pidfd);
+        char about[64];
+        int r = read_process(text, &pidfd);
 
-        return r > 0 ? r : attach_process(ctl, path, pidfd, arguments, NULL);
+        if (r > 0)
+                return r;
+        if (arguments->children)
+                return attach_with_children(ctl, path, (pid_t) strtol(text, NULL, 10), arguments);
+        snprintf(about, sizeof about, "process %s", text);
+        ctl->about = about;
+        r = attach_process(ctl, path, pidfd, arguments, NULL);
+        ctl->about = NULL;
+        return r;
 }
 
 static int read_option(void *userdata, int option)
@@ -61,6 +75,10 @@ static int read_option(void *userdata, int option)
                 arguments->has_signal = true;
                 return read_signal(optarg, &arguments->signal);
         }
+        if (option == OPTION_CHILDREN) {
+                arguments->children = true;
+                return 0;
+        }
         arguments->has_kill_after = true;
         return read_timespan("--kill-after", optarg, &arguments->kill_after_usec);
 }
@@ -68,15 +86,16 @@ static int read_option(void *userdata, int option)
 int verb_attach(struct ctl *ctl, int argc, char *argv[])
 {
         struct attach_arguments arguments = {};
-        int r;
+        int r, status = EXIT_DONE;
 
         if (!read_options(ctl, argc, argv, options, read_option, &arguments, &r) ||
                         !count_arguments(ctl, argc, 2, -1, &r))
                 return r;
-        for (int i = optind + 1; i < argc; i++) {
+        /* One that cannot be attached does not keep the others. */
+        for (int i = optind + 1; i < argc && status != EXIT_NO_SUCH_CONTEXT; i++) {
                 r = attach_by_pid(ctl, argv[optind], argv[i], &arguments);
-                if (r > 0)
-                        return r;
+                if (status == EXIT_DONE)
+                        status = r;
         }
-        return EXIT_DONE;
+        return status;
 }

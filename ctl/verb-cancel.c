@@ -193,8 +193,16 @@ int verb_cancel(struct ctl *ctl, int argc, char *argv[])
         struct cancel cancel = {.reason = "", .error = -1, .timeout_usec = UINT64_MAX};
         int r;
 
-        if (!read_options(ctl, argc, argv, options, read_option, &cancel, &r) ||
-                        !count_arguments(ctl, argc, 1, 2, &r))
+        if (!read_options(ctl, argc, argv, options, read_option, &cancel, &r))
+                return r;
+        if (argc - optind > 2) {
+                print_error("too many arguments: one PATH can be cancelled, and a REASON of several words "
+                            "needs "
+                            "quotes: ctxctl cancel %s '%s %s'",
+                                argv[optind], argv[optind + 1], argv[optind + 2]);
+                return EXIT_USAGE;
+        }
+        if (!count_arguments(ctl, argc, 1, 2, &r))
                 return r;
         if (argc - optind == 2)
                 cancel.reason = argv[optind + 1];

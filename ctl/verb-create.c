@@ -41,7 +41,7 @@ static int read_mode(const char *text, uint32_t *ret)
         unsigned long mode = strtoul(text, &end, 8);
 
         if (!*text || *end || text[0] == '-' || mode > 0777) {
-                print_error("--mode=%s is not an octal number up to 0777", text);
+                print_error("--mode=%s is not an octal number up to 0777: write 0750, for example", text);
                 return EXIT_USAGE;
         }
         *ret = (uint32_t) mode;

@@ -19,7 +19,9 @@ static int read_deadline(const char *text, uint64_t deadline_usec, uint64_t *ret
         if (r > 0)
                 return r;
         if (from == UINT64_MAX) {
-                print_error("there is no deadline to which '%s' could be added", text);
+                print_error("there is no deadline to which '%s' could be added; without the + it is a new "
+                            "one, from now",
+                                text);
                 return EXIT_FAILED;
         }
         *ret = span > UINT64_MAX - from ? UINT64_MAX : from + span;

@@ -116,17 +116,41 @@ static int read_option(void *userdata, int option)
         }
 }
 
+/* Users alone may make their own tree only. */
+static void print_what_is_missing(const char *path, const char *command)
+{
+        const char *quote = geteuid() == 0 ? "" : "'", *own = geteuid() == 0 ? "" : "~/";
+
+        if (path)
+                print_error("the command is missing: write ctxctl run %s -- COMMAND...", path);
+        else
+                print_error("the PATH of the context is missing%s: write ctxctl run %s%s%s%s -- %s..., for "
+                            "example",
+                                command ? " before --" : "", quote, own,
+                                command && !strchr(command, '/') ? command : "job", quote,
+                                command ? command : "COMMAND");
+}
+
 /* Reads PATH and the options, which may stand before PATH and after it. argv + optind is then the command. */
 static bool read_command_line(struct ctl *ctl, int argc, char *argv[], struct run *run, const char **ret_path,
                 int *ret_status)
 {
-        bool fine;
+        bool fine, begins_with_command;
         int r;
 
         fine = read_leading_options(ctl, argc, argv, options, read_option, run, &r);
+        begins_with_command = fine && optind > 1 && optind < argc && strcmp(argv[optind - 1], "--") == 0;
+        for (int i = optind; begins_with_command && i < argc; i++)
+                begins_with_command = strcmp(argv[i], "--") != 0;
+        if (begins_with_command) {
+                print_what_is_missing(NULL, argv[optind]);
+                *ret_status = EXIT_RUN_FAILED;
+                return false;
+        }
         if (fine && optind < argc) {
                 *ret_path = argv[optind++];
                 fine = read_leading_options(ctl, argc, argv, options, read_option, run, &r);
+                run->without_dashes = optind < argc && strcmp(argv[optind - 1], "--") != 0 ? *ret_path : NULL;
         }
         if (!fine) {
                 *ret_status = r == EXIT_DONE ? r : EXIT_RUN_FAILED;
@@ -134,7 +158,7 @@ static bool read_command_line(struct ctl *ctl, int argc, char *argv[], struct ru
         }
         if (*ret_path && optind < argc)
                 return true;
-        print_error("usage: ctxctl run [OPTIONS] PATH -- COMMAND...");
+        print_what_is_missing(*ret_path, NULL);
         *ret_status = EXIT_RUN_FAILED;
         return false;
 }

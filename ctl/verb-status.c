@@ -401,7 +401,7 @@ static int status_of_service(struct ctl *ctl)
 int verb_status(struct ctl *ctl, int argc, char *argv[])
 {
         json_object *array = NULL;
-        int r;
+        int r, status = EXIT_DONE;
 
         if (!read_arguments(ctl, argc, argv, 0, -1, &r))
                 return r;
@@ -411,14 +411,17 @@ int verb_status(struct ctl *ctl, int argc, char *argv[])
                 array = json_object_new_array();
         else
                 pager_open(ctl);
+        /* One that is not there does not keep the others. */
         for (int i = optind; i < argc; i++) {
                 if (i > optind && !array)
                         putchar('\n');
                 r = status_of(ctl, argv[i], array);
-                if (r > 0) {
-                        json_object_put(array);
-                        return r;
-                }
+                if (status == EXIT_DONE)
+                        status = r;
         }
-        return array ? json_print(ctl, array) : EXIT_DONE;
+        if (array && status != EXIT_DONE && json_object_array_length(array) == 0)
+                json_object_put(array);
+        else if (array)
+                r = json_print(ctl, array);
+        return status != EXIT_DONE ? status : r;
 }
