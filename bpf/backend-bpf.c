@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "bpf/backend.h"
+#include "bpf/socket.h"
 #include "bpf/syscall.h"
 #include "bpf/watch.h"
 #include "util/cleanup.h"
@@ -170,6 +171,7 @@ static int bpf_evidence(struct backend *backend, const struct sample *sample, st
 static int bpf_describe(struct backend *backend, const struct sample *sample, int fd, char *ret, size_t size)
 {
         struct bpf_backend *b = bpf_backend(backend);
+        const struct described *described;
         _cleanup_free_ char *buffer = NULL;
         ssize_t n;
 
@@ -179,7 +181,10 @@ static int bpf_describe(struct backend *backend, const struct sample *sample, in
                 return (int) n;
         if (n == 0)
                 return -EBADF;
-        snprintf(ret, size, "%.*s", (int) n, buffer);
+        if ((size_t) n < sizeof *described)
+                return -EBADMSG;
+        described = (const struct described *) buffer;
+        socket_text(described, ret, size);
         return 0;
 }
 
@@ -385,6 +390,8 @@ int backend_bpf_new(const int *kept, struct backend **ret, char *ret_reason, siz
         b->skeleton->rodata->syscall_ppoll = syscall_number("ppoll");
         b->skeleton->rodata->syscall_open = syscall_number("open");
         b->skeleton->rodata->syscall_openat = syscall_number("openat");
+        b->skeleton->rodata->syscall_connect = syscall_number("connect");
+        b->skeleton->rodata->syscall_sendto = syscall_number("sendto");
         if (kept) {
                 r = take_over(b->skeleton, kept);
                 if (r < 0)

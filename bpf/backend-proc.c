@@ -7,12 +7,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "bpf/backend.h"
+#include "bpf/socket.h"
 #include "bpf/watch.h"
 #include "util/cgroup.h"
 #include "util/cleanup.h"
@@ -242,7 +244,9 @@ static int proc_evidence(struct backend *backend, const struct sample *sample, s
 
 static int proc_describe(struct backend *backend, const struct sample *sample, int fd, char *ret, size_t size)
 {
+        struct described described = {};
         char path[64];
+        uint64_t inode;
         ssize_t n;
 
         snprintf(path, sizeof path, "/proc/%u/fd/%d", sample->pid, fd);
@@ -250,6 +254,11 @@ static int proc_describe(struct backend *backend, const struct sample *sample, i
         if (n < 0)
                 return -errno;
         ret[n] = '\0';
+        if (sscanf(ret, "socket:[%" SCNu64 "]", &inode) == 1) {
+                snprintf(described.path, sizeof described.path, "%s", ret);
+                socket_find(sample->pid, sample->tid, inode, &described);
+                socket_text(&described, ret, size);
+        }
         return 0;
 }
 

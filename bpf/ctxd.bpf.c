@@ -15,7 +15,7 @@ char LICENSE[] SEC("license") = "GPL";
 
 union scratch_space {
         struct evidence evidence;
-        char text[256];
+        struct described described;
 };
 
 struct {
@@ -150,6 +150,8 @@ const volatile __s32 syscall_poll = -1;
 const volatile __s32 syscall_ppoll = -1;
 const volatile __s32 syscall_open = -1;
 const volatile __s32 syscall_openat = -1;
+const volatile __s32 syscall_connect = -1;
+const volatile __s32 syscall_sendto = -1;
 
 #define PAGE 4096
 
@@ -174,6 +176,32 @@ static __always_inline void copy_path(struct evidence *e, struct task_struct *ta
         if (bpf_copy_from_user_task(e->path, room, (void *) address, task, 0) != 0)
                 room = 0;
         e->path[room & (SAMPLE_PATH - 1)] = 0;
+}
+
+/* The address that a Unix socket was given in the call. The kernel has it in its socket only afterwards. */
+static __always_inline void copy_address(struct evidence *e, struct task_struct *task)
+{
+        __u64 address, length;
+
+        e->n_address = 0;
+        if (e->sample.syscall < 0)
+                return;
+        if (e->sample.syscall == syscall_connect) {
+                address = e->sample.args[1];
+                length = e->sample.args[2];
+        } else if (e->sample.syscall == syscall_sendto) {
+                address = e->sample.args[4];
+                length = e->sample.args[5];
+        } else {
+                return;
+        }
+        if (address == 0 || length <= sizeof(__u16) || length >= sizeof e->path ||
+                        bpf_copy_from_user_task(e->path, length, (void *) address, task, 0) != 0 ||
+                        *(__u16 *) e->path != AF_UNIX) {
+                e->path[0] = 0;
+                return;
+        }
+        e->n_address = length;
 }
 
 SEC("iter.s/task")
@@ -202,6 +230,7 @@ int evidence(struct bpf_iter__task *ctx)
                 e->n_pollfds = n;
 
         copy_path(e, task);
+        copy_address(e, task);
         bytes = bpf_get_task_stack(task, e->frames, sizeof e->frames, 0);
         e->n_frames = bytes > 0 ? (__u32) bytes / sizeof e->frames[0] : 0;
         e->nvcsw_after = task->nvcsw;
@@ -216,6 +245,84 @@ int evidence(struct bpf_iter__task *ctx)
                 BPF_SEQ_PRINTF(ctx->meta->seq, "%pB\n", e->frames[i]);
         }
         return 0;
+}
+
+static __always_inline void copy_name(struct described *d, int i, struct sock *sk)
+{
+        struct unix_address *address = BPF_CORE_READ((struct unix_sock *) sk, addr);
+        int length;
+
+        d->lengths[i] = 0;
+        if (!address)
+                return;
+        length = BPF_CORE_READ(address, len) - (int) sizeof(__u16);
+        if (length <= 0 || length > SAMPLE_UNIX_NAME)
+                return;
+        if (bpf_probe_read_kernel(d->names[i], sizeof d->names[i],
+                            (void *) address + bpf_core_field_offset(struct unix_address, name) +
+                                            sizeof(__u16)) == 0)
+                d->lengths[i] = length;
+}
+
+/* What can change meanwhile is looked at again afterwards: if it is the same, it was there all the time. */
+static __always_inline void describe_unix(struct described *d, struct sock *sk)
+{
+        struct sock *peer;
+
+        if (!bpf_core_type_exists(struct unix_sock))
+                return;
+        copy_name(d, 0, sk);
+        peer = BPF_CORE_READ((struct unix_sock *) sk, peer);
+        if (peer)
+                copy_name(d, 1, peer);
+        if (BPF_CORE_READ((struct unix_sock *) sk, peer) != peer)
+                d->lengths[1] = 0;
+}
+
+static __always_inline void describe_peer(struct described *d, struct sock *sk)
+{
+        struct pid *pid = BPF_CORE_READ(sk, sk_peer_pid);
+
+        d->peer_pid = 0;
+        if (!pid || !BPF_CORE_READ(pid, tasks[1].first))
+                return;
+        d->peer_pid = number_at(pid, reader_level());
+        if (BPF_CORE_READ(sk, sk_peer_pid) != pid)
+                d->peer_pid = 0;
+}
+
+static __always_inline void describe_socket(struct described *d, struct file *file)
+{
+        struct socket *socket;
+        struct sock *sk;
+
+        d->is_socket = 0;
+        if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+                return;
+        socket = BPF_CORE_READ(file, private_data);
+        sk = BPF_CORE_READ(socket, sk);
+        if (!sk)
+                return;
+        d->is_socket = 1;
+        d->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+        d->state = BPF_CORE_READ(sk, __sk_common.skc_state);
+        d->type = BPF_CORE_READ(sk, sk_type);
+        d->protocol = BPF_CORE_READ(sk, sk_protocol);
+        d->peer_pid = 0;
+        if (d->family == AF_UNIX) {
+                describe_peer(d, sk);
+                describe_unix(d, sk);
+                return;
+        }
+        d->ports[0] = BPF_CORE_READ(sk, __sk_common.skc_num);
+        d->ports[1] = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_dport));
+        if (d->family == AF_INET) {
+                BPF_CORE_READ_INTO((__be32 *) d->addresses[0], sk, __sk_common.skc_rcv_saddr);
+                BPF_CORE_READ_INTO((__be32 *) d->addresses[1], sk, __sk_common.skc_daddr);
+        } else if (d->family == AF_INET6 && bpf_core_field_exists(sk->__sk_common.skc_v6_daddr)) {
+                BPF_CORE_READ_INTO((struct in6_addr *) d->addresses[0], sk, __sk_common.skc_v6_rcv_saddr);
+                BPF_CORE_READ_INTO((struct in6_addr *) d->addresses[1], sk, __sk_common.skc_v6_daddr);
+        }
 }
 
 /* The descriptor to name. The link is limited to its task. */
@@ -233,10 +340,10 @@ int describe(struct bpf_iter__task_file *ctx)
         space = bpf_map_lookup_elem(&scratch, &zero);
         if (!space)
                 return 0;
-        /* The whole buffer is written: the verifier of 6.1 does not accept a length that a helper has
-         * returned. */
-        if (bpf_d_path(&file->f_path, space->text, sizeof space->text) > 0)
-                bpf_seq_write(ctx->meta->seq, space->text, sizeof space->text);
+        if (bpf_d_path(&file->f_path, space->described.path, sizeof space->described.path) <= 0)
+                return 0;
+        describe_socket(&space->described, file);
+        bpf_seq_write(ctx->meta->seq, &space->described, sizeof space->described);
         return 0;
 }
 

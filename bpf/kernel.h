@@ -64,8 +64,15 @@ struct upid {
         struct pid_namespace *ns;
 };
 
+struct hlist_node;
+
+struct hlist_head {
+        struct hlist_node *first;
+};
+
 struct pid {
         unsigned int level;
+        struct hlist_head tasks[2]; /* that have this number as threads, and as processes */
         struct upid numbers[1];
 };
 
@@ -126,6 +133,56 @@ struct path;
 
 struct inode {
         kuid_t i_uid;
+        unsigned short i_mode;
+};
+
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+
+struct in6_addr {
+        __u8 bytes[16];
+};
+
+struct sock_common {
+        unsigned short skc_family;
+        volatile unsigned char skc_state;
+        __be32 skc_daddr;
+        __be32 skc_rcv_saddr;
+        __be16 skc_dport;
+        __u16 skc_num;
+        struct in6_addr skc_v6_daddr; /* these two are only there with IPv6 */
+        struct in6_addr skc_v6_rcv_saddr;
+};
+
+struct sock {
+        struct sock_common __sk_common;
+        __u16 sk_type;
+        __u16 sk_protocol;
+        struct pid *sk_peer_pid;
+};
+
+struct socket {
+        struct sock *sk;
+};
+
+struct sockaddr_un {
+        __u16 sun_family;
+        char sun_path[108];
+};
+
+struct unix_address {
+        int len;
+        struct sockaddr_un name[];
+};
+
+struct unix_sock {
+        struct sock sk;
+        struct unix_address *addr;
+        struct sock *peer;
 };
 
 struct file {
@@ -133,6 +190,7 @@ struct file {
                 void *mnt;
         } f_path;
         struct inode *f_inode;
+        void *private_data;
 };
 
 struct vm_area_struct {

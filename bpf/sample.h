@@ -68,5 +68,26 @@ struct evidence {
                 __u16 events;
                 __u16 revents;
         } pollfds[SAMPLE_POLLFDS];
-        char path[SAMPLE_PATH]; /* that is being opened; may be cut; "" if none */
+        /* What is being opened; may be cut; "" if nothing is. Or, if n_address > 0, the address to which a
+         * Unix socket connects or sends, as the kernel is given it. */
+        char path[SAMPLE_PATH];
+        __u32 n_address;
+        __u32 reserved;
+};
+
+#define SAMPLE_UNIX_NAME 108
+
+/* What a descriptor refers to. */
+struct described {
+        char path[256]; /* socket:[n] of a socket */
+        __u32 is_socket;
+        __u32 peer_pid; /* of the reader's pid namespace; 0: not known, or it has exited */
+        __u16 family;
+        __u16 type;
+        __u16 protocol;
+        __u16 state;           /* as of TCP, for every family */
+        __u8 addresses[2][16]; /* the socket's, and its peer's; of IPv4 the first four bytes */
+        __u16 ports[2];
+        __u32 lengths[2]; /* of the names of Unix sockets; 0: it has none */
+        char names[2][SAMPLE_UNIX_NAME];
 };

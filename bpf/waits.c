@@ -8,6 +8,7 @@
 
 #include "bpf/chain.h"
 #include "bpf/probe.h"
+#include "bpf/socket.h"
 #include "bpf/syscall.h"
 #include "bpf/waits.h"
 #include "util/cleanup.h"
@@ -59,7 +60,7 @@ static void append(char *text, size_t size, const char *more)
                 memcpy(text + n, "...", 4);
 }
 
-static void name_process(int pid, char *ret, size_t size)
+void waits_name_process(int pid, char *ret, size_t size)
 {
         char path[64], comm[32] = "";
         _cleanup_close_ int fd = -1;
@@ -100,6 +101,8 @@ void waits_on(struct probe *probe, const struct evidence *evidence, char *ret, s
                 if (probe->backend->ops->describe(probe->backend, sample, (int) sample->args[0], ret, size) <
                                 0)
                         ret[0] = '\0';
+                else if (evidence->n_address > 0)
+                        socket_add_destination(evidence->path, evidence->n_address, ret, size);
                 break;
         case SYSCALL_POLL:
                 name_fds(probe, evidence, ret, size);
@@ -111,7 +114,7 @@ void waits_on(struct probe *probe, const struct evidence *evidence, char *ret, s
                 else
                         pid = sample->args[0] == 1 ? (int) sample->args[1] : 0;
                 if (pid > 0)
-                        name_process(pid, ret, size);
+                        waits_name_process(pid, ret, size);
                 else
                         snprintf(ret, size, "any child");
                 break;

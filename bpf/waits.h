@@ -12,6 +12,8 @@ struct probe;
 /* A process chooses its own name and its paths, and they get to a terminal. So '?' takes the place of each
  * control character. */
 void waits_make_printable(char *text);
+/* "name[17]" */
+void waits_name_process(int pid, char *ret, size_t size);
 void waits_syscall(const struct sample *sample, char *ret, size_t size);
 void waits_on(struct probe *probe, const struct evidence *evidence, char *ret, size_t size);
 void waits_why(struct probe *probe, const struct sample *sample, char *ret, size_t size);

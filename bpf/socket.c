@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "bpf/socket.h"
+#include "bpf/waits.h"
+#include "util/cleanup.h"
+
+/* "127.0.0.1:80", "[::1]:80" */
+static void append_address(FILE *out, const struct described *d, int i)
+{
+        char text[INET6_ADDRSTRLEN] = "?";
+
+        (void) inet_ntop(d->family, d->addresses[i], text, sizeof text);
+        fprintf(out, d->family == AF_INET6 ? "[%s]:%u" : "%s:%u", text, d->ports[i]);
+}
+
+/* A path ends at a NUL. The name of an abstract socket begins with one and may have more: they become '@'. */
+static void append_name(FILE *out, const char *name, size_t n)
+{
+        bool abstract = n > 0 && name[0] == '\0';
+
+        for (size_t i = 0; i < n && (abstract || name[i]); i++)
+                fputc(name[i] ? name[i] : '@', out);
+}
+
+static bool append_inet(FILE *out, const struct described *d)
+{
+        if (d->protocol != IPPROTO_TCP && d->protocol != IPPROTO_UDP)
+                return false;
+        fputs(d->protocol == IPPROTO_TCP ? "tcp " : "udp ", out);
+        append_address(out, d, 0);
+        if (d->ports[1] != 0) {
+                fputs(" to ", out);
+                append_address(out, d, 1);
+        }
+        if (d->protocol == IPPROTO_TCP && d->state == TCP_LISTEN)
+                fputs(" (listening)", out);
+        else if (d->protocol == IPPROTO_TCP && d->state == TCP_SYN_SENT)
+                fputs(" (connecting)", out);
+        return true;
+}
+
+static void append_unix(FILE *out, const struct described *d)
+{
+        bool listening = d->state == TCP_LISTEN;
+        char process[64];
+
+        fputs("unix", out);
+        if (d->lengths[0] > 0) {
+                fputc(' ', out);
+                append_name(out, d->names[0], d->lengths[0]);
+        }
+        if (listening)
+                fputs(" (listening)", out);
+        if (d->lengths[1] > 0) {
+                fputs(" to ", out);
+                append_name(out, d->names[1], d->lengths[1]);
+        }
+        if (d->peer_pid > 0 && !listening) { /* a listening one has its own process there */
+                waits_name_process((int) d->peer_pid, process, sizeof process);
+                fprintf(out, d->lengths[1] > 0 ? " of %s" : " to %s", process);
+        } else if (d->lengths[0] == 0 && d->lengths[1] == 0) {
+                fprintf(out, " %s", d->path);
+        }
+}
+
+void socket_text(const struct described *d, char *ret, size_t size)
+{
+        FILE *out = d->is_socket ? fmemopen(ret, size, "w") : NULL;
+        bool known = false;
+
+        ret[0] = '\0';
+        if (out && (d->family == AF_INET || d->family == AF_INET6))
+                known = append_inet(out, d);
+        else if (out && d->family == AF_UNIX) {
+                append_unix(out, d);
+                known = true;
+        }
+        if (out)
+                (void) fclose(out);
+        ret[size - 1] = '\0';
+        if (!known)
+                snprintf(ret, size, "%s", d->path);
+}
+
+void socket_add_destination(const char *address, size_t n, char *text, size_t size)
+{
+        const size_t begin = offsetof(struct sockaddr_un, sun_path);
+        char name[SAMPLE_PATH] = "";
+        FILE *out;
+
+        if (n <= begin || strncmp(text, "unix", 4) != 0 || strstr(text, " to "))
+                return;
+        out = fmemopen(name, sizeof name, "w");
+        if (!out)
+                return;
+        append_name(out, address + begin, n - begin);
+        (void) fclose(out);
+        if (strncmp(text, "unix socket:", 12) == 0)
+                snprintf(text, size, "unix to %s", name);
+        else
+                snprintf(text + strlen(text), size - strlen(text), " to %s", name);
+}
+
+/* The kernel writes an address as words in its own order of bytes. */
+static bool read_address(const char *text, struct described *d, int i)
+{
+        const char *colon = strchr(text, ':');
+        size_t n = colon ? (size_t) (colon - text) : 0;
+
+        if (n != 8 && n != 32)
+                return false;
+        d->family = n == 8 ? AF_INET : AF_INET6;
+        for (size_t k = 0; k < n / 8; k++) {
+                char word[9] = "";
+                uint32_t value;
+
+                memcpy(word, text + 8 * k, 8);
+                value = (uint32_t) strtoul(word, NULL, 16);
+                memcpy(d->addresses[i] + 4 * k, &value, sizeof value);
+        }
+        d->ports[i] = (uint16_t) strtoul(colon + 1, NULL, 16);
+        return true;
+}
+
+static bool read_inet(const char *line, uint64_t inode, struct described *d)
+{
+        char local[48], remote[48];
+        unsigned int state;
+        uint64_t found;
+
+        return sscanf(line, " %*s %47s %47s %x %*s %*s %*s %*s %*s %" SCNu64, local, remote, &state,
+                               &found) == 4 &&
+               found == inode && read_address(local, d, 0) && read_address(remote, d, 1) &&
+               (d->state = (uint16_t) state, true);
+}
+
+static bool read_unix(const char *line, uint64_t inode, struct described *d)
+{
+        unsigned int flags, type;
+        const char *name;
+        uint64_t found;
+        int n = 0;
+
+        if (sscanf(line, "%*s %*s %*s %x %x %*s %" SCNu64 "%n", &flags, &type, &found, &n) < 3 ||
+                        found != inode)
+                return false;
+        d->family = AF_UNIX;
+        d->type = (uint16_t) type;
+        d->state = flags & 0x10000 ? TCP_LISTEN : 0;
+        name = line + n + (line[n] == ' ');
+        d->lengths[0] = (uint32_t) strnlen(name, sizeof d->names[0]);
+        memcpy(d->names[0], name, d->lengths[0]);
+        return true;
+}
+
+void socket_find(uint32_t pid, uint32_t tid, uint64_t inode, struct described *d)
+{
+        static const struct {
+                const char *name;
+                uint16_t protocol;
+                bool (*read)(const char *line, uint64_t inode, struct described *d);
+        } files[] = {
+                        {"unix", 0, read_unix},
+                        {"tcp", IPPROTO_TCP, read_inet},
+                        {"tcp6", IPPROTO_TCP, read_inet},
+                        {"udp", IPPROTO_UDP, read_inet},
+                        {"udp6", IPPROTO_UDP, read_inet},
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(files) && !d->is_socket; i++) {
+                _cleanup_fclose_ FILE *f = NULL;
+                _cleanup_free_ char *line = NULL;
+                size_t allocated = 0;
+                char path[96];
+                ssize_t n;
+
+                snprintf(path, sizeof path, "/proc/%u/task/%u/net/%s", pid, tid, files[i].name);
+                f = fopen(path, "re");
+                while (f && !d->is_socket && (n = getline(&line, &allocated, f)) > 0) {
+                        line[n - (line[n - 1] == '\n')] = '\0';
+                        d->protocol = files[i].protocol;
+                        d->is_socket = files[i].read(line, inode, d);
+                }
+        }
+}
