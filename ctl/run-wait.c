@@ -59,8 +59,7 @@ static uint64_t from_now(uint64_t usec)
         return usec < UINT64_MAX - now_usec ? now_usec + usec : UINT64_MAX;
 }
 
-/* ctxd has gone. If it is back, and knows the context, all is as before. Its contexts outlive it where the
- * service manager keeps them (FileDescriptorStoreMax= in its unit). */
+/* ctxd has gone. If it is back, and knows the context, all is as before. */
 static bool is_back(struct waiting *w)
 {
         struct context_end end;
@@ -320,7 +319,7 @@ static int any_child(void *userdata, pid_t child)
  * find it once it is another's child. So ctxd looks at all of them while they are ours. */
 static void hand_over(struct waiting *w)
 {
-        if (proc_each_child(getpid(), any_child, NULL) <= 0)
+        if (w->lost || proc_each_child(getpid(), any_child, NULL) <= 0)
                 return;
         w->ctl->missing_is_fine = true;
         bus_call(w->ctl, NULL, "Processes", "sbu", w->run->reference, 0, 1U);
