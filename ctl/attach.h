@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include <systemd/sd-bus.h>
+
 #include "ctl/ctxctl.h"
 
 struct attach_arguments {
@@ -11,6 +13,8 @@ struct attach_arguments {
         uint64_t kill_after_usec;
 };
 
+/* Appends them to a dictionary that is open. 0 or -errno. */
+int attach_append_options(sd_bus_message *m, const struct attach_arguments *arguments);
 /* Makes a process a member. Returns what bus_send() returns. */
 int attach_process(struct ctl *ctl, const char *path, int pidfd, const struct attach_arguments *arguments,
                 const char *expected);

@@ -94,6 +94,9 @@ static int append_arguments(sd_bus_message *m, const char *path, const struct cr
                 return r;
         if (a->owner_fd >= 0 && (r = bus_append_option(m, "owner", "h", a->owner_fd)) < 0)
                 return r;
+        if (a->attach_fd >= 0 && ((r = bus_append_option(m, "attach", "h", a->attach_fd)) < 0 ||
+                                                 (r = attach_append_options(m, a->attach)) < 0))
+                return r;
         if (a->n_values > 0 && (r = append_values(m, a)) < 0)
                 return r;
         return sd_bus_message_close_container(m);

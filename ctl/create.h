@@ -3,6 +3,7 @@
 
 #include <systemd/sd-bus.h>
 
+#include "ctl/attach.h"
 #include "ctl/ctxctl.h"
 
 /* Creating a context: what create, run and selftest have in common. */
@@ -19,14 +20,16 @@ struct create_arguments {
         bool tells_made; /* the reply says whether the context was made: create_was_made() */
         const char *cause;
         const char *description;
-        int owner_fd;        /* -1: none */
+        int owner_fd;  /* -1: none */
+        int attach_fd; /* a pidfd, which stays the caller's: it becomes a member; -1: none */
+        const struct attach_arguments *attach;
         const char **values; /* KEY=VALUE, from argv */
         size_t n_values;
 };
 
-#define CREATE_ARGUMENTS       \
-        {                      \
-                .owner_fd = -1 \
+#define CREATE_ARGUMENTS                        \
+        {                                       \
+                .owner_fd = -1, .attach_fd = -1 \
         }
 
 /* Adds KEY=VALUE to the list. 0, or a positive exit status after an error message. */

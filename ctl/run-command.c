@@ -43,27 +43,35 @@ static bool has_children(struct ctl *ctl)
                proc_each_child(getpid(), is_no_agent, &ctl->agent) > 0;
 }
 
-/* These signals cancel the context instead of ending us (run-wait.c). A signal that is ignored stays ignored,
- * for nohup(1). But of our children we have to hear. They are all that the command leaves behind: who loses
- * its parent comes to us, the nearest subreaper. But where a shell has executed us that had children before,
- * nobody could tell whom those leave behind. Polkit's agent leaves nobody, and is there before the attach. */
-static int take_signals(struct ctl *ctl, struct run *run)
+/* Of our children we have to hear, also where SIGCHLD was ignored. They are all that the command leaves
+ * behind: who loses its parent comes to us, the nearest subreaper. But where a shell has executed us that had
+ * children before, nobody could tell whom those leave behind. Polkit's agent leaves nobody, and is there before
+ * the attach. */
+static int take_children(struct ctl *ctl, struct run *run)
+{
+        if (has_children(ctl))
+                run->has_children = true;
+        else if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+                return -errno;
+        run->attach.subreaper = !run->has_children; /* we fork nothing but the command */
+        run->ignores_children = signal(SIGCHLD, SIG_DFL) == SIG_IGN;
+        return 0;
+}
+
+/* These signals cancel the context from now on instead of ending us (run-wait.c). A signal that is ignored
+ * stays ignored, for nohup(1). */
+static int take_signals(struct run *run)
 {
         static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
         struct sigaction action;
         sigset_t mask;
 
-        if (has_children(ctl))
-                run->has_children = true;
-        else if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
-                return -errno;
-        run->ignores_children = signal(SIGCHLD, SIG_DFL) == SIG_IGN;
         sigemptyset(&mask);
         sigaddset(&mask, SIGCHLD);
         for (size_t i = 0; i < ELEMENTSOF(taken); i++)
                 if (sigaction(taken[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
                         sigaddset(&mask, taken[i]);
-        if (sigprocmask(SIG_BLOCK, &mask, &run->before) < 0)
+        if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
                 return -errno;
         run->signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
         return run->signals < 0 ? -errno : 0;
@@ -71,6 +79,7 @@ static int take_signals(struct ctl *ctl, struct run *run)
 
 /* The message that lets the child go on. */
 struct go_message {
+        char reference[sizeof((struct run *) 0)->reference];
         char invocation[sizeof((struct scope *) 0)->invocation];
 };
 
@@ -100,8 +109,7 @@ static _Noreturn void be_command(struct ctl *ctl, const struct run *run, char *a
                 _exit(EXIT_RUN_FAILED); /* the parent has failed, and prints why */
         if (run->ignores_children)
                 (void) signal(SIGCHLD, SIG_IGN);
-        sigprocmask(SIG_SETMASK, &run->before, NULL);
-        if (setenv(CTXD_ENV_CONTEXT, run->reference, 1) < 0 ||
+        if (setenv(CTXD_ENV_CONTEXT, message.reference, 1) < 0 ||
                         (ctl->reached && setenv(CTXD_ENV_ADDRESS, ctl->reached, 1) < 0) ||
                         (message.invocation[0] && setenv("INVOCATION_ID", message.invocation, 1) < 0)) {
                 print_error("cannot set the environment: %m");
@@ -127,76 +135,84 @@ void run_release(struct ctl *ctl, struct run *run)
         ctl->missing_is_fine = false;
 }
 
-static pid_t start_child(struct ctl *ctl, struct run *run, char *argv[], int *ret_gate)
+int run_fork(struct ctl *ctl, struct run *run, char *argv[])
 {
-        int gate[2];
-        pid_t pid;
+        int gate[2] = {-1, -1}, r = take_children(ctl, run);
 
-        if (pipe2(gate, O_CLOEXEC) < 0)
-                return -1;
+        if (r < 0 || pipe2(gate, O_CLOEXEC) < 0) {
+                print_error("cannot prepare for the command: %s", strerror(r < 0 ? -r : errno));
+                return EXIT_RUN_FAILED;
+        }
         fflush(NULL);
-        pid = fork();
-        if (pid == 0) {
+        run->pid = fork();
+        if (run->pid == 0) {
                 close(gate[1]);
                 be_command(ctl, run, argv, gate[0]);
         }
         close(gate[0]);
-        *ret_gate = gate[1];
-        return pid;
+        run->gate = gate[1];
+        run->pidfd = run->pid < 0 ? -1 : (int) syscall(SYS_pidfd_open, run->pid, 0);
+        if (run->pidfd >= 0)
+                return 0;
+        print_error("cannot start a process: %m");
+        run_dismiss(run);
+        return EXIT_RUN_FAILED;
+}
+
+void run_dismiss(struct run *run)
+{
+        closep(&run->gate);
+        run->gate = -1;
+        if (run->pid > 0)
+                waitpid(run->pid, NULL, 0);
 }
 
 /* What has to be done before the command is executed. */
-static int prepare_child(struct ctl *ctl, struct run *run, char *argv[], pid_t pid, int pidfd, int gate)
+static int prepare(struct ctl *ctl, struct run *run, char *argv[], struct go_message *message)
 {
-        struct go_message message = {};
         int r;
 
         if (run->wants_scope) {
-                r = scope_start(ctl, run->reference, pid, argv, &run->attach, &run->scope);
+                r = scope_start(ctl, run->reference, run->pid, argv, &run->attach, &run->scope);
                 if (r != 0)
                         return r;
-                memcpy(message.invocation, run->scope.invocation, sizeof message.invocation);
+                memcpy(message->invocation, run->scope.invocation, sizeof message->invocation);
         }
-        run->attach.subreaper = !run->has_children; /* we fork nothing but the command */
-        r = attach_process(ctl, run->reference, pidfd, &run->attach, CTXD_ERROR_ALREADY_DONE);
-        if (r != 0)
-                return r;
-        if (run->wants_scope)
+        r = run->attached ? 0
+                          : attach_process(ctl, run->reference, run->pidfd, &run->attach,
+                                            CTXD_ERROR_ALREADY_DONE);
+        if (r == 0 && run->wants_scope)
                 handle_get(ctl, "Done", run->reference, &run->done);
-        /* If somebody has killed the child, waitpid() will say so. */
+        return r;
+}
+
+/* If somebody has killed the child, waitpid() will say so. */
+static bool let_go(struct run *run, const struct go_message *message)
+{
+        bool gone;
+
         (void) signal(SIGPIPE, SIG_IGN);
-        return write(gate, &message, sizeof message) == (ssize_t) sizeof message || errno == EPIPE
-                               ? 0
-                               : EXIT_RUN_FAILED;
+        gone = write(run->gate, message, sizeof *message) == (ssize_t) sizeof *message || errno == EPIPE;
+        closep(&run->gate);
+        run->gate = -1;
+        return gone;
 }
 
 int run_command(struct ctl *ctl, struct run *run, char *argv[])
 {
-        _cleanup_close_ int pidfd = -1, gate = -1;
+        struct go_message message = {};
         int r, end;
-        pid_t pid;
 
-        r = take_signals(ctl, run);
-        if (r < 0) {
+        r = take_signals(run);
+        if (r < 0)
                 print_error("cannot prepare for the command: %s", strerror(-r));
-                return EXIT_RUN_FAILED;
-        }
         saved_terminal_take(&run->terminal);
-        pid = start_child(ctl, run, argv, &gate);
-        pidfd = pid < 0 ? -1 : (int) syscall(SYS_pidfd_open, pid, 0);
-        if (pidfd < 0) {
-                print_error("cannot start a process: %m");
-                r = EXIT_RUN_FAILED;
-        } else {
-                r = prepare_child(ctl, run, argv, pid, pidfd, gate);
-        }
-        closep(&gate);
-        gate = -1;
-        if (r != 0) {
-                if (pid > 0)
-                        waitpid(pid, NULL, 0);
-                end = r == BUS_EXPECTED ? run_end_status(ctl, run) : -1;
-                return end > 0 ? end : EXIT_RUN_FAILED;
-        }
-        return run_wait(ctl, run, pid);
+        memcpy(message.reference, run->reference, sizeof message.reference);
+        if (r == 0)
+                r = prepare(ctl, run, argv, &message);
+        if (r == 0 && let_go(run, &message))
+                return run_wait(ctl, run);
+        run_dismiss(run);
+        end = r == BUS_EXPECTED ? run_end_status(ctl, run) : -1;
+        return end > 0 ? end : EXIT_RUN_FAILED;
 }

@@ -13,27 +13,40 @@ struct run {
         struct create_arguments create;
         struct attach_arguments attach;
         char reference[CTXD_PATH_ID_MAX + 1];
-        bool made; /* we have made the context, and it ends with the command */
+        bool made;     /* we have made the context, and it ends with the command */
+        bool attached; /* the call that made it has made the command a member */
         bool no_wait, preserve_status, print_id;
         const char *without_dashes; /* the PATH, where no -- stands between it and the command; or NULL */
         bool wants_scope;
         struct scope scope;
         int owner;       /* pidfd: the context ends with that process; -1: none, or it has exited */
         int done;        /* with a scope: the context's "Done" handle; -1: none, or it has become readable */
+        pid_t pid;       /* the command's; it executes nothing before it gets a message through the gate */
+        int pidfd, gate; /* -1: none yet, or no more */
         int signals;     /* signalfd */
-        sigset_t before; /* the signal mask that the command gets */
         bool ignores_children; /* it also gets SIGCHLD ignored */
         bool has_children;     /* of the program that has executed us */
         struct saved_terminal terminal;
 };
 
-/* Runs the command in the context, and waits for it. Returns the exit status. */
+#define RUN                                                                                      \
+        {                                                                                        \
+                .create = CREATE_ARGUMENTS, .attach = {.has_signal = true, .signal = SIGTERM},   \
+                .scope = SCOPE, .owner = -1, .done = -1, .pidfd = -1, .gate = -1, .signals = -1, \
+                .terminal = SAVED_TERMINAL,                                                      \
+        }
+
+/* Forks the child that is to be the command. 0, or the exit status. */
+int run_fork(struct ctl *ctl, struct run *run, char *argv[]);
+/* Lets it execute the command in the context, and waits for it. Returns the exit status. */
 int run_command(struct ctl *ctl, struct run *run, char *argv[]);
+/* Ends a child that was not let go. */
+void run_dismiss(struct run *run);
 /* Releases the context if we have made it. */
 void run_release(struct ctl *ctl, struct run *run);
 /* 124 or 123, by how the context ended. -1 if it is active, or if ctxd cannot be asked. */
 int run_end_status(struct ctl *ctl, const struct run *run);
 
-/* run-wait.c: waits until the command, which is our child pid, has ended, and until nobody is left of what
- * ends with it. Returns the exit status. */
-int run_wait(struct ctl *ctl, struct run *run, pid_t pid);
+/* run-wait.c: waits until the command has ended, and until nobody is left of what ends with it. Returns the
+ * exit status. */
+int run_wait(struct ctl *ctl, struct run *run);

@@ -37,7 +37,6 @@
 struct waiting {
         struct ctl *ctl;
         struct run *run;
-        pid_t pid;
         bool ended;         /* the command */
         int result;         /* as waitpid() gave it */
         int end;            /* 123 or 124; negative: the context was active when the command ended */
@@ -77,7 +76,7 @@ static bool is_back(struct waiting *w)
 static void cancel(struct waiting *w, const char *reason, int signal_number)
 {
         if (!is_back(w)) {
-                kill(w->pid, signal_number);
+                kill(w->run->pid, signal_number);
                 return;
         }
         w->canceled = true;
@@ -246,7 +245,7 @@ static void reap(struct waiting *w)
         while ((pid = waitpid(-1, &result, WNOHANG)) > 0 || (pid < 0 && errno == EINTR)) {
                 if (pid == w->ctl->agent)
                         w->ctl->agent = 0;
-                if (pid != w->pid)
+                if (pid != w->run->pid)
                         continue;
                 take_signals(w); /* ^C has come before the end that it has brought */
                 command_ended(w, result);
@@ -333,12 +332,11 @@ static int exit_status(const struct waiting *w)
         return w->end > 0 && !w->run->preserve_status ? w->end : own;
 }
 
-int run_wait(struct ctl *ctl, struct run *run, pid_t pid)
+int run_wait(struct ctl *ctl, struct run *run)
 {
         struct waiting w = {
                         .ctl = ctl,
                         .run = run,
-                        .pid = pid,
                         .end = -1,
                         .drained = -1,
                         .populated = run->scope.directory,
@@ -346,6 +344,7 @@ int run_wait(struct ctl *ctl, struct run *run, pid_t pid)
                         .show_usec = UINT64_MAX,
         };
 
+        reap(&w); /* it may have been killed before its end was signalled to us */
         while (!w.ended || w.populated || w.drained >= 0)
                 wait_for_events(&w);
         if (WIFSIGNALED(w.result) || w.end > 0)

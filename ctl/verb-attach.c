@@ -20,18 +20,24 @@ static const struct option options[] = {
                 {},
 };
 
+int attach_append_options(sd_bus_message *m, const struct attach_arguments *a)
+{
+        int r;
+
+        if (a->has_signal && (r = bus_append_option(m, "signal", "i", (int32_t) a->signal)) < 0)
+                return r;
+        if (a->has_kill_after && (r = bus_append_option(m, "kill-after-usec", "t", a->kill_after_usec)) < 0)
+                return r;
+        return a->subreaper ? bus_append_option(m, "subreaper", "b", true) : 0;
+}
+
 static int append_arguments(sd_bus_message *m, const char *path, int pidfd, const struct attach_arguments *a)
 {
         int r;
 
         if ((r = sd_bus_message_append(m, "sh", path, pidfd)) < 0 ||
-                        (r = sd_bus_message_open_container(m, 'a', "{sv}")) < 0)
-                return r;
-        if (a->has_signal && (r = bus_append_option(m, "signal", "i", (int32_t) a->signal)) < 0)
-                return r;
-        if (a->has_kill_after && (r = bus_append_option(m, "kill-after-usec", "t", a->kill_after_usec)) < 0)
-                return r;
-        if (a->subreaper && (r = bus_append_option(m, "subreaper", "b", true)) < 0)
+                        (r = sd_bus_message_open_container(m, 'a', "{sv}")) < 0 ||
+                        (r = attach_append_options(m, a)) < 0)
                 return r;
         return sd_bus_message_close_container(m);
 }

@@ -165,9 +165,15 @@ static bool read_command_line(struct ctl *ctl, int argc, char *argv[], struct ru
 
 /* There is a context with this path, and it is used, unless options were given that only a new one can
  * have. */
+static bool is_for_new(const struct run *run)
+{
+        return run->create.has_timeout || run->create.has_grace || run->create.n_values > 0 ||
+               run->owner >= 0;
+}
+
 static int use_existing(const char *path, const struct run *run)
 {
-        if (!run->create.has_timeout && !run->create.has_grace && run->create.n_values == 0 && run->owner < 0)
+        if (!is_for_new(run))
                 return 0;
         print_error("context '%s' exists: only a new one can have --timeout=, --grace=, --value=, --owner= "
                     "or "
@@ -213,6 +219,12 @@ static int make_context(struct ctl *ctl, const char *path, struct run *run)
                 return r == 0 ? contexts_pin(ctl, path, run->reference) : r;
         }
         run->create.open = run->create.tells_made = true;
+        /* Into one that was there it is not to come with options that such a one cannot have; and its scope
+         * is made in between. */
+        if (!is_for_new(run) && !run->wants_scope) {
+                run->create.attach_fd = run->pidfd;
+                run->create.attach = &run->attach;
+        }
         /* The context may go between the two calls. Then it can be made after all; we try a few times. */
         for (int i = 0; i < 3; i++) {
                 _cleanup_message_ sd_bus_message *reply = NULL;
@@ -224,6 +236,7 @@ static int make_context(struct ctl *ctl, const char *path, struct run *run)
                                 continue;
                         return r;
                 }
+                run->attached = r == 0 && run->create.attach_fd >= 0;
                 if (r == 0)
                         r = create_reference(reply, run->reference);
                 if (r == 0)
@@ -244,34 +257,40 @@ static void set_kill_after(struct run *run)
         run->attach.kill_after_usec = run->attach.signal == 0 ? UINT64_MAX : SCOPE_KILL_AFTER_USEC;
 }
 
+static int run_in(struct ctl *ctl, const char *path, struct run *run, char *argv[])
+{
+        int r = make_context(ctl, path, run);
+
+        if (r != 0) {
+                run_dismiss(run);
+                return EXIT_RUN_FAILED;
+        }
+        /* The command's output is not ours to write to. */
+        if (run->print_id)
+                fprintf(stderr, "%s\n", run->reference);
+        return run_command(ctl, run, argv);
+}
+
 int verb_run(struct ctl *ctl, int argc, char *argv[])
 {
-        struct run run = {
-                        .create = CREATE_ARGUMENTS,
-                        .attach = {.has_signal = true, .signal = SIGTERM},
-                        .scope = SCOPE,
-                        .owner = -1,
-                        .done = -1,
-                        .signals = -1,
-                        .terminal = SAVED_TERMINAL,
-        };
+        struct run run = RUN;
         const char *path = NULL;
         int r;
 
         run.create.bind_caller = true; /* so that the context also ends if we are killed */
         if (read_command_line(ctl, argc, argv, &run, &path, &r)) {
                 set_kill_after(&run);
-                r = make_context(ctl, path, &run);
-                /* The command's output is not ours to write to. */
-                if (r == 0 && run.print_id)
-                        fprintf(stderr, "%s\n", run.reference);
-                r = r == 0 ? run_command(ctl, &run, argv + optind) : EXIT_RUN_FAILED;
+                r = bus_connect(ctl) > 0 ? EXIT_RUN_FAILED : run_fork(ctl, &run, argv + optind);
+                if (r == 0)
+                        r = run_in(ctl, path, &run, argv + optind);
         }
         run_release(ctl, &run);
         scope_deinit(&run.scope);
         saved_terminal_deinit(&run.terminal);
         closep(&run.owner);
         closep(&run.done);
+        closep(&run.pidfd);
+        closep(&run.gate);
         closep(&run.signals);
         create_arguments_deinit(&run.create);
         return r;
