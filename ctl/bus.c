@@ -52,6 +52,11 @@ int bus_connect(struct ctl *ctl)
         return 0;
 }
 
+bool bus_is_service(const struct ctl *ctl)
+{
+        return ctl->direct || (ctl->user ? !ctl->address : !ctl->reached);
+}
+
 void bus_disconnect(struct ctl *ctl)
 {
         authorize_done(ctl);

@@ -18,6 +18,6 @@ enum held {
 enum held process_held(const struct process *process, char *buffer);
 
 /* Adds those that are held of the contexts at a prefix and below it that are done, in the form of leak
- * reports (leak.h), in place of those of the same processes. Gives those that got no signal, and adds to reports of
- * them why (CTXD_UNSIGNALLED). 0, or a positive exit status after an error message. */
+ * reports (leak.h), in place of those of the same processes. Gives those that got no signal, and adds to
+ * reports of them why (CTXD_UNSIGNALLED). 0, or a positive exit status after an error message. */
 int held_read(struct ctl *ctl, const char *prefix, json_object *array, struct process_list *ret_unsignalled);

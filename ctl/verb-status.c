@@ -14,7 +14,9 @@
 #include "ctl/json.h"
 #include "ctl/leak.h"
 #include "ctl/left.h"
+#include "ctl/log-lines.h"
 #include "ctl/pager.h"
+#include "ctl/parse.h"
 #include "ctl/processes.h"
 #include "ctl/terminal.h"
 #include "proto/path.h"
@@ -228,7 +230,7 @@ static int read_context(struct ctl *ctl, const struct listed *c, json_object **r
         return r;
 }
 
-static int status_of(struct ctl *ctl, const char *path, json_object *array)
+static int status_of(struct ctl *ctl, const char *path, const struct log_options *log, json_object *array)
 {
         _cleanup_(process_list_deinit) struct process_list list = {};
         char reference[CTXD_PATH_ID_MAX + 1];
@@ -254,6 +256,8 @@ static int status_of(struct ctl *ctl, const char *path, json_object *array)
                 } else if (r == 0) {
                         print_context(p, &list);
                 }
+                if (r == 0 && !array)
+                        log_lines_print(ctl, listing.items, log);
                 json_object_put(p);
         }
         listing_deinit(&listing);
@@ -342,12 +346,30 @@ static int status_of_service(struct ctl *ctl)
         return EXIT_DONE;
 }
 
+static int read_option(void *arguments, int option)
+{
+        struct log_options *log = arguments;
+
+        if (option == 'l') {
+                log->full = true;
+                return 0;
+        }
+        if (parse_unsigned(optarg, INT32_MAX, &log->lines) == 0)
+                return 0;
+        print_error("--lines must be a number, not '%s'", optarg);
+        return EXIT_USAGE;
+}
+
 int verb_status(struct ctl *ctl, int argc, char *argv[])
 {
+        static const struct option own[] = {
+                        {"lines", required_argument, NULL, 'n'}, {"full", no_argument, NULL, 'l'}, {}};
+        struct log_options log = {.lines = 10};
         json_object *array = NULL;
         int r, status = EXIT_DONE;
 
-        if (!read_arguments(ctl, argc, argv, 0, -1, &r))
+        if (!read_options(ctl, argc, argv, own, read_option, &log, &r) ||
+                        !count_arguments(ctl, argc, 0, -1, &r))
                 return r;
         if (optind >= argc)
                 return status_of_service(ctl);
@@ -359,7 +381,7 @@ int verb_status(struct ctl *ctl, int argc, char *argv[])
         for (int i = optind; i < argc; i++) {
                 if (i > optind && !array)
                         putchar('\n');
-                r = status_of(ctl, argv[i], array);
+                r = status_of(ctl, argv[i], &log, array);
                 if (status == EXIT_DONE)
                         status = r;
         }
