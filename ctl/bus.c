@@ -35,8 +35,7 @@ int bus_connect(struct ctl *ctl)
                 return 0;
         r = daemon_connect(given, ctl->user, &ctl->bus, NULL, why, sizeof why);
         if (r < 0) {
-                if (!ctl->quiet)
-                        print_error("cannot reach ctxd %s%s", why, how_to_start(ctl, given));
+                print_error("cannot reach ctxd %s%s", why, how_to_start(ctl, given));
                 return r == -EACCES || r == -EPERM ? EXIT_NOT_ALLOWED : EXIT_FAILED;
         }
         if (sd_bus_get_address(ctl->bus, &found) >= 0) {
@@ -125,7 +124,7 @@ int bus_failed(const struct ctl *ctl, const sd_bus_error *error, int r)
         /* sd-bus makes an error of it where the connection ends during a call. What is tried after that fails
          * as well, and is not told. */
         if (!sd_bus_error_is_set(error) || r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE) {
-                if (!has_lost && !ctl->quiet)
+                if (!has_lost)
                         print_error("lost the connection to ctxd: %s%s", strerror(-r),
                                         ctl->address || getenv(CTXD_ENV_ADDRESS)
                                                         ? ""
@@ -138,11 +137,11 @@ int bus_failed(const struct ctl *ctl, const sd_bus_error *error, int r)
         next = hint(ctl, error);
         if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
                         sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER)) {
-                if (!has_lost && !ctl->quiet)
+                if (!has_lost)
                         print_error("ctxd is not running: %s; systemctl start ctxd starts it",
                                         error->message);
                 has_lost = true;
-        } else if (!ctl->quiet)
+        } else
                 print_error("%s%s%s%s%s", about, *about ? ": " : "",
                                 error->message ? error->message : error->name, next ? "; " : "",
                                 next ? next : "");

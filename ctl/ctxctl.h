@@ -46,7 +46,6 @@ struct ctl {
          * upgrade. */
         bool unknown_is_fine;
         char **argv;       /* after the verb, as they were given */
-        bool quiet;        /* errors of calls are not printed */
         const char *about; /* what an error is about, where one call of several fails; or NULL */
 
         sd_bus *bus;
