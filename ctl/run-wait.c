@@ -58,8 +58,8 @@ static uint64_t from_now(uint64_t usec)
         return usec < UINT64_MAX - now_usec ? now_usec + usec : UINT64_MAX;
 }
 
-/* Without ctxd the signal reaches the command alone. A ctxd that comes back does not know the context, and may
- * have another one of that name and id. */
+/* Without ctxd the signal reaches the command alone. A ctxd that comes back does not know the context, and
+ * may have another one of that name and id. */
 static void cancel(struct waiting *w, const char *reason, int signal_number)
 {
         if (w->lost) {
