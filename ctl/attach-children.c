@@ -15,10 +15,10 @@
 #include "ctl/endings.h"
 
 /* attach --children: a process with all that descend from it. The process comes first, and parents before
- * their children: whatever one forks once it is a member is a member by itself. So after a look at all of them only
- * those are still to be attached that were forked between the look and the attach of their parent. We look
- * again until there are none. If the parent has exited in that time as well nobody knows whose child it was:
- * that is said.
+ * their children: whatever one forks once it is a member is a member by itself. So after a look at all of
+ * them only those are still to be attached that were forked between the look and the attach of their parent.
+ * We look again until there are none. If the parent has exited in that time as well nobody knows whose child
+ * it was: that is said.
  *
  * Who is a member of another context than the process was stays there: that one was meant for it. */
 

@@ -107,7 +107,7 @@ int authorize_and_call(struct ctl *ctl, sd_bus_message *m, sd_bus_message **ret_
                 if (r >= 0 || !wants_authentication(error))
                         return r;
         }
-        if (!ctl->ask_password)
+        if (!ctl->ask_password || ctl->is_extra)
                 return r;
         on_terminal = ctl->agent == 0 && geteuid() != 0 && isatty(STDIN_FILENO);
         if (on_terminal)

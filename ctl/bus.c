@@ -35,8 +35,7 @@ int bus_connect(struct ctl *ctl)
                 return 0;
         r = daemon_connect(given, ctl->user, &ctl->bus, why, sizeof why);
         if (r < 0) {
-                if (!ctl->quiet)
-                        print_error("cannot reach ctxd %s%s", why, how_to_start(ctl, given));
+                print_error("cannot reach ctxd %s%s", why, how_to_start(ctl, given));
                 return r == -EACCES || r == -EPERM ? EXIT_NOT_ALLOWED : EXIT_FAILED;
         }
         if (sd_bus_get_address(ctl->bus, &found) >= 0) {
@@ -50,6 +49,11 @@ int bus_connect(struct ctl *ctl)
                         return bus_broken(-ENOMEM);
         }
         return 0;
+}
+
+bool bus_is_service(const struct ctl *ctl)
+{
+        return ctl->direct || (ctl->user ? !ctl->address : !ctl->reached);
 }
 
 void bus_disconnect(struct ctl *ctl)
@@ -66,9 +70,12 @@ static bool home_is_named(const struct ctl *ctl)
         const char *home = getenv("HOME");
         size_t n = home ? strlen(home) : 0;
 
-        for (char **a = ctl->argv; n > 1 && *a; a++)
+        for (char **a = ctl->argv; n > 1 && *a && strcmp(*a, "--") != 0; a++) {
                 if (strncmp(*a, home, n) == 0 && ((*a)[n] == '/' || (*a)[n] == '\0'))
                         return true;
+                if (**a != '-' && strcmp(ctl->verb->name, "run") == 0)
+                        break; /* what follows is the command */
+        }
         return false;
 }
 
@@ -120,7 +127,7 @@ int bus_failed(const struct ctl *ctl, const sd_bus_error *error, int r)
         /* sd-bus makes an error of it where the connection ends during a call. What is tried after that fails
          * as well, and is not told. */
         if (!sd_bus_error_is_set(error) || r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE) {
-                if (!has_lost && !ctl->quiet)
+                if (!has_lost)
                         print_error("lost the connection to ctxd: %s%s", strerror(-r),
                                         ctl->address || getenv(CTXD_ENV_ADDRESS)
                                                         ? ""
@@ -133,11 +140,11 @@ int bus_failed(const struct ctl *ctl, const sd_bus_error *error, int r)
         next = hint(ctl, error);
         if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
                         sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER)) {
-                if (!has_lost && !ctl->quiet)
+                if (!has_lost)
                         print_error("ctxd is not running: %s; systemctl start ctxd starts it",
                                         error->message);
                 has_lost = true;
-        } else if (!ctl->quiet)
+        } else
                 print_error("%s%s%s%s%s", about, *about ? ": " : "",
                                 error->message ? error->message : error->name, next ? "; " : "",
                                 next ? next : "");
@@ -180,8 +187,7 @@ int bus_send(struct ctl *ctl, sd_bus_message *m, const char *expected, sd_bus_me
                 r = authorize_and_call(ctl, m, ret_reply, &error);
         if (r >= 0)
                 return 0;
-        if ((expected && sd_bus_error_has_name(&error, expected)) ||
-                        (ctl->unknown_is_fine && sd_bus_error_has_name(&error, SD_BUS_ERROR_UNKNOWN_METHOD)))
+        if (ctl->is_extra || (expected && sd_bus_error_has_name(&error, expected)))
                 return BUS_EXPECTED;
         return bus_failed(ctl, &error, r);
 }

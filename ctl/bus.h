@@ -13,6 +13,9 @@
 int bus_connect(struct ctl *ctl);
 void bus_disconnect(struct ctl *ctl);
 
+/* Whether the daemon is the system's, or with --user the user's: not one at another address. */
+bool bus_is_service(const struct ctl *ctl);
+
 /* A call of org.ctxd1.Manager. */
 int bus_call(struct ctl *ctl, sd_bus_message **ret_reply, const char *member, const char *types, ...);
 

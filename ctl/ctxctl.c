@@ -71,6 +71,8 @@
         "                          TIME list who did not stop, and exit with 3\n"                   \
         "     --timeout=TIME       TIME for --wait, as an option of its own\n"
 
+#define HELP_STATUS "  -n --lines=N            So many lines of the journal (default: 10)\n"
+
 #define HELP_ATTACH                                                                                    \
         "     --children           Also all that descend from them already (default: what they fork\n" \
         "                          from now on; where BPF is refused, all)\n"                          \
@@ -84,7 +86,8 @@ static const struct verb verbs[] = {
                                 verb_tree},
                 {"top", "[OPTIONS] [PREFIX]", "Show the tree live, with what its processes use", HELP_TOP,
                                 verb_top},
-                {"status", "[PATH...]", "Show a context, or the service", NULL, verb_status},
+                {"status", "[OPTIONS] [PATH...]", "Show a context and its log, or the service", HELP_STATUS,
+                                verb_status},
                 {"values", "PATH", "Show the values of a context, also the inherited ones", NULL,
                                 verb_values},
                 {"members", "PATH", "List the processes in a context and below it", NULL, verb_members},

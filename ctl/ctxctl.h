@@ -43,11 +43,10 @@ struct ctl {
         enum json_mode json;
         /* If true, no error is printed for a context that does not exist. The exit status is the same. */
         bool missing_is_fine;
-        /* The same for a call that the daemon does not know, since it has not been started again after an
-         * upgrade. */
-        bool unknown_is_fine;
+        /* What is asked for beside the purpose of the verb. If it fails no error is printed, and nobody is
+         * asked for a password. The daemon may be older than the call, too. */
+        bool is_extra;
         char **argv;       /* after the verb, as they were given */
-        bool quiet;        /* errors of calls are not printed */
         const char *about; /* what an error is about, where one call of several fails; or NULL */
 
         sd_bus *bus;

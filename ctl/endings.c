@@ -104,16 +104,15 @@ static int merge_row(void *userdata, const struct ending_row *row)
 int endings_read(struct ctl *ctl, const char *path, bool recursive, struct process_list *list)
 {
         struct merge merge = {.list = list};
-        bool missing_is_fine = ctl->missing_is_fine, all;
+        bool all;
         int r;
 
         list->with_endings = true;
         if (list->n == 0)
                 return 0;
-        ctl->missing_is_fine = ctl->unknown_is_fine = true;
+        ctl->is_extra = true;
         r = endings_each(ctl, path, recursive, merge_row, &merge, &all);
-        ctl->missing_is_fine = missing_is_fine;
-        ctl->unknown_is_fine = false;
+        ctl->is_extra = false;
         return r == EXIT_NO_SUCH_CONTEXT ? 0 : r;
 }
 

@@ -10,7 +10,6 @@
 #include "util/clock.h"
 #include "util/proc.h"
 #include "ctl/bus.h"
-#include "ctl/contexts.h"
 #include "ctl/handle.h"
 #include "ctl/held.h"
 #include "ctl/left.h"
@@ -33,6 +32,7 @@
 #define SHOW_AGAIN_USEC UINT64_C(500000)
 #define TELL_USEC UINT64_C(10000000) /* where no terminal is: then we say so once */
 #define TELL_MAX 3
+#define LOST_USEC UINT64_C(300000) /* a ctxd that is stopped has the command end as well, at the same time */
 
 struct waiting {
         struct ctl *ctl;
@@ -42,13 +42,13 @@ struct waiting {
         int end;            /* 123 or 124; negative: the context was active when the command ended */
         int key;            /* SIGINT or SIGQUIT: the terminal has sent it; 0: it has not */
         bool canceled;      /* by us */
-        bool lost;          /* ctxd has gone, and that was said */
+        bool lost;          /* ctxd has gone */
         unsigned asked;     /* signals that came after the command had ended */
         int drained;        /* handle, while we wait for it; else -1 */
         bool populated;     /* we wait for processes in the scope */
         uint64_t kill_usec; /* when we kill the processes that are left in the scope */
         struct left left;
-        uint64_t show_usec; /* when we say for whom we wait */
+        uint64_t show_usec; /* when we say for whom we wait, or that ctxd has gone */
 };
 
 static uint64_t from_now(uint64_t usec)
@@ -58,24 +58,11 @@ static uint64_t from_now(uint64_t usec)
         return usec < UINT64_MAX - now_usec ? now_usec + usec : UINT64_MAX;
 }
 
-/* ctxd has gone. If it is back, and knows the context, all is as before. */
-static bool is_back(struct waiting *w)
-{
-        struct context_end end;
-
-        if (!w->lost)
-                return true;
-        bus_disconnect(w->ctl);
-        w->ctl->quiet = true;
-        w->lost = bus_connect(w->ctl) > 0 || contexts_end(w->ctl, w->run->reference, &end) > 0;
-        w->ctl->quiet = false;
-        return !w->lost;
-}
-
-/* Without ctxd the signal reaches the command alone. */
+/* Without ctxd the signal reaches the command alone. A ctxd that comes back does not know the context, and
+ * may have another one of that name and id. */
 static void cancel(struct waiting *w, const char *reason, int signal_number)
 {
-        if (!is_back(w)) {
+        if (w->lost) {
                 kill(w->run->pid, signal_number);
                 return;
         }
@@ -208,8 +195,11 @@ static void command_ended(struct waiting *w, int result)
 
         w->ended = true;
         w->result = result;
-        if (!is_back(w)) {
-                /* Our exit ends the context, if ctxd comes back. Of a scope we need nobody's word. */
+        if (w->lost) {
+                if (w->show_usec != UINT64_MAX)
+                        print_error("lost the connection to ctxd, and the command has ended");
+                w->show_usec = UINT64_MAX;
+                /* Of a scope we need nobody's word. */
                 w->populated = w->populated && run->made && !run->no_wait && scope_populated(&run->scope);
                 if (w->populated)
                         kill_scope_in_time(w);
@@ -255,16 +245,20 @@ static void reap(struct waiting *w)
 static void lost_connection(struct waiting *w)
 {
         w->lost = true;
-        if (w->ended) {
+        if (!w->ended)
+                w->show_usec = from_now(LOST_USEC);
+        if (w->drained >= 0) {
                 print_error("lost the connection to ctxd: nobody says any more who is left of %s",
                                 w->left.path);
                 stop_waiting(w);
-                return;
         }
-        print_error("lost the connection to ctxd: the command goes on, but neither a cancel nor a deadline "
-                    "reaches it "
-                    "until "
-                    "ctxd is back with its contexts");
+}
+
+static void tell_lost(struct waiting *w)
+{
+        w->show_usec = UINT64_MAX;
+        print_error("lost the connection to ctxd: the command goes on without control: no cancel and no "
+                    "deadline ends it any more, also when ctxd is back");
 }
 
 static void wait_for_events(struct waiting *w)
@@ -297,16 +291,20 @@ static void wait_for_events(struct waiting *w)
                 w->populated = scope_populated(&run->scope);
         if (fds[4].revents)
                 stop_waiting(w);
-        else if (fds[5].revents)
-                lost_connection(w);
         if (fds[0].revents) {
                 take_signals(w);
                 reap(w);
         }
+        if (fds[5].revents)
+                lost_connection(w);
         if (w->populated && w->kill_usec <= now_boottime_usec())
                 kill_scope(w);
-        if (w->show_usec <= now_boottime_usec())
-                show_who_is_left(w);
+        if (w->show_usec <= now_boottime_usec()) {
+                if (w->ended)
+                        show_who_is_left(w);
+                else
+                        tell_lost(w);
+        }
 }
 
 static int any_child(void *userdata, pid_t child)

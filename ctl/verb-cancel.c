@@ -129,17 +129,17 @@ static void print_outcome(struct ctl *ctl, const char *path, const struct outcom
         }
 }
 
-/* Whoever is there and gets no signal, as far as the caller may read it. */
-static int read_unsignalled(struct ctl *ctl, const char *path, struct process_list *ret)
+/* Whoever is there and gets no signal, as far as the caller may read it. The cancel is done by now, whatever
+ * becomes of this. */
+static void read_unsignalled(struct ctl *ctl, const char *path, struct process_list *ret)
 {
         int r;
 
-        ctl->missing_is_fine = true;
+        ctl->is_extra = true;
         r = process_list_read(ctl, path, true, ret);
-        ctl->missing_is_fine = false;
+        ctl->is_extra = false;
         if (r == 0)
-                r = endings_read(ctl, path, true, ret);
-        return r == EXIT_NO_SUCH_CONTEXT ? 0 : r;
+                (void) endings_read(ctl, path, true, ret);
 }
 
 static int cancel_and_print(struct ctl *ctl, const char *path, const struct cancel *cancel)
@@ -159,10 +159,10 @@ static int cancel_and_print(struct ctl *ctl, const char *path, const struct canc
         }
         r = cancel_context(ctl, path, cancel, &outcome);
         free(outcome.before.items); /* they are only counted */
-        if (r == 0)
-                r = read_unsignalled(ctl, path, &list);
         if (r > 0)
                 return r;
+        if (outcome.members > 0 || !outcome.first)
+                read_unsignalled(ctl, path, &list);
         if (ctl->json == JSON_OFF) {
                 print_outcome(ctl, path, &outcome);
                 /* Who waits for them is told of each. */

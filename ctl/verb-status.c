@@ -14,7 +14,9 @@
 #include "ctl/json.h"
 #include "ctl/leak.h"
 #include "ctl/left.h"
+#include "ctl/log-lines.h"
 #include "ctl/pager.h"
+#include "ctl/parse.h"
 #include "ctl/processes.h"
 #include "ctl/terminal.h"
 #include "ctl/text.h"
@@ -276,7 +278,7 @@ static int draw_context(void *userdata, FILE *out)
         return EXIT_DONE;
 }
 
-static int status_of(struct ctl *ctl, const char *path, json_object *array)
+static int status_of(struct ctl *ctl, const char *path, uint64_t lines, json_object *array)
 {
         char reference[CTXD_PATH_ID_MAX + 1];
         struct shown shown = {};
@@ -296,6 +298,7 @@ static int status_of(struct ctl *ctl, const char *path, json_object *array)
                 json_object_array_add(array, json_object_get(shown.properties));
         } else if (r == 0) {
                 r = text_draw(draw_context, &shown);
+                log_lines_print(ctl, shown.listing.items, lines);
         }
         json_object_put(shown.properties);
         process_list_deinit(&shown.list);
@@ -398,12 +401,23 @@ static int status_of_service(struct ctl *ctl)
         return r;
 }
 
+static int read_option(void *arguments, int option)
+{
+        if (parse_unsigned(optarg, INT32_MAX, arguments) == 0)
+                return 0;
+        print_error("--lines must be a number, not '%s'", optarg);
+        return EXIT_USAGE;
+}
+
 int verb_status(struct ctl *ctl, int argc, char *argv[])
 {
+        static const struct option own[] = {{"lines", required_argument, NULL, 'n'}, {}};
+        uint64_t lines = 10;
         json_object *array = NULL;
         int r, status = EXIT_DONE;
 
-        if (!read_arguments(ctl, argc, argv, 0, -1, &r))
+        if (!read_options(ctl, argc, argv, own, read_option, &lines, &r) ||
+                        !count_arguments(ctl, argc, 0, -1, &r))
                 return r;
         if (optind >= argc)
                 return status_of_service(ctl);
@@ -415,7 +429,7 @@ int verb_status(struct ctl *ctl, int argc, char *argv[])
         for (int i = optind; i < argc; i++) {
                 if (i > optind && !array)
                         putchar('\n');
-                r = status_of(ctl, argv[i], array);
+                r = status_of(ctl, argv[i], lines, array);
                 if (status == EXIT_DONE)
                         status = r;
         }
