@@ -92,6 +92,10 @@ int bus_failed(const struct ctl *ctl, const sd_bus_error *error, int r)
         };
         const char *next;
 
+        if (r == -ETIMEDOUT) {
+                print_error("ctxd does not answer");
+                return EXIT_FAILED;
+        }
         /* sd-bus makes an error of it where the connection ends during a call. */
         if (!sd_bus_error_is_set(error) || r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE) {
                 print_error("lost the connection to ctxd: %s", strerror(-r));
