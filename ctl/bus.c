@@ -124,6 +124,10 @@ int bus_failed(const struct ctl *ctl, const sd_bus_error *error, int r)
         static bool has_lost;
         const char *next, *about = "";
 
+        if (r == -ETIMEDOUT) {
+                print_error("ctxd does not answer");
+                return EXIT_FAILED;
+        }
         /* sd-bus makes an error of it where the connection ends during a call. What is tried after that fails
          * as well, and is not told. */
         if (!sd_bus_error_is_set(error) || r == -ECONNRESET || r == -ENOTCONN || r == -EPIPE) {

@@ -22,13 +22,20 @@
  * execute the command. So the command never runs without its context. If something fails on our side, the
  * status is 125, as for env(1). */
 
-int run_end_status(struct ctl *ctl, const struct run *run)
+int run_end_status(struct ctl *ctl, struct run *run, struct context_end *ret)
 {
-        struct context_end end;
-
-        if (contexts_end(ctl, run->reference, &end) > 0 || end.code == 0)
+        run->alone = contexts_end(ctl, run->reference, ret) > 0;
+        if (run->alone || ret->code == 0)
                 return -1;
-        return end.code == ETIMEDOUT ? EXIT_RUN_DEADLINE : EXIT_RUN_CANCELED;
+        return ret->code == ETIMEDOUT ? EXIT_RUN_DEADLINE : EXIT_RUN_CANCELED;
+}
+
+void run_tell_end(const struct run *run, const struct context_end *end)
+{
+        bool says_more = *end->cause && strcmp(end->cause, end->err) != 0;
+
+        print_error("%s has ended: %s%s%s%s", run->reference, end->err, says_more ? " (" : "",
+                        says_more ? end->cause : "", says_more ? ")" : "");
 }
 
 static int is_no_agent(void *userdata, pid_t child)
@@ -127,7 +134,7 @@ static _Noreturn void be_command(struct ctl *ctl, const struct run *run, char *a
 
 void run_release(struct ctl *ctl, struct run *run)
 {
-        if (!run->made)
+        if (!run->made || run->alone)
                 return;
         run->made = false;
         ctl->missing_is_fine = true;
@@ -163,7 +170,8 @@ void run_dismiss(struct run *run)
 {
         closep(&run->gate);
         run->gate = -1;
-        if (run->pid > 0)
+        /* It has not executed the command yet. Somebody may have stopped it. */
+        if (run->pid > 0 && kill(run->pid, SIGKILL) == 0)
                 waitpid(run->pid, NULL, 0);
 }
 
@@ -201,6 +209,7 @@ static bool let_go(struct run *run, const struct go_message *message)
 int run_command(struct ctl *ctl, struct run *run, char *argv[])
 {
         struct go_message message = {};
+        struct context_end why;
         int r, end;
 
         r = take_signals(run);
@@ -213,6 +222,8 @@ int run_command(struct ctl *ctl, struct run *run, char *argv[])
         if (r == 0 && let_go(run, &message))
                 return run_wait(ctl, run);
         run_dismiss(run);
-        end = r == BUS_EXPECTED ? run_end_status(ctl, run) : -1;
+        end = r == BUS_EXPECTED ? run_end_status(ctl, run, &why) : -1;
+        if (end > 0)
+                run_tell_end(run, &why);
         return end > 0 ? end : EXIT_RUN_FAILED;
 }

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include "ctl/attach.h"
+#include "ctl/contexts.h"
 #include "ctl/create.h"
 #include "ctl/saved-terminal.h"
 #include "ctl/scope.h"
@@ -26,6 +27,7 @@ struct run {
         int signals;     /* signalfd */
         bool ignores_children; /* it also gets SIGCHLD ignored */
         bool has_children;     /* of the program that has executed us */
+        bool alone;            /* ctxd does not answer, or does not know the context any more */
         struct saved_terminal terminal;
 };
 
@@ -44,8 +46,14 @@ int run_command(struct ctl *ctl, struct run *run, char *argv[]);
 void run_dismiss(struct run *run);
 /* Releases the context if we have made it. */
 void run_release(struct ctl *ctl, struct run *run);
-/* 124 or 123, by how the context ended. -1 if it is active, or if ctxd cannot be asked. */
-int run_end_status(struct ctl *ctl, const struct run *run);
+/* 124 or 123, by how the context ended. -1 if it is active, or if ctxd cannot be asked; then run->alone. */
+int run_end_status(struct ctl *ctl, struct run *run, struct context_end *ret);
+/* Says why the context has ended. */
+void run_tell_end(const struct run *run, const struct context_end *end);
+
+/* run-alone.c: sends the signal (0: none) to all that descend from us, and says how many they are. command is
+ * our child. */
+size_t run_signal_family(struct ctl *ctl, const struct run *run, pid_t command, int signal);
 
 /* run-wait.c: waits until the command has ended, and until nobody is left of what ends with it. Returns the
  * exit status. */

@@ -27,6 +27,11 @@
  * ^C comes to the command as well, which is in the foreground like us. What it means is the command's to
  * decide: python3 and less go on. */
 
+/* ctxd answers within this time, or never. */
+#define ANSWER_USEC UINT64_C(10000000)
+/* So long after the deadline ctxd has ended the context, or never will. */
+#define LATE_USEC UINT64_C(1000000)
+#define KILL_AFTER_USEC UINT64_C(10000000) /* without --kill-after=, where ctxd's own is not known */
 #define KILL_AGAIN_USEC UINT64_C(1000000)
 #define SHOW_FIRST_USEC UINT64_C(1000000)
 #define SHOW_AGAIN_USEC UINT64_C(500000)
@@ -42,11 +47,12 @@ struct waiting {
         int end;            /* 123 or 124; negative: the context was active when the command ended */
         int key;            /* SIGINT or SIGQUIT: the terminal has sent it; 0: it has not */
         bool canceled;      /* by us */
-        bool lost;          /* ctxd has gone */
         unsigned asked;     /* signals that came after the command had ended */
         int drained;        /* handle, while we wait for it; else -1 */
         bool populated;     /* we wait for processes in the scope */
-        uint64_t kill_usec; /* when we kill the processes that are left in the scope */
+        bool family;        /* we wait for our descendants, since ctxd does not end them */
+        uint64_t kill_usec; /* when we kill those that are left of both */
+        uint64_t late_usec; /* when we look whether ctxd has missed the deadline */
         struct left left;
         uint64_t show_usec; /* when we say for whom we wait, or that ctxd has gone */
 };
@@ -58,16 +64,41 @@ static uint64_t from_now(uint64_t usec)
         return usec < UINT64_MAX - now_usec ? now_usec + usec : UINT64_MAX;
 }
 
-/* Without ctxd the signal reaches the command alone. A ctxd that comes back does not know the context, and
- * may have another one of that name and id. */
-static void cancel(struct waiting *w, const char *reason, int signal_number)
+static void kill_in_time(struct waiting *w, uint64_t kill_after_usec)
 {
-        if (w->lost) {
-                kill(w->run->pid, signal_number);
-                return;
-        }
+        if (w->kill_usec == UINT64_MAX)
+                w->kill_usec = from_now(kill_after_usec);
+}
+
+static void stop_waiting(struct waiting *w)
+{
+        left_erase(&w->left);
+        fflush(stderr);
+        closep(&w->drained);
+        w->drained = -1;
+        w->show_usec = UINT64_MAX;
+}
+
+/* Does what ctxd would do if it answered. */
+static void end_alone(struct waiting *w)
+{
+        const struct attach_arguments *attach = &w->run->attach;
+
+        if (!w->ended && w->show_usec != UINT64_MAX)
+                print_error("lost the connection to ctxd: ctxctl itself ends the command");
+        stop_waiting(w);
+        w->run->alone = w->family = true;
+        run_signal_family(w->ctl, w->run, w->run->pid, attach->signal);
+        kill_in_time(w, attach->has_kill_after ? attach->kill_after_usec : KILL_AFTER_USEC);
+}
+
+static void cancel(struct waiting *w, const char *reason)
+{
+        bool again = w->canceled;
+
         w->canceled = true;
-        bus_call(w->ctl, NULL, "Cancel", "ss", w->run->reference, reason);
+        if (w->run->alone ? !again : bus_call(w->ctl, NULL, "Cancel", "ss", w->run->reference, reason) > 0)
+                end_alone(w);
 }
 
 static void cancel_by_signal(struct waiting *w, int signal)
@@ -76,19 +107,20 @@ static void cancel_by_signal(struct waiting *w, int signal)
         char reason[64];
 
         snprintf(reason, sizeof reason, "ctxctl run got SIG%s", name ? name : "?");
-        cancel(w, reason, signal);
+        cancel(w, reason);
 }
 
 static void kill_scope_in_time(struct waiting *w)
 {
-        if (w->kill_usec == UINT64_MAX)
-                w->kill_usec = from_now(w->run->attach.kill_after_usec);
+        kill_in_time(w, w->run->attach.kill_after_usec);
 }
 
-static void kill_scope(struct waiting *w)
+static void kill_rest(struct waiting *w)
 {
-        int r = scope_kill(&w->run->scope);
+        int r = w->populated ? scope_kill(&w->run->scope) : 0;
 
+        if (w->family)
+                run_signal_family(w->ctl, w->run, w->run->pid, SIGKILL);
         if (r < 0 && r != -ENOENT && r != -ENODEV)
                 print_error("cannot kill the processes that are left in %s: %s", w->run->scope.unit,
                                 strerror(-r));
@@ -98,8 +130,11 @@ static void kill_scope(struct waiting *w)
 /* To be asked for before the context is released: it has the context kept. */
 static void wait_for_drained(struct waiting *w)
 {
-        if (handle_get(w->ctl, "Drained", w->run->reference, &w->drained) != 0)
+        if (handle_get(w->ctl, "Drained", w->run->reference, &w->drained) != 0) {
+                run_release(w->ctl, w->run);
+                end_alone(w);
                 return;
+        }
         w->left = (struct left){
                         .ctl = w->ctl,
                         .path = w->run->reference,
@@ -132,24 +167,19 @@ static void tell_who_is_left(struct waiting *w)
 
 static void show_who_is_left(struct waiting *w)
 {
+        int r;
         /* Else another one has the terminal by now. */
         bool draws = w->left.terminal && saved_terminal_is_ours(&w->run->terminal);
 
         w->show_usec = w->left.terminal ? from_now(SHOW_AGAIN_USEC) : UINT64_MAX;
         w->left.silent = !draws;
         w->ctl->missing_is_fine = true;
-        if (left_update(&w->left) == 0 && !w->left.terminal && w->left.processes.n > 0)
-                tell_who_is_left(w);
+        r = left_update(&w->left);
         w->ctl->missing_is_fine = false;
-}
-
-static void stop_waiting(struct waiting *w)
-{
-        left_erase(&w->left);
-        fflush(stderr);
-        closep(&w->drained);
-        w->drained = -1;
-        w->show_usec = UINT64_MAX;
+        if (r > 0)
+                end_alone(w);
+        else if (!w->left.terminal && w->left.processes.n > 0)
+                tell_who_is_left(w);
 }
 
 /* Whoever asks twice does not want to wait any longer. */
@@ -161,7 +191,7 @@ static void give_up(struct waiting *w)
                 tell_who_is_left(w);
         }
         stop_waiting(w);
-        w->populated = false;
+        w->populated = w->family = false;
         w->end = EXIT_RUN_CANCELED;
 }
 
@@ -192,23 +222,19 @@ static void take_signals(struct waiting *w)
 static void command_ended(struct waiting *w, int result)
 {
         struct run *run = w->run;
+        struct context_end why;
 
         w->ended = true;
         w->result = result;
-        if (w->lost) {
-                if (w->show_usec != UINT64_MAX)
-                        print_error("lost the connection to ctxd, and the command has ended");
-                w->show_usec = UINT64_MAX;
-                /* Of a scope we need nobody's word. */
-                w->populated = w->populated && run->made && !run->no_wait && scope_populated(&run->scope);
-                if (w->populated)
-                        kill_scope_in_time(w);
-                run->made = false;
-                if (WIFSIGNALED(result))
-                        saved_terminal_restore(&run->terminal);
-                return;
-        }
-        w->end = run_end_status(w->ctl, run);
+        if (run->alone && w->show_usec != UINT64_MAX)
+                print_error("lost the connection to ctxd, and the command has ended");
+        w->show_usec = UINT64_MAX;
+        if (!run->alone)
+                w->end = run_end_status(w->ctl, run, &why);
+        else if (w->canceled)
+                w->end = EXIT_RUN_CANCELED;
+        if (w->end > 0 && !run->made && !w->canceled)
+                run_tell_end(run, &why);
         if (w->end < 0 && w->key && WIFSIGNALED(result) && WTERMSIG(result) == w->key)
                 cancel_by_signal(w, w->key);
         else
@@ -219,7 +245,11 @@ static void command_ended(struct waiting *w, int result)
         if (run->no_wait || (w->end < 0 && !run->made && !w->canceled))
                 w->populated = false;
         w->populated = w->populated && scope_populated(&run->scope);
-        if (!run->no_wait && (run->made || w->canceled))
+        if (run->alone && run->made && !w->family)
+                end_alone(w);
+        if (run->no_wait)
+                w->family = false;
+        else if (!run->alone && (run->made || w->canceled))
                 wait_for_drained(w);
         run_release(w->ctl, run);
         if (w->populated)
@@ -240,47 +270,64 @@ static void reap(struct waiting *w)
                 take_signals(w); /* ^C has come before the end that it has brought */
                 command_ended(w, result);
         }
+        if (w->ended && w->family)
+                w->family = run_signal_family(w->ctl, w->run, w->run->pid, 0) > 0;
 }
 
 static void lost_connection(struct waiting *w)
 {
-        w->lost = true;
-        if (!w->ended)
+        w->run->alone = true;
+        if (!w->ended) {
                 w->show_usec = from_now(LOST_USEC);
-        if (w->drained >= 0) {
-                print_error("lost the connection to ctxd: nobody says any more who is left of %s",
+        } else if (w->drained >= 0) {
+                print_error("lost the connection to ctxd: ctxctl itself waits for who is left of %s",
                                 w->left.path);
-                stop_waiting(w);
+                end_alone(w);
         }
 }
 
 static void tell_lost(struct waiting *w)
 {
         w->show_usec = UINT64_MAX;
-        print_error("lost the connection to ctxd: the command goes on without control: no cancel and no "
-                    "deadline ends it any more, also when ctxd is back");
+        print_error("lost the connection to ctxd: the command goes on without control: nothing but a signal "
+                    "to ctxctl%s ends it, also when ctxd is back",
+                        w->late_usec != UINT64_MAX ? " or its deadline" : "");
+}
+
+/* ctxd may have moved it since, or may be gone. */
+static void look_for_deadline(struct waiting *w)
+{
+        struct context_end end;
+
+        w->late_usec = UINT64_MAX;
+        if (!w->run->alone && (run_end_status(w->ctl, w->run, &end) > 0 || !w->run->alone))
+                return;
+        w->end = EXIT_RUN_DEADLINE;
+        end_alone(w);
 }
 
 static void wait_for_events(struct waiting *w)
 {
         struct run *run = w->run;
-        uint64_t kill_usec = w->populated ? w->kill_usec : UINT64_MAX;
+        uint64_t kill_usec = w->populated || w->family ? w->kill_usec : UINT64_MAX;
+        uint64_t late_usec = w->ended ? UINT64_MAX : w->late_usec;
+        uint64_t next_usec = kill_usec < w->show_usec ? kill_usec : w->show_usec;
         struct pollfd fds[] = {
                         {.fd = run->signals, .events = POLLIN},
                         {.fd = run->done, .events = POLLIN},
                         {.fd = w->populated ? run->scope.events : -1, .events = POLLPRI},
                         {.fd = run->owner, .events = POLLIN},
                         {.fd = w->drained, .events = POLLIN},
-                        {.fd = w->lost ? -1 : sd_bus_get_fd(w->ctl->bus), .events = POLLRDHUP},
+                        {.fd = run->alone ? -1 : sd_bus_get_fd(w->ctl->bus), .events = POLLRDHUP},
         };
 
-        if (poll_until(fds, ELEMENTSOF(fds), kill_usec < w->show_usec ? kill_usec : w->show_usec) < 0)
+        if (poll_until(fds, ELEMENTSOF(fds), late_usec < next_usec ? late_usec : next_usec) < 0)
                 return; /* EINTR */
         if (fds[3].revents) {
                 closep(&run->owner);
                 run->owner = -1;
                 if (!w->ended)
-                        cancel(w, "its owner has exited", SIGTERM);
+                        cancel(w, "its owner has exited");
         }
         if (fds[1].revents) {
                 kill_scope_in_time(w);
@@ -297,8 +344,10 @@ static void wait_for_events(struct waiting *w)
         }
         if (fds[5].revents)
                 lost_connection(w);
-        if (w->populated && w->kill_usec <= now_boottime_usec())
-                kill_scope(w);
+        if ((w->populated || w->family) && w->kill_usec <= now_boottime_usec())
+                kill_rest(w);
+        if (!w->ended && w->late_usec <= now_boottime_usec())
+                look_for_deadline(w);
         if (w->show_usec <= now_boottime_usec()) {
                 if (w->ended)
                         show_who_is_left(w);
@@ -316,7 +365,7 @@ static int any_child(void *userdata, pid_t child)
  * find it once it is another's child. So ctxd looks at all of them while they are ours. */
 static void hand_over(struct waiting *w)
 {
-        if (w->lost || proc_each_child(getpid(), any_child, NULL) <= 0)
+        if (w->run->alone || proc_each_child(getpid(), any_child, NULL) <= 0)
                 return;
         w->ctl->missing_is_fine = true;
         bus_call(w->ctl, NULL, "Processes", "sbu", w->run->reference, 0, 1U);
@@ -340,10 +389,14 @@ int run_wait(struct ctl *ctl, struct run *run)
                         .populated = run->scope.directory,
                         .kill_usec = UINT64_MAX,
                         .show_usec = UINT64_MAX,
+                        .late_usec = UINT64_MAX,
         };
 
+        (void) sd_bus_set_method_call_timeout(ctl->bus, ANSWER_USEC);
+        if (run->made && run->create.has_timeout && run->create.timeout_usec < UINT64_MAX - LATE_USEC)
+                w.late_usec = from_now(run->create.timeout_usec + LATE_USEC);
         reap(&w); /* it may have been killed before its end was signalled to us */
-        while (!w.ended || w.populated || w.drained >= 0)
+        while (!w.ended || w.populated || w.family || w.drained >= 0)
                 wait_for_events(&w);
         if (WIFSIGNALED(w.result) || w.end > 0)
                 saved_terminal_restore(&run->terminal);
