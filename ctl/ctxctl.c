@@ -245,7 +245,7 @@ int main(int argc, char *argv[])
         struct ctl ctl = {.legend = true, .pager = true, .ask_password = true};
         int status;
 
-        setlocale(LC_ALL, "");
+        setlocale(LC_CTYPE, ""); /* all that we say is English */
 
         if (!read_leading_options(&ctl, argc, argv, NULL, NULL, NULL, &status))
                 return status;

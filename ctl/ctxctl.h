@@ -45,6 +45,7 @@ struct ctl {
         bool missing_is_fine;
 
         sd_bus *bus;
+        struct bus_ahead *ahead; /* calls that were sent ahead (bus.h) */
         /* The address of the daemon, for the environment of a child. NULL: the child finds the daemon
          * without it. */
         char *reached;

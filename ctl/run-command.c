@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "util/cleanup.h"
-#include "util/proc.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/handle.h"
@@ -31,9 +30,9 @@ int run_end_status(struct ctl *ctl, const struct run *run)
         return end.code == ETIMEDOUT ? EXIT_RUN_DEADLINE : EXIT_RUN_CANCELED;
 }
 
-static int any_child(void *userdata, pid_t child)
+static bool any_child(void)
 {
-        return 1;
+        return waitid(P_ALL, 0, NULL, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0;
 }
 
 /* These signals cancel the context instead of ending us (run-wait.c). A signal that is ignored stays ignored,
@@ -46,7 +45,7 @@ static int take_signals(struct run *run)
         struct sigaction action;
         sigset_t mask;
 
-        if (proc_each_child(getpid(), any_child, NULL) > 0)
+        if (any_child())
                 run->has_children = true;
         else if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return -errno;

@@ -182,6 +182,12 @@ static void command_ended(struct waiting *w, int result)
 
         w->ended = true;
         w->result = result;
+        /* What has to be asked and said now, in this order, in most cases. */
+        if (run->made && !run->no_wait && !w->key) {
+                bus_send_ahead(w->ctl, "Err", run->reference);
+                bus_send_ahead(w->ctl, "Drained", run->reference);
+                bus_send_ahead(w->ctl, "Release", run->reference);
+        }
         w->end = run_end_status(w->ctl, run);
         if (w->end < 0 && w->key && WIFSIGNALED(result) && WTERMSIG(result) == w->key)
                 cancel_by_signal(w, w->key);

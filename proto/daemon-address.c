@@ -104,6 +104,33 @@ bool daemon_has_answered(const sd_bus_error *error)
                sd_bus_error_has_name(error, CTXD_ERROR_LIMITS_EXCEEDED);
 }
 
+static int take_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        *(sd_bus_message **) userdata = sd_bus_message_ref(m);
+        return 1;
+}
+
+/* Does not wait for the connection first, as sd_bus_call() does: the question comes right behind Hello. */
+static int ask(sd_bus *bus, sd_bus_message *question, sd_bus_message **ret_answer, sd_bus_error *error)
+{
+        sd_bus_message *answer = NULL;
+        sd_bus_slot *slot = NULL;
+        int r = sd_bus_call_async(bus, &slot, question, take_answer, &answer, 0);
+
+        while (r >= 0 && !answer)
+                if ((r = sd_bus_process(bus, NULL)) == 0)
+                        r = sd_bus_wait(bus, UINT64_MAX);
+        sd_bus_slot_unref(slot);
+        if (answer && sd_bus_message_is_method_error(answer, NULL)) {
+                r = sd_bus_error_copy(error, sd_bus_message_get_error(answer));
+        } else if (answer) {
+                *ret_answer = answer;
+                return 0;
+        }
+        sd_bus_message_unref(answer);
+        return r;
+}
+
 static int try_place(const struct daemon_place *place, sd_bus **ret, sd_bus_message **ret_answer,
                 sd_bus_error *error)
 {
@@ -116,7 +143,7 @@ static int try_place(const struct daemon_place *place, sd_bus **ret, sd_bus_mess
                 return r;
         r = daemon_alive_message(bus, &question);
         if (r >= 0)
-                r = sd_bus_call(bus, question, 0, error, ret_answer);
+                r = ask(bus, question, ret_answer, error);
         sd_bus_message_unref(question);
         if (r < 0 && !daemon_has_answered(error)) {
                 sd_bus_close(bus);
