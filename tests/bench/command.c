@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* How long ctxctl run PATH -- true takes as a whole, beside timeout 5 true, which does the least that such a
- * program can do. They take turns. timeout beside itself says how large the noise is. What it takes to load the
- * libraries of ctxctl alone, and to run a program with none, says where the time goes.
+/* How long ctxctl run PATH -- true takes as a whole, beside timeout 5 true, which does the least that such
+ * a program can do. They take turns. timeout beside itself says how large the noise is. What it takes to load
+ * the libraries of ctxctl alone, and to run a program with none, says where the time goes.
  *
  *     CTXCTL_PROGRAM=... bench-command CTXD [ROUNDS]  */
 
