@@ -56,9 +56,36 @@ bool bus_is_service(const struct ctl *ctl)
         return ctl->direct || (ctl->user ? !ctl->address : !ctl->reached);
 }
 
+struct bus_ahead {
+        struct bus_ahead *next;
+        const char *member, *path;
+        sd_bus_slot *slot;
+        sd_bus_message *reply;
+};
+
+static int take_reply(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct bus_ahead *a = userdata;
+
+        a->reply = sd_bus_message_ref(m);
+        return 1;
+}
+
+static struct bus_ahead *ahead_free(struct bus_ahead *a)
+{
+        struct bus_ahead *next = a->next;
+
+        sd_bus_slot_unref(a->slot);
+        sd_bus_message_unref(a->reply);
+        free(a);
+        return next;
+}
+
 void bus_disconnect(struct ctl *ctl)
 {
         authorize_done(ctl);
+        while (ctl->ahead)
+                ctl->ahead = ahead_free(ctl->ahead);
         ctl->bus = sd_bus_flush_close_unref(ctl->bus);
         free(ctl->reached);
         ctl->reached = NULL;
@@ -196,12 +223,67 @@ int bus_send(struct ctl *ctl, sd_bus_message *m, const char *expected, sd_bus_me
         return bus_failed(ctl, &error, r);
 }
 
+void bus_send_ahead(struct ctl *ctl, const char *member, const char *path)
+{
+        struct bus_ahead *a = calloc(1, sizeof *a);
+
+        /* Where that fails bus_call() makes the call. */
+        if (!a || sd_bus_call_method_async(ctl->bus, &a->slot, CTXD_BUS_NAME, CTXD_OBJECT,
+                                  CTXD_MANAGER_INTERFACE, member, take_reply, a, "s", path) < 0) {
+                free(a);
+                return;
+        }
+        a->member = member;
+        a->path = path;
+        a->next = ctl->ahead;
+        ctl->ahead = a;
+}
+
+static struct bus_ahead **find_ahead(struct ctl *ctl, const char *member, const char *path)
+{
+        struct bus_ahead **a = &ctl->ahead;
+
+        while (*a && (strcmp((*a)->member, member) != 0 || (*a)->path != path))
+                a = &(*a)->next;
+        return a;
+}
+
+static int wait_for_ahead(struct ctl *ctl, struct bus_ahead *a, sd_bus_message **ret_reply)
+{
+        int r = 0;
+
+        while (!a->reply && r >= 0)
+                if ((r = sd_bus_process(ctl->bus, NULL)) == 0)
+                        r = sd_bus_wait(ctl->bus, UINT64_MAX);
+        if (!a->reply || sd_bus_is_open(ctl->bus) <= 0)
+                return bus_failed(ctl, &SD_BUS_ERROR_NULL, r < 0 ? r : -ECONNRESET);
+        if (sd_bus_message_is_method_error(a->reply, ctl->missing_is_fine ? CTXD_ERROR_NO_SUCH_CONTEXT : ""))
+                return EXIT_NO_SUCH_CONTEXT;
+        if (sd_bus_message_is_method_error(a->reply, NULL))
+                return bus_failed(
+                                ctl, sd_bus_message_get_error(a->reply), -sd_bus_message_get_errno(a->reply));
+        if (ret_reply)
+                *ret_reply = sd_bus_message_ref(a->reply);
+        return 0;
+}
+
 int bus_call(struct ctl *ctl, sd_bus_message **ret_reply, const char *member, const char *types, ...)
 {
         _cleanup_message_ sd_bus_message *m = NULL;
+        struct bus_ahead **ahead = NULL;
         va_list ap;
         int r;
 
+        if (ctl->ahead && strcmp(types, "s") == 0) {
+                va_start(ap, types);
+                ahead = find_ahead(ctl, member, va_arg(ap, const char *));
+                va_end(ap);
+        }
+        if (ahead && *ahead) {
+                r = wait_for_ahead(ctl, *ahead, ret_reply);
+                *ahead = ahead_free(*ahead);
+                return r;
+        }
         r = bus_message(ctl, &m, member);
         if (r > 0)
                 return r;

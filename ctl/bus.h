@@ -19,6 +19,10 @@ bool bus_is_service(const struct ctl *ctl);
 /* A call of org.ctxd1.Manager. */
 int bus_call(struct ctl *ctl, sd_bus_message **ret_reply, const char *member, const char *types, ...);
 
+/* Sends a call ahead: the next bus_call() with this member and this path alone waits for its reply. So
+ * several calls whose order is known take the time of one. The path must stay where it is. */
+void bus_send_ahead(struct ctl *ctl, const char *member, const char *path);
+
 /* A call of org.ctxd1.Manager with options takes two steps, and the caller appends the arguments in
  * between. expected: the name of an error that the caller handles itself: it is not printed, and gives
  * BUS_EXPECTED. */

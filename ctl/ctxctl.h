@@ -50,6 +50,7 @@ struct ctl {
         const char *about; /* what an error is about, where one call of several fails; or NULL */
 
         sd_bus *bus;
+        struct bus_ahead *ahead; /* calls that were sent ahead (bus.h) */
         /* The address of the daemon, for the environment of a child. NULL: the child finds the daemon
          * without it. */
         char *reached;

@@ -46,7 +46,7 @@ static int is_no_agent(void *userdata, pid_t child)
 /* Mostly there are none, which one call tells. */
 static bool has_children(struct ctl *ctl)
 {
-        return waitid(P_ALL, 0, &(siginfo_t){}, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+        return waitid(P_ALL, 0, &(siginfo_t){}, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 &&
                proc_each_child(getpid(), is_no_agent, &ctl->agent) > 0;
 }
 

@@ -229,6 +229,12 @@ static void command_ended(struct waiting *w, int result)
         if (run->alone && w->show_usec != UINT64_MAX)
                 print_error("lost the connection to ctxd, and the command has ended");
         w->show_usec = UINT64_MAX;
+        /* What has to be asked and said now, in this order, in most cases. */
+        if (run->made && !run->no_wait && !run->alone && !w->key) {
+                bus_send_ahead(w->ctl, "Err", run->reference);
+                bus_send_ahead(w->ctl, "Drained", run->reference);
+                bus_send_ahead(w->ctl, "Release", run->reference);
+        }
         if (!run->alone)
                 w->end = run_end_status(w->ctl, run, &why);
         else if (w->canceled)

@@ -90,6 +90,8 @@ status, = ask("status", "json/one")
 if not isinstance(status["canceled_by"], dict) or status["cause"] != "enough":
         wrong.add(f"the status of a done one is {status}")
 ask("leaks", statuses=(0, 1, 2))
+if sys.argv[2] != "off":
+        ask("selftest")
 ask("leaks", "--all", statuses=(0, 1, 2))
 subprocess.run([CTXCTL, "create", "--owner", str(os.getpid()), "json-released"], check=True,
                stdout=subprocess.DEVNULL)
