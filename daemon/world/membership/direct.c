@@ -22,6 +22,7 @@
 
 /* That an attached process costs: its own, and that of its control group. */
 #define DESCRIPTORS 2
+#define AGAIN_USEC 20000 /* after what has failed */
 
 struct attached *attached_find(struct membership *m, pid_t pid)
 {
@@ -44,6 +45,7 @@ void attached_drop(struct attached *a)
                 kin_drop(TAILQ_FIRST(&a->kin));
         member_looks_leave(a->membership, a);
         attached_leave_reaper(a);
+        sd_event_source_disable_unref(a->again);
         LIST_REMOVE(a, by_slot);
         forget_pid(a);
         own_cgroup_free(a->cgroup);
@@ -62,6 +64,25 @@ static void attached_end(struct membership *m, struct attached *a)
         member_slot_look(m, slot);
 }
 
+static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct attached *a = userdata;
+
+        a->again = sd_event_source_disable_unref(a->again);
+        process_exit_again(a->process);
+        facts_wake(&a->membership->world->facts);
+        return 0;
+}
+
+/* What it lacks, a descriptor or memory, may be there by then. */
+static int try_later(struct attached *a)
+{
+        if (a->again)
+                return 0;
+        return sd_event_add_time_relative(
+                        a->membership->world->event, &a->again, CLOCK_MONOTONIC, AGAIN_USEC, 1, on_again, a);
+}
+
 void attached_exited(struct membership *m, struct attached *a)
 {
         int r;
@@ -70,8 +91,10 @@ void attached_exited(struct membership *m, struct attached *a)
         r = attached_succeed(m, a);
         if (r == 0 && (r = orphans_look(a)) > 0 && (r = attached_succeed(m, a)) == 0)
                 r = -EAGAIN; /* there may be more */
-        if (r < 0)
+        if (r < 0 && (r == -EAGAIN || try_later(a) < 0))
                 process_exit_again(a->process);
+        else if (r < 0)
+                return;
         else if (r > 0 || (a->cgroup && own_cgroup_is_populated(a->cgroup)))
                 member_slot_look(m, a->slot);
         else

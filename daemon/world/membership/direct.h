@@ -31,6 +31,7 @@ struct attached {
         struct process *reaper; /* a reference, or NULL: whose children are its orphans, */
         uint64_t reaper_ticks;  /* if they have started since then */
         LIST_ENTRY(attached) by_reaper;
+        sd_event_source *again;      /* its successor is sought once more */
         struct orphan_look *orphans; /* they are looked for when it has exited */
         uint64_t dead_orphans, dead; /* whom the last looks have met (dead_sum()) */
         LIST_ENTRY(attached) by_slot;
@@ -56,7 +57,7 @@ bool kin_follow(struct kin *k, const struct proc_stat *stat);
 /* 1: *ret is the attached process from which it descends; 0: there is none; or -errno. */
 int kin_look_up(struct membership *m, pid_t pid, const struct proc_stat *stat, struct attached **ret);
 /* It has exited, and one of its kin takes its place. 1: one has; 0: nobody is left; or -errno: it has to be
- * tried again. */
+ * tried again; -EAGAIN: at once. */
 int attached_succeed(struct membership *m, struct attached *a);
 
 /* orphans.c */
@@ -71,7 +72,7 @@ uint64_t dead_sum(pid_t pid, const struct proc_stat *stat);
 /* Opens the list of the children of its reaper. 1; 0: it has none, and nothing is open; or -errno. */
 int orphans_open(struct attached *a, struct child_list *l);
 /* If that child of its reaper is its orphan, it is one of its kin from now on, and this returns 1. 0: it is
- * not, or is dead, which is added to *dead; -ESRCH: it has gone; or -ENOMEM. */
+ * not, or is dead, which is added to *dead; -ESRCH: it has gone; or another -errno. */
 int orphan_visit(struct attached *a, pid_t pid, uint64_t *dead);
-/* Looks for one. 1: there is one; 0: there is none; or -errno: it has to be called again. */
+/* Looks for one. 1: there is one; 0: there is none; or -errno: it has to be called again; -EAGAIN: at once. */
 int orphans_look(struct attached *a);

@@ -66,10 +66,38 @@ static void move(struct kin *k, struct attached *a)
         join(k, a);
 }
 
+static bool has_exited(const struct kin *k)
+{
+        int pidfd = pidfd_open_process(k->pid);
+        bool exited = pidfd < 0 ? pidfd == -ESRCH : proc_pidfd_exited(pidfd);
+
+        if (pidfd >= 0)
+                close(pidfd);
+        return exited;
+}
+
+/* Those at which nobody has looked for the longest time come first. */
+static void forget_gone(struct attached *a, uint32_t *budget)
+{
+        struct kin *k, *next;
+
+        for (k = TAILQ_FIRST(&a->kin); k && *budget > 0; k = next, --*budget) {
+                next = TAILQ_NEXT(k, by_attached);
+                if (has_exited(k)) {
+                        kin_drop(k);
+                } else if (LIST_EMPTY(&a->membership->looks)) { /* which go along the list */
+                        TAILQ_REMOVE(&a->kin, k, by_attached);
+                        TAILQ_INSERT_TAIL(&a->kin, k, by_attached);
+                }
+        }
+}
+
+/* For each that is added two are asked whether they have exited, so that the dead are never many. */
 int kin_add(struct attached *a, pid_t pid, const struct proc_stat *stat)
 {
         struct membership *m = a->membership;
         struct kin *k = find_pid(m, pid);
+        uint32_t few = 2;
 
         if (k && k->start_ticks == stat->start_ticks) {
                 /* It was seen below another one that was attached. If its parent is the same as then, it is
@@ -92,6 +120,7 @@ int kin_add(struct attached *a, pid_t pid, const struct proc_stat *stat)
                 return -ENOMEM;
         }
         join(k, a);
+        forget_gone(a, &few);
         return 0;
 }
 
@@ -209,31 +238,12 @@ int kin_look_up(struct membership *m, pid_t pid, const struct proc_stat *stat, s
         return 1;
 }
 
-static bool has_exited(const struct kin *k)
-{
-        int pidfd = pidfd_open_process(k->pid);
-        bool exited = pidfd < 0 ? pidfd == -ESRCH : proc_pidfd_exited(pidfd);
-
-        if (pidfd >= 0)
-                close(pidfd);
-        return exited;
-}
-
 void direct_forget_gone(struct member_slot *slot, uint32_t *budget)
 {
         struct attached *a;
-        struct kin *k, *next;
 
         LIST_FOREACH (a, &slot->attached, by_slot)
-                for (k = TAILQ_FIRST(&a->kin); k && *budget > 0; k = next, --*budget) {
-                        next = TAILQ_NEXT(k, by_attached);
-                        if (has_exited(k)) {
-                                kin_drop(k);
-                        } else if (LIST_EMPTY(&a->membership->looks)) { /* which go along the list */
-                                TAILQ_REMOVE(&a->kin, k, by_attached);
-                                TAILQ_INSERT_TAIL(&a->kin, k, by_attached);
-                        }
-                }
+                forget_gone(a, budget);
 }
 
 int attached_succeed(struct membership *m, struct attached *a)

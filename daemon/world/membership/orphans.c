@@ -147,7 +147,10 @@ int orphan_visit(struct attached *a, pid_t pid, uint64_t *dead)
 
         if (attached_find(m, pid))
                 return 0;
-        if (proc_stat_read(pid, &stat) < 0 || stat.ppid != process_pid(a->reaper))
+        r = proc_stat_read(pid, &stat);
+        if (r < 0)
+                return r;
+        if (stat.ppid != process_pid(a->reaper))
                 return -ESRCH;
         if (!may_own(a, stat.start_ticks))
                 return 0;
