@@ -65,14 +65,15 @@ void attached_leave_reaper(struct attached *a);
 /* The attached process whose orphan a process is that has this parent, by its pid and start time; or NULL. */
 struct attached *orphan_owner(
                 struct membership *m, pid_t parent, uint64_t parent_ticks, uint64_t start_ticks);
-/* Of the dead processes that a look meets at zombies: to be added up. If the sum is that of the look before,
- * all of them had died before this look began, and whom they left behind was there to be met. If not, somebody
- * may have been missed, and another look is needed. */
+/* Of the dead processes that a look meets, to be added up. If the sum is that of the look before, all of them
+ * had died before this look began, and whom they left behind was there to be met. If not, somebody may have
+ * been missed, and another look is needed. */
 uint64_t dead_sum(pid_t pid, const struct proc_stat *stat);
 /* Opens the list of the children of its reaper. 1; 0: it has none, and nothing is open; or -errno. */
 int orphans_open(struct attached *a, struct child_list *l);
 /* If that child of its reaper is its orphan, it is one of its kin from now on, and this returns 1. 0: it is
  * not, or is dead, which is added to *dead; -ESRCH: it has gone; or another -errno. */
 int orphan_visit(struct attached *a, pid_t pid, uint64_t *dead);
-/* Looks for one. 1: there is one; 0: there is none; or -errno: it has to be called again; -EAGAIN: at once. */
+/* Looks for one. 1: there is one; 0: there is none; or -errno: it has to be called again; -EAGAIN: at
+ * once. */
 int orphans_look(struct attached *a);

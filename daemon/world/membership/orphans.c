@@ -10,10 +10,10 @@
  * subreaper. If that is the process which has attached its child, and it has said so, all that become its
  * children from then on descend from that child, but for those that were attached or seen elsewhere.
  *
- * Below the same subreaper there may be members of other contexts: another child of which it has said so, or a
- * descendant that was attached elsewhere. From then on an orphan may be a descendant of either, and is nobody's,
- * so that nobody ends with a context that is not its own. But what is attached below its context ends with
- * that. */
+ * Below the same subreaper there may be members of other contexts: another child of which it has said so, or
+ * a descendant that was attached elsewhere. From then on an orphan may be a descendant of either, and is
+ * nobody's, so that nobody ends with a context that is not its own. But what is attached below its context
+ * ends with that. */
 
 #define AT_ONCE 64 /* so many children are read in one turn */
 
