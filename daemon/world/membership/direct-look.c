@@ -158,7 +158,7 @@ void member_looks_pass(struct membership *m, struct kin *k)
 
 static int visit_in_group(struct member_look *l, pid_t pid)
 {
-        struct attached *a = l->attached, *parent;
+        struct attached *a = l->attached;
         struct membership *m = a->membership;
         struct proc_stat stat;
 
@@ -171,11 +171,7 @@ static int visit_in_group(struct member_look *l, pid_t pid)
         /* If it is dead, it has died only now, because the group does not list dead processes. */
         if (proc_stat_read(pid, &stat) < 0 || proc_is_dead(&stat))
                 return gone(l);
-        /* The child of another attached process belongs to that one. */
-        parent = attached_find(m, stat.ppid);
-        if (parent && parent != a && process_start_ticks(parent->process) <= stat.start_ticks)
-                return 0;
-        return tell(l, pid, &stat);
+        return attached_takes(m, a, &stat) ? tell(l, pid, &stat) : 0;
 }
 
 void direct_look_stop(struct member_look *l)

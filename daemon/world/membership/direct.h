@@ -21,6 +21,7 @@ struct attached {
         struct membership *membership;
         struct process *process; /* a reference, watched */
         struct own_cgroup *cgroup;
+        bool is_in_group; /* when it was attached, it was in that of another one */
         struct member_slot *slot;
         uint32_t policy;
         pid_t pid;             /* the key of the table, in which it stays until it exits */
@@ -44,6 +45,8 @@ struct attached {
 struct attached *attached_find(struct membership *m, pid_t pid);
 /* Another process takes its place. */
 int attached_become(struct attached *a, struct process *p);
+/* A process in a's own group belongs to a: it descends from nobody else there that was attached. */
+bool attached_takes(struct membership *m, const struct attached *a, const struct proc_stat *stat);
 /* The attached process in whose own group it is, if it belongs to that one; or NULL. */
 struct attached *attached_by_group(struct membership *m, pid_t pid, const struct proc_stat *stat);
 
@@ -52,6 +55,8 @@ struct kin *kin_find(struct membership *m, pid_t pid, uint64_t start_ticks); /* 
 /* A process that is not attached was seen as a child of a process that belongs to a. 0 or -ENOMEM. */
 int kin_add(struct attached *a, pid_t pid, const struct proc_stat *stat);
 void kin_drop(struct kin *k);
+/* The attached process to which that one belongs, which was attached or seen; or NULL. */
+struct attached *attached_known(struct membership *m, pid_t pid, uint64_t start_ticks);
 /* If its parent belongs to another attached process by now, it does, too. */
 bool kin_follow(struct kin *k, const struct proc_stat *stat);
 /* 1: *ret is the attached process from which it descends; 0: there is none; or -errno. */

@@ -124,8 +124,7 @@ int kin_add(struct attached *a, pid_t pid, const struct proc_stat *stat)
         return 0;
 }
 
-/* The attached process to which that one belongs, which was attached or seen; or NULL. */
-static struct attached *known(struct membership *m, pid_t pid, uint64_t start_ticks)
+struct attached *attached_known(struct membership *m, pid_t pid, uint64_t start_ticks)
 {
         struct attached *a = attached_find(m, pid);
         struct kin *k;
@@ -147,7 +146,7 @@ bool kin_follow(struct kin *k, const struct proc_stat *stat)
                 return false;
         if ((a ? a : parent->attached) == k->attached || proc_stat_read(stat->ppid, &of_parent) < 0)
                 return false;
-        a = known(m, stat->ppid, of_parent.start_ticks);
+        a = attached_known(m, stat->ppid, of_parent.start_ticks);
         if (!a || a == k->attached)
                 return false;
         move(k, a);
@@ -171,7 +170,7 @@ static struct attached *known_on_way(struct membership *m, const struct way *way
 
         if (way->n > 1)
                 a = orphan_owner(m, last->pid, last->stat.start_ticks, last[-1].stat.start_ticks);
-        return a ? a : known(m, last->pid, last->stat.start_ticks);
+        return a ? a : attached_known(m, last->pid, last->stat.start_ticks);
 }
 
 /* Goes to the parent of the last one. If that has exited since, the last one has another parent by now. 1: it
