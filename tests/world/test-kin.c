@@ -594,6 +594,32 @@ START_TEST(an_orphan_of_one_of_two_is_nobodys)
 }
 END_TEST
 
+/* The subreaper has no other child any more. */
+START_TEST(whose_the_orphans_are_is_known_again)
+{
+        struct child *one = child_start(child_breed), *two = child_start(child_breed), *three;
+        struct context *a = make("a"), *b = make("b"), *c = make("c");
+        struct process *self;
+
+        ck_assert_int_eq(
+                        engine_process_open_pid(world.engine, getpid(), &self), 0); /* as a connection does */
+        usleep(20000); /* a start time has steps of 10 ms */
+        attach_to_reap(a, one, &term);
+        attach_to_reap(b, two, &term);
+        kill(one->pid, SIGKILL);
+        kill(two->pid, SIGKILL);
+        (void) child_wait(one);
+        (void) child_wait(two);
+        run_while(is_busy, a);
+        run_while(is_busy, b);
+        three = child_start(child_breed);
+        attach_to_reap(c, three, &term);
+        breed(three, "d");
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 2);
+        engine_process_close(self);
+}
+END_TEST
+
 START_TEST(law_32_relays_are_ended)
 {
         struct child *child = child_start(child_relay);
@@ -1045,6 +1071,7 @@ int main(void)
         tcase_add_test(c, law_30_an_orphan_does_not_leave);
         tcase_add_test(c, law_32_relays_are_ended);
         tcase_add_test(c, an_orphan_of_one_of_two_is_nobodys);
+        tcase_add_test(c, whose_the_orphans_are_is_known_again);
         tcase_add_test(c, law_32_an_orphan_of_one_attached_elsewhere_is_nobodys);
         tcase_add_test(c, an_orphan_of_one_attached_below_belongs_above);
         tcase_add_loop_test(c, law_45_an_orphan_of_one_of_two_in_one_context, 0, 2);

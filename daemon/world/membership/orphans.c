@@ -23,17 +23,27 @@ struct orphan_look {
         uint64_t dead;
 };
 
+static int is_other(void *userdata, pid_t child)
+{
+        return child != *(pid_t *) userdata;
+}
+
 void membership_reap(struct membership *m, struct process *p, struct process *reaper)
 {
         struct attached *a = process_ties(p)->attached;
+        struct process_ties *ties = process_ties(reaper);
+        pid_t pid = process_pid(p);
 
         if (!a)
                 return;
         attached_leave_reaper(a);
+        /* Where it has no other child, nobody else below it is left. */
+        if (ties->parted_ticks > 0 && proc_each_child(process_pid(reaper), is_other, &pid) == 0)
+                ties->parted_ticks = 0;
         a->reaper = process_ref(reaper);
         charge_set(&a->charge, a->charge.amount + 1); /* its descriptor */
         a->reaper_ticks = proc_nsec_to_ticks(now_boottime_usec() * 1000);
-        LIST_INSERT_HEAD(&process_ties(reaper)->reaped, a, by_reaper);
+        LIST_INSERT_HEAD(&ties->reaped, a, by_reaper);
         m->n_reaped++;
 }
 
