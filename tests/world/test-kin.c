@@ -856,6 +856,35 @@ START_TEST(law_30_whose_parent_goes_while_it_is_looked_up)
 }
 END_TEST
 
+static pid_t same_time;
+static uint64_t same_ticks;
+
+static bool fake_start(pid_t pid, struct proc_stat *ret)
+{
+        if (pid != same_time || __real_proc_stat_read(pid, ret) < 0)
+                return false;
+        ret->start_ticks = same_ticks;
+        return true;
+}
+
+/* A child of the subreaper that was there before is no orphan, though as far as its start time tells it may
+ * have been born after the attach. */
+START_TEST(law_32_who_has_started_in_the_same_instant)
+{
+        struct child *stranger = child_start(child_count), *child = child_start(child_breed);
+        struct context *c = make("a");
+
+        same_time = stranger->pid;
+        same_ticks = proc_nsec_to_ticks(now_boottime_usec() * 1000) + 1;
+        fake_stat = fake_start;
+        attach_to_reap(c, child, &term);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 1);
+        usleep(30000);
+        breed(child, "d");
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 2);
+}
+END_TEST
+
 /* The process is made to look as if so many generations were between it and the attached one: to fork them
  * takes minutes on a busy machine. No process has such a pid. */
 #define PID_OF_NOBODY 5000000
@@ -1078,6 +1107,7 @@ int main(void)
         tcase_add_test(c, law_45_who_dies_while_orphans_are_listed_has_left_one);
         tcase_add_test(c, a_zombie_that_stays_makes_no_unrest);
         tcase_add_test(c, law_30_whose_parent_goes_while_it_is_looked_up);
+        tcase_add_test(c, law_32_who_has_started_in_the_same_instant);
         tcase_add_test(c, law_30_a_deep_descendant);
         tcase_add_test(c, law_30_too_deep_to_be_known);
         tcase_add_test(c, law_30_a_descendant_without_descriptors);

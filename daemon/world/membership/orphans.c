@@ -23,26 +23,44 @@ struct orphan_look {
         uint64_t dead;
 };
 
-static int is_other(void *userdata, pid_t child)
+/* The children of a reaper but for the one that it attaches. */
+struct others {
+        pid_t pid; /* that one's */
+        unsigned n;
+        uint64_t since; /* no other one has started then */
+};
+
+static int look_at_other(void *userdata, pid_t child)
 {
-        return child != *(pid_t *) userdata;
+        struct others *o = userdata;
+        struct proc_stat stat;
+
+        if (child == o->pid)
+                return 0;
+        if (proc_stat_read(child, &stat) >= 0 && stat.start_ticks >= o->since)
+                o->since = stat.start_ticks + 1;
+        return ++o->n == AT_ONCE;
 }
 
 void membership_reap(struct membership *m, struct process *p, struct process *reaper)
 {
         struct attached *a = process_ties(p)->attached;
         struct process_ties *ties = process_ties(reaper);
-        pid_t pid = process_pid(p);
+        uint64_t now = proc_nsec_to_ticks(now_boottime_usec() * 1000);
+        struct others others = {.pid = process_pid(p), .since = now};
+        int r;
 
         if (!a)
                 return;
         attached_leave_reaper(a);
+        r = proc_each_child(process_pid(reaper), look_at_other, &others);
         /* Where it has no other child, nobody else below it is left. */
-        if (ties->parted_ticks > 0 && proc_each_child(process_pid(reaper), is_other, &pid) == 0)
+        if (r == 0 && others.n == 0)
                 ties->parted_ticks = 0;
         a->reaper = process_ref(reaper);
         charge_set(&a->charge, a->charge.amount + 1); /* its descriptor */
-        a->reaper_ticks = proc_nsec_to_ticks(now_boottime_usec() * 1000);
+        /* Who was there before is no orphan, even if it has started within the same tick. */
+        a->reaper_ticks = r == 0 ? others.since : now + 1;
         LIST_INSERT_HEAD(&ties->reaped, a, by_reaper);
         m->n_reaped++;
 }
