@@ -111,12 +111,21 @@ static int next_by_parent(struct child_list *l, pid_t pid, pid_t *ret)
         return 1;
 }
 
+/* Each thread has children of its own. */
+static int open_thread(struct child_list *l, pid_t tid)
+{
+        char path[96];
+        int r;
+
+        snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int) l->parent, (int) tid);
+        r = file_open(&l->file, path);
+        return r == -EMFILE || r == -ENFILE ? r : -EAGAIN;
+}
+
 int child_list_next(struct child_list *l, pid_t *ret)
 {
         struct dirent *entry;
-        char path[96];
         pid_t pid;
-        int r;
 
         if (l->file.fd >= 0) {
                 if (file_next(&l->file, ret) > 0)
@@ -126,16 +135,19 @@ int child_list_next(struct child_list *l, pid_t *ret)
         }
         do {
                 entry = l->directory ? readdir(l->directory) : NULL;
-                if (!entry)
-                        return 0;
+                if (!entry) {
+                        /* A thread that has ended meanwhile has left its children to this one. */
+                        if (l->n_threads < 2 || l->is_last)
+                                return 0;
+                        l->is_last = true;
+                        return open_thread(l, l->parent);
+                }
                 pid = name_to_pid(entry->d_name);
         } while (pid <= 0);
         if (l->by_parent)
                 return next_by_parent(l, pid, ret);
-        /* Each thread has children of its own. */
-        snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int) l->parent, (int) pid);
-        r = file_open(&l->file, path);
-        return r == -EMFILE || r == -ENFILE ? r : -EAGAIN;
+        l->n_threads++;
+        return open_thread(l, pid);
 }
 
 void child_list_close(struct child_list *l)

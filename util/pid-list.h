@@ -24,10 +24,13 @@ struct child_list {
         pid_t parent;
         bool by_parent; /* all of /proc is looked at, because the kernel lists no children */
         DIR *directory;
+        unsigned n_threads; /* that have been looked at */
+        bool is_last;       /* the main thread is looked at once more */
         struct pid_file file;
 };
 
-/* Where there is no such process, there are no children. is_single: it has one thread. */
+/* Where there is no such process, there are no children. is_single: it has one thread. A
+ * child may come twice. */
 int child_list_open(struct child_list *l, pid_t parent, bool is_single);
 int child_list_next(struct child_list *l, pid_t *ret);
 void child_list_close(struct child_list *l);

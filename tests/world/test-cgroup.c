@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "util/clock.h"
+#include "util/proc.h"
 #include "tests/world/group.h"
 #include "tests/world/world.h"
 
@@ -252,6 +253,58 @@ START_TEST(law_30_nobody_in_it_leaves)
 }
 END_TEST
 
+/* Three generations below it, in its group. */
+static void body_of_four(int in, int out)
+{
+        char byte;
+
+        (void) signal(SIGTERM, SIG_IGN);
+        child_ready(out);
+        if (read(in, &byte, 1) != 1)
+                _exit(1);
+        for (int i = 0; i < 3; i++)
+                if (fork() > 0)
+                        break;
+        child_count(in, out);
+}
+
+static int take_child(void *userdata, pid_t pid)
+{
+        *(pid_t *) userdata = pid;
+        return 1;
+}
+
+/* The first of them is attached elsewhere, and takes the others along. */
+START_TEST(law_32_who_descends_from_one_attached_elsewhere)
+{
+        struct context *a = make("a"), *other = make("b");
+        struct child *child = child_start(body_of_four);
+        struct caller root = {.pid = getpid()};
+        struct refused refused = {};
+        struct process *p;
+        pid_t pid = 0;
+
+        group_enter(group_new(NULL), child->pid);
+        attach(a, child, &term);
+        ck_assert_str_eq(engine_membership_backend(world.engine), "cgroup");
+        child_tell(child, 'x');
+        for (int i = 0; i < 4; i++)
+                ck_assert_int_eq(child_say(child), '!');
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 4);
+        ck_assert_int_eq(proc_each_child(child->pid, take_child, &pid), 1);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, pid, &p), 0);
+        ck_assert_int_eq(engine_attach(world.engine, &root, other, engine_process_pidfd(p), &quiet, &refused),
+                        0);
+        engine_process_close(p);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1);
+        ck_assert_uint_eq(engine_count_members(world.engine, other, false), 3);
+        ck_assert_uint_eq(cancel(a), 1);
+        ck_assert_int_eq(child_say(child), 'T');
+        run_for(50000);
+        ck_assert(child_silent(child));
+}
+END_TEST
+
 /* Out of its group: it stays the member that it is by its pidfd, and so do its children. */
 START_TEST(who_is_moved_out_is_known_as_before)
 {
@@ -437,6 +490,7 @@ int main(void)
         tcase_add_test(c, a_group_with_others_in_it_is_not_its_own);
         tcase_add_test(c, law_48_groups_that_empty_together);
         tcase_add_test(c, law_30_nobody_in_it_leaves);
+        tcase_add_test(c, law_32_who_descends_from_one_attached_elsewhere);
         tcase_add_test(c, who_is_moved_out_is_known_as_before);
         tcase_add_test(c, law_32_only_whom_the_one_who_attached_might_signal);
         tcase_add_loop_test(c, law_32_subordinate_uids_are_the_users, 0, 2);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <limits.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -593,6 +594,32 @@ START_TEST(an_orphan_of_one_of_two_is_nobodys)
 }
 END_TEST
 
+/* The subreaper has no other child any more. */
+START_TEST(whose_the_orphans_are_is_known_again)
+{
+        struct child *one = child_start(child_breed), *two = child_start(child_breed), *three;
+        struct context *a = make("a"), *b = make("b"), *c = make("c");
+        struct process *self;
+
+        ck_assert_int_eq(
+                        engine_process_open_pid(world.engine, getpid(), &self), 0); /* as a connection does */
+        usleep(20000); /* a start time has steps of 10 ms */
+        attach_to_reap(a, one, &term);
+        attach_to_reap(b, two, &term);
+        kill(one->pid, SIGKILL);
+        kill(two->pid, SIGKILL);
+        (void) child_wait(one);
+        (void) child_wait(two);
+        run_while(is_busy, a);
+        run_while(is_busy, b);
+        three = child_start(child_breed);
+        attach_to_reap(c, three, &term);
+        breed(three, "d");
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 2);
+        engine_process_close(self);
+}
+END_TEST
+
 START_TEST(law_32_relays_are_ended)
 {
         struct child *child = child_start(child_relay);
@@ -612,6 +639,7 @@ END_TEST
 /* What happens at a certain moment of a look: before a list of children is opened, when a child was read from
  * it, but not looked at, and before one process is looked at. */
 static void (*before_open)(pid_t parent), (*after_read)(pid_t child), (*before_stat)(pid_t pid);
+static bool (*fake_stat)(pid_t pid, struct proc_stat *ret); /* it was not read, but made up */
 
 int __real_child_list_open(struct child_list *l, pid_t parent, bool is_single);
 int __wrap_child_list_open(struct child_list *l, pid_t parent, bool is_single);
@@ -640,6 +668,8 @@ int __wrap_proc_stat_read(pid_t pid, struct proc_stat *ret)
 {
         if (before_stat)
                 before_stat(pid);
+        if (fake_stat && fake_stat(pid, ret))
+                return 0;
         return __real_proc_stat_read(pid, ret);
 }
 
@@ -787,7 +817,14 @@ END_TEST
 static void body_unreaped(int in, int out)
 {
         (void) signal(SIGCHLD, SIG_IGN);
-        body_three(in, out);
+        if (fork() > 0)
+                child_sleep(-1, out);
+        child_ready(out);
+        wait_told(in);
+        if (fork() == 0)
+                child_sleep(-1, out);
+        wait_told(in);
+        _exit(0);
 }
 
 static void lose_middle(pid_t pid)
@@ -809,6 +846,7 @@ START_TEST(law_30_whose_parent_goes_while_it_is_looked_up)
         heirs = child_start(body_unreaped);
         ck_assert_int_eq(child_say(heirs), '!');
         attach_to_reap(c, heirs, &quiet);
+        breed(heirs, "x");
         middle = only_child_of(heirs->pid);
         ck_assert_int_eq(engine_process_open_pid(world.engine, only_child_of(middle), &p), 0);
         before_stat = lose_middle;
@@ -818,42 +856,75 @@ START_TEST(law_30_whose_parent_goes_while_it_is_looked_up)
 }
 END_TEST
 
-static unsigned depth;
+static pid_t same_time;
+static uint64_t same_ticks;
 
-static void body_deep(int in, int out)
+static bool fake_start(pid_t pid, struct proc_stat *ret)
 {
-        for (unsigned i = 1; i < depth; i++)
-                if (fork() > 0)
-                        break;
-        child_sleep(in, out);
+        if (pid != same_time || __real_proc_stat_read(pid, ret) < 0)
+                return false;
+        ret->start_ticks = same_ticks;
+        return true;
 }
 
-/* The last of so many generations, which nobody has seen. */
-static struct process *start_deep(struct context *c, unsigned generations)
+/* A child of the subreaper that was there before is no orphan, though as far as its start time tells it may
+ * have been born after the attach. */
+START_TEST(law_32_who_has_started_in_the_same_instant)
 {
-        struct child *child;
-        struct process *p;
-        pid_t pid;
+        struct child *stranger = child_start(child_count), *child = child_start(child_breed);
+        struct context *c = make("a");
 
-        depth = generations;
-        child = child_start(body_deep);
-        for (unsigned i = 1; i < depth; i++)
-                ck_assert_int_eq(child_say(child), '!');
-        attach(c, child, &quiet);
-        pid = child->pid;
-        for (unsigned i = 1; i < depth; i++)
-                pid = only_child_of(pid);
-        ck_assert_int_eq(engine_process_open_pid(world.engine, pid, &p), 0);
+        same_time = stranger->pid;
+        same_ticks = proc_nsec_to_ticks(now_boottime_usec() * 1000) + 1;
+        fake_stat = fake_start;
+        attach_to_reap(c, child, &term);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 1);
+        usleep(30000);
+        breed(child, "d");
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 2);
+}
+END_TEST
+
+/* The process is made to look as if so many generations were between it and the attached one: to fork them
+ * takes minutes on a busy machine. No process has such a pid. */
+#define PID_OF_NOBODY 5000000
+
+static unsigned generations;
+static pid_t deep;
+
+static bool fake_ancestors(pid_t pid, struct proc_stat *ret)
+{
+        if (pid != deep && pid < PID_OF_NOBODY)
+                return false;
+        if (__real_proc_stat_read(deep, ret) < 0)
+                return false;
+        if (pid == deep)
+                ret->ppid = PID_OF_NOBODY;
+        else
+                ret->ppid = (unsigned) (pid - PID_OF_NOBODY) < generations ? pid + 1 : heirs->pid;
+        return true;
+}
+
+static struct process *start_deep(struct context *c)
+{
+        struct process *p;
+
+        heirs = child_start(body_breeder_below);
+        ck_assert_int_eq(child_say(heirs), '!');
+        attach(c, heirs, &quiet);
+        deep = only_child_of(heirs->pid);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, deep, &p), 0);
+        fake_stat = fake_ancestors;
         return p;
 }
 
 START_TEST(law_30_a_deep_descendant)
 {
         struct context *c = make("a");
-        struct process *p = start_deep(c, 200);
+        struct process *p = start_deep(c);
 
+        generations = 1000;
         ck_assert_ptr_eq(context_of(p), c);
-        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 200);
         engine_process_close(p);
 }
 END_TEST
@@ -862,14 +933,16 @@ END_TEST
 START_TEST(law_30_too_deep_to_be_known)
 {
         struct context *c = make("a"), *other = make("b");
-        struct process *p = start_deep(c, 1100);
+        struct process *p = start_deep(c);
         struct refused refused = {};
 
+        generations = UINT_MAX;
         ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet,
                                          &refused),
                         -ELOOP);
-        /* Now it was seen. */
-        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 1100);
+        fake_stat = NULL;
+        /* Now it is seen. */
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 2);
         ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet,
                                          &refused),
                         -EACCES);
@@ -877,18 +950,26 @@ START_TEST(law_30_too_deep_to_be_known)
 }
 END_TEST
 
+static struct rlimit descriptors;
 static pid_t looked_up;
+static unsigned n_looks;
 
-/* From the second look at it on; the first one is made to open it. */
-static void take_descriptors(pid_t pid)
+static void take_descriptors(void)
 {
-        struct rlimit limit;
+        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &descriptors), 0);
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){3, descriptors.rlim_max}), 0);
+}
 
-        if (pid != looked_up || ++n_opened < 2)
-                return;
-        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
-        limit.rlim_cur = 3;
-        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+static void give_descriptors(void)
+{
+        before_stat = NULL;
+        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &descriptors), 0);
+}
+
+static void take_descriptors_at(pid_t pid)
+{
+        if (pid == looked_up && n_looks-- == 0)
+                take_descriptors();
 }
 
 /* Nobody can be looked at. */
@@ -899,19 +980,101 @@ START_TEST(law_30_a_descendant_without_descriptors)
         pid_t last = only_child_of(only_child_of(child->pid));
         struct refused refused = {};
         struct process *p;
-        struct rlimit limit;
         int r;
 
         attach(c, child, &quiet);
         ck_assert_int_eq(engine_process_open_pid(world.engine, last, &p), 0);
-        ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
         looked_up = last;
-        before_stat = take_descriptors;
+        n_looks = 1; /* to open it */
+        before_stat = take_descriptors_at;
         r = engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet, &refused);
-        before_stat = NULL;
-        ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        give_descriptors();
         ck_assert_int_eq(r, -EMFILE);
         engine_process_close(p);
+}
+END_TEST
+
+START_TEST(law_45_who_was_seen_stays_known_without_descriptors)
+{
+        struct child *child = start_three();
+        struct context *c = make("a");
+        struct member_process *list;
+        size_t n;
+        int r;
+
+        attach(c, child, &quiet);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 3);
+        looked_up = only_child_of(only_child_of(child->pid));
+        orphan(child, looked_up);
+        before_stat = take_descriptors_at;
+        r = engine_processes(world.engine, c, true, &list, &n);
+        give_descriptors();
+        ck_assert_int_eq(r, -EMFILE);
+        ck_assert_uint_eq(engine_count_members(world.engine, c, false), 2);
+}
+END_TEST
+
+#define TURNS_MAX 100
+
+/* One of its kin takes its place, as soon as a descriptor is to be had. Until then that is tried now and then. */
+START_TEST(law_45_succession_without_descriptors)
+{
+        struct child *child = _i == 0 ? start_three() : child_start(child_breed);
+        struct context *c = make("a");
+        struct member_process seen[3];
+        uint64_t end_usec;
+        unsigned n;
+
+        attach_to_reap(c, child, &quiet);
+        if (_i == 0)
+                ck_assert_uint_eq(list(c, seen, 3), 3);
+        else
+                breed(child, "dd");
+        kill(child->pid, SIGKILL);
+        while (!is_zombie((uint32_t) child->pid))
+                usleep(1000);
+        take_descriptors();
+        end_usec = now_boottime_usec() + 200000;
+        for (n = 0; n < TURNS_MAX && now_boottime_usec() < end_usec; n++)
+                ck_assert_int_ge(sd_event_run(world.event, 10000), 0);
+        give_descriptors();
+        ck_assert_uint_lt(n, TURNS_MAX);
+        run_for(50000);
+        ck_assert(c->busy);
+        ck_assert_uint_eq(list(c, seen, 3), 2);
+        kill((pid_t) seen[0].pid, SIGKILL);
+        kill((pid_t) seen[1].pid, SIGKILL);
+        run_while(is_busy, c);
+}
+END_TEST
+
+static void body_breed_unreaped(int in, int out)
+{
+        (void) signal(SIGCHLD, SIG_IGN);
+        child_breed(in, out);
+}
+
+/* Each of them asks, and exits. Nobody walks through the context. */
+START_TEST(law_48_who_has_asked_and_gone_is_forgotten)
+{
+        struct child *child = child_start(body_breed_unreaped);
+        struct context *c = make("a");
+
+        attach(c, child, &quiet);
+        for (unsigned i = 0; i < FAMILY; i++) {
+                struct process *p;
+                pid_t pid;
+
+                breed(child, "f");
+                pid = only_child_of(child->pid);
+                ck_assert_int_eq(engine_process_open_pid(world.engine, pid, &p), 0);
+                ck_assert_ptr_eq(context_of(p), c);
+                engine_process_close(p);
+                kill(pid, SIGKILL);
+                while (kill(pid, 0) == 0)
+                        usleep(1000);
+        }
+        ck_assert_uint_le(c->user->used[RESOURCE_MEMBERS], 4);
 }
 END_TEST
 
@@ -937,15 +1100,20 @@ int main(void)
         tcase_add_test(c, law_30_an_orphan_does_not_leave);
         tcase_add_test(c, law_32_relays_are_ended);
         tcase_add_test(c, an_orphan_of_one_of_two_is_nobodys);
+        tcase_add_test(c, whose_the_orphans_are_is_known_again);
         tcase_add_test(c, law_32_an_orphan_of_one_attached_elsewhere_is_nobodys);
         tcase_add_test(c, an_orphan_of_one_attached_below_belongs_above);
         tcase_add_loop_test(c, law_45_an_orphan_of_one_of_two_in_one_context, 0, 2);
         tcase_add_test(c, law_45_who_dies_while_orphans_are_listed_has_left_one);
         tcase_add_test(c, a_zombie_that_stays_makes_no_unrest);
         tcase_add_test(c, law_30_whose_parent_goes_while_it_is_looked_up);
+        tcase_add_test(c, law_32_who_has_started_in_the_same_instant);
         tcase_add_test(c, law_30_a_deep_descendant);
         tcase_add_test(c, law_30_too_deep_to_be_known);
         tcase_add_test(c, law_30_a_descendant_without_descriptors);
+        tcase_add_test(c, law_45_who_was_seen_stays_known_without_descriptors);
+        tcase_add_loop_test(c, law_45_succession_without_descriptors, 0, 2);
+        tcase_add_test(c, law_48_who_has_asked_and_gone_is_forgotten);
         tcase_add_test(c, law_32_who_dies_while_its_children_are_listed_has_left_one);
         suite_add_tcase(s, c);
         return run_suite(s);

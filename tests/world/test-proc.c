@@ -17,6 +17,7 @@
 
 #include "daemon/world/process.h"
 #include "util/cleanup.h"
+#include "util/pid-list.h"
 #include "util/proc.h"
 #include "tests/world/world.h"
 
@@ -229,6 +230,60 @@ static void *hold(void *userdata)
         return NULL;
 }
 
+static int thread_in, thread_out;
+
+static void *fork_and_end(void *userdata)
+{
+        char byte;
+
+        if (fork() == 0)
+                child_sleep(-1, thread_out);
+        return read(thread_in, &byte, 1) == 1 ? NULL : userdata;
+}
+
+static void body_of_threads(int in, int out)
+{
+        pthread_t thread;
+
+        thread_in = in;
+        thread_out = out;
+        if (pthread_create(&thread, NULL, fork_and_end, NULL) != 0)
+                _exit(1);
+        pause();
+}
+
+static bool has_threads(const struct child *c)
+{
+        struct proc_stat stat;
+
+        ck_assert_int_eq(proc_stat_read(c->pid, &stat), 0);
+        return stat.n_threads > 1;
+}
+
+/* The main thread's children have been read when another thread ends. Its children are the main thread's then. */
+START_TEST(children_of_a_thread_that_ends)
+{
+        struct child *c = child_start(body_of_threads);
+        struct child_list l;
+        pid_t pid = 0;
+        int r;
+
+        ck_assert_int_eq(child_list_open(&l, c->pid, false), 0);
+        ck_assert_int_eq(child_list_next(&l, &pid), -EAGAIN);
+        ck_assert_int_eq(child_list_next(&l, &pid), -EAGAIN);
+        ck_assert_int_lt(l.file.fd, 0);
+        child_tell(c, 'x');
+        while (has_threads(c))
+                usleep(1000);
+        do
+                r = child_list_next(&l, &pid);
+        while (r == -EAGAIN);
+        ck_assert_int_eq(r, 1);
+        child_list_close(&l);
+        kill(pid, SIGKILL);
+}
+END_TEST
+
 START_TEST(processes_are_one_object)
 {
         struct child *c = child_start(child_sleep);
@@ -306,6 +361,7 @@ int main(void)
         tcase_add_test(c, who_handles_a_signal);
         tcase_add_test(c, which_signal_is_pending);
         tcase_add_test(c, children);
+        tcase_add_test(c, children_of_a_thread_that_ends);
         tcase_add_test(c, processes_are_one_object);
         tcase_add_test(c, member_by_start_time);
         suite_add_tcase(s, c);

@@ -41,7 +41,8 @@ struct membership_backend {
         /* -EDQUOT: a charge for *ret_resource was refused. */
         int (*attach)(struct membership *m, struct member_slot *slot, struct process *p, uint32_t policy,
                         int *ret_resource);
-        /* 1: *ret is the slot of which the process is a member; 0: it is none; or -errno: that is not known. */
+        /* 1: *ret is the slot of which the process is a member; 0: it is none; or -errno: that is not
+         * known. */
         int (*look_up)(struct membership *m, struct process *p, struct member_slot **ret,
                         uint32_t *ret_policy);
         void (*set_done)(struct membership *m, struct member_slot *slot);

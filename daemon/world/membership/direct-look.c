@@ -16,6 +16,12 @@ static int gone(struct member_look *l)
         return 0;
 }
 
+/* It has gone, or cannot be read. */
+static int unread(struct member_look *l, int r)
+{
+        return r == -ESRCH ? gone(l) : r;
+}
+
 static int tell(struct member_look *l, pid_t pid, const struct proc_stat *stat)
 {
         struct member_record record = {
@@ -28,10 +34,13 @@ static int tell(struct member_look *l, pid_t pid, const struct proc_stat *stat)
                         .comm = stat->comm,
         };
 
+        int r;
+
         if (proc_is_dead(stat))
                 return 0;
-        if (l->wants_uids && proc_status_read(pid, record.uids, NULL) < 0)
-                return gone(l);
+        r = l->wants_uids ? proc_status_read(pid, record.uids, NULL) : 0;
+        if (r < 0)
+                return unread(l, r);
         record.leader_start_nsec = record.start_nsec;
         return l->cb(l->userdata, &record);
 }
@@ -40,11 +49,14 @@ static int visit_itself(struct member_look *l)
 {
         const struct process *p = l->attached->process;
         struct proc_stat stat;
+        int r;
 
         if (process_has_exited(p))
                 return 0;
-        if (proc_stat_read(process_pid(p), &stat) < 0 || stat.start_ticks != process_start_ticks(p) ||
-                        proc_is_dead(&stat))
+        r = proc_stat_read(process_pid(p), &stat);
+        if (r < 0)
+                return unread(l, r);
+        if (stat.start_ticks != process_start_ticks(p) || proc_is_dead(&stat))
                 return gone(l);
         return tell(l, process_pid(p), &stat);
 }
@@ -56,6 +68,7 @@ static int visit_child(struct member_look *l, pid_t pid)
         struct membership *m = a->membership;
         struct proc_stat stat;
         struct kin *k;
+        int r;
 
         if (attached_find(m, pid))
                 return 0;
@@ -63,7 +76,10 @@ static int visit_child(struct member_look *l, pid_t pid)
         if (k && k->attached == a)
                 return 0;
         /* It may have become another's child since the list was read, or its pid another process's. */
-        if (proc_stat_read(pid, &stat) < 0 || stat.ppid != (l->kin ? l->kin->pid : process_pid(a->process)))
+        r = proc_stat_read(pid, &stat);
+        if (r < 0)
+                return unread(l, r);
+        if (stat.ppid != (l->kin ? l->kin->pid : process_pid(a->process)))
                 return gone(l);
         if (proc_is_dead(&stat)) {
                 l->dead += dead_sum(pid, &stat);
@@ -109,7 +125,10 @@ static int visit_kin(struct member_look *l)
         struct proc_stat stat;
         int r;
 
-        if (proc_stat_read(k->pid, &stat) < 0 || stat.start_ticks != k->start_ticks || proc_is_dead(&stat) ||
+        r = proc_stat_read(k->pid, &stat);
+        if (r < 0 && r != -ESRCH)
+                return r;
+        if (r < 0 || stat.start_ticks != k->start_ticks || proc_is_dead(&stat) ||
                         attached_by_group(m, k->pid, &stat)) {
                 kin_drop(k); /* which goes on with the next one */
                 return 0;
@@ -139,7 +158,7 @@ void member_looks_pass(struct membership *m, struct kin *k)
 
 static int visit_in_group(struct member_look *l, pid_t pid)
 {
-        struct attached *a = l->attached, *parent;
+        struct attached *a = l->attached;
         struct membership *m = a->membership;
         struct proc_stat stat;
 
@@ -152,11 +171,7 @@ static int visit_in_group(struct member_look *l, pid_t pid)
         /* If it is dead, it has died only now, because the group does not list dead processes. */
         if (proc_stat_read(pid, &stat) < 0 || proc_is_dead(&stat))
                 return gone(l);
-        /* The child of another attached process belongs to that one. */
-        parent = attached_find(m, stat.ppid);
-        if (parent && parent != a && process_start_ticks(parent->process) <= stat.start_ticks)
-                return 0;
-        return tell(l, pid, &stat);
+        return attached_takes(m, a, &stat) ? tell(l, pid, &stat) : 0;
 }
 
 void direct_look_stop(struct member_look *l)

@@ -22,6 +22,7 @@
 
 /* That an attached process costs: its own, and that of its control group. */
 #define DESCRIPTORS 2
+#define AGAIN_USEC 20000 /* after what has failed */
 
 struct attached *attached_find(struct membership *m, pid_t pid)
 {
@@ -40,13 +41,17 @@ static void forget_pid(struct attached *a)
 
 void attached_drop(struct attached *a)
 {
+        struct membership *m = a->membership;
+
         while (!TAILQ_EMPTY(&a->kin))
                 kin_drop(TAILQ_FIRST(&a->kin));
-        member_looks_leave(a->membership, a);
+        member_looks_leave(m, a);
         attached_leave_reaper(a);
+        sd_event_source_disable_unref(a->again);
         LIST_REMOVE(a, by_slot);
         forget_pid(a);
         own_cgroup_free(a->cgroup);
+        m->n_in_groups -= a->is_in_group;
         process_ties(a->process)->attached = NULL;
         charge_deinit(&a->charge);
         process_unref(a->process);
@@ -62,6 +67,25 @@ static void attached_end(struct membership *m, struct attached *a)
         member_slot_look(m, slot);
 }
 
+static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        struct attached *a = userdata;
+
+        a->again = sd_event_source_disable_unref(a->again);
+        process_exit_again(a->process);
+        facts_wake(&a->membership->world->facts);
+        return 0;
+}
+
+/* What it lacks, a descriptor or memory, may be there by then. */
+static int try_later(struct attached *a)
+{
+        if (a->again)
+                return 0;
+        return sd_event_add_time_relative(
+                        a->membership->world->event, &a->again, CLOCK_MONOTONIC, AGAIN_USEC, 1, on_again, a);
+}
+
 void attached_exited(struct membership *m, struct attached *a)
 {
         int r;
@@ -70,8 +94,10 @@ void attached_exited(struct membership *m, struct attached *a)
         r = attached_succeed(m, a);
         if (r == 0 && (r = orphans_look(a)) > 0 && (r = attached_succeed(m, a)) == 0)
                 r = -EAGAIN; /* there may be more */
-        if (r < 0)
+        if (r < 0 && (r == -EAGAIN || try_later(a) < 0))
                 process_exit_again(a->process);
+        else if (r < 0)
+                return;
         else if (r > 0 || (a->cgroup && own_cgroup_is_populated(a->cgroup)))
                 member_slot_look(m, a->slot);
         else
@@ -174,16 +200,37 @@ static int direct_attach(struct membership *m, struct member_slot *slot, struct 
         LIST_INSERT_HEAD(&slot->attached, a, by_slot);
         if (!a->cgroup)
                 a->cgroup = own_cgroup_new(m, a, p);
+        if (!a->cgroup && !a->is_in_group && own_cgroup_owner(m, process_pid(p))) {
+                a->is_in_group = true;
+                m->n_in_groups++;
+        }
         return 0;
+}
+
+bool attached_takes(struct membership *m, const struct attached *a, const struct proc_stat *stat)
+{
+        const struct attached *above = attached_find(m, stat->ppid);
+        struct proc_stat parent = *stat;
+        pid_t pid = stat->ppid;
+
+        if (above)
+                return above == a || process_start_ticks(above->process) > stat->start_ticks;
+        /* Most groups hold nobody who was attached elsewhere. */
+        for (unsigned n = 0; m->n_in_groups > 0 && n < DEPTH_MAX && pid > 0; n++, pid = parent.ppid) {
+                if (proc_stat_read(pid, &parent) < 0)
+                        break;
+                above = attached_known(m, pid, parent.start_ticks);
+                if (above)
+                        return above == a;
+        }
+        return true;
 }
 
 struct attached *attached_by_group(struct membership *m, pid_t pid, const struct proc_stat *stat)
 {
-        struct attached *a = m->cgroups ? own_cgroup_owner(m, pid) : NULL, *parent;
+        struct attached *a = m->cgroups ? own_cgroup_owner(m, pid) : NULL;
 
-        /* The child of another attached process belongs to that one. */
-        parent = a ? attached_find(m, stat->ppid) : NULL;
-        return parent && parent != a && process_start_ticks(parent->process) <= stat->start_ticks ? NULL : a;
+        return a && attached_takes(m, a, stat) ? a : NULL;
 }
 
 /* 1: *ret is the attached process to which one that was not attached itself belongs; 0: there is none; or

@@ -84,6 +84,7 @@ struct membership {
         struct bpf_membership *bpf;
         struct attached *attached; /* backend direct: those that have not exited, by pid */
         struct kin *kin;           /* and what descends from them, by pid */
+        unsigned n_in_groups;      /* attached processes in the group of another one */
         unsigned n_reaped;         /* attached processes whose orphans a subreaper gets */
         uint64_t oldest_ticks;     /* no attached process has started before */
         struct own_cgroup *cgroups;

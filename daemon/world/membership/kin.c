@@ -66,10 +66,38 @@ static void move(struct kin *k, struct attached *a)
         join(k, a);
 }
 
+static bool has_exited(const struct kin *k)
+{
+        int pidfd = pidfd_open_process(k->pid);
+        bool exited = pidfd < 0 ? pidfd == -ESRCH : proc_pidfd_exited(pidfd);
+
+        if (pidfd >= 0)
+                close(pidfd);
+        return exited;
+}
+
+/* Those at which nobody has looked for the longest time come first. */
+static void forget_gone(struct attached *a, uint32_t *budget)
+{
+        struct kin *k, *next;
+
+        for (k = TAILQ_FIRST(&a->kin); k && *budget > 0; k = next, --*budget) {
+                next = TAILQ_NEXT(k, by_attached);
+                if (has_exited(k)) {
+                        kin_drop(k);
+                } else if (LIST_EMPTY(&a->membership->looks)) { /* which go along the list */
+                        TAILQ_REMOVE(&a->kin, k, by_attached);
+                        TAILQ_INSERT_TAIL(&a->kin, k, by_attached);
+                }
+        }
+}
+
+/* For each that is added two are asked whether they have exited, so that the dead are never many. */
 int kin_add(struct attached *a, pid_t pid, const struct proc_stat *stat)
 {
         struct membership *m = a->membership;
         struct kin *k = find_pid(m, pid);
+        uint32_t few = 2;
 
         if (k && k->start_ticks == stat->start_ticks) {
                 /* It was seen below another one that was attached. If its parent is the same as then, it is
@@ -92,11 +120,11 @@ int kin_add(struct attached *a, pid_t pid, const struct proc_stat *stat)
                 return -ENOMEM;
         }
         join(k, a);
+        forget_gone(a, &few);
         return 0;
 }
 
-/* The attached process to which that one belongs, which was attached or seen; or NULL. */
-static struct attached *known(struct membership *m, pid_t pid, uint64_t start_ticks)
+struct attached *attached_known(struct membership *m, pid_t pid, uint64_t start_ticks)
 {
         struct attached *a = attached_find(m, pid);
         struct kin *k;
@@ -118,7 +146,7 @@ bool kin_follow(struct kin *k, const struct proc_stat *stat)
                 return false;
         if ((a ? a : parent->attached) == k->attached || proc_stat_read(stat->ppid, &of_parent) < 0)
                 return false;
-        a = known(m, stat->ppid, of_parent.start_ticks);
+        a = attached_known(m, stat->ppid, of_parent.start_ticks);
         if (!a || a == k->attached)
                 return false;
         move(k, a);
@@ -142,7 +170,7 @@ static struct attached *known_on_way(struct membership *m, const struct way *way
 
         if (way->n > 1)
                 a = orphan_owner(m, last->pid, last->stat.start_ticks, last[-1].stat.start_ticks);
-        return a ? a : known(m, last->pid, last->stat.start_ticks);
+        return a ? a : attached_known(m, last->pid, last->stat.start_ticks);
 }
 
 /* Goes to the parent of the last one. If that has exited since, the last one has another parent by now. 1: it
@@ -209,31 +237,12 @@ int kin_look_up(struct membership *m, pid_t pid, const struct proc_stat *stat, s
         return 1;
 }
 
-static bool has_exited(const struct kin *k)
-{
-        int pidfd = pidfd_open_process(k->pid);
-        bool exited = pidfd < 0 ? pidfd == -ESRCH : proc_pidfd_exited(pidfd);
-
-        if (pidfd >= 0)
-                close(pidfd);
-        return exited;
-}
-
 void direct_forget_gone(struct member_slot *slot, uint32_t *budget)
 {
         struct attached *a;
-        struct kin *k, *next;
 
         LIST_FOREACH (a, &slot->attached, by_slot)
-                for (k = TAILQ_FIRST(&a->kin); k && *budget > 0; k = next, --*budget) {
-                        next = TAILQ_NEXT(k, by_attached);
-                        if (has_exited(k)) {
-                                kin_drop(k);
-                        } else if (LIST_EMPTY(&a->membership->looks)) { /* which go along the list */
-                                TAILQ_REMOVE(&a->kin, k, by_attached);
-                                TAILQ_INSERT_TAIL(&a->kin, k, by_attached);
-                        }
-                }
+                forget_gone(a, budget);
 }
 
 int attached_succeed(struct membership *m, struct attached *a)

@@ -29,7 +29,7 @@ struct member_look {
         void *userdata;
         bool wants_uids; /* of each process; they take another read */
         bool without_children;
-        bool is_thorough; /* who dies while its children are listed is noticed (is_restless); it takes a read */
+        bool is_thorough; /* who dies while its children are listed is noticed; this takes a read of each */
         bool is_restless; /* a process had gone when it was to be read: its children may have been missed */
 
         /* Of look.c, and of the backend. */

@@ -42,8 +42,8 @@ int membership_attach(struct membership *m, struct anchor *anchor, struct proces
 /* What becomes a child of reaper from now on descends from p, which is a member. Only a subreaper may say so,
  * of a child of its own. The kernel knows that by itself. */
 void membership_reap(struct membership *m, struct process *p, struct process *reaper);
-/* p has become a member of a context that is not below the one in which it was. So of the subreapers above it,
- * nobody can tell any more whose their orphans are. */
+/* p has become a member of a context that is not below the one in which it was. So nobody can tell any more
+ * whose the orphans of the subreapers above it are. */
 void membership_part(struct membership *m, struct process *p);
 /* Whether the user may have one more member: 0 or -EDQUOT. What has left since the last look does not
  * count. */

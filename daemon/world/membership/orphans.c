@@ -10,10 +10,10 @@
  * subreaper. If that is the process which has attached its child, and it has said so, all that become its
  * children from then on descend from that child, but for those that were attached or seen elsewhere.
  *
- * Below the same subreaper there may be members of other contexts: another child of which it has said so, or a
- * descendant that was attached elsewhere. From then on an orphan may be a descendant of either, and is nobody's,
- * so that nobody ends with a context that is not its own. But what is attached below its context ends with
- * that. */
+ * Below the same subreaper there may be members of other contexts: another child of which it has said so, or
+ * a descendant that was attached elsewhere. From then on an orphan may be a descendant of either, and is
+ * nobody's, so that nobody ends with a context that is not its own. But what is attached below its context
+ * ends with that. */
 
 #define AT_ONCE 64 /* so many children are read in one turn */
 
@@ -23,17 +23,45 @@ struct orphan_look {
         uint64_t dead;
 };
 
+/* The children of a reaper but for the one that it attaches. */
+struct others {
+        pid_t pid; /* that one's */
+        unsigned n;
+        uint64_t since; /* no other one has started then */
+};
+
+static int look_at_other(void *userdata, pid_t child)
+{
+        struct others *o = userdata;
+        struct proc_stat stat;
+
+        if (child == o->pid)
+                return 0;
+        if (proc_stat_read(child, &stat) >= 0 && stat.start_ticks >= o->since)
+                o->since = stat.start_ticks + 1;
+        return ++o->n == AT_ONCE;
+}
+
 void membership_reap(struct membership *m, struct process *p, struct process *reaper)
 {
         struct attached *a = process_ties(p)->attached;
+        struct process_ties *ties = process_ties(reaper);
+        uint64_t now = proc_nsec_to_ticks(now_boottime_usec() * 1000);
+        struct others others = {.pid = process_pid(p), .since = now};
+        int r;
 
         if (!a)
                 return;
         attached_leave_reaper(a);
+        r = proc_each_child(process_pid(reaper), look_at_other, &others);
+        /* Where it has no other child, nobody else below it is left. */
+        if (r == 0 && others.n == 0)
+                ties->parted_ticks = 0;
         a->reaper = process_ref(reaper);
         charge_set(&a->charge, a->charge.amount + 1); /* its descriptor */
-        a->reaper_ticks = proc_nsec_to_ticks(now_boottime_usec() * 1000);
-        LIST_INSERT_HEAD(&process_ties(reaper)->reaped, a, by_reaper);
+        /* Who was there before is no orphan, even if it has started within the same tick. */
+        a->reaper_ticks = r == 0 ? others.since : now + 1;
+        LIST_INSERT_HEAD(&ties->reaped, a, by_reaper);
         m->n_reaped++;
 }
 
@@ -147,7 +175,10 @@ int orphan_visit(struct attached *a, pid_t pid, uint64_t *dead)
 
         if (attached_find(m, pid))
                 return 0;
-        if (proc_stat_read(pid, &stat) < 0 || stat.ppid != process_pid(a->reaper))
+        r = proc_stat_read(pid, &stat);
+        if (r < 0)
+                return r;
+        if (stat.ppid != process_pid(a->reaper))
                 return -ESRCH;
         if (!may_own(a, stat.start_ticks))
                 return 0;
