@@ -22,7 +22,6 @@
  *
  * Who is a member of another context than the process was stays there: that one was meant for it. */
 
-#define LOOKS_MAX 64
 #define REASONS_MAX 10
 
 struct member_of {
@@ -40,7 +39,7 @@ struct family {
         struct member_of *members; /* as they were at the last look, by pid */
         size_t n_members;
         bool members_are_all;
-        size_t n_gone, n_missing;
+        size_t n_tried, n_gone, n_missing;
         int status;
 };
 
@@ -128,6 +127,7 @@ static int attach_one(struct family *f, const struct descendant *d)
         char about[32];
         int r;
 
+        f->n_tried++;
         if (pidfd < 0 || proc_stat_read(d->pid, &stat) < 0 || stat.start_ticks != d->start_ticks) {
                 f->n_gone++;
                 return 0;
@@ -171,22 +171,24 @@ static void found_orphan(void *userdata, pid_t pid)
         missing(f, EXIT_FAILED, pid, "if its parent was one that has just exited, it should be a member");
 }
 
-/* Looks, and attaches those that are new, until there are none. */
+/* Looks, and attaches those that are new, until all of these were members. They were forked by members then,
+ * and so are those that nobody has seen yet. */
 static int attach_descendants(struct family *f)
 {
         struct descendants *d = &f->descendants;
-        size_t done = 1; /* the process itself */
-        int r = 0;
+        size_t done = 1, before; /* the process itself is */
+        int r;
 
-        for (int i = 0; i < LOOKS_MAX && r == 0 && done < d->n; i++) {
-                r = read_members(f);
+        do {
+                if (descendants_look(d) < 0) {
+                        print_error("cannot look for the children of a process");
+                        return EXIT_FAILED;
+                }
+                before = f->n_tried;
+                r = done < d->n ? read_members(f) : 0;
                 for (; r == 0 && done < d->n; done++)
                         r = attach_descendant(f, d->items + done);
-                if (r == 0 && descendants_look(d) < 0) {
-                        print_error("cannot look for the children any more");
-                        r = EXIT_FAILED;
-                }
-        }
+        } while (r == 0 && before != f->n_tried);
         return r;
 }
 

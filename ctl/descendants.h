@@ -12,7 +12,6 @@
 struct descendant {
         pid_t pid;
         uint64_t start_ticks;
-        bool is_tried; /* by whoever goes through them */
 };
 
 #define ANCESTORS_MAX 32
