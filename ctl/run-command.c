@@ -43,13 +43,13 @@ static int any_child(void *userdata, pid_t child)
         return 1;
 }
 
-/* These signals cancel the context instead of ending us (run-wait.c). A signal that is ignored stays ignored,
- * for nohup(1). But of our children we have to hear. They are all that the command leaves behind: who loses
- * its parent comes to us, the nearest subreaper. But where a shell has executed us that had children before,
- * nobody could tell whom those leave behind. */
+/* These signals cancel the context instead of ending us (run-wait.c); SIGTSTP is in run-stop.c. A signal that
+ * is ignored stays ignored, for nohup(1). But of our children we have to hear. They are all that the command
+ * leaves behind: who loses its parent comes to us, the nearest subreaper. But where a shell has executed us
+ * that had children before, nobody could tell whom those leave behind. */
 static int take_signals(struct run *run)
 {
-        static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+        static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
         struct sigaction action;
         sigset_t mask;
 
@@ -60,6 +60,7 @@ static int take_signals(struct run *run)
         run->ignores_children = signal(SIGCHLD, SIG_DFL) == SIG_IGN;
         sigemptyset(&mask);
         sigaddset(&mask, SIGCHLD);
+        sigaddset(&mask, SIGCONT);
         for (size_t i = 0; i < ELEMENTSOF(taken); i++)
                 if (sigaction(taken[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
                         sigaddset(&mask, taken[i]);
