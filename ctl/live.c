@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,9 +53,17 @@ void live_end(void)
                 tcsetattr(STDIN_FILENO, TCSANOW, &screen.modes);
 }
 
+/* We may be here because the terminal takes nothing (^S, a connection that hangs), so we do not wait for it.
+ * The descriptor's flags are also the shell's. */
 static void on_end(int signal)
 {
+        int flags = fcntl(STDOUT_FILENO, F_GETFL);
+
+        if (flags >= 0)
+                (void) fcntl(STDOUT_FILENO, F_SETFL, flags | O_NONBLOCK);
         live_end();
+        if (flags >= 0)
+                (void) fcntl(STDOUT_FILENO, F_SETFL, flags);
         _exit(EXIT_DONE);
 }
 

@@ -65,16 +65,17 @@ static int take_children(struct ctl *ctl, struct run *run)
         return 0;
 }
 
-/* These signals cancel the context from now on instead of ending us (run-wait.c). A signal that is ignored
- * stays ignored, for nohup(1). */
+/* These signals cancel the context from now on instead of ending us (run-wait.c); SIGTSTP is in run-stop.c. A
+ * signal that is ignored stays ignored, for nohup(1). */
 static int take_signals(struct run *run)
 {
-        static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+        static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
         struct sigaction action;
         sigset_t mask;
 
         sigemptyset(&mask);
         sigaddset(&mask, SIGCHLD);
+        sigaddset(&mask, SIGCONT);
         for (size_t i = 0; i < ELEMENTSOF(taken); i++)
                 if (sigaction(taken[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
                         sigaddset(&mask, taken[i]);

@@ -55,6 +55,11 @@ void run_tell_end(const struct run *run, const struct context_end *end);
  * our child. */
 size_t run_signal_family(struct ctl *ctl, const struct run *run, pid_t command, int signal);
 
+/* run-stop.c: stops us until somebody continues us; false if nobody would. */
+bool run_stop(void);
+/* The command, our child, was stopped by that signal: we stop with it. */
+void run_stop_with(pid_t command, int signal);
+
 /* run-wait.c: waits until the command has ended, and until nobody is left of what ends with it. Returns the
  * exit status. */
 int run_wait(struct ctl *ctl, struct run *run);

@@ -199,7 +199,9 @@ static void take_signal(struct waiting *w, const struct signalfd_siginfo *info)
 {
         int signal = (int) info->ssi_signo;
 
-        if (signal == SIGCHLD)
+        if (signal == SIGTSTP && (w->ended || info->ssi_code != SI_KERNEL))
+                run_stop();
+        if (signal == SIGCHLD || signal == SIGCONT || signal == SIGTSTP)
                 return;
         if (w->ended && ++w->asked == 2)
                 give_up(w);
@@ -268,7 +270,12 @@ static void reap(struct waiting *w)
         int result;
         pid_t pid;
 
-        while ((pid = waitpid(-1, &result, WNOHANG)) > 0 || (pid < 0 && errno == EINTR)) {
+        while ((pid = waitpid(-1, &result, WNOHANG | WUNTRACED)) > 0 || (pid < 0 && errno == EINTR)) {
+                if (pid > 0 && WIFSTOPPED(result)) {
+                        if (pid == w->run->pid)
+                                run_stop_with(pid, WSTOPSIG(result));
+                        continue;
+                }
                 if (pid == w->ctl->agent)
                         w->ctl->agent = 0;
                 if (pid != w->run->pid)

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import termios
 import time
+import unicodedata
 
 PATIENCE = 60
 MODES = {"?1049": False, "?25": True, "?7": True}  # the alternate screen, the cursor, lines that go on
@@ -44,6 +45,7 @@ class Terminal:
 
         def resize(self, rows, columns):
                 self.rows, self.columns = rows, columns
+                self.row = min(self.row, rows - 1)
                 self.lines = [["#"] * columns for _ in range(rows)]  # what is there now has to be drawn anew
                 self.settled = self.begun = False  # drawings of the size before may be under way
 
@@ -90,11 +92,13 @@ class Terminal:
                 elif character == "\n":
                         self.scrolls += self.row + 1 >= self.rows
                         self.row = min(self.row + 1, self.rows - 1)
-                elif self.column >= self.columns:
-                        self.overflows += 1
                 else:
-                        self.lines[self.row][self.column] = character
-                        self.column += 1
+                        wide = unicodedata.east_asian_width(character) in "WF"
+                        if self.column + wide >= self.columns:
+                                self.overflows += 1
+                        else:
+                                self.lines[self.row][self.column] = character
+                                self.column += 1 + wide
 
 
 terminal = Terminal(int(sys.argv[1]), int(sys.argv[2]))
