@@ -856,6 +856,36 @@ START_TEST(law_30_whose_parent_goes_while_it_is_looked_up)
 }
 END_TEST
 
+static void body_sibling(int in, int out)
+{
+        struct clone_args args = {.flags = CLONE_PARENT};
+
+        child_ready(out);
+        wait_told(in);
+        if (syscall(SYS_clone3, &args, sizeof args) < 0)
+                _exit(1);
+        child_count(in, out);
+}
+
+/* clone(CLONE_PARENT) makes a sibling, which is the subreaper's child from its birth. */
+START_TEST(law_45_a_child_beside_it)
+{
+        struct child *child = child_start(body_sibling);
+        struct context *c = make("a");
+        pid_t pids[2] = {child->pid};
+
+        attach_to_reap(c, child, &term);
+        breed(child, "x");
+        ck_assert_int_eq(child_say(child), '!');
+        ck_assert_uint_eq(cancel_all(c), 2);
+        for (int i = 0; i < 2; i++)
+                ck_assert_int_eq(child_say(child), 'T');
+        (void) proc_each_child(getpid(), take_other, pids);
+        kill(pids[1], SIGKILL);
+        ck_assert_int_eq(waitpid(pids[1], NULL, __WALL), pids[1]);
+}
+END_TEST
+
 static pid_t same_time;
 static uint64_t same_ticks;
 
@@ -1016,7 +1046,8 @@ END_TEST
 
 #define TURNS_MAX 100
 
-/* One of its kin takes its place, as soon as a descriptor is to be had. Until then that is tried now and then. */
+/* One of its kin takes its place, as soon as a descriptor is to be had. Until then that is tried now and
+ * then. */
 START_TEST(law_45_succession_without_descriptors)
 {
         struct child *child = _i == 0 ? start_three() : child_start(child_breed);
@@ -1107,6 +1138,7 @@ int main(void)
         tcase_add_test(c, law_45_who_dies_while_orphans_are_listed_has_left_one);
         tcase_add_test(c, a_zombie_that_stays_makes_no_unrest);
         tcase_add_test(c, law_30_whose_parent_goes_while_it_is_looked_up);
+        tcase_add_test(c, law_45_a_child_beside_it);
         tcase_add_test(c, law_32_who_has_started_in_the_same_instant);
         tcase_add_test(c, law_30_a_deep_descendant);
         tcase_add_test(c, law_30_too_deep_to_be_known);
