@@ -3,8 +3,8 @@
 
 #include "tests/world/world.h"
 
-/* What the tests of descendants share, where the kernel does not know them: no probe is started here, and nobody
- * has a control group of its own. */
+/* What the tests of descendants share, where the kernel does not know them: no probe is started there, and
+ * nobody has a control group of its own. */
 
 static const struct policy quiet = {.signal = 0, .kill_after_usec = CTXD_USEC_INFINITY};
 static const struct policy term = {.signal = SIGTERM, .kill_after_usec = CTXD_USEC_INFINITY};

@@ -14,8 +14,8 @@
 #include "util/proc.h"
 #include "tests/world/kin.h"
 
-/* The descendants of an attached process, at moments that are rare: somebody exits in the middle of a look, or
- * cannot be read. */
+/* The descendants of an attached process, at moments that are rare: somebody exits in the middle of a look,
+ * or cannot be read. */
 
 /* What happens at a certain moment of a look: before a list of children is opened, when a child was read from
  * it, but not looked at, and before one process is looked at. */
