@@ -260,7 +260,8 @@ static bool has_threads(const struct child *c)
         return stat.n_threads > 1;
 }
 
-/* The main thread's children have been read when another thread ends. Its children are the main thread's then. */
+/* The main thread's children have been read when another thread ends. Its children are the main thread's
+ * then. */
 START_TEST(children_of_a_thread_that_ends)
 {
         struct child *c = child_start(body_of_threads);

@@ -115,8 +115,8 @@ void attached_leave_reaper(struct attached *a)
         a->reaper = process_unref(a->reaper);
 }
 
-/* The one whose orphans become its children: of all that it has attached that which was first. NULL: nobody's,
- * or it has exited. */
+/* The one whose orphans become its children: of all that it has attached that which was first. NULL:
+ * nobody's do, or it has exited. */
 static struct attached *reaped_by(struct process *reaper)
 {
         struct attached *a = LIST_FIRST(&process_ties(reaper)->reaped), *next;
