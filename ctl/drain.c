@@ -100,7 +100,7 @@ int drain_wait(struct ctl *ctl, const char *path, uint64_t timeout_usec, json_ob
         bool drained = false;
         int r;
 
-        left.terminal = !json && isatty(STDOUT_FILENO) && terminal_is_capable();
+        left.terminal = !json && !ctl->full && isatty(STDOUT_FILENO) && terminal_is_capable();
         r = bus_property(ctl, "MembershipBackend", &backend);
         if (r == 0)
                 r = handle_get(ctl, "Drained", path, &handle);

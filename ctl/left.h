@@ -13,7 +13,7 @@ struct left {
         const char *path;
         FILE *to;
         bool silent;
-        bool terminal;
+        bool terminal;                 /* with --full it is none: what is not cut could not be erased */
         uint64_t since_usec;           /* when the waiting began */
         size_t lines;                  /* of the list on the terminal */
         struct process_list processes; /* as they were shown last */

@@ -142,8 +142,8 @@ static void wait_for_drained(struct waiting *w)
                         .since_usec = now_boottime_usec(),
         };
         terminal_use(STDERR_FILENO);
-        w->left.terminal = saved_terminal_is_ours(&w->run->terminal) && isatty(STDERR_FILENO) &&
-                           terminal_is_capable();
+        w->left.terminal = !w->ctl->full && saved_terminal_is_ours(&w->run->terminal) &&
+                           isatty(STDERR_FILENO) && terminal_is_capable();
         w->left.silent = !w->left.terminal;
         w->show_usec = from_now(w->left.terminal ? SHOW_FIRST_USEC : TELL_USEC);
 }

@@ -85,7 +85,7 @@ void terminal_resized(void)
         struct winsize size;
 
         terminal_remember();
-        if (!terminal.all && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
                 terminal.columns = size.ws_col;
 }
 

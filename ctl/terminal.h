@@ -27,9 +27,9 @@ size_t terminal_columns(void);
 /* How wide a text may be that is no name, such as a command line. Where the width is not known it is cut as
  * well, since nobody wants to read a line of thousands of characters. */
 size_t terminal_text_columns(void);
-/* --full: nothing is cut. */
+/* --full: nothing is cut, except on a screen. */
 void terminal_show_all(void);
-/* Looks at the width again, since the terminal has another one now. */
+/* Looks at the width of the screen again, since it may have another one now. */
 void terminal_resized(void);
 /* The present number; 24 where it is unknown. */
 size_t terminal_rows(void);
