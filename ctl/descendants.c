@@ -79,7 +79,7 @@ int descendants_look(struct descendants *d)
 }
 
 struct search {
-        const struct descendants *d;
+        struct descendants *d;
         pid_t parent;
         void (*cb)(void *userdata, pid_t pid);
         void *userdata;
@@ -92,13 +92,14 @@ static int look_at_orphan(void *userdata, pid_t child)
 
         if (child != getpid() && proc_stat_read(child, &stat) >= 0 && stat.ppid == s->parent &&
                         !proc_is_dead(&stat) && stat.start_ticks >= s->d->began_ticks &&
-                        !is_known(s->d, child, stat.start_ticks))
+                        !is_known(s->d, child, stat.start_ticks)) {
+                (void) add(s->d, child, stat.start_ticks); /* a child may be listed twice */
                 s->cb(s->userdata, child);
+        }
         return 0;
 }
 
-void descendants_each_orphan(
-                const struct descendants *d, void (*cb)(void *userdata, pid_t pid), void *userdata)
+void descendants_each_orphan(struct descendants *d, void (*cb)(void *userdata, pid_t pid), void *userdata)
 {
         struct search s = {.d = d, .cb = cb, .userdata = userdata};
         bool has_first = false;

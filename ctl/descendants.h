@@ -31,6 +31,5 @@ int descendants_begin(struct descendants *d, pid_t pid);
 int descendants_look(struct descendants *d);
 /* Calls cb for each process that was born since the first look, and that may descend from one that had exited
  * before a look could see it. */
-void descendants_each_orphan(
-                const struct descendants *d, void (*cb)(void *userdata, pid_t pid), void *userdata);
+void descendants_each_orphan(struct descendants *d, void (*cb)(void *userdata, pid_t pid), void *userdata);
 void descendants_deinit(struct descendants *d);
