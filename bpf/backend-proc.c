@@ -19,6 +19,8 @@
 #include "util/cgroup.h"
 #include "util/cleanup.h"
 
+#define PF_IO_WORKER 0x10
+
 /* Translates the letter of /proc/PID/stat into the kernel's __state and exit_state, which the judge reads. */
 static void set_state(struct sample *sample, char letter)
 {
@@ -161,7 +163,9 @@ static int sweep_process(uint64_t context_id, uint32_t pid, sample_func func, vo
         while ((entry = readdir(dir))) {
                 uint32_t tid = (uint32_t) strtoul(entry->d_name, NULL, 10);
 
-                if (tid == 0 || read_sample(context_id, pid, tid, start, &sample) < 0 || sample.exit_state)
+                /* The workers of an io_uring are the kernel's. They end with the process. */
+                if (tid == 0 || read_sample(context_id, pid, tid, start, &sample) < 0 || sample.exit_state ||
+                                (sample.flags & PF_IO_WORKER))
                         continue;
                 if (frozen)
                         sample.jobctl |= 1ULL << 23;
