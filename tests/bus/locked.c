@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Sockets that their owner keeps locked. */
+/* Sockets and epoll sets that their owner keeps locked. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +8,9 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -18,10 +21,51 @@
 #include "harness.h"
 #include "raw.h"
 
+/* A page that is not there: whoever touches it in the kernel sleeps, with all the locks that he has. */
+struct missing {
+        int faults;
+        void *page;
+};
+
+static bool missing_start(struct missing *m)
+{
+        struct uffdio_api api = {.api = UFFD_API};
+        struct uffdio_register range = {.mode = UFFDIO_REGISTER_MODE_MISSING};
+
+        m->faults = (int) syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+        if (m->faults < 0) {
+                fprintf(stderr, "SKIP: userfaultfd: %s\n", strerror(errno));
+                return false;
+        }
+        m->page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        range.range.start = (uintptr_t) m->page;
+        range.range.len = 4096;
+        ck_assert_int_eq(ioctl(m->faults, UFFDIO_API, &api), 0);
+        ck_assert_int_eq(ioctl(m->faults, UFFDIO_REGISTER, &range), 0);
+        return true;
+}
+
+/* Until somebody sleeps. */
+static void missing_is_touched(const struct missing *m)
+{
+        struct uffd_msg fault;
+
+        ck_assert(becomes_readable(m->faults));
+        ck_assert_int_eq(read(m->faults, &fault, sizeof fault), sizeof fault);
+}
+
+static void missing_end(struct missing *m)
+{
+        struct uffdio_zeropage zero = {.range = {.start = (uintptr_t) m->page, .len = 4096}};
+
+        ck_assert_int_eq(ioctl(m->faults, UFFDIO_ZEROPAGE, &zero), 0);
+        close(m->faults);
+}
+
 /* A socket whose owner sleeps in send(): it has the kernel's lock of the socket, and waits for a page. */
 struct locked {
-        int socket, faults;
-        void *page;
+        int socket;
+        struct missing missing;
         pthread_t thread;
 };
 
@@ -29,45 +73,31 @@ static void *send_page(void *userdata)
 {
         const struct locked *l = userdata;
 
-        (void) !send(l->socket, l->page, 1, MSG_NOSIGNAL);
+        (void) !send(l->socket, l->missing.page, 1, MSG_NOSIGNAL);
         return NULL;
 }
 
 static bool locked_start(struct locked *l)
 {
-        struct uffdio_api api = {.api = UFFD_API};
-        struct uffdio_register range = {.mode = UFFDIO_REGISTER_MODE_MISSING};
-        struct uffd_msg fault;
         struct sockaddr_in address;
-        int listener = lingering_listener(&address);
+        int listener;
 
-        l->faults = (int) syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-        if (l->faults < 0) {
-                fprintf(stderr, "SKIP: userfaultfd: %s\n", strerror(errno));
+        if (!missing_start(&l->missing))
                 return false;
-        }
-        l->page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        range.range.start = (uintptr_t) l->page;
-        range.range.len = 4096;
-        ck_assert_int_eq(ioctl(l->faults, UFFDIO_API, &api), 0);
-        ck_assert_int_eq(ioctl(l->faults, UFFDIO_REGISTER, &range), 0);
+        listener = lingering_listener(&address);
         l->socket = socket(AF_INET, SOCK_STREAM, 0);
         ck_assert_int_eq(connect(l->socket, (struct sockaddr *) &address, sizeof address), 0);
         ck_assert_int_eq(pthread_create(&l->thread, NULL, send_page, l), 0);
-        ck_assert(becomes_readable(l->faults));
-        ck_assert_int_eq(read(l->faults, &fault, sizeof fault), sizeof fault);
+        missing_is_touched(&l->missing);
         close(listener);
         return true;
 }
 
 static void locked_end(struct locked *l)
 {
-        struct uffdio_zeropage zero = {.range = {.start = (uintptr_t) l->page, .len = 4096}};
-
-        ck_assert_int_eq(ioctl(l->faults, UFFDIO_ZEROPAGE, &zero), 0);
+        missing_end(&l->missing);
         ck_assert_int_eq(pthread_join(l->thread, NULL), 0);
         close(l->socket);
-        close(l->faults);
 }
 
 /* This thread alone: the other one cannot be told. */
@@ -105,7 +135,132 @@ START_TEST(a_socket_whose_lock_is_held)
 }
 END_TEST
 
+/* -- An epoll set whose owner sleeps in epoll_wait(): it has the kernel's lock of the set. The last close of
+ * a file that is in the set waits for that. */
+
+struct held_set {
+        int set, ready;
+        struct missing missing;
+        pthread_t thread;
+};
+
+static bool held_start(struct held_set *h)
+{
+        if (!missing_start(&h->missing))
+                return false;
+        ck_assert_int_ge(h->set = epoll_create1(EPOLL_CLOEXEC), 0);
+        ck_assert_int_ge(h->ready = eventfd(1, EFD_CLOEXEC), 0);
+        return true;
+}
+
+static void held_add(const struct held_set *h, int fd)
+{
+        ck_assert_int_eq(epoll_ctl(h->set, EPOLL_CTL_ADD, fd, &(struct epoll_event){}), 0);
+}
+
+static void *wait_into_page(void *userdata)
+{
+        const struct held_set *h = userdata;
+
+        (void) epoll_wait(h->set, h->missing.page, 1, -1);
+        return NULL;
+}
+
+/* After the last held_add(). */
+static void held_lock(struct held_set *h)
+{
+        const struct epoll_event event = {.events = EPOLLIN};
+
+        ck_assert_int_eq(epoll_ctl(h->set, EPOLL_CTL_ADD, h->ready, (struct epoll_event *) &event), 0);
+        ck_assert_int_eq(pthread_create(&h->thread, NULL, wait_into_page, h), 0);
+        missing_is_touched(&h->missing);
+}
+
+static void held_end(struct held_set *h)
+{
+        missing_end(&h->missing);
+        ck_assert_int_eq(pthread_join(h->thread, NULL), 0);
+        close(h->ready);
+        close(h->set);
+}
+
+static void others_are_served(void)
+{
+        work(bus, 5);
+        for (int i = 0; i < 5; i++)
+                run_as(BOB, attach_self, NULL);
+}
+
+static int process_of(sd_bus *b, const char *path, pid_t pid)
+{
+        _cleanup_message_ sd_bus_message *m = CALL(b, "Process", "su", path, (uint32_t) pid);
+        int fd;
+
+        READ(m, "h", &fd);
+        ck_assert_int_ge(fd = fcntl(fd, F_DUPFD_CLOEXEC, 3), 0);
+        return fd;
+}
+
+/* Also a pidfd: the sender closes its own first. */
+START_TEST(a_pidfd_in_a_set_that_is_held)
+{
+        struct held_set h = {};
+        char name[128];
+        pid_t member;
+        int pidfd, fd;
+        struct raw m;
+
+        if (!held_start(&h))
+                return;
+        member = sleeper(&pidfd);
+        OK(bus, "Create", "sa{sv}", "hers", 0);
+        held_add(&h, pidfd);
+        held_lock(&h);
+        attach_message(&m);
+        fd = raw_connect();
+        stop_daemon();
+        ck_assert(raw_send(fd, m.bytes, m.n, &pidfd, 1));
+        close(pidfd);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        ck_assert_int_eq(raw_read(fd, name), 2);
+        others_are_served();
+        close(process_of(bus, "hers", member));
+        end_process(member);
+        others_are_served();
+        held_end(&h);
+        close(fd);
+}
+END_TEST
+
+/* In any message, also one that wants none. */
+START_TEST(a_pidfd_that_nobody_wants_in_a_set_that_is_held)
+{
+        struct held_set h = {};
+        int pidfd = open_pidfd(getpid()), fd;
+        char name[128];
+        struct raw m;
+
+        if (!held_start(&h))
+                return;
+        held_add(&h, pidfd);
+        held_lock(&h);
+        raw_begin_fds(&m, 1, 1, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Err", "s");
+        raw_text(&m, "nobody");
+        raw_end(&m);
+        fd = raw_connect();
+        stop_daemon();
+        ck_assert(raw_send(fd, m.bytes, m.n, &pidfd, 1));
+        close(pidfd);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        ck_assert_int_eq(raw_read(fd, name), 3);
+        others_are_served();
+        held_end(&h);
+        close(fd);
+}
+END_TEST
+
 void add_locked(Suite *s)
 {
-        ADD_TESTS(s, "locked", start_plain, a_socket_whose_lock_is_held);
+        ADD_TESTS(s, "locked", start_plain, a_socket_whose_lock_is_held, a_pidfd_in_a_set_that_is_held,
+                        a_pidfd_that_nobody_wants_in_a_set_that_is_held);
 }
