@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "foreign.h"
@@ -259,8 +260,215 @@ START_TEST(a_pidfd_that_nobody_wants_in_a_set_that_is_held)
 }
 END_TEST
 
+START_TEST(a_handle_in_a_set_that_is_held)
+{
+        struct held_set h = {};
+        int handle;
+
+        if (!held_start(&h))
+                return;
+        create(bus, "c");
+        handle = done_handle(bus, "c");
+        held_add(&h, handle);
+        held_lock(&h);
+        close(handle);
+        ck_assert(cancel(bus, "c", ""));
+        others_are_served();
+        held_end(&h);
+}
+END_TEST
+
+START_TEST(a_handle_that_is_given_up_in_a_set_that_is_held)
+{
+        struct held_set h = {};
+        int handle;
+
+        if (!held_start(&h))
+                return;
+        create(bus, "c");
+        handle = done_handle(bus, "c");
+        held_add(&h, handle);
+        held_lock(&h);
+        close(handle);
+        OK(bus, "Undone", "s", "c");
+        others_are_served();
+        held_end(&h);
+}
+END_TEST
+
+/* Another process takes something. */
+struct taker {
+        const struct held_set *held;
+        int said[2], go[2];
+        pid_t member;
+};
+
+static void taker_init(struct taker *k, const struct held_set *h)
+{
+        k->held = h;
+        ck_assert_int_eq(pipe(k->said), 0);
+        ck_assert_int_eq(pipe(k->go), 0);
+}
+
+static void taker_end(struct taker *k)
+{
+        for (int i = 0; i < 2; i++) {
+                close(k->said[i]);
+                close(k->go[i]);
+        }
+}
+
+/* Says that the set has it, and keeps it. */
+static void taker_keep(const struct taker *k)
+{
+        char byte;
+
+        ck_assert_int_eq(write(k->said[1], "", 1), 1);
+        ck_assert_int_eq(read(k->go[0], &byte, 1), 1);
+}
+
+static void take_kick(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        _cleanup_message_ sd_bus_message *m = NULL;
+        const struct taker *k = userdata;
+        int page, kick;
+
+        m = CALL(b, "Threads", "s", "c");
+        READ(m, "hh", &page, &kick);
+        held_add(k->held, kick);
+        taker_keep(k);
+}
+
+/* By which threads say that they have changed. */
+START_TEST(the_eventfd_of_threads_in_a_set_that_is_held)
+{
+        struct held_set h = {};
+        struct taker k = {};
+        pid_t pid;
+        char byte;
+
+        if (!held_start(&h))
+                return;
+        create(bus, "c");
+        taker_init(&k, &h);
+        pid = spawn(take_kick, &k);
+        ck_assert_int_eq(read(k.said[0], &byte, 1), 1);
+        held_lock(&h);
+        ck_assert_int_eq(write(k.go[1], "", 1), 1);
+        wait_for(pid);
+        others_are_served();
+        held_end(&h);
+        taker_end(&k);
+}
+END_TEST
+
+static void take_pidfd(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        const struct taker *k = userdata;
+
+        held_add(k->held, process_of(b, "c", k->member));
+        taker_keep(k);
+}
+
+/* The daemon keeps a pidfd of each member, too. Who was given one closes it by his end, which hangs if it was
+ * the last. */
+START_TEST(the_pidfd_of_a_member_in_a_set_that_is_held)
+{
+        struct held_set h = {};
+        struct taker k = {};
+        int pidfd;
+        pid_t pid;
+        char byte;
+
+        if (!held_start(&h))
+                return;
+        k.member = sleeper(&pidfd);
+        create(bus, "c");
+        OK(bus, "Attach", "sha{sv}", "c", pidfd, 0);
+        close(pidfd);
+        taker_init(&k, &h);
+        pid = spawn(take_pidfd, &k);
+        ck_assert_int_eq(read(k.said[0], &byte, 1), 1);
+        held_lock(&h);
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_assert_happens(strchr("ZD", task_state(pid, pid)));
+        end_process(k.member);
+        others_are_served();
+        held_end(&h);
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        taker_end(&k);
+}
+END_TEST
+
+/* -- What waits because those hang who close it is charged to whom it was given. */
+
+#define HANDLES_MAX 4
+
+static void start_with_few_handles(void)
+{
+        world_start("MaxHandlesPerUser=4\nRetainSec=10min\n", NULL);
+}
+
+static bool gets_handle(void)
+{
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r = sd_bus_call_method(bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Done", &error,
+                        NULL, "s", "more");
+
+        if (r < 0) {
+                ck_assert_str_eq(error.name, CTXD_ERROR_LIMITS_EXCEEDED);
+                ck_assert_ptr_nonnull(strstr(error.message, "MaxHandlesPerUser"));
+                return false;
+        }
+        OK(bus, "Undone", "s", "more");
+        return true;
+}
+
+static void takes_handle(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+
+        OK(b, "Create", "sa{sv}", "~/his", 0);
+        close(done_handle(b, "~/his"));
+        ck_assert(cancel(b, "~/his", ""));
+}
+
+START_TEST(handles_in_a_set_that_is_held_count)
+{
+        struct held_set h = {};
+        int handles[HANDLES_MAX];
+        char path[16];
+
+        if (!held_start(&h))
+                return;
+        create(bus, "more");
+        for (int i = 0; i < HANDLES_MAX; i++) {
+                snprintf(path, sizeof path, "c%d", i);
+                create(bus, path);
+                held_add(&h, handles[i] = done_handle(bus, path));
+        }
+        held_lock(&h);
+        for (int i = 0; i < HANDLES_MAX; i++) {
+                close(handles[i]);
+                snprintf(path, sizeof path, "c%d", i);
+                ck_assert(cancel(bus, path, ""));
+        }
+        ck_assert_happens(!gets_handle());
+        ck_assert(!gets_handle());
+        run_as(BOB, takes_handle, NULL);
+        held_end(&h);
+        ck_assert_happens(gets_handle());
+}
+END_TEST
+
 void add_locked(Suite *s)
 {
         ADD_TESTS(s, "locked", start_plain, a_socket_whose_lock_is_held, a_pidfd_in_a_set_that_is_held,
-                        a_pidfd_that_nobody_wants_in_a_set_that_is_held);
+                        a_pidfd_that_nobody_wants_in_a_set_that_is_held, a_handle_in_a_set_that_is_held,
+                        a_handle_that_is_given_up_in_a_set_that_is_held);
+        ADD_TESTS(s, "locked-by-others", start_plain, the_pidfd_of_a_member_in_a_set_that_is_held,
+                        the_eventfd_of_threads_in_a_set_that_is_held);
+        ADD_TESTS(s, "locked-charge", start_with_few_handles, handles_in_a_set_that_is_held_count);
 }

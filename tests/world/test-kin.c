@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/world/process.h"
 #include "util/clock.h"
 #include "util/proc.h"
 #include "tests/world/world.h"
@@ -160,10 +161,10 @@ START_TEST(law_30_a_grandchild_does_not_leave)
         attach(a, child, &quiet);
         ck_assert_int_eq(engine_process_open_pid(world.engine, last, &p), 0);
         ck_assert_ptr_eq(engine_context_of(world.engine, p), a);
-        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet,
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, process_pidfd(p), &quiet,
                                          &refused),
                         -EACCES);
-        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, engine_process_pidfd(p), &quiet,
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, process_pidfd(p), &quiet,
                                          &refused),
                         0);
         ck_assert_ptr_eq(engine_context_of(world.engine, p), below);
@@ -367,7 +368,7 @@ START_TEST(who_is_attached_below_takes_its_own_along)
         if (_i == 1)
                 ck_assert_uint_eq(engine_count_members(world.engine, a, false), 3);
         ck_assert_int_eq(engine_process_open_pid(world.engine, middle, &p), 0);
-        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, engine_process_pidfd(p), &quiet,
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, process_pidfd(p), &quiet,
                                          &refused),
                         0);
         engine_process_close(p);
@@ -400,7 +401,7 @@ START_TEST(who_was_left_behind_is_attached_elsewhere)
         (void) child_wait(child);
         ck_assert(a->busy);
         ck_assert_int_eq(engine_process_open_pid(world.engine, last, &p), 0);
-        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, engine_process_pidfd(p), &quiet,
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, process_pidfd(p), &quiet,
                                          &refused),
                         0);
         engine_process_close(p);
@@ -489,7 +490,7 @@ START_TEST(law_30_an_orphan_does_not_leave)
         ck_assert_int_ne(pids[1], 0);
         ck_assert_int_eq(engine_process_open_pid(world.engine, pids[1], &p), 0);
         ck_assert_ptr_eq(engine_context_of(world.engine, p), a);
-        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet,
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, process_pidfd(p), &quiet,
                                          &refused),
                         -EACCES);
         engine_process_close(p);
