@@ -463,6 +463,51 @@ START_TEST(handles_in_a_set_that_is_held_count)
 }
 END_TEST
 
+/* -- Whatever ends the daemon has its descriptors, too. */
+
+static void ends_in_spite_of_a_set(int signal_number)
+{
+        struct daemon own = {.prepare = world.daemon.prepare}, shared = world.daemon;
+        struct held_set h = {};
+        int handle, others;
+        sd_bus *b;
+
+        if (!held_start(&h))
+                return;
+        daemon_start(&own, "[Daemon]\nProbe=off\n");
+        world.daemon = own;
+        others = raw_connect(); /* before, so that its number there is smaller */
+        b = connect_bus();
+        create(b, "c");
+        handle = done_handle(b, "c");
+        held_add(&h, handle);
+        held_lock(&h);
+        close(handle);
+        ck_assert_int_eq(kill(own.pid, signal_number), 0);
+        ck_assert_happens(waitpid(own.pid, NULL, WNOHANG) == own.pid);
+        ck_assert(raw_is_closed(others));
+        sd_bus_flush_close_unref(b);
+        daemon_again(&own);
+        run_as(BOB, attach_self, NULL);
+        held_end(&h);
+        close(others);
+        daemon_kill(&own);
+        directory_remove(own.directory);
+        world.daemon = shared;
+}
+
+START_TEST(the_daemon_ends_in_spite_of_a_set_that_is_held)
+{
+        ends_in_spite_of_a_set(SIGTERM);
+}
+END_TEST
+
+START_TEST(the_daemon_is_killed_in_spite_of_a_set_that_is_held)
+{
+        ends_in_spite_of_a_set(SIGKILL);
+}
+END_TEST
+
 void add_locked(Suite *s)
 {
         ADD_TESTS(s, "locked", start_plain, a_socket_whose_lock_is_held, a_pidfd_in_a_set_that_is_held,
@@ -470,5 +515,7 @@ void add_locked(Suite *s)
                         a_handle_that_is_given_up_in_a_set_that_is_held);
         ADD_TESTS(s, "locked-by-others", start_plain, the_pidfd_of_a_member_in_a_set_that_is_held,
                         the_eventfd_of_threads_in_a_set_that_is_held);
+        ADD_TESTS(s, "locked-end", start_plain, the_daemon_ends_in_spite_of_a_set_that_is_held,
+                        the_daemon_is_killed_in_spite_of_a_set_that_is_held);
         ADD_TESTS(s, "locked-charge", start_with_few_handles, handles_in_a_set_that_is_held_count);
 }
