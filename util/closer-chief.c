@@ -11,11 +11,12 @@
 
 #include "util/cleanup.h"
 #include "util/closer-internal.h"
+#include "util/proc.h"
 
 #define HANDS 2 /* that wait for jobs */
 
 struct chief {
-        int jobs, keeps, leaving[2], children;
+        int jobs, keeps, leaving[2], children, gone;
         pid_t hands[HANDS], keeper, ending[CLOSER_ENDING]; /* 0: none */
 };
 
@@ -54,15 +55,16 @@ static void note_who_has_ended(struct chief *c)
                 if (pid == c->keeper)
                         c->keeper = 0;
                 else if (replace(c->ending, CLOSER_ENDING, pid, 0))
-                        closer_say(c->keeps, &(struct closer_answer){.pid = pid}, -1);
+                        closer_say(c->keeps, &(struct closer_answer){.pid = pid}, NULL, 0);
                 else {
                         (void) replace(c->hands, HANDS, pid, 0);
-                        closer_say(c->jobs, &(struct closer_answer){.pid = pid}, -1);
+                        closer_say(c->jobs, &(struct closer_answer){.pid = pid}, NULL, 0);
                 }
         }
 }
 
-static pid_t start(const struct chief *c, void (*run)(int socket, int leaving), int socket, int other)
+static pid_t start(
+                const struct chief *c, void (*run)(int socket, int leaving, int gone), int socket, int other)
 {
         pid_t self = getpid(), pid = fork();
 
@@ -76,7 +78,7 @@ static pid_t start(const struct chief *c, void (*run)(int socket, int leaving), 
         close(c->leaving[0]);
         close(c->children);
         close(other);
-        run(socket, c->leaving[1]);
+        run(socket, c->leaving[1], c->gone);
         _exit(0);
 }
 
@@ -86,6 +88,21 @@ static bool fill(struct chief *c)
                 if (c->hands[i] <= 0)
                         c->hands[i] = start(c, closer_hand, c->jobs, c->keeps);
         return c->hands[0] > 0 && c->hands[1] > 0 && c->keeper >= 0;
+}
+
+/* A pidfd of a process that has been reaped. -errno. */
+static int open_gone(void)
+{
+        pid_t pid = fork();
+        int fd;
+
+        if (pid == 0)
+                _exit(0);
+        if (pid < 0)
+                return -errno;
+        fd = pidfd_open_process(pid);
+        (void) waitpid(pid, NULL, 0);
+        return fd;
 }
 
 static _Noreturn void chief(int jobs, int keeps)
@@ -99,7 +116,8 @@ static _Noreturn void chief(int jobs, int keeps)
         sigprocmask(SIG_BLOCK, &set, NULL);
         signal(SIGCHLD, SIG_DFL);
         c.children = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-        if (c.children < 0 || pipe2(c.leaving, O_CLOEXEC | O_NONBLOCK) < 0)
+        c.gone = open_gone();
+        if (c.children < 0 || c.gone < 0 || pipe2(c.leaving, O_CLOEXEC | O_NONBLOCK) < 0)
                 _exit(1);
         for (;;) {
                 bool has_all = fill(&c);

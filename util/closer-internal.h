@@ -14,16 +14,22 @@
  * are one sender, for whose looks all of them wait: those that look for it are quick, and what takes
  * long to close is closed by one that ends then.
  *
+ * A pidfd is closed as any other descriptor of a client, since its last close can hang, too: it waits for
+ * each epoll set that the file is in, and whoever waits there can make that take for ever. So the daemon gets
+ * other files for the same processes. But who has sent nothing but pidfds is honest most often, so whoever
+ * looks for it does not step back.
+ *
  * Of those who keep sockets (closer.h) there is none before it is wanted, and then one that receives.
  *
  * All of this happens after a fork without exec, so nothing here allocates memory. */
 
 /* The first process. It starts the others. */
 _Noreturn void closer_chief(int jobs, int keeps);
-/* One that takes jobs. To leaving it writes its pid when it leaves. */
-_Noreturn void closer_hand(int jobs, int leaving);
+/* One that takes jobs. To leaving it writes its pid when it leaves. gone: a pidfd of a process that has been
+ * reaped. */
+_Noreturn void closer_hand(int jobs, int leaving, int gone);
 /* One that keeps sockets. */
-_Noreturn void closer_keep(int keeps, int leaving);
+_Noreturn void closer_keep(int keeps, int leaving, int gone);
 
-/* Answers with up to one descriptor (-1: none). Ends this process where the daemon has gone. */
-void closer_say(int socket, const struct closer_answer *answer, int fd);
+/* Answers. Ends this process where the daemon has gone. */
+void closer_say(int socket, const struct closer_answer *answer, const int *fds, unsigned n);

@@ -6,11 +6,11 @@
 
 #include "util/closer-internal.h"
 
-/* Takes or gives a message with up to one descriptor. */
+/* Takes or gives a message with descriptors. */
 struct note {
         struct iovec iov;
         union {
-                char bytes[CMSG_SPACE(sizeof(int))];
+                char bytes[CMSG_SPACE(CLOSER_FDS_MAX * sizeof(int))];
                 struct cmsghdr align;
         } control;
         struct msghdr message;
@@ -18,56 +18,80 @@ struct note {
 
 static void note_init(struct note *n, void *bytes, size_t size)
 {
-        *n = (struct note){.iov = {.iov_base = bytes, .iov_len = size}};
+        n->iov = (struct iovec){.iov_base = bytes, .iov_len = size};
         n->message = (struct msghdr){.msg_iov = &n->iov,
                         .msg_iovlen = 1,
                         .msg_control = &n->control,
                         .msg_controllen = sizeof n->control};
 }
 
-int closer_send(int socket, const void *bytes, size_t size, int fd, int flags)
+void closer_fds_close(struct closer_fds *fds)
 {
-        struct note n;
+        while (fds->n > 0)
+                close(fds->fds[--fds->n]);
+}
+
+int closer_send_fds(int socket, const void *bytes, size_t size, const int *fds, unsigned n, int flags)
+{
+        struct note note;
         struct cmsghdr *c;
         ssize_t k;
 
-        note_init(&n, (void *) bytes, size);
-        if (fd >= 0) {
-                c = CMSG_FIRSTHDR(&n.message);
+        note_init(&note, (void *) bytes, size);
+        if (n > 0) {
+                c = CMSG_FIRSTHDR(&note.message);
                 c->cmsg_level = SOL_SOCKET;
                 c->cmsg_type = SCM_RIGHTS;
-                c->cmsg_len = CMSG_LEN(sizeof fd);
-                memcpy(CMSG_DATA(c), &fd, sizeof fd);
-        } else {
-                n.message.msg_controllen = 0;
+                c->cmsg_len = CMSG_LEN(n * sizeof *fds);
+                memcpy(CMSG_DATA(c), fds, n * sizeof *fds);
         }
-        while ((k = sendmsg(socket, &n.message, flags | MSG_NOSIGNAL)) < 0 && errno == EINTR)
+        note.message.msg_controllen = n > 0 ? CMSG_SPACE(n * sizeof *fds) : 0;
+        while ((k = sendmsg(socket, &note.message, flags | MSG_NOSIGNAL)) < 0 && errno == EINTR)
                 ;
         return k < 0 ? -errno : 0;
 }
 
-int closer_receive(int socket, void *bytes, size_t size, int *ret_fd, int flags)
+int closer_receive_fds(int socket, void *bytes, size_t size, struct closer_fds *ret, int flags)
 {
         struct cmsghdr *c;
-        struct note n;
+        struct note note;
         ssize_t k;
-        int fd = -1;
 
-        note_init(&n, bytes, size);
-        while ((k = recvmsg(socket, &n.message, flags | MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
+        note_init(&note, bytes, size);
+        ret->n = 0;
+        while ((k = recvmsg(socket, &note.message, flags | MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
                 ;
         if (k < 0)
                 return -errno;
-        c = CMSG_FIRSTHDR(&n.message);
-        if (c && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof fd))
-                memcpy(&fd, CMSG_DATA(c), sizeof fd);
-        *ret_fd = fd;
+        c = CMSG_FIRSTHDR(&note.message);
+        if (c && c->cmsg_type == SCM_RIGHTS) {
+                ret->n = (unsigned) ((c->cmsg_len - CMSG_LEN(0)) / sizeof *ret->fds);
+                memcpy(ret->fds, CMSG_DATA(c), ret->n * sizeof *ret->fds);
+        }
         return k == (ssize_t) size ? 1 : 0;
 }
 
-void closer_say(int socket, const struct closer_answer *answer, int fd)
+int closer_send(int socket, const void *bytes, size_t size, int fd, int flags)
 {
-        if (closer_send(socket, answer, sizeof *answer, fd, 0) < 0)
+        return closer_send_fds(socket, bytes, size, &fd, fd >= 0, flags);
+}
+
+int closer_receive(int socket, void *bytes, size_t size, int *ret_fd, int flags)
+{
+        struct closer_fds fds;
+        int r = closer_receive_fds(socket, bytes, size, &fds, flags);
+
+        if (r < 0)
+                return r;
+        *ret_fd = fds.n > 0 ? fds.fds[0] : -1;
+        while (fds.n > 1)
+                close(fds.fds[--fds.n]);
+        return r;
+}
+
+void closer_say(int socket, const struct closer_answer *answer, const int *fds, unsigned n)
+{
+        if (closer_send_fds(socket, answer, sizeof *answer, fds, n, 0) < 0)
                 _exit(0); /* the daemon has gone */
 }
 

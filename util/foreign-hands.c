@@ -35,7 +35,8 @@ static void has_closed(struct foreign_hand *hand)
                 foreign_hand_dismiss(hand);
 }
 
-static void take_answer(struct foreign_hand *hand, const struct closer_answer *answer)
+static void take_answer(
+                struct foreign_hand *hand, const struct closer_answer *answer, struct closer_fds *pidfds)
 {
         struct foreign *f = hand->foreign;
 
@@ -43,10 +44,10 @@ static void take_answer(struct foreign_hand *hand, const struct closer_answer *a
                 has_closed(hand);
         else if (!hand->job || hand->job->serial != answer->serial)
                 return;
-        else if (!answer->foreign) {
-                (void) foreign_job_answered(hand->job, answer, NULL);
+        else if (!answer->holds) {
+                (void) foreign_job_answered(hand->job, answer, NULL, pidfds);
                 has_closed(hand);
-        } else if (!foreign_job_answered(hand->job, answer, hand)) {
+        } else if (!foreign_job_answered(hand->job, answer, hand, pidfds)) {
                 foreign_hand_drop(hand);
         }
         foreign_ask_next(f, hand->sender);
@@ -64,12 +65,12 @@ struct foreign_hand *foreign_hand_of(const struct foreign_job *job)
 
 void foreign_hand_read(struct foreign_hand *hand)
 {
-        _cleanup_close_ int none = -1;
+        _cleanup_(closer_fds_close) struct closer_fds pidfds;
         struct closer_answer answer;
-        int r = closer_receive(hand->fd, &answer, sizeof answer, &none, MSG_DONTWAIT);
+        int r = closer_receive_fds(hand->fd, &answer, sizeof answer, &pidfds, MSG_DONTWAIT);
 
         if (r > 0)
-                take_answer(hand, &answer);
+                take_answer(hand, &answer, &pidfds);
         else if (r != -EAGAIN)
                 foreign_hand_dismiss(hand); /* it ends */
 }
@@ -80,16 +81,17 @@ static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *us
         return 0;
 }
 
-void foreign_hand_new(struct foreign *f, struct foreign_job *job, const struct closer_answer *answer, int fd)
+void foreign_hand_new(struct foreign *f, struct foreign_job *job, const struct closer_answer *answer, int fd,
+                struct closer_fds *pidfds)
 {
-        const struct closer_answer unknown = {.n_fds = CLOSER_NOT_ALL, .foreign = true};
+        const struct closer_answer unknown = {.n_fds = CLOSER_NOT_ALL, .foreign = true, .holds = true};
         struct foreign_hand *hand = TAKE_PTR(job->hand);
 
         hand->foreign = f;
         hand->sender = job->sender;
         hand->pid = answer->pid;
         hand->fd = fd;
-        hand->writes = job->kind == CLOSER_WRITE;
+        hand->is_for_given = foreign_job_is_for_given(job);
         hand->job = job;
         TAILQ_INSERT_TAIL(&f->hands, hand, hands);
         TAILQ_INSERT_TAIL(&hand->sender->hands, hand, of_sender);
@@ -97,12 +99,12 @@ void foreign_hand_new(struct foreign *f, struct foreign_job *job, const struct c
         hand->sender->n_hands++;
         if (fd < 0) {
                 /* It waits for nobody, so what it has seen must not be received, and closed, here. */
-                (void) foreign_job_answered(job, answer->foreign ? &unknown : answer, NULL);
+                (void) foreign_job_answered(job, answer->holds ? &unknown : answer, NULL, pidfds);
                 return;
         }
         /* Where that fails it is not known when it has closed all, but when it has ended. */
         (void) sd_event_add_io(f->event, &hand->source, fd, EPOLLIN, on_answer, hand);
-        if (!foreign_job_answered(job, answer, answer->foreign ? hand : NULL) && answer->foreign)
+        if (!foreign_job_answered(job, answer, answer->holds ? hand : NULL, pidfds) && answer->holds)
                 foreign_hand_drop(hand);
 }
 
@@ -119,7 +121,8 @@ void foreign_hand_gone(struct foreign_hand *hand)
         }
         if (hand->job && hand->job->look) {
                 hand->job->look->size = 0; /* asked again */
-                (void) foreign_job_answered(hand->job, &(struct closer_answer){}, NULL);
+                (void) foreign_job_answered(
+                                hand->job, &(struct closer_answer){}, NULL, &(struct closer_fds){});
         }
         if (hand->job && hand->job->kind == CLOSER_WRITE)
                 again = TAKE_PTR(hand->job);
@@ -155,9 +158,7 @@ void foreign_hand_drop(struct foreign_hand *hand)
 
 bool foreign_hand_ask(struct foreign_hand *hand, struct foreign_job *job)
 {
-        const struct closer_job bytes = foreign_job_bytes(job);
-
-        if (closer_send(hand->fd, &bytes, sizeof bytes, job->fd, MSG_DONTWAIT) < 0)
+        if (foreign_job_send(job, hand->fd) < 0)
                 return false;
         hand->job = job;
         return true;

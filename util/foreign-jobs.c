@@ -46,24 +46,31 @@ void foreign_job_free(struct foreign_job *job)
                 job->look->job = NULL;
         if (job->kind != CLOSER_LOOK)
                 closep(&job->fd);
+        free(job->given);
         if (job->release)
                 job->release(job->owned);
         free(job->hand);
         free(job);
 }
 
-bool foreign_job_answered(
-                struct foreign_job *job, const struct closer_answer *answer, struct foreign_hand *hand)
+bool foreign_job_is_for_given(const struct foreign_job *job)
+{
+        return job->kind == CLOSER_WRITE || job->kind == CLOSER_GIVEN;
+}
+
+bool foreign_job_answered(struct foreign_job *job, const struct closer_answer *answer,
+                struct foreign_hand *hand, struct closer_fds *pidfds)
 {
         struct look *l = job->look;
 
-        if (!l)
+        if (!l) {
+                closer_fds_close(pidfds);
                 return false;
+        }
         l->hand = hand;
         if (hand)
                 hand->look = l;
-        l->n_fds = answer->n_fds;
-        l->only_pidfds = !answer->foreign;
+        foreign_look_over(l, answer, pidfds);
         l->job = NULL;
         job->look = NULL;
         if (l->over)
@@ -71,23 +78,23 @@ bool foreign_job_answered(
         return true;
 }
 
-struct closer_job foreign_job_bytes(const struct foreign_job *job)
+static struct closer_job bytes_of(const struct foreign_job *job)
 {
         bool is_bus = job->sender->party == FOREIGN_BUS;
 
         return (struct closer_job){.serial = job->serial,
                         .kind = job->kind,
                         .size = job->size,
-                        .steps_back = !is_bus && job->kind != CLOSER_WRITE,
+                        .steps_back = !is_bus && !foreign_job_is_for_given(job),
                         .steps_back_for_large = is_bus && job->sender->n_hands < STEPPING_BACK_OF_BUS};
 }
 
-static struct foreign_hand *idle_hand(const struct sender_of_fds *s, bool writes)
+static struct foreign_hand *idle_hand(const struct sender_of_fds *s, bool is_for_given)
 {
         struct foreign_hand *hand;
 
         TAILQ_FOREACH (hand, &s->hands, of_sender)
-                if (!hand->job && hand->fd >= 0 && hand->writes == writes)
+                if (!hand->job && hand->fd >= 0 && hand->is_for_given == is_for_given)
                         return hand;
         return NULL;
 }
@@ -113,11 +120,13 @@ static bool may_ask(const struct foreign *f, const struct sender_of_fds *s)
         return s->n_hands == 0 || (s->n_hands < limit && left > s->n_hands * SHARE);
 }
 
-static bool ask(struct foreign *f, const struct foreign_job *job)
+int foreign_job_send(const struct foreign_job *job, int socket)
 {
-        const struct closer_job bytes = foreign_job_bytes(job);
+        const struct closer_job bytes = bytes_of(job);
 
-        return closer_send(f->fd, &bytes, sizeof bytes, job->fd, MSG_DONTWAIT) >= 0;
+        return job->given ? closer_send_fds(socket, &bytes, sizeof bytes, job->given->fds, job->given->n,
+                                            MSG_DONTWAIT)
+                          : closer_send(socket, &bytes, sizeof bytes, job->fd, MSG_DONTWAIT);
 }
 
 /* Asks those who look for all. */
@@ -130,7 +139,7 @@ static bool ask_all(struct foreign *f, struct foreign_job *job)
                 return false;
         if (!may_ask(f, s)) {
                 /* One that does the other kind, and has nothing to do, makes room. */
-                idle = idle_hand(s, job->kind != CLOSER_WRITE);
+                idle = idle_hand(s, !foreign_job_is_for_given(job));
                 if (idle)
                         foreign_hand_dismiss(idle);
                 else
@@ -138,7 +147,7 @@ static bool ask_all(struct foreign *f, struct foreign_job *job)
                 return false;
         }
         job->serial = ++f->last_serial;
-        f->is_full = !ask(f, job);
+        f->is_full = foreign_job_send(job, f->fd) < 0;
         if (f->is_full) {
                 job->serial = 0; /* it is tried again at the next answer */
                 return false;
@@ -153,7 +162,7 @@ static bool ask_own(struct foreign *f, struct foreign_job *job)
 {
         struct foreign_hand *hand;
 
-        while ((hand = idle_hand(job->sender, job->kind == CLOSER_WRITE))) {
+        while ((hand = idle_hand(job->sender, foreign_job_is_for_given(job)))) {
                 job->serial = ++f->last_serial;
                 if (foreign_hand_ask(hand, job))
                         return true;
@@ -161,6 +170,19 @@ static bool ask_own(struct foreign *f, struct foreign_job *job)
                 foreign_hand_dismiss(hand);
         }
         return false;
+}
+
+/* Who was asked has it, too, and closes it after that. */
+static void close_sent(struct foreign_job *job)
+{
+        if (job->kind == CLOSER_CLOSE) {
+                closep(&job->fd);
+                job->fd = -1;
+        } else if (job->given) {
+                closer_fds_close(job->given);
+                free(job->given);
+                job->given = NULL;
+        }
 }
 
 void foreign_ask_next(struct foreign *f, struct sender_of_fds *s)
@@ -173,10 +195,7 @@ void foreign_ask_next(struct foreign *f, struct sender_of_fds *s)
                         TAILQ_INSERT_HEAD(&s->waiting, job, jobs);
                         return;
                 }
-                if (job->kind == CLOSER_CLOSE) {
-                        closep(&job->fd);
-                        job->fd = -1;
-                }
+                close_sent(job);
         }
 }
 

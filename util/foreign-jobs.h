@@ -27,6 +27,7 @@ struct foreign_job {
         enum closer_kind kind;
         /* Borrowed if it is a look. A write keeps it: if who writes is killed, another one has to. */
         int fd;
+        struct closer_fds *given; /* of CLOSER_GIVEN, in place of that, until they were sent; or NULL */
         uint32_t size;
         struct foreign_hand *hand;    /* for when it needs one; NULL: it has one */
         struct look *look;            /* NULL: its answer is not wanted any more */
@@ -42,7 +43,7 @@ struct foreign_hand {
         struct sender_of_fds *sender;
         pid_t pid;
         int fd;                  /* the other end is its own; -1: it takes no more jobs */
-        bool writes;             /* it writes and does nothing else, or never writes */
+        bool is_for_given;       /* it writes to and closes what was given, and does nothing else; or not */
         sd_event_source *source; /* of its answers */
         struct foreign_job *job; /* NULL: it has nothing to do */
         struct look *look;       /* whose descriptors it has, too */
@@ -82,14 +83,16 @@ struct foreign {
 struct foreign_job *foreign_job_new(
                 struct foreign *f, uint32_t party, uid_t uid, enum closer_kind kind, int fd);
 void foreign_job_free(struct foreign_job *job);
-void foreign_job_again(struct foreign_job *job);                    /* it waits again */
-struct closer_job foreign_job_bytes(const struct foreign_job *job); /* as it is sent */
+void foreign_job_again(struct foreign_job *job); /* it waits again */
 void foreign_jobs_free(struct foreign_jobs *jobs);
 /* Forgets a party that has nothing left. */
 void foreign_sender_tidy(struct foreign *f, struct sender_of_fds *s);
-/* There is an answer: tells who has asked. Whether anybody has. */
-bool foreign_job_answered(
-                struct foreign_job *job, const struct closer_answer *answer, struct foreign_hand *hand);
+/* There is an answer: tells who has asked, and gives him the pidfds, or closes them. Whether anybody has. */
+bool foreign_job_answered(struct foreign_job *job, const struct closer_answer *answer,
+                struct foreign_hand *hand, struct closer_fds *pidfds);
+bool foreign_job_is_for_given(const struct foreign_job *job);
+/* Sends it. -errno. */
+int foreign_job_send(const struct foreign_job *job, int socket);
 
 /* Gives the processes the next jobs of a party, if it may have them; and of each party. */
 void foreign_ask_next(struct foreign *f, struct sender_of_fds *s);
@@ -97,6 +100,8 @@ void foreign_ask_all(struct foreign *f);
 
 /* foreign.c */
 
+/* There is an answer to the look. It gets the pidfds. */
+void foreign_look_over(struct look *l, const struct closer_answer *answer, struct closer_fds *pidfds);
 /* The processes have gone. */
 void foreign_start_again(struct foreign *f);
 
@@ -114,7 +119,8 @@ bool foreign_holds_fds(int fd);
 /* foreign-hands.c */
 
 /* A process has left for this job, which has got descriptors of its sender. fd: see closer.h. */
-void foreign_hand_new(struct foreign *f, struct foreign_job *job, const struct closer_answer *answer, int fd);
+void foreign_hand_new(struct foreign *f, struct foreign_job *job, const struct closer_answer *answer, int fd,
+                struct closer_fds *pidfds);
 /* It has ended. */
 void foreign_hand_gone(struct foreign_hand *hand);
 /* It need not keep descriptors any more for whom it has looked. */

@@ -61,11 +61,10 @@ static void leave_later(struct foreign *f)
                                 KEEP_USEC, 0, on_leave, f);
 }
 
-/* Returns 1 if there was an answer, 0 at the end, or -errno. */
-static int read_answer(struct foreign *f, struct closer_answer *ret)
+/* Returns 1 if there was an answer, 0 at the end, or -errno. The caller closes the pidfds. */
+static int read_answer(struct foreign *f, struct closer_answer *ret, struct closer_fds *ret_pidfds)
 {
-        _cleanup_close_ int none = -1;
-        int r = closer_receive(f->keeper.fd, ret, sizeof *ret, &none, MSG_DONTWAIT);
+        int r = closer_receive_fds(f->keeper.fd, ret, sizeof *ret, ret_pidfds, MSG_DONTWAIT);
 
         if (r > 0 && ret->serial == 0) {
                 f->keeper.n_ending--;
@@ -77,8 +76,9 @@ static int read_answer(struct foreign *f, struct closer_answer *ret)
 static int on_answer(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
         struct foreign *f = userdata;
+        _cleanup_(closer_fds_close) struct closer_fds pidfds;
         struct closer_answer answer; /* a look's comes too late here */
-        int r = read_answer(f, &answer);
+        int r = read_answer(f, &answer, &pidfds);
 
         /* The other socket need not say that: others have it, too, and the first process may hang in its
          * end. */
@@ -126,6 +126,7 @@ bool foreign_keep(struct foreign *f, int fd)
 int foreign_look_and_keep(struct look *l, int fd, uint32_t size, uint64_t usec)
 {
         struct foreign *f = l->foreign;
+        _cleanup_(closer_fds_close) struct closer_fds pidfds = {};
         struct closer_answer answer = {};
         const struct closer_job job = {.kind = CLOSER_LOOK, .serial = f ? ++f->last_serial : 0, .size = size};
         uint64_t end = now_monotonic_usec() + usec, now;
@@ -136,14 +137,17 @@ int foreign_look_and_keep(struct look *l, int fd, uint32_t size, uint64_t usec)
                 return -EBUSY;
         p.fd = f->keeper.fd;
         while (answer.serial != job.serial && (r > 0 || r == -EAGAIN) && (now = now_monotonic_usec()) < end)
-                if (poll(&p, 1, (int) ((end - now) / 1000) + 1) > 0)
-                        r = read_answer(f, &answer);
+                if (poll(&p, 1, (int) ((end - now) / 1000) + 1) > 0) {
+                        closer_fds_close(&pidfds); /* of an answer that came too late */
+                        r = read_answer(f, &answer, &pidfds);
+                }
         if (answer.serial != job.serial || answer.n_fds == CLOSER_NOT_ALL)
                 return -ETIMEDOUT;
-        f->keeper.n -= CLOSER_FDS_MAX - (answer.foreign ? answer.n_fds : 0);
+        f->keeper.n -= CLOSER_FDS_MAX - answer.n_fds;
         l->size = size;
+        foreign_look_over(l, &answer, &pidfds);
+        /* There was no room here for the pidfds. But the others are kept, and may be received. */
         l->n_fds = answer.n_fds;
-        l->only_pidfds = !answer.foreign;
         return 0;
 }
 

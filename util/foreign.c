@@ -34,7 +34,7 @@ static void give_up_asked(struct foreign *f)
                 }
                 if (job->look)
                         job->look->size = 0;
-                (void) foreign_job_answered(job, &(struct closer_answer){}, NULL);
+                (void) foreign_job_answered(job, &(struct closer_answer){}, NULL, &(struct closer_fds){});
                 foreign_sender_tidy(f, job->sender);
                 foreign_job_free(job);
         }
@@ -55,7 +55,17 @@ static void has_ended(struct foreign *f, pid_t pid)
         foreign_ask_all(f);
 }
 
-static void has_answered(struct foreign *f, const struct closer_answer *answer, int *fd)
+/* The socket of who leaves comes first. -1: there was no room for it. */
+static int take_first(struct closer_fds *fds)
+{
+        int fd = fds->n > 0 ? fds->fds[0] : -1;
+
+        if (fds->n > 0)
+                memmove(fds->fds, fds->fds + 1, --fds->n * sizeof *fds->fds);
+        return fd;
+}
+
+static void has_answered(struct foreign *f, const struct closer_answer *answer, struct closer_fds *fds)
 {
         struct foreign_job *job;
         struct sender_of_fds *s;
@@ -69,23 +79,25 @@ static void has_answered(struct foreign *f, const struct closer_answer *answer, 
         s = job->sender;
         s->asked = NULL;
         if (answer->leaves) {
-                foreign_hand_new(f, job, answer, TAKE_FD(*fd));
+                int own = take_first(fds);
+
+                foreign_hand_new(f, job, answer, own, fds);
         } else {
-                (void) foreign_job_answered(job, answer, NULL);
+                (void) foreign_job_answered(job, answer, NULL, fds);
                 foreign_job_free(job);
         }
         foreign_ask_next(f, s);
         foreign_sender_tidy(f, s);
 }
 
-static void take_answer(struct foreign *f, const struct closer_answer *answer, int *fd)
+static void take_answer(struct foreign *f, const struct closer_answer *answer, struct closer_fds *fds)
 {
         bool was_full = f->is_full || f->n_hands >= LEAVING_MAX / 2;
 
         if (answer->serial == 0)
                 has_ended(f, answer->pid);
         else
-                has_answered(f, answer, fd);
+                has_answered(f, answer, fds);
         if (was_full)
                 foreign_ask_all(f);
 }
@@ -189,12 +201,12 @@ void foreign_start_again(struct foreign *f)
 /* Returns false if there is no answer now. */
 static bool read_answer(struct foreign *f)
 {
-        _cleanup_close_ int hand_fd = -1;
+        _cleanup_(closer_fds_close) struct closer_fds fds;
         struct closer_answer answer;
-        int r = closer_receive(f->fd, &answer, sizeof answer, &hand_fd, MSG_DONTWAIT);
+        int r = closer_receive_fds(f->fd, &answer, sizeof answer, &fds, MSG_DONTWAIT);
 
         if (r > 0) {
-                take_answer(f, &answer, &hand_fd);
+                take_answer(f, &answer, &fds);
                 return true;
         }
         if (r == 0)
@@ -250,8 +262,11 @@ static void leave_open(struct foreign *f)
 
         HASH_ITER (hh, f->senders, s, next)
                 TAILQ_FOREACH (job, &s->waiting, jobs)
-                        if (job->kind == CLOSER_CLOSE)
+                        if (job->kind == CLOSER_CLOSE) {
                                 job->fd = -1;
+                        } else if (job->given) {
+                                job->given->n = 0;
+                        }
 }
 
 struct foreign *foreign_free(struct foreign *f)
@@ -282,6 +297,26 @@ struct foreign *foreign_free(struct foreign *f)
         sd_event_unref(f->event);
         free(f);
         return NULL;
+}
+
+static void close_pidfds(struct look *l)
+{
+        while (l->n_pidfds > 0)
+                close(l->pidfds[--l->n_pidfds]);
+}
+
+void foreign_look_over(struct look *l, const struct closer_answer *answer, struct closer_fds *pidfds)
+{
+        bool all_came = pidfds->n == answer->pidfds && pidfds->n <= ELEMENTSOF(l->pidfds);
+
+        close_pidfds(l);
+        l->n_fds = all_came ? answer->n_fds : CLOSER_NOT_ALL;
+        l->only_pidfds = !answer->foreign;
+        if (!all_came)
+                return;
+        memcpy(l->pidfds, pidfds->fds, pidfds->n * sizeof *l->pidfds);
+        l->n_pidfds = pidfds->n;
+        pidfds->n = 0;
 }
 
 int foreign_look(struct look *l, int fd, uint32_t size)
@@ -338,6 +373,7 @@ void foreign_forget(struct look *l)
 
         l->job = NULL;
         l->size = l->n_fds = 0;
+        close_pidfds(l);
         if (l->hand)
                 foreign_hand_drop(l->hand);
         if (!job)
@@ -373,6 +409,26 @@ bool foreign_close_before(struct look *l, int fd, void (*release)(void *owned), 
         return true;
 }
 
+int foreign_close(struct foreign *f, uint32_t party, uid_t uid, const int *fds, unsigned n,
+                void (*release)(void *owned), void *owned)
+{
+        struct closer_fds *given = malloc(sizeof *given);
+        struct foreign_job *job = given ? foreign_job_new(f, party, uid, CLOSER_GIVEN, -1) : NULL;
+
+        assert(n > 0 && n <= CLOSER_FDS_MAX);
+        if (!job) {
+                free(given);
+                return -ENOMEM;
+        }
+        memcpy(given->fds, fds, n * sizeof *fds);
+        given->n = n;
+        job->given = given;
+        job->release = release;
+        job->owned = owned;
+        foreign_ask_next(f, job->sender);
+        return 0;
+}
+
 int foreign_write(struct foreign *f, uint32_t party, uid_t uid, int fd, void (*release)(void *owned),
                 void *owned)
 {
@@ -384,6 +440,11 @@ int foreign_write(struct foreign *f, uint32_t party, uid_t uid, int fd, void (*r
         job->owned = owned;
         foreign_ask_next(f, job->sender);
         return 0;
+}
+
+void foreign_try_again(struct foreign *f)
+{
+        foreign_ask_all(f);
 }
 
 int foreign_dummy(const struct foreign *f)

@@ -6,14 +6,18 @@
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
+#include "util/closer.h"
+
 /* Descriptors that clients send. To close one can take as long as its sender likes: the close of a file in a
  * file system of the sender's own waits for an answer of that file system, and not even SIGKILL ends the
- * wait. The last close of a large memfd frees its memory first, and that of a socket may linger. So the
- * daemon lets no descriptor into its table before another process has looked at it, and takes only pidfds,
- * which is all that any call wants. In place of others a message gets descriptors of /dev/null. A socket in
- * which descriptors still wait is closed by another process, too.
+ * wait. The last close of a large memfd frees its memory first, and that of a socket may linger. That of any
+ * file that is in an epoll set waits for the set's lock, which whoever waits at the set can hold for ever. So
+ * the daemon lets no descriptor of a client into its table. Another process looks at them. Where they are
+ * pidfds, which is all that any call wants, the message gets files of our own for the same processes, else
+ * descriptors of /dev/null. A socket in which descriptors still wait is closed by another process, too.
  *
- * They also write to eventfds that many wait for: whoever writes has to wake each of them.
+ * They also close what clients were given and may have put into a set, and write to eventfds that many wait
+ * for: whoever writes has to wake each of them.
  *
  * What those processes do is done in turns for each party: a uid, or those who share one part of what all
  * share. A party whose descriptors have to be closed gets a few processes of its own for that. If they all
@@ -34,6 +38,8 @@ struct look {
         uint32_t size;                /* of those bytes; 0: nothing was asked */
         uint32_t n_fds;
         bool only_pidfds;
+        uint32_t n_pidfds; /* files of our own for the processes, if they are not too many */
+        int pidfds[CLOSER_PIDFDS_MAX];
         struct foreign_hand *hand; /* the process that has the descriptors, too, until they are dropped */
 };
 
@@ -76,6 +82,13 @@ bool foreign_may_refuse(struct foreign *f);
  * On failure the caller still has both. */
 int foreign_write(struct foreign *f, uint32_t party, uid_t uid, int fd, void (*release)(void *owned),
                 void *owned);
+
+/* Has others close descriptors that clients of a party may have, too, and calls release(owned) when that is
+ * done. On failure the caller still has them. */
+int foreign_close(struct foreign *f, uint32_t party, uid_t uid, const int *fds, unsigned n,
+                void (*release)(void *owned), void *owned);
+/* Gives the processes what they were not given because the kernel refused it. */
+void foreign_try_again(struct foreign *f);
 
 /* A descriptor of /dev/null that the caller closes. -errno. */
 int foreign_dummy(const struct foreign *f);

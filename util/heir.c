@@ -1,21 +1,77 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdalign.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "util/capability.h"
 #include "util/heir.h"
+#include "util/proc.h"
 
 #define STACK 16384
 #define TABLE 65535 /* takes 0.5 MB of the kernel's memory; with one more it would be twice as much */
 
-/* This may neither open nor close anything. */
+/* Whether it may be a file that clients were given, and may have in an epoll set: an eventfd, a pidfd, or the
+ * end of a pipe that hears of the other end. */
+static bool may_be_given(int fd)
+{
+        char path[64], name[32] = "";
+        int flags = fcntl(fd, F_GETFL);
+
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        if (readlink(path, name, sizeof name - 1) < 0)
+                return false;
+        return strcmp(name, "anon_inode:[eventfd]") == 0 || proc_fd_is_pidfd(fd) ||
+               (strncmp(name, "pipe:", 5) == 0 && flags >= 0 && (flags & O_ACCMODE) == O_RDONLY);
+}
+
+/* Keeps those, and says so. Nothing of this is a last close, since the heir has all of it, too. */
+static _Noreturn void keep_given(int said)
+{
+        DIR *fds = opendir("/proc/self/fd");
+        struct dirent *entry;
+
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        while (fds && (entry = readdir(fds))) {
+                int fd = atoi(entry->d_name);
+
+                if (entry->d_name[0] != '.' && fd != dirfd(fds) && fd != said && !may_be_given(fd))
+                        close(fd);
+        }
+        (void) !write(said, "", 1);
+        close(said);
+        for (;;)
+                pause();
+}
+
+/* The daemon has gone. */
+static void let_another_keep_given(void)
+{
+        int said[2];
+        pid_t pid;
+        char byte;
+
+        if (pipe2(said, O_CLOEXEC) < 0)
+                return;
+        pid = fork();
+        if (pid == 0)
+                keep_given(said[1]);
+        close(said[1]);
+        if (pid > 0)
+                (void) !read(said[0], &byte, 1);
+}
+
+/* This may neither open nor close anything while the daemon is there. */
 static int wait_for_end(void *userdata)
 {
         const pid_t *daemon = userdata;
@@ -25,10 +81,11 @@ static int wait_for_end(void *userdata)
         (void) sigprocmask(SIG_SETMASK, &all, NULL);
         (void) prctl(PR_SET_NAME, "ctxd-heir");
         (void) capability_drop(0, 0);
-        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void) prctl(PR_SET_PDEATHSIG, SIGTERM);
         while (getppid() == *daemon)
-                pause();
-        _exit(0); /* it has ended before that */
+                (void) sigwaitinfo(&all, NULL);
+        let_another_keep_given();
+        _exit(0);
 }
 
 /* Each time that a shared table grows the kernel waits for all CPUs: some 20 ms, for which all clients would

@@ -255,22 +255,35 @@ static ssize_t receive_plain(struct receiver *r, struct msghdr *m, int flags, si
         return k;
 }
 
-/* As if the client had sent descriptors of /dev/null. */
-static bool put_dummies(const struct receiver *r, struct msghdr *m, size_t size, unsigned n)
+/* Fills in as many descriptors as have come: our own for the same processes, or of /dev/null. */
+static bool open_others(struct look *l, int fds[static RECEIVE_FDS_MAX])
+{
+        uint32_t i;
+
+        if (l->only_pidfds) {
+                memcpy(fds, l->pidfds, l->n_pidfds * sizeof *fds);
+                i = l->n_pidfds;
+                l->n_pidfds = 0;
+                return i == l->n_fds;
+        }
+        for (i = 0; i < l->n_fds && (fds[i] = foreign_dummy(l->foreign)) >= 0; i++)
+                ;
+        if (i == l->n_fds)
+                return true;
+        while (i > 0)
+                close(fds[--i]);
+        return false;
+}
+
+/* As if the client had sent those. */
+static bool put_others(struct receiver *r, struct msghdr *m, size_t size)
 {
         struct cmsghdr *c = m->msg_control;
+        uint32_t n = r->look.n_fds;
         int fds[RECEIVE_FDS_MAX];
-        unsigned i;
 
-        if (size < CMSG_SPACE(n * sizeof(int)))
+        if (size < CMSG_SPACE(n * sizeof(int)) || !open_others(&r->look, fds))
                 return false;
-        for (i = 0; i < n && (fds[i] = foreign_dummy(r->look.foreign)) >= 0; i++)
-                ;
-        if (i < n) {
-                while (i > 0)
-                        close(fds[--i]);
-                return false;
-        }
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
         c->cmsg_len = CMSG_LEN(n * sizeof(int));
@@ -279,41 +292,22 @@ static bool put_dummies(const struct receiver *r, struct msghdr *m, size_t size,
         return true;
 }
 
-/* They are pidfds, and there was no room for all of them: MSG_CTRUNC says so, and then none is taken. */
-static void close_all(struct receiver *r, struct msghdr *m)
-{
-        (void) take_fds(r, m);
-        m->msg_controllen = 0;
-        m->msg_flags &= ~MSG_CTRUNC;
-}
-
 /* Receives where the next descriptors are known. They come now, or with a later message. */
 static ssize_t receive_known(struct receiver *r, struct msghdr *m, int flags, size_t n)
 {
-        struct iovec *iov = &m->msg_iov[0], whole = *iov;
-        size_t size = m->msg_controllen;
         bool too_many = r->look.n_fds > RECEIVE_FDS_MAX, fds;
+        size_t size = m->msg_control ? m->msg_controllen : 0;
         ssize_t k;
 
         if (too_many && !r->is_waited_for) {
                 errno = ECONNRESET;
                 return -1;
         }
-        if (!r->look.only_pidfds || too_many || !m->msg_control) {
-                k = receive_plain(r, m, flags, n, &fds);
-                /* Without its descriptors sd-bus throws a message of the bus away. */
-                if (fds && r->look.n_fds > 0 && !too_many && !put_dummies(r, m, size, r->look.n_fds) &&
-                                !r->is_waited_for) {
-                        errno = ECONNRESET;
-                        k = -1;
-                }
-        } else {
-                iov->iov_len = n;
-                k = syscall(SYS_recvmsg, r->fd, m, flags);
-                *iov = whole;
-                fds = k > 0 && (m->msg_controllen > 0 || m->msg_flags & MSG_CTRUNC);
-                if (k > 0 && m->msg_flags & MSG_CTRUNC && r->is_waited_for)
-                        close_all(r, m);
+        k = receive_plain(r, m, flags, n, &fds);
+        /* Without its descriptors sd-bus throws a message of the bus away. */
+        if (fds && r->look.n_fds > 0 && !too_many && !put_others(r, m, size) && !r->is_waited_for) {
+                errno = ECONNRESET;
+                k = -1;
         }
         if (fds)
                 foreign_forget(&r->look);

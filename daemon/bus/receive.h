@@ -8,7 +8,7 @@
 
 /* How many descriptors one message may bring. dbus-daemon allows as many on the system bus, and no call takes
  * more. */
-#define RECEIVE_FDS_MAX 16
+#define RECEIVE_FDS_MAX CLOSER_PIDFDS_MAX
 /* How many bytes are received from one client before others are served. */
 #define RECEIVE_TURN (256 * 1024)
 

@@ -87,8 +87,10 @@ static int give_handle(struct request *q, enum verb verb, enum handle_kind kind)
                         q->service->engine, process, q->caller.uid, q->context, kind, &fd, &refused);
         if (r >= 0)
                 r = request_reply(q, "h", fd);
-        if (r < 0 && is_new > 0)
+        if (r < 0 && is_new > 0) {
+                engine_unsent(fd);
                 engine_handle_unsent(q->service->engine, process, q->caller.uid, id, kind);
+        }
         return r < 0 ? handle_error(q, &refused, r) : r;
 }
 
@@ -134,6 +136,8 @@ int verb_lifeline(struct request *q)
         r = is_new = engine_lifeline(q->service->engine, q->caller.uid, q->context, &fd, &refused);
         if (r >= 0)
                 r = request_reply(q, "h", fd);
+        if (r < 0 && fd >= 0)
+                engine_unsent(fd);
         if (r < 0 && is_new > 0)
                 engine_lifeline_unsent(q->service->engine, id);
         return r < 0 ? handle_error(q, &refused, r) : r;
@@ -160,8 +164,10 @@ int verb_threads(struct request *q)
         r = is_new = engine_threads(q->service->engine, process, q->context, &page, &kick, &refused);
         if (r >= 0)
                 r = request_reply(q, "hh", page, kick);
-        if (r < 0 && is_new > 0)
+        if (r < 0 && is_new > 0) {
+                engine_unsent(kick);
                 engine_threads_unsent(q->service->engine, process, id);
+        }
         return r < 0 ? handle_error(q, &refused, r) : r;
 }
 
@@ -300,6 +306,7 @@ int verb_attach(struct request *q)
 /* Where the walk has found the process with that pid. */
 static int send_process(struct request *q, const struct member_process *member)
 {
+        _cleanup_close_ int fd = -1;
         struct process *process;
         int r;
 
@@ -307,10 +314,16 @@ static int send_process(struct request *q, const struct member_process *member)
         r = engine_open_member(q->service->engine, member, &process);
         if (r < 0)
                 return 0;
-        r = request_want_to_send(q, 1);
-        if (r >= 0)
-                r = request_reply(q, "h", engine_process_pidfd(process));
+        r = engine_open_process(process, q->caller.uid, &fd);
         engine_process_close(process);
+        if (r == -ESRCH)
+                return 0;
+        if (r >= 0)
+                r = request_want_to_send(q, 1);
+        if (r >= 0)
+                r = request_reply(q, "h", fd);
+        if (r < 0 && fd >= 0)
+                engine_unsent(fd);
         return r < 0 ? handle_error(q, NULL, r) : 1;
 }
 

@@ -97,9 +97,11 @@ struct engine *engine_free(struct engine *e)
         processes_free(e->processes);
         timer_free(e->timer);
         watches_free(e->world.watches);
-        foreign_free(e->world.foreign);
         closep(&e->alive[0]);
         closep(&e->alive[1]);
+        if (e->world.foreign)
+                given_stop();
+        foreign_free(e->world.foreign);
         sd_event_unref(e->world.event);
         free(e);
         return NULL;
@@ -107,7 +109,16 @@ struct engine *engine_free(struct engine *e)
 
 int engine_guard(struct engine *e)
 {
-        return foreign_new(&e->world.foreign, e->world.event);
+        int r = foreign_new(&e->world.foreign, e->world.event);
+
+        if (r >= 0)
+                r = given_start(e->world.event, e->world.foreign, &e->tree->users);
+        if (r >= 0)
+                r = given_mark(e->alive[0], e->tree->daemon_uid);
+        if (r >= 0 && !given_takes_effect())
+                log_warning("sd-bus does not close by the function that looks out for it: one client "
+                            "can make the daemon hang");
+        return r;
 }
 
 struct foreign *engine_foreign(const struct engine *e)

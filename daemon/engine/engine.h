@@ -95,14 +95,18 @@ static inline void engine_process_closep(struct process **p)
 }
 /* Why it can be no member of anything: a sentence's second half. NULL: it can. */
 const char *engine_process_refused(const struct process *p);
-int engine_process_pidfd(const struct process *p); /* borrowed */
+/* A new pidfd, for that uid, which the caller closes. -ESRCH: it has exited. */
+int engine_open_process(const struct process *p, uid_t uid, int *ret_fd);
 /* Reads the real, effective and saved uid, and the command (16 bytes with NUL), as they are now. */
 int engine_process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm);
 
 /* What a client gets to hold. The descriptors are borrowed until the next drain. The lifeline's is not: the
  * caller closes it. 1: it was made for this call; if it cannot be sent, engine_..._unsent() takes it back.
+ * Before that engine_unsent() is told of what nobody has got, so that it is closed at once.
  * The context may be gone by then, so that takes its id. Two errors fill in *ret_refused: -EALREADY (the
  * context is done) and -EDQUOT. The others are -EMFILE, -ESRCH and -ENOMEM. */
+
+void engine_unsent(int fd);
 
 /* Gives a uid's process the same handle when it is asked again. A handle that was signalled is not kept, so
  * then it gives a new one. */

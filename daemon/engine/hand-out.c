@@ -36,7 +36,7 @@ int engine_handle(struct engine *e, struct process *p, uid_t uid, struct context
                 /* The next drain closes our copy. */
                 if (r >= 0)
                         turn_again(e->turn);
-                return r;
+                return r < 0 ? r : given_mark(*ret_fd, uid);
         }
         a = anchor_of(e, c);
         user = a ? user_ref(&e->tree->users, uid) : NULL;
@@ -45,6 +45,11 @@ int engine_handle(struct engine *e, struct process *p, uid_t uid, struct context
         r = refuse_charge(handle_get(e->handles, p, a, kind, user, ret_fd), user, RESOURCE_HANDLES,
                         ret_refused);
         user_unref(&e->tree->users, user);
+        if (r >= 0 && given_mark(*ret_fd, uid) < 0) {
+                if (r > 0)
+                        (void) handle_drop(e->handles, p, uid, a, kind);
+                r = -ENOMEM;
+        }
         if (r >= 0)
                 tree_handles_given(e->tree, c);
         return r;
@@ -76,7 +81,7 @@ int engine_lifeline(struct engine *e, uid_t uid, struct context *c, int *ret_fd,
                 if (fd < 0)
                         return fd;
                 *ret_fd = fd;
-                return 0;
+                return given_mark(fd, uid);
         }
         user = user_ref(&e->tree->users, uid);
         if (!user)
@@ -85,7 +90,31 @@ int engine_lifeline(struct engine *e, uid_t uid, struct context *c, int *ret_fd,
         r = refuse_charge(r, user, RESOURCE_HANDLES, ret_refused);
         user_unref(&e->tree->users, user);
         c->costly |= r >= 0;
+        if (r >= 0 && given_mark(*ret_fd, uid) < 0) {
+                engine_lifeline_unsent(e, c->id);
+                r = -ENOMEM;
+        }
         return r < 0 ? r : 1;
+}
+
+int engine_open_process(const struct process *p, uid_t uid, int *ret_fd)
+{
+        int fd = process_open(p), r;
+
+        if (fd < 0)
+                return fd;
+        r = given_mark(fd, uid);
+        if (r < 0) {
+                close(fd);
+                return r;
+        }
+        *ret_fd = fd;
+        return 0;
+}
+
+void engine_unsent(int fd)
+{
+        given_unmark(fd);
 }
 
 void engine_handle_unsent(struct engine *e, struct process *p, uid_t uid, uint64_t id, enum handle_kind kind)
@@ -166,6 +195,11 @@ int engine_threads(struct engine *e, struct process *p, struct context *c, int *
         if (r >= 0) {
                 r = thread_page_get(e->thread_pages, p, a, user, ret_page, ret_kick, &resource);
                 r = refuse_charge(r, user, (enum resource) resource, ret_refused);
+        }
+        if (r >= 0 && given_mark(*ret_kick, process_uid(p)) < 0) {
+                if (r > 0)
+                        threads_leave(e->thread_pages, p, a);
+                r = -ENOMEM;
         }
         user_unref(&e->tree->users, user);
         if (r >= 0)

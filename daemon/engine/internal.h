@@ -6,6 +6,7 @@
 #include "daemon/engine/engine.h"
 #include "daemon/world/anchor.h"
 #include "util/foreign.h"
+#include "daemon/world/given.h"
 #include "daemon/world/lifeline.h"
 #include "daemon/world/membership/membership.h"
 #include "daemon/world/owner.h"

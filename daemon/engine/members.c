@@ -106,11 +106,6 @@ int engine_open_member(struct engine *e, const struct member_process *member, st
                         proc_nsec_to_ticks(member->start_usec * 1000), ret);
 }
 
-int engine_process_pidfd(const struct process *p)
-{
-        return process_pidfd(p);
-}
-
 void engine_begin_leaks(struct engine *e, struct leak_cursor *cursor)
 {
         leaks_begin(e->leaks, cursor);

@@ -8,6 +8,7 @@
 
 #include "daemon/model/user.h"
 #include "daemon/world/anchor.h"
+#include "daemon/world/given.h"
 #include "daemon/world/handle.h"
 #include "daemon/world/handle-write.h"
 #include "daemon/world/process.h"
@@ -254,6 +255,7 @@ bool handles_give_back(struct handles *s)
         bool any = s->n_written > 0;
 
         tidy(s, TIDY_AT_ONCE);
+        given_flush();
         return any;
 }
 

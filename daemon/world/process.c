@@ -212,6 +212,18 @@ uint64_t process_start_ticks(const struct process *p)
         return p->identity.start_ticks;
 }
 
+int process_open(const struct process *p)
+{
+        int fd = pidfd_open_process(p->identity.pid);
+
+        /* Until it has exited nobody else can have its pid. */
+        if (fd >= 0 && proc_pidfd_exited(p->pidfd)) {
+                close(fd);
+                return -ESRCH;
+        }
+        return fd;
+}
+
 int process_pidfd(const struct process *p)
 {
         return p->pidfd;

@@ -49,7 +49,8 @@ void process_exit_again(struct process *p);
 
 pid_t process_pid(const struct process *p);
 uint64_t process_start_ticks(const struct process *p);
-int process_pidfd(const struct process *p); /* borrowed */
+int process_pidfd(const struct process *p); /* borrowed; nobody else may have the file (given.h) */
+int process_open(const struct process *p);  /* one for others; -ESRCH: it has exited */
 uid_t process_uid(const struct process *p); /* the real one, when it was last acquired */
 /* The real, effective and saved one, as they were then. */
 const uid_t *process_uids(const struct process *p);

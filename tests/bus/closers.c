@@ -24,6 +24,14 @@ pid_t closer_of_daemon(void)
         return child_with_name(world.daemon.pid, "ctxd-closer");
 }
 
+unsigned hands_for_all(pid_t closer, pid_t *ret_pids)
+{
+        unsigned n;
+
+        ck_assert_happens((n = children_of(closer, ret_pids)) <= 2);
+        return n;
+}
+
 /* The processes that look at descriptors are started again. */
 START_TEST(the_one_who_looks_is_killed)
 {
@@ -161,9 +169,10 @@ static void attach_files(void *userdata)
 /* To start a process takes longer than all the rest. */
 START_TEST(who_closes_for_a_user_goes_on)
 {
-        pid_t closer = closer_of_daemon();
+        pid_t closer = closer_of_daemon(), hands[CHILDREN_MAX];
 
         OK(bus, "Create", "sa{sv}", "hers", 1, "mode", "u", 0777);
+        (void) hands_for_all(closer, hands);
         run_as(ALICE, attach_files, &closer);
 }
 END_TEST
@@ -208,8 +217,9 @@ static void have_handles_written(void *userdata)
 
 START_TEST(who_writes_for_a_user_goes_on)
 {
-        pid_t closer = closer_of_daemon();
+        pid_t closer = closer_of_daemon(), hands[CHILDREN_MAX];
 
+        (void) hands_for_all(closer, hands);
         run_as(ALICE, have_handles_written, &closer);
 }
 END_TEST
@@ -271,6 +281,7 @@ START_TEST(subordinate_uids_share_who_closes)
         pid_t closer = closer_of_daemon(), pids[CHILDREN_MAX];
 
         OK(bus, "Create", "sa{sv}", "hers", 1, "mode", "u", 0777);
+        (void) hands_for_all(closer, pids);
         for (unsigned i = 0; i < SUBORDINATES; i++) {
                 run_as(SUBORDINATE + i, attach_file, NULL);
                 ck_assert_int_le(children_of(closer, pids), 2 + 4);

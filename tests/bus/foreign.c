@@ -272,10 +272,63 @@ START_TEST(more_descriptors_than_who_looks_can_hold)
 }
 END_TEST
 
+#define STORM 60
+
+static void wait_to_be_killed(void *userdata)
+{
+        for (;;)
+                pause();
+}
+
+/* Each is a member then: its pidfd has been replaced by one of the same process. */
+static void attach_storm(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+
+        OK(b, "Create", "sa{sv}", "~/storm", 0);
+        for (int i = 0; i < STORM; i++) {
+                pid_t pid = spawn(wait_to_be_killed, NULL);
+                int pidfd = open_pidfd(pid);
+
+                OK(b, "Attach", "sha{sv}", "~/storm", pidfd, 0);
+                close(pidfd);
+                OK(b, "Process", "su", "~/storm", (uint32_t) pid);
+                end_process(pid);
+        }
+        ck_assert(cancel(b, "~/storm", ""));
+}
+
+START_TEST(very_many_pidfds_of_several)
+{
+        static const uid_t uids[] = {ALICE, BOB, CAROL};
+        pid_t pids[ELEMENTSOF(uids)];
+
+        for (size_t i = 0; i < ELEMENTSOF(uids); i++)
+                pids[i] = spawn_as(uids[i], attach_storm, NULL);
+        for (size_t i = 0; i < ELEMENTSOF(uids); i++)
+                wait_for(pids[i]);
+        work(bus, 5);
+}
+END_TEST
+
+START_TEST(a_pidfd_of_a_process_that_has_gone)
+{
+        pid_t pid;
+        int pidfd;
+
+        pid = sleeper(&pidfd);
+        end_process(pid);
+        create(bus, "c");
+        FAILS(bus, CTXD_ERROR_NO_SUCH_PROCESS, "Attach", "sha{sv}", "c", pidfd, 0);
+        close(pidfd);
+}
+END_TEST
+
 Suite *suite_foreign(void)
 {
         Suite *s = suite_create("foreign");
 
+        ADD_TESTS(s, "pidfds", start_plain, very_many_pidfds_of_several, a_pidfd_of_a_process_that_has_gone);
         if (world.transport != TRANSPORT_DIRECT) {
                 add_closers_of_bus(s);
                 add_long_replies(s);

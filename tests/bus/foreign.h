@@ -37,6 +37,8 @@ void add_locked(Suite *s);     /* locked.c */
 
 /* The one that starts those who look at descriptors. */
 pid_t closer_of_daemon(void);
+/* Those that look for all, when there is none left that does something for one user. */
+unsigned hands_for_all(pid_t closer, pid_t *ret_pids);
 /* How many processes that look at descriptors there are which were not there when this was asked last. */
 unsigned new_closers(pid_t closer);
 void add_closers(Suite *s);

@@ -213,7 +213,7 @@ static void describe_fds(void)
 void expect_fds(unsigned expected)
 {
         unsigned same = 0;
-        bool stays = HAPPENS((same = count_fds(world.daemon.pid) == expected ? same + 1 : 0) >= 10);
+        bool stays = HAPPENS((same = daemon_fds(&world.daemon) == expected ? same + 1 : 0) >= 10);
 
         if (!stays)
                 describe_fds();

@@ -111,7 +111,7 @@ START_TEST(who_has_looked_is_killed)
 {
         pid_t hands[CHILDREN_MAX], now[CHILDREN_MAX];
         pid_t closer = closer_of_daemon();
-        unsigned n = children_of(closer, hands);
+        unsigned n = hands_for_all(closer, hands);
         struct sockaddr_in address;
         int listener = lingering_listener(&address), s = socket_with_lingering(&address), fd = raw_connect();
 
@@ -143,7 +143,7 @@ START_TEST(who_has_looked_is_killed_in_silence)
 {
         pid_t hands[CHILDREN_MAX], now[CHILDREN_MAX];
         pid_t closer = closer_of_daemon();
-        unsigned n = children_of(closer, hands);
+        unsigned n = hands_for_all(closer, hands);
         struct sockaddr_in address;
         int listener = lingering_listener(&address), s = socket_with_lingering(&address), fd = raw_connect();
 

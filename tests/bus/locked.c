@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Sockets that their owner keeps locked. */
+/* Sockets and epoll sets that their owner keeps locked. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,20 +8,65 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "foreign.h"
 #include "harness.h"
 #include "raw.h"
 
+/* A page that is not there: whoever touches it in the kernel sleeps, with all the locks that he has. */
+struct missing {
+        int faults;
+        void *page;
+};
+
+static bool missing_start(struct missing *m)
+{
+        struct uffdio_api api = {.api = UFFD_API};
+        struct uffdio_register range = {.mode = UFFDIO_REGISTER_MODE_MISSING};
+
+        m->faults = (int) syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+        if (m->faults < 0) {
+                fprintf(stderr, "SKIP: userfaultfd: %s\n", strerror(errno));
+                return false;
+        }
+        m->page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        range.range.start = (uintptr_t) m->page;
+        range.range.len = 4096;
+        ck_assert_int_eq(ioctl(m->faults, UFFDIO_API, &api), 0);
+        ck_assert_int_eq(ioctl(m->faults, UFFDIO_REGISTER, &range), 0);
+        return true;
+}
+
+/* Until somebody sleeps. */
+static void missing_is_touched(const struct missing *m)
+{
+        struct uffd_msg fault;
+
+        ck_assert(becomes_readable(m->faults));
+        ck_assert_int_eq(read(m->faults, &fault, sizeof fault), sizeof fault);
+}
+
+static void missing_end(struct missing *m)
+{
+        struct uffdio_zeropage zero = {.range = {.start = (uintptr_t) m->page, .len = 4096}};
+
+        ck_assert_int_eq(ioctl(m->faults, UFFDIO_ZEROPAGE, &zero), 0);
+        close(m->faults);
+}
+
 /* A socket whose owner sleeps in send(): it has the kernel's lock of the socket, and waits for a page. */
 struct locked {
-        int socket, faults;
-        void *page;
+        int socket;
+        struct missing missing;
         pthread_t thread;
 };
 
@@ -29,45 +74,31 @@ static void *send_page(void *userdata)
 {
         const struct locked *l = userdata;
 
-        (void) !send(l->socket, l->page, 1, MSG_NOSIGNAL);
+        (void) !send(l->socket, l->missing.page, 1, MSG_NOSIGNAL);
         return NULL;
 }
 
 static bool locked_start(struct locked *l)
 {
-        struct uffdio_api api = {.api = UFFD_API};
-        struct uffdio_register range = {.mode = UFFDIO_REGISTER_MODE_MISSING};
-        struct uffd_msg fault;
         struct sockaddr_in address;
-        int listener = lingering_listener(&address);
+        int listener;
 
-        l->faults = (int) syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-        if (l->faults < 0) {
-                fprintf(stderr, "SKIP: userfaultfd: %s\n", strerror(errno));
+        if (!missing_start(&l->missing))
                 return false;
-        }
-        l->page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        range.range.start = (uintptr_t) l->page;
-        range.range.len = 4096;
-        ck_assert_int_eq(ioctl(l->faults, UFFDIO_API, &api), 0);
-        ck_assert_int_eq(ioctl(l->faults, UFFDIO_REGISTER, &range), 0);
+        listener = lingering_listener(&address);
         l->socket = socket(AF_INET, SOCK_STREAM, 0);
         ck_assert_int_eq(connect(l->socket, (struct sockaddr *) &address, sizeof address), 0);
         ck_assert_int_eq(pthread_create(&l->thread, NULL, send_page, l), 0);
-        ck_assert(becomes_readable(l->faults));
-        ck_assert_int_eq(read(l->faults, &fault, sizeof fault), sizeof fault);
+        missing_is_touched(&l->missing);
         close(listener);
         return true;
 }
 
 static void locked_end(struct locked *l)
 {
-        struct uffdio_zeropage zero = {.range = {.start = (uintptr_t) l->page, .len = 4096}};
-
-        ck_assert_int_eq(ioctl(l->faults, UFFDIO_ZEROPAGE, &zero), 0);
+        missing_end(&l->missing);
         ck_assert_int_eq(pthread_join(l->thread, NULL), 0);
         close(l->socket);
-        close(l->faults);
 }
 
 /* This thread alone: the other one cannot be told. */
@@ -105,7 +136,386 @@ START_TEST(a_socket_whose_lock_is_held)
 }
 END_TEST
 
+/* -- An epoll set whose owner sleeps in epoll_wait(): it has the kernel's lock of the set. The last close of
+ * a file that is in the set waits for that. */
+
+struct held_set {
+        int set, ready;
+        struct missing missing;
+        pthread_t thread;
+};
+
+static bool held_start(struct held_set *h)
+{
+        if (!missing_start(&h->missing))
+                return false;
+        ck_assert_int_ge(h->set = epoll_create1(EPOLL_CLOEXEC), 0);
+        ck_assert_int_ge(h->ready = eventfd(1, EFD_CLOEXEC), 0);
+        return true;
+}
+
+static void held_add(const struct held_set *h, int fd)
+{
+        ck_assert_int_eq(epoll_ctl(h->set, EPOLL_CTL_ADD, fd, &(struct epoll_event){}), 0);
+}
+
+static void *wait_into_page(void *userdata)
+{
+        const struct held_set *h = userdata;
+
+        (void) epoll_wait(h->set, h->missing.page, 1, -1);
+        return NULL;
+}
+
+/* After the last held_add(). */
+static void held_lock(struct held_set *h)
+{
+        const struct epoll_event event = {.events = EPOLLIN};
+
+        ck_assert_int_eq(epoll_ctl(h->set, EPOLL_CTL_ADD, h->ready, (struct epoll_event *) &event), 0);
+        ck_assert_int_eq(pthread_create(&h->thread, NULL, wait_into_page, h), 0);
+        missing_is_touched(&h->missing);
+}
+
+static void held_end(struct held_set *h)
+{
+        missing_end(&h->missing);
+        ck_assert_int_eq(pthread_join(h->thread, NULL), 0);
+        close(h->ready);
+        close(h->set);
+}
+
+static void others_are_served(void)
+{
+        work(bus, 5);
+        for (int i = 0; i < 5; i++)
+                run_as(BOB, attach_self, NULL);
+}
+
+static int process_of(sd_bus *b, const char *path, pid_t pid)
+{
+        _cleanup_message_ sd_bus_message *m = CALL(b, "Process", "su", path, (uint32_t) pid);
+        int fd;
+
+        READ(m, "h", &fd);
+        ck_assert_int_ge(fd = fcntl(fd, F_DUPFD_CLOEXEC, 3), 0);
+        return fd;
+}
+
+/* Also a pidfd: the sender closes its own first. */
+START_TEST(a_pidfd_in_a_set_that_is_held)
+{
+        struct held_set h = {};
+        char name[128];
+        pid_t member;
+        int pidfd, fd;
+        struct raw m;
+
+        if (!held_start(&h))
+                return;
+        member = sleeper(&pidfd);
+        OK(bus, "Create", "sa{sv}", "hers", 0);
+        held_add(&h, pidfd);
+        held_lock(&h);
+        attach_message(&m);
+        fd = raw_connect();
+        stop_daemon();
+        ck_assert(raw_send(fd, m.bytes, m.n, &pidfd, 1));
+        close(pidfd);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        ck_assert_int_eq(raw_read(fd, name), 2);
+        others_are_served();
+        close(process_of(bus, "hers", member));
+        end_process(member);
+        others_are_served();
+        held_end(&h);
+        close(fd);
+}
+END_TEST
+
+/* In any message, also one that wants none. */
+START_TEST(a_pidfd_that_nobody_wants_in_a_set_that_is_held)
+{
+        struct held_set h = {};
+        int pidfd = open_pidfd(getpid()), fd;
+        char name[128];
+        struct raw m;
+
+        if (!held_start(&h))
+                return;
+        held_add(&h, pidfd);
+        held_lock(&h);
+        raw_begin_fds(&m, 1, 1, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Err", "s");
+        raw_text(&m, "nobody");
+        raw_end(&m);
+        fd = raw_connect();
+        stop_daemon();
+        ck_assert(raw_send(fd, m.bytes, m.n, &pidfd, 1));
+        close(pidfd);
+        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
+        ck_assert_int_eq(raw_read(fd, name), 3);
+        others_are_served();
+        held_end(&h);
+        close(fd);
+}
+END_TEST
+
+START_TEST(a_handle_in_a_set_that_is_held)
+{
+        struct held_set h = {};
+        int handle;
+
+        if (!held_start(&h))
+                return;
+        create(bus, "c");
+        handle = done_handle(bus, "c");
+        held_add(&h, handle);
+        held_lock(&h);
+        close(handle);
+        ck_assert(cancel(bus, "c", ""));
+        others_are_served();
+        held_end(&h);
+}
+END_TEST
+
+START_TEST(a_handle_that_is_given_up_in_a_set_that_is_held)
+{
+        struct held_set h = {};
+        int handle;
+
+        if (!held_start(&h))
+                return;
+        create(bus, "c");
+        handle = done_handle(bus, "c");
+        held_add(&h, handle);
+        held_lock(&h);
+        close(handle);
+        OK(bus, "Undone", "s", "c");
+        others_are_served();
+        held_end(&h);
+}
+END_TEST
+
+/* Another process takes something. */
+struct taker {
+        const struct held_set *held;
+        int said[2], go[2];
+        pid_t member;
+};
+
+static void taker_init(struct taker *k, const struct held_set *h)
+{
+        k->held = h;
+        ck_assert_int_eq(pipe(k->said), 0);
+        ck_assert_int_eq(pipe(k->go), 0);
+}
+
+static void taker_end(struct taker *k)
+{
+        for (int i = 0; i < 2; i++) {
+                close(k->said[i]);
+                close(k->go[i]);
+        }
+}
+
+/* Says that the set has it, and keeps it. */
+static void taker_keep(const struct taker *k)
+{
+        char byte;
+
+        ck_assert_int_eq(write(k->said[1], "", 1), 1);
+        ck_assert_int_eq(read(k->go[0], &byte, 1), 1);
+}
+
+static void take_kick(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        _cleanup_message_ sd_bus_message *m = NULL;
+        const struct taker *k = userdata;
+        int page, kick;
+
+        m = CALL(b, "Threads", "s", "c");
+        READ(m, "hh", &page, &kick);
+        held_add(k->held, kick);
+        taker_keep(k);
+}
+
+/* By which threads say that they have changed. */
+START_TEST(the_eventfd_of_threads_in_a_set_that_is_held)
+{
+        struct held_set h = {};
+        struct taker k = {};
+        pid_t pid;
+        char byte;
+
+        if (!held_start(&h))
+                return;
+        create(bus, "c");
+        taker_init(&k, &h);
+        pid = spawn(take_kick, &k);
+        ck_assert_int_eq(read(k.said[0], &byte, 1), 1);
+        held_lock(&h);
+        ck_assert_int_eq(write(k.go[1], "", 1), 1);
+        wait_for(pid);
+        others_are_served();
+        held_end(&h);
+        taker_end(&k);
+}
+END_TEST
+
+static void take_pidfd(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        const struct taker *k = userdata;
+
+        held_add(k->held, process_of(b, "c", k->member));
+        taker_keep(k);
+}
+
+/* The daemon keeps a pidfd of each member, too. Who was given one closes it by his end, which hangs if it was
+ * the last. */
+START_TEST(the_pidfd_of_a_member_in_a_set_that_is_held)
+{
+        struct held_set h = {};
+        struct taker k = {};
+        int pidfd;
+        pid_t pid;
+        char byte;
+
+        if (!held_start(&h))
+                return;
+        k.member = sleeper(&pidfd);
+        create(bus, "c");
+        OK(bus, "Attach", "sha{sv}", "c", pidfd, 0);
+        close(pidfd);
+        taker_init(&k, &h);
+        pid = spawn(take_pidfd, &k);
+        ck_assert_int_eq(read(k.said[0], &byte, 1), 1);
+        held_lock(&h);
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_assert_happens(strchr("ZD", task_state(pid, pid)));
+        end_process(k.member);
+        others_are_served();
+        held_end(&h);
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+        taker_end(&k);
+}
+END_TEST
+
+/* -- What waits because those hang who close it is charged to whom it was given. */
+
+#define HANDLES_MAX 4
+
+static void start_with_few_handles(void)
+{
+        world_start("MaxHandlesPerUser=4\nRetainSec=10min\n", NULL);
+}
+
+static bool gets_handle(void)
+{
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r = sd_bus_call_method(bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Done", &error,
+                        NULL, "s", "more");
+
+        if (r < 0) {
+                ck_assert_str_eq(error.name, CTXD_ERROR_LIMITS_EXCEEDED);
+                ck_assert_ptr_nonnull(strstr(error.message, "MaxHandlesPerUser"));
+                return false;
+        }
+        OK(bus, "Undone", "s", "more");
+        return true;
+}
+
+static void takes_handle(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+
+        OK(b, "Create", "sa{sv}", "~/his", 0);
+        close(done_handle(b, "~/his"));
+        ck_assert(cancel(b, "~/his", ""));
+}
+
+START_TEST(handles_in_a_set_that_is_held_count)
+{
+        struct held_set h = {};
+        int handles[HANDLES_MAX];
+        char path[16];
+
+        if (!held_start(&h))
+                return;
+        create(bus, "more");
+        for (int i = 0; i < HANDLES_MAX; i++) {
+                snprintf(path, sizeof path, "c%d", i);
+                create(bus, path);
+                held_add(&h, handles[i] = done_handle(bus, path));
+        }
+        held_lock(&h);
+        for (int i = 0; i < HANDLES_MAX; i++) {
+                close(handles[i]);
+                snprintf(path, sizeof path, "c%d", i);
+                ck_assert(cancel(bus, path, ""));
+        }
+        ck_assert_happens(!gets_handle());
+        ck_assert(!gets_handle());
+        run_as(BOB, takes_handle, NULL);
+        held_end(&h);
+        ck_assert_happens(gets_handle());
+}
+END_TEST
+
+/* -- Whatever ends the daemon has its descriptors, too. */
+
+static void ends_in_spite_of_a_set(int signal_number)
+{
+        struct daemon own = {.prepare = world.daemon.prepare}, shared = world.daemon;
+        struct held_set h = {};
+        int handle, others;
+        sd_bus *b;
+
+        if (!held_start(&h))
+                return;
+        daemon_start(&own, "[Daemon]\nProbe=off\n");
+        world.daemon = own;
+        others = raw_connect(); /* before, so that its number there is smaller */
+        b = connect_bus();
+        create(b, "c");
+        handle = done_handle(b, "c");
+        held_add(&h, handle);
+        held_lock(&h);
+        close(handle);
+        ck_assert_int_eq(kill(own.pid, signal_number), 0);
+        ck_assert_happens(waitpid(own.pid, NULL, WNOHANG) == own.pid);
+        ck_assert(raw_is_closed(others));
+        sd_bus_flush_close_unref(b);
+        daemon_again(&own);
+        run_as(BOB, attach_self, NULL);
+        held_end(&h);
+        close(others);
+        daemon_kill(&own);
+        directory_remove(own.directory);
+        world.daemon = shared;
+}
+
+START_TEST(the_daemon_ends_in_spite_of_a_set_that_is_held)
+{
+        ends_in_spite_of_a_set(SIGTERM);
+}
+END_TEST
+
+START_TEST(the_daemon_is_killed_in_spite_of_a_set_that_is_held)
+{
+        ends_in_spite_of_a_set(SIGKILL);
+}
+END_TEST
+
 void add_locked(Suite *s)
 {
-        ADD_TESTS(s, "locked", start_plain, a_socket_whose_lock_is_held);
+        ADD_TESTS(s, "locked", start_plain, a_socket_whose_lock_is_held, a_pidfd_in_a_set_that_is_held,
+                        a_pidfd_that_nobody_wants_in_a_set_that_is_held, a_handle_in_a_set_that_is_held,
+                        a_handle_that_is_given_up_in_a_set_that_is_held);
+        ADD_TESTS(s, "locked-by-others", start_plain, the_pidfd_of_a_member_in_a_set_that_is_held,
+                        the_eventfd_of_threads_in_a_set_that_is_held);
+        ADD_TESTS(s, "locked-end", start_plain, the_daemon_ends_in_spite_of_a_set_that_is_held,
+                        the_daemon_is_killed_in_spite_of_a_set_that_is_held);
+        ADD_TESTS(s, "locked-charge", start_with_few_handles, handles_in_a_set_that_is_held_count);
 }

@@ -104,12 +104,12 @@ START_TEST(many_that_linger_in_connections_too_many)
         for (unsigned i = 0; i < ELEMENTSOF(held); i++)
                 ck_assert_int_ge(held[i] = raw_connect(), 0);
         work(bus, 1);
-        before = count_fds(world.daemon.pid);
+        before = daemon_fds(&world.daemon);
         for (unsigned i = 0; i < 5; i++) {
                 send_to_refused(&address, QUEUED, fds);
                 expect_refused(fds, QUEUED);
                 work(bus, 1);
-                ck_assert_uint_le(count_fds(world.daemon.pid), before + QUEUED);
+                ck_assert_uint_le(daemon_fds(&world.daemon), before + QUEUED);
         }
         for (unsigned i = 0; i < ELEMENTSOF(held); i++)
                 close(held[i]);
@@ -129,7 +129,7 @@ static void signal_closers(pid_t closer, const pid_t *others, unsigned n, int si
 START_TEST(nobody_takes_those_that_were_refused)
 {
         pid_t closer = closer_of_daemon(), others[CHILDREN_MAX];
-        unsigned n_others = children_of(closer, others), before, n = 0;
+        unsigned n_others = hands_for_all(closer, others), before, n = 0;
         int listener, held[MAY_CONNECT - 1], fds[ROUNDS][QUEUED];
         struct sockaddr_in address;
         struct pollfd last;
@@ -138,7 +138,7 @@ START_TEST(nobody_takes_those_that_were_refused)
         for (unsigned i = 0; i < ELEMENTSOF(held); i++)
                 ck_assert_int_ge(held[i] = raw_connect(), 0);
         work(bus, 1);
-        before = count_fds(world.daemon.pid);
+        before = daemon_fds(&world.daemon);
         signal_closers(closer, others, n_others, SIGSTOP);
         do {
                 ck_assert_uint_lt(n, ROUNDS);
@@ -146,7 +146,7 @@ START_TEST(nobody_takes_those_that_were_refused)
                 last = (struct pollfd){.fd = fds[n++][QUEUED - 1], .events = POLLIN};
         } while (poll(&last, 1, 2000) > 0);
         work(bus, 10);
-        ck_assert_uint_le(count_fds(world.daemon.pid), before + QUEUED);
+        ck_assert_uint_le(daemon_fds(&world.daemon), before + QUEUED);
         signal_closers(closer, others, n_others, SIGCONT);
         for (unsigned i = 0; i < n; i++)
                 expect_refused(fds[i], QUEUED);
@@ -205,7 +205,7 @@ START_TEST(files_whose_close_hangs_in_connections_too_many)
 {
         struct hung_file h = {.hangs_in_last_close = true};
         pid_t closer = closer_of_daemon(), pids[CHILDREN_MAX];
-        unsigned before = count_fds(world.daemon.pid);
+        unsigned before = daemon_fds(&world.daemon);
         unsigned *n_sent =
                         mmap(NULL, sizeof *n_sent, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         int fd;
@@ -214,7 +214,7 @@ START_TEST(files_whose_close_hangs_in_connections_too_many)
                 return;
         work(bus, 10);
         ck_assert_uint_ge(*n_sent, 16 * (TABLE - 16));
-        ck_assert_uint_le(count_fds(world.daemon.pid), before + MAY_CONNECT + QUEUED);
+        ck_assert_uint_le(daemon_fds(&world.daemon), before + MAY_CONNECT + QUEUED);
         hung_file_end(&h);
         /* This waits in connect(), as sd-bus does not. */
         ck_assert_int_ge(fd = raw_connect(), 0);
@@ -247,7 +247,7 @@ START_TEST(closers_are_killed_before_they_take_a_file_whose_close_hangs)
 {
         struct hung_file h = {.hangs_in_last_close = true};
         pid_t closer = closer_of_daemon(), hands[CHILDREN_MAX];
-        unsigned n = children_of(closer, hands);
+        unsigned n = hands_for_all(closer, hands);
         int fd;
 
         nap(1100000);

@@ -161,7 +161,7 @@ END_TEST
 static void signal_closers(int signal_number, char state)
 {
         pid_t pids[CHILDREN_MAX];
-        unsigned n = children_of(closer_of_daemon(), pids);
+        unsigned n = hands_for_all(closer_of_daemon(), pids);
 
         for (unsigned i = 0; i < n; i++)
                 ck_assert_int_eq(kill(pids[i], signal_number), 0);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -198,12 +199,58 @@ void daemon_restart(struct daemon *d)
         daemon_again(d);
 }
 
+#define SOCKETS_MAX 16384
+
+/* The inodes of the machine's sockets of type SOCK_SEQPACKET. */
+static size_t find_seqpackets(pid_t pid, unsigned long ret[SOCKETS_MAX])
+{
+        char path[64], line[512];
+        unsigned long inode;
+        size_t n = 0;
+        unsigned type;
+        FILE *f;
+
+        snprintf(path, sizeof path, "/proc/%d/net/unix", pid);
+        f = fopen(path, "re");
+        while (f && n < SOCKETS_MAX && fgets(line, sizeof line, f))
+                if (sscanf(line, "%*s %*s %*s %*s %x %*s %lu", &type, &inode) == 2 && type == SOCK_SEQPACKET)
+                        ret[n++] = inode;
+        if (f)
+                fclose(f);
+        return n;
+}
+
+unsigned daemon_fds(const struct daemon *d)
+{
+        static unsigned long seqpackets[SOCKETS_MAX];
+        size_t n_seqpackets = find_seqpackets(d->pid, seqpackets);
+        unsigned n = count_fds(d->pid);
+        char path[64], target[64];
+        struct dirent *entry;
+        DIR *dir;
+
+        snprintf(path, sizeof path, "/proc/%d/fd", d->pid);
+        dir = opendir(path);
+        while (dir && (entry = readdir(dir))) {
+                ssize_t length = readlinkat(dirfd(dir), entry->d_name, target, sizeof target - 1);
+                unsigned long inode;
+
+                target[length > 0 ? length : 0] = '\0';
+                if (sscanf(target, "socket:[%lu]", &inode) == 1)
+                        for (size_t i = 0; i < n_seqpackets; i++)
+                                n -= seqpackets[i] == inode;
+        }
+        if (dir)
+                closedir(dir);
+        return n;
+}
+
 unsigned daemon_settled_fds(const struct daemon *d, pid_t other)
 {
         unsigned fds = 0, same = 0;
 
         (void) HAPPENS(({
-                unsigned now = count_fds(d->pid);
+                unsigned now = daemon_fds(d);
 
                 same = now == fds && process_sleeps(d->pid, 0) && (other == 0 || process_sleeps(other, 0))
                                        ? same + 1

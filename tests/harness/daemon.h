@@ -38,6 +38,9 @@ void daemon_kill(struct daemon *d);
 void daemon_again(struct daemon *d);   /* a new one at the same place, with the same configuration */
 void daemon_restart(struct daemon *d); /* both */
 
+/* How many descriptors it has open, but for its sockets to processes that close for it (util/closer.h): those
+ * that have nothing to do stay for a while. */
+unsigned daemon_fds(const struct daemon *d);
 /* Waits until the number of its open descriptors does not change any more, and returns it. Neither ctxd nor
  * the process `other` (0: none), which may send it something, had anything to do meanwhile. */
 unsigned daemon_settled_fds(const struct daemon *d, pid_t other);

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/world/process.h"
 #include "util/clock.h"
 #include "util/proc.h"
 #include "tests/world/group.h"
@@ -225,8 +226,8 @@ START_TEST(law_30_nobody_in_it_leaves)
         ck_assert_uint_eq(n, 3);
         for (size_t i = 0; i < n; i++) {
                 ck_assert_int_eq(engine_open_member(world.engine, &list[i], &p), 0);
-                ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, elsewhere,
-                                                 engine_process_pidfd(p), &quiet, &refused),
+                ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, elsewhere, process_pidfd(p),
+                                                 &quiet, &refused),
                                 -EACCES);
                 engine_process_close(p);
         }
@@ -238,10 +239,10 @@ START_TEST(law_30_nobody_in_it_leaves)
                 group_enter(other, (pid_t) list[i].pid);
                 if (context_of(p)) { /* not the daemon, whom nobody knows there */
                         ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, elsewhere,
-                                                         engine_process_pidfd(p), &quiet, &refused),
+                                                         process_pidfd(p), &quiet, &refused),
                                         -EACCES);
-                        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below,
-                                                         engine_process_pidfd(p), &quiet, &refused),
+                        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, process_pidfd(p),
+                                                         &quiet, &refused),
                                         0);
                         ck_assert_uint_eq(engine_count_members(world.engine, below, false), 1);
                 }

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/world/process.h"
 #include "util/clock.h"
 #include "util/proc.h"
 #include "tests/world/kin.h"
@@ -66,10 +67,10 @@ START_TEST(law_30_a_grandchild_does_not_leave)
         attach(a, child, &quiet);
         ck_assert_int_eq(engine_process_open_pid(world.engine, last, &p), 0);
         ck_assert_ptr_eq(context_of(p), a);
-        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet,
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, process_pidfd(p), &quiet,
                                          &refused),
                         -EACCES);
-        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, engine_process_pidfd(p), &quiet,
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, process_pidfd(p), &quiet,
                                          &refused),
                         0);
         ck_assert_ptr_eq(context_of(p), below);
@@ -266,7 +267,7 @@ START_TEST(who_is_attached_below_takes_its_own_along)
         if (_i == 1)
                 ck_assert_uint_eq(engine_count_members(world.engine, a, false), 3);
         ck_assert_int_eq(engine_process_open_pid(world.engine, middle, &p), 0);
-        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, engine_process_pidfd(p), &quiet,
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, process_pidfd(p), &quiet,
                                          &refused),
                         0);
         engine_process_close(p);
@@ -299,7 +300,7 @@ START_TEST(who_was_left_behind_is_attached_elsewhere)
         (void) child_wait(child);
         ck_assert(a->busy);
         ck_assert_int_eq(engine_process_open_pid(world.engine, last, &p), 0);
-        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, engine_process_pidfd(p), &quiet,
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, below, process_pidfd(p), &quiet,
                                          &refused),
                         0);
         engine_process_close(p);
@@ -388,7 +389,7 @@ START_TEST(law_30_an_orphan_does_not_leave)
         ck_assert_int_ne(pids[1], 0);
         ck_assert_int_eq(engine_process_open_pid(world.engine, pids[1], &p), 0);
         ck_assert_ptr_eq(context_of(p), a);
-        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet,
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, process_pidfd(p), &quiet,
                                          &refused),
                         -EACCES);
         engine_process_close(p);

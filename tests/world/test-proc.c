@@ -298,7 +298,7 @@ START_TEST(processes_are_one_object)
         ck_assert_int_eq(engine_process_open(world.engine, c->pidfd, &a), 0);
         ck_assert_int_eq(engine_process_open_pid(world.engine, c->pid, &b), 0);
         ck_assert_ptr_eq(a, b);
-        ck_assert_int_ne(engine_process_pidfd(a), c->pidfd);
+        ck_assert_int_ne(process_pidfd(a), c->pidfd);
         ck_assert_int_eq(process_pid(a), c->pid);
         ck_assert_int_eq(engine_process_read(a, uids, comm), 0);
         ck_assert_uint_eq(uids[1], geteuid());
