@@ -294,8 +294,7 @@ START_TEST(law_32_who_descends_from_one_attached_elsewhere)
         ck_assert_uint_eq(engine_count_members(world.engine, a, false), 4);
         ck_assert_int_eq(proc_each_child(child->pid, take_child, &pid), 1);
         ck_assert_int_eq(engine_process_open_pid(world.engine, pid, &p), 0);
-        ck_assert_int_eq(engine_attach(world.engine, &root, other, engine_process_pidfd(p), &quiet, &refused),
-                        0);
+        ck_assert_int_eq(engine_attach(world.engine, &root, other, process_pidfd(p), &quiet, &refused), 0);
         engine_process_close(p);
         ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1);
         ck_assert_uint_eq(engine_count_members(world.engine, other, false), 3);

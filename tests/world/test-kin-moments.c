@@ -9,7 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "util/clock.h"
+#include "daemon/world/process.h"
+#include "util//clock.h"
 #include "util/pid-list.h"
 #include "util/proc.h"
 #include "tests/world/kin.h"
@@ -348,13 +349,13 @@ START_TEST(law_30_too_deep_to_be_known)
         struct refused refused = {};
 
         generations = UINT_MAX;
-        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet,
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, process_pidfd(p), &quiet,
                                          &refused),
                         -ELOOP);
         fake_stat = NULL;
         /* Now it is seen. */
         ck_assert_uint_eq(engine_count_members(world.engine, c, false), 2);
-        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet,
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, other, process_pidfd(p), &quiet,
                                          &refused),
                         -EACCES);
         engine_process_close(p);
@@ -398,7 +399,7 @@ START_TEST(law_30_a_descendant_without_descriptors)
         looked_up = last;
         n_looks = 1; /* to open it */
         before_stat = take_descriptors_at;
-        r = engine_attach(world.engine, &caller_daemon, other, engine_process_pidfd(p), &quiet, &refused);
+        r = engine_attach(world.engine, &caller_daemon, other, process_pidfd(p), &quiet, &refused);
         give_descriptors();
         ck_assert_int_eq(r, -EMFILE);
         engine_process_close(p);

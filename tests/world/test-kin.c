@@ -403,7 +403,7 @@ static void attach_only_child(struct context *c, const struct child *child)
         struct process *p;
 
         ck_assert_int_eq(engine_process_open_pid(world.engine, only_child_of(child->pid), &p), 0);
-        ck_assert_int_eq(engine_attach(world.engine, &root, c, engine_process_pidfd(p), &term, &refused), 0);
+        ck_assert_int_eq(engine_attach(world.engine, &root, c, process_pidfd(p), &term, &refused), 0);
         engine_process_close(p);
 }
 
