@@ -52,8 +52,8 @@ static bool has_children(struct ctl *ctl)
 
 /* Of our children we have to hear, also where SIGCHLD was ignored. They are all that the command leaves
  * behind: who loses its parent comes to us, the nearest subreaper. But where a shell has executed us that had
- * children before, nobody could tell whom those leave behind. Polkit's agent leaves nobody, and is there before
- * the attach. */
+ * children before, nobody could tell whom those leave behind. Polkit's agent leaves nobody, and is there
+ * before the attach. */
 static int take_children(struct ctl *ctl, struct run *run)
 {
         if (has_children(ctl))
