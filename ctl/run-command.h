@@ -51,9 +51,8 @@ int run_end_status(struct ctl *ctl, struct run *run, struct context_end *ret);
 /* Says why the context has ended. */
 void run_tell_end(const struct run *run, const struct context_end *end);
 
-/* run-alone.c: sends the signal (0: none) to all that descend from us, and says how many they are. command is
- * our child. */
-size_t run_signal_family(struct ctl *ctl, const struct run *run, pid_t command, int signal);
+/* run-alone.c: sends the signal (0: none) to all that descend from us, and says how many they are. */
+size_t run_signal_family(struct ctl *ctl, const struct run *run, int signal);
 
 /* run-stop.c: stops us until somebody continues us; false if nobody would. */
 bool run_stop(void);

@@ -88,7 +88,7 @@ static void end_alone(struct waiting *w)
                 print_error("lost the connection to ctxd: ctxctl itself ends the command");
         stop_waiting(w);
         w->run->alone = w->family = true;
-        run_signal_family(w->ctl, w->run, w->run->pid, attach->signal);
+        run_signal_family(w->ctl, w->run, attach->signal);
         kill_in_time(w, attach->has_kill_after ? attach->kill_after_usec : KILL_AFTER_USEC);
 }
 
@@ -120,7 +120,7 @@ static void kill_rest(struct waiting *w)
         int r = w->populated ? scope_kill(&w->run->scope) : 0;
 
         if (w->family)
-                run_signal_family(w->ctl, w->run, w->run->pid, SIGKILL);
+                run_signal_family(w->ctl, w->run, SIGKILL);
         if (r < 0 && r != -ENOENT && r != -ENODEV)
                 print_error("cannot kill the processes that are left in %s: %s", w->run->scope.unit,
                                 strerror(-r));
@@ -284,7 +284,7 @@ static void reap(struct waiting *w)
                 command_ended(w, result);
         }
         if (w->ended && w->family)
-                w->family = run_signal_family(w->ctl, w->run, w->run->pid, 0) > 0;
+                w->family = run_signal_family(w->ctl, w->run, 0) > 0;
 }
 
 static void lost_connection(struct waiting *w)
