@@ -330,22 +330,12 @@ static int do_fcntl(int fd, int command, void *argument)
         return command == F_DUPFD_CLOEXEC || command == F_DUPFD ? dup_marked(fd, r) : r;
 }
 
-/* Programs call it by one of these names, which may both be one in the header. */
+/* Programs call it by one of two names, which may both be one in the header. */
 int given_fcntl(int fd, int command, ...) __asm__("fcntl") __attribute__((visibility("default")));
-int given_fcntl64(int fd, int command, ...) __asm__("fcntl64") __attribute__((visibility("default")));
+int given_fcntl64(int fd, int command, ...) __asm__("fcntl64")
+                __attribute__((visibility("default"), alias("fcntl")));
 
 int given_fcntl(int fd, int command, ...)
-{
-        va_list arguments;
-        void *argument;
-
-        va_start(arguments, command);
-        argument = va_arg(arguments, void *);
-        va_end(arguments);
-        return do_fcntl(fd, command, argument);
-}
-
-int given_fcntl64(int fd, int command, ...)
 {
         va_list arguments;
         void *argument;
