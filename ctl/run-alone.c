@@ -7,9 +7,9 @@
 #include "ctl/descendants.h"
 #include "ctl/run-command.h"
 
-/* Where ctxd does not answer, nobody else ends what we have started. It is whoever descends from us: who loses
- * its parent comes to us, the nearest subreaper. Where a shell had children before it became us, we may signal
- * only the command and whom it has below it. */
+/* Where ctxd does not answer, nobody else ends what we have started. It is whoever descends from us: who
+ * loses its parent comes to us, the nearest subreaper. Where a shell had children before it became us, we may
+ * signal only the command and whom it has below it. */
 
 static bool signal_one(const struct descendant *d, int signal)
 {

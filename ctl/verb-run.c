@@ -232,9 +232,11 @@ static int make_context(struct ctl *ctl, const char *path, struct run *run)
 
                 if (r == BUS_EXPECTED) {
                         r = take_done(ctl, path, run);
-                        if (r == EXIT_NO_SUCH_CONTEXT)
-                                continue;
-                        return r;
+                        if (r != EXIT_NO_SUCH_CONTEXT)
+                                return r;
+                        run->create.attach_fd =
+                                        -1; /* below a done one it is done at once, and has no member */
+                        continue;
                 }
                 run->attached = r == 0 && run->create.attach_fd >= 0;
                 if (r == 0)
