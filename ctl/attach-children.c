@@ -27,7 +27,8 @@
 struct member_of {
         uint32_t pid;
         uint64_t start_usec;
-        char *context; /* path#id */
+        char *context;  /* path#id */
+        bool in_target; /* in the target, or below it */
 };
 
 struct family {
@@ -64,12 +65,6 @@ static int add_member(void *userdata, const struct ending_row *row)
         return members[f->n_members++].context ? 0 : -ENOMEM;
 }
 
-static int read_members(struct family *f)
-{
-        members_free(f);
-        return endings_each(f->ctl, "/", true, add_member, f, &f->members_are_all);
-}
-
 static int compare_pids(const void *key, const void *item)
 {
         uint32_t pid = *(const uint32_t *) key, other = ((const struct member_of *) item)->pid;
@@ -77,25 +72,39 @@ static int compare_pids(const void *key, const void *item)
         return (pid > other) - (pid < other);
 }
 
-/* NULL: of none, as far as is known. */
-static const char *context_of(const struct family *f, const struct descendant *d)
+static struct member_of *find_member(const struct family *f, uint32_t pid)
 {
-        uint32_t pid = (uint32_t) d->pid;
-        const struct member_of *m =
-                        f->n_members > 0 ? bsearch(&pid, f->members, f->n_members, sizeof *m, compare_pids)
-                                         : NULL;
-
-        if (!m || proc_nsec_to_ticks(m->start_usec * 1000) != d->start_ticks)
+        if (f->n_members == 0)
                 return NULL;
-        return m->context;
+        return bsearch(&pid, f->members, f->n_members, sizeof *f->members, compare_pids);
 }
 
-/* In it, or below it. */
-static bool is_in_target(const struct family *f, const char *context)
+static int add_to_target(void *userdata, const struct ending_row *row)
 {
-        size_t n = strcspn(f->target, "#");
+        struct member_of *m = find_member(userdata, row->pid);
 
-        return strcmp(context, f->target) == 0 || (strncmp(context, f->target, n) == 0 && context[n] == '/');
+        if (m && m->start_usec == row->start_usec && strcmp(m->context, row->context) == 0)
+                m->in_target = true;
+        return 0;
+}
+
+/* A path does not tell what is below the target: it may have been below an earlier one of that name. */
+static int read_members(struct family *f)
+{
+        bool all;
+        int r;
+
+        members_free(f);
+        r = endings_each(f->ctl, "/", true, add_member, f, &f->members_are_all);
+        return r == 0 ? endings_each(f->ctl, f->target, true, add_to_target, f, &all) : r;
+}
+
+/* NULL: of no context, as far as is known. */
+static const struct member_of *member_of(const struct family *f, const struct descendant *d)
+{
+        const struct member_of *m = find_member(f, (uint32_t) d->pid);
+
+        return m && proc_nsec_to_ticks(m->start_usec * 1000) == d->start_ticks ? m : NULL;
 }
 
 static void missing(struct family *f, int status, pid_t pid, const char *format, ...)
@@ -150,13 +159,13 @@ static int attach_one(struct family *f, const struct descendant *d)
 
 static int attach_descendant(struct family *f, const struct descendant *d)
 {
-        const char *context = context_of(f, d);
+        const struct member_of *m = member_of(f, d);
 
-        if (context && is_in_target(f, context))
+        if (m && m->in_target)
                 return 0;
-        if (context && strcmp(context, f->was_in) != 0)
-                missing(f, EXIT_FAILED, d->pid, "it is a member of %s, and stays there", context);
-        else if (!context && !f->members_are_all)
+        if (m && strcmp(m->context, f->was_in) != 0)
+                missing(f, EXIT_FAILED, d->pid, "it is a member of %s, and stays there", m->context);
+        else if (!m && !f->members_are_all)
                 missing(f, EXIT_FAILED, d->pid,
                                 "there are too many members to know whether it is one elsewhere");
         else
@@ -195,7 +204,7 @@ static int attach_descendants(struct family *f)
 static int attach_family(struct family *f, pid_t pid)
 {
         struct descendants *d = &f->descendants;
-        const char *context;
+        const struct member_of *m;
         int r = descendants_begin(d, pid);
 
         if (r < 0) {
@@ -211,8 +220,8 @@ static int attach_family(struct family *f, pid_t pid)
         r = read_members(f);
         if (r > 0)
                 return r;
-        context = context_of(f, d->items);
-        snprintf(f->was_in, sizeof f->was_in, "%s", context ? context : "");
+        m = member_of(f, d->items);
+        snprintf(f->was_in, sizeof f->was_in, "%s", m ? m->context : "");
         r = attach_one(f, d->items);
         if (r == 0 && f->n_gone > 0) {
                 print_error("process %d has exited", (int) pid);

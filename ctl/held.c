@@ -71,7 +71,7 @@ static bool is_frozen(uint32_t pid, char *buffer)
         return true;
 }
 
-/* From outside the kernel gives it only what it handles, and SIGKILL. */
+/* From outside the kernel gives it only what it handles, and SIGKILL and SIGSTOP. */
 static bool is_first_of_namespace(const char *status, const struct process *process, char *buffer)
 {
         const char *line = strstr(status, "\nNSpid:"), *last;
@@ -79,7 +79,7 @@ static bool is_first_of_namespace(const char *status, const struct process *proc
         int number = process->ending.signal;
         char name[32];
 
-        if (!line || handled >> (number - 1) & 1)
+        if (!line || number == SIGSTOP || handled >> (number - 1) & 1)
                 return false;
         line += strlen("\nNSpid:");
         last = line + strcspn(line, "\n");
