@@ -218,6 +218,7 @@ int bus_send(struct ctl *ctl, sd_bus_message *m, const char *expected, sd_bus_me
                 r = authorize_and_call(ctl, m, ret_reply, &error);
         if (r >= 0)
                 return 0;
+        ctl->unanswered |= r == -ETIMEDOUT;
         if (ctl->is_extra || (expected && sd_bus_error_has_name(&error, expected)))
                 return BUS_EXPECTED;
         return bus_failed(ctl, &error, r);

@@ -43,6 +43,7 @@ struct ctl {
         enum json_mode json;
         /* If true, no error is printed for a context that does not exist. The exit status is the same. */
         bool missing_is_fine;
+        bool unanswered; /* a call was not answered in time, so another one would not be either */
         /* What is asked for beside the purpose of the verb. If it fails no error is printed, and nobody is
          * asked for a password. The daemon may be older than the call, too. */
         bool is_extra;

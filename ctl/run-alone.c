@@ -32,7 +32,8 @@ size_t run_signal_family(struct ctl *ctl, const struct run *run, int signal)
         struct descendants d;
         size_t n = 0;
 
-        if (descendants_begin(&d, first) < 0)
+        /* 0: the command has ended, and whom it has left behind does not come to us. */
+        if (first == 0 || descendants_begin(&d, first) < 0)
                 return 0;
         (void) descendants_look(&d);
         /* A parent that ends first would leave its children behind. */

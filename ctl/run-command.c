@@ -135,7 +135,7 @@ static _Noreturn void be_command(struct ctl *ctl, const struct run *run, char *a
 
 void run_release(struct ctl *ctl, struct run *run)
 {
-        if (!run->made || run->alone)
+        if (!run->made || run->alone || ctl->unanswered)
                 return;
         run->made = false;
         ctl->missing_is_fine = true;
@@ -143,12 +143,30 @@ void run_release(struct ctl *ctl, struct run *run)
         ctl->missing_is_fine = false;
 }
 
+/* Not by the number of a standard stream that is closed: what is printed would go through it. */
+static int make_gate(int ret[2])
+{
+        int low[2], r = 0;
+
+        if (pipe2(low, O_CLOEXEC) < 0)
+                return -errno;
+        for (int i = 0; i < 2; i++) {
+                ret[i] = fcntl(low[i], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+                if (ret[i] < 0)
+                        r = -errno;
+                close(low[i]);
+        }
+        return r;
+}
+
 int run_fork(struct ctl *ctl, struct run *run, char *argv[])
 {
-        int gate[2] = {-1, -1}, r = take_children(ctl, run);
+        int gate[2], r = take_children(ctl, run);
 
-        if (r < 0 || pipe2(gate, O_CLOEXEC) < 0) {
-                print_error("cannot prepare for the command: %s", strerror(r < 0 ? -r : errno));
+        if (r >= 0)
+                r = make_gate(gate);
+        if (r < 0) {
+                print_error("cannot prepare for the command: %s", strerror(-r));
                 return EXIT_RUN_FAILED;
         }
         fflush(NULL);
@@ -213,13 +231,13 @@ int run_command(struct ctl *ctl, struct run *run, char *argv[])
         struct context_end why;
         int r, end;
 
-        r = take_signals(run);
-        if (r < 0)
-                print_error("cannot prepare for the command: %s", strerror(-r));
         saved_terminal_take(&run->terminal);
         memcpy(message.reference, run->reference, sizeof message.reference);
-        if (r == 0)
-                r = prepare(ctl, run, argv, &message);
+        r = prepare(ctl, run, argv, &message);
+        if (r == 0 && (r = take_signals(run)) < 0) {
+                print_error("cannot prepare for the command: %s", strerror(-r));
+                r = EXIT_RUN_FAILED;
+        }
         if (r == 0 && let_go(run, &message))
                 return run_wait(ctl, run);
         run_dismiss(run);

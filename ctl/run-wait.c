@@ -87,8 +87,8 @@ static void end_alone(struct waiting *w)
         if (!w->ended && w->show_usec != UINT64_MAX)
                 print_error("lost the connection to ctxd: ctxctl itself ends the command");
         stop_waiting(w);
-        w->run->alone = w->family = true;
-        run_signal_family(w->ctl, w->run, attach->signal);
+        w->run->alone = true;
+        w->family = run_signal_family(w->ctl, w->run, attach->signal) > 0;
         kill_in_time(w, attach->has_kill_after ? attach->kill_after_usec : KILL_AFTER_USEC);
 }
 
@@ -120,7 +120,7 @@ static void kill_rest(struct waiting *w)
         int r = w->populated ? scope_kill(&w->run->scope) : 0;
 
         if (w->family)
-                run_signal_family(w->ctl, w->run, SIGKILL);
+                w->family = run_signal_family(w->ctl, w->run, SIGKILL) > 0;
         if (r < 0 && r != -ENOENT && r != -ENODEV)
                 print_error("cannot kill the processes that are left in %s: %s", w->run->scope.unit,
                                 strerror(-r));
@@ -228,6 +228,7 @@ static void command_ended(struct waiting *w, int result)
 
         w->ended = true;
         w->result = result;
+        run->pid = 0; /* it may be another process's from now on */
         if (run->alone && w->show_usec != UINT64_MAX)
                 print_error("lost the connection to ctxd, and the command has ended");
         w->show_usec = UINT64_MAX;
@@ -239,7 +240,7 @@ static void command_ended(struct waiting *w, int result)
         }
         if (!run->alone)
                 w->end = run_end_status(w->ctl, run, &why);
-        else if (w->canceled)
+        if (run->alone && w->canceled)
                 w->end = EXIT_RUN_CANCELED;
         if (w->end > 0 && !run->made && !w->canceled)
                 run_tell_end(run, &why);
@@ -293,9 +294,11 @@ static void lost_connection(struct waiting *w)
         if (!w->ended) {
                 w->show_usec = from_now(LOST_USEC);
         } else if (w->drained >= 0) {
-                print_error("lost the connection to ctxd: ctxctl itself waits for who is left of %s",
-                                w->left.path);
                 end_alone(w);
+                print_error("lost the connection to ctxd: %s of %s",
+                                w->family ? "ctxctl itself waits for who is left"
+                                          : "nobody says any more who is left",
+                                w->left.path);
         }
 }
 
