@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -572,6 +573,16 @@ static unsigned n_hanging(pid_t parent)
         return found;
 }
 
+/* It has limits of its own. */
+static void fill_table_of_heir(void)
+{
+        const struct rlimit none = {STDERR_FILENO + 1, STDERR_FILENO + 1};
+        pid_t heir = child_with_name(world.daemon.pid, "ctxd-heir");
+
+        ck_assert_int_gt(heir, 0);
+        ck_assert_int_eq(prlimit(heir, RLIMIT_NOFILE, &none, NULL), 0);
+}
+
 /* So many processes hang that close for this user: what is closed from now on waits in the daemon. */
 static void hang_all_hands(sd_bus *b, struct held_set *h)
 {
@@ -592,7 +603,7 @@ static void hang_all_hands(sd_bus *b, struct held_set *h)
         }
 }
 
-static void ends_in_spite_of_a_set(int signal_number, int (*take)(sd_bus *b, const char *path))
+static void ends_in_spite_of_a_set(int signal_number, int (*take)(sd_bus *b, const char *path), bool is_full)
 {
         struct daemon own = {.prepare = world.daemon.prepare}, shared = world.daemon;
         struct held_set h = {}, hands = {};
@@ -612,6 +623,8 @@ static void ends_in_spite_of_a_set(int signal_number, int (*take)(sd_bus *b, con
         held_add(&h, handle);
         held_lock(&h);
         close(handle);
+        if (is_full)
+                fill_table_of_heir();
         ck_assert_int_eq(kill(own.pid, signal_number), 0);
         ck_assert_happens(waitpid(own.pid, NULL, WNOHANG) == own.pid);
         ck_assert(raw_is_closed(others));
@@ -630,19 +643,26 @@ static void ends_in_spite_of_a_set(int signal_number, int (*take)(sd_bus *b, con
 
 START_TEST(the_daemon_ends_in_spite_of_a_set_that_is_held)
 {
-        ends_in_spite_of_a_set(SIGTERM, done_handle);
+        ends_in_spite_of_a_set(SIGTERM, done_handle, false);
 }
 END_TEST
 
 START_TEST(the_daemon_is_killed_in_spite_of_a_set_that_is_held)
 {
-        ends_in_spite_of_a_set(SIGKILL, done_handle);
+        ends_in_spite_of_a_set(SIGKILL, done_handle, false);
 }
 END_TEST
 
 START_TEST(the_daemon_is_killed_in_spite_of_a_lifeline)
 {
-        ends_in_spite_of_a_set(SIGKILL, lifeline_of);
+        ends_in_spite_of_a_set(SIGKILL, lifeline_of, false);
+}
+END_TEST
+
+/* Its descriptors are kept apart for its end, for which no other one may be needed. */
+START_TEST(the_daemon_is_killed_with_a_full_table)
+{
+        ends_in_spite_of_a_set(SIGKILL, done_handle, true);
 }
 END_TEST
 
@@ -655,7 +675,7 @@ void add_locked(Suite *s)
                         the_eventfd_of_threads_in_a_set_that_is_held);
         ADD_TESTS(s, "locked-end", start_plain, the_daemon_ends_in_spite_of_a_set_that_is_held,
                         the_daemon_is_killed_in_spite_of_a_set_that_is_held,
-                        the_daemon_is_killed_in_spite_of_a_lifeline);
+                        the_daemon_is_killed_in_spite_of_a_lifeline, the_daemon_is_killed_with_a_full_table);
         ADD_TESTS(s, "locked-lifelines", start_plain, a_context_ends_while_its_lifeline_is_used,
                         another_lifeline_while_one_is_used, nothing_can_be_sent_into_a_lifeline);
         ADD_TESTS(s, "locked-charge", start_with_few_handles, handles_in_a_set_that_is_held_count);
