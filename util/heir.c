@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "util/capability.h"
@@ -22,7 +23,7 @@
 #define TABLE 65535 /* takes 0.5 MB of the kernel's memory; with one more it would be twice as much */
 
 /* Whether it may be a file that clients were given, and may have in an epoll set: an eventfd, a pidfd, or the
- * end of a pipe that hears of the other end. */
+ * end of a pipe that hears of the other end, as a lifeline does. */
 static bool may_be_given(int fd)
 {
         char path[64], name[32] = "";
@@ -35,40 +36,44 @@ static bool may_be_given(int fd)
                (strncmp(name, "pipe:", 5) == 0 && flags >= 0 && (flags & O_ACCMODE) == O_RDONLY);
 }
 
-/* Keeps those, and says so. Nothing of this is a last close, since the heir has all of it, too. */
-static _Noreturn void keep_given(int said)
+/* Where the table is full the first ones that are not kept make room. */
+static DIR *open_fds(void)
 {
         DIR *fds = opendir("/proc/self/fd");
+
+        for (int fd = 0; !fds && fd < TABLE; fd++)
+                if (!may_be_given(fd) && close(fd) == 0)
+                        fds = opendir("/proc/self/fd");
+        return fds;
+}
+
+/* Keeps those, and stops. Nothing of this is a last close, since the heir has all of it, too. */
+static _Noreturn void keep_given(void)
+{
         struct dirent *entry;
+        DIR *fds;
 
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        fds = open_fds();
         while (fds && (entry = readdir(fds))) {
                 int fd = atoi(entry->d_name);
 
-                if (entry->d_name[0] != '.' && fd != dirfd(fds) && fd != said && !may_be_given(fd))
+                if (entry->d_name[0] != '.' && fd != dirfd(fds) && !may_be_given(fd))
                         close(fd);
         }
-        (void) !write(said, "", 1);
-        close(said);
         for (;;)
-                pause();
+                (void) raise(SIGSTOP);
 }
 
-/* The daemon has gone. */
+/* The daemon has gone. This needs no descriptor, because the table may be full. */
 static void let_another_keep_given(void)
 {
-        int said[2];
-        pid_t pid;
-        char byte;
+        pid_t pid = fork();
 
-        if (pipe2(said, O_CLOEXEC) < 0)
-                return;
-        pid = fork();
         if (pid == 0)
-                keep_given(said[1]);
-        close(said[1]);
-        if (pid > 0)
-                (void) !read(said[0], &byte, 1);
+                keep_given();
+        while (pid > 0 && waitpid(pid, NULL, WUNTRACED) < 0 && errno == EINTR)
+                ;
 }
 
 /* This may neither open nor close anything while the daemon is there. */

@@ -47,15 +47,15 @@ int lifeline_new(struct lifeline **ret, struct world *world, uint64_t context_id
                 lifeline_free(l);
                 return r;
         }
-        l->fd = ends[0];
-        /* No event has to be asked for, because a hang-up is always reported. */
+        l->fd = ends[1];
+        /* No event has to be asked for: that nobody reads any more is an error, and always reported. */
         r = watch_begin(world->watches, &l->hang_up, l->fd, 0);
         if (r < 0) {
-                close(ends[1]);
+                close(ends[0]);
                 lifeline_free(l);
                 return r;
         }
-        *ret_fd = ends[1];
+        *ret_fd = ends[0];
         *ret = l;
         return 0;
 }
@@ -78,6 +78,6 @@ int lifeline_open(const struct lifeline *l)
         int fd;
 
         snprintf(path, sizeof path, "/proc/self/fd/%d", l->fd);
-        fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         return fd < 0 ? -errno : fd;
 }

@@ -177,15 +177,25 @@ void expect_err(struct where w, sd_bus *b, const char *path, const char *err, in
                                 error, cause, found_err, found_code, found_error, found_cause);
 }
 
-int done_handle(sd_bus *b, const char *path)
+static int descriptor_of(sd_bus *b, const char *member, const char *path)
 {
-        _cleanup_message_ sd_bus_message *m = CALL(b, "Done", "s", path);
+        _cleanup_message_ sd_bus_message *m = CALL(b, member, "s", path);
         int fd;
 
         READ(m, "h", &fd);
         fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         ck_assert_int_ge(fd, 0);
         return fd;
+}
+
+int done_handle(sd_bus *b, const char *path)
+{
+        return descriptor_of(b, "Done", path);
+}
+
+int lifeline_of(sd_bus *b, const char *path)
+{
+        return descriptor_of(b, "Lifeline", path);
 }
 
 char *object_of(const char *path)

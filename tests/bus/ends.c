@@ -225,17 +225,6 @@ END_TEST
 
 /* Lifelines. */
 
-static int lifeline_of(const char *path)
-{
-        _cleanup_message_ sd_bus_message *m = CALL(bus, "Lifeline", "s", path);
-        int fd, copy;
-
-        READ(m, "h", &fd);
-        copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        ck_assert_int_ge(copy, 0);
-        return copy;
-}
-
 static void expect_closed(const char *path, int done)
 {
         ck_assert(becomes_readable(done));
@@ -248,8 +237,8 @@ START_TEST(law29_the_last_of_several)
         int a, b, copy, done;
 
         create(bus, "a");
-        a = lifeline_of("a");
-        b = lifeline_of("a");
+        a = lifeline_of(bus, "a");
+        b = lifeline_of(bus, "a");
         copy = fcntl(b, F_DUPFD_CLOEXEC, 3);
         done = done_handle(bus, "a");
         close(a);
@@ -280,7 +269,7 @@ START_TEST(law29_a_child_holds_on)
         int done, status;
 
         create(bus, "a");
-        held = lifeline_of("a");
+        held = lifeline_of(bus, "a");
         done = done_handle(bus, "a");
         p = puppet_start(fork_and_leave);
         close(held);
@@ -300,7 +289,7 @@ START_TEST(law29_an_exec_lets_go)
         int done;
 
         create(bus, "a");
-        held = lifeline_of("a");
+        held = lifeline_of(bus, "a");
         done = done_handle(bus, "a");
         p = puppet_start(become_cat);
         close(held);
@@ -317,7 +306,7 @@ START_TEST(law29_a_holder_is_killed)
         int done;
 
         create(bus, "a");
-        held = lifeline_of("a");
+        held = lifeline_of(bus, "a");
         done = done_handle(bus, "a");
         p = puppet_start(puppet_pause);
         close(held);
@@ -344,7 +333,7 @@ START_TEST(law29_in_flight)
         int pair[2], done;
 
         create(bus, "a");
-        held = lifeline_of("a");
+        held = lifeline_of(bus, "a");
         done = done_handle(bus, "a");
         ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
         c->cmsg_level = SOL_SOCKET;

@@ -122,6 +122,7 @@ void expect_err(struct where w, sd_bus *b, const char *path, const char *err, in
 #define EXPECT_ACTIVE(b, path) expect_err(HERE, b, path, "", 0, 0, "")
 
 int done_handle(sd_bus *b, const char *path); /* the caller's to close */
+int lifeline_of(sd_bus *b, const char *path); /* also */
 
 /* The object of a context, which the caller frees. */
 char *object_of(const char *path);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Sockets and epoll sets that their owner keeps locked. */
+/* Sockets, epoll sets and lifelines that their owner keeps locked. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -463,34 +464,178 @@ START_TEST(handles_in_a_set_that_is_held_count)
 }
 END_TEST
 
+/* -- A lifeline whose holder would keep it locked: who copies into a pipe, or from it, has the kernel's lock
+ * of it. */
+
+struct user_of_lifeline {
+        int lifeline;
+        bool is_over;
+        struct missing missing;
+        pthread_t thread;
+};
+
+static void *use_lifeline(void *userdata)
+{
+        struct user_of_lifeline *u = userdata;
+        struct iovec iov = {u->missing.page, 4096};
+
+        (void) !read(u->lifeline, u->missing.page, 4096);
+        (void) vmsplice(u->lifeline, &iov, 1, SPLICE_F_NONBLOCK);
+        (void) !write(u->lifeline, u->missing.page, 4096);
+        __atomic_store_n(&u->is_over, true, __ATOMIC_RELEASE);
+        return NULL;
+}
+
+static void while_a_lifeline_is_used(void (*then)(void))
+{
+        struct user_of_lifeline u = {};
+
+        if (!missing_start(&u.missing))
+                return;
+        create(bus, "c");
+        u.lifeline = lifeline_of(bus, "c");
+        ck_assert_int_eq(pthread_create(&u.thread, NULL, use_lifeline, &u), 0);
+        ck_assert_happens(is_readable(u.missing.faults) || __atomic_load_n(&u.is_over, __ATOMIC_ACQUIRE));
+        then();
+        others_are_served();
+        missing_end(&u.missing);
+        ck_assert_int_eq(pthread_join(u.thread, NULL), 0);
+        close(u.lifeline);
+}
+
+static void cancel_it(void)
+{
+        ck_assert(cancel(bus, "c", ""));
+}
+
+START_TEST(a_context_ends_while_its_lifeline_is_used)
+{
+        while_a_lifeline_is_used(cancel_it);
+}
+END_TEST
+
+/* The first one is still held. */
+static void take_another(void)
+{
+        close(lifeline_of(bus, "c"));
+        EXPECT_ACTIVE(bus, "c");
+}
+
+START_TEST(another_lifeline_while_one_is_used)
+{
+        while_a_lifeline_is_used(take_another);
+}
+END_TEST
+
+static void write_as_another(void *userdata)
+{
+        const int *lifeline = userdata;
+        char path[64];
+
+        ck_assert_int_lt(write(*lifeline, "", 1), 0);
+        ck_assert_int_eq(errno, EBADF);
+        ck_assert_int_lt(send(*lifeline, "", 1, MSG_NOSIGNAL), 0);
+        ck_assert_int_eq(errno, ENOTSOCK);
+        snprintf(path, sizeof path, "/proc/self/fd/%d", *lifeline);
+        ck_assert_int_lt(open(path, O_WRONLY | O_CLOEXEC), 0);
+        ck_assert_int_eq(errno, EACCES);
+        ck_assert_int_lt(open(path, O_RDWR | O_CLOEXEC), 0);
+        ck_assert_int_eq(errno, EACCES);
+}
+
+/* Neither bytes nor descriptors, which would wait at the daemon. */
+START_TEST(nothing_can_be_sent_into_a_lifeline)
+{
+        int lifeline, done;
+
+        create(bus, "c");
+        lifeline = lifeline_of(bus, "c");
+        done = done_handle(bus, "c");
+        run_as(ALICE, write_as_another, &lifeline);
+        EXPECT_ACTIVE(bus, "c");
+        close(lifeline);
+        ck_assert(becomes_readable(done));
+        close(done);
+}
+END_TEST
+
 /* -- Whatever ends the daemon has its descriptors, too. */
 
-static void ends_in_spite_of_a_set(int signal_number)
+#define HANDS_OF_USER 4
+
+static unsigned n_hanging(pid_t parent)
+{
+        pid_t pids[CHILDREN_MAX];
+        unsigned n = children_of(parent, pids), found = 0;
+
+        for (unsigned i = 0; i < n; i++)
+                found += task_state(pids[i], pids[i]) == 'D';
+        return found;
+}
+
+/* It has limits of its own. */
+static void fill_table_of_heir(void)
+{
+        const struct rlimit none = {STDERR_FILENO + 1, STDERR_FILENO + 1};
+        pid_t heir = child_with_name(world.daemon.pid, "ctxd-heir");
+
+        ck_assert_int_gt(heir, 0);
+        ck_assert_int_eq(prlimit(heir, RLIMIT_NOFILE, &none, NULL), 0);
+}
+
+/* So many processes hang that close for this user: what is closed from now on waits in the daemon. */
+static void hang_all_hands(sd_bus *b, struct held_set *h)
+{
+        int handles[HANDS_OF_USER];
+        char path[16];
+
+        for (int i = 0; i < HANDS_OF_USER; i++) {
+                snprintf(path, sizeof path, "h%d", i);
+                create(b, path);
+                held_add(h, handles[i] = done_handle(b, path));
+        }
+        held_lock(h);
+        for (unsigned i = 0; i < HANDS_OF_USER; i++) {
+                snprintf(path, sizeof path, "h%u", i);
+                close(handles[i]);
+                OK(b, "Undone", "s", path);
+                ck_assert_happens(n_hanging(closer_of_daemon()) > i);
+        }
+}
+
+static void ends_in_spite_of_a_set(int signal_number, int (*take)(sd_bus *b, const char *path), bool is_full)
 {
         struct daemon own = {.prepare = world.daemon.prepare}, shared = world.daemon;
-        struct held_set h = {};
-        int handle, others;
+        struct held_set h = {}, hands = {};
+        int handle, others, later;
         sd_bus *b;
 
-        if (!held_start(&h))
+        if (!held_start(&h) || !held_start(&hands))
                 return;
         daemon_start(&own, "[Daemon]\nProbe=off\n");
         world.daemon = own;
         others = raw_connect(); /* before, so that its number there is smaller */
         b = connect_bus();
+        hang_all_hands(b, &hands);
         create(b, "c");
-        handle = done_handle(b, "c");
+        handle = take(b, "c");
+        later = raw_connect();
         held_add(&h, handle);
         held_lock(&h);
         close(handle);
+        if (is_full)
+                fill_table_of_heir();
         ck_assert_int_eq(kill(own.pid, signal_number), 0);
         ck_assert_happens(waitpid(own.pid, NULL, WNOHANG) == own.pid);
         ck_assert(raw_is_closed(others));
+        ck_assert(raw_is_closed(later));
         sd_bus_flush_close_unref(b);
         daemon_again(&own);
         run_as(BOB, attach_self, NULL);
+        held_end(&hands);
         held_end(&h);
         close(others);
+        close(later);
         daemon_kill(&own);
         directory_remove(own.directory);
         world.daemon = shared;
@@ -498,13 +643,26 @@ static void ends_in_spite_of_a_set(int signal_number)
 
 START_TEST(the_daemon_ends_in_spite_of_a_set_that_is_held)
 {
-        ends_in_spite_of_a_set(SIGTERM);
+        ends_in_spite_of_a_set(SIGTERM, done_handle, false);
 }
 END_TEST
 
 START_TEST(the_daemon_is_killed_in_spite_of_a_set_that_is_held)
 {
-        ends_in_spite_of_a_set(SIGKILL);
+        ends_in_spite_of_a_set(SIGKILL, done_handle, false);
+}
+END_TEST
+
+START_TEST(the_daemon_is_killed_in_spite_of_a_lifeline)
+{
+        ends_in_spite_of_a_set(SIGKILL, lifeline_of, false);
+}
+END_TEST
+
+/* Its descriptors are kept apart for its end, for which no other one may be needed. */
+START_TEST(the_daemon_is_killed_with_a_full_table)
+{
+        ends_in_spite_of_a_set(SIGKILL, done_handle, true);
 }
 END_TEST
 
@@ -516,6 +674,9 @@ void add_locked(Suite *s)
         ADD_TESTS(s, "locked-by-others", start_plain, the_pidfd_of_a_member_in_a_set_that_is_held,
                         the_eventfd_of_threads_in_a_set_that_is_held);
         ADD_TESTS(s, "locked-end", start_plain, the_daemon_ends_in_spite_of_a_set_that_is_held,
-                        the_daemon_is_killed_in_spite_of_a_set_that_is_held);
+                        the_daemon_is_killed_in_spite_of_a_set_that_is_held,
+                        the_daemon_is_killed_in_spite_of_a_lifeline, the_daemon_is_killed_with_a_full_table);
+        ADD_TESTS(s, "locked-lifelines", start_plain, a_context_ends_while_its_lifeline_is_used,
+                        another_lifeline_while_one_is_used, nothing_can_be_sent_into_a_lifeline);
         ADD_TESTS(s, "locked-charge", start_with_few_handles, handles_in_a_set_that_is_held_count);
 }

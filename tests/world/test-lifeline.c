@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/world/world.h"
@@ -55,19 +56,37 @@ START_TEST(law_29_a_holder_that_is_killed_lets_go)
 }
 END_TEST
 
-START_TEST(what_is_written_changes_nothing)
+/* Who writes could lock it. And what one holder does to it is nothing to the others. */
+START_TEST(a_holder_can_do_nothing_but_close_it)
 {
         struct context *c = make("a");
-        char bytes[4096] = {};
-        int fd = lifeline(c);
+        int fd = lifeline(c), copy = dup(fd);
+        char byte;
 
-        while (write(fd, bytes, sizeof bytes) > 0) /* until it is full: it does not block */
-                ;
+        ck_assert_int_eq(write(fd, "", 1), -1);
+        ck_assert_int_eq(errno, EBADF);
+        ck_assert_int_eq(read(fd, &byte, 1), -1);
         ck_assert_int_eq(errno, EAGAIN);
+        ck_assert_int_eq(shutdown(fd, SHUT_RDWR), -1);
+        close(fd);
         run_for(20000);
         ck_assert(!context_is_done(c));
-        close(fd);
+        close(copy);
         run_until(&world.n_done, 1);
+}
+END_TEST
+
+START_TEST(several_are_charged_once)
+{
+        struct context *c = make("a");
+        uint64_t used = c->user->used[RESOURCE_HANDLES];
+        int first = lifeline(c), second = lifeline(c);
+
+        ck_assert_uint_eq(c->user->used[RESOURCE_HANDLES], used + 1);
+        close(first);
+        close(second);
+        run_until(&world.n_done, 1);
+        ck_assert_uint_eq(c->user->used[RESOURCE_HANDLES], used);
 }
 END_TEST
 
@@ -161,7 +180,8 @@ int main(void)
         tcase_set_timeout(c, 60);
         tcase_add_test(c, law_29_the_last_close_cancels);
         tcase_add_test(c, law_29_a_holder_that_is_killed_lets_go);
-        tcase_add_test(c, what_is_written_changes_nothing);
+        tcase_add_test(c, a_holder_can_do_nothing_but_close_it);
+        tcase_add_test(c, several_are_charged_once);
         tcase_add_test(c, a_done_context_has_none);
         tcase_add_test(c, limits_are_the_handles);
         tcase_add_test(c, law_31_drained_when_the_last_member_below_has_left);
