@@ -164,6 +164,32 @@ START_TEST(law_28_a_pid_that_was_used_again)
 }
 END_TEST
 
+static bool says_nothing(void *child)
+{
+        return !is_readable(((struct child *) child)->out);
+}
+
+/* It is born, or found, when those that were there have all got their signals. */
+START_TEST(law_32_who_is_found_after_the_cancel)
+{
+        struct child *child = child_start(child_breed);
+        struct context *c = make("a");
+
+        attach_to_reap(c, child, &term);
+        ck_assert_uint_eq(cancel_all(c), 1);
+        run_for(60000);
+        breed(child, _i == 0 ? "f" : "d");
+        if (_i < 2)
+                ck_assert_uint_eq(list(c, NULL, 0), 2);
+        else
+                kill(child->pid, SIGKILL); /* and it takes the place of this one */
+        run_while(says_nothing, child);
+        ck_assert_int_eq(child_say(child), 'T');
+        run_for(60000);
+        ck_assert(child_silent(child));
+}
+END_TEST
+
 START_TEST(law_45_drained_with_the_last_of_them)
 {
         struct child *child = start_generations();
@@ -536,6 +562,7 @@ int main(void)
         tcase_add_test(c, law_30_a_grandchild_does_not_leave);
         tcase_add_test(c, law_45_who_was_seen_stays_known);
         tcase_add_loop_test(c, law_28_a_pid_that_was_used_again, 0, 2);
+        tcase_add_loop_test(c, law_32_who_is_found_after_the_cancel, 0, 3);
         tcase_add_loop_test(c, law_45_drained_with_the_last_of_them, 0, 2);
         tcase_add_test(c, law_48_they_are_charged);
         tcase_add_test(c, law_48_places_of_the_youngest_are_given_back);

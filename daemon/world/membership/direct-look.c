@@ -149,11 +149,12 @@ void member_looks_pass(struct membership *m, struct kin *k)
 {
         struct member_look *l;
 
-        LIST_FOREACH (l, &m->looks, looks)
-                if (l->kin == k) {
-                        l->is_restless = true;
+        LIST_FOREACH (l, &m->looks, looks) {
+                /* It had its turn before it, or never will. */
+                l->is_restless |= l->attached == k->attached;
+                if (l->kin == k)
                         next_kin(l);
-                }
+        }
 }
 
 static int visit_in_group(struct member_look *l, pid_t pid)

@@ -31,6 +31,8 @@ struct kin *kin_find(struct membership *m, pid_t pid, uint64_t start_ticks)
         return k && k->start_ticks == start_ticks ? k : NULL;
 }
 
+/* One that is found after its context was done has got no signal. Nor has whom it leaves behind, if it is
+ * gone by the time that somebody wants to signal it. */
 static void join(struct kin *k, struct attached *a)
 {
         struct charge *members = &a->slot->members;
@@ -39,6 +41,8 @@ static void join(struct kin *k, struct attached *a)
         TAILQ_INSERT_TAIL(&a->kin, k, by_attached);
         a->n_kin++;
         charge_set(members, members->amount + 1);
+        if (a->slot->signal || a->slot->kill)
+                signals_later(a->membership, a->slot);
 }
 
 static void leave(struct kin *k)
