@@ -88,9 +88,10 @@ static int visit_child(struct member_look *l, pid_t pid)
         /* In a group it is met with that. */
         if (attached_by_group(m, pid, &stat))
                 return 0;
-        owner = orphan_owner(m, stat.ppid, l->kin ? l->kin->start_ticks : process_start_ticks(a->process),
-                        stat.start_ticks);
-        return kin_add(owner ? owner : a, pid, &stat);
+        if (!orphan_owner(m, stat.ppid, l->kin ? l->kin->start_ticks : process_start_ticks(a->process),
+                            stat.start_ticks, &owner))
+                owner = a;
+        return owner ? kin_add(owner, pid, &stat) : 0;
 }
 
 static void next_kin(struct member_look *l)

@@ -166,15 +166,15 @@ struct way {
         } steps[DEPTH_MAX];
 };
 
-/* The attached process to which the last one belongs, if that is known; or NULL. */
-static struct attached *known_on_way(struct membership *m, const struct way *way)
+/* Whether it is known to which attached process the last one belongs; *ret is NULL if that is none. */
+static bool known_on_way(struct membership *m, const struct way *way, struct attached **ret)
 {
         const struct step *last = &way->steps[way->n - 1];
-        struct attached *a = NULL;
 
-        if (way->n > 1)
-                a = orphan_owner(m, last->pid, last->stat.start_ticks, last[-1].stat.start_ticks);
-        return a ? a : attached_known(m, last->pid, last->stat.start_ticks);
+        if (way->n > 1 && orphan_owner(m, last->pid, last->stat.start_ticks, last[-1].stat.start_ticks, ret))
+                return true;
+        *ret = attached_known(m, last->pid, last->stat.start_ticks);
+        return *ret;
 }
 
 /* Goes to the parent of the last one. If that has exited since, the last one has another parent by now. 1: it
@@ -225,7 +225,7 @@ int kin_look_up(struct membership *m, pid_t pid, const struct proc_stat *stat, s
                 return -ENOMEM;
         way->n = 1;
         way->steps[0] = (struct step){pid, *stat};
-        while (!(a = known_on_way(m, way))) {
+        while (!known_on_way(m, way, &a)) {
                 /* Who is older than all that were attached does not descend from one. */
                 if (way->steps[way->n - 1].stat.start_ticks < m->oldest_ticks)
                         return 0;
@@ -233,6 +233,8 @@ int kin_look_up(struct membership *m, pid_t pid, const struct proc_stat *stat, s
                 if (r <= 0)
                         return r;
         }
+        if (!a)
+                return 0;
         /* All but the last one, which is known, or the reaper. */
         for (unsigned i = way->n - 1; i-- > 0;)
                 if (kin_add(a, way->steps[i].pid, &way->steps[i].stat) < 0)
