@@ -42,10 +42,11 @@ static int look_at_other(void *userdata, pid_t child)
         return ++o->n == AT_ONCE;
 }
 
-static void part(struct process *reaper, uint64_t since)
+static void part(struct membership *m, struct process *reaper, uint64_t since)
 {
         struct process_ties *ties = process_ties(reaper);
 
+        m->has_parted = true;
         if (ties->parted_ticks == 0 || since < ties->parted_ticks)
                 ties->parted_ticks = since;
 }
@@ -119,7 +120,7 @@ void membership_reap(struct membership *m, struct process *p, struct process *re
         /* Who was there before is no orphan, even if it has started within the same tick. */
         a->reaper_ticks = r == 0 ? others.since : now + 1;
         if (is_shared || has_forgotten_below(m, reaper))
-                part(reaper, a->reaper_ticks);
+                part(m, reaper, a->reaper_ticks);
         else if (r == 0 && others.n == 0)
                 ties->parted_ticks = 0; /* nobody else below it is left */
         LIST_INSERT_HEAD(&ties->reaped, a, by_reaper);
@@ -150,7 +151,7 @@ void membership_part(struct membership *m, struct process *p)
                 struct process_ties *ties = above ? process_ties(above) : NULL;
 
                 if (n > 0 && ties && !are_all_in(ties, a->slot))
-                        part(above, since);
+                        part(m, above, since);
                 pid = stat.ppid;
         }
 }
