@@ -46,6 +46,23 @@ static int join(struct engine *e, struct context *c, struct process *p, uint32_t
         return r;
 }
 
+#define ATTACHED_MAX 64 /* so many are looked at; to read their ancestors from /proc takes some 5 ms */
+
+/* Somebody below the reaper is in a context that is not below this one. */
+static bool is_shared(struct engine *e, const struct context *c, struct process *reaper)
+{
+        unsigned budget = ATTACHED_MAX;
+        struct anchor *a = NULL;
+
+        if (!membership_count_takes_looks(e->membership))
+                return false; /* the kernel knows who descends from whom */
+        while ((a = membership_next_context(e->membership, a)))
+                if (!context_is_below(a->context, c) &&
+                                membership_has_below(e->membership, a, reaper, &budget))
+                        return true;
+        return false;
+}
+
 int engine_join(struct engine *e, struct context *c, struct process *p, const struct attachment *a,
                 struct refused *ret_refused)
 {
@@ -56,7 +73,7 @@ int engine_join(struct engine *e, struct context *c, struct process *p, const st
         if (r >= 0 && !context_is_below(c, a->from))
                 membership_part(e->membership, p);
         if (r >= 0 && a->reaper)
-                membership_reap(e->membership, p, a->reaper);
+                membership_reap(e->membership, p, a->reaper, is_shared(e, c, a->reaper));
         return r;
 }
 

@@ -305,6 +305,45 @@ START_TEST(law_32_who_descends_from_one_attached_elsewhere)
 }
 END_TEST
 
+static void body_breeder_below(int in, int out)
+{
+        if (fork() > 0)
+                child_sleep(-1, out);
+        child_breed(in, out);
+}
+
+/* It is in the group, but may descend from the one that was attached elsewhere. */
+START_TEST(law_32_an_orphan_in_the_group_that_is_nobodys)
+{
+        struct child *child = child_start(body_breeder_below);
+        struct context *a = make("a"), *other = make("b");
+        struct caller root = {.pid = getpid()};
+        struct refused refused = {};
+        const char *group = group_new(NULL);
+        struct process *p;
+        pid_t pid = 0;
+
+        ck_assert_int_eq(child_say(child), '!');
+        ck_assert_int_eq(proc_each_child(child->pid, take_child, &pid), 1);
+        group_enter(group, child->pid);
+        group_enter(group, pid);
+        attach_to_reap(a, child, &term);
+        ck_assert_str_eq(engine_membership_backend(world.engine), "cgroup");
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 2);
+        ck_assert_int_eq(engine_process_open_pid(world.engine, pid, &p), 0);
+        ck_assert_int_eq(engine_attach(world.engine, &root, other, process_pidfd(p), &quiet, &refused), 0);
+        engine_process_close(p);
+        breed(child, "d");
+        ck_assert_uint_eq(engine_count_members(world.engine, other, false), 1);
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1);
+        kill(pid, SIGKILL);
+        run_while(is_busy, other);
+        ck_assert_uint_eq(cancel(a), 1);
+        run_for(50000);
+        ck_assert(child_silent(child));
+}
+END_TEST
+
 /* Out of its group: it stays the member that it is by its pidfd, and so do its children. */
 START_TEST(who_is_moved_out_is_known_as_before)
 {
@@ -491,6 +530,7 @@ int main(void)
         tcase_add_test(c, law_48_groups_that_empty_together);
         tcase_add_test(c, law_30_nobody_in_it_leaves);
         tcase_add_test(c, law_32_who_descends_from_one_attached_elsewhere);
+        tcase_add_test(c, law_32_an_orphan_in_the_group_that_is_nobodys);
         tcase_add_test(c, who_is_moved_out_is_known_as_before);
         tcase_add_test(c, law_32_only_whom_the_one_who_attached_might_signal);
         tcase_add_loop_test(c, law_32_subordinate_uids_are_the_users, 0, 2);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/sched.h>
 #include <signal.h>
@@ -192,6 +193,54 @@ START_TEST(law_32_who_dies_while_its_children_are_listed_has_left_one)
         (void) cancel_all(c);
         run_while(has_looked_once, NULL);
         run_while(says_nothing, heirs);
+        ck_assert_int_eq(child_say(heirs), 'T');
+}
+END_TEST
+
+/* When it is told to, it forks one, which leaves another behind when told to. That one counts signals. */
+static void body_brief(int in, int out)
+{
+        (void) signal(SIGTERM, SIG_IGN);
+        child_ready(out);
+        wait_told(in);
+        if (fork() > 0)
+                child_sleep(-1, open("/dev/null", O_WRONLY | O_CLOEXEC));
+        child_ready(out);
+        wait_told(in);
+        if (fork() == 0)
+                child_count(-1, out);
+        _exit(0);
+}
+
+static void have_a_child(pid_t parent)
+{
+        if (parent == getpid() && ++n_opened == 2)
+                breed(heirs, "x");
+}
+
+/* It was alive when it was read, and is dead by now. */
+static bool fake_alive(pid_t pid, struct proc_stat *ret)
+{
+        if (__real_proc_stat_read(pid, ret) < 0 || ret->ppid != heirs->pid || proc_is_dead(ret))
+                return false;
+        fake_stat = NULL;
+        die_as_a_zombie(pid);
+        return true;
+}
+
+/* In the second pass, which finds nobody else, when the children of the subreaper were listed. */
+START_TEST(law_32_who_dies_when_it_was_found_has_left_one)
+{
+        struct context *c = make("a");
+
+        heirs = child_start(body_brief);
+        attach_to_reap(c, heirs, &term);
+        before_open = have_a_child;
+        fake_stat = fake_alive;
+        (void) cancel_all(c);
+        run_while(has_looked_once, NULL);
+        run_while(says_nothing, heirs);
+        ck_assert_ptr_null(fake_stat);
         ck_assert_int_eq(child_say(heirs), 'T');
 }
 END_TEST
@@ -510,6 +559,7 @@ int main(void)
         tcase_add_loop_test(c, law_45_succession_without_descriptors, 0, 2);
         tcase_add_test(c, law_48_who_has_asked_and_gone_is_forgotten);
         tcase_add_test(c, law_32_who_dies_while_its_children_are_listed_has_left_one);
+        tcase_add_test(c, law_32_who_dies_when_it_was_found_has_left_one);
         suite_add_tcase(s, c);
         return run_suite(s);
 }

@@ -164,6 +164,32 @@ START_TEST(law_28_a_pid_that_was_used_again)
 }
 END_TEST
 
+static bool says_nothing(void *child)
+{
+        return !is_readable(((struct child *) child)->out);
+}
+
+/* It is born, or found, when those that were there have all got their signals. */
+START_TEST(law_32_who_is_found_after_the_cancel)
+{
+        struct child *child = child_start(child_breed);
+        struct context *c = make("a");
+
+        attach_to_reap(c, child, &term);
+        ck_assert_uint_eq(cancel_all(c), 1);
+        run_for(60000);
+        breed(child, _i == 0 ? "f" : "d");
+        if (_i < 2)
+                ck_assert_uint_eq(list(c, NULL, 0), 2);
+        else
+                kill(child->pid, SIGKILL); /* and it takes the place of this one */
+        run_while(says_nothing, child);
+        ck_assert_int_eq(child_say(child), 'T');
+        run_for(60000);
+        ck_assert(child_silent(child));
+}
+END_TEST
+
 START_TEST(law_45_drained_with_the_last_of_them)
 {
         struct child *child = start_generations();
@@ -396,6 +422,36 @@ START_TEST(law_30_an_orphan_does_not_leave)
 }
 END_TEST
 
+static void attach_self(struct context *c)
+{
+        struct refused refused = {};
+        struct process *p;
+
+        ck_assert_int_eq(engine_process_open_pid(world.engine, getpid(), &p), 0);
+        ck_assert_int_eq(engine_attach(world.engine, &caller_daemon, c, process_pidfd(p), &quiet, &refused),
+                        0);
+        engine_process_close(p);
+}
+
+static void expect_nobodys(pid_t pid)
+{
+        struct process *p;
+
+        ck_assert_int_eq(engine_process_open_pid(world.engine, pid, &p), 0);
+        ck_assert_ptr_null(context_of(p));
+        engine_process_close(p);
+}
+
+/* The other child of this process: the one whose pid is not that of the first one, nor its child's. */
+static pid_t orphan_beside(const struct child *child)
+{
+        pid_t pids[2] = {child->pid};
+
+        (void) proc_each_child(getpid(), take_other, pids);
+        ck_assert_int_ne(pids[1], 0);
+        return pids[1];
+}
+
 static void attach_only_child(struct context *c, const struct child *child)
 {
         struct caller root = {.pid = getpid()};
@@ -423,6 +479,79 @@ START_TEST(law_32_an_orphan_of_one_attached_elsewhere_is_nobodys)
         run_while(is_busy, a);
         ck_assert(child_silent(child));
         kill(only_child_of(getpid()), SIGKILL);
+}
+END_TEST
+
+/* The subreaper is a member itself, and so it is asked whether the orphan is its own child. */
+START_TEST(law_32_what_is_nobodys_is_not_the_subreapers)
+{
+        struct child *child = child_start(body_breeder_below);
+        struct context *above = make("a"), *below = make("a/b"), *other = make("c");
+        pid_t pid;
+
+        ck_assert_int_eq(child_say(child), '!');
+        attach_self(above);
+        attach_to_reap(below, child, &term);
+        attach_only_child(other, child);
+        breed(child, "d");
+        pid = orphan_beside(child);
+        if (_i == 1)
+                expect_nobodys(pid);
+        ck_assert_uint_eq(engine_count_members(world.engine, above, false), 1);
+        ck_assert_uint_eq(engine_count_members(world.engine, below, false), 1);
+        expect_nobodys(pid);
+        /* Nor when nobody is left of whom it may be. */
+        kill(child->pid, SIGKILL);
+        (void) child_wait(child);
+        run_while(is_busy, below);
+        ck_assert_uint_eq(engine_count_members(world.engine, above, false), 1);
+        kill(pid, SIGKILL);
+}
+END_TEST
+
+/* It was attached before the subreaper says whose its orphans are: beside the one of which it does, or
+ * below. */
+START_TEST(law_32_who_was_attached_elsewhere_before)
+{
+        struct child *child = child_start(_i == 0 ? child_breed : body_breeder_below), *other = child;
+        struct context *a = make("a"), *c = make("c");
+        pid_t pid;
+
+        if (_i == 0)
+                other = child_start(child_breed);
+        else
+                ck_assert_int_eq(child_say(child), '!');
+        usleep(20000); /* a start time has steps of 10 ms */
+        if (_i == 0)
+                attach(c, other, &quiet);
+        else
+                attach_only_child(c, child);
+        attach_to_reap(a, child, &term);
+        breed(other, "d");
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 1);
+        ck_assert_uint_eq(cancel_all(a), 1);
+        run_for(60000);
+        ck_assert(child_silent(other));
+        if (_i == 0)
+                return;
+        pid = orphan_beside(child);
+        kill(pid, SIGKILL);
+}
+END_TEST
+
+/* What was attached before below the context is no reason for doubt. */
+START_TEST(an_orphan_of_one_attached_below_before)
+{
+        struct child *child = child_start(body_breeder_below);
+        struct context *a = make("a"), *below = make("a/b");
+
+        ck_assert_int_eq(child_say(child), '!');
+        attach_only_child(below, child);
+        attach_to_reap(a, child, &term);
+        breed(child, "d");
+        ck_assert_uint_eq(engine_count_members(world.engine, a, false), 2);
+        ck_assert_uint_eq(cancel_all(a), 3);
+        ck_assert_int_eq(child_say(child), 'T');
 }
 END_TEST
 
@@ -536,6 +665,7 @@ int main(void)
         tcase_add_test(c, law_30_a_grandchild_does_not_leave);
         tcase_add_test(c, law_45_who_was_seen_stays_known);
         tcase_add_loop_test(c, law_28_a_pid_that_was_used_again, 0, 2);
+        tcase_add_loop_test(c, law_32_who_is_found_after_the_cancel, 0, 3);
         tcase_add_loop_test(c, law_45_drained_with_the_last_of_them, 0, 2);
         tcase_add_test(c, law_48_they_are_charged);
         tcase_add_test(c, law_48_places_of_the_youngest_are_given_back);
@@ -549,6 +679,9 @@ int main(void)
         tcase_add_test(c, an_orphan_of_one_of_two_is_nobodys);
         tcase_add_test(c, whose_the_orphans_are_is_known_again);
         tcase_add_test(c, law_32_an_orphan_of_one_attached_elsewhere_is_nobodys);
+        tcase_add_loop_test(c, law_32_what_is_nobodys_is_not_the_subreapers, 0, 2);
+        tcase_add_loop_test(c, law_32_who_was_attached_elsewhere_before, 0, 2);
+        tcase_add_test(c, an_orphan_of_one_attached_below_before);
         tcase_add_test(c, an_orphan_of_one_attached_below_belongs_above);
         tcase_add_loop_test(c, law_45_an_orphan_of_one_of_two_in_one_context, 0, 2);
         suite_add_tcase(s, c);

@@ -88,9 +88,10 @@ static int visit_child(struct member_look *l, pid_t pid)
         /* In a group it is met with that. */
         if (attached_by_group(m, pid, &stat))
                 return 0;
-        owner = orphan_owner(m, stat.ppid, l->kin ? l->kin->start_ticks : process_start_ticks(a->process),
-                        stat.start_ticks);
-        return kin_add(owner ? owner : a, pid, &stat);
+        if (!orphan_owner(m, stat.ppid, l->kin ? l->kin->start_ticks : process_start_ticks(a->process),
+                            stat.start_ticks, &owner))
+                owner = a;
+        return owner ? kin_add(owner, pid, &stat) : 0;
 }
 
 static void next_kin(struct member_look *l)
@@ -149,11 +150,12 @@ void member_looks_pass(struct membership *m, struct kin *k)
 {
         struct member_look *l;
 
-        LIST_FOREACH (l, &m->looks, looks)
-                if (l->kin == k) {
-                        l->is_restless = true;
+        LIST_FOREACH (l, &m->looks, looks) {
+                /* It had its turn before it, or never will. */
+                l->is_restless |= l->attached == k->attached;
+                if (l->kin == k)
                         next_kin(l);
-                }
+        }
 }
 
 static int visit_in_group(struct member_look *l, pid_t pid)

@@ -209,16 +209,25 @@ static int direct_attach(struct membership *m, struct member_slot *slot, struct 
 
 bool attached_takes(struct membership *m, const struct attached *a, const struct proc_stat *stat)
 {
-        const struct attached *above = attached_find(m, stat->ppid);
-        struct proc_stat parent = *stat;
+        struct attached *above = attached_find(m, stat->ppid), *owner;
+        /* Most groups hold nobody who was attached elsewhere. */
+        bool are_mixed = m->n_in_groups > 0 || m->has_parted;
+        struct proc_stat child = *stat, parent;
         pid_t pid = stat->ppid;
 
-        if (above)
-                return above == a || process_start_ticks(above->process) > stat->start_ticks;
-        /* Most groups hold nobody who was attached elsewhere. */
-        for (unsigned n = 0; m->n_in_groups > 0 && n < DEPTH_MAX && pid > 0; n++, pid = parent.ppid) {
+        if (above) {
+                uint64_t start_ticks = process_start_ticks(above->process);
+
+                if (orphan_owner(m, pid, start_ticks, stat->start_ticks, &owner) && !owner)
+                        return false;
+                return above == a || start_ticks > stat->start_ticks;
+        }
+        for (unsigned n = 0; are_mixed && n < DEPTH_MAX && pid > 0; n++, pid = parent.ppid) {
                 if (proc_stat_read(pid, &parent) < 0)
                         break;
+                if (orphan_owner(m, pid, parent.start_ticks, child.start_ticks, &owner) && !owner)
+                        return false;
+                child = parent;
                 above = attached_known(m, pid, parent.start_ticks);
                 if (above)
                         return above == a;

@@ -67,9 +67,10 @@ int attached_succeed(struct membership *m, struct attached *a);
 
 /* orphans.c */
 void attached_leave_reaper(struct attached *a);
-/* The attached process whose orphan a process is that has this parent, by its pid and start time; or NULL. */
-struct attached *orphan_owner(
-                struct membership *m, pid_t parent, uint64_t parent_ticks, uint64_t start_ticks);
+/* A process that has started then has this parent, by its pid and start time. False: it is the parent's own
+ * child, as far as is known. True: it is an orphan, and *ret is whose; NULL: nobody's. */
+bool orphan_owner(struct membership *m, pid_t parent, uint64_t parent_ticks, uint64_t start_ticks,
+                struct attached **ret);
 /* Of the dead processes that a look meets, to be added up. If the sum is that of the look before, all of them
  * had died before this look began, and whom they left behind was there to be met. If not, somebody may have
  * been missed, and another look is needed. */

@@ -86,6 +86,7 @@ struct membership {
         struct kin *kin;           /* and what descends from them, by pid */
         unsigned n_in_groups;      /* attached processes in the group of another one */
         unsigned n_reaped;         /* attached processes whose orphans a subreaper gets */
+        bool has_parted;           /* at some time nobody knew whose those of one were */
         uint64_t oldest_ticks;     /* no attached process has started before */
         struct own_cgroup *cgroups;
 };

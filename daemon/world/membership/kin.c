@@ -31,6 +31,8 @@ struct kin *kin_find(struct membership *m, pid_t pid, uint64_t start_ticks)
         return k && k->start_ticks == start_ticks ? k : NULL;
 }
 
+/* One that is found after its context was done has got no signal. Nor has whom it leaves behind, if it is
+ * gone by the time that somebody wants to signal it. */
 static void join(struct kin *k, struct attached *a)
 {
         struct charge *members = &a->slot->members;
@@ -39,6 +41,8 @@ static void join(struct kin *k, struct attached *a)
         TAILQ_INSERT_TAIL(&a->kin, k, by_attached);
         a->n_kin++;
         charge_set(members, members->amount + 1);
+        if (a->slot->signal || a->slot->kill)
+                signals_later(a->membership, a->slot);
 }
 
 static void leave(struct kin *k)
@@ -162,15 +166,15 @@ struct way {
         } steps[DEPTH_MAX];
 };
 
-/* The attached process to which the last one belongs, if that is known; or NULL. */
-static struct attached *known_on_way(struct membership *m, const struct way *way)
+/* Whether it is known to which attached process the last one belongs; *ret is NULL if that is none. */
+static bool known_on_way(struct membership *m, const struct way *way, struct attached **ret)
 {
         const struct step *last = &way->steps[way->n - 1];
-        struct attached *a = NULL;
 
-        if (way->n > 1)
-                a = orphan_owner(m, last->pid, last->stat.start_ticks, last[-1].stat.start_ticks);
-        return a ? a : attached_known(m, last->pid, last->stat.start_ticks);
+        if (way->n > 1 && orphan_owner(m, last->pid, last->stat.start_ticks, last[-1].stat.start_ticks, ret))
+                return true;
+        *ret = attached_known(m, last->pid, last->stat.start_ticks);
+        return *ret;
 }
 
 /* Goes to the parent of the last one. If that has exited since, the last one has another parent by now. 1: it
@@ -221,7 +225,7 @@ int kin_look_up(struct membership *m, pid_t pid, const struct proc_stat *stat, s
                 return -ENOMEM;
         way->n = 1;
         way->steps[0] = (struct step){pid, *stat};
-        while (!(a = known_on_way(m, way))) {
+        while (!known_on_way(m, way, &a)) {
                 /* Who is older than all that were attached does not descend from one. */
                 if (way->steps[way->n - 1].stat.start_ticks < m->oldest_ticks)
                         return 0;
@@ -229,6 +233,8 @@ int kin_look_up(struct membership *m, pid_t pid, const struct proc_stat *stat, s
                 if (r <= 0)
                         return r;
         }
+        if (!a)
+                return 0;
         /* All but the last one, which is known, or the reaper. */
         for (unsigned i = way->n - 1; i-- > 0;)
                 if (kin_add(a, way->steps[i].pid, &way->steps[i].stat) < 0)

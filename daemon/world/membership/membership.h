@@ -40,8 +40,13 @@ int membership_open(struct membership *m, struct anchor *anchor, struct user *us
 int membership_attach(struct membership *m, struct anchor *anchor, struct process *p, uint32_t index,
                 const struct policy *policy, int *ret_resource);
 /* What becomes a child of reaper from now on descends from p, which is a member. Only a subreaper may say so,
- * of a child of its own. The kernel knows that by itself. */
-void membership_reap(struct membership *m, struct process *p, struct process *reaper);
+ * of a child of its own. The kernel knows that by itself. is_shared: somebody below the reaper is a member of
+ * a context that is not p's, nor below that. Then nobody can tell whose its orphans are. */
+void membership_reap(struct membership *m, struct process *p, struct process *reaper, bool is_shared);
+/* Whether somebody that was attached to the context is below the process; true also if *budget, of which each
+ * one that is looked at takes one, is used up. */
+bool membership_has_below(
+                struct membership *m, const struct anchor *a, struct process *above, unsigned *budget);
 /* p has become a member of a context that is not below the one in which it was. So nobody can tell any more
  * whose the orphans of the subreapers above it are. */
 void membership_part(struct membership *m, struct process *p);

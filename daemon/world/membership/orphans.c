@@ -10,10 +10,10 @@
  * subreaper. If that is the process which has attached its child, and it has said so, all that become its
  * children from then on descend from that child, but for those that were attached or seen elsewhere.
  *
- * Below the same subreaper there may be members of other contexts: another child of which it has said so, or
- * a descendant that was attached elsewhere. From then on an orphan may be a descendant of either, and is
- * nobody's, so that nobody ends with a context that is not its own. But what is attached below its context
- * ends with that. */
+ * Below the same subreaper there may be members of other contexts: another child of which it has said so,
+ * or a descendant that was attached elsewhere, before or after. From then on an orphan may be a descendant
+ * of either, and is nobody's, not even the subreaper's, so that nobody ends with a context that is not its
+ * own. But what is attached below its context ends with that. */
 
 #define AT_ONCE 64 /* so many children are read in one turn */
 
@@ -42,7 +42,68 @@ static int look_at_other(void *userdata, pid_t child)
         return ++o->n == AT_ONCE;
 }
 
-void membership_reap(struct membership *m, struct process *p, struct process *reaper)
+static void part(struct membership *m, struct process *reaper, uint64_t since)
+{
+        struct process_ties *ties = process_ties(reaper);
+
+        m->has_parted = true;
+        if (ties->parted_ticks == 0 || since < ties->parted_ticks)
+                ties->parted_ticks = since;
+}
+
+/* If it has exited, one of its kin will take its place, and may be anywhere. */
+static bool may_be_below(const struct attached *a, struct process *above)
+{
+        pid_t pid = process_pid(a->process);
+        struct proc_stat stat;
+
+        if (process_has_exited(a->process))
+                return true;
+        for (unsigned n = 0; n < DEPTH_MAX && pid > 0; n++, pid = stat.ppid) {
+                if (pid == process_pid(above))
+                        return n > 0;
+                if (proc_stat_read(pid, &stat) < 0)
+                        return true;
+                if (stat.start_ticks < process_start_ticks(above))
+                        return false;
+        }
+        return pid > 0;
+}
+
+static bool has_below(const struct member_slot *slot, struct process *above, unsigned *budget)
+{
+        const struct attached *a;
+
+        LIST_FOREACH (a, &slot->attached, by_slot) {
+                /* Those that are older need no look. */
+                if (process_start_ticks(a->process) < process_start_ticks(above))
+                        continue;
+                if (*budget == 0 || may_be_below(a, above))
+                        return true;
+                --*budget;
+        }
+        return false;
+}
+
+bool membership_has_below(
+                struct membership *m, const struct anchor *anchor, struct process *above, unsigned *budget)
+{
+        return anchor->slot && has_below(anchor->slot, above, budget);
+}
+
+/* The same of contexts that are forgotten. */
+static bool has_forgotten_below(struct membership *m, struct process *above)
+{
+        const struct member_slot *slot, *next;
+        unsigned budget = AT_ONCE;
+
+        HASH_ITER (hh, m->by_id, slot, next)
+                if (!slot->anchor && has_below(slot, above, &budget))
+                        return true;
+        return false;
+}
+
+void membership_reap(struct membership *m, struct process *p, struct process *reaper, bool is_shared)
 {
         struct attached *a = process_ties(p)->attached;
         struct process_ties *ties = process_ties(reaper);
@@ -54,13 +115,14 @@ void membership_reap(struct membership *m, struct process *p, struct process *re
                 return;
         attached_leave_reaper(a);
         r = proc_each_child(process_pid(reaper), look_at_other, &others);
-        /* Where it has no other child, nobody else below it is left. */
-        if (r == 0 && others.n == 0)
-                ties->parted_ticks = 0;
         a->reaper = process_ref(reaper);
         charge_set(&a->charge, a->charge.amount + 1); /* its descriptor */
         /* Who was there before is no orphan, even if it has started within the same tick. */
         a->reaper_ticks = r == 0 ? others.since : now + 1;
+        if (is_shared || has_forgotten_below(m, reaper))
+                part(m, reaper, a->reaper_ticks);
+        else if (r == 0 && others.n == 0)
+                ties->parted_ticks = 0; /* nobody else below it is left */
         LIST_INSERT_HEAD(&ties->reaped, a, by_reaper);
         m->n_reaped++;
 }
@@ -88,9 +150,8 @@ void membership_part(struct membership *m, struct process *p)
                 struct process *above = process_find(m->processes, pid, stat.start_ticks);
                 struct process_ties *ties = above ? process_ties(above) : NULL;
 
-                if (n > 0 && ties && !are_all_in(ties, a->slot) &&
-                                (ties->parted_ticks == 0 || since < ties->parted_ticks))
-                        ties->parted_ticks = since;
+                if (n > 0 && ties && !are_all_in(ties, a->slot))
+                        part(m, above, since);
                 pid = stat.ppid;
         }
 }
@@ -131,20 +192,32 @@ static bool has_reaper(const struct attached *a)
         return a->reaper && reaped_by(a->reaper) == a;
 }
 
+/* A child of that one that has started then is nobody's. */
+static bool is_parted(struct process *reaper, uint64_t start_ticks)
+{
+        uint64_t parted_ticks = process_ties(reaper)->parted_ticks;
+
+        return parted_ticks > 0 && start_ticks >= parted_ticks;
+}
+
 /* A child of its reaper that has started then may be its orphan. */
 static bool may_own(const struct attached *a, uint64_t start_ticks)
 {
-        uint64_t parted_ticks = process_ties(a->reaper)->parted_ticks;
-
-        return start_ticks >= a->reaper_ticks && (parted_ticks == 0 || start_ticks < parted_ticks);
+        return start_ticks >= a->reaper_ticks && !is_parted(a->reaper, start_ticks);
 }
 
-struct attached *orphan_owner(struct membership *m, pid_t parent, uint64_t parent_ticks, uint64_t start_ticks)
+bool orphan_owner(struct membership *m, pid_t parent, uint64_t parent_ticks, uint64_t start_ticks,
+                struct attached **ret)
 {
         struct process *p = process_find(m->processes, parent, parent_ticks);
-        struct attached *a = p ? reaped_by(p) : NULL;
 
-        return a && may_own(a, start_ticks) ? a : NULL;
+        *ret = NULL;
+        if (!p)
+                return false;
+        if (is_parted(p, start_ticks))
+                return true;
+        *ret = reaped_by(p);
+        return *ret && start_ticks >= (*ret)->reaper_ticks;
 }
 
 int orphans_open(struct attached *a, struct child_list *l)

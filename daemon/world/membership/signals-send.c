@@ -241,12 +241,15 @@ static enum unsignalled unsignalled(
 bool membership_ending(struct membership *m, const struct anchor *anchor, const struct member *member,
                 struct member_ending *ret)
 {
-        const struct member_slot *slot = anchor->slot;
+        struct member_slot *slot = anchor->slot;
 
         if (!slot || member->policy >= slot->n_policies)
                 return false;
         ret->policy = slot->policies[member->policy];
         ret->unsignalled = unsignalled(m, member, &ret->policy);
+        /* Nobody has met it yet, but somebody has now. */
+        if (ret->unsignalled == UNSIGNALLED_NO && slot->signal && !signalled_find(m, member->pid))
+                signals_later(m, slot);
         return true;
 }
 
