@@ -260,7 +260,7 @@ static int proc_describe(struct backend *backend, const struct sample *sample, i
         ret[n] = '\0';
         if (sscanf(ret, "socket:[%" SCNu64 "]", &inode) == 1) {
                 snprintf(described.path, sizeof described.path, "%s", ret);
-                socket_find(sample->pid, sample->tid, inode, &described);
+                socket_find(sample->pid, sample->tid, fd, inode, &described);
                 socket_text(&described, ret, size);
         }
         return 0;

@@ -7,15 +7,18 @@
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "bpf/sample.h"
 #include "tests/leaks/harness.h"
 #include "util/cleanup.h"
 
@@ -325,6 +328,70 @@ START_TEST(unix_without_a_name)
 }
 END_TEST
 
+static ino_t inode_of(int fd)
+{
+        struct stat st;
+
+        ck_assert_int_eq(fstat(fd, &st), 0);
+        return st.st_ino;
+}
+
+/* Binds a socket of somebody else to a name in which there is a line of /proc/net/unix. */
+static int forge(const char *numbers, ino_t inode)
+{
+        char name[SAMPLE_UNIX_NAME] = "";
+
+        snprintf(name + 1, sizeof name - 1, "%d\n%s %ju /run/forged", (int) getpid(), numbers,
+                        (uintmax_t) inode);
+        make_address(AF_UNIX, 0, name);
+        return make_socket(SOCK_DGRAM);
+}
+
+/* Law 36 and 50: nobody puts a name into the report of another one. */
+START_TEST(law36_forged)
+{
+        char name[64] = "", expected[128];
+
+        snprintf(name + 1, sizeof name - 1, "ctxd-test-victim-%d", (int) getpid());
+        make_address(AF_UNIX, 0, name);
+        fds[0] = make_listener(1);
+        fds[1] = forge("x: 2 0 10000 1 1", inode_of(fds[0]));
+        snprintf(expected, sizeof expected, "unix @%s (listening)", name + 1);
+        ck_assert_str_eq(found(take_one), expected);
+        close(fds[1]);
+
+        /* Of two that look alike none is believed. */
+        fds[1] = forge("0000000000000000: 00000002 00000000 00010000 0001 01", inode_of(fds[0]));
+        if (backend == PROBE_BACKEND_PROC)
+                snprintf(expected, sizeof expected, "unix socket:[%ju]", (uintmax_t) inode_of(fds[0]));
+        teardown();
+        setup();
+        ck_assert_str_eq(found(take_one), expected);
+        close_both();
+}
+END_TEST
+
+/* A socket of another kind is not in that file at all. */
+START_TEST(law36_forged_kind)
+{
+        char expected[128];
+
+        make_address(AF_INET6, 0, NULL);
+        fds[0] = make_listener(1);
+        snprintf(expected, sizeof expected, "tcp [::1]:%d (listening)", port_of(fds[0]));
+        fds[1] = forge("0000000000000000: 00000002 00000000 00010000 0001 01", inode_of(fds[0]));
+        ck_assert_str_eq(found(take_one), expected);
+        close_both();
+        fds[0] = socket(AF_NETLINK, SOCK_RAW, 0);
+        fds[1] = forge("0000000000000000: 00000002 00000000 00010000 0001 01", inode_of(fds[0]));
+        snprintf(expected, sizeof expected, "socket:[%ju]", (uintmax_t) inode_of(fds[0]));
+        teardown();
+        setup();
+        ck_assert_str_eq(found(receive), expected);
+        close_both();
+}
+END_TEST
+
 /* Where it is to be connected to is only in the memory of the process, which is read by BPF alone. */
 START_TEST(unix_that_connects)
 {
@@ -405,6 +472,8 @@ int main(int argc, char **argv)
                         unix_with_a_path,
                         unix_with_a_name,
                         unix_without_a_name,
+                        law36_forged,
+                        law36_forged_kind,
                         unix_that_connects,
                         polled,
                         others,
