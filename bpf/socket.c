@@ -92,23 +92,16 @@ void socket_text(const struct described *d, char *ret, size_t size)
                 snprintf(ret, size, "%s", d->path);
 }
 
-void socket_add_destination(const char *address, size_t n, char *text, size_t size)
+void socket_set_destination(struct described *d, const char *address, size_t n)
 {
         const size_t begin = offsetof(struct sockaddr_un, sun_path);
-        char name[SAMPLE_PATH] = "";
-        FILE *out;
+        bool is_connected = d->lengths[1] > 0 || (d->peer_pid > 0 && d->state != TCP_LISTEN);
 
-        if (n <= begin || strncmp(text, "unix", 4) != 0 || strstr(text, " to "))
+        if (!d->is_socket || d->family != AF_UNIX || is_connected || n <= begin)
                 return;
-        out = fmemopen(name, sizeof name, "w");
-        if (!out)
-                return;
-        append_name(out, address + begin, n - begin);
-        (void) fclose(out);
-        if (strncmp(text, "unix socket:", 12) == 0)
-                snprintf(text, size, "unix to %s", name);
-        else
-                snprintf(text + strlen(text), size - strlen(text), " to %s", name);
+        n -= begin;
+        d->lengths[1] = (uint32_t) (n < sizeof d->names[1] ? n : sizeof d->names[1]);
+        memcpy(d->names[1], address + begin, d->lengths[1]);
 }
 
 /* The kernel writes an address as words in its own order of bytes. */
