@@ -78,8 +78,8 @@ static int read_option(void *userdata, int option)
         }
 }
 
-/* Whoever is there has to leave, also of the contexts below that were done before, which the reply to a cancel
- * does not count. */
+/* Whoever is there has to leave, also of the contexts below that were done before. The reply to a cancel does
+ * not count those. */
 static void look_before(struct ctl *ctl, const char *path, struct outcome *ret)
 {
         _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
