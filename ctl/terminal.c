@@ -24,6 +24,11 @@ void terminal_use(int fd)
         terminal.fd = fd;
 }
 
+bool terminal_has_utf8(void)
+{
+        return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+}
+
 bool terminal_is_capable(void)
 {
         const char *term = getenv("TERM");
@@ -52,7 +57,7 @@ void terminal_remember(void)
                 return;
         terminal.asked = true;
         terminal.colors = want_colors();
-        terminal.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+        terminal.utf8 = terminal_has_utf8();
         terminal.columns = SIZE_MAX;
         if (terminal.all)
                 return;

@@ -18,6 +18,8 @@ enum color {
 
 /* Standard error, say, instead of standard output. To be called before the others. */
 void terminal_use(int fd);
+/* The locale says that it understands UTF-8. */
+bool terminal_has_utf8(void);
 /* It understands escape sequences. */
 bool terminal_is_capable(void);
 /* Looks at the terminal and remembers the answers, before standard output becomes a pipe to the pager. */
