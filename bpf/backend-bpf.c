@@ -19,7 +19,6 @@
 #include <time.h>
 
 #include "bpf/backend.h"
-#include "bpf/socket.h"
 #include "bpf/syscall.h"
 #include "bpf/watch.h"
 #include "util/cleanup.h"
@@ -168,10 +167,9 @@ static int bpf_evidence(struct backend *backend, const struct sample *sample, st
         return 0;
 }
 
-static int bpf_describe(struct backend *backend, const struct sample *sample, int fd, char *ret, size_t size)
+static int bpf_describe(struct backend *backend, const struct sample *sample, int fd, struct described *ret)
 {
         struct bpf_backend *b = bpf_backend(backend);
-        const struct described *described;
         _cleanup_free_ char *buffer = NULL;
         ssize_t n;
 
@@ -181,10 +179,9 @@ static int bpf_describe(struct backend *backend, const struct sample *sample, in
                 return (int) n;
         if (n == 0)
                 return -EBADF;
-        if ((size_t) n < sizeof *described)
+        if ((size_t) n < sizeof *ret)
                 return -EBADMSG;
-        described = (const struct described *) buffer;
-        socket_text(described, ret, size);
+        memcpy(ret, buffer, sizeof *ret);
         return 0;
 }
 

@@ -246,23 +246,19 @@ static int proc_evidence(struct backend *backend, const struct sample *sample, s
         return 0;
 }
 
-static int proc_describe(struct backend *backend, const struct sample *sample, int fd, char *ret, size_t size)
+static int proc_describe(struct backend *backend, const struct sample *sample, int fd, struct described *ret)
 {
-        struct described described = {};
         char path[64];
         uint64_t inode;
         ssize_t n;
 
+        *ret = (struct described){};
         snprintf(path, sizeof path, "/proc/%u/fd/%d", sample->pid, fd);
-        n = readlink(path, ret, size - 1);
+        n = readlink(path, ret->path, sizeof ret->path - 1);
         if (n < 0)
                 return -errno;
-        ret[n] = '\0';
-        if (sscanf(ret, "socket:[%" SCNu64 "]", &inode) == 1) {
-                snprintf(described.path, sizeof described.path, "%s", ret);
-                socket_find(sample->pid, sample->tid, inode, &described);
-                socket_text(&described, ret, size);
-        }
+        if (sscanf(ret->path, "socket:[%" SCNu64 "]", &inode) == 1)
+                socket_find(sample->pid, sample->tid, fd, inode, ret);
         return 0;
 }
 

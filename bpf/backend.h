@@ -24,8 +24,8 @@ struct backend_ops {
         /* Reads what is asked of a leaked thread alone, and its kernel stack as text. */
         int (*evidence)(struct backend *backend, const struct sample *sample, struct evidence *ret,
                         char *ret_stack, size_t size);
-        /* Says what a descriptor of the thread refers to: a path, pipe:[n], a socket (socket.h). */
-        int (*describe)(struct backend *backend, const struct sample *sample, int fd, char *ret, size_t size);
+        /* Says what a descriptor of the thread refers to; socket.h makes a text of it. */
+        int (*describe)(struct backend *backend, const struct sample *sample, int fd, struct described *ret);
         /* Whether the process of the thread has a file of that user mapped. NULL: this cannot be known. */
         bool (*maps)(struct backend *backend, const struct sample *sample, uint32_t uid);
         void (*free)(struct backend *backend);

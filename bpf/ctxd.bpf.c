@@ -272,6 +272,7 @@ static __always_inline void describe_unix(struct described *d, struct sock *sk)
         if (!bpf_core_type_exists(struct unix_sock))
                 return;
         copy_name(d, 0, sk);
+        d->lengths[1] = 0;
         peer = BPF_CORE_READ((struct unix_sock *) sk, peer);
         if (peer)
                 copy_name(d, 1, peer);

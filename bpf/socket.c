@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/xattr.h>
 
 #include "bpf/socket.h"
 #include "bpf/waits.h"
@@ -91,23 +92,16 @@ void socket_text(const struct described *d, char *ret, size_t size)
                 snprintf(ret, size, "%s", d->path);
 }
 
-void socket_add_destination(const char *address, size_t n, char *text, size_t size)
+void socket_set_destination(struct described *d, const char *address, size_t n)
 {
         const size_t begin = offsetof(struct sockaddr_un, sun_path);
-        char name[SAMPLE_PATH] = "";
-        FILE *out;
+        bool is_connected = d->lengths[1] > 0 || (d->peer_pid > 0 && d->state != TCP_LISTEN);
 
-        if (n <= begin || strncmp(text, "unix", 4) != 0 || strstr(text, " to "))
+        if (!d->is_socket || d->family != AF_UNIX || is_connected || n <= begin)
                 return;
-        out = fmemopen(name, sizeof name, "w");
-        if (!out)
-                return;
-        append_name(out, address + begin, n - begin);
-        (void) fclose(out);
-        if (strncmp(text, "unix socket:", 12) == 0)
-                snprintf(text, size, "unix to %s", name);
-        else
-                snprintf(text + strlen(text), size - strlen(text), " to %s", name);
+        n -= begin;
+        d->lengths[1] = (uint32_t) (n < sizeof d->names[1] ? n : sizeof d->names[1]);
+        memcpy(d->names[1], address + begin, d->lengths[1]);
 }
 
 /* The kernel writes an address as words in its own order of bytes. */
@@ -143,6 +137,24 @@ static bool read_inet(const char *line, uint64_t inode, struct described *d)
                (d->state = (uint16_t) state, true);
 }
 
+/* It begins as the kernel does: "0000000000000000: 00000002 00000000 00010000 0001 01 ". */
+static bool is_of_kernel(const char *line)
+{
+        static const char hex[] = "0123456789abcdefABCDEF";
+        static const size_t digits[] = {8, 8, 8, 4, 2};
+        size_t n = strspn(line, hex);
+
+        if ((n != 8 && n != 16) || line[n] != ':')
+                return false;
+        line += n + 1;
+        for (size_t i = 0; i < ELEMENTSOF(digits); i++) {
+                if (line[0] != ' ' || strspn(line + 1, hex) != digits[i])
+                        return false;
+                line += 1 + digits[i];
+        }
+        return line[0] == ' ';
+}
+
 static bool read_unix(const char *line, uint64_t inode, struct described *d)
 {
         unsigned int flags, type;
@@ -150,7 +162,8 @@ static bool read_unix(const char *line, uint64_t inode, struct described *d)
         uint64_t found;
         int n = 0;
 
-        if (sscanf(line, "%*s %*s %*s %x %x %*s %" SCNu64 "%n", &flags, &type, &found, &n) < 3 ||
+        if (!is_of_kernel(line) ||
+                        sscanf(line, "%*s %*s %*s %x %x %*s %" SCNu64 "%n", &flags, &type, &found, &n) < 3 ||
                         found != inode)
                 return false;
         d->family = AF_UNIX;
@@ -162,33 +175,63 @@ static bool read_unix(const char *line, uint64_t inode, struct described *d)
         return true;
 }
 
-void socket_find(uint32_t pid, uint32_t tid, uint64_t inode, struct described *d)
+struct table {
+        const char *kind; /* how the names of the kernel's protocols begin that are in it */
+        const char *file;
+        uint16_t protocol;
+        bool (*read)(const char *line, uint64_t inode, struct described *d);
+};
+
+/* The name of a Unix socket is in the file as its owner chose it, with line breaks, so some lines are not the
+ * kernel's. Where two contradict each other, no name is told. */
+static void search(FILE *f, const struct table *table, uint64_t inode, struct described *d)
 {
-        static const struct {
-                const char *name;
-                uint16_t protocol;
-                bool (*read)(const char *line, uint64_t inode, struct described *d);
-        } files[] = {
-                        {"unix", 0, read_unix},
-                        {"tcp", IPPROTO_TCP, read_inet},
-                        {"tcp6", IPPROTO_TCP, read_inet},
-                        {"udp", IPPROTO_UDP, read_inet},
-                        {"udp6", IPPROTO_UDP, read_inet},
-        };
+        const struct described unknown = *d;
+        _cleanup_free_ char *line = NULL;
+        size_t allocated = 0;
+        ssize_t n;
 
-        for (size_t i = 0; i < ELEMENTSOF(files) && !d->is_socket; i++) {
-                _cleanup_fclose_ FILE *f = NULL;
-                _cleanup_free_ char *line = NULL;
-                size_t allocated = 0;
-                char path[96];
-                ssize_t n;
+        while ((n = getline(&line, &allocated, f)) > 0) {
+                struct described found = unknown;
 
-                snprintf(path, sizeof path, "/proc/%u/task/%u/net/%s", pid, tid, files[i].name);
-                f = fopen(path, "re");
-                while (f && !d->is_socket && (n = getline(&line, &allocated, f)) > 0) {
-                        line[n - (line[n - 1] == '\n')] = '\0';
-                        d->protocol = files[i].protocol;
-                        d->is_socket = files[i].read(line, inode, d);
+                line[n - (line[n - 1] == '\n')] = '\0';
+                if (!table->read(line, inode, &found))
+                        continue;
+                found.is_socket = true;
+                found.protocol = table->protocol;
+                if (d->is_socket && memcmp(&found, d, sizeof found) != 0) {
+                        *d = unknown;
+                        d->is_socket = true;
+                        d->family = found.family;
+                        return;
                 }
+                *d = found;
+        }
+}
+
+void socket_find(uint32_t pid, uint32_t tid, int fd, uint64_t inode, struct described *d)
+{
+        static const struct table tables[] = {
+                        {"UNIX", "unix", 0, read_unix},
+                        {"TCP", "tcp", IPPROTO_TCP, read_inet},
+                        {"TCP", "tcp6", IPPROTO_TCP, read_inet},
+                        {"UDP", "udp", IPPROTO_UDP, read_inet},
+                        {"UDP", "udp6", IPPROTO_UDP, read_inet},
+        };
+        char path[96], kind[32] = "";
+
+        /* The kernel knows of which kind a socket is, so that no other table is believed. */
+        snprintf(path, sizeof path, "/proc/%u/fd/%d", pid, fd);
+        if (getxattr(path, "system.sockprotoname", kind, sizeof kind - 1) < 0)
+                return;
+        for (size_t i = 0; i < ELEMENTSOF(tables) && !d->is_socket; i++) {
+                _cleanup_fclose_ FILE *f = NULL;
+
+                if (strncmp(kind, tables[i].kind, strlen(tables[i].kind)) != 0)
+                        continue;
+                snprintf(path, sizeof path, "/proc/%u/task/%u/net/%s", pid, tid, tables[i].file);
+                f = fopen(path, "re");
+                if (f)
+                        search(f, tables + i, inode, d);
         }
 }

@@ -16,8 +16,8 @@
 
 /* The text of any descriptor: of one that is no socket the path. */
 void socket_text(const struct described *described, char *ret, size_t size);
-/* Adds that a Unix socket connects or sends to an address of n bytes. */
-void socket_add_destination(const char *address, size_t n, char *text, size_t size);
-/* Looks a socket up in the /proc/PID/net of the thread, so in its network namespace. That does not tell the
- * peer of a Unix socket. Where it is not found nothing changes. */
-void socket_find(uint32_t pid, uint32_t tid, uint64_t inode, struct described *described);
+/* A Unix socket without a peer connects or sends to an address of n bytes. */
+void socket_set_destination(struct described *described, const char *address, size_t n);
+/* Looks the socket of a descriptor up in the /proc/PID/net of the thread, so in its network namespace. That
+ * does not tell the peer of a Unix socket. Where it is not found nothing changes. */
+void socket_find(uint32_t pid, uint32_t tid, int fd, uint64_t inode, struct described *described);

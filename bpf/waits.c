@@ -79,12 +79,15 @@ static void name_fds(struct probe *probe, const struct evidence *evidence, char 
 {
         for (uint32_t i = 0; i < evidence->n_pollfds && i < SAMPLE_POLLFDS; i++) {
                 char text[320], target[256];
+                struct described described;
 
                 if (evidence->pollfds[i].fd < 0)
                         continue;
                 if (probe->backend->ops->describe(probe->backend, &evidence->sample, evidence->pollfds[i].fd,
-                                    target, sizeof target) < 0)
+                                    &described) < 0)
                         snprintf(target, sizeof target, "unknown");
+                else
+                        socket_text(&described, target, sizeof target);
                 snprintf(text, sizeof text, "%s%d: %s", ret[0] ? ", " : "", evidence->pollfds[i].fd, target);
                 append(ret, size, text);
         }
@@ -93,16 +96,18 @@ static void name_fds(struct probe *probe, const struct evidence *evidence, char 
 void waits_on(struct probe *probe, const struct evidence *evidence, char *ret, size_t size)
 {
         const struct sample *sample = &evidence->sample;
+        struct described described;
         int pid;
 
         ret[0] = '\0';
         switch (syscall_kind(sample->syscall)) {
         case SYSCALL_FD:
-                if (probe->backend->ops->describe(probe->backend, sample, (int) sample->args[0], ret, size) <
+                if (probe->backend->ops->describe(probe->backend, sample, (int) sample->args[0], &described) <
                                 0)
-                        ret[0] = '\0';
-                else if (evidence->n_address > 0)
-                        socket_add_destination(evidence->path, evidence->n_address, ret, size);
+                        break;
+                if (evidence->n_address > 0)
+                        socket_set_destination(&described, evidence->path, evidence->n_address);
+                socket_text(&described, ret, size);
                 break;
         case SYSCALL_POLL:
                 name_fds(probe, evidence, ret, size);

@@ -14,6 +14,7 @@
 #include "ctl/ctxctl.h"
 #include "ctl/live.h"
 #include "ctl/pager.h"
+#include "ctl/terminal.h"
 
 #define WORD_MAX 32
 
@@ -251,9 +252,11 @@ int main(int argc, char *argv[])
         struct ctl ctl = {.legend = true, .pager = true, .ask_password = true};
         int status;
 
-        /* For the width of characters. Nothing else that is printed depends on it, and to load all of it
-         * takes as long as a call. */
+        /* For the characters that there are, and their width. Nothing else that is printed depends on it, and
+         * to load all of it takes as long as a call. */
         setlocale(LC_CTYPE, "");
+        if (!terminal_has_utf8())
+                printable_in_ascii();
         argv[0] = program_invocation_short_name; /* getopt_long() begins its error messages with it */
 
         if (!read_leading_options(&ctl, argc, argv, NULL, NULL, NULL, &status))

@@ -57,6 +57,7 @@ static void draw(struct left *left)
         size_t rows = terminal_rows(), max = rows > 4 ? rows - 4 : 1;
         char span[FORMAT_MAX], title[FORMAT_MAX + 64];
 
+        terminal_resized();
         left_erase(left);
         snprintf(title, sizeof title, "Waiting for %zu process%s to leave, %s so far", left->processes.n,
                         left_plural(left->processes.n),

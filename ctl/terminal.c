@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "ctl/parse.h"
 #include "ctl/terminal.h"
 
 #define TEXT_COLUMNS 80
@@ -15,20 +16,34 @@ static struct {
         bool asked;
         bool colors;
         bool utf8;
-        bool all; /* --full */
+        bool all;     /* --full */
+        size_t given; /* by $COLUMNS */
         size_t columns;
 } terminal = {.fd = STDOUT_FILENO};
+
+/* SIZE_MAX: it has none. */
+static size_t width(void)
+{
+        struct winsize size;
+
+        return ioctl(terminal.fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : SIZE_MAX;
+}
 
 void terminal_use(int fd)
 {
         terminal.fd = fd;
 }
 
+bool terminal_has_utf8(void)
+{
+        return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+}
+
 bool terminal_is_capable(void)
 {
         const char *term = getenv("TERM");
 
-        return term && strcmp(term, "dumb") != 0;
+        return term && *term && strcmp(term, "dumb") != 0;
 }
 
 static bool want_colors(void)
@@ -45,21 +60,20 @@ static bool want_colors(void)
 
 void terminal_remember(void)
 {
-        struct winsize size;
         const char *columns = getenv("COLUMNS");
+        uint64_t given;
 
         if (terminal.asked)
                 return;
         terminal.asked = true;
         terminal.colors = want_colors();
-        terminal.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
-        terminal.columns = SIZE_MAX;
+        terminal.utf8 = terminal_has_utf8();
+        terminal.given = terminal.columns = SIZE_MAX;
         if (terminal.all)
                 return;
-        if (columns && atoi(columns) > 0)
-                terminal.columns = (size_t) atoi(columns);
-        else if (isatty(terminal.fd) && ioctl(terminal.fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-                terminal.columns = size.ws_col;
+        if (columns && parse_unsigned(columns, UINT16_MAX, &given) == 0 && given > 0)
+                terminal.given = given;
+        terminal.columns = terminal.given != SIZE_MAX ? terminal.given : width();
 }
 
 size_t terminal_columns(void)
@@ -82,11 +96,10 @@ void terminal_show_all(void)
 
 void terminal_resized(void)
 {
-        struct winsize size;
+        size_t columns = width();
 
         terminal_remember();
-        if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-                terminal.columns = size.ws_col;
+        terminal.columns = columns < terminal.given ? columns : terminal.given;
 }
 
 size_t terminal_rows(void)

@@ -18,6 +18,8 @@ enum color {
 
 /* Standard error, say, instead of standard output. To be called before the others. */
 void terminal_use(int fd);
+/* The locale says that it understands UTF-8. */
+bool terminal_has_utf8(void);
 /* It understands escape sequences. */
 bool terminal_is_capable(void);
 /* Looks at the terminal and remembers the answers, before standard output becomes a pipe to the pager. */
@@ -29,7 +31,8 @@ size_t terminal_columns(void);
 size_t terminal_text_columns(void);
 /* --full: nothing is cut, except on a screen. */
 void terminal_show_all(void);
-/* Looks at the width of the screen again, since it may have another one now. */
+/* What comes is redrawn, so no line may be wider than the terminal, whatever $COLUMNS says, and that may have
+ * another width now. */
 void terminal_resized(void);
 /* The present number; 24 where it is unknown. */
 size_t terminal_rows(void);

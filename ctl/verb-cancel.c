@@ -36,8 +36,9 @@ struct cancel {
 
 struct outcome {
         int first;
-        uint32_t contexts, members; /* tasks */
-        struct process_list before; /* that are there before */
+        uint32_t contexts, members; /* tasks, of what this cancel has ended */
+        uint32_t threads;           /* that were there before, also in what was done by then */
+        struct process_list before; /* and their processes */
         bool is_listed;
 };
 
@@ -77,14 +78,26 @@ static int read_option(void *userdata, int option)
         }
 }
 
-/* The daemon counts tasks. The processes are those that were there just before, and not more than tasks: some
- * may have left meanwhile. */
+/* Whoever is there has to leave, also of the contexts below that were done before. The reply to a cancel does
+ * not count those. */
+static void look_before(struct ctl *ctl, const char *path, struct outcome *ret)
+{
+        _cleanup_message_ sd_bus_message *m = NULL, *reply = NULL;
+        uint32_t contexts;
+
+        ret->is_listed = process_list_ask(ctl, path, &ret->before);
+        if (ret->is_listed && bus_message(ctl, &m, "Preview") == 0 &&
+                        sd_bus_message_append(m, "su", path, (uint32_t) 0) >= 0 &&
+                        sd_bus_call(ctl->bus, m, 0, NULL, &reply) >= 0)
+                (void) sd_bus_message_read(reply, "uu", &contexts, &ret->threads);
+}
+
 static int cancel_context(struct ctl *ctl, const char *path, const struct cancel *cancel, struct outcome *ret)
 {
         _cleanup_message_ sd_bus_message *reply = NULL;
         int r;
 
-        ret->is_listed = process_list_ask(ctl, path, &ret->before);
+        look_before(ctl, path, ret);
         if (cancel->error < 0)
                 r = bus_call(ctl, &reply, "Cancel", "ss", path, cancel->reason);
         else
@@ -93,10 +106,8 @@ static int cancel_context(struct ctl *ctl, const char *path, const struct cancel
         if (r > 0)
                 return r;
         r = sd_bus_message_read(reply, "buu", &ret->first, &ret->contexts, &ret->members);
-        if (ret->before.n > ret->members) {
-                ret->before.n = ret->members;
-                ret->before.truncated = false;
-        }
+        if (ret->threads < ret->members)
+                ret->threads = ret->members;
         return r < 0 ? bus_broken(r) : 0;
 }
 
@@ -104,14 +115,14 @@ static void print_members(const struct ctl *ctl, const struct outcome *outcome)
 {
         char count[PROCESS_COUNT_MAX];
 
-        if (outcome->members == 0)
-                puts(", no process has to leave.");
-        else if (!outcome->is_listed || outcome->before.n == 0) /* or threads of other processes */
-                printf(", %" PRIu32 " thread%s to leave.\n", outcome->members,
-                                outcome->members == 1 ? " has" : "s have");
-        else
-                printf(", %s %s to leave.\n", process_count(ctl, &outcome->before, outcome->members, count),
+        if (outcome->before.n > 0)
+                printf(", %s %s to leave.\n", process_count(ctl, &outcome->before, outcome->threads, count),
                                 outcome->before.n == 1 ? "has" : "have");
+        else if (outcome->threads == 0)
+                puts(", no process has to leave.");
+        else /* those of other processes, or nobody may list the processes */
+                printf(", %" PRIu32 " thread%s to leave.\n", outcome->threads,
+                                outcome->threads == 1 ? " has" : "s have");
 }
 
 static void print_outcome(struct ctl *ctl, const char *path, const struct outcome *outcome)
@@ -159,9 +170,10 @@ static int cancel_and_print(struct ctl *ctl, const char *path, const struct canc
         }
         r = cancel_context(ctl, path, cancel, &outcome);
         free(outcome.before.items); /* they are only counted */
+        outcome.before.items = NULL;
         if (r > 0)
                 return r;
-        if (outcome.members > 0 || !outcome.first)
+        if (outcome.threads > 0 || outcome.before.n > 0 || !outcome.first)
                 read_unsignalled(ctl, path, &list);
         if (ctl->json == JSON_OFF) {
                 print_outcome(ctl, path, &outcome);
@@ -174,7 +186,7 @@ static int cancel_and_print(struct ctl *ctl, const char *path, const struct canc
                 json_add_text(json, "path", path);
                 json_object_object_add(json, "first", json_object_new_boolean(outcome.first));
                 json_add_number(json, "contexts", outcome.contexts);
-                json_add_number(json, "members", outcome.members);
+                json_add_number(json, "members", outcome.threads);
                 json_add_number(json, "n_processes", outcome.is_listed ? outcome.before.n : UINT64_MAX);
                 json_object_object_add(json, "unsignalled", endings_unsignalled_to_json(&list));
         }

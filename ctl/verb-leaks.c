@@ -229,9 +229,10 @@ static int show(struct ctl *ctl, const char *prefix, const struct shown *shown, 
                         print_long(array);
                 else if (r >= 0)
                         r = print_table(ctl, array);
-                if (r >= 0 && ctl->legend)
+                if (r >= 0 && ctl->legend) {
                         print_footer(ctl, &counts, truncated);
-                endings_print_unsignalled(&unsignalled, (const char *const[]){"got", "got"});
+                        endings_print_unsignalled(&unsignalled, (const char *const[]){"got", "got"});
+                }
                 r = r < 0 ? bus_broken(r) : 0;
         }
         if (r > 0)

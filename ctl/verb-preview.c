@@ -6,6 +6,7 @@
 
 #include "util/cleanup.h"
 #include "ctl/bus.h"
+#include "ctl/contexts.h"
 #include "ctl/endings.h"
 #include "ctl/format.h"
 #include "ctl/json.h"
@@ -23,6 +24,7 @@ struct task {
 
 struct preview {
         const char *path;
+        bool is_done;
         uint32_t contexts, members;
         struct task *tasks;
         size_t n;
@@ -128,9 +130,24 @@ static int print_rows(const struct ctl *ctl, const struct preview *p)
         return p->n > 0 ? table_print(table, ctl->legend) : 0;
 }
 
-static int print_preview(struct ctl *ctl, const struct preview *p)
+static void print_sentence(struct ctl *ctl, const struct preview *p)
 {
         char count[PROCESS_COUNT_MAX];
+        const char *shown = p->processes.truncated ? ", not all of which are shown" : "";
+
+        if (p->n > 0)
+                putchar('\n');
+        (void) process_count(ctl, &p->processes, p->members, count);
+        if (p->is_done)
+                printf("%s is done already, so a cancel changes nothing; %s still %s to leave%s.\n", p->path,
+                                count, p->processes.n == 1 ? "has" : "have", shown);
+        else
+                printf("A cancel of %s would make %" PRIu32 " context%s done; %s would have to leave%s.\n",
+                                p->path, p->contexts, p->contexts == 1 ? "" : "s", count, shown);
+}
+
+static int print_preview(struct ctl *ctl, const struct preview *p)
+{
         int r;
 
         pager_open(ctl);
@@ -139,11 +156,9 @@ static int print_preview(struct ctl *ctl, const struct preview *p)
                 return bus_broken(r);
         if (!ctl->legend)
                 return EXIT_DONE;
-        printf("%sA cancel of %s would make %" PRIu32 " context%s done; %s would have to leave%s.\n",
-                        p->n > 0 ? "\n" : "", p->path, p->contexts, p->contexts == 1 ? "" : "s",
-                        process_count(ctl, &p->processes, p->members, count),
-                        p->processes.truncated ? ", not all of which are shown" : "");
-        endings_print_unsignalled(&p->endings, (const char *const[]){"would get", "would get"});
+        print_sentence(ctl, p);
+        endings_print_unsignalled(&p->endings, p->is_done ? (const char *const[]){"got", "got"}
+                                                          : (const char *const[]){"would get", "would get"});
         return EXIT_DONE;
 }
 
@@ -151,6 +166,7 @@ int verb_preview(struct ctl *ctl, int argc, char *argv[])
 {
         _cleanup_message_ sd_bus_message *reply = NULL;
         struct preview preview = {};
+        struct context_end end = {};
         int r;
 
         if (!read_arguments(ctl, argc, argv, 1, 1, &r))
@@ -160,7 +176,10 @@ int verb_preview(struct ctl *ctl, int argc, char *argv[])
                 r = process_list_read(ctl, argv[optind], true, &preview.endings);
         if (r == 0)
                 r = endings_read(ctl, argv[optind], true, &preview.endings);
+        if (r == 0)
+                r = contexts_end(ctl, argv[optind], &end);
         preview.path = argv[optind];
+        preview.is_done = end.code != 0;
         if (r == 0) {
                 r = read_preview(reply, &preview);
                 if (r < 0)

@@ -278,7 +278,8 @@ static int draw_context(void *userdata, FILE *out)
         return EXIT_DONE;
 }
 
-static int status_of(struct ctl *ctl, const char *path, uint64_t lines, json_object *array)
+/* is_first: nothing was printed before; it becomes false when something is. */
+static int status_of(struct ctl *ctl, const char *path, uint64_t lines, json_object *array, bool *is_first)
 {
         char reference[CTXD_PATH_ID_MAX + 1];
         struct shown shown = {};
@@ -297,6 +298,9 @@ static int status_of(struct ctl *ctl, const char *path, uint64_t lines, json_obj
                 json_object_object_add(shown.properties, "processes", process_list_to_json(&shown.list));
                 json_object_array_add(array, json_object_get(shown.properties));
         } else if (r == 0) {
+                if (!*is_first)
+                        putchar('\n');
+                *is_first = false;
                 r = text_draw(draw_context, &shown);
                 log_lines_print(ctl, shown.listing.items, lines);
         }
@@ -414,6 +418,7 @@ int verb_status(struct ctl *ctl, int argc, char *argv[])
         static const struct option own[] = {{"lines", required_argument, NULL, 'n'}, {}};
         uint64_t lines = 10;
         json_object *array = NULL;
+        bool is_first = true;
         int r, status = EXIT_DONE;
 
         if (!read_options(ctl, argc, argv, own, read_option, &lines, &r) ||
@@ -427,9 +432,7 @@ int verb_status(struct ctl *ctl, int argc, char *argv[])
                 pager_open(ctl);
         /* One that is not there does not keep the others. */
         for (int i = optind; i < argc; i++) {
-                if (i > optind && !array)
-                        putchar('\n');
-                r = status_of(ctl, argv[i], lines, array);
+                r = status_of(ctl, argv[i], lines, array, &is_first);
                 if (status == EXIT_DONE)
                         status = r;
         }

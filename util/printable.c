@@ -7,6 +7,13 @@
 #include "util/printable.h"
 #include "util/utf8.h"
 
+static bool only_ascii;
+
+void printable_in_ascii(void)
+{
+        only_ascii = true;
+}
+
 static uint32_t code_point(const char *p, size_t n)
 {
         const unsigned char *s = (const unsigned char *) p;
@@ -28,6 +35,8 @@ bool character_is_hidden(const char *p, size_t n, uint32_t *ret_code)
         uint32_t code = code_point(p, n);
 
         *ret_code = code;
+        if (only_ascii && code >= 0x80)
+                return true;
         for (size_t i = 0; i < ELEMENTSOF(hidden); i++)
                 if (code >= hidden[i].first && code <= hidden[i].last)
                         return true;

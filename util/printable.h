@@ -19,5 +19,9 @@ char *printable(const char *text, bool newlines, char *buffer, size_t size);
 /* The same in memory that the caller frees. NULL: there is none. */
 char *printable_new(const char *text, bool newlines);
 
+/* From now on all beyond ASCII is shown in that way as well: for a terminal that does not understand UTF-8,
+ * and may obey some of its bytes. */
+void printable_in_ascii(void);
+
 /* Whether the character at p, of n bytes, would be obeyed or is not to be seen. Its code point is stored. */
 bool character_is_hidden(const char *p, size_t n, uint32_t *ret_code);

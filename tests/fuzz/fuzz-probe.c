@@ -132,11 +132,12 @@ static int fake_evidence(struct backend *backend, const struct sample *sample, s
         return 0;
 }
 
-static int fake_describe(struct backend *backend, const struct sample *sample, int fd, char *ret, size_t size)
+static int fake_describe(struct backend *backend, const struct sample *sample, int fd, struct described *ret)
 {
         if (input_byte(source) > 240)
                 return -ENOENT;
-        (void) input_text(source, ret, size, false);
+        *ret = (struct described){};
+        (void) input_text(source, ret->path, sizeof ret->path, false);
         return 0;
 }
 

@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Reports name the socket that a thread waits on, and who is at its other end: by BPF, and by /proc. */
+/* Reports name the socket that a thread waits on, and who is at its other end:
+ * by BPF, and by /proc. */
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "bpf/sample.h"
 #include "tests/leaks/harness.h"
 #include "util/cleanup.h"
 
@@ -238,7 +242,8 @@ START_TEST(udp)
 }
 END_TEST
 
-/* Its own network namespace has a port of that number as well, of which it is not the address. */
+/* Its own network namespace has a port of that number as well, of which it is
+ * not the address. */
 static void listen_elsewhere(void *arg)
 {
         struct ifreq interface = {.ifr_name = "lo", .ifr_flags = IFF_UP};
@@ -325,11 +330,77 @@ START_TEST(unix_without_a_name)
 }
 END_TEST
 
-/* Where it is to be connected to is only in the memory of the process, which is read by BPF alone. */
-START_TEST(unix_that_connects)
+static ino_t inode_of(int fd)
+{
+        struct stat st;
+
+        ck_assert_int_eq(fstat(fd, &st), 0);
+        return st.st_ino;
+}
+
+/* Binds a socket of somebody else to a name in which there is a line of
+ * /proc/net/unix. */
+static int forge(const char *numbers, ino_t inode)
+{
+        char name[SAMPLE_UNIX_NAME] = "";
+
+        snprintf(name + 1, sizeof name - 1, "%d\n%s %ju /run/forged", (int) getpid(), numbers,
+                        (uintmax_t) inode);
+        make_address(AF_UNIX, 0, name);
+        return make_socket(SOCK_DGRAM);
+}
+
+/* Law 36 and 50: nobody puts a name into the report of another one. */
+START_TEST(law36_forged)
 {
         char name[64] = "", expected[128];
-        const char *waits_on;
+
+        snprintf(name + 1, sizeof name - 1, "ctxd-test-victim-%d", (int) getpid());
+        make_address(AF_UNIX, 0, name);
+        fds[0] = make_listener(1);
+        fds[1] = forge("x: 2 0 10000 1 1", inode_of(fds[0]));
+        snprintf(expected, sizeof expected, "unix @%s (listening)", name + 1);
+        ck_assert_str_eq(found(take_one), expected);
+        close(fds[1]);
+
+        /* Of two that look alike none is believed. */
+        fds[1] = forge("0000000000000000: 00000002 00000000 00010000 0001 01", inode_of(fds[0]));
+        if (backend == PROBE_BACKEND_PROC)
+                snprintf(expected, sizeof expected, "unix socket:[%ju]", (uintmax_t) inode_of(fds[0]));
+        teardown();
+        setup();
+        ck_assert_str_eq(found(take_one), expected);
+        close_both();
+}
+END_TEST
+
+/* A socket of another kind is not in that file at all. */
+START_TEST(law36_forged_kind)
+{
+        char expected[128];
+
+        make_address(AF_INET6, 0, NULL);
+        fds[0] = make_listener(1);
+        snprintf(expected, sizeof expected, "tcp [::1]:%d (listening)", port_of(fds[0]));
+        fds[1] = forge("0000000000000000: 00000002 00000000 00010000 0001 01", inode_of(fds[0]));
+        ck_assert_str_eq(found(take_one), expected);
+        close_both();
+        fds[0] = socket(AF_NETLINK, SOCK_RAW, 0);
+        fds[1] = forge("0000000000000000: 00000002 00000000 00010000 0001 01", inode_of(fds[0]));
+        snprintf(expected, sizeof expected, "socket:[%ju]", (uintmax_t) inode_of(fds[0]));
+        teardown();
+        setup();
+        ck_assert_str_eq(found(receive), expected);
+        close_both();
+}
+END_TEST
+
+/* Where it is to be connected to is only in the memory of the process, which is
+ * read by BPF alone. The own name of the socket may look like anything. */
+static void check_connecting(const char *own)
+{
+        struct sockaddr_un un = {.sun_family = AF_UNIX};
+        char name[64] = "", expected[128];
         int listener, others[2];
 
         snprintf(name + 1, sizeof name - 1, "ctxd-test-full-%d", (int) getpid());
@@ -340,16 +411,44 @@ START_TEST(unix_that_connects)
                 (void) connect(others[i], (struct sockaddr *) &address, address_length);
         }
         fds[0] = socket(AF_UNIX, SOCK_STREAM, 0);
-        waits_on = found(join);
-        snprintf(expected, sizeof expected, "unix to @%s", name + 1);
+        strcpy(un.sun_path, own);
+        if (*own)
+                ck_assert_int_eq(bind(fds[0], (struct sockaddr *) &un, sizeof un), 0);
         if (backend == PROBE_BACKEND_BPF)
-                ck_assert_str_eq(waits_on, expected);
+                snprintf(expected, sizeof expected, "unix%s%s to @%s", *own ? " " : "", own, name + 1);
+        else if (*own)
+                snprintf(expected, sizeof expected, "unix %s", own);
         else
-                ck_assert_int_eq(strncmp(waits_on, "unix socket:[", 13), 0);
+                snprintf(expected, sizeof expected, "unix socket:[%ju]", (uintmax_t) inode_of(fds[0]));
+        ck_assert_str_eq(found(join), expected);
         for (size_t i = 0; i < ELEMENTSOF(others); i++)
                 close(others[i]);
         close(fds[0]);
         close(listener);
+}
+
+START_TEST(unix_that_connects)
+{
+        check_connecting("");
+}
+END_TEST
+
+START_TEST(law50_unix_that_connects)
+{
+        char directory[] = "/tmp/ctxd-test-XXXXXX";
+        static const char *const names[] = {"me to init", "socket:[1]"};
+
+        ck_assert_ptr_nonnull(mkdtemp(directory));
+        ck_assert_int_eq(chdir(directory), 0);
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                if (i > 0) {
+                        teardown();
+                        setup();
+                }
+                check_connecting(names[i]);
+                unlink(names[i]);
+        }
+        rmdir(directory);
 }
 END_TEST
 
@@ -368,6 +467,26 @@ START_TEST(polled)
 }
 END_TEST
 
+/* Nothing of the first one is said of the second one. */
+START_TEST(polled_unix)
+{
+        char name[64] = "", expected[256];
+        int server;
+
+        snprintf(name + 1, sizeof name - 1, "ctxd-test-polled-%d", (int) getpid());
+        make_address(AF_UNIX, 0, name);
+        fds[1] = make_listener(1);
+        fds[0] = make_client(SOCK_STREAM);
+        server = accept(fds[1], NULL, NULL);
+        snprintf(expected, sizeof expected, "%d: unix to @%s%s, %d: unix @%s (listening)", fds[0], name + 1,
+                        peer(" of "), fds[1], name + 1);
+        if (backend == PROBE_BACKEND_BPF)
+                ck_assert_str_eq(found(poll_both), expected);
+        close(server);
+        close_both();
+}
+END_TEST
+
 /* What is no address stays as it was. */
 START_TEST(others)
 {
@@ -377,7 +496,8 @@ START_TEST(others)
 }
 END_TEST
 
-/* Law 49: of a process that hides what it does nothing is told, and so not with whom it speaks. */
+/* Law 49: of a process that hides what it does nothing is told, and so not with
+ * whom it speaks. */
 static void hide_and_receive(void *arg)
 {
         prctl(PR_SET_DUMPABLE, 0);
@@ -405,8 +525,12 @@ int main(int argc, char **argv)
                         unix_with_a_path,
                         unix_with_a_name,
                         unix_without_a_name,
+                        law36_forged,
+                        law36_forged_kind,
                         unix_that_connects,
+                        law50_unix_that_connects,
                         polled,
+                        polled_unix,
                         others,
                         law49_hidden,
                         NULL,

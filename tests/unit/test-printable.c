@@ -48,6 +48,17 @@ START_TEST(law_50_what_is_obeyed_is_shown)
 }
 END_TEST
 
+START_TEST(law_50_a_terminal_without_utf8_gets_ascii)
+{
+        char buffer[128];
+
+        printable_in_ascii();
+        ck_assert_str_eq(printable("gr\xc3\xbc\xc4\x9b\xe2\x82\xac\xf0\x9f\x98\x80\x9b", false, buffer,
+                                         sizeof buffer),
+                        "gr\\u00fc\\u011b\\u20ac\\U0001f600\\x9b");
+}
+END_TEST
+
 START_TEST(what_does_not_fit_is_cut_between_characters)
 {
         char buffer[8];
@@ -62,5 +73,6 @@ END_TEST
 int main(void)
 {
         return run_tests("printable", (const TTest *const[]){law_50_what_is_obeyed_is_shown,
+                                                      law_50_a_terminal_without_utf8_gets_ascii,
                                                       what_does_not_fit_is_cut_between_characters, NULL});
 }
