@@ -195,6 +195,16 @@ int contexts_pin(struct ctl *ctl, const char *path, char *ret_reference)
         return 0;
 }
 
+void contexts_add_reference(json_object *object, const char *reference)
+{
+        struct reference parsed;
+        bool has_id = strchr(reference, '#') &&
+                      reference_parse(reference, getuid(), false, &parsed, NULL) >= 0;
+
+        json_add_text(object, "path", has_id ? parsed.path : reference);
+        json_add_number(object, "id", has_id ? parsed.id : UINT64_MAX);
+}
+
 static int get_number(struct ctl *ctl, const char *object, const char *property, char type, void *ret)
 {
         return sd_bus_get_property_trivial(

@@ -35,6 +35,8 @@ int contexts_get(struct ctl *ctl, const char *path, struct listing *ret);
  * A caller that makes several calls then means the same context in all of them, even if the path gets a
  * new context meanwhile. path#id itself and "/" are only copied. */
 int contexts_pin(struct ctl *ctl, const char *path, char *ret_reference);
+/* Adds path and id of a reference to an object. The id is null where it has none. */
+void contexts_add_reference(json_object *object, const char *reference);
 /* Since when it is done, on CLOCK_BOOTTIME. UINT64_MAX: it is not, or that cannot be known. Prints no
  * error. */
 uint64_t context_done_usec(struct ctl *ctl, const char *path);

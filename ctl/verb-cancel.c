@@ -161,12 +161,16 @@ static int cancel_and_print(struct ctl *ctl, const char *path, const struct canc
         json_object *json = NULL;
         int r, status = EXIT_DONE;
 
-        /* The context that we cancel and the one that we wait for must be the same. */
-        if (cancel->wait) {
+        /* The context that we cancel and the one that we wait for, or name, must be the same. Whoever may not
+         * read it may be allowed to cancel it all the same. */
+        if (cancel->wait || ctl->json != JSON_OFF) {
+                ctl->is_extra = !cancel->wait;
                 r = contexts_pin(ctl, path, reference);
-                if (r > 0)
+                ctl->is_extra = false;
+                if (r > 0 && cancel->wait)
                         return r;
-                path = reference;
+                if (r == 0)
+                        path = reference;
         }
         r = cancel_context(ctl, path, cancel, &outcome);
         free(outcome.before.items); /* they are only counted */
@@ -183,7 +187,7 @@ static int cancel_and_print(struct ctl *ctl, const char *path, const struct canc
                 fflush(stdout);
         } else {
                 json = json_object_new_object();
-                json_add_text(json, "path", path);
+                contexts_add_reference(json, path);
                 json_object_object_add(json, "first", json_object_new_boolean(outcome.first));
                 json_add_number(json, "contexts", outcome.contexts);
                 json_add_number(json, "members", outcome.threads);

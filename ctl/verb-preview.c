@@ -98,7 +98,7 @@ static int print_json(struct ctl *ctl, const struct preview *p)
                 json_object_array_add(tasks, task);
         }
         json_object_object_add(object, "tasks", tasks);
-        json_add_text(object, "path", p->path);
+        contexts_add_reference(object, p->path);
         json_add_number(object, "contexts", p->contexts);
         json_add_number(object, "members", p->members);
         json_add_number(object, "n_processes", p->processes.truncated ? UINT64_MAX : p->processes.n);
@@ -167,18 +167,21 @@ int verb_preview(struct ctl *ctl, int argc, char *argv[])
         _cleanup_message_ sd_bus_message *reply = NULL;
         struct preview preview = {};
         struct context_end end = {};
+        char reference[CTXD_PATH_ID_MAX + 1];
         int r;
 
         if (!read_arguments(ctl, argc, argv, 1, 1, &r))
                 return r;
-        r = bus_call(ctl, &reply, "Preview", "su", argv[optind], (uint32_t) TASKS_MAX);
+        r = contexts_pin(ctl, argv[optind], reference);
         if (r == 0)
-                r = process_list_read(ctl, argv[optind], true, &preview.endings);
+                r = bus_call(ctl, &reply, "Preview", "su", reference, (uint32_t) TASKS_MAX);
         if (r == 0)
-                r = endings_read(ctl, argv[optind], true, &preview.endings);
+                r = process_list_read(ctl, reference, true, &preview.endings);
         if (r == 0)
-                r = contexts_end(ctl, argv[optind], &end);
-        preview.path = argv[optind];
+                r = endings_read(ctl, reference, true, &preview.endings);
+        if (r == 0)
+                r = contexts_end(ctl, reference, &end);
+        preview.path = ctl->json != JSON_OFF ? reference : argv[optind];
         preview.is_done = end.code != 0;
         if (r == 0) {
                 r = read_preview(reply, &preview);

@@ -189,7 +189,7 @@ static int read_properties(struct ctl *ctl, const char *object, const char *inte
         return 0;
 }
 
-/* A mode is octal text, and nobody is null. */
+/* A mode is octal text, and nobody is null, as is the error of what is not done. */
 static void mend_context(json_object *p)
 {
         json_object *by = json_object_object_get(p, "canceled_by"), *who = NULL;
@@ -205,16 +205,28 @@ static void mend_context(json_object *p)
                 json_object_object_add(who, "command", json_object_get(json_object_array_get_idx(by, 2)));
         }
         json_object_object_add(p, "canceled_by", who);
+        if (strcmp(json_get_text(p, "state"), "active") == 0)
+                json_object_object_add(p, "cause_error", NULL);
 }
 
-/* A context that has lost its path has no object any more. This is what is still known of it. */
+/* A context that has lost its path has no object any more. This is what is still known of it; all else is
+ * null. */
 static json_object *released_properties(const struct listed *c)
 {
+        static const char *const keys[] = {"path", "id", "parent", "state", "err", "cause", "cause_error",
+                        "cause_path", "canceled_by", "deadline_usec", "created_usec", "done_usec",
+                        "quiesce_usec", "owner_uid", "owner_gid", "mode", "description", "values"};
         json_object *p = json_object_new_object();
 
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                json_object_object_add(p, keys[i], NULL);
         json_add_text(p, "path", c->path);
         json_add_number(p, "id", c->id);
         json_add_text(p, "state", c->state);
+        if (strcmp(c->state, "active") != 0)
+                json_add_text(p, "err",
+                                strcmp(c->state, "canceled") == 0 ? "context canceled"
+                                                                  : "context deadline exceeded");
         json_add_text(p, "cause", c->cause);
         return p;
 }

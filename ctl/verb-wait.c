@@ -27,7 +27,7 @@ static int print_outcome(struct ctl *ctl, const char *path)
                 return EXIT_DONE;
         }
         json = json_object_new_object();
-        json_add_text(json, "path", path);
+        contexts_add_reference(json, path);
         json_add_text(json, "err", end.err);
         json_add_number(json, "code", (uint64_t) end.code);
         json_add_text(json, "cause", end.cause);

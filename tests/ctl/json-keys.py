@@ -49,7 +49,7 @@ def look(verb, value):
                         wrong.add(f"ctxctl(1) does not describe {key}, of {verb}")
                 if item == "" or item == 2**64 - 1:
                         wrong.add(f"{verb}: {key} is {item!r}, and not null")
-                if key.endswith("mode") and not re.fullmatch("0[0-7]{3}", item or ""):
+                if key.endswith("mode") and item is not None and not re.fullmatch("0[0-7]{3}", item):
                         wrong.add(f"{verb}: the mode is {item!r}")
                 if key not in ("values", "statistics"):  # whose keys others have made
                         look(verb, item)
