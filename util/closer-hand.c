@@ -149,6 +149,15 @@ static void step_back(void)
         (void) sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){});
 }
 
+static struct closer_answer answer_to(const struct closer_job *job)
+{
+        return (struct closer_answer){.serial = job->serial,
+                        .pid = getpid(),
+                        .kind = job->kind,
+                        .party = job->party,
+                        .uid = job->uid};
+}
+
 /* Somebody else takes jobs from now on, and this process is for one sender alone. The daemon gets that end of
  * its socket. */
 static void leave(int jobs, int leaving, struct closer_answer *answer, int own_end, struct held *h)
@@ -227,7 +236,7 @@ static _Noreturn void stay_with_sender(int own, int gone, struct held *h)
 
         closer_say(own, &over, NULL, 0);
         while (next_of_sender(own, &job, &h->fds)) {
-                answer = (struct closer_answer){.serial = job.serial, .pid = over.pid};
+                answer = answer_to(&job);
                 if (do_first_part(&job, gone, &answer, h)) {
                         if (answer.foreign && job.steps_back)
                                 step_back();
@@ -251,12 +260,12 @@ _Noreturn void closer_hand(int jobs, int leaving, int gone)
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, own) < 0)
                 _exit(1);
         for (;;) {
-                struct closer_answer answer = {.pid = getpid()};
+                struct closer_answer answer;
                 struct closer_job job;
 
                 if (closer_receive_fds(jobs, &job, sizeof job, &h.fds, 0) <= 0 || h.fds.n == 0)
                         _exit(0);
-                answer.serial = job.serial;
+                answer = answer_to(&job);
                 if (do_first_part(&job, gone, &answer, &h) && !answer.holds) {
                         closer_say(jobs, &answer, NULL, 0);
                         continue;

@@ -34,6 +34,7 @@ struct closer_job {
         uint64_t serial;
         uint32_t kind;
         uint32_t size;                 /* of the bytes to be looked at */
+        uint32_t party, uid;           /* for the answer */
         uint32_t steps_back;           /* who leaves for this job runs only when nobody else wants to */
         uint32_t steps_back_for_large; /* who closes what takes long then steps back, and ends */
 };
@@ -51,6 +52,7 @@ struct closer_answer {
         uint32_t holds;   /* it closes what it has got when it gets CLOSER_DROP */
         uint32_t pidfds;  /* so many come with this answer: files of our own for the processes */
         uint32_t leaves;
+        uint32_t kind, party, uid; /* of the job */
 };
 
 struct closer {

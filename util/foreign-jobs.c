@@ -7,6 +7,7 @@
 #include "util/clock.h"
 #include "util/foreign-jobs.h"
 #include "util/log.h"
+#include "util/share.h"
 
 #define WARN_INTERVAL_USEC (60 * UINT64_C(1000000))
 
@@ -85,6 +86,8 @@ static struct closer_job bytes_of(const struct foreign_job *job)
         return (struct closer_job){.serial = job->serial,
                         .kind = job->kind,
                         .size = job->size,
+                        .party = job->sender->party,
+                        .uid = job->sender->uid,
                         .steps_back = !is_bus && !foreign_job_is_for_given(job),
                         .steps_back_for_large = is_bus && job->sender->n_hands < STEPPING_BACK_OF_BUS};
 }
@@ -101,13 +104,14 @@ static struct foreign_hand *idle_hand(const struct sender_of_fds *s, bool is_for
 
 static void warn_of_sender(struct foreign *f, const struct sender_of_fds *s)
 {
+        bool is_block = s->party >= SHARE_BLOCK && s->party != FOREIGN_BUS;
         uint64_t now = now_monotonic_usec();
 
         if (s->n_hands < LEAVING_OF_USER || (f->warned_usec > 0 && now - f->warned_usec < WARN_INTERVAL_USEC))
                 return;
         f->warned_usec = now;
-        log_warning("Uid %u has sent descriptors that take long to close; others of its descriptors wait",
-                        (unsigned) s->uid);
+        log_warning("Descriptors that uid %u%s has sent, or was given, take long to close; others wait",
+                        (unsigned) s->uid, is_block ? " or another of its block" : "");
 }
 
 /* Whether it may have another process, if that should be needed. Who has none may: else those who have many
@@ -225,6 +229,19 @@ struct foreign_job *foreign_job_new(
         job->hand = hand;
         job->sender = s;
         TAILQ_INSERT_TAIL(&s->waiting, job, jobs);
+        return job;
+}
+
+struct foreign_job *foreign_job_of_hand(struct foreign *f, const struct closer_answer *answer)
+{
+        /* What it writes to is not here any more. */
+        enum closer_kind kind = answer->kind == CLOSER_WRITE ? CLOSER_GIVEN : (enum closer_kind) answer->kind;
+        struct foreign_job *job = foreign_job_new(f, answer->party, answer->uid, kind, -1);
+
+        if (!job)
+                return NULL;
+        TAILQ_REMOVE(&job->sender->waiting, job, jobs);
+        job->serial = answer->serial;
         return job;
 }
 

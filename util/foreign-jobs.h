@@ -82,6 +82,8 @@ struct foreign {
 
 struct foreign_job *foreign_job_new(
                 struct foreign *f, uint32_t party, uid_t uid, enum closer_kind kind, int fd);
+/* One that a process has which leaves, though it was given up here. NULL: there is no memory. */
+struct foreign_job *foreign_job_of_hand(struct foreign *f, const struct closer_answer *answer);
 void foreign_job_free(struct foreign_job *job);
 void foreign_job_again(struct foreign_job *job); /* it waits again */
 void foreign_jobs_free(struct foreign_jobs *jobs);

@@ -65,19 +65,29 @@ static int take_first(struct closer_fds *fds)
         return fd;
 }
 
-static void has_answered(struct foreign *f, const struct closer_answer *answer, struct closer_fds *fds)
+/* NULL: it is not wanted any more. */
+static struct foreign_job *take_asked(struct foreign *f, const struct closer_answer *answer)
 {
         struct foreign_job *job;
-        struct sender_of_fds *s;
 
         TAILQ_FOREACH (job, &f->asked, jobs)
-                if (job->serial == answer->serial)
-                        break;
+                if (job->serial == answer->serial) {
+                        TAILQ_REMOVE(&f->asked, job, jobs);
+                        job->sender->asked = NULL;
+                        return job;
+                }
+        /* Who leaves can hang, and counts in any case. */
+        return answer->leaves ? foreign_job_of_hand(f, answer) : NULL;
+}
+
+static void has_answered(struct foreign *f, const struct closer_answer *answer, struct closer_fds *fds)
+{
+        struct foreign_job *job = take_asked(f, answer);
+        struct sender_of_fds *s;
+
         if (!job)
                 return;
-        TAILQ_REMOVE(&f->asked, job, jobs);
         s = job->sender;
-        s->asked = NULL;
         if (answer->leaves) {
                 int own = take_first(fds);
 

@@ -38,7 +38,7 @@ static int find_process(struct request *q, struct process **ret)
 int request_want_to_send(struct request *q, unsigned n)
 {
         struct refused refused = {};
-        uint64_t epoch, queued;
+        uint64_t queued;
         int r;
 
         if (sd_bus_can_send(q->endpoint->bus, SD_BUS_TYPE_UNIX_FD) <= 0)
@@ -50,7 +50,7 @@ int request_want_to_send(struct request *q, unsigned n)
         /* What has to wait in the queue is sent later. If the kernel refuses that, the connection is lost,
          * and a bus is everybody's. */
         if (sd_bus_get_n_queued_write(q->endpoint->bus, &queued) >= 0 && queued > 0)
-                r = send_try(engine_alive(q->service->engine, &epoch));
+                r = send_try(engine_some_descriptor(q->service->engine));
         return r < 0 ? handle_error(q, NULL, r) : 0;
 }
 
@@ -173,10 +173,16 @@ int verb_threads(struct request *q)
 
 int verb_alive(struct request *q)
 {
+        _cleanup_close_ int fd = -1;
+        struct refused refused = {};
         uint64_t epoch;
-        int fd = engine_alive(q->service->engine, &epoch), r = request_reply(q, "ht", fd, epoch);
+        int r = engine_alive(q->service->engine, q->caller.uid, &fd, &epoch, &refused);
 
-        return r < 0 ? handle_error(q, NULL, r) : r;
+        if (r >= 0)
+                r = request_reply(q, "ht", fd, epoch);
+        if (r < 0 && fd >= 0)
+                engine_unsent(fd);
+        return r < 0 ? handle_error(q, &refused, r) : r;
 }
 
 int verb_page(struct request *q)
@@ -307,6 +313,7 @@ int verb_attach(struct request *q)
 static int send_process(struct request *q, const struct member_process *member)
 {
         _cleanup_close_ int fd = -1;
+        struct refused refused = {};
         struct process *process;
         int r;
 
@@ -314,7 +321,7 @@ static int send_process(struct request *q, const struct member_process *member)
         r = engine_open_member(q->service->engine, member, &process);
         if (r < 0)
                 return 0;
-        r = engine_open_process(process, q->caller.uid, &fd);
+        r = engine_open_process(q->service->engine, process, q->caller.uid, &fd, &refused);
         engine_process_close(process);
         if (r == -ESRCH)
                 return 0;
@@ -324,7 +331,7 @@ static int send_process(struct request *q, const struct member_process *member)
                 r = request_reply(q, "h", fd);
         if (r < 0 && fd >= 0)
                 engine_unsent(fd);
-        return r < 0 ? handle_error(q, NULL, r) : 1;
+        return r < 0 ? handle_error(q, &refused, r) : 1;
 }
 
 static int process(struct walk *w, uint32_t budget)

@@ -113,8 +113,6 @@ int engine_guard(struct engine *e)
 
         if (r >= 0)
                 r = given_start(e->world.event, e->world.foreign, &e->tree->users);
-        if (r >= 0)
-                r = given_mark(e->alive[0], e->tree->daemon_uid);
         if (r >= 0 && !given_takes_effect())
                 log_warning("sd-bus does not close by the function that looks out for it: one client "
                             "can make the daemon hang");
@@ -159,9 +157,8 @@ void engine_stopping(struct engine *e)
         e->is_stopping = true;
 }
 
-int engine_alive(struct engine *e, uint64_t *ret_epoch)
+int engine_some_descriptor(const struct engine *e)
 {
-        *ret_epoch = e->epoch;
         return e->alive[0];
 }
 

@@ -80,9 +80,8 @@ uint32_t engine_collect(struct engine *e, uint32_t n);
 /* To be called when no descriptor is left. Closes the descriptors that wait for a quiet moment to be closed.
  * Returns false if there were none. */
 bool engine_give_back_descriptors(struct engine *e);
-/* Returns a borrowed descriptor that hangs up when this daemon is gone. The epoch tells this daemon from
- * others. */
-int engine_alive(struct engine *e, uint64_t *ret_epoch);
+/* A borrowed one, to see whether descriptors can be sent. No client ever gets it. */
+int engine_some_descriptor(const struct engine *e);
 
 /* Processes. daemon/world/process.h explains the errors. */
 int engine_process_open(struct engine *e, int pidfd, struct process **ret);
@@ -95,8 +94,10 @@ static inline void engine_process_closep(struct process **p)
 }
 /* Why it can be no member of anything: a sentence's second half. NULL: it can. */
 const char *engine_process_refused(const struct process *p);
-/* A new pidfd, for that uid, which the caller closes. -ESRCH: it has exited. */
-int engine_open_process(const struct process *p, uid_t uid, int *ret_fd);
+/* A new pidfd, for that uid, which the caller closes. -ESRCH: it has exited. -EDQUOT fills in
+ * *ret_refused. */
+int engine_open_process(struct engine *e, const struct process *p, uid_t uid, int *ret_fd,
+                struct refused *ret_refused);
 /* Reads the real, effective and saved uid, and the command (16 bytes with NUL), as they are now. */
 int engine_process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm);
 
@@ -108,6 +109,10 @@ int engine_process_read(const struct process *p, uid_t ret_uids[3], char *ret_co
 
 void engine_unsent(int fd);
 
+/* A descriptor that hangs up when this daemon is gone, which the caller closes. The epoch tells this daemon
+ * from others. Each is a file of its own: where clients had one together, one of them could make the last
+ * close, which may be another's, hang for ever. It is opened by way of /proc. */
+int engine_alive(struct engine *e, uid_t uid, int *ret_fd, uint64_t *ret_epoch, struct refused *ret_refused);
 /* Gives a uid's process the same handle when it is asked again. A handle that was signalled is not kept, so
  * then it gives a new one. */
 int engine_handle(struct engine *e, struct process *p, uid_t uid, struct context *c, enum handle_kind kind,

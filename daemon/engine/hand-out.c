@@ -19,6 +19,23 @@ static int refuse_charge(int r, struct user *user, enum resource resource, struc
         return r == -EDQUOT ? tree_refuse_charge(ret_refused, user, resource, 1) : r;
 }
 
+/* For what nobody is charged for. */
+static int want_uncharged(struct engine *e, uid_t uid, struct refused *ret_refused)
+{
+        struct user *user;
+        int r = 0;
+
+        if (!given_is_charged(uid))
+                return 0;
+        user = user_ref(&e->tree->users, uid);
+        if (!user)
+                return -ENOMEM;
+        if (user_is_at_limit(user, RESOURCE_HANDLES, 1))
+                r = tree_refuse_charge(ret_refused, user, RESOURCE_HANDLES, 1);
+        user_unref(&e->tree->users, user);
+        return r;
+}
+
 static bool has_happened(const struct context *c, enum handle_kind kind)
 {
         return kind == HANDLE_DONE ? context_is_done(c) : c->drained_usec != 0;
@@ -32,7 +49,9 @@ int engine_handle(struct engine *e, struct process *p, uid_t uid, struct context
         int r;
 
         if (has_happened(c, kind)) {
-                r = handle_get_signalled(e->handles, ret_fd);
+                r = want_uncharged(e, uid, ret_refused);
+                if (r >= 0)
+                        r = handle_get_signalled(e->handles, ret_fd);
                 /* The next drain closes our copy. */
                 if (r >= 0)
                         turn_again(e->turn);
@@ -77,6 +96,9 @@ int engine_lifeline(struct engine *e, uid_t uid, struct context *c, int *ret_fd,
         if (!a)
                 return -ENOMEM;
         if (a->lifeline) {
+                r = want_uncharged(e, uid, ret_refused);
+                if (r < 0)
+                        return r;
                 fd = lifeline_open(a->lifeline);
                 if (fd < 0)
                         return fd;
@@ -97,9 +119,10 @@ int engine_lifeline(struct engine *e, uid_t uid, struct context *c, int *ret_fd,
         return r < 0 ? r : 1;
 }
 
-int engine_open_process(const struct process *p, uid_t uid, int *ret_fd)
+/* What was opened for that uid, or -errno. */
+static int give(int fd, uid_t uid, int *ret_fd)
 {
-        int fd = process_open(p), r;
+        int r;
 
         if (fd < 0)
                 return fd;
@@ -110,6 +133,26 @@ int engine_open_process(const struct process *p, uid_t uid, int *ret_fd)
         }
         *ret_fd = fd;
         return 0;
+}
+
+int engine_open_process(struct engine *e, const struct process *p, uid_t uid, int *ret_fd,
+                struct refused *ret_refused)
+{
+        int r = want_uncharged(e, uid, ret_refused);
+
+        return r < 0 ? r : give(process_open(p), uid, ret_fd);
+}
+
+int engine_alive(struct engine *e, uid_t uid, int *ret_fd, uint64_t *ret_epoch, struct refused *ret_refused)
+{
+        int fd, r = want_uncharged(e, uid, ret_refused);
+
+        if (r < 0)
+                return r;
+        while ((fd = world_pipe_again(&e->world, e->alive[0])) == -EMFILE && engine_give_back_descriptors(e))
+                ;
+        *ret_epoch = e->epoch;
+        return give(fd, uid, ret_fd);
 }
 
 void engine_unsent(int fd)

@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <uthash.h>
 
-#include "daemon/model/user.h"
+#include "daemon/world/batch.h"
 #include "daemon/world/given.h"
 #include "util/cleanup.h"
 #include "util/closer.h"
@@ -41,23 +41,12 @@ struct holder {
         UT_hash_handle hh;
 };
 
-/* Those that were handed over together, until they are closed. */
-struct batch {
-        uid_t uid;
-        unsigned n;
-        bool is_late;
-        struct charge charge;
-        LIST_ENTRY(batch) batches;
-};
-
 static struct {
         pid_t pid; /* a fork has all of this, too, and means other descriptors by the same numbers */
         struct foreign *foreign;
-        struct users *users;
         struct given **marks; /* by descriptor */
         size_t n_marks;
         struct holder *holders;
-        LIST_HEAD(, batch) batches;
         struct turn full_turn;
         sd_event_source *soon, *late;
 } all;
@@ -168,36 +157,25 @@ static void wake_within(sd_event_source *timer, uint64_t usec)
         (void) sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
 }
 
-static void batch_over(void *owned)
-{
-        struct batch *b = owned;
-
-        LIST_REMOVE(b, batches);
-        charge_deinit(&b->charge);
-        free(b);
-}
-
 /* The order in which they were closed. -errno: they wait, and it is tried again. */
 static int hand_over(struct holder *h)
 {
-        struct batch *b = calloc(1, sizeof *b);
         int fds[CLOSER_FDS_MAX], r;
+        struct batch *b;
         struct given *g;
+        unsigned n = 0;
 
-        if (!b)
-                return -ENOMEM;
-        b->uid = h->uid;
         STAILQ_FOREACH (g, &h->waiting, waiting) {
-                fds[b->n++] = g->fd;
-                if (b->n == CLOSER_FDS_MAX)
+                fds[n++] = g->fd;
+                if (n == CLOSER_FDS_MAX)
                         break;
         }
-        LIST_INSERT_HEAD(&all.batches, b, batches);
-        r = foreign_close(all.foreign, share_party(h->uid), h->uid, fds, b->n, batch_over, b);
-        if (r < 0) {
-                LIST_REMOVE(b, batches);
-                free(b);
-        }
+        b = batch_new(h->uid, n);
+        if (!b)
+                return -ENOMEM;
+        r = foreign_close(all.foreign, share_party(h->uid), h->uid, fds, n, batch_free, b);
+        if (r < 0)
+                batch_free(b);
         return r;
 }
 
@@ -231,8 +209,13 @@ void given_flush(void)
                 return;
         HASH_ITER (hh, all.holders, h, next)
                 is_done = holder_flush(h) && is_done;
-        if (!is_done || !LIST_EMPTY(&all.batches))
+        if (!is_done || batches_wait())
                 wake_within(all.late, CHARGE_USEC);
+}
+
+bool given_is_charged(uid_t uid)
+{
+        return batches_of_party_are_charged(uid);
 }
 
 static int on_full(sd_event_source *source, void *userdata)
@@ -247,28 +230,10 @@ static int on_soon(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
-/* It cannot be refused. Where there is no memory it is tried again. */
-static void batch_charge(struct batch *b)
-{
-        struct user *user = user_ref(all.users, b->uid);
-
-        if (!user)
-                return;
-        if (charge_init(&b->charge, all.users, user, RESOURCE_HANDLES, 0) >= 0)
-                charge_set(&b->charge, b->n);
-        user_unref(all.users, user);
-}
-
 /* Where a process has not closed them by now they count as what their holder has. */
 static int on_late(sd_event_source *source, uint64_t usec, void *userdata)
 {
-        struct batch *b;
-
-        LIST_FOREACH (b, &all.batches, batches) {
-                if (b->is_late && !b->charge.user)
-                        batch_charge(b);
-                b->is_late = true;
-        }
+        batches_charge();
         foreign_try_again(all.foreign);
         given_flush();
         return 0;
@@ -361,8 +326,7 @@ int given_start(sd_event *event, struct foreign *foreign, struct users *users)
         int r;
 
         all.pid = getpid();
-        all.users = users;
-        LIST_INIT(&all.batches);
+        batches_start(users);
         r = turn_init(&all.full_turn, event, "close-given", on_full, NULL);
         if (r >= 0)
                 r = add_timer(&all.soon, event, on_soon, "close-given-soon");

@@ -16,7 +16,8 @@
  * here a close() is not the last one, and does what it always does. Else it only puts the descriptor into a
  * queue of its holder's, from where many go to that process together. So no close() is slow, or fails.
  *
- * What waits there because those processes hang is charged to its holder, as if it had never been closed. */
+ * What waits there because those processes hang is charged to its holder, as if it had never been closed
+ * (batch.h). */
 
 struct foreign;
 struct users;
@@ -30,6 +31,9 @@ void given_stop(void);
 int given_mark(int fd, uid_t uid);
 /* It was not sent, so nobody else has the file. */
 void given_unmark(int fd);
+/* Whether what was given to that uid, or its party, has been charged, since those who close it do not. Then
+ * it gets what nobody is charged for only as long as it could also have a handle. */
+bool given_is_charged(uid_t uid);
 /* Hands over what waits now. It need not be called, but where descriptors are short. */
 void given_flush(void);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -34,6 +35,16 @@ int world_eventfd(const struct world *w, int flags)
 int world_pipe(const struct world *w, int ret_ends[2])
 {
         return pipe2(ret_ends, O_CLOEXEC | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+int world_pipe_again(const struct world *w, int end)
+{
+        char path[32];
+        int fd;
+
+        snprintf(path, sizeof path, "/proc/self/fd/%d", end);
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        return fd < 0 ? -errno : fd;
 }
 
 int world_memfd(const struct world *w, const char *name)

@@ -27,11 +27,12 @@ void ends_in_spite_of(const char *config, struct hung_file h, int signal_number,
                 void (*send)(int directory, void *userdata), void *userdata,
                 bool (*hangs)(struct hung_file *h));
 
-void add_refused(Suite *s);    /* refused.c */
-void add_wakes(Suite *s);      /* wakes.c */
-void add_given(Suite *s);      /* given.c */
-void add_last_close(Suite *s); /* last-close.c */
-void add_locked(Suite *s);     /* locked.c */
+void add_refused(Suite *s);     /* refused.c */
+void add_wakes(Suite *s);       /* wakes.c */
+void add_given(Suite *s);       /* given.c */
+void add_last_close(Suite *s);  /* last-close.c */
+void add_locked(Suite *s);      /* locked.c */
+void add_held_charge(Suite *s); /* held-charge.c */
 
 /* closers.c */
 

@@ -4,15 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -21,48 +17,8 @@
 
 #include "foreign.h"
 #include "harness.h"
+#include "held-set.h"
 #include "raw.h"
-
-/* A page that is not there: whoever touches it in the kernel sleeps, with all the locks that he has. */
-struct missing {
-        int faults;
-        void *page;
-};
-
-static bool missing_start(struct missing *m)
-{
-        struct uffdio_api api = {.api = UFFD_API};
-        struct uffdio_register range = {.mode = UFFDIO_REGISTER_MODE_MISSING};
-
-        m->faults = (int) syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-        if (m->faults < 0) {
-                fprintf(stderr, "SKIP: userfaultfd: %s\n", strerror(errno));
-                return false;
-        }
-        m->page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        range.range.start = (uintptr_t) m->page;
-        range.range.len = 4096;
-        ck_assert_int_eq(ioctl(m->faults, UFFDIO_API, &api), 0);
-        ck_assert_int_eq(ioctl(m->faults, UFFDIO_REGISTER, &range), 0);
-        return true;
-}
-
-/* Until somebody sleeps. */
-static void missing_is_touched(const struct missing *m)
-{
-        struct uffd_msg fault;
-
-        ck_assert(becomes_readable(m->faults));
-        ck_assert_int_eq(read(m->faults, &fault, sizeof fault), sizeof fault);
-}
-
-static void missing_end(struct missing *m)
-{
-        struct uffdio_zeropage zero = {.range = {.start = (uintptr_t) m->page, .len = 4096}};
-
-        ck_assert_int_eq(ioctl(m->faults, UFFDIO_ZEROPAGE, &zero), 0);
-        close(m->faults);
-}
 
 /* A socket whose owner sleeps in send(): it has the kernel's lock of the socket, and waits for a page. */
 struct locked {
@@ -137,54 +93,7 @@ START_TEST(a_socket_whose_lock_is_held)
 }
 END_TEST
 
-/* -- An epoll set whose owner sleeps in epoll_wait(): it has the kernel's lock of the set. The last close of
- * a file that is in the set waits for that. */
-
-struct held_set {
-        int set, ready;
-        struct missing missing;
-        pthread_t thread;
-};
-
-static bool held_start(struct held_set *h)
-{
-        if (!missing_start(&h->missing))
-                return false;
-        ck_assert_int_ge(h->set = epoll_create1(EPOLL_CLOEXEC), 0);
-        ck_assert_int_ge(h->ready = eventfd(1, EFD_CLOEXEC), 0);
-        return true;
-}
-
-static void held_add(const struct held_set *h, int fd)
-{
-        ck_assert_int_eq(epoll_ctl(h->set, EPOLL_CTL_ADD, fd, &(struct epoll_event){}), 0);
-}
-
-static void *wait_into_page(void *userdata)
-{
-        const struct held_set *h = userdata;
-
-        (void) epoll_wait(h->set, h->missing.page, 1, -1);
-        return NULL;
-}
-
-/* After the last held_add(). */
-static void held_lock(struct held_set *h)
-{
-        const struct epoll_event event = {.events = EPOLLIN};
-
-        ck_assert_int_eq(epoll_ctl(h->set, EPOLL_CTL_ADD, h->ready, (struct epoll_event *) &event), 0);
-        ck_assert_int_eq(pthread_create(&h->thread, NULL, wait_into_page, h), 0);
-        missing_is_touched(&h->missing);
-}
-
-static void held_end(struct held_set *h)
-{
-        missing_end(&h->missing);
-        ck_assert_int_eq(pthread_join(h->thread, NULL), 0);
-        close(h->ready);
-        close(h->set);
-}
+/* -- An epoll set whose owner sleeps in epoll_wait(). */
 
 static void others_are_served(void)
 {
@@ -403,67 +312,6 @@ START_TEST(the_pidfd_of_a_member_in_a_set_that_is_held)
 }
 END_TEST
 
-/* -- What waits because those hang who close it is charged to whom it was given. */
-
-#define HANDLES_MAX 4
-
-static void start_with_few_handles(void)
-{
-        world_start("MaxHandlesPerUser=4\nRetainSec=10min\n", NULL);
-}
-
-static bool gets_handle(void)
-{
-        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-        int r = sd_bus_call_method(bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Done", &error,
-                        NULL, "s", "more");
-
-        if (r < 0) {
-                ck_assert_str_eq(error.name, CTXD_ERROR_LIMITS_EXCEEDED);
-                ck_assert_ptr_nonnull(strstr(error.message, "MaxHandlesPerUser"));
-                return false;
-        }
-        OK(bus, "Undone", "s", "more");
-        return true;
-}
-
-static void takes_handle(void *userdata)
-{
-        _cleanup_bus_ sd_bus *b = connect_bus();
-
-        OK(b, "Create", "sa{sv}", "~/his", 0);
-        close(done_handle(b, "~/his"));
-        ck_assert(cancel(b, "~/his", ""));
-}
-
-START_TEST(handles_in_a_set_that_is_held_count)
-{
-        struct held_set h = {};
-        int handles[HANDLES_MAX];
-        char path[16];
-
-        if (!held_start(&h))
-                return;
-        create(bus, "more");
-        for (int i = 0; i < HANDLES_MAX; i++) {
-                snprintf(path, sizeof path, "c%d", i);
-                create(bus, path);
-                held_add(&h, handles[i] = done_handle(bus, path));
-        }
-        held_lock(&h);
-        for (int i = 0; i < HANDLES_MAX; i++) {
-                close(handles[i]);
-                snprintf(path, sizeof path, "c%d", i);
-                ck_assert(cancel(bus, path, ""));
-        }
-        ck_assert_happens(!gets_handle());
-        ck_assert(!gets_handle());
-        run_as(BOB, takes_handle, NULL);
-        held_end(&h);
-        ck_assert_happens(gets_handle());
-}
-END_TEST
-
 /* -- A lifeline whose holder would keep it locked: who copies into a pipe, or from it, has the kernel's lock
  * of it. */
 
@@ -666,6 +514,69 @@ START_TEST(the_daemon_is_killed_with_a_full_table)
 }
 END_TEST
 
+static int alive_of(sd_bus *b)
+{
+        _cleanup_message_ sd_bus_message *m = CALL(b, "Alive", "");
+        int fd;
+
+        READ(m, "h", &fd);
+        ck_assert_int_ge(fd = fcntl(fd, F_DUPFD_CLOEXEC, 3), 0);
+        return fd;
+}
+
+static void hear_of_the_end(void *userdata)
+{
+        const struct taker *k = userdata;
+        sd_bus *b = connect_bus();
+        int fd = alive_of(b);
+
+        sd_bus_flush_close_unref(b);
+        taker_keep(k);
+        ck_assert(becomes_readable(fd));
+        close(fd);
+        ck_assert_int_eq(write(k->said[1], "", 1), 1);
+}
+
+/* Who keeps his own for ever keeps nobody else from closing. */
+START_TEST(what_says_that_the_daemon_has_ended_is_one_s_own)
+{
+        struct daemon own = {.prepare = world.daemon.prepare}, shared = world.daemon;
+        struct held_set h = {};
+        struct taker k = {};
+        pid_t honest, heir;
+        sd_bus *b;
+        char byte;
+        int fd;
+
+        if (!held_start(&h))
+                return;
+        daemon_start(&own, "[Daemon]\nProbe=off\n");
+        world.daemon = own;
+        ck_assert_int_gt(heir = child_with_name(own.pid, "ctxd-heir"), 0);
+        taker_init(&k, &h);
+        honest = spawn_as(BOB, hear_of_the_end, &k);
+        ck_assert_int_eq(read(k.said[0], &byte, 1), 1);
+        act_as(ALICE);
+        b = connect_bus();
+        act_as(0);
+        held_add(&h, fd = alive_of(b));
+        held_lock(&h);
+        close(fd);
+        daemon_kill(&own);
+        sd_bus_flush_close_unref(b);
+        /* All that was the daemon's is closed then, and the last close is the other one's. */
+        ck_assert_happens(kill(heir, 0) < 0 || task_state(heir, heir) == 'Z');
+        nap(200000);
+        ck_assert_int_eq(write(k.go[1], "", 1), 1);
+        ck_assert(becomes_readable(k.said[0]));
+        wait_for(honest);
+        held_end(&h);
+        taker_end(&k);
+        directory_remove(own.directory);
+        world.daemon = shared;
+}
+END_TEST
+
 void add_locked(Suite *s)
 {
         ADD_TESTS(s, "locked", start_plain, a_socket_whose_lock_is_held, a_pidfd_in_a_set_that_is_held,
@@ -675,8 +586,9 @@ void add_locked(Suite *s)
                         the_eventfd_of_threads_in_a_set_that_is_held);
         ADD_TESTS(s, "locked-end", start_plain, the_daemon_ends_in_spite_of_a_set_that_is_held,
                         the_daemon_is_killed_in_spite_of_a_set_that_is_held,
-                        the_daemon_is_killed_in_spite_of_a_lifeline, the_daemon_is_killed_with_a_full_table);
+                        the_daemon_is_killed_in_spite_of_a_lifeline, the_daemon_is_killed_with_a_full_table,
+                        what_says_that_the_daemon_has_ended_is_one_s_own);
         ADD_TESTS(s, "locked-lifelines", start_plain, a_context_ends_while_its_lifeline_is_used,
                         another_lifeline_while_one_is_used, nothing_can_be_sent_into_a_lifeline);
-        ADD_TESTS(s, "locked-charge", start_with_few_handles, handles_in_a_set_that_is_held_count);
+        add_held_charge(s);
 }

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "util/closer.h"
-#include "util/foreign.h"
+#include "util/foreign-jobs.h"
+#include "tests/harness/base.h"
+#include "tests/harness/process.h"
 #include "tests/harness/suite.h"
 
 static sd_event *event;
@@ -60,11 +64,47 @@ START_TEST(no_room_for_who_keeps_what_is_foreign)
 }
 END_TEST
 
+static void stop(pid_t pid)
+{
+        ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+        ck_assert_happens(task_state(pid, pid) == 'T');
+}
+
+static void note(void *owned)
+{
+        *(bool *) owned = true;
+}
+
+/* One of those who wait for jobs has died, and it may have been that one who had the job. */
+START_TEST(who_leaves_counts_also_where_another_was_killed)
+{
+        pid_t hands[CHILDREN_MAX];
+        bool is_released = false;
+        int ends[2];
+
+        ck_assert_happens(children_of(foreign->pid, hands) == 2);
+        stop(foreign->pid);
+        stop(hands[1]);
+        ck_assert_int_eq(kill(hands[0], SIGKILL), 0);
+        ck_assert_happens(task_state(hands[0], hands[0]) == 'Z');
+        ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+        ck_assert_int_eq(foreign_close(foreign, 1, 1, &ends[1], 1, note, &is_released), 0);
+        ck_assert_int_eq(kill(foreign->pid, SIGCONT), 0);
+        while (!is_readable(ends[0]))
+                ck_assert_int_ge(sd_event_run(event, 10000), 0);
+        ck_assert(is_released);
+        ck_assert_uint_eq(foreign->n_hands, 1);
+        ck_assert_int_eq(kill(hands[1], SIGCONT), 0);
+        close(ends[0]);
+}
+END_TEST
+
 int main(void)
 {
         Suite *suite = suite_create("foreign");
         TCase *c = add_case(suite, "foreign",
-                        (const TTest *const[]){no_room_for_who_keeps_what_is_foreign, NULL});
+                        (const TTest *const[]){no_room_for_who_keeps_what_is_foreign,
+                                        who_leaves_counts_also_where_another_was_killed, NULL});
 
         tcase_add_checked_fixture(c, fds_before, fds_after);
         tcase_add_checked_fixture(c, setup, teardown);

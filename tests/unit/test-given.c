@@ -21,6 +21,7 @@ static struct users users;
 
 static void setup(void)
 {
+        users.pools[POOL_DESCRIPTORS].limit = 65536;
         ck_assert_int_ge(sd_event_new(&event), 0);
         ck_assert_int_ge(foreign_new(&foreign, event), 0);
         ck_assert_int_ge(given_start(event, foreign, &users), 0);
