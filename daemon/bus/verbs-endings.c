@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "daemon/bus/error.h"
 #include "daemon/bus/walk.h"
@@ -9,7 +10,7 @@
 /* How the end of a context reaches its members, by what signal, and whom it does not reach, and why (law
  * 47). To know that of one process may take a look at /etc/subuid, so rows are made a few at a time. */
 
-#define ENDING_BYTES 256
+#define ENDING_BYTES 256 /* without the path */
 
 static const char *const unsignalled_names[] = {
                 [UNSIGNALLED_NO] = "",
@@ -20,15 +21,15 @@ static const char *const unsignalled_names[] = {
                 [UNSIGNALLED_MISSED] = "missed",
 };
 
-static int append_ending(
-                sd_bus_message *m, const struct member_process *p, const struct member_ending *ending)
+static int append_ending(struct walk *w, const struct member_process *p, const struct member_ending *ending)
 {
         char reference[CTXD_PATH_ID_MAX + 1];
 
         context_reference(p->context, reference);
-        return sd_bus_message_append(m, "(uta{sv})", p->pid, p->start_usec, 6, "context", "s", reference,
-                        "command", "s", p->comm, "attached-by", "u", ending->policy.uid, "signal", "i",
-                        ending->policy.signal, "kill-after-usec", "t", ending->policy.kill_after_usec,
+        w->bytes += ENDING_BYTES + strlen(reference);
+        return sd_bus_message_append(w->reply, "(uta{sv})", p->pid, p->start_usec, 6, "context", "s",
+                        reference, "command", "s", p->comm, "attached-by", "u", ending->policy.uid, "signal",
+                        "i", ending->policy.signal, "kill-after-usec", "t", ending->policy.kill_after_usec,
                         "unsignalled", "s", unsignalled_names[ending->unsignalled]);
 }
 
@@ -55,8 +56,7 @@ static int endings(struct walk *w, uint32_t budget)
                 w->is_truncated = w->members++ == w->limit;
                 if (w->is_truncated)
                         break;
-                w->bytes += ENDING_BYTES;
-                r = append_ending(w->reply, &p, &ending);
+                r = append_ending(w, &p, &ending);
         }
         if (r >= 0 && budget == 0)
                 return 0;
