@@ -145,43 +145,14 @@ START_TEST(sockets_of_a_bus_whose_close_hangs)
 }
 END_TEST
 
-#define CROWD 1000
-
-static rlim_t lowest_free(void)
-{
-        char path[64];
-
-        for (unsigned fd = 0;; fd++) {
-                snprintf(path, sizeof path, "/proc/%d/fd/%u", world.daemon.pid, fd);
-                if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-                        return fd;
-        }
-}
-
-/* As where clients have filled the table: with a crowd, since no more descriptors than the limit may be on
- * their way from all processes of a uid. Returns what held before. */
-static struct rlimit fill_table(int crowd[CROWD])
-{
-        struct rlimit before, full;
-
-        for (unsigned i = 0; i < CROWD; i++)
-                ck_assert_int_ge(crowd[i] = connect_socket(), 0);
-        (void) settled_fds();
-        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, NULL, &before), 0);
-        full = (struct rlimit){lowest_free(), before.rlim_max};
-        ck_assert_uint_gt(full.rlim_cur, CROWD);
-        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, &full, NULL), 0);
-        return before;
-}
-
-static void serves_where_the_table_was_full(const struct rlimit *before, const int crowd[CROWD])
+static void serves_where_the_table_was_full(const struct rlimit *before, const int crowd[FILLING])
 {
         _cleanup_free_ char *log = NULL;
 
         for (int i = 0; i < 5; i++)
                 EXPECT_ACTIVE(bus, "/");
         ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, before, NULL), 0);
-        for (unsigned i = 0; i < CROWD; i++)
+        for (unsigned i = 0; i < FILLING; i++)
                 close(crowd[i]);
         work(bus, 5);
         run_as(BOB, attach_self, NULL);
@@ -193,7 +164,7 @@ START_TEST(descriptors_of_a_bus_where_the_table_is_full)
 {
         _cleanup_bus_ sd_bus *b = connect_bus();
         _cleanup_close_ int pidfd = open_pidfd(getpid());
-        int ends[2], crowd[CROWD];
+        int ends[2], crowd[FILLING];
         struct rlimit before;
 
         ck_assert_int_eq(pipe(ends), 0);
@@ -209,7 +180,7 @@ END_TEST
 START_TEST(a_socket_that_lingers_where_the_table_is_full)
 {
         struct sockaddr_in address;
-        int listener = lingering_listener(&address), crowd[CROWD];
+        int listener = lingering_listener(&address), crowd[FILLING];
         _cleanup_bus_ sd_bus *b = connect_bus();
         struct rlimit before = fill_table(crowd);
 

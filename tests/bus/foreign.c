@@ -210,6 +210,31 @@ int lingering_socket(const struct sockaddr_in *address)
         return s;
 }
 
+static rlim_t lowest_free(void)
+{
+        char path[64];
+
+        for (unsigned fd = 0;; fd++) {
+                snprintf(path, sizeof path, "/proc/%d/fd/%u", world.daemon.pid, fd);
+                if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+                        return fd;
+        }
+}
+
+struct rlimit fill_table(int crowd[FILLING])
+{
+        struct rlimit before, full;
+
+        for (unsigned i = 0; i < FILLING; i++)
+                ck_assert_int_ge(crowd[i] = connect_socket(), 0);
+        (void) settled_fds();
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, NULL, &before), 0);
+        full = (struct rlimit){lowest_free(), before.rlim_max};
+        ck_assert_uint_gt(full.rlim_cur, FILLING);
+        ck_assert_int_eq(prlimit(world.daemon.pid, RLIMIT_NOFILE, &full, NULL), 0);
+        return before;
+}
+
 /* Also where nobody has received it: it waits behind bytes for which the daemon ends the connection. */
 START_TEST(a_socket_that_lingers_in_a_connection_that_ends)
 {

@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <systemd/sd-bus.h>
 
 #include "raw.h"
@@ -22,6 +23,10 @@ int lingering_listener(struct sockaddr_in *ret);
 int lingering_socket(const struct sockaddr_in *address);
 /* A socket with such a socket in it, which who looks does not see. */
 int socket_with_lingering(const struct sockaddr_in *address);
+/* As where clients have filled the table: with a crowd, since no more descriptors than the limit may be on
+ * their way from all processes of a uid, other tests' as well. Returns what held before. */
+#define FILLING 1000
+struct rlimit fill_table(int crowd[FILLING]);
 /* Not even the end of a daemon waits for files of Alice that hang. hangs: waits until they do. */
 void ends_in_spite_of(const char *config, struct hung_file h, int signal_number,
                 void (*send)(int directory, void *userdata), void *userdata,
