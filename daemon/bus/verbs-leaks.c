@@ -46,11 +46,7 @@ static int leaks(struct walk *w, uint32_t budget)
         }
         if (r >= 0 && budget == 0 && !w->is_truncated)
                 return 0;
-        if (r >= 0)
-                r = sd_bus_message_close_container(w->reply);
-        if (r >= 0)
-                r = sd_bus_message_append(w->reply, "b", w->is_truncated);
-        return r < 0 ? r : walk_send(w);
+        return walk_send_list(w, r);
 }
 
 int verb_leaks(struct request *q)

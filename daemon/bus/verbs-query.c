@@ -227,11 +227,8 @@ static int processes(struct walk *w, uint32_t budget)
         for (size_t i = 0; i < n && i < w->limit && r >= 0; i++, w->bytes += ROW_BYTES)
                 r = sd_bus_message_append(w->reply, "(utus)", members[i].pid, members[i].start_usec,
                                 members[i].uid, members[i].comm);
-        if (r >= 0)
-                r = sd_bus_message_close_container(w->reply);
-        if (r >= 0)
-                r = sd_bus_message_append(w->reply, "b", n > w->limit);
-        return r < 0 ? r : walk_send(w);
+        w->is_truncated = n > w->limit;
+        return walk_send_list(w, r);
 }
 
 int verb_processes(struct request *q)

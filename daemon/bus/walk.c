@@ -199,6 +199,15 @@ int walk_send(struct walk *w)
         return sd_bus_send(NULL, w->reply, NULL);
 }
 
+int walk_send_list(struct walk *w, int r)
+{
+        if (r >= 0)
+                r = sd_bus_message_close_container(w->reply);
+        if (r >= 0)
+                r = sd_bus_message_append(w->reply, "b", w->is_truncated);
+        return r < 0 ? r : walk_send(w);
+}
+
 /* The context of which some members were counted may have gone since. */
 static int count_members(struct walk *w, const struct context *c)
 {

@@ -64,6 +64,9 @@ int walk_members(const struct request *q, bool recursive, bool with_uids, uint32
 int walk_look(struct walk *w);
 /* The reply is made. Sends it, now or as soon as it need not wait (park.h). */
 int walk_send(struct walk *w);
+/* The same, but first ends the array of a reply that also says whether it was cut (w->is_truncated). r: an
+ * error so far, which is returned. */
+int walk_send_list(struct walk *w, int r);
 /* Its peer goes. What only looks ends here. What changes the tree goes on, in turns of the same uid, and
  * nobody is told. */
 void walk_leave(struct walk *w);
