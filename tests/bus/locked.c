@@ -170,7 +170,7 @@ START_TEST(a_pidfd_that_nobody_wants_in_a_set_that_is_held)
 }
 END_TEST
 
-START_TEST(a_handle_in_a_set_that_is_held)
+static void while_a_handle_is_held(void (*then)(void))
 {
         struct held_set h = {};
         int handle;
@@ -182,27 +182,30 @@ START_TEST(a_handle_in_a_set_that_is_held)
         held_add(&h, handle);
         held_lock(&h);
         close(handle);
-        ck_assert(cancel(bus, "c", ""));
+        then();
         others_are_served();
         held_end(&h);
+}
+
+static void cancel_it(void)
+{
+        ck_assert(cancel(bus, "c", ""));
+}
+
+static void give_it_up(void)
+{
+        OK(bus, "Undone", "s", "c");
+}
+
+START_TEST(a_handle_in_a_set_that_is_held)
+{
+        while_a_handle_is_held(cancel_it);
 }
 END_TEST
 
 START_TEST(a_handle_that_is_given_up_in_a_set_that_is_held)
 {
-        struct held_set h = {};
-        int handle;
-
-        if (!held_start(&h))
-                return;
-        create(bus, "c");
-        handle = done_handle(bus, "c");
-        held_add(&h, handle);
-        held_lock(&h);
-        close(handle);
-        OK(bus, "Undone", "s", "c");
-        others_are_served();
-        held_end(&h);
+        while_a_handle_is_held(give_it_up);
 }
 END_TEST
 
@@ -349,11 +352,6 @@ static void while_a_lifeline_is_used(void (*then)(void))
         missing_end(&u.missing);
         ck_assert_int_eq(pthread_join(u.thread, NULL), 0);
         close(u.lifeline);
-}
-
-static void cancel_it(void)
-{
-        ck_assert(cancel(bus, "c", ""));
 }
 
 START_TEST(a_context_ends_while_its_lifeline_is_used)
