@@ -152,11 +152,20 @@ void daemon_start(struct daemon *d, const char *configuration)
         setenv("CTXD_ADDRESS", d->address, 1);
 }
 
+/* It is ready before the children it has forked have run; tests find those by their names. */
+static bool children_have_names(const struct daemon *d)
+{
+        return child_with_name(d->pid, "ctxd") == 0;
+}
+
 void daemon_again(struct daemon *d)
 {
         daemon_launch(d);
-        if (daemon_becomes_ready(d))
+        if (daemon_becomes_ready(d)) {
+                if (!HAPPENS(children_have_names(d)))
+                        give_up("the name of a child of ctxd", ETIMEDOUT);
                 return;
+        }
         show_log(d);
         give_up("ctxd did not start", ETIMEDOUT);
 }
