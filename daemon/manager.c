@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -296,6 +297,18 @@ static int end_on(sd_event *event, int signal_number)
         return r;
 }
 
+/* Somebody may still have a PATH#ID of a daemon that was here before, or on another host. It must not mean a
+ * context of this one (law 34). 32 bits keep an id short enough to be read. */
+static int begin_ids(struct tree *tree)
+{
+        uint32_t last;
+
+        if (getrandom(&last, sizeof last, 0) != sizeof last)
+                return -errno;
+        tree->last_id = last;
+        return 0;
+}
+
 int manager_start(struct manager *m)
 {
         sigset_t signals;
@@ -329,6 +342,9 @@ int manager_start(struct manager *m)
         if (r < 0)
                 return r;
         m->tree->daemon_uid = geteuid();
+        r = begin_ids(m->tree);
+        if (r < 0)
+                return r;
         m->serving = true;
         r = service_init(&m->service, m->event, m->tree);
         if (r >= 0)

@@ -20,6 +20,8 @@ bool label_is_valid(const char *label, size_t length)
                 return false;
         if (label[0] == '.' && (length == 1 || (length == 2 && label[1] == '.')))
                 return false;
+        if (label[0] == '@')
+                return false;
         for (size_t i = 0; i < length; i++)
                 if (!label_char(label[i]))
                         return false;
@@ -39,6 +41,8 @@ static int check_label(const char *label, size_t length, const char **ret_why)
                 return refuse(ret_why, "it has an empty label: two slashes, or one at the end");
         if (length > CTXD_LABEL_MAX)
                 return refuse(ret_why, "a label is longer than 128 bytes");
+        if (label[0] == '@')
+                return refuse(ret_why, "a label may not begin with @, which is kept for other hosts");
         if (!label_is_valid(label, length))
                 return refuse(ret_why, "a label may only hold A-Z a-z 0-9 _ . : @ - and may not be . or ..");
         return 0;

@@ -15,7 +15,8 @@
  * be made, the id is its ancestor's: parent#id/label makes it below that context or not at all. "~" as the
  * first label is short for the caller's own tree, user-UID. */
 
-/* 1 to CTXD_LABEL_MAX of A-Z a-z 0-9 _ . : @ -, neither "." nor "..". */
+/* 1 to CTXD_LABEL_MAX of A-Z a-z 0-9 _ . : @ -, neither "." nor "..", and '@' is not the first: that is kept
+ * for the names of other hosts. */
 bool label_is_valid(const char *label, size_t length);
 
 /* 0, or -EINVAL with a sentence that says what is wrong in *ret_why (static, never to be freed). "/" is

@@ -3,6 +3,9 @@
 /* org.ctxd1.Manager. Each member only calls its verb, which does the work. proto/org.ctxd1.xml documents the
  * members. */
 
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "daemon/bus/request.h"
 #include "daemon/bus/vtables.h"
 
@@ -109,6 +112,16 @@ static int get_last_sweep(sd_bus *bus, const char *path, const char *interface, 
         return sd_bus_message_append(reply, "t", engine_probe_last_sweep_usec(e->service->engine));
 }
 
+static int get_epoch(sd_bus *bus, const char *path, const char *interface, const char *property,
+                sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+        const struct endpoint *e = userdata;
+        char text[17];
+
+        snprintf(text, sizeof text, "%016" PRIx64, engine_epoch(e->service->engine));
+        return sd_bus_message_append(reply, "s", text);
+}
+
 /* Everybody may call. The model decides who may do what. */
 #define U SD_BUS_VTABLE_UNPRIVILEGED
 
@@ -126,6 +139,7 @@ const sd_bus_vtable manager_vtable[] = {
                 SD_BUS_PROPERTY("ProbeBackend", "s", get_probe_backend, 0, 0),
                 SD_BUS_PROPERTY("ProbeReason", "s", get_probe_reason, 0, 0),
                 SD_BUS_PROPERTY("LastSweepUSec", "t", get_last_sweep, 0, 0),
+                SD_BUS_PROPERTY("Epoch", "s", get_epoch, 0, SD_BUS_VTABLE_PROPERTY_CONST),
 
                 SD_BUS_METHOD_WITH_ARGS("Create", SD_BUS_ARGS("s", path, "a{sv}", options),
                                 SD_BUS_RESULT("s", path, "t", id, "o", object), method_create, U),

@@ -158,7 +158,9 @@ int verb_derive(struct request *q)
         /* An empty label means that one is made up. */
         if (label[0] != '\0' && !label_is_valid(label, strlen(label))) {
                 struct refused refused = {.reason = REFUSED_NAME,
-                                .detail = "a label is 1 to 128 of A-Z a-z 0-9 _ . : @ -, and not . or .."};
+                                .detail = "a label is 1 to 128 of A-Z a-z 0-9 _ . : @ -, not . or .., and "
+                                          "does not "
+                                          "begin with @"};
 
                 return request_refused(q, &refused, -EINVAL);
         }

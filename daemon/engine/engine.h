@@ -109,6 +109,9 @@ int engine_process_read(const struct process *p, uid_t ret_uids[3], char *ret_co
 
 void engine_unsent(int fd);
 
+/* Tells this daemon from others. */
+uint64_t engine_epoch(const struct engine *e);
+
 /* A descriptor that hangs up when this daemon is gone, which the caller closes. The epoch tells this daemon
  * from others. Each is a file of its own: where clients had one together, one of them could make the last
  * close, which may be another's, hang for ever. It is opened by way of /proc. */

@@ -143,6 +143,11 @@ int engine_open_process(struct engine *e, const struct process *p, uid_t uid, in
         return r < 0 ? r : give(process_open(p), uid, ret_fd);
 }
 
+uint64_t engine_epoch(const struct engine *e)
+{
+        return e->epoch;
+}
+
 int engine_alive(struct engine *e, uid_t uid, int *ret_fd, uint64_t *ret_epoch, struct refused *ret_refused)
 {
         int fd, r = want_uncharged(e, uid, ret_refused);

@@ -423,6 +423,56 @@ START_TEST(law34_wrong_ids_name_nothing)
 }
 END_TEST
 
+#define MANY 50
+
+/* What is made now, by an ended daemon or this one. */
+struct made {
+        char epoch[17], references[MANY][64];
+};
+
+static void make_many(struct made *ret)
+{
+        sd_bus *b = connect_bus();
+        char *epoch, path[16];
+
+        ck_assert_int_ge(sd_bus_get_property_string(b, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE,
+                                         "Epoch", NULL, &epoch),
+                        0);
+        ck_assert_uint_eq(strlen(epoch), 16);
+        ck_assert_uint_eq(strspn(epoch, "0123456789abcdef"), 16);
+        strcpy(ret->epoch, epoch);
+        free(epoch);
+        for (unsigned i = 0; i < MANY; i++) {
+                snprintf(path, sizeof path, "c%u", i);
+                snprintf(ret->references[i], sizeof ret->references[i], "%s#%ju", path,
+                                (uintmax_t) create(b, path));
+                EXPECT_ACTIVE(b, ret->references[i]);
+        }
+        sd_bus_flush_close_unref(b);
+}
+
+/* Who has kept the reference has no context of the next daemon, though that has one of the same path. */
+START_TEST(law34_an_id_of_another_daemon_names_nothing)
+{
+        struct daemon own = {}, shared = world.daemon;
+        struct made old, new;
+        sd_bus *b;
+
+        daemon_start(&own, "[Daemon]\nProbe=off\n");
+        world.daemon = own;
+        make_many(&old);
+        daemon_restart(&own);
+        make_many(&new);
+        ck_assert_str_ne(old.epoch, new.epoch);
+        b = connect_bus();
+        for (unsigned i = 0; i < MANY; i++)
+                REFUSED(b, CTXD_ERROR_NO_SUCH_CONTEXT, "Err", "s", old.references[i]);
+        sd_bus_flush_close_unref(b);
+        ck_assert_int_eq(daemon_stop(&own), 0);
+        world.daemon = shared;
+}
+END_TEST
+
 START_TEST(law34_no_second_context_of_that_path)
 {
         char old[32];
@@ -479,7 +529,7 @@ Suite *suite_laws(void)
                         law07_parent_and_siblings_stay, law08_child_of_a_done_parent_is_born_done,
                         law09_cause_is_the_ancestors, law16_values_are_found_upward,
                         law17_keys_are_reverse_domain, law34_an_id_is_never_used_twice,
-                        law34_wrong_ids_name_nothing, law34_no_second_context_of_that_path,
-                        law35_a_refused_call_changes_nothing);
+                        law34_an_id_of_another_daemon_names_nothing, law34_wrong_ids_name_nothing,
+                        law34_no_second_context_of_that_path, law35_a_refused_call_changes_nothing);
         return s;
 }
