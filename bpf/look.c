@@ -26,7 +26,7 @@
 /* A look takes 20 us, and a hundred times that where the machine is busy. */
 #define LIMIT_MSEC 250
 /* So often that time may pass where it waits for a CPU, and does not hang. */
-#define LIMITS_MAX 20
+#define LIMITS_MAX 8
 #define LEFT_OUT_USEC UINT64_C(60000000)
 /* All of a user are left out where so many are. */
 #define LEFT_OUT_MAX 4

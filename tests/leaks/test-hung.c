@@ -11,7 +11,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/harness/fuse.h"
@@ -181,8 +183,8 @@ static void poll_in_file(int fd, void *userdata)
                 pause();
 }
 
-/* Only BPF programs read it. */
-START_TEST(memory_that_is_not_there)
+/* Only BPF programs read it, and no signal ends that. */
+static void hang_in_memory(void (*then)(void))
 {
         struct hung_file file = {.hangs_in_read = true};
         uint32_t slot;
@@ -196,9 +198,38 @@ START_TEST(memory_that_is_not_there)
         attach_all(slot, &pid, 1);
         cancel_all(slot, id, ALICE, &pid, 1);
         ck_assert(hung_file_is_being_closed(&file));
-        bobs_is_reported();
-        ck_assert_ptr_nonnull(harness_leak(&h, pid, SOON_USEC));
+        then();
+        if (h.probe > 0)
+                ck_assert_ptr_nonnull(harness_leak(&h, pid, SOON_USEC));
         hung_file_end(&file);
+}
+
+START_TEST(memory_that_is_not_there)
+{
+        hang_in_memory(bobs_is_reported);
+}
+END_TEST
+
+/* Its own process stays, and ctxd is to hear of the end all the same. */
+static void probe_is_killed(void)
+{
+        static char bytes[65536];
+        ssize_t n;
+
+        bobs_is_reported();
+        ck_assert_int_eq(kill(h.probe, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(h.probe, NULL, 0), h.probe);
+        h.probe = 0;
+        do {
+                ck_assert(becomes_readable(h.socket));
+                n = recv(h.socket, bytes, sizeof bytes, 0);
+        } while (n > 0);
+        ck_assert_int_eq(n, 0);
+}
+
+START_TEST(the_end_of_a_probe_of_which_one_hangs)
+{
+        hang_in_memory(probe_is_killed);
 }
 END_TEST
 
@@ -208,6 +239,7 @@ int main(int argc, char **argv)
                         a_process_in_an_execve_that_lasts,
                         many_in_an_execve_that_lasts,
                         memory_that_is_not_there,
+                        the_end_of_a_probe_of_which_one_hangs,
                         NULL,
         };
         Suite *suite = suite_create("hung");
