@@ -13,8 +13,9 @@
 #include "lib/local/thread.h"
 
 /* poll(2) that also ends when a context is done. Beside the caller's descriptors it polls one that a cancel
- * of the context fills; that of the nearest shared ancestor; and one that tells that the daemon is gone, since
- * then nobody makes the second one readable. So no thread has to pass on the end of the shared ancestor. The deadlines limit the time, also the ancestor's: a daemon that is stopped does not
+ * of the context fills; that of the nearest shared ancestor; and one that tells that the daemon is gone,
+ * since a daemon that is gone does not make the second one readable. So no thread has to pass on the end of
+ * the shared ancestor. The deadlines limit the time, also the ancestor's: a daemon that is stopped does not
  * say when it has passed (law 40). */
 
 #define ASK_AGAIN_USEC 50000
