@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "bpf/backend.h"
+#include "bpf/look.h"
 #include "bpf/syscall.h"
 #include "bpf/watch.h"
 #include "util/cleanup.h"
@@ -153,6 +154,7 @@ static int bpf_evidence(struct backend *backend, const struct sample *sample, st
         ssize_t n;
         size_t text;
 
+        b->skeleton->bss->scratch_place = look_place();
         n = iterator_read_thread(b->skeleton->progs.evidence, sample->tid, &buffer);
         if (n < 0)
                 return (int) n;
@@ -173,6 +175,7 @@ static int bpf_describe(struct backend *backend, const struct sample *sample, in
         _cleanup_free_ char *buffer = NULL;
         ssize_t n;
 
+        b->skeleton->bss->scratch_place = look_place();
         b->skeleton->bss->wanted_fd = (uint32_t) fd;
         n = iterator_read_thread(b->skeleton->progs.describe, sample->tid, &buffer);
         if (n < 0)

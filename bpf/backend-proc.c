@@ -11,9 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bpf/backend.h"
+#include "bpf/look.h"
 #include "bpf/socket.h"
 #include "bpf/watch.h"
 #include "util/cgroup.h"
@@ -142,38 +144,139 @@ static bool is_frozen(uint32_t pid)
         return cgroup_frozen_by((pid_t) pid, &by) > 0;
 }
 
-static int sweep_process(uint64_t context_id, uint32_t pid, sample_func func, void *userdata)
+#define SAMPLES_MAX 512
+
+/* Another process takes the samples (look.h). */
+struct process_job {
+        uint64_t context_id;
+        uint32_t pid;
+        long at; /* of its directory of threads: where to go on; -1: that was all */
+        int r;   /* how many there are, or -errno */
+        struct sample samples[SAMPLES_MAX];
+};
+
+_Static_assert(sizeof(struct process_job) <= LOOK_JOB_MAX, "it fits");
+
+static void look_at_process(void *job)
 {
-        struct sample leader = {}, sample;
+        struct process_job *j = job;
+        struct sample leader = {};
         uint64_t start;
         char path[64];
         bool frozen;
         struct dirent *entry;
         DIR *dir;
-        int n = 0, r;
 
-        r = read_stat(pid, pid, &leader, &start);
-        if (r < 0)
-                return r;
-        snprintf(path, sizeof path, "/proc/%u/task", pid);
+        j->r = read_stat(j->pid, j->pid, &leader, &start);
+        if (j->r < 0)
+                return;
+        snprintf(path, sizeof path, "/proc/%u/task", j->pid);
         dir = opendir(path);
-        if (!dir)
-                return -errno;
-        frozen = is_frozen(pid);
+        if (!dir) {
+                j->r = -errno;
+                return;
+        }
+        if (j->at > 0)
+                seekdir(dir, j->at);
+        j->at = -1;
+        frozen = is_frozen(j->pid);
         while ((entry = readdir(dir))) {
+                struct sample *sample = j->samples + j->r;
                 uint32_t tid = (uint32_t) strtoul(entry->d_name, NULL, 10);
 
                 /* The workers of an io_uring are the kernel's. They end with the process. */
-                if (tid == 0 || read_sample(context_id, pid, tid, start, &sample) < 0 || sample.exit_state ||
-                                (sample.flags & PF_IO_WORKER))
+                if (tid == 0 || read_sample(j->context_id, j->pid, tid, start, sample) < 0 ||
+                                sample->exit_state || (sample->flags & PF_IO_WORKER))
                         continue;
                 if (frozen)
-                        sample.jobctl |= 1ULL << 23;
-                func(&sample, userdata);
-                n++;
+                        sample->jobctl |= 1ULL << 23;
+                if (++j->r == SAMPLES_MAX) {
+                        j->at = telldir(dir);
+                        break;
+                }
         }
         closedir(dir);
+}
+
+static int sweep_process(uint64_t context_id, uint32_t pid, uint32_t uid, sample_func func, void *userdata)
+{
+        long at = 0;
+        int n = 0, r;
+
+        do {
+                struct process_job *j = look_job(offsetof(struct process_job, samples));
+
+                if (!j)
+                        return -ENOMEM;
+                j->context_id = context_id;
+                j->pid = pid;
+                j->at = at;
+                r = look_run(look_at_process, (pid_t) pid, uid);
+                if (r < 0 || j->r < 0)
+                        return r < 0 ? r : j->r;
+                for (int i = 0; i < j->r; i++)
+                        func(j->samples + i, userdata);
+                n += j->r;
+                at = j->at;
+        } while (at > 0);
         return n;
+}
+
+/* Who pays for a look at it. Where the kernel does not say whose it is, it is that of those who have attached
+ * members who has the fewest rights. */
+static uint32_t payer_of(const struct probe_watch *watch, uint32_t pid)
+{
+        uint32_t uid = 0;
+        char path[32];
+        struct stat st;
+
+        snprintf(path, sizeof path, "/proc/%u", pid);
+        if (stat(path, &st) == 0 && st.st_uid != 0)
+                return st.st_uid;
+        for (uint32_t i = 0; i < watch->n_uids; i++)
+                if (watch->uids[i] > uid)
+                        uid = watch->uids[i];
+        return uid;
+}
+
+struct thread_job {
+        uint64_t context_id;
+        uint32_t pid, tid;
+        uint64_t leader_start; /* 0: it is read, too */
+        int r;
+        struct sample sample;
+};
+
+static void look_at_thread(void *job)
+{
+        struct thread_job *j = job;
+        struct sample leader = {};
+
+        j->r = 0;
+        if (j->leader_start == 0)
+                j->r = read_stat(j->pid, j->pid, &leader, &j->leader_start);
+        if (j->r >= 0)
+                j->r = read_sample(j->context_id, j->pid, j->tid, j->leader_start, &j->sample);
+        if (j->r >= 0 && is_frozen(j->pid))
+                j->sample.jobctl |= 1ULL << 23;
+}
+
+static int take_sample(uint64_t context_id, uint32_t pid, uint32_t tid, uint32_t uid, uint64_t leader_start,
+                struct sample *ret)
+{
+        struct thread_job *j = look_job(sizeof *j);
+        int r;
+
+        if (!j)
+                return -ENOMEM;
+        *j = (struct thread_job){
+                        .context_id = context_id, .pid = pid, .tid = tid, .leader_start = leader_start};
+        r = look_run(look_at_thread, (pid_t) pid, uid);
+        if (r >= 0)
+                r = j->r;
+        if (r >= 0)
+                *ret = j->sample;
+        return r;
 }
 
 static int sweep_entered(const struct watch *watch, sample_func func, void *userdata)
@@ -182,15 +285,12 @@ static int sweep_entered(const struct watch *watch, sample_func func, void *user
 
         for (uint32_t i = 0; i < watch->n_entered; i++) {
                 const struct entered_thread *t = &watch->entered[i];
-                struct sample leader = {}, sample;
-                uint64_t start;
+                struct sample sample;
 
-                if (!t->is_looked_at || read_stat(t->pid, t->pid, &leader, &start) < 0 ||
-                                read_sample(watch->context_id, t->pid, t->tid, start, &sample) < 0 ||
+                if (!t->is_looked_at ||
+                                take_sample(watch->context_id, t->pid, t->tid, t->uid, 0, &sample) < 0 ||
                                 sample.exit_state)
                         continue;
-                if (is_frozen(t->pid))
-                        sample.jobctl |= 1ULL << 23;
                 func(&sample, userdata);
                 n++;
         }
@@ -205,7 +305,9 @@ static int proc_sweep(
 
         HASH_ITER (hh, watches->by_id, watch, next) {
                 for (uint32_t i = 0; i < watch->record.n_pids; i++) {
-                        int r = sweep_process(watch->context_id, watch->record.pids[i], func, userdata);
+                        uint32_t pid = watch->record.pids[i];
+                        int r = sweep_process(watch->context_id, pid, payer_of(&watch->record, pid), func,
+                                        userdata);
 
                         if (r > 0)
                                 n += r;
@@ -216,6 +318,13 @@ static int proc_sweep(
 }
 
 static int proc_again(struct backend *backend, const struct sample *sample, struct sample *ret)
+{
+        return take_sample(sample->context_id, sample->pid, sample->tid, sample->uid,
+                        sample->leader_start_nsec, ret);
+}
+
+/* Without another process: this is called there. */
+static int read_again(const struct sample *sample, struct sample *ret)
 {
         return read_sample(sample->context_id, sample->pid, sample->tid, sample->leader_start_nsec, ret);
 }
@@ -229,7 +338,7 @@ static int proc_evidence(struct backend *backend, const struct sample *sample, s
         struct sample after;
         int r;
 
-        r = proc_again(backend, sample, &evidence.sample);
+        r = read_again(sample, &evidence.sample);
         if (r < 0)
                 return r;
         r = read_file(sample->pid, sample->tid, "stack", ret_stack, size);
@@ -237,7 +346,7 @@ static int proc_evidence(struct backend *backend, const struct sample *sample, s
                 r = read_file(sample->pid, sample->tid, "wchan", ret_stack, size);
         if (r <= 0 || strcmp(ret_stack, "0") == 0)
                 ret_stack[0] = '\0';
-        r = proc_again(backend, sample, &after);
+        r = read_again(sample, &after);
         if (r < 0)
                 return r;
         evidence.nvcsw_after = after.nvcsw;

@@ -56,5 +56,10 @@ enum probe_backend backend_kind(const struct backend *backend);
 const char *backend_name(enum probe_backend kind);
 int backend_sweep(struct backend *backend, const struct watches *watches, sample_func func, void *userdata);
 void backend_entered(struct backend *backend, const struct watches *watches);
+/* These three have another process look (look.h). */
+int backend_evidence(struct backend *backend, const struct sample *sample, struct evidence *ret,
+                char *ret_stack, size_t size);
+int backend_describe(struct backend *backend, const struct sample *sample, int fd, struct described *ret);
+bool backend_maps(struct backend *backend, const struct sample *sample, uint32_t uid);
 /* 1: the thread has not run since the sample was taken. 0: it has run, or it has gone. */
 int backend_unchanged(struct backend *backend, const struct sample *sample);

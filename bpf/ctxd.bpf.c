@@ -18,12 +18,15 @@ union scratch_space {
         struct described described;
 };
 
+/* Each who looks has a place of its own, since one may sleep over its place when another one is here. */
 struct {
-        __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-        __uint(max_entries, 1);
+        __uint(type, BPF_MAP_TYPE_ARRAY);
+        __uint(max_entries, LOOKERS_MAX);
         __type(key, __u32);
         __type(value, union scratch_space);
 } scratch SEC(".maps");
+
+__u32 scratch_place = 0;
 
 struct {
         __uint(type, BPF_MAP_TYPE_HASH);
@@ -210,10 +213,10 @@ int evidence(struct bpf_iter__task *ctx)
         struct task_struct *task = ctx->task;
         union scratch_space *space;
         struct evidence *e;
-        __u32 zero = 0, n;
+        __u32 place = scratch_place, n;
         long bytes;
 
-        space = bpf_map_lookup_elem(&scratch, &zero);
+        space = bpf_map_lookup_elem(&scratch, &place);
         if (!task || !space)
                 return 0;
         e = &space->evidence;
@@ -334,11 +337,11 @@ int describe(struct bpf_iter__task_file *ctx)
 {
         struct file *file = ctx->file;
         union scratch_space *space;
-        __u32 zero = 0;
+        __u32 place = scratch_place;
 
         if (!ctx->task || !file || ctx->fd != wanted_fd)
                 return 0;
-        space = bpf_map_lookup_elem(&scratch, &zero);
+        space = bpf_map_lookup_elem(&scratch, &place);
         if (!space)
                 return 0;
         if (bpf_d_path(&file->f_path, space->described.path, sizeof space->described.path) <= 0)

@@ -18,40 +18,30 @@
  * process wanted that. */
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "bpf/disclosure.h"
+#include "bpf/look.h"
 #include "bpf/sample.h"
 #include "proto/probe-record.h"
-#include "util/cleanup.h"
 #include "util/uids.h"
 
 static int read_uids(const struct sample *sample, uid_t ret_uids[3], uid_t *ret_owner)
 {
-        _cleanup_close_ int fd = -1;
         char path[64], status[4096];
         const char *line;
-        struct stat st;
         ssize_t n;
 
         snprintf(path, sizeof path, "/proc/%u/task/%u/status", sample->pid, sample->tid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return -errno;
-        n = read(fd, status, sizeof status - 1);
+        n = look_file(path, (pid_t) sample->pid, sample->uid, status, sizeof status, ret_owner);
         if (n < 0)
-                return -errno;
-        status[n] = '\0';
+                return (int) n;
         /* The first line has the name of the command. Newlines in it are escaped, so no process can forge a
          * line. */
         line = strstr(status, "\nUid:");
         if (!line || sscanf(line, "\nUid: %u %u %u", &ret_uids[0], &ret_uids[1], &ret_uids[2]) != 3)
                 return -EBADMSG;
-        *ret_owner = st.st_uid;
         return 0;
 }
 

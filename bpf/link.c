@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "bpf/choose.h"
+#include "bpf/look.h"
 #include "bpf/probe.h"
 #include "bpf/publish.h"
 #include "util/cleanup.h"
@@ -27,6 +28,7 @@ static void link_close(struct link *link)
 {
         link->io = sd_event_source_disable_unref(link->io);
         probe_connection_close(&link->connection);
+        look_without(-1);
         link->greeted = link->is_full = false;
 }
 
@@ -69,6 +71,7 @@ static int link_open(struct probe *probe, int fd)
         socklen_t size = sizeof credentials;
 
         probe_connection_open(&probe->link.connection, fd);
+        look_without(fd);
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
                 return -errno;
         probe->link.uid = credentials.uid;
@@ -221,6 +224,8 @@ static int on_welcome(struct probe *probe, const struct probe_welcome *welcome, 
                         link_end(probe, r);
                         return 0;
                 }
+                if (probe->backend)
+                        look_start();
         } else if (!backend_fits(probe, welcome, kept)) {
                 log_notice("ctxd wants another probe");
                 link_end(probe, -ESTALE);

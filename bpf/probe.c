@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "bpf/look.h"
 #include "bpf/probe.h"
 #include "util/log.h"
 #include "proto/names.h"
@@ -72,6 +73,7 @@ static int run(const char *address, int fd)
 finish:
         link_deinit(&probe);
         sweeper_deinit(&probe);
+        look_stop();
         backend_free(probe.backend);
         sd_event_unref(probe.event);
         return r;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
 
+#include "bpf/look.h"
 #include "bpf/probe.h"
 #include "bpf/report.h"
 #include "util/cleanup.h"
@@ -80,19 +82,24 @@ static bool takes_part(const struct probe *probe, const struct leak *leak)
 
         if (!leak->named || probe->link.uid == geteuid())
                 return true;
-        return thread && probe->backend && probe->backend->ops->maps &&
-               probe->backend->ops->maps(probe->backend, &thread->sample, probe->link.uid);
+        return thread && backend_maps(probe->backend, &thread->sample, probe->link.uid);
 }
 
 static bool is_own(const struct leak *leak)
 {
         const struct probe_leak *record = leak->record;
+        char path[32], text[1024];
         struct proc_stat stat;
+        ssize_t n;
 
         if (!leak->takes_part)
                 return false;
+        snprintf(path, sizeof path, "/proc/%u/stat", record->pid);
+        n = look_file(path, (pid_t) record->pid, leak->account->uid, text, sizeof text, NULL);
+        if (n == -EBUSY)
+                return false;
         /* If it has gone journald adds nothing. */
-        return proc_stat_read((pid_t) record->pid, &stat) < 0 ||
+        return n < 0 || proc_stat_parse(text, &stat) < 0 ||
                stat.start_ticks == proc_nsec_to_ticks(leak->key.leader_start_nsec);
 }
 

@@ -23,6 +23,9 @@ struct entered {
 
 #define ENTERED_MAX 8192
 
+/* Processes that look (look.h): one, and those that no signal ends. */
+#define LOOKERS_MAX 17
+
 struct sample {
         __u64 context_id;
         __u32 slot;

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "bpf/chain.h"
+#include "bpf/look.h"
 #include "bpf/probe.h"
 #include "bpf/publish.h"
 #include "bpf/verdict.h"
@@ -111,7 +112,8 @@ static void update_threads(struct probe *probe, uint64_t end, bool suspended)
                         thread_clock_restart(&thread->clock, sample, end);
         }
         HASH_ITER (hh, probe->watches.threads, thread, next) {
-                if (thread->sweep != s->number) {
+                if (thread->sweep != s->number &&
+                                !look_is_left_out((pid_t) thread->key.pid, thread->sample.uid)) {
                         s->changed_usec = end;
                         drop_thread(probe, thread, "it has left");
                 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,7 @@ static void accuse_blocked(struct probe *probe, struct thread *thread)
 {
         struct evidence evidence = {};
         char stack[sizeof(((struct leak_detail *) NULL)->stack)] = "";
+        int r;
 
         if (!leaks_have_room(&probe->leaks, thread->account)) {
                 /* If it was ignoring, that leak stays. */
@@ -40,8 +42,10 @@ static void accuse_blocked(struct probe *probe, struct thread *thread)
                         become_leak(probe, thread, PROBE_LEAK_BLOCKED, NULL, "", 0);
                 return;
         }
-        if (probe->backend->ops->evidence(probe->backend, &thread->sample, &evidence, stack, sizeof stack) <
-                        0)
+        r = backend_evidence(probe->backend, &thread->sample, &evidence, stack, sizeof stack);
+        if (r == -EBUSY && backend_unchanged(probe->backend, &thread->sample))
+                become_leak(probe, thread, PROBE_LEAK_BLOCKED, NULL, "", 0); /* who hides is told of, too */
+        if (r < 0)
                 return;
         if (evidence.sample.start_nsec != thread->sample.start_nsec ||
                         evidence.sample.tid != thread->sample.tid ||

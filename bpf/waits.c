@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "bpf/chain.h"
+#include "bpf/look.h"
 #include "bpf/probe.h"
 #include "bpf/socket.h"
 #include "bpf/syscall.h"
@@ -83,8 +84,8 @@ static void name_fds(struct probe *probe, const struct evidence *evidence, char 
 
                 if (evidence->pollfds[i].fd < 0)
                         continue;
-                if (probe->backend->ops->describe(probe->backend, &evidence->sample, evidence->pollfds[i].fd,
-                                    &described) < 0)
+                if (backend_describe(probe->backend, &evidence->sample, evidence->pollfds[i].fd, &described) <
+                                0)
                         snprintf(target, sizeof target, "unknown");
                 else
                         socket_text(&described, target, sizeof target);
@@ -102,8 +103,7 @@ void waits_on(struct probe *probe, const struct evidence *evidence, char *ret, s
         ret[0] = '\0';
         switch (syscall_kind(sample->syscall)) {
         case SYSCALL_FD:
-                if (probe->backend->ops->describe(probe->backend, sample, (int) sample->args[0], &described) <
-                                0)
+                if (backend_describe(probe->backend, sample, (int) sample->args[0], &described) < 0)
                         break;
                 if (evidence->n_address > 0)
                         socket_set_destination(&described, evidence->path, evidence->n_address);
@@ -150,17 +150,10 @@ static void why_signal(const struct sample *sample, char *ret, size_t size)
                         {"SigCgt:", "SIGTERM is caught"},
         };
         char path[64], status[8192];
-        _cleanup_close_ int fd = -1;
-        ssize_t n;
 
         snprintf(path, sizeof path, "/proc/%u/task/%u/status", sample->pid, sample->tid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
+        if (look_file(path, (pid_t) sample->pid, sample->uid, status, sizeof status, NULL) <= 0)
                 return;
-        n = read(fd, status, sizeof status - 1);
-        if (n <= 0)
-                return;
-        status[n] = '\0';
         for (size_t i = 0; i < ELEMENTSOF(sets); i++) {
                 const char *line = strstr(status, sets[i].key);
 

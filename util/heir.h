@@ -8,7 +8,7 @@
  *
  * So another process shares the daemon's table of descriptors. It does nothing until the daemon has ended.
  * Then its own end closes all. The kernel closes each socket before that which waits in it. So also where the
- * heir hangs all others see that the daemon has ended. That comes an instant after the end of the daemon.
+ * heir hangs all others see that the connections are gone, an instant after the end of the daemon.
  *
  * The last close of what clients were given can hang, too (daemon/world/given.h), and is not behind the
  * sockets. So before it ends the heir forks a process that has those files alone, and ends after it. */

@@ -64,10 +64,7 @@ int engine_new(struct engine **ret, sd_event *event, struct tree *tree, struct t
         facts_init(&e->world.facts, turn);
         LIST_INIT(&e->removed);
         STAILQ_INIT(&e->news);
-        e->alive[0] = e->alive[1] = -1;
         r = watches_new(&e->world.watches, event);
-        if (r >= 0)
-                r = world_pipe(&e->world, e->alive);
         if (r >= 0)
                 r = epoch_new(&e->epoch);
         if (r >= 0)
@@ -97,8 +94,6 @@ struct engine *engine_free(struct engine *e)
         processes_free(e->processes);
         timer_free(e->timer);
         watches_free(e->world.watches);
-        closep(&e->alive[0]);
-        closep(&e->alive[1]);
         if (e->world.foreign)
                 given_stop();
         foreign_free(e->world.foreign);
@@ -159,7 +154,7 @@ void engine_stopping(struct engine *e)
 
 int engine_some_descriptor(const struct engine *e)
 {
-        return e->alive[0];
+        return sd_event_get_fd(e->world.event);
 }
 
 bool engine_give_back_descriptors(struct engine *e)

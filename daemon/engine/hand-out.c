@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <unistd.h>
 
 #include "daemon/engine/internal.h"
 #include "proto/state-page.h"
+#include "util/proc.h"
 
 /* Hands out what a client gets to hold: handles, lifelines, state pages and thread pages. */
 
@@ -154,7 +156,7 @@ int engine_alive(struct engine *e, uid_t uid, int *ret_fd, uint64_t *ret_epoch, 
 
         if (r < 0)
                 return r;
-        while ((fd = world_pipe_again(&e->world, e->alive[0])) == -EMFILE && engine_give_back_descriptors(e))
+        while ((fd = pidfd_open_process(getpid())) == -EMFILE && engine_give_back_descriptors(e))
                 ;
         *ret_epoch = e->epoch;
         return give(fd, uid, ret_fd);

@@ -23,7 +23,6 @@ struct engine {
         struct turn *turn; /* borrowed; its callback calls engine_drain() */
         struct world world;
         uint64_t epoch;
-        int alive[2]; /* a pipe: clients open the read end, and the write end is closed when we end */
         bool is_draining, is_stopping;
         uint32_t facts_budget; /* how much more this drain may do for facts */
 

@@ -37,16 +37,6 @@ int world_pipe(const struct world *w, int ret_ends[2])
         return pipe2(ret_ends, O_CLOEXEC | O_NONBLOCK) < 0 ? -errno : 0;
 }
 
-int world_pipe_again(const struct world *w, int end)
-{
-        char path[32];
-        int fd;
-
-        snprintf(path, sizeof path, "/proc/self/fd/%d", end);
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        return fd < 0 ? -errno : fd;
-}
-
 int world_memfd(const struct world *w, const char *name)
 {
         int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);

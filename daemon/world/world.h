@@ -32,5 +32,4 @@ uint64_t world_clock_usec(const struct world *w);
 int world_signal(const struct world *w, int pidfd, int signal);
 int world_eventfd(const struct world *w, int flags);
 int world_pipe(const struct world *w, int ret_ends[2]);
-int world_pipe_again(const struct world *w, int end); /* another file of its read end */
 int world_memfd(const struct world *w, const char *name);

@@ -13,7 +13,7 @@
 #include "lib/local/thread.h"
 
 /* poll(2) that also ends when a context is done. Beside the caller's descriptors it polls one that a cancel
- * of the context fills; that of the nearest shared ancestor; and one that hangs up when the daemon is gone,
+ * of the context fills; that of the nearest shared ancestor; and one that tells that the daemon is gone,
  * since a daemon that is gone does not make the second one readable. So no thread has to pass on the end of
  * the shared ancestor. The deadlines limit the time, also the ancestor's: a daemon that is stopped does not
  * say when it has passed (law 40). */
@@ -46,7 +46,7 @@ static int begin_shared(struct poll_done *done, struct ctx_shared *shared)
         if (shared->ops->before_sleep) {
                 is_kept = shared->ops->before_sleep(shared, &fd, &done->usec);
                 if (fd >= 0)
-                        done->fds[done->n++] = (struct pollfd){.fd = fd};
+                        done->fds[done->n++] = (struct pollfd){.fd = fd, .events = POLLIN};
         }
         limit_until(done, ctx_shared_deadline(shared));
         if (!is_kept)

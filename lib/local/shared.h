@@ -24,7 +24,7 @@ struct ctx_shared_ops {
          * again after *ret_usec. */
         int (*done_fd)(struct ctx_shared *shared, uint64_t *ret_usec);
         /* The caller wants to sleep until the context is done. Returns true if there is a daemon. Then the
-         * caller polls done_fd(), and *ret_fd (-1: none) as well, which hangs up when the daemon is gone.
+         * caller polls done_fd(), and *ret_fd (-1: none) as well, which is readable when the daemon is gone.
          * Returns false if there is no daemon just now. Then there is nothing to poll, and one step was made
          * to find a daemon again. In both cases the caller looks again after *ret_usec at the latest. May be
          * NULL. */

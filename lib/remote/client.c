@@ -144,7 +144,7 @@ bool client_is_inherited(const struct ctx_client *client)
  * there. The lock is held. */
 static bool is_connected(struct ctx_client *client)
 {
-        struct pollfd fds[2] = {{.events = POLLRDHUP}};
+        struct pollfd fds[2] = {{.events = POLLRDHUP}, {.events = POLLIN}};
 
         if (!client->bus || sd_bus_is_open(client->bus) <= 0)
                 return false;

@@ -86,7 +86,7 @@ struct ctx_client {
 
         /* The daemon that answered last, and whether it is still there (reconnect.c). */
         _Atomic uint64_t epoch; /* which daemon; 0: it did not say */
-        /* Hangs up when the daemon is gone. The number stays the same. -1: the daemon gave none. */
+        /* Is readable when the daemon is gone. The number stays the same. -1: the daemon gave none. */
         _Atomic int alive_fd;
         _Atomic uint64_t away_since_usec; /* CLOCK_MONOTONIC; 0: nobody has noticed that the daemon is gone */
         /* Another daemon has answered, and not all contexts have been checked yet. Changed under the lock. */

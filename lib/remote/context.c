@@ -207,15 +207,14 @@ static bool remote_context_before_sleep(struct ctx_shared *shared, int *ret_fd, 
         return true;
 }
 
-/* When a daemon is killed, its connections are closed a little before the other descriptors. */
+/* A daemon may close its connections a little before it has ended. */
 #define GOING_MSEC 200
 
 static bool remote_context_has_no_daemon(struct ctx_shared *shared)
 {
         THREAD_STAYS;
         struct remote_context *remote = (struct remote_context *) shared;
-        struct pollfd pollfd = {.fd = atomic_load_explicit(&remote->client->alive_fd, memory_order_acquire)};
-
+        struct pollfd pollfd = {.events = POLLIN};
         uint64_t now = now_boottime_usec();
         int timeout = GOING_MSEC;
 
@@ -223,6 +222,7 @@ static bool remote_context_has_no_daemon(struct ctx_shared *shared)
                 return true;
         if (patience_until_usec < now + GOING_MSEC * UINT64_C(1000))
                 timeout = patience_until_usec > now ? (int) ((patience_until_usec - now) / 1000) : 0;
+        pollfd.fd = atomic_load_explicit(&remote->client->alive_fd, memory_order_acquire);
         return pollfd.fd >= 0 && poll(&pollfd, 1, timeout) > 0;
 }
 

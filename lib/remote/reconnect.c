@@ -14,11 +14,11 @@
 
 /* How the library notices that the daemon is gone, and that one is there again.
  *
- * A connection begins with the call Alive. Its answer is the daemon's epoch, and a descriptor that hangs up
- * when the daemon is gone. A thread that sleeps also polls that descriptor. A thread that only looks finds
- * the end in the state page. A daemon that was stopped in good order has made its contexts done before. A
- * daemon that crashed has not. Then the contexts stay as they are until CTX_DAEMON_GRACE_USEC has passed, and
- * the library looks for a daemon that has come back: with every call that needs one; and with
+ * A connection begins with the call Alive. Its answer is the daemon's epoch, and a descriptor that is
+ * readable when the daemon is gone. A thread that sleeps also polls that descriptor. A thread that only looks
+ * finds the end in the state page. A daemon that was stopped in good order has made its contexts done before.
+ * A daemon that crashed has not. Then the contexts stay as they are until CTX_DAEMON_GRACE_USEC has passed,
+ * and the library looks for a daemon that has come back: with every call that needs one; and with
  * client_try_return(), in steps that do not wait, while a thread sleeps in ctx_wait(), in the library's own
  * thread, and in the program's event loop. A daemon that has come back has another epoch. It either knows a
  * context or does not:
@@ -35,9 +35,11 @@
 #define FULL_MIN_USEC UINT64_C(100)
 #define FULL_MAX_USEC UINT64_C(10000)
 
-static bool has_hung_up(struct ctx_client *client)
+static bool has_ended(struct ctx_client *client)
 {
-        struct pollfd pollfd = {.fd = atomic_load_explicit(&client->alive_fd, memory_order_acquire)};
+        struct pollfd pollfd = {.events = POLLIN};
+
+        pollfd.fd = atomic_load_explicit(&client->alive_fd, memory_order_acquire);
 
         return pollfd.fd >= 0 && poll(&pollfd, 1, 0) > 0;
 }
@@ -48,14 +50,14 @@ bool client_is_away(struct ctx_client *client)
 
         if (atomic_load_explicit(&client->away_since_usec, memory_order_acquire) != 0)
                 return true;
-        if (!has_hung_up(client))
+        if (!has_ended(client))
                 return false;
         atomic_compare_exchange_strong(&client->away_since_usec, &nobody, now_monotonic_usec());
         return true;
 }
 
-/* The number stays the same, because a thread may be polling it. If the daemon gives none, it never hangs
- * up. */
+/* The number stays the same, because a thread may be polling it. If the daemon gives none, it is never
+ * readable. */
 static int take_alive_fd(struct ctx_client *client, int given)
 {
         int fd = atomic_load_explicit(&client->alive_fd, memory_order_relaxed), never = -1, r = 0;
@@ -254,7 +256,7 @@ uint64_t client_try_return(struct ctx_client *client)
                 client_end(client);
                 return CTX_NEVER;
         }
-        if (!has_hung_up(client)) {
+        if (!has_ended(client)) {
                 atomic_store_explicit(&client->away_since_usec, 0, memory_order_release);
         } else {
                 if (client->bus)

@@ -14,7 +14,7 @@
 /* Adds the client to the set, or removes it. The lock is held, in all of these. */
 static int watch_add_alive_fd(struct ctx_client *client)
 {
-        struct epoll_event event = {.events = EPOLLHUP, .data.u64 = (uintptr_t) client | CLIENT_MARK};
+        struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uintptr_t) client | CLIENT_MARK};
 
         if (epoll_ctl(watch_epoll_fd, EPOLL_CTL_ADD, watch_alive_fd(client), &event) < 0)
                 return -errno;

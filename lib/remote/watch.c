@@ -20,8 +20,8 @@
  * A handle that has not come yet, because the daemon does not answer, is looked for from time to time; and so
  * is the answer to a cancel. A timer in the set says when.
  *
- * The set also has the descriptors that hang up when a daemon is gone. Such a daemon does not write to its
- * handles. Then its client is looked at from time to time, until the daemon is back or the time is up
+ * The set also has the descriptors that are readable when a daemon is gone. Such a daemon does not write to
+ * its handles. Then its client is looked at from time to time, until the daemon is back or the time is up
  * (reconnect.c). The thread may run for that reason alone. Then it ends when a program takes the set into its
  * event loop. */
 

@@ -404,7 +404,7 @@ START_TEST(the_page_cannot_be_written)
 }
 END_TEST
 
-/* The same for every uid and transport. tests/lib checks that the descriptor hangs up. */
+/* The same for every uid and transport. held-alive.c and tests/lib check that it becomes readable. */
 START_TEST(alive_as_long_as_it_serves)
 {
         _cleanup_bus_ sd_bus *other = connect_bus();

@@ -512,69 +512,6 @@ START_TEST(the_daemon_is_killed_with_a_full_table)
 }
 END_TEST
 
-static int alive_of(sd_bus *b)
-{
-        _cleanup_message_ sd_bus_message *m = CALL(b, "Alive", "");
-        int fd;
-
-        READ(m, "h", &fd);
-        ck_assert_int_ge(fd = fcntl(fd, F_DUPFD_CLOEXEC, 3), 0);
-        return fd;
-}
-
-static void hear_of_the_end(void *userdata)
-{
-        const struct taker *k = userdata;
-        sd_bus *b = connect_bus();
-        int fd = alive_of(b);
-
-        sd_bus_flush_close_unref(b);
-        taker_keep(k);
-        ck_assert(becomes_readable(fd));
-        close(fd);
-        ck_assert_int_eq(write(k->said[1], "", 1), 1);
-}
-
-/* Who keeps his own for ever keeps nobody else from closing. */
-START_TEST(what_says_that_the_daemon_has_ended_is_one_s_own)
-{
-        struct daemon own = {.prepare = world.daemon.prepare}, shared = world.daemon;
-        struct held_set h = {};
-        struct taker k = {};
-        pid_t honest, heir;
-        sd_bus *b;
-        char byte;
-        int fd;
-
-        if (!held_start(&h))
-                return;
-        daemon_start(&own, "[Daemon]\nProbe=off\n");
-        world.daemon = own;
-        ck_assert_int_gt(heir = child_with_name(own.pid, "ctxd-heir"), 0);
-        taker_init(&k, &h);
-        honest = spawn_as(BOB, hear_of_the_end, &k);
-        ck_assert_int_eq(read(k.said[0], &byte, 1), 1);
-        act_as(ALICE);
-        b = connect_bus();
-        act_as(0);
-        held_add(&h, fd = alive_of(b));
-        held_lock(&h);
-        close(fd);
-        daemon_kill(&own);
-        sd_bus_flush_close_unref(b);
-        /* All that was the daemon's is closed then, and the last close is the other one's. */
-        ck_assert_happens(kill(heir, 0) < 0 || task_state(heir, heir) == 'Z');
-        nap(200000);
-        ck_assert_int_eq(write(k.go[1], "", 1), 1);
-        ck_assert(becomes_readable(k.said[0]));
-        wait_for(honest);
-        held_end(&h);
-        taker_end(&k);
-        directory_remove(own.directory);
-        world.daemon = shared;
-}
-END_TEST
-
 void add_locked(Suite *s)
 {
         ADD_TESTS(s, "locked", start_plain, a_socket_whose_lock_is_held, a_pidfd_in_a_set_that_is_held,
@@ -584,9 +521,9 @@ void add_locked(Suite *s)
                         the_eventfd_of_threads_in_a_set_that_is_held);
         ADD_TESTS(s, "locked-end", start_plain, the_daemon_ends_in_spite_of_a_set_that_is_held,
                         the_daemon_is_killed_in_spite_of_a_set_that_is_held,
-                        the_daemon_is_killed_in_spite_of_a_lifeline, the_daemon_is_killed_with_a_full_table,
-                        what_says_that_the_daemon_has_ended_is_one_s_own);
+                        the_daemon_is_killed_in_spite_of_a_lifeline, the_daemon_is_killed_with_a_full_table);
         ADD_TESTS(s, "locked-lifelines", start_plain, a_context_ends_while_its_lifeline_is_used,
                         another_lifeline_while_one_is_used, nothing_can_be_sent_into_a_lifeline);
+        add_held_alive(s);
         add_held_charge(s);
 }

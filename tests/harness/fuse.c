@@ -19,10 +19,11 @@
 #include "util/cleanup.h"
 
 #define FILE_NODE 2
+#define FILE_SIZE 4096
 
 static void answer(int fuse, uint64_t unique, int error, const void *data, size_t size)
 {
-        char bytes[512];
+        char bytes[sizeof(struct fuse_out_header) + FILE_SIZE];
         struct fuse_out_header header = {
                         .len = (uint32_t) (sizeof header + size), .error = error, .unique = unique};
 
@@ -35,13 +36,16 @@ static void answer(int fuse, uint64_t unique, int error, const void *data, size_
 
 static struct fuse_attr attributes(uint64_t node)
 {
-        return (struct fuse_attr){
-                        .ino = node, .mode = node >= FILE_NODE ? S_IFREG | 0666 : S_IFDIR | 0777, .nlink = 1};
+        return (struct fuse_attr){.ino = node,
+                        .mode = node >= FILE_NODE ? S_IFREG | 0666 : S_IFDIR | 0777,
+                        .size = node >= FILE_NODE ? FILE_SIZE : 0,
+                        .nlink = 1};
 }
 
-static void serve(int fuse, int said, bool hangs_in_last_close)
+static void serve(int fuse, int said, const struct hung_file *h)
 {
-        static char bytes[1 << 17];
+        bool hangs_in_last_close = h->hangs_in_last_close, was_read = false;
+        static char bytes[1 << 17], zeros[FILE_SIZE];
         const struct fuse_in_header *in = (const void *) bytes;
 
         for (;;) {
@@ -72,9 +76,18 @@ static void serve(int fuse, int said, bool hangs_in_last_close)
                 case FUSE_OPEN:
                         answer(fuse, in->unique, 0, &open_out, sizeof open_out);
                         break;
+                case FUSE_READ:
+                        if (!was_read) {
+                                was_read = true;
+                                answer(fuse, in->unique, 0, zeros, sizeof zeros);
+                                break;
+                        }
+                        if (write(said, "", 1) != 1)
+                                _exit(1);
+                        break;
                 case FUSE_FLUSH:
                 case FUSE_WRITE:
-                        if (in->opcode == FUSE_FLUSH && hangs_in_last_close) {
+                        if (in->opcode == FUSE_FLUSH && (hangs_in_last_close || h->hangs_in_read)) {
                                 answer(fuse, in->unique, 0, NULL, 0);
                                 break;
                         }
@@ -159,7 +172,7 @@ bool hung_file_start(struct hung_file *h, uid_t uid, void (*fn)(int fd, void *us
                 }
                 close(done[1]);
                 alarm(5 * WIDE_SEC); /* nobody is to hang for ever, whatever happens to the test */
-                serve(fuse, said[1], h->hangs_in_last_close);
+                serve(fuse, said[1], h);
         }
         close(fuse);
         close(said[1]);

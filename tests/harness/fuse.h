@@ -11,8 +11,10 @@ struct hung_file {
         /* To be set before the start: there is any number of files, named by numbers, and fn gets their
          * directory. What hangs is the last close of each that was written to, and not that of copies. */
         bool hangs_in_last_close;
+        /* The same: a page of zeros can be read once, and who reads it again hangs. */
+        bool hangs_in_read;
         pid_t server;
-        int said; /* a byte comes from here for each close that has begun */
+        int said; /* a byte comes from here for each close, or read, that hangs */
 };
 
 /* Starts the file system. A process of that uid opens its file, calls fn with the descriptor, and waits for

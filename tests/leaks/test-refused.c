@@ -4,6 +4,7 @@
  * the way. */
 
 #include <linux/capability.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,6 +95,54 @@ START_TEST(proc)
 }
 END_TEST
 
+#define CROWD 1200 /* threads: they come in three parts */
+
+static void *read_handle_in_thread(void *arg)
+{
+        read_handle(arg);
+        return NULL;
+}
+
+static void many_threads(void *arg)
+{
+        pthread_attr_t attr;
+        pthread_t thread;
+
+        pthread_attr_init(&attr);
+        pthread_attr_setstacksize(&attr, 16384);
+        for (int i = 1; i < CROWD; i++)
+                ck_assert_int_eq(pthread_create(&thread, &attr, read_handle_in_thread, NULL), 0);
+        ck_assert_int_eq(write(*(int *) arg, "", 1), 1);
+        read_handle(NULL);
+}
+
+static bool has_all(struct harness *h, const void *arg)
+{
+        for (size_t i = 0; i < h->n_records; i++)
+                if (h->records[i].type == PROBE_LEAK && h->records[i].leak.count == CROWD)
+                        return true;
+        return false;
+}
+
+START_TEST(all_of_many_threads)
+{
+        struct harness h;
+        int made[2];
+        pid_t pid;
+        char byte;
+
+        harness_start(&h, PROBE_BACKEND_PROC, NULL, NULL);
+        handle = eventfd(0, 0);
+        ck_assert_int_eq(pipe(made), 0);
+        pid = spawn(many_threads, &made[1]);
+        ck_assert_int_eq(read(made[0], &byte, 1), 1);
+        harness_cancel_pids(&h, 7, GRACE_USEC, &pid, 1);
+        ck_assert(harness_wait(&h, PATIENCE_USEC, has_all, NULL));
+        reap(pid);
+        harness_stop(&h);
+}
+END_TEST
+
 START_TEST(off)
 {
         struct harness h;
@@ -114,6 +163,7 @@ int main(int argc, char **argv)
         const TTest *const tests[] = {
                         refused,
                         proc,
+                        all_of_many_threads,
                         off,
                         NULL,
         };

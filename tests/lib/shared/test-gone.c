@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/stat.h>
 
 #include "tests/lib/shared/company.h"
@@ -206,12 +207,42 @@ START_TEST(a_deadline_while_nobody_is_there)
 }
 END_TEST
 
+/* Old kernels never report a hang-up for the descriptor of Alive, and new ones only once it was reaped. */
+START_TEST(a_daemon_that_has_ended_and_is_not_reaped)
+{
+        struct waiter waiters[N_WAYS];
+        struct ctx_client *client;
+        struct daemon daemon = {};
+        struct ctx *ctx;
+        int fd;
+
+        daemon_start(&daemon, NULL);
+        client = new_client();
+        ctx = make(client, "a");
+        fd = ctx_done_fd(ctx);
+        start_waiting(waiters, ctx);
+        ck_assert_int_eq(kill(daemon.pid, SIGKILL), 0);
+        for (size_t i = 0; i < N_WAYS; i++) {
+                ck_assert_int_eq(pthread_join(waiters[i].thread, NULL), 0);
+                ck_assert_int_eq(waiters[i].r, -ECANCELED);
+        }
+        ck_assert(becomes_readable(fd));
+        is_lost(ctx);
+        daemon_kill(&daemon);
+        daemon_again(&daemon);
+        ctx_unref(ctx);
+        ctx_client_unref(client);
+        daemon_stop(&daemon);
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const tests[] = {
                         nobody_comes_back,
                         a_daemon_that_is_stopped_says_so,
                         a_deadline_while_nobody_is_there,
+                        a_daemon_that_has_ended_and_is_not_reaped,
                         NULL,
         };
 
