@@ -257,7 +257,6 @@ int main(int argc, char *argv[])
         setlocale(LC_CTYPE, "");
         if (!terminal_has_utf8())
                 printable_in_ascii();
-        argv[0] = program_invocation_short_name; /* getopt_long() begins its error messages with it */
 
         if (!read_leading_options(&ctl, argc, argv, NULL, NULL, NULL, &status))
                 return status;
@@ -272,7 +271,6 @@ int main(int argc, char *argv[])
         }
         argc -= optind;
         argv += optind;
-        argv[0] = program_invocation_short_name;
         optind = 0; /* getopt_long() starts again, after the verb */
         ctl.argv = argv + 1;
 
