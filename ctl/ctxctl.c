@@ -249,7 +249,10 @@ static int verb_help(struct ctl *ctl, int argc, char *argv[])
 
 int main(int argc, char *argv[])
 {
-        struct ctl ctl = {.legend = true, .pager = true, .ask_password = true};
+        struct ctl ctl = {.legend = true,
+                        .pager = true,
+                        .ask_password = true,
+                        .answers_until_usec = UINT64_MAX};
         int status;
 
         /* For the characters that there are, and their width. Nothing else that is printed depends on it, and

@@ -409,6 +409,7 @@ int run_wait(struct ctl *ctl, struct run *run)
         };
 
         (void) sd_bus_set_method_call_timeout(ctl->bus, ANSWER_USEC);
+        ctl->answers_until_usec = UINT64_MAX;
         if (run->made && run->create.has_timeout && run->create.timeout_usec < UINT64_MAX - LATE_USEC)
                 w.late_usec = from_now(run->create.timeout_usec + LATE_USEC);
         reap(&w); /* it may have been killed before its end was signalled to us */
