@@ -397,6 +397,7 @@ static int exit_status(const struct waiting *w)
 
 int run_wait(struct ctl *ctl, struct run *run)
 {
+        bool was_made = run->made; /* until it is released */
         struct waiting w = {
                         .ctl = ctl,
                         .run = run,
@@ -419,5 +420,7 @@ int run_wait(struct ctl *ctl, struct run *run)
                 saved_terminal_restore(&run->terminal);
         left_deinit(&w.left);
         hand_over(&w);
+        if (!run->no_wait && (was_made || w.canceled))
+                run_tell_unseen(ctl, run);
         return exit_status(&w);
 }
