@@ -378,10 +378,12 @@ static int any_child(void *userdata, pid_t child)
 }
 
 /* Who goes on has come to us by the death of its parent. Without BPF ctxd may not have seen it, and would not
- * find it once it is another's child. So ctxd looks at all of them while they are ours. */
+ * find it once it is another's child. So ctxd looks at all of them while they are ours. Mostly there are none,
+ * which one call tells. */
 static void hand_over(struct waiting *w)
 {
-        if (w->run->alone || proc_each_child(getpid(), any_child, NULL) <= 0)
+        if (w->run->alone || waitid(P_ALL, 0, &(siginfo_t){}, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 ||
+                        proc_each_child(getpid(), any_child, NULL) <= 0)
                 return;
         w->ctl->missing_is_fine = true;
         bus_call(w->ctl, NULL, "Processes", "sbu", w->run->reference, 0, 1U);
