@@ -63,8 +63,8 @@ static unsigned count_options(const struct option *all, const char *name, size_t
         return n;
 }
 
-/* What getopt_long() itself prints has the control characters that were given (law 50). given: as it was, if it
- * is a long one. */
+/* What getopt_long() itself prints has the control characters that were given (law 50). given: as it was, if
+ * it is a long one. */
 static void print_bad_option(
                 const struct ctl *ctl, const struct option *all, const char *given, bool lacks_value)
 {

@@ -378,8 +378,8 @@ static int any_child(void *userdata, pid_t child)
 }
 
 /* Who goes on has come to us by the death of its parent. Without BPF ctxd may not have seen it, and would not
- * find it once it is another's child. So ctxd looks at all of them while they are ours. Mostly there are none,
- * which one call tells. */
+ * find it once it is another's child. So ctxd looks at all of them while they are ours. Mostly there are
+ * none, which one call tells. */
 static void hand_over(struct waiting *w)
 {
         if (w->run->alone || waitid(P_ALL, 0, &(siginfo_t){}, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 ||
