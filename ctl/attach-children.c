@@ -56,8 +56,11 @@ static void members_free(struct family *f)
 static int add_member(void *userdata, const struct ending_row *row)
 {
         struct family *f = userdata;
-        struct member_of *members = reallocarray(f->members, f->n_members + 1, sizeof *members);
+        struct member_of *members;
 
+        if (row->ending.n_threads > 0)
+                return 0; /* it is none */
+        members = reallocarray(f->members, f->n_members + 1, sizeof *members);
         if (!members)
                 return -ENOMEM;
         f->members = members;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "ctl/authorize.h"
 #include "ctl/bus.h"
 #include "proto/daemon-address.h"
@@ -33,7 +34,7 @@ int bus_connect(struct ctl *ctl)
 
         if (ctl->bus)
                 return 0;
-        r = daemon_connect(given, ctl->user, &ctl->bus, why, sizeof why);
+        r = daemon_connect(given, ctl->user, ctl->answers_until_usec, &ctl->bus, why, sizeof why);
         if (r < 0) {
                 print_error("cannot reach ctxd %s%s", why, how_to_start(ctl, given));
                 return r == -EACCES || r == -EPERM ? EXIT_NOT_ALLOWED : EXIT_FAILED;
@@ -208,10 +209,20 @@ int bus_message(struct ctl *ctl, sd_bus_message **ret, const char *member)
         return r < 0 ? bus_broken(r) : 0;
 }
 
+/* 0: as long as sd-bus waits. */
+static uint64_t time_for_answer(const struct ctl *ctl)
+{
+        uint64_t now = now_monotonic_usec();
+
+        if (ctl->answers_until_usec == UINT64_MAX)
+                return 0;
+        return now < ctl->answers_until_usec ? ctl->answers_until_usec - now : 1;
+}
+
 int bus_send(struct ctl *ctl, sd_bus_message *m, const char *expected, sd_bus_message **ret_reply)
 {
         _cleanup_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
-        int r = sd_bus_call(ctl->bus, m, 0, &error, ret_reply);
+        int r = sd_bus_call(ctl->bus, m, time_for_answer(ctl), &error, ret_reply);
 
         if (r < 0 && !ctl->user &&
                         sd_bus_error_has_name(&error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED))

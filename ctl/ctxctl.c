@@ -249,7 +249,10 @@ static int verb_help(struct ctl *ctl, int argc, char *argv[])
 
 int main(int argc, char *argv[])
 {
-        struct ctl ctl = {.legend = true, .pager = true, .ask_password = true};
+        struct ctl ctl = {.legend = true,
+                        .pager = true,
+                        .ask_password = true,
+                        .answers_until_usec = UINT64_MAX};
         int status;
 
         /* For the characters that there are, and their width. Nothing else that is printed depends on it, and
@@ -257,7 +260,6 @@ int main(int argc, char *argv[])
         setlocale(LC_CTYPE, "");
         if (!terminal_has_utf8())
                 printable_in_ascii();
-        argv[0] = program_invocation_short_name; /* getopt_long() begins its error messages with it */
 
         if (!read_leading_options(&ctl, argc, argv, NULL, NULL, NULL, &status))
                 return status;
@@ -272,7 +274,6 @@ int main(int argc, char *argv[])
         }
         argc -= optind;
         argv += optind;
-        argv[0] = program_invocation_short_name;
         optind = 0; /* getopt_long() starts again, after the verb */
         ctl.argv = argv + 1;
 

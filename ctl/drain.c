@@ -8,6 +8,7 @@
 #include "util/clock.h"
 #include "ctl/bus.h"
 #include "ctl/drain.h"
+#include "ctl/endings.h"
 #include "ctl/format.h"
 #include "ctl/handle.h"
 #include "ctl/json.h"
@@ -46,13 +47,18 @@ static void print_left(const struct left *left, uint64_t timeout_usec)
         char span[FORMAT_MAX];
 
         if (left->processes.n == 0) {
-                printf("Not drained within %s: threads of other processes still work for %s.\n",
-                                format_timespan(span, timeout_usec), left->path);
+                printf("Not drained within %s: threads of other processes still work for %s%s\n",
+                                format_timespan(span, timeout_usec), left->path,
+                                left->processes.n_entered > 0 ? ":" : ".");
+                endings_print_entered(&left->processes);
                 return;
         }
         printf("%zu process%s did not stop within %s:\n", left->processes.n, left_plural(left->processes.n),
                         format_timespan(span, timeout_usec));
         left_print(left);
+        if (left->processes.n_entered > 0)
+                printf("Threads of other processes still work for %s:\n", left->path);
+        endings_print_entered(&left->processes);
 }
 
 static int finish(struct left *left, bool drained, const char *backend, uint64_t timeout_usec,

@@ -34,6 +34,10 @@ static int read_fields(sd_bus_message *m, struct ending_row *ret)
                         r = sd_bus_message_read(m, "v", "u", &ret->ending.attached_by);
                 else if (strcmp(key, "context") == 0)
                         r = sd_bus_message_read(m, "v", "s", &ret->context);
+                else if (strcmp(key, "command") == 0)
+                        r = sd_bus_message_read(m, "v", "s", &ret->comm);
+                else if (strcmp(key, "threads") == 0)
+                        r = sd_bus_message_read(m, "v", "u", &ret->ending.n_threads);
                 else if (strcmp(key, "unsignalled") == 0) {
                         r = sd_bus_message_read(m, "v", "s", &why);
                         if (r >= 0)
@@ -55,8 +59,9 @@ static int read_rows(sd_bus_message *m, int (*cb)(void *userdata, const struct e
         if (r < 0)
                 return r;
         while ((r = sd_bus_message_enter_container(m, 'r', "uta{sv}")) > 0) {
-                struct ending_row row = {
-                                .context = "", .ending = {.known = true, .kill_after_usec = UINT64_MAX}};
+                struct ending_row row = {.context = "",
+                                .comm = "",
+                                .ending = {.known = true, .kill_after_usec = UINT64_MAX}};
 
                 if ((r = sd_bus_message_read(m, "ut", &row.pid, &row.start_usec)) < 0 ||
                                 (r = read_fields(m, &row)) < 0 ||
@@ -83,9 +88,31 @@ int endings_each(struct ctl *ctl, const char *path, bool recursive,
 }
 
 struct merge {
+        const struct ctl *ctl;
         struct process_list *list;
         size_t next;
 };
+
+static int add_entered(const struct ctl *ctl, struct process_list *list, const struct ending_row *row)
+{
+        struct process *items = reallocarray(list->entered, list->n_entered + 1, sizeof *items), *p;
+
+        if (!items)
+                return -ENOMEM;
+        list->entered = items;
+        p = &items[list->n_entered++];
+        *p = (struct process){
+                        .pid = row->pid,
+                        .start_usec = row->start_usec,
+                        .uid = UINT32_MAX,
+                        .ending = row->ending,
+        };
+        if (ctl->json == JSON_OFF)
+                (void) printable(row->comm, false, p->comm, sizeof p->comm);
+        else
+                snprintf(p->comm, sizeof p->comm, "%s", row->comm);
+        return 0;
+}
 
 /* Both are in the order of their pids. A process may be in two contexts, by its threads. */
 static int merge_row(void *userdata, const struct ending_row *row)
@@ -93,6 +120,8 @@ static int merge_row(void *userdata, const struct ending_row *row)
         struct merge *m = userdata;
         struct process_list *list = m->list;
 
+        if (row->ending.n_threads > 0)
+                return add_entered(m->ctl, list, row);
         while (m->next < list->n && list->items[m->next].pid < row->pid)
                 m->next++;
         if (m->next < list->n && list->items[m->next].pid == row->pid &&
@@ -103,13 +132,12 @@ static int merge_row(void *userdata, const struct ending_row *row)
 
 int endings_read(struct ctl *ctl, const char *path, bool recursive, struct process_list *list)
 {
-        struct merge merge = {.list = list};
+        struct merge merge = {.ctl = ctl, .list = list};
         bool all;
         int r;
 
         list->with_endings = true;
-        if (list->n == 0)
-                return 0;
+        list->n_entered = 0;
         ctl->is_extra = true;
         r = endings_each(ctl, path, recursive, merge_row, &merge, &all);
         ctl->is_extra = false;
@@ -165,6 +193,11 @@ const char *ending_why(const struct process *process, char *buffer)
                                 format_user(by, process->ending.attached_by));
                 return buffer;
         }
+        if (process->ending.n_threads > 0) {
+                snprintf(buffer, WHY_MAX, "no member, but %u of its threads ha%s entered",
+                                process->ending.n_threads, process->ending.n_threads == 1 ? "s" : "ve");
+                return buffer;
+        }
         if (strcmp(why, "refused") == 0) {
                 snprintf(buffer, WHY_MAX, "the kernel does not let ctxd signal it");
                 return buffer;
@@ -190,7 +223,7 @@ size_t endings_count_unsignalled(const struct process_list *list)
 
 void endings_print_unsignalled(const struct process_list *list, const char *const verb[2])
 {
-        size_t left = endings_count_unsignalled(list);
+        size_t left = endings_count_unsignalled(list), entered = process_list_entered(list);
         char why[WHY_MAX];
 
         if (left > 0)
@@ -198,14 +231,29 @@ void endings_print_unsignalled(const struct process_list *list, const char *cons
         for (size_t i = 0; i < list->n; i++)
                 if (*ending_why(list->items + i, why))
                         left_print_process(stdout, list->items + i, --left == 0, why);
+        if (entered > 0)
+                printf("%zu thread%s of other processes %s no signal:\n", entered, entered == 1 ? "" : "s",
+                                verb[entered > 1]);
+        endings_print_entered(list);
+}
+
+void endings_print_entered(const struct process_list *list)
+{
+        char why[WHY_MAX];
+
+        for (size_t i = 0; i < list->n_entered; i++)
+                left_print_process(stdout, list->entered + i, i + 1 == list->n_entered,
+                                ending_why(list->entered + i, why));
 }
 
 json_object *endings_unsignalled_to_json(const struct process_list *list)
 {
-        json_object *array = process_list_to_json(list);
+        json_object *array = json_object_new_array();
 
-        for (size_t i = list->n; i-- > 0;)
-                if (!*list->items[i].ending.unsignalled)
-                        json_object_array_del_idx(array, i, 1);
+        for (size_t i = 0; i < list->n; i++)
+                if (*list->items[i].ending.unsignalled)
+                        json_object_array_add(array, process_to_json(list->items + i, true));
+        for (size_t i = 0; i < list->n_entered; i++)
+                json_object_array_add(array, process_to_json(list->entered + i, true));
         return array;
 }

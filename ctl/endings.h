@@ -17,7 +17,8 @@ struct ending_row {
         uint32_t pid;
         uint64_t start_usec;
         const char *context; /* path#id */
-        struct ending ending;
+        const char *comm;
+        struct ending ending; /* with n_threads: it is no member */
 };
 int endings_each(struct ctl *ctl, const char *path, bool recursive,
                 int (*cb)(void *userdata, const struct ending_row *row), void *userdata, bool *ret_all);
@@ -35,3 +36,5 @@ size_t endings_count_unsignalled(const struct process_list *list);
 void endings_print_unsignalled(const struct process_list *list, const char *const verb[2]);
 /* The same as an array. */
 json_object *endings_unsignalled_to_json(const struct process_list *list);
+/* The processes of which threads have entered, a line for each. */
+void endings_print_entered(const struct process_list *list);

@@ -46,6 +46,46 @@ static int set_json(struct ctl *ctl, const char *mode)
         return 0;
 }
 
+static const struct option *find_option(const struct option *all, int value)
+{
+        while (all->name && all->val != value)
+                all++;
+        return all->name ? all : NULL;
+}
+
+/* How many begin like that. */
+static unsigned count_options(const struct option *all, const char *name, size_t length)
+{
+        unsigned n = 0;
+
+        for (; all->name; all++)
+                n += strncmp(all->name, name, length) == 0;
+        return n;
+}
+
+/* What getopt_long() itself prints has the control characters that were given (law 50). given: as it was, if
+ * it is a long one. */
+static void print_bad_option(
+                const struct ctl *ctl, const struct option *all, const char *given, bool lacks_value)
+{
+        const struct option *known = find_option(all, optopt);
+        int length = (int) strcspn(given, "=");
+        char text[sizeof "-x"] = {'-', (char) optopt};
+        const char *verb = ctl->verb ? ctl->verb->name : "", *space = *verb ? " " : "";
+
+        if (known)
+                print_error("--%s %s; see ctxctl %s%s--help", known->name,
+                                lacks_value ? "needs a value" : "takes no value", verb, space);
+        else if (optopt != 0)
+                print_error("there is no option '%s'; see ctxctl %s%s--help", text, verb, space);
+        else
+                print_error("%s '%.*s'; see ctxctl %s%s--help",
+                                length > 2 && count_options(all, given + 2, (size_t) length - 2) > 1
+                                                ? "more than one option begins with"
+                                                : "there is no option",
+                                length, given, verb, space);
+}
+
 static bool end_with(int status, int *ret_status)
 {
         *ret_status = status;
@@ -56,7 +96,7 @@ static bool read_all(struct ctl *ctl, int argc, char *argv[], bool leading, cons
                 option_reader *reader, void *arguments, int *ret_status)
 {
         struct option all[ELEMENTSOF(common) + OWN_MAX + 1] = {};
-        char letters[8 + 2 * OWN_MAX] = "+hjl", *end = letters + 4;
+        char letters[8 + 2 * OWN_MAX] = "+:hjl", *end = letters + 5;
         size_t n = 0;
         int o, r;
 
@@ -69,6 +109,7 @@ static bool read_all(struct ctl *ctl, int argc, char *argv[], bool leading, cons
                 }
         }
         memcpy(all + n, common, sizeof common);
+        opterr = 0;
 
         while ((o = getopt_long(argc, argv, leading ? letters : letters + 1, all, NULL)) != -1)
                 switch (o) {
@@ -106,9 +147,9 @@ static bool read_all(struct ctl *ctl, int argc, char *argv[], bool leading, cons
                 case COMMON_USER:
                         ctl->user = true;
                         break;
-                case '?': /* getopt has printed the error */
-                        print_error("see ctxctl %s%s--help", ctl->verb ? ctl->verb->name : "",
-                                        ctl->verb ? " " : "");
+                case '?':
+                case ':':
+                        print_bad_option(ctl, all, argv[optind - 1], o == ':');
                         return end_with(EXIT_USAGE, ret_status);
                 default:
                         r = reader(arguments, o);

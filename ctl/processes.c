@@ -86,20 +86,53 @@ bool process_list_ask(struct ctl *ctl, const char *path, struct process_list *re
                sd_bus_call(ctl->bus, m, 0, NULL, &reply) >= 0 && read_reply(ctl, reply, ret) >= 0;
 }
 
-char *process_count(const struct ctl *ctl, const struct process_list *list, uint32_t n_threads, char *buffer)
+uint32_t process_list_entered(const struct process_list *list)
 {
-        int n = snprintf(buffer, PROCESS_COUNT_MAX, "%s%zu process%s", list->truncated ? "more than " : "",
-                        list->n, list->n == 1 ? "" : "es");
+        uint32_t n = 0;
 
-        if (ctl->full)
-                snprintf(buffer + n, PROCESS_COUNT_MAX - (size_t) n, " (%u thread%s)", n_threads,
+        for (size_t i = 0; i < list->n_entered; i++)
+                n += list->entered[i].ending.n_threads;
+        return n;
+}
+
+/* Without BPF processes are counted, not threads. */
+static bool counts_threads(struct ctl *ctl)
+{
+        _cleanup_free_ char *backend = NULL;
+
+        return bus_property(ctl, "MembershipBackend", &backend) == 0 && strcmp(backend, "bpf") == 0;
+}
+
+char *process_count(struct ctl *ctl, const struct process_list *list, uint32_t n_tasks, char *buffer)
+{
+        uint32_t entered = process_list_entered(list), n_threads = n_tasks > entered ? n_tasks - entered : 0;
+        bool is_entered_only = list->n == 0 && entered > 0;
+        size_t n = 0;
+
+        if (!is_entered_only)
+                n = (size_t) snprintf(buffer, PROCESS_COUNT_MAX, "%s%zu process%s",
+                                list->truncated ? "more than " : "", list->n, list->n == 1 ? "" : "es");
+        if (!is_entered_only && ctl->full && counts_threads(ctl))
+                n += (size_t) snprintf(buffer + n, PROCESS_COUNT_MAX - n, " (%u thread%s)", n_threads,
                                 n_threads == 1 ? "" : "s");
+        if (entered > 0)
+                snprintf(buffer + n, PROCESS_COUNT_MAX - n, "%s%u thread%s of %s", n > 0 ? " and " : "",
+                                entered, entered == 1 ? "" : "s",
+                                n > 0                  ? "others"
+                                : list->n_entered == 1 ? "another process"
+                                                       : "other processes");
         return buffer;
+}
+
+const char *process_count_verb(const struct process_list *list)
+{
+        return list->n + process_list_entered(list) == 1 ? "has" : "have";
 }
 
 void process_list_deinit(struct process_list *list)
 {
         free(list->items);
+        free(list->entered);
         *list = (struct process_list){};
 }
 
@@ -113,21 +146,25 @@ static void add_ending(json_object *object, const struct process *process)
         json_add_text(object, "unsignalled", ending_why(process, why));
 }
 
+json_object *process_to_json(const struct process *process, bool with_ending)
+{
+        json_object *object = json_object_new_object();
+
+        json_add_number(object, "pid", process->pid);
+        json_add_number(object, "start_usec", process->start_usec);
+        json_add_number(object, "uid", process->uid == UINT32_MAX ? UINT64_MAX : process->uid);
+        json_add_text(object, "command", process->comm);
+        if (with_ending)
+                add_ending(object, process);
+        return object;
+}
+
 json_object *process_list_to_json(const struct process_list *list)
 {
         json_object *array = json_object_new_array();
 
-        for (size_t i = 0; i < list->n; i++) {
-                json_object *object = json_object_new_object();
-
-                json_add_number(object, "pid", list->items[i].pid);
-                json_add_number(object, "start_usec", list->items[i].start_usec);
-                json_add_number(object, "uid", list->items[i].uid);
-                json_add_text(object, "command", list->items[i].comm);
-                if (list->with_endings)
-                        add_ending(object, list->items + i);
-                json_object_array_add(array, object);
-        }
+        for (size_t i = 0; i < list->n; i++)
+                json_object_array_add(array, process_to_json(list->items + i, list->with_endings));
         return array;
 }
 

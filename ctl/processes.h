@@ -18,6 +18,7 @@ struct ending {
         uint64_t kill_after_usec; /* UINT64_MAX: never */
         uint32_t attached_by;
         char unsignalled[16]; /* "": the signal reaches it; else a word of the daemon's for why not */
+        uint32_t n_threads;   /* that have entered its context, of a process that is no member; else 0 */
 };
 
 struct process {
@@ -33,6 +34,9 @@ struct process_list {
         size_t n;
         bool with_endings; /* they were asked for */
         bool truncated;    /* there are more */
+        /* With endings: no members, but threads of theirs have entered. */
+        struct process *entered;
+        size_t n_entered;
 };
 
 #define PROCESSES_MAX 10000
@@ -44,10 +48,16 @@ int process_list_add(struct process_list *list, const struct process *process); 
 void process_list_deinit(struct process_list *list);
 /* The same, but whoever may not read that has no list, and sees no error. Returns whether there is one. */
 bool process_list_ask(struct ctl *ctl, const char *path, struct process_list *ret);
-/* "1 process", "8 processes"; with --full also how many threads they have. The buffer has PROCESS_COUNT_MAX
- * bytes. */
-#define PROCESS_COUNT_MAX 96
-char *process_count(const struct ctl *ctl, const struct process_list *list, uint32_t n_threads, char *buffer);
+/* How many threads of others have entered. */
+uint32_t process_list_entered(const struct process_list *list);
+/* "1 process", "8 processes", "8 processes and 2 threads of others"; with --full also how many threads they
+ * have, where threads are counted: n_tasks is what ctxd counts, with those that have entered. The buffer has
+ * PROCESS_COUNT_MAX bytes. */
+#define PROCESS_COUNT_MAX 128
+char *process_count(struct ctl *ctl, const struct process_list *list, uint32_t n_tasks, char *buffer);
+/* "has" or "have", of the same. */
+const char *process_count_verb(const struct process_list *list);
+json_object *process_to_json(const struct process *process, bool with_ending);
 json_object *process_list_to_json(const struct process_list *list);
 
 #define COMMAND_MAX 4096

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
 #include "util/proc.h"
+#include "ctl/bus.h"
 #include "ctl/descendants.h"
 #include "ctl/run-command.h"
 
@@ -42,4 +44,17 @@ size_t run_signal_family(struct ctl *ctl, const struct run *run, int signal)
                         n += signal_one(d.items + i, signal);
         descendants_deinit(&d);
         return n;
+}
+
+void run_tell_unseen(struct ctl *ctl, const struct run *run)
+{
+        _cleanup_free_ char *backend = NULL;
+
+        if (!run->has_children || run->wants_scope)
+                return;
+        if (!run->alone &&
+                        (bus_property(ctl, "MembershipBackend", &backend) > 0 || strcmp(backend, "bpf") == 0))
+                return;
+        print_error("whom the command has left behind may go on unseen: there is no BPF, and ctxctl was "
+                    "executed by a shell that had children; run it without exec, or with --scope");
 }

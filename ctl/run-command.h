@@ -54,6 +54,9 @@ void run_tell_end(const struct run *run, const struct context_end *end);
 /* run-alone.c: sends the signal (0: none) to all that descend from us, and says how many they are. */
 size_t run_signal_family(struct ctl *ctl, const struct run *run, int signal);
 
+/* Where whom the command leaves behind comes to nobody who would know it, says so. */
+void run_tell_unseen(struct ctl *ctl, const struct run *run);
+
 /* run-stop.c: stops us until somebody continues us; false if nobody would. */
 bool run_stop(void);
 /* The command, our child, was stopped by that signal: we stop with it. */

@@ -378,10 +378,12 @@ static int any_child(void *userdata, pid_t child)
 }
 
 /* Who goes on has come to us by the death of its parent. Without BPF ctxd may not have seen it, and would not
- * find it once it is another's child. So ctxd looks at all of them while they are ours. */
+ * find it once it is another's child. So ctxd looks at all of them while they are ours. Mostly there are
+ * none, which one call tells. */
 static void hand_over(struct waiting *w)
 {
-        if (w->run->alone || proc_each_child(getpid(), any_child, NULL) <= 0)
+        if (w->run->alone || waitid(P_ALL, 0, &(siginfo_t){}, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 ||
+                        proc_each_child(getpid(), any_child, NULL) <= 0)
                 return;
         w->ctl->missing_is_fine = true;
         bus_call(w->ctl, NULL, "Processes", "sbu", w->run->reference, 0, 1U);
@@ -397,6 +399,7 @@ static int exit_status(const struct waiting *w)
 
 int run_wait(struct ctl *ctl, struct run *run)
 {
+        bool was_made = run->made; /* until it is released */
         struct waiting w = {
                         .ctl = ctl,
                         .run = run,
@@ -409,6 +412,7 @@ int run_wait(struct ctl *ctl, struct run *run)
         };
 
         (void) sd_bus_set_method_call_timeout(ctl->bus, ANSWER_USEC);
+        ctl->answers_until_usec = UINT64_MAX;
         if (run->made && run->create.has_timeout && run->create.timeout_usec < UINT64_MAX - LATE_USEC)
                 w.late_usec = from_now(run->create.timeout_usec + LATE_USEC);
         reap(&w); /* it may have been killed before its end was signalled to us */
@@ -418,5 +422,7 @@ int run_wait(struct ctl *ctl, struct run *run)
                 saved_terminal_restore(&run->terminal);
         left_deinit(&w.left);
         hand_over(&w);
+        if (!run->no_wait && (was_made || w.canceled))
+                run_tell_unseen(ctl, run);
         return exit_status(&w);
 }

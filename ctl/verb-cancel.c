@@ -37,8 +37,8 @@ struct cancel {
 struct outcome {
         int first;
         uint32_t contexts, members; /* tasks, of what this cancel has ended */
-        uint32_t threads;           /* that were there before, also in what was done by then */
-        struct process_list before; /* and their processes */
+        uint32_t tasks;             /* that were there before, also in what was done by then */
+        struct process_list before; /* and their processes, and whose threads have entered */
         bool is_listed;
 };
 
@@ -86,10 +86,12 @@ static void look_before(struct ctl *ctl, const char *path, struct outcome *ret)
         uint32_t contexts;
 
         ret->is_listed = process_list_ask(ctl, path, &ret->before);
+        if (ret->is_listed)
+                (void) endings_read(ctl, path, true, &ret->before);
         if (ret->is_listed && bus_message(ctl, &m, "Preview") == 0 &&
                         sd_bus_message_append(m, "su", path, (uint32_t) 0) >= 0 &&
                         sd_bus_call(ctl->bus, m, 0, NULL, &reply) >= 0)
-                (void) sd_bus_message_read(reply, "uu", &contexts, &ret->threads);
+                (void) sd_bus_message_read(reply, "uu", &contexts, &ret->tasks);
 }
 
 static int cancel_context(struct ctl *ctl, const char *path, const struct cancel *cancel, struct outcome *ret)
@@ -106,23 +108,23 @@ static int cancel_context(struct ctl *ctl, const char *path, const struct cancel
         if (r > 0)
                 return r;
         r = sd_bus_message_read(reply, "buu", &ret->first, &ret->contexts, &ret->members);
-        if (ret->threads < ret->members)
-                ret->threads = ret->members;
+        if (ret->tasks < ret->members)
+                ret->tasks = ret->members;
         return r < 0 ? bus_broken(r) : 0;
 }
 
-static void print_members(const struct ctl *ctl, const struct outcome *outcome)
+static void print_members(struct ctl *ctl, const struct outcome *outcome)
 {
         char count[PROCESS_COUNT_MAX];
 
-        if (outcome->before.n > 0)
-                printf(", %s %s to leave.\n", process_count(ctl, &outcome->before, outcome->threads, count),
-                                outcome->before.n == 1 ? "has" : "have");
-        else if (outcome->threads == 0)
+        if (outcome->before.n > 0 || outcome->before.n_entered > 0)
+                printf(", %s %s to leave.\n", process_count(ctl, &outcome->before, outcome->tasks, count),
+                                process_count_verb(&outcome->before));
+        else if (outcome->tasks == 0)
                 puts(", no process has to leave.");
-        else /* those of other processes, or nobody may list the processes */
-                printf(", %" PRIu32 " thread%s to leave.\n", outcome->threads,
-                                outcome->threads == 1 ? " has" : "s have");
+        else /* nobody may list the processes */
+                printf(", %" PRIu32 " member%s to leave.\n", outcome->tasks,
+                                outcome->tasks == 1 ? " has" : "s have");
 }
 
 static void print_outcome(struct ctl *ctl, const char *path, const struct outcome *outcome)
@@ -173,11 +175,11 @@ static int cancel_and_print(struct ctl *ctl, const char *path, const struct canc
                         path = reference;
         }
         r = cancel_context(ctl, path, cancel, &outcome);
-        free(outcome.before.items); /* they are only counted */
-        outcome.before.items = NULL;
-        if (r > 0)
+        if (r > 0) {
+                process_list_deinit(&outcome.before);
                 return r;
-        if (outcome.threads > 0 || outcome.before.n > 0 || !outcome.first)
+        }
+        if (outcome.tasks > 0 || outcome.before.n > 0 || !outcome.first)
                 read_unsignalled(ctl, path, &list);
         if (ctl->json == JSON_OFF) {
                 print_outcome(ctl, path, &outcome);
@@ -190,10 +192,11 @@ static int cancel_and_print(struct ctl *ctl, const char *path, const struct canc
                 contexts_add_reference(json, path);
                 json_object_object_add(json, "first", json_object_new_boolean(outcome.first));
                 json_add_number(json, "contexts", outcome.contexts);
-                json_add_number(json, "members", outcome.threads);
+                json_add_number(json, "members", outcome.tasks);
                 json_add_number(json, "n_processes", outcome.is_listed ? outcome.before.n : UINT64_MAX);
                 json_object_object_add(json, "unsignalled", endings_unsignalled_to_json(&list));
         }
+        process_list_deinit(&outcome.before);
         if (cancel->wait)
                 status = drain_wait(ctl, path, cancel->timeout_usec, json);
         if (json) {

@@ -28,8 +28,8 @@ struct preview {
         uint32_t contexts, members;
         struct task *tasks;
         size_t n;
-        struct process_list processes; /* only counted */
-        struct process_list endings;   /* how it would reach them */
+        struct process_list processes; /* and how it would reach them */
+        bool is_truncated;             /* the tasks */
 };
 
 static int compare_tasks(const void *a, const void *b)
@@ -77,9 +77,7 @@ static int read_preview(sd_bus_message *m, struct preview *p)
                 return r;
         if (p->n > 0)
                 qsort(p->tasks, p->n, sizeof *p->tasks, compare_tasks);
-        for (size_t i = 0; i < p->n; i++)
-                p->processes.n += is_first(p, i);
-        p->processes.truncated = truncated;
+        p->is_truncated = truncated;
         return 0;
 }
 
@@ -102,8 +100,8 @@ static int print_json(struct ctl *ctl, const struct preview *p)
         json_add_number(object, "contexts", p->contexts);
         json_add_number(object, "members", p->members);
         json_add_number(object, "n_processes", p->processes.truncated ? UINT64_MAX : p->processes.n);
-        json_object_object_add(object, "unsignalled", endings_unsignalled_to_json(&p->endings));
-        json_object_object_add(object, "truncated", json_object_new_boolean(p->processes.truncated));
+        json_object_object_add(object, "unsignalled", endings_unsignalled_to_json(&p->processes));
+        json_object_object_add(object, "truncated", json_object_new_boolean(p->is_truncated));
         return json_print(ctl, object);
 }
 
@@ -133,14 +131,14 @@ static int print_rows(const struct ctl *ctl, const struct preview *p)
 static void print_sentence(struct ctl *ctl, const struct preview *p)
 {
         char count[PROCESS_COUNT_MAX];
-        const char *shown = p->processes.truncated ? ", not all of which are shown" : "";
+        const char *shown = p->is_truncated ? ", not all of which are shown" : "";
 
         if (p->n > 0)
                 putchar('\n');
         (void) process_count(ctl, &p->processes, p->members, count);
         if (p->is_done)
                 printf("%s is done already, so a cancel changes nothing; %s still %s to leave%s.\n", p->path,
-                                count, p->processes.n == 1 ? "has" : "have", shown);
+                                count, process_count_verb(&p->processes), shown);
         else
                 printf("A cancel of %s would make %" PRIu32 " context%s done; %s would have to leave%s.\n",
                                 p->path, p->contexts, p->contexts == 1 ? "" : "s", count, shown);
@@ -157,8 +155,9 @@ static int print_preview(struct ctl *ctl, const struct preview *p)
         if (!ctl->legend)
                 return EXIT_DONE;
         print_sentence(ctl, p);
-        endings_print_unsignalled(&p->endings, p->is_done ? (const char *const[]){"got", "got"}
-                                                          : (const char *const[]){"would get", "would get"});
+        endings_print_unsignalled(
+                        &p->processes, p->is_done ? (const char *const[]){"got", "got"}
+                                                  : (const char *const[]){"would get", "would get"});
         return EXIT_DONE;
 }
 
@@ -176,9 +175,9 @@ int verb_preview(struct ctl *ctl, int argc, char *argv[])
         if (r == 0)
                 r = bus_call(ctl, &reply, "Preview", "su", reference, (uint32_t) TASKS_MAX);
         if (r == 0)
-                r = process_list_read(ctl, reference, true, &preview.endings);
+                r = process_list_read(ctl, reference, true, &preview.processes);
         if (r == 0)
-                r = endings_read(ctl, reference, true, &preview.endings);
+                r = endings_read(ctl, reference, true, &preview.processes);
         if (r == 0)
                 r = contexts_end(ctl, reference, &end);
         preview.path = ctl->json != JSON_OFF ? reference : argv[optind];
@@ -191,6 +190,6 @@ int verb_preview(struct ctl *ctl, int argc, char *argv[])
                         r = ctl->json != JSON_OFF ? print_json(ctl, &preview) : print_preview(ctl, &preview);
         }
         free(preview.tasks);
-        process_list_deinit(&preview.endings);
+        process_list_deinit(&preview.processes);
         return r;
 }

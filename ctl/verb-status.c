@@ -352,7 +352,7 @@ static int add_leaks(struct ctl *ctl, json_object *p)
 }
 
 struct service {
-        const struct ctl *ctl;
+        struct ctl *ctl;
         json_object *properties;
         struct process_list list;
 };
@@ -407,6 +407,8 @@ static int status_of_service(struct ctl *ctl)
         r = add_leaks(ctl, service.properties);
         if (r == 0)
                 r = process_list_read(ctl, "/", true, &service.list);
+        if (r == 0)
+                r = endings_read(ctl, "/", true, &service.list); /* for the threads that have entered */
         if (r == 0) {
                 json_add_number(service.properties, "n_processes", service.list.n);
                 r = ctl->json != JSON_OFF ? json_print(ctl, json_object_get(service.properties))

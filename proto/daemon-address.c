@@ -7,6 +7,7 @@
 
 #include "proto/daemon-address.h"
 #include "proto/names.h"
+#include "util/clock.h"
 
 /* As long as sd-bus waits for an answer. */
 #define CONNECT_USEC UINT64_C(25000000)
@@ -104,31 +105,56 @@ bool daemon_has_answered(const sd_bus_error *error)
                sd_bus_error_has_name(error, CTXD_ERROR_LIMITS_EXCEEDED);
 }
 
-/* Who listens at our own socket is ctxd. On a bus nobody need be there. */
-static int ask(const struct daemon_place *place, sd_bus *bus, sd_bus_error *error)
+/* sd-bus waits for 90 s where nobody answers to its first words. */
+static int wait_until_ready(sd_bus *bus, uint64_t until_usec)
 {
-        sd_bus_message *question = NULL;
-        const char *name;
         int r;
 
-        if (place->address[0] && !place->given)
-                return sd_bus_get_unique_name(bus, &name); /* waits for the answer to Hello */
+        while ((r = sd_bus_is_ready(bus)) == 0) {
+                r = sd_bus_process(bus, NULL);
+                if (r == 0) {
+                        uint64_t now = now_monotonic_usec();
+
+                        if (now >= until_usec)
+                                return -ETIMEDOUT;
+                        r = sd_bus_wait(bus, until_usec - now);
+                }
+                if (r < 0 && r != -EINTR)
+                        return r;
+        }
+        return r;
+}
+
+/* Who listens at our own socket is ctxd. On a bus nobody need be there. */
+static int ask(const struct daemon_place *place, sd_bus *bus, uint64_t until_usec, sd_bus_error *error)
+{
+        sd_bus_message *question = NULL;
+        uint64_t now, left = 0; /* as long as sd-bus waits */
+        int r;
+
+        r = wait_until_ready(bus, until_usec);
+        if (r < 0 || (place->address[0] && !place->given))
+                return r;
+        now = now_monotonic_usec();
+        if (until_usec != UINT64_MAX)
+                left = now < until_usec ? until_usec - now : 1;
         r = daemon_alive_message(bus, &question);
         if (r >= 0)
-                r = sd_bus_call(bus, question, 0, error, NULL);
+                r = sd_bus_call(bus, question, left, error, NULL);
         sd_bus_message_unref(question);
         return r;
 }
 
-static int try_place(const struct daemon_place *place, sd_bus **ret, sd_bus_error *error)
+static int try_place(const struct daemon_place *place, uint64_t until_usec, sd_bus **ret, sd_bus_error *error)
 {
+        uint64_t now = now_monotonic_usec(), left = now < until_usec ? until_usec - now : 0;
         sd_bus *bus;
         int r;
 
-        r = daemon_place_connect_in_time(place, CONNECT_USEC, &bus);
+        r = daemon_place_connect_in_time(place, left < CONNECT_USEC ? left : CONNECT_USEC, &bus);
         if (r < 0)
                 return r;
-        r = ask(place, bus, error);
+        r = ask(place, bus, until_usec, error);
         if (r < 0 && !daemon_has_answered(error)) {
                 sd_bus_close(bus);
                 sd_bus_unref(bus);
@@ -138,7 +164,8 @@ static int try_place(const struct daemon_place *place, sd_bus **ret, sd_bus_erro
         return 0;
 }
 
-int daemon_connect(const char *given, bool user, sd_bus **ret, char *ret_text, size_t size)
+int daemon_connect(
+                const char *given, bool user, uint64_t until_usec, sd_bus **ret, char *ret_text, size_t size)
 {
         struct daemon_place places[DAEMON_PLACES_MAX];
         size_t n = daemon_places(given, user, places);
@@ -148,7 +175,7 @@ int daemon_connect(const char *given, bool user, sd_bus **ret, char *ret_text, s
         for (size_t i = 0; i < n; i++) {
                 sd_bus_error error = SD_BUS_ERROR_NULL;
 
-                r = try_place(places + i, ret, &error);
+                r = try_place(places + i, until_usec, ret, &error);
                 if (r < 0 && length >= 0 && (size_t) length < size)
                         length += snprintf(ret_text + length, size - (size_t) length, "%s %s: %s",
                                         i == 0 ? "at" : "; nor at", daemon_place_name(places + i),

@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <systemd/sd-bus.h>
 
 /* Where the library and ctxctl look for ctxd. They try, in this order: the address that was given;
@@ -35,5 +36,7 @@ bool daemon_has_answered(const sd_bus_error *error);
 int daemon_alive_message(sd_bus *bus, sd_bus_message **ret);
 
 /* Tries one place after the other until a daemon answers. On failure returns the negative errno of the last
- * place, and ret_text says what failed at each place; it reads on after "cannot reach ctxd". */
-int daemon_connect(const char *given, bool user, sd_bus **ret, char *ret_text, size_t size);
+ * place, and ret_text says what failed at each place; it reads on after "cannot reach ctxd". It waits until
+ * until_usec at most, of CLOCK_MONOTONIC; UINT64_MAX: as long as sd-bus does. */
+int daemon_connect(
+                const char *given, bool user, uint64_t until_usec, sd_bus **ret, char *ret_text, size_t size);

@@ -68,16 +68,25 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
-/* The timer is for a pause in which nothing else happens, and for a bus that takes nothing. */
-static bool look_later(struct parking *p, sd_event *event, uint64_t until)
+int park_init(struct parking *p, sd_event *event)
 {
-        if (!p->post && sd_event_add_post(event, &p->post, on_post, p) < 0)
-                return false;
-        if (!p->timer && sd_event_add_time(event, &p->timer, CLOCK_MONOTONIC, until, 1, on_time, p) < 0)
-                return false;
-        return sd_event_source_set_time(p->timer, until) >= 0 &&
-               sd_event_source_set_enabled(p->timer, SD_EVENT_ONESHOT) >= 0 &&
-               sd_event_source_set_enabled(p->post, SD_EVENT_ON) >= 0;
+        int r;
+
+        TAILQ_INIT(&p->walks);
+        r = sd_event_add_post(event, &p->post, on_post, p);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(p->post, SD_EVENT_OFF);
+        if (r >= 0)
+                r = sd_event_add_time(event, &p->timer, CLOCK_MONOTONIC, 0, 1, on_time, p);
+        return r < 0 ? r : sd_event_source_set_enabled(p->timer, SD_EVENT_OFF);
+}
+
+/* The timer is for a pause in which nothing else happens, and for a bus that takes nothing. */
+static void look_later(struct parking *p, uint64_t until)
+{
+        (void) sd_event_source_set_time(p->timer, until);
+        (void) sd_event_source_set_enabled(p->timer, SD_EVENT_ONESHOT);
+        (void) sd_event_source_set_enabled(p->post, SD_EVENT_ON);
 }
 
 bool park(struct walk *w)
@@ -93,9 +102,7 @@ bool park(struct walk *w)
         pause = is_pause(p, now);
         if (pause || w->park_until == 0)
                 w->park_until = (pause ? p->until_usec : now) + PARKED_USEC;
-        /* Without memory it does not wait. */
-        if (!look_later(p, s->event, pause ? p->until_usec : w->park_until))
-                return false;
+        look_later(p, pause ? p->until_usec : w->park_until);
         TAILQ_INSERT_TAIL(&p->walks, w, parked);
         w->is_parked = true;
         turn_again(&s->turn); /* the queue may become empty before this event is over */

@@ -24,6 +24,9 @@ struct parking {
         uint32_t party;       /* that has called last */
 };
 
+/* What it waits by is made here: where memory is short later on, nobody could wait, and would ask for a turn
+ * again and again. */
+int park_init(struct parking *p, sd_event *event);
 void park_deinit(struct parking *p);
 /* Whether the walk has to wait now, as long as its reply already is. */
 bool park_has_to_wait(const struct walk *w);

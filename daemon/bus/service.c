@@ -141,7 +141,6 @@ int service_init(struct service *s, sd_event *event, struct tree *tree)
         LIST_INIT(&s->audiences);
         LIST_INIT(&s->left_walks);
         LIST_INIT(&s->staying_walks);
-        TAILQ_INIT(&s->parking.walks);
         r = laters_init(s);
         if (r >= 0)
                 r = sd_id128_randomize(&id);
@@ -154,6 +153,8 @@ int service_init(struct service *s, sd_event *event, struct tree *tree)
                 r = turns_init(&s->turns, event);
         if (r >= 0)
                 r = chores_init(s);
+        if (r >= 0)
+                r = park_init(&s->parking, event);
         s->turns.answers = take_answers;
         s->turns.answers_owner = s;
         return r < 0 ? r : engine_new(&s->engine, event, tree, &s->turn);

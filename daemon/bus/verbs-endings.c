@@ -6,6 +6,7 @@
 #include "daemon/bus/error.h"
 #include "daemon/bus/walk.h"
 #include "proto/path.h"
+#include "util/cleanup.h"
 
 /* How the end of a context reaches its members, by what signal, and whom it does not reach, and why (law
  * 47). To know that of one process may take a look at /etc/subuid, so rows are made a few at a time. */
@@ -31,6 +32,36 @@ static int append_ending(struct walk *w, const struct member_process *p, const s
                         reference, "command", "s", p->comm, "attached-by", "u", ending->policy.uid, "signal",
                         "i", ending->policy.signal, "kill-after-usec", "t", ending->policy.kill_after_usec,
                         "unsignalled", "s", unsignalled_names[ending->unsignalled]);
+}
+
+/* Threads that have entered are nobody's to signal: their process hears of the end, or looks. There is a row
+ * for each process that has some. */
+static int append_entered(struct walk *w)
+{
+        _cleanup_free_ struct member_task *tasks = NULL;
+        struct request *q = &w->request;
+        char reference[CTXD_PATH_ID_MAX + 1];
+        size_t n = 0;
+        int r = engine_entered(q->service->engine, q->context, w->flag, &tasks, &n);
+
+        for (size_t i = 0, next; r >= 0 && i < n && !w->is_truncated; i = next) {
+                const struct member_task *t = &tasks[i];
+
+                for (next = i + 1;
+                                next < n && tasks[next].pid == t->pid && tasks[next].context == t->context;)
+                        next++;
+                if (!request_allows(q, t->context, VERB_LOOK))
+                        continue;
+                w->is_truncated = w->members++ == w->limit;
+                if (w->is_truncated)
+                        break;
+                context_reference(t->context, reference);
+                w->bytes += ENDING_BYTES + strlen(reference);
+                r = sd_bus_message_append(w->reply, "(uta{sv})", t->pid, t->process_start_usec, 5, "context",
+                                "s", reference, "command", "s", t->comm, "signal", "i", 0, "unsignalled", "s",
+                                "entered", "threads", "u", (uint32_t) (next - i));
+        }
+        return r;
 }
 
 static int endings(struct walk *w, uint32_t budget)
@@ -60,6 +91,8 @@ static int endings(struct walk *w, uint32_t budget)
         }
         if (r >= 0 && budget == 0)
                 return 0;
+        if (r >= 0 && !w->is_truncated)
+                r = append_entered(w);
         return walk_send_list(w, r);
 }
 

@@ -174,6 +174,7 @@ int walk_members(const struct request *q, bool recursive, bool with_uids, uint32
         if (!w)
                 return -ENOMEM;
         w->limit = limit;
+        w->flag = recursive;
         r = engine_look(q->service->engine, q->context, recursive, with_uids, &w->look);
         if (r >= 0)
                 return walk_begin(w);

@@ -163,6 +163,7 @@ struct member_task {
         uint32_t pid, tid;
         bool has_entered; /* by ctx_enter(); its process need not be a member */
         uint64_t start_usec;
+        uint64_t process_start_usec; /* where it has entered */
         char comm[16];
         const struct context *context;
 };
@@ -204,6 +205,9 @@ bool members_look_next_ending(struct members_look *l, size_t *i, struct member_p
 /* The same for tasks. Threads that have entered c, or a context below it, come last. */
 int members_look_tasks(struct members_look *l, const struct context *c, bool recursive,
                 struct member_task **ret, size_t *ret_n);
+/* Those that have entered alone, without a look: by context, and then by process. */
+int engine_entered(struct engine *e, const struct context *c, bool recursive, struct member_task **ret,
+                size_t *ret_n);
 size_t members_look_count(const struct members_look *l); /* tasks, without those that have entered */
 /* Both at once, however long it takes. */
 int engine_processes(struct engine *e, const struct context *c, bool recursive, struct member_process **ret,

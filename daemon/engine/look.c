@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "daemon/engine/internal.h"
+#include "util/proc.h"
 
 /* Tells who the members of a context or of a subtree are. Without BPF each of them is looked at in /proc, so
  * a look is made in parts, with others served between. */
@@ -122,6 +123,7 @@ static int add_entered(struct engine *e, const struct anchor *a, struct task_lis
                                 .tid = threads[i].tid,
                                 .has_entered = true,
                                 .start_usec = threads[i].since_usec,
+                                .process_start_usec = proc_ticks_to_nsec(process_start_ticks(p)) / 1000,
                                 .context = a->context,
                 };
                 memcpy(task->comm, process_comm(p), sizeof task->comm);
@@ -130,14 +132,38 @@ static int add_entered(struct engine *e, const struct anchor *a, struct task_lis
         return 0;
 }
 
+static int add_all_entered(struct engine *e, const struct context *c, bool recursive, struct task_list *l)
+{
+        int r = 0;
+
+        for (struct anchor *a = members_next(e, c, recursive, NULL); a && r >= 0;
+                        a = members_next(e, c, recursive, a))
+                r = add_entered(e, a, l);
+        if (r < 0)
+                free(l->tasks);
+        return r;
+}
+
+int engine_entered(struct engine *e, const struct context *c, bool recursive, struct member_task **ret,
+                size_t *ret_n)
+{
+        struct task_list l = {};
+        int r = add_all_entered(e, c, recursive, &l);
+
+        if (r < 0)
+                return r;
+        *ret = l.tasks;
+        *ret_n = l.n;
+        return 0;
+}
+
 int members_look_tasks(struct members_look *look, const struct context *c, bool recursive,
                 struct member_task **ret, size_t *ret_n)
 {
-        struct engine *e = look->engine;
         struct task_list l = {};
         struct member *members;
         size_t n;
-        int r = 0;
+        int r;
 
         members = sorted(look, &n);
         l.tasks = calloc(n + 1, sizeof *l.tasks);
@@ -157,13 +183,9 @@ int members_look_tasks(struct members_look *look, const struct context *c, bool 
                 };
                 memcpy(l.tasks[l.n++].comm, m->comm, sizeof m->comm);
         }
-        for (struct anchor *a = members_next(e, c, recursive, NULL); a && r >= 0;
-                        a = members_next(e, c, recursive, a))
-                r = add_entered(e, a, &l);
-        if (r < 0) {
-                free(l.tasks);
+        r = add_all_entered(look->engine, c, recursive, &l);
+        if (r < 0)
                 return r;
-        }
         *ret = l.tasks;
         *ret_n = l.n;
         return 0;

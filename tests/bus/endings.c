@@ -3,9 +3,11 @@
 /* Endings: which signal reaches whom, and whom none does, and why (law 47). */
 
 #include <linux/capability.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -14,6 +16,8 @@
 
 #include "harness.h"
 #include "puppet.h"
+#include "proto/thread-page.h"
+#include "util/clock.h"
 
 static const char *ending_of(sd_bus *b, const char *path, pid_t pid, char *buffer, size_t size)
 {
@@ -36,6 +40,8 @@ static const char *ending_of(sd_bus *b, const char *path, pid_t pid, char *buffe
                                 READ(m, "v", "t", &kill_after);
                         else if (strcmp(key, "attached-by") == 0)
                                 READ(m, "v", "u", &by);
+                        else if (strcmp(key, "threads") == 0)
+                                ck_assert_int_ge(sd_bus_message_skip(m, "v"), 0);
                         else {
                                 READ(m, "v", "s", &text);
                                 if (strcmp(key, "unsignalled") == 0)
@@ -97,6 +103,125 @@ START_TEST(law47_what_reaches_whom)
         end_process(killed);
         for (size_t i = 0; i < ELEMENTSOF(fds); i++)
                 close(fds[i]);
+}
+END_TEST
+
+/* Lets a thread of ours enter; what an entry holds is in thread-page.h. */
+static void enter(sd_bus *b, const char *path, uint64_t id, struct thread_page **page, unsigned entry,
+                uint32_t tid)
+{
+        _cleanup_message_ sd_bus_message *threads = CALL(b, "Threads", "s", path);
+        int fd, kick;
+
+        READ(threads, "hh", &fd, &kick);
+        if (!*page)
+                *page = mmap(NULL, sizeof **page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        ck_assert_ptr_ne(*page, MAP_FAILED);
+        (*page)->entries[entry] = (struct thread_entry){.tid = tid, .context_id = id, .since_usec = 1};
+}
+
+static void *pause_in_thread(void *tid)
+{
+        __atomic_store_n((uint32_t *) tid, (uint32_t) gettid(), __ATOMIC_RELEASE);
+        pause();
+        return NULL;
+}
+
+/* The rows of "entered": context, pid and how many threads. */
+static unsigned entered_rows(sd_bus *b, const char *path, bool recursive, char ret[][128])
+{
+        _cleanup_message_ sd_bus_message *m = CALL(b, "Endings", "sbu", path, (int) recursive, 0);
+        const char *key, *text, *in = "?";
+        uint32_t pid, threads;
+        uint64_t start;
+        unsigned n = 0;
+
+        ck_assert_int_eq(sd_bus_message_enter_container(m, 'a', "(uta{sv})"), 1);
+        while (sd_bus_message_enter_container(m, 'r', "uta{sv}") > 0) {
+                bool is_entered = false;
+
+                threads = 0;
+                READ(m, "ut", &pid, &start);
+                ck_assert_int_eq(sd_bus_message_enter_container(m, 'a', "{sv}"), 1);
+                while (sd_bus_message_enter_container(m, 'e', "sv") > 0) {
+                        READ(m, "s", &key);
+                        if (strcmp(key, "threads") == 0)
+                                READ(m, "v", "u", &threads);
+                        else if (strcmp(key, "unsignalled") == 0 || strcmp(key, "context") == 0) {
+                                READ(m, "v", "s", &text);
+                                is_entered = is_entered || strcmp(text, "entered") == 0;
+                                in = strcmp(key, "context") == 0 ? text : in;
+                        } else
+                                ck_assert_int_ge(sd_bus_message_skip(m, "v"), 0);
+                        ck_assert_int_ge(sd_bus_message_exit_container(m), 0);
+                }
+                ck_assert_int_ge(sd_bus_message_exit_container(m), 0);
+                ck_assert_int_ge(sd_bus_message_exit_container(m), 0);
+                ck_assert(is_entered == (threads > 0));
+                if (is_entered) {
+                        ck_assert_uint_lt(now_boottime_usec() - start, UINT64_C(600000000));
+                        snprintf(ret[n++], 128, "%.*s %u %u", (int) strcspn(in, "#"), in, pid, threads);
+                }
+        }
+        return n;
+}
+
+static uint32_t members_of_preview(sd_bus *b, const char *path)
+{
+        _cleanup_message_ sd_bus_message *m = CALL(b, "Preview", "su", path, 0);
+        uint32_t contexts, members;
+
+        READ(m, "uu", &contexts, &members);
+        return members;
+}
+
+/* They are counted by Cancel and Preview, and no signal is sent to them. */
+static void who_has_entered(void *userdata)
+{
+        _cleanup_bus_ sd_bus *b = connect_bus();
+        struct thread_page *page = NULL;
+        uint32_t tid = 0;
+        uint64_t m, n;
+        pthread_t thread;
+        char rows[4][128], wanted[2][128];
+        int fd, truncated;
+        pid_t told = sleeper(&fd);
+
+        ck_assert_int_eq(pthread_create(&thread, NULL, pause_in_thread, &tid), 0);
+        ck_assert_happens(__atomic_load_n(&tid, __ATOMIC_ACQUIRE) != 0);
+        m = create(b, "m");
+        n = create(b, "m/n");
+        OK(b, "Attach", "sha{sv}", "m", fd, 1, "signal", "i", SIGUSR1);
+        ck_assert_uint_eq(entered_rows(b, "m", true, rows), 0);
+        enter(b, "m", m, &page, 0, (uint32_t) getpid());
+        enter(b, "m", m, &page, 1, tid);
+        enter(b, "m/n", n, &page, 2, tid);
+        snprintf(wanted[0], sizeof wanted[0], "m %d 2", getpid());
+        snprintf(wanted[1], sizeof wanted[1], "m/n %d 1", getpid());
+        ck_assert_uint_eq(entered_rows(b, "m", false, rows), 1);
+        ck_assert_str_eq(rows[0], wanted[0]);
+        ck_assert_uint_eq(entered_rows(b, "m", true, rows), 2);
+        bool is_first = strcmp(rows[0], wanted[0]) == 0;
+        ck_assert_str_eq(rows[!is_first], wanted[0]);
+        ck_assert_str_eq(rows[is_first], wanted[1]);
+        ck_assert_uint_eq(members_of_preview(b, "m"), 4);
+        ENDS(b, "m", told, "m", getuid(), SIGUSR1, 10000000, "");
+        for (int limit = 1; limit <= 3; limit++) {
+                _cleanup_message_ sd_bus_message *cut = CALL(b, "Endings", "sbu", "m", 1, limit);
+                ck_assert_int_ge(sd_bus_message_skip(cut, "a(uta{sv})"), 0);
+                READ(cut, "b", &truncated);
+                ck_assert(truncated == (limit < 3));
+        }
+        memset(page->entries, 0, sizeof page->entries);
+        ck_assert_uint_eq(entered_rows(b, "m", true, rows), 0);
+        munmap(page, sizeof *page);
+        end_process(told);
+        close(fd);
+}
+
+START_TEST(law47_who_has_entered)
+{
+        wait_for(spawn(who_has_entered, NULL));
 }
 END_TEST
 
@@ -220,7 +345,8 @@ Suite *suite_endings(void)
 {
         Suite *s = suite_create("endings");
 
-        ADD_TESTS(s, "endings", start_retaining, law47_what_reaches_whom, law47_a_helper);
+        ADD_TESTS(s, "endings", start_retaining, law47_what_reaches_whom, law47_who_has_entered,
+                        law47_a_helper);
         return s;
 }
 

@@ -3,6 +3,7 @@
 /* A long reply waits until the bus has taken all that was sent, but not for ever: others may keep a slow bus
  * busy. The test says what the time is, and that the bus has never taken all. */
 
+#include <errno.h>
 #include <time.h>
 
 #include "daemon/bus/park.h"
@@ -33,6 +34,25 @@ int __wrap_sd_bus_get_n_queued_write(sd_bus *b, uint64_t *ret)
         return 0;
 }
 
+static bool is_short; /* memory */
+
+int __real_sd_event_add_post(sd_event *e, sd_event_source **ret, sd_event_handler_t cb, void *userdata);
+int __wrap_sd_event_add_post(sd_event *e, sd_event_source **ret, sd_event_handler_t cb, void *userdata);
+int __wrap_sd_event_add_post(sd_event *e, sd_event_source **ret, sd_event_handler_t cb, void *userdata)
+{
+        return is_short ? -ENOMEM : __real_sd_event_add_post(e, ret, cb, userdata);
+}
+
+int __real_sd_event_add_time(sd_event *e, sd_event_source **ret, clockid_t clock, uint64_t usec,
+                uint64_t accuracy, sd_event_time_handler_t cb, void *userdata);
+int __wrap_sd_event_add_time(sd_event *e, sd_event_source **ret, clockid_t clock, uint64_t usec,
+                uint64_t accuracy, sd_event_time_handler_t cb, void *userdata);
+int __wrap_sd_event_add_time(sd_event *e, sd_event_source **ret, clockid_t clock, uint64_t usec,
+                uint64_t accuracy, sd_event_time_handler_t cb, void *userdata)
+{
+        return is_short ? -ENOMEM : __real_sd_event_add_time(e, ret, clock, usec, accuracy, cb, userdata);
+}
+
 static void pass(uint64_t usec)
 {
         now.tv_nsec += (long) usec * 1000;
@@ -50,7 +70,7 @@ static void on_turn(struct taker *taker)
         n_turns += !park(&w);
 }
 
-static void setup(void)
+static void begin(void)
 {
         inside_setup();
         ck_assert_int_eq(__real_clock_gettime(CLOCK_MONOTONIC, &now), 0);
@@ -59,7 +79,21 @@ static void setup(void)
         w.request.endpoint = &a_bus;
         w.bytes = LONG_BYTES;
         ck_assert_int_ge(taker_init(&w.taker, &service.turns, SOME_UID, on_turn), 0);
+}
+
+static void setup(void)
+{
+        begin();
         ck_assert(park(&w));
+}
+
+/* Who could not wait would ask for a turn again and again. */
+static void setup_without_memory(void)
+{
+        begin();
+        is_short = true;
+        ck_assert(park(&w));
+        is_short = false;
 }
 
 static void teardown(void)
@@ -112,11 +146,11 @@ END_TEST
 
 int main(void)
 {
+        const TTest *const tests[] = {law48_a_busy_bus_is_not_waited_for_for_ever,
+                        law48_a_bus_that_stands_still_is_not_waited_for_for_ever, NULL};
         Suite *s = suite_create("parked");
-        TCase *c = add_case(s, "parked",
-                        (const TTest *const[]){law48_a_busy_bus_is_not_waited_for_for_ever,
-                                        law48_a_bus_that_stands_still_is_not_waited_for_for_ever, NULL});
 
-        tcase_add_checked_fixture(c, setup, teardown);
+        tcase_add_checked_fixture(add_case(s, "parked", tests), setup, teardown);
+        tcase_add_checked_fixture(add_case(s, "without memory", tests), setup_without_memory, teardown);
         return run_suite(s);
 }

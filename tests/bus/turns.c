@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "foreign.h"
 #include "harness.h"
 #include "raw.h"
 
@@ -152,74 +151,6 @@ END_TEST
 START_TEST(law48_a_crowd_of_subordinate_uids)
 {
         expect_fair(FIRST_SUBORDINATE, 1);
-}
-END_TEST
-
-#define BEHIND 16 /* calls of Alice's */
-
-/* Those who look at descriptors. */
-static void signal_closers(int signal_number, char state)
-{
-        pid_t pids[CHILDREN_MAX];
-        unsigned n = hands_for_all(closer_of_daemon(), pids);
-
-        for (unsigned i = 0; i < n; i++)
-                ck_assert_int_eq(kill(pids[i], signal_number), 0);
-        for (unsigned i = 0; i < n; i++)
-                ck_assert_happens(task_state(pids[i], pids[i]) == state);
-}
-
-static void pause_for_ever(void *userdata)
-{
-        for (;;)
-                pause();
-}
-
-/* How many calls of Alice's are handled before one of Bob's that has brought a descriptor. */
-static uint64_t calls_before_look(sd_bus *alices, sd_bus *bobs, int pidfd, int round)
-{
-        uint64_t before = create(bobs, "~/his"), id = 0;
-
-        signal_closers(SIGSTOP, 'T');
-        ck_assert_int_ge(sd_bus_call_method_async(bobs, NULL, CTXD_BUS_NAME, CTXD_OBJECT,
-                                         CTXD_MANAGER_INTERFACE, "Create", on_id, &id, "sa{sv}", "~/with", 1,
-                                         "attach", "h", pidfd),
-                        0);
-        has_been_sent(bobs);
-        stop_idle_daemon();
-        for (int i = 0; i < BEHIND; i++) {
-                _cleanup_message_ sd_bus_message *call = deep(alices, round * BEHIND + i);
-
-                ck_assert_int_ge(sd_bus_message_set_expect_reply(call, false), 0);
-                ck_assert_int_ge(sd_bus_send(alices, call, NULL), 0);
-        }
-        has_been_sent(alices);
-        signal_closers(SIGCONT, 'S'); /* and they have answered */
-        ck_assert_int_eq(kill(world.daemon.pid, SIGCONT), 0);
-        await_id(bobs, &id);
-        return (id - before - 1) / DEPTH;
-}
-
-/* When the look is over Bob is next, however much Alice wants. The best of several: as above. */
-START_TEST(law48_a_look_at_a_descriptor)
-{
-        sd_bus *alices = connect_as(ALICE), *bobs = connect_as(BOB);
-        uint64_t least = UINT64_MAX;
-
-        for (int round = 0; round < ROUNDS; round++) {
-                pid_t member = spawn_as(BOB, pause_for_ever, NULL);
-                _cleanup_close_ int pidfd = open_pidfd(member);
-                uint64_t before = calls_before_look(alices, bobs, pidfd, round);
-
-                if (before < least)
-                        least = before;
-                end_process(member);
-                EXPECT_ACTIVE(alices, "/"); /* all of hers are over */
-                OK(bobs, "Release", "s", "~");
-        }
-        ck_assert_uint_le(least, 2);
-        sd_bus_flush_close_unref(alices);
-        sd_bus_flush_close_unref(bobs);
 }
 END_TEST
 
@@ -445,8 +376,6 @@ Suite *suite_turns_of_uids(void)
         /* Such users are not known to dbus-daemon. */
         if (world.transport != TRANSPORT_DBUS_DAEMON)
                 ADD_TESTS(s, "turns", start_retaining, law48_a_crowd_of_subordinate_uids);
-        if (world.transport == TRANSPORT_DIRECT)
-                ADD_TESTS(s, "turns", start_retaining, law48_a_look_at_a_descriptor);
         if (world.transport == TRANSPORT_DIRECT)
                 ADD_TESTS(s, "unread", start_with_little_unread, unread_replies_have_a_limit);
         return s;

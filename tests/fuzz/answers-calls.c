@@ -110,12 +110,13 @@ static bool may_move(const struct person *p, int victim, const struct node *belo
         return !from || may(p, from, RIGHT_PUT) || node_is_below(below, from);
 }
 
-static void join(struct node *n, int victim)
+static void join(struct node *n, int victim, const struct person *p)
 {
         REQUIRE(victim >= 0 && victim < VICTIMS);
         if (those.member_of[victim])
                 those.member_of[victim]->members &= ~(1U << victim);
         those.member_of[victim] = n;
+        those.attached_by[victim] = p->uid;
         n->members |= 1U << victim;
 }
 
@@ -134,7 +135,7 @@ void answer_attach(const struct person *p, const struct name *name, int victim, 
         else if (!may_move(p, victim, n))
                 refuse(ret, CTXD_ERROR_ACCESS_DENIED);
         else
-                join(n, victim);
+                join(n, victim, p);
 }
 
 /* What is there of the path that is to be made, and what of that the person sees. */
@@ -276,7 +277,7 @@ static struct node *answer_open(
                         (!may(p, there, RIGHT_PUT) || !may_move(p, w->attach, there)))
                 refuse(ret, CTXD_ERROR_ACCESS_DENIED);
         else if (w->attach != NOBODY)
-                join(there, w->attach);
+                join(there, w->attach, p);
         return ret->error ? NULL : there;
 }
 
@@ -336,7 +337,7 @@ struct node *answer_create(const struct person *p, const struct wish *w, bool *r
                 node_born(n);
         }
         if (w->attach != NOBODY)
-                join(n, w->attach);
+                join(n, w->attach, p);
         *ret_made = true;
         return n;
 }

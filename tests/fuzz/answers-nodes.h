@@ -12,6 +12,7 @@ struct forest_of_nodes {
         unsigned n;
         uint64_t now_usec, last_id;
         struct node *member_of[VICTIMS]; /* NULL: none */
+        uid_t attached_by[VICTIMS];
 };
 
 extern struct forest_of_nodes those;

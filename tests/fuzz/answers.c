@@ -281,6 +281,11 @@ void victim_gone(int victim)
         those.member_of[victim] = NULL;
 }
 
+uid_t victim_attached_by(int victim)
+{
+        return those.attached_by[victim];
+}
+
 static bool has_children(const struct node *n)
 {
         for (unsigned i = 1; i < those.n; i++)

@@ -114,6 +114,8 @@ void lifeline_gone(struct node *n);
 void victim_gone(int victim);
 void retention_over(void);
 uid_t victim_uid(int victim);
+/* Who has attached it last, where it is a member. */
+uid_t victim_attached_by(int victim);
 
 /* What has happened since the last news_forget(), as a person hears it that has subscribed to these prefixes:
  * lines in no order. */
