@@ -109,14 +109,9 @@ int engine_process_read(const struct process *p, uid_t ret_uids[3], char *ret_co
 
 void engine_unsent(int fd);
 
-<<<<<<< HEAD
 /* Tells this daemon from others. */
 uint64_t engine_epoch(const struct engine *e);
 
-/* A descriptor that hangs up when this daemon is gone, which the caller closes. The epoch tells this daemon
- * from others. Each is a file of its own: where clients had one together, one of them could make the last
- * close, which may be another's, hang for ever. It is opened by way of /proc. */
-=======
 /* A descriptor that is readable when this daemon has ended, which the caller closes. The epoch tells this
  * daemon from others. Each is a file of its own, and no client can lock what it stands for: where clients had
  * a file or a pipe together, one of them could make the close of another one hang for ever.
@@ -124,7 +119,6 @@ uint64_t engine_epoch(const struct engine *e);
  * It is a pidfd of the daemon. With it a client can do nothing that it could not do without: anybody may open
  * one of any process that has a number in his pid namespace; and to signal by it, to take a descriptor or to
  * enter namespaces is what the kernel permits each caller, or not, as it would by the number. */
->>>>>>> adec3cd14f1c9b515eae2ca36ba05d272b73a707
 int engine_alive(struct engine *e, uid_t uid, int *ret_fd, uint64_t *ret_epoch, struct refused *ret_refused);
 /* Gives a uid's process the same handle when it is asked again. A handle that was signalled is not kept, so
  * then it gives a new one. */
