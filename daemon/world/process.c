@@ -88,6 +88,21 @@ struct process *process_find(struct processes *ps, pid_t pid, uint64_t start_tic
         return p;
 }
 
+/* A pidfd may tell whose it is, which saves a file. */
+static int read_identity(int pidfd, pid_t pid, struct proc_stat *ret_stat, uid_t ret_uids[3], pid_t *ret_tgid)
+{
+        struct proc_status status;
+        struct pidfd_owner owner;
+        bool tells = pidfd_owner(pidfd, &owner) >= 0;
+        int r = proc_read(pid, ret_stat, tells ? NULL : &status);
+
+        if (r < 0)
+                return r;
+        memcpy(ret_uids, tells ? owner.uids : status.uids, sizeof owner.uids);
+        *ret_tgid = tells ? owner.tgid : status.tgid;
+        return 0;
+}
+
 /* Takes pidfd over on success. */
 static int process_get(
                 struct processes *ps, int pidfd, pid_t pid, uint64_t wanted_ticks, struct process **ret)
@@ -98,10 +113,7 @@ static int process_get(
         pid_t tgid;
         int r;
 
-        r = proc_stat_read(pid, &stat);
-        if (r < 0)
-                return r;
-        r = proc_status_read(pid, uids, &tgid);
+        r = read_identity(pidfd, pid, &stat, uids, &tgid);
         if (r < 0)
                 return r;
         if (proc_pidfd_exited(pidfd) || (wanted_ticks > 0 && stat.start_ticks != wanted_ticks))
@@ -261,28 +273,30 @@ struct process_ties *process_ties(struct process *p)
 
 void process_update_comm(struct process *p)
 {
-        struct proc_stat stat;
+        char comm[PROC_COMM_SIZE];
+        pid_t pid;
 
-        if (proc_stat_read(p->identity.pid, &stat) >= 0 && stat.start_ticks == p->identity.start_ticks)
-                memcpy(p->comm, stat.comm, sizeof p->comm);
+        /* As long as it is not reaped nobody else can have its pid. */
+        if (proc_comm_read(p->identity.pid, comm) >= 0 && proc_pidfd_to_pid(p->pidfd, &pid) >= 0)
+                memcpy(p->comm, comm, sizeof p->comm);
 }
 
 int process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm)
 {
-        struct proc_stat stat;
-        uid_t uids[3];
-        int r;
+        struct proc_status status;
+        struct pidfd_owner owner;
+        char comm[PROC_COMM_SIZE];
+        bool tells = pidfd_owner(p->pidfd, &owner) >= 0;
+        int r = tells ? 0 : proc_status_read(p->identity.pid, &status);
 
-        r = proc_status_read(p->identity.pid, uids, NULL);
+        if (r >= 0)
+                r = proc_comm_read(p->identity.pid, comm);
         if (r < 0)
                 return r;
-        r = proc_stat_read(p->identity.pid, &stat);
-        if (r < 0)
-                return r;
-        if (stat.start_ticks != p->identity.start_ticks || proc_pidfd_exited(p->pidfd))
+        if (proc_pidfd_exited(p->pidfd))
                 return -ESRCH;
-        memcpy(ret_uids, uids, sizeof uids);
-        memcpy(ret_comm, stat.comm, sizeof stat.comm);
+        memcpy(ret_uids, tells ? owner.uids : status.uids, sizeof owner.uids);
+        memcpy(ret_comm, comm, sizeof comm);
         return 0;
 }
 
