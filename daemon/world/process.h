@@ -38,6 +38,10 @@ struct processes *processes_free(struct processes *ps); /* all references have t
 int process_acquire(struct processes *ps, int pidfd, struct process **ret);
 /* The same by pid and start time. With start_ticks 0 it takes the process that has the pid now. */
 int process_acquire_pid(struct processes *ps, pid_t pid, uint64_t start_ticks, struct process **ret);
+/* The same where that gives -EBUSY, for one whose start time was read before: it is still its parent's child.
+ * -EOPNOTSUPP: the kernel does not tell. */
+int process_acquire_child(
+                struct processes *ps, pid_t pid, uint64_t start_ticks, pid_t parent, struct process **ret);
 /* Gives the object of a process if there is one, without a reference; else NULL. */
 struct process *process_find(struct processes *ps, pid_t pid, uint64_t start_ticks);
 struct process *process_ref(struct process *p);

@@ -183,7 +183,7 @@ START_TEST(attach_after_it_has_executed)
         bool hangs;
         int pidfd;
 
-        if (!executers_start(&e, CAROL, 1))
+        if (!executers_start(&e, DAEMON, 1))
                 return;
         executers_hang(&e);
         create(bus, "c");
@@ -240,6 +240,43 @@ END_TEST
 START_TEST(a_descendant_executes)
 {
         member_executes(ERIN, true);
+}
+END_TEST
+
+static uint64_t cpu_usec(pid_t pid)
+{
+        clockid_t clock;
+
+        ck_assert_int_eq(clock_getcpuclockid(pid, &clock), 0);
+        return clock_usec(clock);
+}
+
+/* Nobody has seen it before. Its parent ends by the cancel. */
+START_TEST(a_child_executes_that_was_not_seen)
+{
+        struct executers e;
+        uint64_t used;
+        int pidfd;
+
+        if (!executers_start(&e, CAROL, 1))
+                return;
+        pidfd = open_pidfd(e.pids[0]);
+        create(bus, "c");
+        executers_hang(&e);
+        ck_assert(!attach_is_busy(bus, "c", e.parent));
+        ck_assert_uint_eq(n_members(bus, "c"), 2);
+        ck_assert(process_is_busy(bus, "c", e.pids[0]) <= stat_hangs(e.pids[0]));
+        ck_assert(cancel(bus, "c", ""));
+        others_are_served();
+        /* ctxd does not look for it all the time. */
+        used = cpu_usec(world.daemon.pid);
+        nap(1000000);
+        ck_assert_uint_lt(cpu_usec(world.daemon.pid) - used, 200000);
+        hung_file_answers(&e.file);
+        ck_assert(becomes_readable(pidfd));
+        close(pidfd);
+        executers_end(&e);
+        others_are_served();
 }
 END_TEST
 
@@ -359,7 +396,8 @@ END_TEST
 void add_held_proc(Suite *s)
 {
         ADD_TESTS(s, "held-proc", start_plain, a_busy_machine, attach_while_it_executes,
-                        attach_after_it_has_executed, a_member_executes, a_descendant_executes, many_execute,
-                        the_reader_is_killed, the_reader_is_stopped, the_chief_of_readers_is_killed,
+                        attach_after_it_has_executed, a_member_executes, a_descendant_executes,
+                        a_child_executes_that_was_not_seen, many_execute, the_reader_is_killed,
+                        the_reader_is_stopped, the_chief_of_readers_is_killed,
                         the_chief_of_readers_is_stopped);
 }

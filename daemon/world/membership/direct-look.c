@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "daemon/world/membership/direct.h"
-#include "util/cleanup.h"
+#include "daemon/world/membership/see.h"
 #include "util/proc.h"
 
 /* Looks at the members of slots where the kernel does not know them: at the processes in the control group of
@@ -21,33 +21,14 @@ static int gone(struct member_look *l)
 /* It has gone, or cannot be read, or not now. */
 static int unread(struct member_look *l, int r)
 {
-        return r == -ESRCH || r == -EBUSY ? gone(l) : r;
+        if (r == -EBUSY) {
+                l->is_unread = true;
+                return 0;
+        }
+        return r == -ESRCH ? gone(l) : r;
 }
 
-/* What the look needs to know of a process. */
-struct seen {
-        struct proc_stat stat;
-        struct proc_status status; /* where uids are wanted */
-};
-
-/* A pidfd may tell whose it is, which saves a file. */
-static int see(const struct member_look *l, pid_t pid, struct seen *ret)
-{
-        _cleanup_close_ int pidfd = l->wants_uids ? pidfd_open_process(pid) : -1;
-        struct pidfd_owner owner;
-        int r;
-
-        if (pidfd < 0 || pidfd_owner(pidfd, &owner) < 0)
-                return proc_read(pid, &ret->stat, l->wants_uids ? &ret->status : NULL);
-        r = proc_stat_read(pid, &ret->stat);
-        /* Else that may be another one's. */
-        if (r >= 0 && proc_pidfd_exited(pidfd) && !proc_is_dead(&ret->stat))
-                return -ESRCH;
-        memcpy(ret->status.uids, owner.uids, sizeof owner.uids);
-        return r;
-}
-
-static int tell(struct member_look *l, pid_t pid, const struct seen *seen)
+static int tell(struct member_look *l, pid_t pid, const struct member_seen *seen)
 {
         const struct proc_stat *stat = &seen->stat;
         struct member_record record = {
@@ -70,34 +51,45 @@ static int tell(struct member_look *l, pid_t pid, const struct seen *seen)
 
 /* A member that cannot be looked at now is told of all the same, as it was when it was seen. So it gets its
  * signal, if it is known for certain (signals-send.c). */
-static int tell_unseen(
-                struct member_look *l, pid_t pid, pid_t parent, uint64_t start_ticks, const uid_t *uids)
+static int tell_unseen(struct member_look *l, pid_t pid, pid_t parent, uint64_t start_ticks)
 {
-        struct seen seen = {
+        struct member_seen seen = {
                         .stat = {.state = 'D', .n_threads = 1, .ppid = parent, .start_ticks = start_ticks}};
-        _cleanup_close_ int pidfd = pidfd_open_process(pid);
-        struct pidfd_owner owner;
 
-        l->is_restless = true;
-        (void) proc_comm_read(pid, seen.stat.comm);
-        if (l->wants_uids && pidfd >= 0 && pidfd_owner(pidfd, &owner) >= 0)
-                memcpy(seen.status.uids, owner.uids, sizeof owner.uids);
-        else if (l->wants_uids && proc_status_read(pid, &seen.status) < 0)
-                memcpy(seen.status.uids, uids, sizeof seen.status.uids);
+        member_see_some(pid, &seen);
+        return tell(l, pid, &seen);
+}
+
+/* A child that was never seen has no start time, and is a member only as long as its parent has it. */
+static int tell_unseen_child(struct member_look *l, pid_t pid)
+{
+        struct attached *a = l->attached, *owner;
+        pid_t parent = l->kin ? l->kin->pid : process_pid(a->process);
+        struct member_seen seen = {.stat = {.state = 'D', .n_threads = 1, .ppid = parent}};
+
+        l->is_unread = true;
+        member_see_some(pid, &seen);
+        if (seen.status.ppid != parent)
+                return 0;
+        if (orphan_owner(a->membership, parent,
+                            l->kin ? l->kin->start_ticks : process_start_ticks(a->process), UINT64_MAX,
+                            &owner) &&
+                        owner != a)
+                return 0;
         return tell(l, pid, &seen);
 }
 
 static int visit_itself(struct member_look *l)
 {
         const struct process *p = l->attached->process;
-        struct seen seen;
+        struct member_seen seen;
         int r;
 
         if (process_has_exited(p))
                 return 0;
-        r = see(l, process_pid(p), &seen);
+        r = member_see(process_pid(p), l->wants_uids, &seen);
         if (r == -EBUSY && !proc_pidfd_exited(process_pidfd(p)))
-                return tell_unseen(l, process_pid(p), 0, process_start_ticks(p), process_uids(p));
+                return tell_unseen(l, process_pid(p), 0, process_start_ticks(p));
         if (r < 0)
                 return unread(l, r);
         if (seen.stat.start_ticks != process_start_ticks(p) || proc_is_dead(&seen.stat))
@@ -121,6 +113,8 @@ static int visit_child(struct member_look *l, pid_t pid)
                 return 0;
         /* It may have become another's child since the list was read, or its pid another process's. */
         r = proc_stat_read(pid, &stat);
+        if (r == -EBUSY)
+                return tell_unseen_child(l, pid);
         if (r < 0)
                 return unread(l, r);
         if (stat.ppid != (l->kin ? l->kin->pid : process_pid(a->process)))
@@ -165,13 +159,12 @@ static int visit_next_child(struct member_look *l)
 /* Tells of it, and goes on with its children. */
 static int visit_kin(struct member_look *l)
 {
-        static const uid_t unknown[3] = {(uid_t) -1, (uid_t) -1, (uid_t) -1};
         struct kin *k = l->kin;
         struct membership *m = k->attached->membership;
-        struct seen seen = {};
+        struct member_seen seen = {};
         int r;
 
-        r = see(l, k->pid, &seen);
+        r = member_see(k->pid, l->wants_uids, &seen);
         if (r < 0 && r != -ESRCH && r != -EBUSY)
                 return r;
         if (r != -EBUSY && (r < 0 || seen.stat.start_ticks != k->start_ticks || proc_is_dead(&seen.stat) ||
@@ -181,7 +174,7 @@ static int visit_kin(struct member_look *l)
         }
         if (r >= 0 && kin_follow(k, &seen.stat))
                 return 0;
-        r = r >= 0 ? tell(l, k->pid, &seen) : tell_unseen(l, k->pid, k->parent, k->start_ticks, unknown);
+        r = r >= 0 ? tell(l, k->pid, &seen) : tell_unseen(l, k->pid, k->parent, k->start_ticks);
         if (r != 0 || l->without_children) {
                 next_kin(l);
                 return r;
@@ -207,7 +200,8 @@ static int visit_in_group(struct member_look *l, pid_t pid)
 {
         struct attached *a = l->attached;
         struct membership *m = a->membership;
-        struct seen seen;
+        struct member_seen seen;
+        int r;
 
         if (pid == process_pid(a->process) && !process_has_exited(a->process)) {
                 l->found = true;
@@ -216,7 +210,10 @@ static int visit_in_group(struct member_look *l, pid_t pid)
         if (attached_find(m, pid))
                 return 0;
         /* If it is dead, it has died only now, because the group does not list dead processes. */
-        if (see(l, pid, &seen) < 0 || proc_is_dead(&seen.stat))
+        r = member_see(pid, l->wants_uids, &seen);
+        if (r == -EBUSY)
+                return unread(l, r);
+        if (r < 0 || proc_is_dead(&seen.stat))
                 return gone(l);
         return attached_takes(m, a, &seen.stat) ? tell(l, pid, &seen) : 0;
 }

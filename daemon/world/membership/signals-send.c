@@ -217,6 +217,9 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
         signal_number = policy->signal;
 
         s = signalled_find(m, t->pid);
+        /* Its start time could not be read when it got its signal. */
+        if (s && s->start_nsec == 0 && !s->killed)
+                s->start_nsec = t->start_nsec;
         /* That process has gone, and another one has its pid. Or it has gone to another context, whose signal
          * is one more. */
         if (s && (s->start_nsec != t->start_nsec || s->context_id != t->context_id)) {
@@ -246,7 +249,11 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
         r = send_checked(m, t, policy, signal_number, &when_nsec);
         if (is_want(r) || r == -EBUSY) {
                 take_back(m, s, is_new);
-                return r == -EBUSY ? 1 : r;
+                if (r != -EBUSY)
+                        return r;
+                if (slot->pass)
+                        slot->pass->is_unread = true;
+                return 0;
         }
         s->error = r < 0 && r != -ESRCH ? r : 0;
         if (r >= 0 && signal_number != SIGKILL)
