@@ -170,9 +170,10 @@ void ending_add_kill(const struct process *process, char *buffer)
 static uint32_t foreign_uid(const struct process *process)
 {
         uint32_t by = process->ending.attached_by;
-        uid_t uids[3];
+        struct proc_status status;
+        const uid_t *uids = status.uids;
 
-        if (process->uid == by && proc_status_read((pid_t) process->pid, uids, NULL) >= 0)
+        if (process->uid == by && proc_status_read((pid_t) process->pid, &status) >= 0)
                 for (int i = 1; i <= 3; i++)
                         if (uids[i % 3] != by && !subuid_is_of(uids[i % 3], by))
                                 return uids[i % 3];

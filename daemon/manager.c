@@ -18,6 +18,7 @@
 #include "util/clock.h"
 #include "util/heir.h"
 #include "util/log.h"
+#include "util/proc-reader.h"
 #include "util/realtime.h"
 #include "proto/membership.h"
 
@@ -336,7 +337,11 @@ int manager_start(struct manager *m)
                         (r = sd_event_add_signal(m->event, NULL, SIGHUP, on_reload, m)) < 0 ||
                         (r = sd_event_set_watchdog(m->event, 1)) < 0)
                 return r;
-        r = heir_start();
+        /* A user's own daemon serves nobody else, and reads by itself. */
+        if (m->mode == MANAGER_SYSTEM || geteuid() == 0)
+                r = proc_reader_start();
+        if (r >= 0)
+                r = heir_start();
         if (r >= 0)
                 r = tree_new(&m->tree);
         if (r < 0)
@@ -400,6 +405,7 @@ void manager_stop(struct manager *m)
                 service_deinit(&m->service);
         }
         closep(&m->given);
+        proc_reader_stop();
         m->tree = tree_free(m->tree);
         m->event = sd_event_unref(m->event);
 }

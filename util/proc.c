@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -69,101 +70,6 @@ int proc_stat_parse(const char *text, struct proc_stat *ret)
         return 0;
 }
 
-int proc_stat_read(pid_t pid, struct proc_stat *ret)
-{
-        char path[64], text[1024];
-        int r;
-
-        snprintf(path, sizeof path, "/proc/%d/stat", (int) pid);
-        r = proc_read_small(path, text, sizeof text);
-        if (r < 0)
-                return r;
-        return proc_stat_parse(text, ret);
-}
-
-int proc_status_read(pid_t pid, uid_t ret_uids[3], pid_t *ret_tgid)
-{
-        char path[64], text[4096];
-        const char *line;
-        unsigned uids[3];
-        int tgid, r;
-
-        snprintf(path, sizeof path, "/proc/%d/status", (int) pid);
-        r = proc_read_small(path, text, sizeof text);
-        if (r < 0)
-                return r;
-        /* The first line is the command, in which a newline is escaped, so a line cannot be forged. */
-        line = strstr(text, "\nTgid:");
-        if (!line || sscanf(line, "\nTgid: %d", &tgid) != 1)
-                return -EBADMSG;
-        line = strstr(text, "\nUid:");
-        if (!line || sscanf(line, "\nUid: %u %u %u", &uids[0], &uids[1], &uids[2]) != 3)
-                return -EBADMSG;
-        if (ret_uids)
-                for (size_t i = 0; i < 3; i++)
-                        ret_uids[i] = uids[i];
-        if (ret_tgid)
-                *ret_tgid = tgid;
-        return 0;
-}
-
-enum signal_set {
-        SIGNALS_BLOCKED,
-        SIGNALS_CAUGHT,
-        SIGNALS_IGNORED,
-        SIGNALS_PENDING, /* for the main thread */
-        SIGNALS_PENDING_FOR_ALL,
-        SIGNALS_SETS,
-};
-
-/* Whether they could be read. */
-static bool read_signal_sets(pid_t pid, unsigned long long ret[SIGNALS_SETS])
-{
-        static const char *const fields[] = {"SigBlk:", "SigCgt:", "SigIgn:", "SigPnd:", "ShdPnd:"};
-        char path[64], line[256]; /* the line of the groups is read in pieces: it can be long */
-        FILE *f;
-
-        memset(ret, 0, SIGNALS_SETS * sizeof *ret);
-        snprintf(path, sizeof path, "/proc/%d/status", (int) pid);
-        f = fopen(path, "re");
-        if (!f)
-                return false;
-        while (fgets(line, sizeof line, f))
-                for (size_t i = 0; i < ELEMENTSOF(fields); i++)
-                        if (strncmp(line, fields[i], strlen(fields[i])) == 0)
-                                (void) sscanf(line + strlen(fields[i]), "%llx", &ret[i]);
-        fclose(f);
-        return true;
-}
-
-static bool is_in_set(unsigned long long set, int signal)
-{
-        return signal > 0 && signal <= 64 && set >> (signal - 1) & 1;
-}
-
-bool proc_handles_signal(pid_t pid, int signal, bool *ret_ignored)
-{
-        /* The two signals that a C library keeps to itself: only it can block them. */
-        const unsigned long long of_library = 1ULL << 31 | 1ULL << 32;
-        unsigned long long sets[SIGNALS_SETS];
-
-        *ret_ignored = false;
-        if (!read_signal_sets(pid, sets))
-                return false;
-        if ((sets[SIGNALS_BLOCKED] & of_library) == of_library)
-                sets[SIGNALS_BLOCKED] = 0;
-        *ret_ignored = is_in_set(sets[SIGNALS_IGNORED], signal);
-        return is_in_set(sets[SIGNALS_BLOCKED] | sets[SIGNALS_CAUGHT], signal);
-}
-
-bool proc_signal_is_pending(pid_t pid, int signal)
-{
-        unsigned long long sets[SIGNALS_SETS];
-
-        return read_signal_sets(pid, sets) &&
-               is_in_set(sets[SIGNALS_PENDING] | sets[SIGNALS_PENDING_FOR_ALL], signal);
-}
-
 bool proc_fd_is_pidfd(int fd)
 {
         char path[64], name[32];
@@ -220,6 +126,32 @@ bool proc_pidfd_exited(int pidfd)
         struct pollfd p = {.fd = pidfd, .events = POLLIN};
 
         return poll(&p, 1, 0) > 0;
+}
+
+struct pidfd_information {
+        uint64_t mask, cgroup_id;
+        uint32_t pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+        int32_t exit_code;
+};
+
+#define GET_INFORMATION _IOWR(0xFF, 11, struct pidfd_information)
+#define HAS_PIDS (UINT64_C(1) << 0)
+#define HAS_CREDENTIALS (UINT64_C(1) << 1)
+
+int pidfd_owner(int pidfd, struct pidfd_owner *ret)
+{
+        const uint64_t wanted = HAS_PIDS | HAS_CREDENTIALS;
+        struct pidfd_information i = {.mask = wanted};
+
+        if (ioctl(pidfd, GET_INFORMATION, &i) < 0)
+                return errno == ESRCH ? -ESRCH : -EOPNOTSUPP;
+        if ((i.mask & wanted) != wanted)
+                return -ESRCH; /* just how it has ended is known */
+        *ret = (struct pidfd_owner){.pid = (pid_t) i.pid,
+                        .tgid = (pid_t) i.tgid,
+                        .ppid = (pid_t) i.ppid,
+                        .uids = {i.ruid, i.euid, i.suid}};
+        return 0;
 }
 
 static uint64_t nsec_per_tick(void)

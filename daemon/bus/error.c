@@ -128,6 +128,19 @@ int error_gone(sd_bus_error *error)
                         "into");
 }
 
+int error_busy(sd_bus_error *error)
+{
+        return sd_bus_error_set(error, "System.Error.EBUSY",
+                        "The process cannot be looked at in /proc now: it is in the middle of execve(), or "
+                        "of "
+                        "its end, and others would have to wait for it. Try again later");
+}
+
+int error_caller(sd_bus_error *error, int r)
+{
+        return r == -EBUSY ? error_busy(error) : error_gone(error);
+}
+
 int error_too_deep(sd_bus_error *error)
 {
         return sd_bus_error_set(error, CTXD_ERROR_LIMITS_EXCEEDED,

@@ -19,5 +19,8 @@ int error_malformed(sd_bus_error *error, int r);
  * somebody else and for one that does not exist. */
 int error_interactive(sd_bus_error *error, bool direct);
 int error_gone(sd_bus_error *error); /* whoever asks cannot be asked about any more */
+int error_busy(sd_bus_error *error); /* a process cannot be looked at now (util/proc-reader.h) */
+/* One of the two, by what peer_process() has returned. */
+int error_caller(sd_bus_error *error, int r);
 int error_too_deep(sd_bus_error *error);
 int error_no_such_process(sd_bus_error *error, const char *what);

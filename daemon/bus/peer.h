@@ -79,7 +79,7 @@ void peer_read_comm(struct peer *p);
  * it exists, and holds it. So another process that gets that number later is not taken for it. */
 void peer_find_process(struct peer *p);
 
-/* The peer's process, borrowed; 0 or -ESRCH when it has gone. */
+/* The peer's process, borrowed; 0, -ESRCH when it has gone, or another negative errno (error_caller()). */
 int peer_process(struct peer *p, struct process **ret);
 
 /* For a callback of a vtable on this bus: the endpoint, and the peer that asks. */

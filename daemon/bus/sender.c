@@ -12,6 +12,7 @@
 #include "daemon/bus/walk.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/proc.h"
 
 #define WAITING_MAX 256    /* messages of one sender that wait for its credentials */
 #define MESSAGE_BYTES 1024 /* that sd-bus needs for a message, beside its content */
@@ -97,24 +98,16 @@ static int read_gids(sd_bus_message *m, struct peer *p)
  * only if the broker has named it, too. */
 static void find_first_group(struct peer *p)
 {
-        unsigned gid = UINT32_MAX;
-        char path[32], line[256];
-        FILE *f;
+        struct proc_status status;
 
         if (p->caller.n_gids == 0)
                 return;
         p->caller.gid = p->gids[0];
-        snprintf(path, sizeof path, "/proc/%d/status", p->caller.pid);
-        f = p->caller.pid > 0 ? fopen(path, "re") : NULL;
-        if (!f)
+        if (p->caller.pid <= 0 || proc_status_read(p->caller.pid, &status) < 0)
                 return;
-        while (fgets(line, sizeof line, f))
-                if (sscanf(line, "Gid: %*u %u", &gid) == 1)
-                        break;
-        fclose(f);
         for (size_t i = 0; i < p->caller.n_gids; i++)
-                if (p->gids[i] == gid)
-                        p->caller.gid = gid;
+                if (p->gids[i] == status.gid)
+                        p->caller.gid = status.gid;
 }
 
 static int read_credential(sd_bus_message *m, const char *name, struct peer *p)

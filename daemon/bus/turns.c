@@ -9,6 +9,7 @@
 
 #include "daemon/bus/turns.h"
 #include "util/clock.h"
+#include "util/proc-reader.h"
 #include "util/share.h"
 
 #define EVENTS_AT_ONCE 64
@@ -228,20 +229,24 @@ static void take_turn(struct turns *t, struct share *s)
 {
         /* Where nobody else waits the time need not be exact, and this clock is cheap. But it also counts
          * what other programs do meanwhile. So it is not believed when it says that a turn was long, and the
-         * next turn is measured exactly. */
+         * next turn is measured exactly. What the reader of /proc works for it comes on top, and what it
+         * has made all others wait for that. */
         bool is_exact = t->waiting.n > 1 || s->was_long;
         clockid_t clock = is_exact ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
         struct taker *taker = next_taker(s);
-        uint64_t start = clock_usec(clock), took;
+        uint64_t start = clock_usec(clock), waited = proc_reader_waited_usec(), took;
 
         t->spent = s->spent;
         s->n_ref++;
         taker->waits = false;
         TAILQ_REMOVE(queue_of(taker), taker, takers);
         taker->run(taker);
-        took = clock_usec(clock) - start;
+        waited = proc_reader_waited_usec() - waited;
+        took = clock_usec(clock) - start + (is_exact ? waited : 0);
         s->was_long = took > ALONE_USEC;
-        s->spent += (s->was_long && !is_exact ? ALONE_USEC : took) + 1;
+        if (s->was_long && !is_exact)
+                took = waited > ALONE_USEC ? waited : ALONE_USEC;
+        s->spent += took + 1;
         share_place(s);
         share_unref(s);
 }

@@ -32,7 +32,7 @@ static int find_process(struct request *q, struct process **ret)
 
         if (r == -EMFILE || r == -ENFILE)
                 return handle_error(q, NULL, r);
-        return r < 0 ? error_gone(q->error) : 0;
+        return r < 0 ? error_caller(q->error, r) : 0;
 }
 
 int request_want_to_send(struct request *q, unsigned n)
@@ -61,8 +61,9 @@ static int want_own_process(struct request *q, const struct process *process)
         char comm[16];
         int r;
 
-        if (engine_process_read(process, uids, comm) < 0)
-                return error_gone(q->error);
+        r = engine_process_read(process, uids, comm);
+        if (r < 0)
+                return error_caller(q->error, r);
         r = caller_want_process(&q->caller, VERB_ENTER, uids, &refused);
         return r < 0 ? request_refused(q, &refused, r) : 0;
 }
@@ -250,8 +251,9 @@ int request_attachment(struct request *q, int pidfd, const struct attach_options
         if (why)
                 return error_invalid_args(q->error, "That process cannot be a member: %s", why);
         if (options->subreaper) {
-                if (peer_process(q->peer, &ret->reaper) < 0)
-                        return error_gone(q->error);
+                r = peer_process(q->peer, &ret->reaper);
+                if (r < 0)
+                        return error_caller(q->error, r);
                 if (!engine_may_reap(q->service->engine, process, ret->reaper))
                         return error_invalid_args(q->error,
                                         "Option subreaper is for a child of the caller in the same context");
@@ -274,6 +276,8 @@ int request_attach_error(struct request *q, const struct refused *refused, int r
                 return request_refused(q, refused, r);
         if (r == -ESRCH)
                 return error_no_such_process(q->error, "The process to attach has exited already");
+        if (r == -EBUSY)
+                return error_busy(q->error);
         if (r == -ELOOP)
                 return error_too_deep(q->error);
         if (r == -EINVAL)
@@ -320,7 +324,7 @@ static int send_process(struct request *q, const struct member_process *member)
         /* The start time shows whether another process has got the pid since the list was made. */
         r = engine_open_member(q->service->engine, member, &process);
         if (r < 0)
-                return 0;
+                return r == -EBUSY ? error_busy(q->error) : 0;
         r = engine_open_process(q->service->engine, process, q->caller.uid, &fd, &refused);
         engine_process_close(process);
         if (r == -ESRCH)

@@ -41,12 +41,14 @@ static int parties_find(struct request *q, const struct create_request *req, str
 
                 r = peer_process(q->peer, &peer);
                 if (r < 0)
-                        return error_gone(q->error);
+                        return error_caller(q->error, r);
                 ret->owner = engine_process_hold(peer);
         } else if (req->owner_pidfd >= 0) {
                 r = engine_process_open(q->service->engine, req->owner_pidfd, &ret->owner);
                 if (r == -ESRCH)
                         return error_no_such_process(q->error, "The owner has exited already");
+                if (r == -EBUSY)
+                        return error_busy(q->error);
                 if (r < 0)
                         return error_invalid_args(q->error, "Option owner is no pidfd of a process");
         }

@@ -339,10 +339,10 @@ int verb_current(struct request *q)
 
         r = peer_process(q->peer, &process);
         if (r < 0)
-                return error_gone(q->error);
+                return error_caller(q->error, r);
         r = engine_context_of(q->service->engine, process, &c);
         if (r < 0)
-                return r == -ELOOP ? error_too_deep(q->error) : r;
+                return r == -EBUSY ? error_busy(q->error) : r == -ELOOP ? error_too_deep(q->error) : r;
         /* If a member may not read its context, it is not told which one it is. */
         if (c && request_allows(q, c, VERB_LOOK))
                 context_reference(c, reference);

@@ -102,6 +102,8 @@ bool engine_may_reap(struct engine *e, struct process *p, struct process *reaper
 
 int engine_open_member(struct engine *e, const struct member_process *member, struct process **ret)
 {
+        if (member->start_usec == 0)
+                return -EBUSY; /* nobody could read it */
         return process_acquire_pid(e->processes, (pid_t) member->pid,
                         proc_nsec_to_ticks(member->start_usec * 1000), ret);
 }

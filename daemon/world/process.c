@@ -88,31 +88,30 @@ struct process *process_find(struct processes *ps, pid_t pid, uint64_t start_tic
         return p;
 }
 
-/* Takes pidfd over on success. */
-static int process_get(
-                struct processes *ps, int pidfd, pid_t pid, uint64_t wanted_ticks, struct process **ret)
+/* A pidfd may tell whose it is, which saves a file. */
+static int read_identity(int pidfd, pid_t pid, struct proc_stat *ret_stat, uid_t ret_uids[3], pid_t *ret_tgid)
 {
-        struct proc_stat stat;
-        struct process *p;
-        uid_t uids[3];
-        pid_t tgid;
-        int r;
+        struct proc_status status;
+        struct pidfd_owner owner;
+        bool tells = pidfd_owner(pidfd, &owner) >= 0;
+        int r = proc_read(pid, ret_stat, tells ? NULL : &status);
 
-        r = proc_stat_read(pid, &stat);
         if (r < 0)
                 return r;
-        r = proc_status_read(pid, uids, &tgid);
-        if (r < 0)
-                return r;
-        if (proc_pidfd_exited(pidfd) || (wanted_ticks > 0 && stat.start_ticks != wanted_ticks))
-                return -ESRCH;
-        if (tgid != pid)
-                return -EINVAL; /* a thread's */
+        memcpy(ret_uids, tells ? owner.uids : status.uids, sizeof owner.uids);
+        *ret_tgid = tells ? owner.tgid : status.tgid;
+        return 0;
+}
 
-        p = process_find(ps, pid, stat.start_ticks);
+/* Takes pidfd over. Reads again what may have changed of one that is known. */
+static int process_make(struct processes *ps, int pidfd, pid_t pid, const struct proc_stat *stat,
+                const uid_t uids[3], struct process **ret)
+{
+        struct process *p = process_find(ps, pid, stat->start_ticks);
+
         if (p) {
                 memcpy(p->uids, uids, sizeof p->uids);
-                memcpy(p->comm, stat.comm, sizeof p->comm);
+                memcpy(p->comm, stat->comm, sizeof p->comm);
                 close(pidfd);
                 *ret = process_ref(p);
                 return 0;
@@ -124,23 +123,42 @@ static int process_get(
         p->processes = ps;
         p->n_ref = 1;
         p->identity.pid = pid;
-        p->identity.start_ticks = stat.start_ticks;
+        p->identity.start_ticks = stat->start_ticks;
         p->exited = (struct fact){
-                        .kind = FACT_PROCESS_EXITED, .id = (uint64_t) pid, .start_ticks = stat.start_ticks};
+                        .kind = FACT_PROCESS_EXITED, .id = (uint64_t) pid, .start_ticks = stat->start_ticks};
         LIST_INIT(&p->ties.handles);
         LIST_INIT(&p->ties.owned);
         LIST_INIT(&p->ties.reaped);
         memcpy(p->uids, uids, sizeof p->uids);
-        memcpy(p->comm, stat.comm, sizeof p->comm);
+        memcpy(p->comm, stat->comm, sizeof p->comm);
         HASH_ADD(hh, ps->by_identity, identity, sizeof p->identity, p);
         if (!p->hh.tbl) {
                 free(p);
                 return -ENOMEM;
         }
         p->pidfd = pidfd;
-        p->is_kernel = stat.is_kernel;
+        p->is_kernel = stat->is_kernel;
         *ret = p;
         return 0;
+}
+
+/* Takes pidfd over on success. */
+static int process_get(
+                struct processes *ps, int pidfd, pid_t pid, uint64_t wanted_ticks, struct process **ret)
+{
+        struct proc_stat stat;
+        uid_t uids[3];
+        pid_t tgid;
+        int r;
+
+        r = read_identity(pidfd, pid, &stat, uids, &tgid);
+        if (r < 0)
+                return r;
+        if (proc_pidfd_exited(pidfd) || (wanted_ticks > 0 && stat.start_ticks != wanted_ticks))
+                return -ESRCH;
+        if (tgid != pid)
+                return -EINVAL; /* a thread's */
+        return process_make(ps, pidfd, pid, &stat, uids, ret);
 }
 
 int process_acquire(struct processes *ps, int pidfd, struct process **ret)
@@ -165,6 +183,7 @@ int process_acquire(struct processes *ps, int pidfd, struct process **ret)
 int process_acquire_pid(struct processes *ps, pid_t pid, uint64_t start_ticks, struct process **ret)
 {
         _cleanup_close_ int fd = -1;
+        struct process *p;
         int r;
 
         if (pid <= 0)
@@ -178,7 +197,31 @@ int process_acquire_pid(struct processes *ps, pid_t pid, uint64_t start_ticks, s
         r = process_get(ps, fd, pid, start_ticks, ret);
         if (r >= 0)
                 TAKE_FD(fd);
+        p = r == -EBUSY ? process_find(ps, pid, start_ticks) : NULL;
+        if (p && !proc_pidfd_exited(p->pidfd)) {
+                *ret = process_ref(p);
+                return 0;
+        }
         return r == -EINVAL ? -ESRCH : r;
+}
+
+int process_acquire_child(
+                struct processes *ps, pid_t pid, uint64_t start_ticks, pid_t parent, struct process **ret)
+{
+        _cleanup_close_ int fd = pidfd_open_process(pid);
+        struct proc_stat stat = {.start_ticks = start_ticks};
+        struct pidfd_owner owner;
+        int r = fd < 0 ? fd : pidfd_owner(fd, &owner);
+
+        if (r >= 0)
+                r = proc_comm_read(pid, stat.comm);
+        if (r >= 0 && (owner.ppid != parent || proc_pidfd_exited(fd)))
+                r = -ESRCH;
+        if (r >= 0)
+                r = process_make(ps, fd, pid, &stat, owner.uids, ret);
+        if (r >= 0)
+                TAKE_FD(fd);
+        return r;
 }
 
 struct process *process_ref(struct process *p)
@@ -261,28 +304,30 @@ struct process_ties *process_ties(struct process *p)
 
 void process_update_comm(struct process *p)
 {
-        struct proc_stat stat;
+        char comm[PROC_COMM_SIZE];
+        pid_t pid;
 
-        if (proc_stat_read(p->identity.pid, &stat) >= 0 && stat.start_ticks == p->identity.start_ticks)
-                memcpy(p->comm, stat.comm, sizeof p->comm);
+        /* As long as it is not reaped nobody else can have its pid. */
+        if (proc_comm_read(p->identity.pid, comm) >= 0 && proc_pidfd_to_pid(p->pidfd, &pid) >= 0)
+                memcpy(p->comm, comm, sizeof p->comm);
 }
 
 int process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm)
 {
-        struct proc_stat stat;
-        uid_t uids[3];
-        int r;
+        struct proc_status status;
+        struct pidfd_owner owner;
+        char comm[PROC_COMM_SIZE];
+        bool tells = pidfd_owner(p->pidfd, &owner) >= 0;
+        int r = tells ? 0 : proc_status_read(p->identity.pid, &status);
 
-        r = proc_status_read(p->identity.pid, uids, NULL);
+        if (r >= 0)
+                r = proc_comm_read(p->identity.pid, comm);
         if (r < 0)
                 return r;
-        r = proc_stat_read(p->identity.pid, &stat);
-        if (r < 0)
-                return r;
-        if (stat.start_ticks != p->identity.start_ticks || proc_pidfd_exited(p->pidfd))
+        if (proc_pidfd_exited(p->pidfd))
                 return -ESRCH;
-        memcpy(ret_uids, uids, sizeof uids);
-        memcpy(ret_comm, stat.comm, sizeof stat.comm);
+        memcpy(ret_uids, tells ? owner.uids : status.uids, sizeof owner.uids);
+        memcpy(ret_comm, comm, sizeof comm);
         return 0;
 }
 

@@ -33,10 +33,15 @@ int processes_new(struct processes **ret, struct world *world);
 struct processes *processes_free(struct processes *ps); /* all references have to be given up before */
 
 /* Gives a reference to the process of a pidfd, which is duplicated. -ESRCH: the process has exited, or is not
- * in our pid namespace; -EINVAL: the descriptor is no pidfd, or a thread's. */
+ * in our pid namespace; -EINVAL: the descriptor is no pidfd, or a thread's; -EBUSY: it cannot be looked at
+ * now (util/proc-reader.h). */
 int process_acquire(struct processes *ps, int pidfd, struct process **ret);
 /* The same by pid and start time. With start_ticks 0 it takes the process that has the pid now. */
 int process_acquire_pid(struct processes *ps, pid_t pid, uint64_t start_ticks, struct process **ret);
+/* The same where that gives -EBUSY, for one whose start time was read before: it is still its parent's child.
+ * -EOPNOTSUPP: the kernel does not tell. */
+int process_acquire_child(
+                struct processes *ps, pid_t pid, uint64_t start_ticks, pid_t parent, struct process **ret);
 /* Gives the object of a process if there is one, without a reference; else NULL. */
 struct process *process_find(struct processes *ps, pid_t pid, uint64_t start_ticks);
 struct process *process_ref(struct process *p);
@@ -59,8 +64,7 @@ bool process_is_kernel(const struct process *p);  /* a thread of the kernel */
 bool process_has_exited(const struct process *p); /* as far as we have noticed */
 struct process_ties *process_ties(struct process *p);
 
-/* Reads the real, effective and saved uid, and the command (16 bytes with NUL), from /proc. -ESRCH: it has
- * gone. */
+/* Reads the real, effective and saved uid, and the command (16 bytes with NUL). -ESRCH: it has gone. */
 int process_read(const struct process *p, uid_t ret_uids[3], char *ret_comm);
 /* Reads the command again. After an exit this works while there is still a zombie. */
 void process_update_comm(struct process *p);

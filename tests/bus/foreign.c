@@ -369,5 +369,6 @@ Suite *suite_foreign(void)
         add_closers(s);
         add_last_close(s);
         add_locked(s);
+        add_held_proc(s);
         return s;
 }

@@ -38,6 +38,7 @@ void add_given(Suite *s);       /* given.c */
 void add_last_close(Suite *s);  /* last-close.c */
 void add_locked(Suite *s);      /* locked.c */
 void add_held_alive(Suite *s);  /* held-alive.c */
+void add_held_proc(Suite *s);   /* held-proc.c */
 void add_held_charge(Suite *s); /* held-charge.c */
 
 /* closers.c */

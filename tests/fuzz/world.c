@@ -183,11 +183,10 @@ static bool victim_is_ready(pid_t pid)
 /* Which decides who may attach it. */
 static bool has_its_uid(unsigned i)
 {
-        uid_t uids[3];
-        pid_t pid;
+        struct proc_status status;
 
-        return proc_status_read(victims[i].pid, uids, &pid) >= 0 &&
-               uids[2] == (i == 2 && geteuid() == 0 ? world_uids[1] : geteuid());
+        return proc_status_read(victims[i].pid, &status) >= 0 &&
+               status.uids[2] == (i == 2 && geteuid() == 0 ? world_uids[1] : geteuid());
 }
 
 static void victim_start(unsigned i)

@@ -42,6 +42,23 @@ static struct fuse_attr attributes(uint64_t node)
                         .nlink = 1};
 }
 
+static volatile sig_atomic_t is_answering;
+
+static void answer_all(int signal_number)
+{
+        is_answering = 1;
+}
+
+/* Closes that were begun. */
+static uint64_t closes[64];
+static unsigned n_closes;
+
+static void answer_closes(int fuse)
+{
+        while (is_answering && n_closes > 0)
+                answer(fuse, closes[--n_closes], 0, NULL, 0);
+}
+
 static void serve(int fuse, int said, const struct hung_file *h)
 {
         bool hangs_in_last_close = h->hangs_in_last_close, was_read = false;
@@ -55,6 +72,7 @@ static void serve(int fuse, int said, const struct hung_file *h)
                 struct fuse_open_out open_out = {.fh = 1};
                 ssize_t n = read(fuse, bytes, sizeof bytes);
 
+                answer_closes(fuse);
                 if (n < 0 && (errno == EINTR || errno == ENOENT))
                         continue;
                 if (n < (ssize_t) sizeof *in)
@@ -94,6 +112,9 @@ static void serve(int fuse, int said, const struct hung_file *h)
                         /* This is what close() waits for. */
                         if (write(said, "", 1) != 1)
                                 _exit(1);
+                        if (n_closes < ELEMENTSOF(closes))
+                                closes[n_closes++] = in->unique;
+                        answer_closes(fuse);
                         break;
                 case FUSE_RELEASE:
                         answer(fuse, in->unique, 0, NULL, 0);
@@ -155,7 +176,10 @@ bool hung_file_start(struct hung_file *h, uid_t uid, void (*fn)(int fd, void *us
         h->said = said[0];
         h->server = fork_tied();
         if (h->server == 0) {
+                struct sigaction action = {.sa_handler = answer_all};
                 pid_t user;
+
+                sigaction(SIGUSR1, &action, NULL); /* which interrupts a read */
 
                 close(said[0]);
                 close(done[0]);
@@ -197,6 +221,11 @@ bool hung_file_is_being_closed(struct hung_file *h)
         char byte;
 
         return poll(&p, 1, WIDE_SEC * 1000) > 0 && read(h->said, &byte, 1) == 1;
+}
+
+void hung_file_answers(const struct hung_file *h)
+{
+        kill(h->server, SIGUSR1);
 }
 
 void hung_file_end(struct hung_file *h)

@@ -22,5 +22,7 @@ struct hung_file {
  * rights does not allow it; it has printed why. */
 bool hung_file_start(struct hung_file *h, uid_t uid, void (*fn)(int fd, void *userdata), void *userdata);
 bool hung_file_is_being_closed(struct hung_file *h); /* within a wide limit */
+/* From now on it answers closes, too, also those that have begun. */
+void hung_file_answers(const struct hung_file *h);
 /* Ends the file system, so that everybody wakes who sleeps for it. */
 void hung_file_end(struct hung_file *h);

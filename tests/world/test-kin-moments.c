@@ -30,6 +30,8 @@ int __real_child_list_next(struct child_list *l, pid_t *ret);
 int __wrap_child_list_next(struct child_list *l, pid_t *ret);
 int __real_proc_stat_read(pid_t pid, struct proc_stat *ret);
 int __wrap_proc_stat_read(pid_t pid, struct proc_stat *ret);
+int __real_proc_read(pid_t pid, struct proc_stat *ret_stat, struct proc_status *ret_status);
+int __wrap_proc_read(pid_t pid, struct proc_stat *ret_stat, struct proc_status *ret_status);
 
 int __wrap_child_list_open(struct child_list *l, pid_t parent, bool is_single)
 {
@@ -54,6 +56,13 @@ int __wrap_proc_stat_read(pid_t pid, struct proc_stat *ret)
         if (fake_stat && fake_stat(pid, ret))
                 return 0;
         return __real_proc_stat_read(pid, ret);
+}
+
+int __wrap_proc_read(pid_t pid, struct proc_stat *ret_stat, struct proc_status *ret_status)
+{
+        int r = ret_stat ? __wrap_proc_stat_read(pid, ret_stat) : 0;
+
+        return r >= 0 && ret_status ? __real_proc_read(pid, NULL, ret_status) : r;
 }
 
 static void wait_told(int in)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <string.h>
 
 #include "daemon/world/membership/direct.h"
+#include "daemon/world/membership/see.h"
 #include "util/proc.h"
 
 /* Looks at the members of slots where the kernel does not know them: at the processes in the control group of
@@ -16,14 +18,19 @@ static int gone(struct member_look *l)
         return 0;
 }
 
-/* It has gone, or cannot be read. */
+/* It has gone, or cannot be read, or not now. */
 static int unread(struct member_look *l, int r)
 {
+        if (r == -EBUSY) {
+                l->is_unread = true;
+                return 0;
+        }
         return r == -ESRCH ? gone(l) : r;
 }
 
-static int tell(struct member_look *l, pid_t pid, const struct proc_stat *stat)
+static int tell(struct member_look *l, pid_t pid, const struct member_seen *seen)
 {
+        const struct proc_stat *stat = &seen->stat;
         struct member_record record = {
                         .slot = l->attached->slot,
                         .policy = l->attached->policy,
@@ -34,31 +41,60 @@ static int tell(struct member_look *l, pid_t pid, const struct proc_stat *stat)
                         .comm = stat->comm,
         };
 
-        int r;
-
         if (proc_is_dead(stat))
                 return 0;
-        r = l->wants_uids ? proc_status_read(pid, record.uids, NULL) : 0;
-        if (r < 0)
-                return unread(l, r);
+        if (l->wants_uids)
+                memcpy(record.uids, seen->status.uids, sizeof record.uids);
         record.leader_start_nsec = record.start_nsec;
         return l->cb(l->userdata, &record);
+}
+
+/* A member that cannot be looked at now is told of all the same, as it was when it was seen. So it gets its
+ * signal, if it is known for certain (signals-send.c). */
+static int tell_unseen(struct member_look *l, pid_t pid, pid_t parent, uint64_t start_ticks)
+{
+        struct member_seen seen = {
+                        .stat = {.state = 'D', .n_threads = 1, .ppid = parent, .start_ticks = start_ticks}};
+
+        member_see_some(pid, &seen);
+        return tell(l, pid, &seen);
+}
+
+/* A child that was never seen has no start time, and is a member only as long as its parent has it. */
+static int tell_unseen_child(struct member_look *l, pid_t pid)
+{
+        struct attached *a = l->attached, *owner;
+        pid_t parent = l->kin ? l->kin->pid : process_pid(a->process);
+        struct member_seen seen = {.stat = {.state = 'D', .n_threads = 1, .ppid = parent}};
+
+        l->is_unread = true;
+        member_see_some(pid, &seen);
+        if (seen.status.ppid != parent)
+                return 0;
+        if (orphan_owner(a->membership, parent,
+                            l->kin ? l->kin->start_ticks : process_start_ticks(a->process), UINT64_MAX,
+                            &owner) &&
+                        owner != a)
+                return 0;
+        return tell(l, pid, &seen);
 }
 
 static int visit_itself(struct member_look *l)
 {
         const struct process *p = l->attached->process;
-        struct proc_stat stat;
+        struct member_seen seen;
         int r;
 
         if (process_has_exited(p))
                 return 0;
-        r = proc_stat_read(process_pid(p), &stat);
+        r = member_see(process_pid(p), l->wants_uids, &seen);
+        if (r == -EBUSY && !proc_pidfd_exited(process_pidfd(p)))
+                return tell_unseen(l, process_pid(p), 0, process_start_ticks(p));
         if (r < 0)
                 return unread(l, r);
-        if (stat.start_ticks != process_start_ticks(p) || proc_is_dead(&stat))
+        if (seen.stat.start_ticks != process_start_ticks(p) || proc_is_dead(&seen.stat))
                 return gone(l);
-        return tell(l, process_pid(p), &stat);
+        return tell(l, process_pid(p), &seen);
 }
 
 /* A child of the attached process, or of one of its kin. If it is new, it has its turn at the end. */
@@ -77,6 +113,8 @@ static int visit_child(struct member_look *l, pid_t pid)
                 return 0;
         /* It may have become another's child since the list was read, or its pid another process's. */
         r = proc_stat_read(pid, &stat);
+        if (r == -EBUSY)
+                return tell_unseen_child(l, pid);
         if (r < 0)
                 return unread(l, r);
         if (stat.ppid != (l->kin ? l->kin->pid : process_pid(a->process)))
@@ -123,26 +161,26 @@ static int visit_kin(struct member_look *l)
 {
         struct kin *k = l->kin;
         struct membership *m = k->attached->membership;
-        struct proc_stat stat;
+        struct member_seen seen = {};
         int r;
 
-        r = proc_stat_read(k->pid, &stat);
-        if (r < 0 && r != -ESRCH)
+        r = member_see(k->pid, l->wants_uids, &seen);
+        if (r < 0 && r != -ESRCH && r != -EBUSY)
                 return r;
-        if (r < 0 || stat.start_ticks != k->start_ticks || proc_is_dead(&stat) ||
-                        attached_by_group(m, k->pid, &stat)) {
+        if (r != -EBUSY && (r < 0 || seen.stat.start_ticks != k->start_ticks || proc_is_dead(&seen.stat) ||
+                                           attached_by_group(m, k->pid, &seen.stat))) {
                 kin_drop(k); /* which goes on with the next one */
                 return 0;
         }
-        if (kin_follow(k, &stat))
+        if (r >= 0 && kin_follow(k, &seen.stat))
                 return 0;
-        r = tell(l, k->pid, &stat);
+        r = r >= 0 ? tell(l, k->pid, &seen) : tell_unseen(l, k->pid, k->parent, k->start_ticks);
         if (r != 0 || l->without_children) {
                 next_kin(l);
                 return r;
         }
         l->phase = LOOK_CHILDREN;
-        r = child_list_open(&l->children, k->pid, stat.n_threads == 1);
+        r = child_list_open(&l->children, k->pid, seen.stat.n_threads == 1);
         return r < 0 ? r : visit_next_child(l); /* most have none */
 }
 
@@ -162,7 +200,8 @@ static int visit_in_group(struct member_look *l, pid_t pid)
 {
         struct attached *a = l->attached;
         struct membership *m = a->membership;
-        struct proc_stat stat;
+        struct member_seen seen;
+        int r;
 
         if (pid == process_pid(a->process) && !process_has_exited(a->process)) {
                 l->found = true;
@@ -171,9 +210,12 @@ static int visit_in_group(struct member_look *l, pid_t pid)
         if (attached_find(m, pid))
                 return 0;
         /* If it is dead, it has died only now, because the group does not list dead processes. */
-        if (proc_stat_read(pid, &stat) < 0 || proc_is_dead(&stat))
+        r = member_see(pid, l->wants_uids, &seen);
+        if (r == -EBUSY)
+                return unread(l, r);
+        if (r < 0 || proc_is_dead(&seen.stat))
                 return gone(l);
-        return attached_takes(m, a, &stat) ? tell(l, pid, &stat) : 0;
+        return attached_takes(m, a, &seen.stat) ? tell(l, pid, &seen) : 0;
 }
 
 void direct_look_stop(struct member_look *l)
@@ -277,7 +319,7 @@ static int step(struct member_look *l)
                 }
                 if (r > 0)
                         r = orphan_visit(l->attached, pid, &l->dead);
-                return r == -ESRCH ? gone(l) : r > 0 ? 0 : r;
+                return r < 0 ? unread(l, r) : 0;
         case LOOK_CHILDREN:
                 return visit_next_child(l);
         case LOOK_KIN:

@@ -31,6 +31,7 @@ struct member_look {
         bool without_children;
         bool is_thorough; /* who dies while its children are listed is noticed; this takes a read of each */
         bool is_restless; /* a process had gone when it was to be read: its children may have been missed */
+        bool is_unread; /* a process cannot be read now (util/proc-reader.h), and was not met, if it is one */
 
         /* Of look.c, and of the backend. */
         const struct membership_backend *backend;

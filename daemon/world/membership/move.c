@@ -59,12 +59,16 @@ static int moves_add_record(void *userdata, const struct member_record *record)
 {
         struct moves *m = userdata;
         _cleanup_(process_unrefp) struct process *p = NULL;
+        struct processes *all = m->membership->processes;
+        uint64_t ticks = proc_nsec_to_ticks(record->leader_start_nsec);
+        int r;
 
-        if (record->pid != record->tid || !record->slot->anchor ||
-                        process_acquire_pid(m->membership->processes, (pid_t) record->pid,
-                                        proc_nsec_to_ticks(record->leader_start_nsec), &p) < 0)
+        if (record->pid != record->tid || !record->slot->anchor)
                 return 0;
-        return moves_add(m, record->slot, p, record->policy);
+        r = process_acquire_pid(all, (pid_t) record->pid, ticks, &p);
+        if (r == -EBUSY)
+                r = process_acquire_child(all, (pid_t) record->pid, ticks, (pid_t) record->ppid, &p);
+        return r < 0 ? 0 : moves_add(m, record->slot, p, record->policy);
 }
 
 static void moves_done(struct moves *m)

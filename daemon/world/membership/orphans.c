@@ -34,10 +34,14 @@ static int look_at_other(void *userdata, pid_t child)
 {
         struct others *o = userdata;
         struct proc_stat stat;
+        int r;
 
         if (child == o->pid)
                 return 0;
-        if (proc_stat_read(child, &stat) >= 0 && stat.start_ticks >= o->since)
+        r = proc_stat_read(child, &stat);
+        if (r == -EBUSY)
+                return 1; /* it may have started just now */
+        if (r >= 0 && stat.start_ticks >= o->since)
                 o->since = stat.start_ticks + 1;
         return ++o->n == AT_ONCE;
 }

@@ -66,7 +66,7 @@ static int begin(struct membership *m, struct signal_pass *p)
 
         p->n = p->next = p->n_counted = 0;
         p->number = ++last_number;
-        p->found = p->ended = false;
+        p->found = p->ended = p->is_unread = false;
         if (LIST_EMPTY(&p->slots)) {
                 p->n_restless = p->n_races = 0;
                 p->is_race = false;
@@ -95,6 +95,7 @@ static int list(struct membership *m, struct signal_pass *p, uint32_t *budget)
         if (r <= 0)
                 return r;
         p->found |= p->look.is_restless;
+        p->is_unread |= p->look.is_unread;
         member_look_end(&p->look);
         p->state = PASS_GIVES;
         return 1;
@@ -145,11 +146,12 @@ int pass_go(struct membership *m, struct signal_pass *p, uint64_t until_usec, ui
                 return 0;
         p->failing = false;
         p->state = PASS_IDLE;
-        signals_forget_gone(m, p);
+        if (!p->is_unread)
+                signals_forget_gone(m, p);
         p->n_restless = p->found ? p->n_restless + 1 : 0;
         p->n_races = p->ended ? p->n_races + 1 : 0;
         p->is_race = p->ended && (p->is_race || p->n_races >= STORM_PASSES);
-        if (p->n_restless > 0)
+        if (p->n_restless > 0 || p->is_unread)
                 return 1;
         while (!LIST_EMPTY(&p->slots))
                 signals_end(m, LIST_FIRST(&p->slots));

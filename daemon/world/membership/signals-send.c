@@ -90,32 +90,68 @@ static bool may_signal(const uid_t uids[3], uid_t uid)
         return true;
 }
 
+/* One whose start time cannot be read now (util/proc-reader.h) is the member if we have held its pidfd, which
+ * was opened before, or if it is its parent's child still. -EBUSY: neither is so. */
+static int check_unread(struct membership *m, const struct target *t, int pidfd, uint64_t ticks,
+                struct proc_status *ret)
+{
+        const struct process *p = process_find(m->processes, (pid_t) t->pid, ticks);
+        int r = proc_status_read((pid_t) t->pid, ret);
+        struct pidfd_owner owner;
+
+        if (r == -EBUSY && (r = pidfd_owner(pidfd, &owner)) >= 0) {
+                *ret = (struct proc_status){.ppid = owner.ppid};
+                memcpy(ret->uids, owner.uids, sizeof ret->uids);
+        }
+        if (r < 0)
+                return r == -EOPNOTSUPP ? -EBUSY : r;
+        if (p ? proc_pidfd_exited(process_pidfd(p)) : proc_pidfd_exited(pidfd))
+                return -ESRCH;
+        return p || ret->ppid == (pid_t) t->ppid ? 0 : -EBUSY;
+}
+
+/* A pidfd may tell whose it is. Then only what a signal does has to be read. */
+static int check(struct membership *m, const struct target *t, int pidfd, bool is_kill,
+                struct proc_stat *ret_stat, struct proc_status *ret_status)
+{
+        uint64_t ticks = proc_nsec_to_ticks(t->start_nsec);
+        struct pidfd_owner owner;
+        bool tells = is_kill && pidfd_owner(pidfd, &owner) >= 0;
+        int r = proc_read((pid_t) t->pid, ret_stat, tells ? NULL : ret_status);
+
+        if (r == -EBUSY) {
+                *ret_stat = (struct proc_stat){.state = 'D'};
+                return check_unread(m, t, pidfd, ticks, ret_status);
+        }
+        if (r < 0)
+                return r;
+        if (tells)
+                memcpy(ret_status->uids, owner.uids, sizeof owner.uids);
+        return ret_stat->start_ticks == ticks ? 0 : -ESRCH;
+}
+
 /* Sends a signal if the process is still the member. Children that are born after *ret_when_nsec are helpers
  * that clean up; it is UINT64_MAX if the process cannot have any. Returns 1 if the process ignores it. */
-static int send_checked(const struct world *w, const struct target *t, const struct policy *policy,
+static int send_checked(struct membership *m, const struct target *t, const struct policy *policy,
                 int signal_number, uint64_t *ret_when_nsec)
 {
+        const struct world *w = m->world;
         bool ignored = false;
         uint64_t when_nsec = UINT64_MAX;
         _cleanup_close_ int pidfd = -1;
+        struct proc_status status;
         struct proc_stat stat;
-        uid_t uids[3];
         int r;
 
         pidfd = pidfd_open_process((pid_t) t->pid);
         if (pidfd < 0)
                 return pidfd;
-        r = proc_stat_read((pid_t) t->pid, &stat);
+        r = check(m, t, pidfd, signal_number == SIGKILL, &stat, &status);
         if (r < 0)
                 return r;
-        if (stat.start_ticks != proc_nsec_to_ticks(t->start_nsec))
-                return -ESRCH;
-        r = proc_status_read((pid_t) t->pid, uids, NULL);
-        if (r < 0)
-                return r;
-        if (!may_signal(uids, policy->uid))
+        if (!may_signal(status.uids, policy->uid))
                 return -EPERM;
-        if (signal_number != SIGKILL && proc_handles_signal((pid_t) t->pid, signal_number, &ignored))
+        if (signal_number != SIGKILL && proc_handles_signal(&status, signal_number, &ignored))
                 /* The time is taken before the signal is sent, because the process may run before we go
                  * on. */
                 when_nsec = now_nsec();
@@ -157,6 +193,14 @@ static bool is_want(int r)
         return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
 }
 
+/* It gets its signal in another pass. */
+static void take_back(struct membership *m, struct signalled *s, bool is_new)
+{
+        s->killed = false;
+        if (is_new)
+                signalled_free(m, s);
+}
+
 int signals_give(struct membership *m, const struct target *t, uint64_t pass_number, uint64_t now_usec)
 {
         struct member_slot *slot = member_slot_get(m, t->slot, t->context_id);
@@ -173,6 +217,9 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
         signal_number = policy->signal;
 
         s = signalled_find(m, t->pid);
+        /* Its start time could not be read when it got its signal. */
+        if (s && s->start_nsec == 0 && !s->killed)
+                s->start_nsec = t->start_nsec;
         /* That process has gone, and another one has its pid. Or it has gone to another context, whose signal
          * is one more. */
         if (s && (s->start_nsec != t->start_nsec || s->context_id != t->context_id)) {
@@ -199,12 +246,14 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
         if (signal_number <= 0)
                 return 1;
 
-        r = send_checked(m->world, t, policy, signal_number, &when_nsec);
-        if (is_want(r)) {
-                s->killed = false;
-                if (is_new)
-                        signalled_free(m, s);
-                return r;
+        r = send_checked(m, t, policy, signal_number, &when_nsec);
+        if (is_want(r) || r == -EBUSY) {
+                take_back(m, s, is_new);
+                if (r != -EBUSY)
+                        return r;
+                if (slot->pass)
+                        slot->pass->is_unread = true;
+                return 0;
         }
         s->error = r < 0 && r != -ESRCH ? r : 0;
         if (r >= 0 && signal_number != SIGKILL)

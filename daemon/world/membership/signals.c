@@ -38,6 +38,7 @@
 #define PASSES_AT_ONCE 16
 #define TRIES_MAX 16 /* of a first pass that fails, before who waits for it is answered all the same */
 #define PASS_LATER_USEC 20000
+#define UNREAD_USEC 200000 /* the next pass, where somebody cannot be read now (util/proc-reader.h) */
 
 struct signals {
         struct signal_pass *now;          /* the contexts that have just ended */
@@ -241,6 +242,8 @@ static void go_on(struct membership *m, int r)
                 schedule(m, 0);
         else if (p->n_restless > 0)
                 schedule(m, s->storm_usec > 0 || p->n_restless % PASSES_AT_ONCE > 0 ? 0 : PASS_LATER_USEC);
+        else if (p->is_unread && !LIST_EMPTY(&p->slots))
+                schedule(m, UNREAD_USEC);
 }
 
 /* What has to be looked at again after its first pass, or to be killed by now, is left to the other passes.

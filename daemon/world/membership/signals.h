@@ -27,6 +27,7 @@ struct signal_pass {
         uint32_t n_counted;  /* members of slots that count */
         bool found;          /* this pass has found somebody new, or may have missed somebody */
         unsigned n_restless; /* how many passes in a row have */
+        bool is_unread;      /* one that this pass was to meet, or to signal, cannot be read now */
         bool ended;          /* this pass has ended somebody new, or come too late for somebody */
         unsigned n_races;    /* how many passes in a row have */
         bool is_race;        /* meanwhile members have forked */

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "util/cleanup.h"
+#include "util/clock.h"
+#include "util/log.h"
+#include "util/proc-reader-internal.h"
+#include "util/share.h"
+
+/* A reader that hangs at a process waits on. So it tells when that process can be read again, and until then
+ * nobody is held up by it once more. A party (util/share.h) may have some readers that wait. Those beyond
+ * are killed, if they can be.
+ *
+ * The time for which the daemon was held up is charged to the party, too, for each of the two files. One
+ * that has used up what it may take is refused altogether for a while, and so is one whose readers cannot be
+ * killed. What /proc shows of processes can be hidden. So who it was is asked of a pidfd, where the kernel
+ * tells (Linux 6.13), and also found in what the reader has read. */
+
+#define WAITING_MAX 16 /* util/share.h: twice as many, from many parties */
+#define KILL_MSEC 10   /* in which a reader that can be killed has ended */
+#define PARTIES 64
+#define FULL_USEC 60000 /* who has used so much is refused: two hangs */
+#define DRAIN 1200      /* one part in so many of the time comes back: 50 ms a minute */
+#define HANG_USEC 50000 /* a hang counts no more: on a busy machine it takes longer to be noticed */
+
+struct waiting {
+        struct reader reader; /* .place NULL: none */
+        pid_t pid;
+        int pidfd; /* of the process; -1: it had gone */
+        uint32_t party;
+        enum reader_file file;
+        bool was_killed;
+};
+
+struct party {
+        uint32_t party;
+        enum reader_file file;
+        uint64_t used_usec, at_usec;
+};
+
+static struct waiting waiting[READER_PLACES];
+static struct party parties[PARTIES];
+static unsigned n_waiting, n_parties;
+
+#define NOBODY UINT32_MAX
+
+/* -- Whose a process is, so that nobody waits. */
+
+/* *ret_certain: that is not just what /proc shows. */
+static uint32_t party_of(pid_t pid, bool *ret_certain)
+{
+        _cleanup_close_ int pidfd = pidfd_open_process(pid);
+        struct pidfd_owner owner;
+        struct stat st;
+        char path[32];
+
+        *ret_certain = pidfd >= 0 && pidfd_owner(pidfd, &owner) >= 0;
+        if (*ret_certain)
+                return share_party(owner.uids[0]);
+        snprintf(path, sizeof path, "/proc/%d", (int) pid);
+        if (stat(path, &st) < 0)
+                return NOBODY;
+        *ret_certain = st.st_uid != 0;
+        return share_party(st.st_uid);
+}
+
+/* The one that a reader has read of. */
+static uint32_t party_of_reader(const struct reader *reader)
+{
+        char text[sizeof reader->place->text];
+        bool is_certain;
+        uid_t uid;
+
+        memcpy(text, reader->place->text, sizeof text - 1);
+        text[sizeof text - 1] = '\0';
+        if (reader_load(&reader->place->reads) == READER_STATUS && proc_status_uid(text, &uid))
+                return share_party(uid);
+        return party_of(reader->place->pid, &is_certain);
+}
+
+/* -- What a party has used. */
+
+static void parties_tidy(uint64_t now_usec)
+{
+        for (unsigned i = 0; i < n_parties; i++) {
+                struct party *p = &parties[i];
+                uint64_t back = (now_usec - p->at_usec) / DRAIN;
+
+                if (back < p->used_usec) {
+                        p->used_usec -= back;
+                        p->at_usec += back * DRAIN;
+                } else {
+                        *p = parties[--n_parties];
+                        i--;
+                }
+        }
+}
+
+static struct party *party_find(uint32_t party, enum reader_file file)
+{
+        for (unsigned i = 0; i < n_parties; i++)
+                if (parties[i].party == party && parties[i].file == file)
+                        return &parties[i];
+        return NULL;
+}
+
+/* In a full table the one that has used least makes room. */
+static struct party *party_add(uint32_t party, enum reader_file file, uint64_t now_usec)
+{
+        struct party *p = n_parties < PARTIES ? &parties[n_parties++] : &parties[0];
+
+        for (unsigned i = 0; i < n_parties && n_parties == PARTIES; i++)
+                if (parties[i].used_usec < p->used_usec)
+                        p = &parties[i];
+        *p = (struct party){.party = party, .file = file, .at_usec = now_usec};
+        return p;
+}
+
+static void charge(uint32_t party, enum reader_file file, pid_t pid, uint64_t usec)
+{
+        uint64_t now_usec = now_monotonic_usec();
+        struct party *p;
+
+        parties_tidy(now_usec);
+        p = party_find(party, file);
+        if (!p) {
+                log_warning("Process %d cannot be read in /proc now; all have waited for it for %u ms",
+                                (int) pid, (unsigned) (usec / 1000));
+                p = party_add(party, file, now_usec);
+        }
+        p->used_usec += usec < HANG_USEC ? usec : HANG_USEC;
+}
+
+/* Or anybody, where the party is NOBODY. */
+static bool has_used_up(uint32_t party, unsigned files)
+{
+        parties_tidy(now_monotonic_usec());
+        for (unsigned i = 0; i < n_parties; i++)
+                if ((party == NOBODY || parties[i].party == party) && parties[i].file & files &&
+                                parties[i].used_usec >= FULL_USEC)
+                        return true;
+        return false;
+}
+
+/* -- The readers that wait. */
+
+static void waiting_end(struct waiting *w)
+{
+        close(w->reader.pidfd);
+        closep(&w->pidfd);
+        w->reader.place = NULL;
+        n_waiting--;
+}
+
+static void waiting_tidy(void)
+{
+        struct pollfd polls[READER_PLACES];
+
+        if (n_waiting == 0)
+                return;
+        for (unsigned i = 0; i < READER_PLACES; i++)
+                polls[i] = (struct pollfd){.fd = waiting[i].reader.place ? waiting[i].reader.pidfd : -1,
+                                .events = POLLIN};
+        if (poll(polls, READER_PLACES, 0) > 0)
+                for (unsigned i = 0; i < READER_PLACES; i++)
+                        if (polls[i].fd >= 0 && polls[i].revents)
+                                waiting_end(&waiting[i]);
+}
+
+/* Or of all, where the party is NOBODY. */
+static unsigned count(uint32_t party, bool killed)
+{
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < READER_PLACES; i++)
+                n += waiting[i].reader.place && (waiting[i].was_killed || !killed) &&
+                     (party == NOBODY || waiting[i].party == party);
+        return n;
+}
+
+/* Whether one waits there. If that process has exited since, another one may have its number. */
+static bool is_waited_for(pid_t pid, unsigned files)
+{
+        for (unsigned i = 0; i < READER_PLACES; i++) {
+                const struct waiting *w = &waiting[i];
+
+                if (w->reader.place && w->pid == pid && w->file & files && w->pidfd >= 0 &&
+                                !proc_pidfd_exited(w->pidfd))
+                        return true;
+        }
+        return false;
+}
+
+/* On older kernels a process can pass for one of root's. So in doubt it may be anybody's. */
+bool blame_refuses(pid_t pid, unsigned files)
+{
+        bool is_certain;
+        uint32_t party;
+
+        if (n_waiting == 0 && n_parties == 0)
+                return false;
+        waiting_tidy();
+        if (is_waited_for(pid, files))
+                return true;
+        party = party_of(pid, &is_certain);
+        if (party == NOBODY)
+                return false; /* it has gone */
+        if (!is_certain)
+                party = NOBODY;
+        return has_used_up(party, files) ||
+               !share_admits(count(party, true), count(NOBODY, true), WAITING_MAX);
+}
+
+bool blame_has(const struct reader_place *place)
+{
+        for (unsigned i = 0; i < READER_PLACES; i++)
+                if (waiting[i].reader.place == place)
+                        return true;
+        return false;
+}
+
+void blame_hang(struct reader *reader, uint64_t usec)
+{
+        struct waiting *w = waiting;
+        struct pollfd p = {.fd = reader->pidfd, .events = POLLIN};
+
+        while (w->reader.place)
+                w++;
+        *w = (struct waiting){.reader = *reader,
+                        .pid = reader->place->pid,
+                        .pidfd = pidfd_open_process(reader->place->pid),
+                        .party = party_of_reader(reader),
+                        .file = reader_load(&reader->place->reads)};
+        reader->place = NULL;
+        n_waiting++;
+        reader_store(&w->reader.place->leave, 1);
+        charge(w->party, w->file, w->pid, usec);
+        if (!share_admits(count(w->party, false) - 1, n_waiting - 1, WAITING_MAX)) {
+                w->was_killed = true;
+                (void) pidfd_signal(w->reader.pidfd, SIGKILL);
+                (void) poll(&p, 1, KILL_MSEC);
+                waiting_tidy();
+        }
+}
+
+void blame_end(void)
+{
+        for (unsigned i = 0; i < READER_PLACES; i++)
+                if (waiting[i].reader.place) {
+                        (void) pidfd_signal(waiting[i].reader.pidfd, SIGKILL);
+                        waiting_end(&waiting[i]);
+                }
+        n_parties = 0;
+}
