@@ -35,11 +35,11 @@ static void execute_later(int fd, void *userdata)
         pid = getpid();
         ck_assert_int_eq(write(e->said[1], &pid, sizeof pid), sizeof pid);
         for (unsigned i = 0; i < e->n; i++) {
-                pid = fork_tied();
+                pid = fork(); /* it outlives its parent */
                 if (pid == 0) {
                         if (read(e->go[0], &byte, 1) != 1 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
                                 _exit(1);
-                        execl("/bin/sleep", "sleep", "1000", NULL);
+                        execl("/bin/sleep", "sleep", "300", NULL);
                         _exit(1);
                 }
                 ck_assert_int_eq(write(e->said[1], &pid, sizeof pid), sizeof pid);
@@ -70,6 +70,8 @@ static void executers_hang(struct executers *e)
 static void executers_end(struct executers *e)
 {
         hung_file_end(&e->file);
+        for (unsigned i = 0; i < e->n; i++)
+                (void) kill(e->pids[i], SIGKILL); /* or it has gone */
         for (int i = 0; i < 2; i++) {
                 close(e->said[i]);
                 close(e->go[i]);
@@ -123,7 +125,9 @@ static bool attach_is_busy(sd_bus *b, const char *path, pid_t pid)
         ck_assert_int_ge(sd_bus_message_new_method_call(
                                          b, &m, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, "Attach"),
                         0);
-        ck_assert_int_ge(sd_bus_message_append(m, "sha{sv}", path, pidfd, 1, "signal", "i", SIGTERM), 0);
+        ck_assert_int_ge(sd_bus_message_append(m, "sha{sv}", path, pidfd, 2, "signal", "i", SIGTERM,
+                                         "kill-after-usec", "t", UINT64_MAX),
+                        0);
         reply = send_call(b, m, &error);
         return is_busy(reply, &error);
 }
