@@ -52,6 +52,7 @@ static void end_with_parent(struct tree *t, struct context *c)
 
         if (c->own_deadline && c->wake_usec <= parent->done_usec) {
                 context_become_done(t, parent->done_usec, c, CONTEXT_DEADLINE_EXCEEDED, 0);
+                context_decided(t, c, DECIDED_END);
                 effect_add(t, c, EFFECT_ROOT);
         } else {
                 context_become_done(t, parent->done_usec, c, parent->state, parent->origin_up + 1U);
@@ -135,6 +136,7 @@ uint32_t context_end(struct tree *t, uint64_t now_usec, struct context *root, en
         assert(!context_is_background(root) && !context_is_done(root));
 
         context_become_done(t, now_usec, root, state, 0);
+        context_decided(t, root, DECIDED_END);
         spend(budget, cost(root));
         return begin(t, &(struct ending){.root = root, .next = context_next(root, root), .contexts = 1},
                         budget);

@@ -623,7 +623,7 @@ static void simulate(uint64_t with_seed, uint64_t operations)
         assert(m && tree_new(&t) >= 0);
         m->retain_usec = t->retain_usec = 40;
         sliced = with_seed % 2 == 0;
-        hidden = sliced ? EFFECT_ROOT | EFFECT_KILL : 0;
+        hidden = EFFECT_RECORD | (sliced ? EFFECT_ROOT | EFFECT_KILL : 0U);
         if (sliced)
                 t->slice = 1 + random_below(4);
         memset(expected, 0, sizeof expected);
