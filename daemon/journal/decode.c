@@ -131,8 +131,7 @@ int decode(struct restore *to, struct record *r, bool again)
                 return -EBADMSG;
         switch (r->kind) {
         case RECORD_USED:
-                tree_restore_used(to, id, number);
-                return 0;
+                return tree_restore_used(to, id, number);
         case RECORD_DRAINED:
                 return tree_restore_drained(to, id, number);
         case RECORD_DEADLINE:

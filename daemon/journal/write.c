@@ -13,17 +13,22 @@ struct record_writer journal_group(const struct journal_buffer *file)
         return (struct record_writer){.p = file->bytes + file->used, .end = file->bytes + file->size};
 }
 
+static uint64_t reserved(const struct tree *t)
+{
+        return t->last_id < RESTORE_ID_MAX - IDS_RESERVED ? t->last_id + IDS_RESERVED : RESTORE_ID_MAX;
+}
+
 void journal_encode_used(struct record_writer *w, const struct tree *t)
 {
         record_begin(w, RECORD_USED);
-        record_write_u64(w, t->last_id + IDS_RESERVED);
+        record_write_u64(w, reserved(t));
         record_write_u64(w, t->last_label);
 }
 
 void journal_note_used(struct journal *j, const struct tree *t, bool used)
 {
         if (used)
-                j->reserved_id = t->last_id + IDS_RESERVED;
+                j->reserved_id = reserved(t);
         j->noted_label = t->last_label;
 }
 

@@ -120,7 +120,7 @@ int tree_restore_context(struct restore *r, const struct restored_context *d)
         if (!parent)
                 return -ENOENT;
         r->parent = parent;
-        if (d->id == 0 || d->id == UINT64_MAX || (d->id <= r->highest_id && find(r, d->id)) ||
+        if (d->id == 0 || d->id > RESTORE_ID_MAX || (d->id <= r->highest_id && find(r, d->id)) ||
                         !fits_below(parent, d->label) || d->n_values > UINT8_MAX || (d->released && !d->end))
                 return -EBADMSG;
         c = context_new(d->label, strlen(d->label), d->description);
@@ -150,7 +150,7 @@ int tree_restore_context(struct restore *r, const struct restored_context *d)
         index_insert(&r->ids, c);
         user_charge_always(c->user, RESOURCE_CONTEXTS, 1);
         user_charge_always(c->user, RESOURCE_BYTES, context_bytes(c));
-        tree_restore_used(r, c->id, label_number(c->label));
+        (void) tree_restore_used(r, c->id, label_number(c->label));
         return fill_in(r, c, d);
 }
 
@@ -242,12 +242,15 @@ int tree_restore_forgotten(struct restore *r, uint64_t id)
         return 0;
 }
 
-void tree_restore_used(struct restore *r, uint64_t last_id, uint64_t last_label)
+int tree_restore_used(struct restore *r, uint64_t last_id, uint64_t last_label)
 {
         struct tree *t = r->tree;
 
+        if (last_id > RESTORE_ID_MAX || last_label > RESTORE_ID_MAX)
+                return -EBADMSG;
         if (last_id > t->last_id)
                 t->last_id = last_id;
         if (last_label > t->last_label)
                 t->last_label = last_label;
+        return 0;
 }

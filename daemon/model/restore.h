@@ -59,6 +59,9 @@ struct restored_context {
         const struct restored_end *end;     /* or NULL: it is active */
 };
 
+/* No id and no number of a label is larger, so that those that come can be counted. */
+#define RESTORE_ID_MAX (UINT64_MAX / 2)
+
 /* They return 0, -ENOMEM, -ENOENT (no such context or parent), or -EBADMSG (no tree can be so). After an
  * error the tree is only good for tree_free(). */
 int tree_restore_begin(struct restore *r, struct tree *t);
@@ -71,7 +74,7 @@ int tree_restore_deadline(struct restore *r, uint64_t id, uint64_t own_deadline_
 int tree_restore_policies(struct restore *r, uint64_t id, const struct policy *policies, unsigned n);
 int tree_restore_forgotten(struct restore *r, uint64_t id);
 /* Ids and labels up to these were used. */
-void tree_restore_used(struct restore *r, uint64_t last_id, uint64_t last_label);
+int tree_restore_used(struct restore *r, uint64_t last_id, uint64_t last_label);
 int tree_restore_finish(struct restore *r);
 /* Also after an error. */
 void tree_restore_deinit(struct restore *r);
