@@ -4,7 +4,8 @@
 #include "daemon/journal/record.h"
 #include "daemon/model/restore.h"
 
-/* The fields of each kind of record: written from a context, and read as what daemon/model/restore.h takes. */
+/* The fields of each kind of record: written from a context, and read as what daemon/model/restore.h takes.
+ */
 
 /* All of a context that is kept: RECORD_CONTEXT, and RECORD_POLICIES if it has any. more: fields.h. */
 void encode_context(struct record_writer *w, const struct context *c, unsigned more);

@@ -7,26 +7,28 @@
  * a tree is made again. It has no descriptor and no clock. The format is record.h.
  *
  * What is in it. One record for each decision (enum decision), with how things are then: a context was made;
- * it has ended, and with it all below it that has not ended by itself; it is drained, at a later time than it
- * ended; it was released; its own deadline was moved; the policies of its members; it is forgotten. All that
- * comes together in one drain is one record for a context: one that was made and has ended is made as an ended
- * one, and one that was made and forgotten is not in it. The rest of the effects are not in it, since they
- * follow: EFFECT_NEW, _DONE and _ROOT from the above, EFFECT_MOVED from the own deadlines, EFFECT_KILL from
- * the policies. Nor are members and handles. They come back from the kernel and with parked descriptors.
+ * it has ended, and with it all below it that has not ended by itself; it is drained, at a later time than
+ * it ended; it was released; its own deadline was moved; the policies of its members; it is forgotten. All
+ * that comes together in one drain is one record for a context: one that was made and has ended is made as
+ * an ended one, and one that was made and forgotten is not in it. The rest of the effects are not in it,
+ * since they follow: EFFECT_NEW, _DONE and _ROOT from the above, EFFECT_MOVED from the own deadlines,
+ * EFFECT_KILL from the policies. Nor are members and handles. They come back from the kernel and with parked
+ * descriptors.
  *
- * The order is: the model, journal_write(), the effects. Its records count when the writer has moved file->used
- * over them, so whoever keeps the file publishes that with one store, before anything is done in the world. In
- * a drain the world finds that nobody is left in some contexts, which is decided there. So journal_write() is
- * called twice: before the first effect is carried out, and before the contexts are taken from the queue.
+ * The order is: the model, journal_write(), the effects. Its records count when the writer has moved
+ * file->used over them, so whoever keeps the file publishes that with one store, before anything is done in
+ * the world. In a drain the world finds that nobody is left in some contexts, which is decided there. So
+ * journal_write() is called twice: before the first effect is carried out, and before the contexts are taken
+ * from the queue.
  *
  * Ends in slices. The root is done at once, and so is its record. Where the daemon dies in the middle, the
  * tree that is made again is one in which the end has come to all. Nobody has seen those active to which it
  * had not come. What was perhaps not carried out is left as effects (`carried_out` below). So that is not
  * moved over the record of an end that goes on in slices (tree_own_ending()), in neither file.
  *
- * One thing may be otherwise than it was. What ends while a large tree is extended in slices comes back as if
- * the extension had come to all at once: it may show another deadline, and where its own deadline had just
- * passed it may read deadline-exceeded instead of canceled. */
+ * One thing may be otherwise than it was. What ends while a large tree is extended in slices comes back as
+ * if the extension had come to all at once: it may show another deadline, and where its own deadline had
+ * just passed it may read deadline-exceeded instead of canceled. */
 
 /* Where records are. The bytes may move between two calls, and size may grow. */
 struct journal_buffer {

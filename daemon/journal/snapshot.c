@@ -6,8 +6,8 @@
 #include "daemon/journal/fields.h"
 #include "daemon/journal/internal.h"
 
-/* A file with all contexts: parents before children, and the newest of siblings first, as context_next() goes,
- * so that a cursor of the tree keeps the place while contexts come and go. */
+/* A file with all contexts: parents before children, and the newest of siblings first, as context_next()
+ * goes, so that a cursor of the tree keeps the place while contexts come and go. */
 
 static int end_group(struct journal *j, struct record_writer *w)
 {

@@ -5,7 +5,8 @@
 #include "daemon/model/internal.h"
 #include "daemon/model/restore.h"
 
-/* What the decisions come to, for all contexts, the parents first. Ends are worked out as ending.c does it. */
+/* What the decisions come to, for all contexts, the parents first. Ends are worked out as ending.c does it.
+ */
 
 static void end_with_parent(struct tree *t, struct context *c)
 {

@@ -3,15 +3,15 @@
 
 #include "daemon/model/tree.h"
 
-/* Puts a tree together again from what was decided about its contexts (enum decision). There is no caller and
- * no time, and nothing is refused: what was acknowledged once is so for ever, whatever the limits and the
- * grammar of names are today. A quota may be exceeded by it.
+/* Puts a tree together again from what was decided about its contexts (enum decision). There is no caller
+ * and no time, and nothing is refused: what was acknowledged once is so for ever, whatever the limits and
+ * the grammar of names are today. A quota may be exceeded by it.
  *
- * The steps are: tree_restore_begin() with an empty tree; the decisions in their order; tree_restore_finish();
- * then the world, which calls tree_attached() for each context that had members when it was looked at last,
- * also where none is left, and tree_handles_given(); tree_restored(). From then on the tree is like any other,
- * and the world says tree_left() of those of whom nobody is left. No time passes before: what ends when its
- * members are not known yet would be called drained.
+ * The steps are: tree_restore_begin() with an empty tree; the decisions in their order;
+ * tree_restore_finish(); then the world, which calls tree_attached() for each context that had members when
+ * it was looked at last, also where none is left, and tree_handles_given(); tree_restored(). From then on
+ * the tree is like any other, and the world says tree_left() of those of whom nobody is left. No time passes
+ * before: what ends when its members are not known yet would be called drained.
  *
  * A decision says how things are, not what changes, so the same one again does no harm. What follows from
  * others is worked out in tree_restore_finish(): effective deadlines, the ends and the releases of what is

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "tests/law/journal.h"
+#include "tests/law/random.h"
 
 /* Law 33: random verbs on a tree whose decisions go into a journal. At any moment, also in the middle of an
  * end, of an extension or of a compaction, a tree is made from the journal, and has to be equal to the one
@@ -40,28 +41,9 @@ struct operation {
 static struct tree *t;
 static struct journal journal;
 static struct journal_buffer files[2];
-static uint64_t now, seed, number, state;
+static uint64_t now, seed, number;
 static bool sliced, forgets;
 static uint64_t counts[KINDS], replays, compactions, continued;
-
-static uint64_t next_random(void) /* splitmix64 */
-{
-        uint64_t z = state += UINT64_C(0x9e3779b97f4a7c15);
-
-        z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-        z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-        return z ^ (z >> 31);
-}
-
-static unsigned random_below(unsigned n)
-{
-        return (unsigned) (next_random() % n);
-}
-
-static bool chance(unsigned percent)
-{
-        return random_below(100) < percent;
-}
 
 static _Noreturn void fail(const char *what)
 {
