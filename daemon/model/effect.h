@@ -30,7 +30,7 @@ enum effect {
  * has told all that was decided (daemon/journal/journal.h). */
 enum decision {
         DECIDED_MADE = 1 << 0,
-        DECIDED_END = 1 << 1,     /* of its own: not with its parent */
+        DECIDED_END = 1 << 1,     /* before its parent has ended */
         DECIDED_DRAINED = 1 << 2, /* later than it was done; or it has members again */
         DECIDED_RELEASED = 1 << 3,
         DECIDED_DEADLINE = 1 << 4, /* its own was moved */

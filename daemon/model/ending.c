@@ -52,7 +52,6 @@ static void end_with_parent(struct tree *t, struct context *c)
 
         if (c->own_deadline && c->wake_usec <= parent->done_usec) {
                 context_become_done(t, parent->done_usec, c, CONTEXT_DEADLINE_EXCEEDED, 0);
-                context_decided(t, c, DECIDED_END);
                 effect_add(t, c, EFFECT_ROOT);
         } else {
                 context_become_done(t, parent->done_usec, c, parent->state, parent->origin_up + 1U);

@@ -41,11 +41,11 @@ static int finish_active(struct tree *t, struct context *c)
 {
         if (c->released || c->drained_usec != 0)
                 return -EBADMSG;
-        if (!c->own_deadline)
-                return 0;
-        if (context_reserve_wake(t, c) < 0)
+        /* Also where the parent's is earlier, since that may be moved. */
+        if (c->wake_usec != UINT64_MAX && context_reserve_wake(t, c) < 0)
                 return -ENOMEM;
-        context_wake_at(t, c, c->wake_usec);
+        if (c->own_deadline)
+                context_wake_at(t, c, c->wake_usec);
         return 0;
 }
 

@@ -73,9 +73,14 @@ static void write_tree(struct tree *t, struct journal_buffer *f)
         REQUIRE(journal_begin(&j, t, f) == 0);
 }
 
-/* Deadlines pass, and then the time for which what has ended is kept. */
+/* Each deadline is moved, the parents' first. Then they pass, and the time for which what has ended is kept. */
 static void end_all(struct tree *t)
 {
+        struct refused refused;
+
+        for (const struct context *c = t->background; (c = context_next(c, t->background));)
+                (void) tree_extend(t, 0, &caller_daemon, (struct context *) c, UINT64_MAX - 2, &refused);
+        tree_check(t);
         while (tree_settle(t, UINT64_MAX / 2) > 0)
                 drain(t);
         tree_check(t);

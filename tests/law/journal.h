@@ -23,7 +23,7 @@ struct context *context_of(const struct tree *t, uint64_t id); /* or NULL */
 void file_init(struct journal_buffer *f, size_t size);
 void file_deinit(struct journal_buffer *f);
 
-/* Makes a tree from the bytes, and does what the world does: members and handles are those of `alive`. Returns
- * what journal_replay() returns; then *ret is NULL if that is an error. */
+/* Makes a tree from the bytes, and does what the world does: members and handles are those of `alive`, which
+ * may be NULL. Returns what journal_replay() returns; *ret is NULL if that is an error. */
 int restore_from(const uint8_t *bytes, size_t size, size_t carried_out, const struct tree *alive,
                 struct tree **ret);

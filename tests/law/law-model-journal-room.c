@@ -146,6 +146,61 @@ START_TEST(law_33_what_was_perhaps_not_carried_out_is_done_again)
 }
 END_TEST
 
+/* Where the daemon dies in the middle of an end: those that it had not come to, with deadlines before and after
+ * it, end as they would have. */
+START_TEST(law_33_an_end_under_way_goes_on)
+{
+        struct tree *back;
+        char path[32], *text;
+
+        begin();
+        make("top");
+        for (unsigned i = 0; i < 20; i++) {
+                sprintf(path, "top/%u", i);
+                make_until(path, now + 5 + i);
+                sprintf(path, "top/%u/below", i);
+                make(path);
+        }
+        commit();
+        t->slice = 2;
+        now += 15;
+        cancel(find("top"));
+        ck_assert_int_ge(journal_write(&journal, t, &t->effects), 1);
+        drain();
+        ck_assert_uint_gt(tree_ending(t, find("top")), 0);
+        back = restore_again(file.used);
+        text = tree_text(t);
+        assert_is(back, text);
+        assert_done(context_of(back, find("top/3")->id), CONTEXT_DEADLINE_EXCEEDED,
+                        context_of(back, find("top/3")->id), ETIMEDOUT, CTXD_ERR_DEADLINE);
+        assert_done(context_of(back, find("top/13/below")->id), CONTEXT_CANCELED,
+                        context_of(back, find("top")->id), ECANCELED, CTXD_ERR_CANCELED);
+        tree_free(back);
+        free(text);
+        end();
+}
+END_TEST
+
+/* The child's deadline does not count before its parent's is moved, and then it has to have its place. */
+START_TEST(law_14_a_parent_that_came_back_is_extended)
+{
+        struct tree *back;
+
+        begin();
+        make_until("top", now + 10);
+        make_until("top/below", now + 100);
+        commit();
+        back = restore_again(file.used);
+        ck_assert_int_eq(tree_extend(back, now, &root, context_of(back, find("top")->id), UINT64_MAX,
+                                         &refused),
+                        0);
+        tree_check(back);
+        ck_assert_uint_eq(tree_next_usec(back), now + 100);
+        tree_free(back);
+        end();
+}
+END_TEST
+
 START_TEST(law_33_a_file_that_is_not_whole_does_not_count)
 {
         struct tree *back;
@@ -220,6 +275,8 @@ int main(void)
                         law_33_a_full_journal_loses_nothing,
                         law_33_there_is_room_for_the_ends_of_a_slice,
                         law_33_what_was_perhaps_not_carried_out_is_done_again,
+                        law_33_an_end_under_way_goes_on,
+                        law_14_a_parent_that_came_back_is_extended,
                         law_33_a_file_that_is_not_whole_does_not_count,
                         law_34_an_id_that_was_not_recorded_is_not_given_again,
                         NULL,

@@ -163,8 +163,11 @@ static void set_policy(struct tree *tree, struct context *c, const struct operat
         struct attachment a = {.wanted = o->policy};
         struct refused refused;
 
-        if (tree_attach(tree, now, &caller_daemon, c, &a, &refused) >= 0 && o->undo)
-                tree_attach_undo(tree, c, &a);
+        if (tree_attach(tree, now, &caller_daemon, c, &a, &refused) < 0 || !o->undo)
+                return;
+        if (tree == t && o->budget == UINT32_MAX)
+                write_down();
+        tree_attach_undo(tree, c, &a);
 }
 
 /* Does it to the tree, and returns what came of it, as far as it has to be the same for both. */
