@@ -166,6 +166,9 @@ START_TEST(law_33_what_is_of_another_version_is_refused)
         assert_refused(8, RECORD_RELEASED, -EBADMSG);            /* it does not begin as one */
         assert_refused(moments[0].used - 1, '/', -EBADMSG);      /* the end of the label */
         assert_refused(moments[0].used - 2, '/', -EBADMSG);      /* its text */
+        make("b");
+        commit();
+        assert_refused(moments[1].used - 2, 'a', -EBADMSG); /* the same name twice */
         ck_assert_int_eq(restore_from(file.bytes, file.used, 0, NULL, &back), 0);
         tree_free(back);
         end();
