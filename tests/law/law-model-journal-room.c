@@ -146,8 +146,8 @@ START_TEST(law_33_what_was_perhaps_not_carried_out_is_done_again)
 }
 END_TEST
 
-/* Where the daemon dies in the middle of an end: those that it had not come to, with deadlines before and after
- * it, end as they would have. */
+/* Where the daemon dies in the middle of an end: those that it had not come to, with deadlines before and
+ * after it, end as they would have. */
 START_TEST(law_33_an_end_under_way_goes_on)
 {
         struct tree *back;
