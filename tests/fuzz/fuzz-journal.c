@@ -73,8 +73,8 @@ static void write_tree(struct tree *t, struct journal_buffer *f)
         REQUIRE(journal_begin(&j, t, f) == 0);
 }
 
-/* Each deadline is moved, the parents' first. Then they pass, and so does the time for which what has ended is
- * kept. */
+/* Each deadline is moved, the parents' first. Then they pass, and so does the time for which what has ended
+ * is kept. */
 static void end_all(struct tree *t)
 {
         struct refused refused;
