@@ -142,6 +142,7 @@ int tree_release(struct tree *t, uint64_t now_usec, const struct caller *caller,
 
         /* Whoever has no path cannot be a parent of one that has. */
         context_give_up_path(t, root);
+        context_decided(t, root, DECIDED_RELEASED);
         context_release_below(t, root, &budget);
         return 0;
 }
@@ -203,6 +204,7 @@ static int extend_begin(struct tree *t, uint64_t now_usec, const struct caller *
         if (deadline_usec != UINT64_MAX && context_reserve_wake(t, c) < 0)
                 return -ENOMEM;
         c->wake_usec = deadline_usec;
+        context_decided(t, c, DECIDED_DEADLINE);
         return 0;
 }
 

@@ -84,6 +84,7 @@ static void check_context(const struct tree *t, const struct context *c)
         CHECK(c, c->heap_index == 0 || c->user->party->wakes.entries[c->heap_index].object == c);
         CHECK(c, c->heap_index == 0 || c->heap_reserved);
         CHECK(c, !c->parent->released || c->released || is_coming(t, c, true));
+        CHECK(c, c->decided == 0 || c->pending != 0);
         if (context_lingers(c))
                 CHECK(c, index_has(&t->by_name, context_hash_name(&t->by_name, c), c));
         else if (c->released)

@@ -63,9 +63,9 @@ struct context {
         bool costly : 1;     /* engine: its end takes the world long, for it has a lifeline, or an owner */
         bool by_itself : 1;  /* model: canceled, and not by a caller: its owner is gone, or its lifeline */
         uint8_t origin_up;   /* done: how many levels above it context_origin() is */
-        uint8_t pending;     /* enum effect; 0: not in the queue */
+        uint8_t decided;     /* enum decision: what the journal was not told yet */
         uint8_t n_values, n_policies;
-        uint16_t mode;
+        uint16_t pending; /* enum effect; 0: not in the queue */
 
         uint32_t n_children;
         uint32_t n_busy_below; /* contexts that are busy, in it or below it */
@@ -77,7 +77,8 @@ struct context {
                 uint64_t wake_usec;
                 uint64_t retire_usec; /* retired: since then no member and no handle holds it */
         };
-        uint32_t heap_index;                    /* 0: not in the heap */
+        uint32_t heap_index; /* 0: not in the heap */
+        uint16_t mode;
         uint8_t news;                           /* engine: enum news_kind, the news that was not taken yet */
         STAILQ_ENTRY(context) effects, telling; /* telling: engine, its queue of news */
         struct anchor *anchor;                  /* engine: what the world has tied to it; NULL: nothing */

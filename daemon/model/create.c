@@ -136,15 +136,22 @@ static void make_up_label(const struct tree *t, const struct context *base, char
         while (tree_child(t, base, label, strlen(label)));
 }
 
-static void note_label(struct tree *t, const char *label)
+uint64_t label_number(const char *label)
 {
         uint64_t n = 0;
 
         for (const char *p = label; *p; p++) {
                 if (*p < '0' || *p > '9' || n > UINT64_MAX / 2 / 10 - 1)
-                        return;
+                        return 0;
                 n = n * 10 + (uint64_t) (*p - '0');
         }
+        return n;
+}
+
+static void note_label(struct tree *t, const char *label)
+{
+        uint64_t n = label_number(label);
+
         if (n > t->last_label)
                 t->last_label = n;
 }
@@ -172,6 +179,7 @@ static void context_link(
         c->own_deadline = c->wake_usec < parent->deadline_usec;
         c->deadline_usec = c->own_deadline ? c->wake_usec : parent->deadline_usec;
         effect_add(t, c, EFFECT_NEW);
+        context_decided(t, c, DECIDED_MADE);
         if (context_is_done(parent)) { /* before its own deadline, as in Go */
                 context_become_done(t, now_usec, c, parent->state, parent->origin_up + 1U);
                 effect_add(t, c, EFFECT_ROOT);
@@ -330,6 +338,7 @@ void tree_displace(struct tree *t, struct context *c)
         if (!c)
                 return;
         context_give_up_path(t, c);
+        context_decided(t, c, DECIDED_RELEASED);
         context_release_below(t, c, &budget);
         forget_if_overdue(t, c);
 }
@@ -345,6 +354,7 @@ void tree_discard(struct tree *t, struct context *c)
                 }
                 context_forget_quietly(t, c);
                 c->pending = EFFECT_REMOVED | EFFECT_SILENT; /* it is in the queue */
+                context_decided_forgotten(c);
                 c = c->parent;
         } while (c->implied && (c->pending & EFFECT_NEW) && LIST_EMPTY(&c->children) && !context_is_held(c));
         forget_if_overdue(t, c);

@@ -135,6 +135,7 @@ uint32_t context_end(struct tree *t, uint64_t now_usec, struct context *root, en
         assert(!context_is_background(root) && !context_is_done(root));
 
         context_become_done(t, now_usec, root, state, 0);
+        context_decided(t, root, DECIDED_END);
         spend(budget, cost(root));
         return begin(t, &(struct ending){.root = root, .next = context_next(root, root), .contexts = 1},
                         budget);

@@ -71,6 +71,10 @@ uint64_t context_hash_name(const struct index *index, const struct context *c);
 uint64_t context_hash_id(const struct index *index, const struct context *c);
 
 void effect_add(struct tree *t, struct context *c, unsigned effects);
+/* Notes a decision (enum decision) for the journal. */
+void context_decided(struct tree *t, struct context *c, unsigned decisions);
+/* The same of one that is in the queue, and was just forgotten: there is nothing else to be told. */
+void context_decided_forgotten(struct context *c);
 
 /* tree.c: so much of a slice at most, where ends come in slices. */
 uint32_t tree_part_of_slice(const struct tree *t, uint32_t most);

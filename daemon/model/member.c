@@ -71,6 +71,8 @@ int attachment_take(struct tree *t, struct context *c, struct attachment *a, con
         policies[c->n_policies] = *policy;
         a->policy = c->n_policies++;
         a->policy_is_new = true;
+        if (c->parent) /* else it is being made */
+                context_decided(t, c, DECIDED_POLICIES);
         return 0;
 }
 
@@ -99,6 +101,7 @@ void tree_attach_undo(struct tree *t, struct context *c, const struct attachment
                 return;
         assert(a->policy + 1U == c->n_policies); /* nobody else has come between */
         c->n_policies--;
+        context_decided(t, c, DECIDED_POLICIES);
 }
 
 static void linger(struct tree *t, struct context *c, bool lingers)
@@ -115,9 +118,14 @@ void tree_attached(struct tree *t, struct context *c)
         tree_reach(t, c);
         context_unretire(t, c);
         c->busy = true;
-        for (struct context *p = c; p; p = p->parent)
-                if (p->n_busy_below++ == 0 && p->released)
+        for (struct context *p = c; p; p = p->parent) {
+                if (p->n_busy_below++ > 0)
+                        continue;
+                if (p->released)
                         linger(t, p, true);
+                if (p->drained_usec != 0) /* it stays so, though not all have left */
+                        context_decided(t, p, DECIDED_DRAINED);
+        }
         if (context_is_done(c)) /* a child that was born as it ended */
                 context_arm_kill(t, c, 0);
 }
@@ -136,6 +144,7 @@ void tree_left(struct tree *t, uint64_t now_usec, struct context *c)
                 if (context_is_done(p) && p->n_busy_below == 0 && p->drained_usec == 0) {
                         p->drained_usec = now_usec;
                         effect_add(t, p, EFFECT_DRAINED);
+                        context_decided(t, p, DECIDED_DRAINED);
                 }
         }
         context_retire(t, now_usec, c);

@@ -88,6 +88,7 @@ void context_forget(struct tree *t, struct context *c)
         for (;;) {
                 context_forget_quietly(t, c);
                 effect_add(t, c, EFFECT_REMOVED);
+                context_decided_forgotten(c);
                 c = c->parent;
                 if (c->retired != RETIRED_OVERDUE || !LIST_EMPTY(&c->children))
                         return;

@@ -136,7 +136,18 @@ void effect_add(struct tree *t, struct context *c, unsigned effects)
 {
         if (c->pending == 0)
                 STAILQ_INSERT_TAIL(&t->effects, c, effects);
-        c->pending |= (uint8_t) effects;
+        c->pending |= (uint16_t) effects;
+}
+
+void context_decided(struct tree *t, struct context *c, unsigned decisions)
+{
+        c->decided |= (uint8_t) decisions;
+        effect_add(t, c, EFFECT_RECORD);
+}
+
+void context_decided_forgotten(struct context *c)
+{
+        c->decided = c->decided & DECIDED_MADE ? 0 : DECIDED_FORGOTTEN;
 }
 
 struct context *effect_take(struct tree *t, unsigned *ret_effects)
@@ -146,14 +157,20 @@ struct context *effect_take(struct tree *t, unsigned *ret_effects)
 
 struct context *effect_take_from(struct effect_queue *queue, unsigned *ret_effects)
 {
-        struct context *c = STAILQ_FIRST(queue);
+        struct context *c;
 
-        if (!c)
-                return NULL;
-        STAILQ_REMOVE_HEAD(queue, effects);
-        *ret_effects = c->pending;
-        c->pending = 0;
-        return c;
+        while ((c = STAILQ_FIRST(queue))) {
+                unsigned effects = c->pending & ~(unsigned) EFFECT_RECORD;
+
+                STAILQ_REMOVE_HEAD(queue, effects);
+                c->pending = 0;
+                c->decided = 0;
+                if (effects != 0) {
+                        *ret_effects = effects;
+                        return c;
+                }
+        }
+        return NULL;
 }
 
 uint32_t tree_part_of_slice(const struct tree *t, uint32_t most)

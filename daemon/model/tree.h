@@ -139,6 +139,9 @@ struct refused {
 int tree_new(struct tree **ret);
 struct tree *tree_free(struct tree *t);
 
+/* What a label counts for in tree.last_label; 0: it is no number, or too large to matter. */
+uint64_t label_number(const char *label);
+
 /* Every verb returns 0 or more on success, or -ENOMEM. Or it fills in *ret_refused, and returns -EINVAL,
  * -ENOENT, -EEXIST, -EPERM (not cancelable), -EALREADY (done), -EACCES or -EDQUOT. */
 

@@ -143,7 +143,8 @@ static char *written_down(void)
         for (const struct context *c = t->background; c; c = context_next(c, t->background)) {
                 fprintf(f, "\n%s %d%d%d%d %o %u:%u anchor %p handles %d pending %x",
                                 context_reference(c, path), c->state, c->released, c->busy, c->forgotten,
-                                c->mode, c->uid, c->gid, (void *) c->anchor, c->has_handles, c->pending);
+                                c->mode, c->uid, c->gid, (void *) c->anchor, c->has_handles,
+                                c->pending & ~(unsigned) EFFECT_RECORD);
                 fprintf(f, " times %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " cause %s",
                                 c->deadline_usec, c->wake_usec, c->done_usec, c->drained_usec,
                                 c->cause ? c->cause->message : "");

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/law/random.h"
 #include "tests/law/reference.h"
 
 /* Random verbs on the model and on its naive reference, compared after each: all the laws at once, in orders
@@ -21,7 +22,7 @@
 
 static struct tree *t;
 static struct reference_model *m;
-static uint64_t now, seed, operation, state;
+static uint64_t now, seed, operation;
 static struct refused refused;
 static uint64_t counts[18];
 static bool sliced;
@@ -33,25 +34,6 @@ static struct {
 
 static const struct caller root = {.uid = 0, .pid = 1, .comm = "root"};
 static const struct caller alice = {.uid = 1000, .gid = 1000, .pid = 1001, .comm = "alice"};
-
-static uint64_t next_random(void) /* splitmix64 */
-{
-        uint64_t z = state += UINT64_C(0x9e3779b97f4a7c15);
-
-        z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-        z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-        return z ^ (z >> 31);
-}
-
-static unsigned random_below(unsigned n)
-{
-        return (unsigned) (next_random() % n);
-}
-
-static bool chance(unsigned percent)
-{
-        return random_below(100) < percent;
-}
 
 #define SAME(a, b)                                                                                        \
         do {                                                                                              \
@@ -623,7 +605,7 @@ static void simulate(uint64_t with_seed, uint64_t operations)
         assert(m && tree_new(&t) >= 0);
         m->retain_usec = t->retain_usec = 40;
         sliced = with_seed % 2 == 0;
-        hidden = sliced ? EFFECT_ROOT | EFFECT_KILL : 0;
+        hidden = EFFECT_RECORD | (sliced ? EFFECT_ROOT | EFFECT_KILL : 0U);
         if (sliced)
                 t->slice = 1 + random_below(4);
         memset(expected, 0, sizeof expected);

@@ -44,7 +44,8 @@ static inline unsigned drain(void)
 static inline void teardown(void)
 {
         tree_check(t);
-        ck_assert(STAILQ_EMPTY(&t->effects) || drain() > 0);
+        (void) drain();
+        ck_assert(STAILQ_EMPTY(&t->effects));
         tree_check(t);
         t = tree_free(t);
 }
