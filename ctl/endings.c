@@ -114,16 +114,27 @@ static int add_entered(const struct ctl *ctl, struct process_list *list, const s
         return 0;
 }
 
+/* It may be a member of a context below, while its thread has entered another one: then it has its signal. */
+static bool is_member(const struct merge *m, const struct ending_row *row)
+{
+        struct process process = {.pid = row->pid, .start_usec = row->start_usec};
+
+        for (size_t i = m->next > 0 ? m->next - 1 : 0; i < m->list->n && i <= m->next; i++)
+                if (process_is_same(m->list->items + i, &process))
+                        return true;
+        return false;
+}
+
 /* Both are in the order of their pids. A process may be in two contexts, by its threads. */
 static int merge_row(void *userdata, const struct ending_row *row)
 {
         struct merge *m = userdata;
         struct process_list *list = m->list;
 
-        if (row->ending.n_threads > 0)
-                return add_entered(m->ctl, list, row);
         while (m->next < list->n && list->items[m->next].pid < row->pid)
                 m->next++;
+        if (row->ending.n_threads > 0)
+                return is_member(m, row) ? 0 : add_entered(m->ctl, list, row);
         if (m->next < list->n && list->items[m->next].pid == row->pid &&
                         list->items[m->next].start_usec == row->start_usec)
                 list->items[m->next++].ending = row->ending;

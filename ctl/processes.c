@@ -8,12 +8,19 @@
 
 #include "util/cleanup.h"
 #include "util/printable.h"
+#include "util/proc.h"
 #include "ctl/bus.h"
 #include "ctl/endings.h"
 #include "ctl/json.h"
 #include "ctl/processes.h"
 #include "ctl/terminal.h"
 #include "ctl/text.h"
+
+bool process_is_same(const struct process *a, const struct process *b)
+{
+        return a->pid == b->pid &&
+               proc_nsec_to_ticks(a->start_usec * 1000) == proc_nsec_to_ticks(b->start_usec * 1000);
+}
 
 int process_list_add(struct process_list *list, const struct process *process)
 {

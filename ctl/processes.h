@@ -44,6 +44,8 @@ struct process_list {
 /* The processes of a context; recursive: also those of the contexts below it. 0, or a positive exit status
  * after an error message. */
 int process_list_read(struct ctl *ctl, const char *path, bool recursive, struct process_list *ret);
+/* It is the same process, also where one of the times is of the kernel's ticks only. */
+bool process_is_same(const struct process *a, const struct process *b);
 int process_list_add(struct process_list *list, const struct process *process); /* 0 or -ENOMEM */
 void process_list_deinit(struct process_list *list);
 /* The same, but whoever may not read that has no list, and sees no error. Returns whether there is one. */
