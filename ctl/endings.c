@@ -93,20 +93,27 @@ struct merge {
         size_t next;
 };
 
+/* The rows of one process, one for each context, come one after the other. */
 static int add_entered(const struct ctl *ctl, struct process_list *list, const struct ending_row *row)
 {
-        struct process *items = reallocarray(list->entered, list->n_entered + 1, sizeof *items), *p;
-
-        if (!items)
-                return -ENOMEM;
-        list->entered = items;
-        p = &items[list->n_entered++];
-        *p = (struct process){
+        struct process *items, *p = list->n_entered > 0 ? list->entered + list->n_entered - 1 : NULL;
+        struct process process = {
                         .pid = row->pid,
                         .start_usec = row->start_usec,
                         .uid = UINT32_MAX,
                         .ending = row->ending,
         };
+
+        if (p && process_is_same(p, &process)) {
+                p->ending.n_threads += row->ending.n_threads;
+                return 0;
+        }
+        items = reallocarray(list->entered, list->n_entered + 1, sizeof *items);
+        if (!items)
+                return -ENOMEM;
+        list->entered = items;
+        p = &items[list->n_entered++];
+        *p = process;
         if (ctl->json == JSON_OFF)
                 (void) printable(row->comm, false, p->comm, sizeof p->comm);
         else
