@@ -265,6 +265,12 @@ void endings_print_entered(const struct process_list *list)
                                 ending_why(list->entered + i, why));
 }
 
+void endings_add_entered(const struct process_list *list, json_object *array)
+{
+        for (size_t i = 0; i < list->n_entered; i++)
+                json_object_array_add(array, process_to_json(list->entered + i, true));
+}
+
 json_object *endings_unsignalled_to_json(const struct process_list *list)
 {
         json_object *array = json_object_new_array();
@@ -272,7 +278,6 @@ json_object *endings_unsignalled_to_json(const struct process_list *list)
         for (size_t i = 0; i < list->n; i++)
                 if (*list->items[i].ending.unsignalled)
                         json_object_array_add(array, process_to_json(list->items + i, true));
-        for (size_t i = 0; i < list->n_entered; i++)
-                json_object_array_add(array, process_to_json(list->entered + i, true));
+        endings_add_entered(list, array);
         return array;
 }

@@ -38,3 +38,5 @@ void endings_print_unsignalled(const struct process_list *list, const char *cons
 json_object *endings_unsignalled_to_json(const struct process_list *list);
 /* The processes of which threads have entered, a line for each. */
 void endings_print_entered(const struct process_list *list);
+/* Adds the same to an array. */
+void endings_add_entered(const struct process_list *list, json_object *array);
