@@ -93,6 +93,16 @@ bool process_list_ask(struct ctl *ctl, const char *path, struct process_list *re
                sd_bus_call(ctl->bus, m, 0, NULL, &reply) >= 0 && read_reply(ctl, reply, ret) >= 0;
 }
 
+size_t process_list_rows(const struct process_list *list)
+{
+        return list->n + list->n_entered;
+}
+
+const struct process *process_list_row(const struct process_list *list, size_t i)
+{
+        return i < list->n ? list->items + i : list->entered + (i - list->n);
+}
+
 uint32_t process_list_entered(const struct process_list *list)
 {
         uint32_t n = 0;
@@ -119,7 +129,7 @@ char *process_count(struct ctl *ctl, const struct process_list *list, uint32_t n
         if (!is_entered_only)
                 n = (size_t) snprintf(buffer, PROCESS_COUNT_MAX, "%s%zu process%s",
                                 list->truncated ? "more than " : "", list->n, list->n == 1 ? "" : "es");
-        if (!is_entered_only && ctl->full && counts_threads(ctl))
+        if (!is_entered_only && n_tasks > 0 && ctl->full && counts_threads(ctl))
                 n += (size_t) snprintf(buffer + n, PROCESS_COUNT_MAX - n, " (%u thread%s)", n_threads,
                                 n_threads == 1 ? "" : "s");
         if (entered > 0)
