@@ -30,6 +30,8 @@ static void print_process(FILE *to, const struct process *process, const char *p
         if (*shown && used + strlen(shown) + 3 > columns / 2 && columns != SIZE_MAX)
                 *shown = '\0';
         used += *shown ? strlen(shown) + 3 : 0;
+        if (columns == SIZE_MAX && used + COMMAND_LEAST > terminal_text_columns())
+                used = text_width(prefix) + 11; /* off a terminal such a line may be longer */
         fprintf(to, "%s%" PRIu32 " %s%s%s%s%s\n", prefix, process->pid,
                         process_command_to_fit(process, used, command), suffix, *shown ? " (" : "", shown,
                         *shown ? ")" : "");
