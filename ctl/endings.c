@@ -93,10 +93,25 @@ struct merge {
         size_t next;
 };
 
-/* The rows of one process, one for each context, come one after the other. */
-static int add_entered(const struct ctl *ctl, struct process_list *list, const struct ending_row *row)
+int endings_add(struct process_list *list, const struct process *process)
 {
-        struct process *items, *p = list->n_entered > 0 ? list->entered + list->n_entered - 1 : NULL;
+        struct process *items;
+
+        for (size_t i = list->n_entered; i-- > 0;)
+                if (process_is_same(list->entered + i, process)) {
+                        list->entered[i].ending.n_threads += process->ending.n_threads;
+                        return 0;
+                }
+        items = reallocarray(list->entered, list->n_entered + 1, sizeof *items);
+        if (!items)
+                return -ENOMEM;
+        list->entered = items;
+        items[list->n_entered++] = *process;
+        return 0;
+}
+
+static int add_row(const struct ctl *ctl, struct process_list *list, const struct ending_row *row)
+{
         struct process process = {
                         .pid = row->pid,
                         .start_usec = row->start_usec,
@@ -104,21 +119,11 @@ static int add_entered(const struct ctl *ctl, struct process_list *list, const s
                         .ending = row->ending,
         };
 
-        if (p && process_is_same(p, &process)) {
-                p->ending.n_threads += row->ending.n_threads;
-                return 0;
-        }
-        items = reallocarray(list->entered, list->n_entered + 1, sizeof *items);
-        if (!items)
-                return -ENOMEM;
-        list->entered = items;
-        p = &items[list->n_entered++];
-        *p = process;
         if (ctl->json == JSON_OFF)
-                (void) printable(row->comm, false, p->comm, sizeof p->comm);
+                (void) printable(row->comm, false, process.comm, sizeof process.comm);
         else
-                snprintf(p->comm, sizeof p->comm, "%s", row->comm);
-        return 0;
+                snprintf(process.comm, sizeof process.comm, "%s", row->comm);
+        return endings_add(list, &process);
 }
 
 /* It may be a member of a context below, while its thread has entered another one: then it has its signal. */
@@ -141,7 +146,7 @@ static int merge_row(void *userdata, const struct ending_row *row)
         while (m->next < list->n && list->items[m->next].pid < row->pid)
                 m->next++;
         if (row->ending.n_threads > 0)
-                return is_member(m, row) ? 0 : add_entered(m->ctl, list, row);
+                return is_member(m, row) ? 0 : add_row(m->ctl, list, row);
         if (m->next < list->n && list->items[m->next].pid == row->pid &&
                         list->items[m->next].start_usec == row->start_usec)
                 list->items[m->next++].ending = row->ending;

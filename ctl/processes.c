@@ -22,6 +22,14 @@ bool process_is_same(const struct process *a, const struct process *b)
                proc_nsec_to_ticks(a->start_usec * 1000) == proc_nsec_to_ticks(b->start_usec * 1000);
 }
 
+bool process_list_has(const struct process_list *list, const struct process *process)
+{
+        for (size_t i = 0; i < list->n; i++)
+                if (process_is_same(list->items + i, process))
+                        return true;
+        return false;
+}
+
 int process_list_add(struct process_list *list, const struct process *process)
 {
         if (list->n % 64 == 0) {

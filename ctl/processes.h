@@ -46,6 +46,8 @@ struct process_list {
 int process_list_read(struct ctl *ctl, const char *path, bool recursive, struct process_list *ret);
 /* It is the same process, also where one of the times is of the kernel's ticks only. */
 bool process_is_same(const struct process *a, const struct process *b);
+/* As a member. */
+bool process_list_has(const struct process_list *list, const struct process *process);
 int process_list_add(struct process_list *list, const struct process *process); /* 0 or -ENOMEM */
 void process_list_deinit(struct process_list *list);
 /* The same, but whoever may not read that has no list, and sees no error. Returns whether there is one. */
