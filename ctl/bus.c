@@ -13,6 +13,16 @@
 
 #define DIRECT_ADDRESS "unix:path=" CTXD_SYSTEM_SOCKET
 
+/* A ctxd that answers has that much time, however little is left: what it says is better than an error. */
+#define ANSWER_LEAST_USEC UINT64_C(1000000)
+
+static uint64_t answers_until(const struct ctl *ctl)
+{
+        uint64_t least = now_monotonic_usec() + ANSWER_LEAST_USEC;
+
+        return ctl->answers_until_usec > least ? ctl->answers_until_usec : least;
+}
+
 static const char *how_to_start(const struct ctl *ctl, const char *given)
 {
         if (given && !strchr(given, '='))
@@ -34,7 +44,7 @@ int bus_connect(struct ctl *ctl)
 
         if (ctl->bus)
                 return 0;
-        r = daemon_connect(given, ctl->user, ctl->answers_until_usec, &ctl->bus, why, sizeof why);
+        r = daemon_connect(given, ctl->user, answers_until(ctl), &ctl->bus, why, sizeof why);
         if (r < 0) {
                 print_error("cannot reach ctxd %s%s", why, how_to_start(ctl, given));
                 return r == -EACCES || r == -EPERM ? EXIT_NOT_ALLOWED : EXIT_FAILED;
@@ -212,11 +222,7 @@ int bus_message(struct ctl *ctl, sd_bus_message **ret, const char *member)
 /* 0: as long as sd-bus waits. */
 static uint64_t time_for_answer(const struct ctl *ctl)
 {
-        uint64_t now = now_monotonic_usec();
-
-        if (ctl->answers_until_usec == UINT64_MAX)
-                return 0;
-        return now < ctl->answers_until_usec ? ctl->answers_until_usec - now : 1;
+        return ctl->answers_until_usec == UINT64_MAX ? 0 : answers_until(ctl) - now_monotonic_usec();
 }
 
 int bus_send(struct ctl *ctl, sd_bus_message *m, const char *expected, sd_bus_message **ret_reply)

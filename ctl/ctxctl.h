@@ -43,7 +43,8 @@ struct ctl {
         enum json_mode json;
         /* If true, no error is printed for a context that does not exist. The exit status is the same. */
         bool missing_is_fine;
-        /* Answers are waited for until then, of CLOCK_MONOTONIC. UINT64_MAX: as long as sd-bus does. */
+        /* Answers are waited for until then, of CLOCK_MONOTONIC, and for a second at least. UINT64_MAX: as
+         * long as sd-bus does. */
         uint64_t answers_until_usec;
         bool unanswered; /* a call was not answered in time, so another one would not be either */
         /* What is asked for beside the purpose of the verb. If it fails no error is printed, and nobody is

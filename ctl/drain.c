@@ -65,6 +65,7 @@ static int finish(struct left *left, bool drained, const char *backend, uint64_t
                 json_object *json)
 {
         bool silent = left->silent;
+        json_object *array;
         int r = 0;
 
         if (left->terminal)
@@ -83,7 +84,9 @@ static int finish(struct left *left, bool drained, const char *backend, uint64_t
                 json_object_object_add(json, "drained", json_object_new_boolean(drained));
                 if (drained)
                         process_list_deinit(&left->processes);
-                json_object_object_add(json, "left", process_list_to_json(&left->processes));
+                array = process_list_to_json(&left->processes);
+                endings_add_entered(&left->processes, array);
+                json_object_object_add(json, "left", array);
                 json_add_text(json, "membership_backend", backend);
         } else if (drained) {
                 printf("Drained: nobody is left under %s%s.\n", left->path,

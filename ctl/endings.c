@@ -93,25 +93,48 @@ struct merge {
         size_t next;
 };
 
-static int add_entered(const struct ctl *ctl, struct process_list *list, const struct ending_row *row)
+int endings_add(struct process_list *list, const struct process *process)
 {
-        struct process *items = reallocarray(list->entered, list->n_entered + 1, sizeof *items), *p;
+        struct process *items;
 
+        for (size_t i = list->n_entered; i-- > 0;)
+                if (process_is_same(list->entered + i, process)) {
+                        list->entered[i].ending.n_threads += process->ending.n_threads;
+                        return 0;
+                }
+        items = reallocarray(list->entered, list->n_entered + 1, sizeof *items);
         if (!items)
                 return -ENOMEM;
         list->entered = items;
-        p = &items[list->n_entered++];
-        *p = (struct process){
+        items[list->n_entered++] = *process;
+        return 0;
+}
+
+static int add_row(const struct ctl *ctl, struct process_list *list, const struct ending_row *row)
+{
+        struct process process = {
                         .pid = row->pid,
                         .start_usec = row->start_usec,
                         .uid = UINT32_MAX,
                         .ending = row->ending,
         };
+
         if (ctl->json == JSON_OFF)
-                (void) printable(row->comm, false, p->comm, sizeof p->comm);
+                (void) printable(row->comm, false, process.comm, sizeof process.comm);
         else
-                snprintf(p->comm, sizeof p->comm, "%s", row->comm);
-        return 0;
+                snprintf(process.comm, sizeof process.comm, "%s", row->comm);
+        return endings_add(list, &process);
+}
+
+/* It may be a member of a context below, while its thread has entered another one: then it has its signal. */
+static bool is_member(const struct merge *m, const struct ending_row *row)
+{
+        struct process process = {.pid = row->pid, .start_usec = row->start_usec};
+
+        for (size_t i = m->next > 0 ? m->next - 1 : 0; i < m->list->n && i <= m->next; i++)
+                if (process_is_same(m->list->items + i, &process))
+                        return true;
+        return false;
 }
 
 /* Both are in the order of their pids. A process may be in two contexts, by its threads. */
@@ -120,10 +143,10 @@ static int merge_row(void *userdata, const struct ending_row *row)
         struct merge *m = userdata;
         struct process_list *list = m->list;
 
-        if (row->ending.n_threads > 0)
-                return add_entered(m->ctl, list, row);
         while (m->next < list->n && list->items[m->next].pid < row->pid)
                 m->next++;
+        if (row->ending.n_threads > 0)
+                return is_member(m, row) ? 0 : add_row(m->ctl, list, row);
         if (m->next < list->n && list->items[m->next].pid == row->pid &&
                         list->items[m->next].start_usec == row->start_usec)
                 list->items[m->next++].ending = row->ending;
@@ -247,6 +270,12 @@ void endings_print_entered(const struct process_list *list)
                                 ending_why(list->entered + i, why));
 }
 
+void endings_add_entered(const struct process_list *list, json_object *array)
+{
+        for (size_t i = 0; i < list->n_entered; i++)
+                json_object_array_add(array, process_to_json(list->entered + i, true));
+}
+
 json_object *endings_unsignalled_to_json(const struct process_list *list)
 {
         json_object *array = json_object_new_array();
@@ -254,7 +283,6 @@ json_object *endings_unsignalled_to_json(const struct process_list *list)
         for (size_t i = 0; i < list->n; i++)
                 if (*list->items[i].ending.unsignalled)
                         json_object_array_add(array, process_to_json(list->items + i, true));
-        for (size_t i = 0; i < list->n_entered; i++)
-                json_object_array_add(array, process_to_json(list->entered + i, true));
+        endings_add_entered(list, array);
         return array;
 }

@@ -36,5 +36,10 @@ size_t endings_count_unsignalled(const struct process_list *list);
 void endings_print_unsignalled(const struct process_list *list, const char *const verb[2]);
 /* The same as an array. */
 json_object *endings_unsignalled_to_json(const struct process_list *list);
+/* Adds one of which threads have entered. What comes of one process becomes one row. 0 or
+ * -ENOMEM. */
+int endings_add(struct process_list *list, const struct process *process);
 /* The processes of which threads have entered, a line for each. */
 void endings_print_entered(const struct process_list *list);
+/* Adds the same to an array. */
+void endings_add_entered(const struct process_list *list, json_object *array);

@@ -181,9 +181,9 @@ static void mark_unsignalled(
         }
 }
 
-/* One that goes meanwhile has nobody left in it. */
-static int read_context(
-                struct ctl *ctl, const struct listed *c, json_object *array, struct process_list *unsignalled)
+/* One that goes meanwhile has nobody left in it. all: the members below the prefix. */
+static int read_context(struct ctl *ctl, const struct listed *c, const struct process_list *all,
+                json_object *array, struct process_list *unsignalled)
 {
         _cleanup_(process_list_deinit) struct process_list list = {};
         char reference[CTXD_PATH_ID_MAX + 1], why[HELD_MAX];
@@ -209,6 +209,10 @@ static int read_context(
                 case HELD_NOT:
                         break;
                 }
+        for (size_t i = 0; r == 0 && i < list.n_entered; i++)
+                if (!process_list_has(all, list.entered + i) &&
+                                endings_add(unsignalled, list.entered + i) < 0)
+                        r = bus_broken(-ENOMEM);
         return r == EXIT_NO_SUCH_CONTEXT ? 0 : r;
 }
 
@@ -217,18 +221,22 @@ int held_read(struct ctl *ctl, const char *prefix, json_object *array, struct pr
         struct process_list all = {};
         struct listing listing = {};
         bool missing_is_fine = ctl->missing_is_fine;
+        size_t n;
         int r;
 
         ctl->missing_is_fine = true;
         r = process_list_read(ctl, prefix, true, &all);
-        if (r == 0 && all.n > 0)
+        if (r == 0)
+                r = endings_read(ctl, prefix, true, &all); /* for the threads that have entered */
+        n = process_list_rows(&all);
+        if (r == 0 && n > 0)
                 r = contexts_list(ctl, prefix, &listing);
         /* One that was released is not listed, but known by its path#id. */
-        if (r == 0 && all.n > 0 && listing.n == 0 && strchr(prefix, '#'))
+        if (r == 0 && n > 0 && listing.n == 0 && strchr(prefix, '#'))
                 r = contexts_get(ctl, prefix, &listing);
         for (size_t i = 0; r == 0 && i < listing.n; i++)
                 if (strcmp(listing.items[i].state, "active") != 0)
-                        r = read_context(ctl, listing.items + i, array, ret_unsignalled);
+                        r = read_context(ctl, listing.items + i, &all, array, ret_unsignalled);
         ctl->missing_is_fine = missing_is_fine;
         listing_deinit(&listing);
         process_list_deinit(&all);

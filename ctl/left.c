@@ -11,6 +11,7 @@
 #include "ctl/text.h"
 
 #define COMMAND_LEAST 16 /* columns */
+#define TELL_MAX 3
 
 const char *left_plural(size_t n)
 {
@@ -29,6 +30,8 @@ static void print_process(FILE *to, const struct process *process, const char *p
         if (*shown && used + strlen(shown) + 3 > columns / 2 && columns != SIZE_MAX)
                 *shown = '\0';
         used += *shown ? strlen(shown) + 3 : 0;
+        if (columns == SIZE_MAX && used + COMMAND_LEAST > terminal_text_columns())
+                used = text_width(prefix) + 11; /* off a terminal such a line may be longer */
         fprintf(to, "%s%" PRIu32 " %s%s%s%s%s\n", prefix, process->pid,
                         process_command_to_fit(process, used, command), suffix, *shown ? " (" : "", shown,
                         *shown ? ")" : "");
@@ -36,11 +39,13 @@ static void print_process(FILE *to, const struct process *process, const char *p
 
 static void print_tree(FILE *to, const struct process_list *list, size_t max)
 {
-        for (size_t i = 0; i < list->n && i < max; i++) {
+        size_t rows = process_list_rows(list);
+
+        for (size_t i = 0; i < rows && i < max; i++) {
                 char prefix[16];
 
-                snprintf(prefix, sizeof prefix, "  %s", glyph(i + 1 < list->n ? GLYPH_BRANCH : GLYPH_RIGHT));
-                print_process(to, list->items + i, prefix, "");
+                snprintf(prefix, sizeof prefix, "  %s", glyph(i + 1 < rows ? GLYPH_BRANCH : GLYPH_RIGHT));
+                print_process(to, process_list_row(list, i), prefix, "");
         }
 }
 
@@ -55,32 +60,32 @@ void left_erase(struct left *left)
 static void draw(struct left *left)
 {
         size_t rows = terminal_rows(), max = rows > 4 ? rows - 4 : 1;
-        char span[FORMAT_MAX], title[FORMAT_MAX + 64];
+        size_t n = process_list_rows(&left->processes);
+        char span[FORMAT_MAX], count[PROCESS_COUNT_MAX], title[FORMAT_MAX + PROCESS_COUNT_MAX + 64];
 
         terminal_resized();
         left_erase(left);
-        snprintf(title, sizeof title, "Waiting for %zu process%s to leave, %s so far", left->processes.n,
-                        left_plural(left->processes.n),
+        snprintf(title, sizeof title, "Waiting for %s to leave, %s so far",
+                        process_count(left->ctl, &left->processes, 0, count),
                         format_timespan(span, (now_boottime_usec() - left->since_usec) / 100000 * 100000));
         text_put(left->to, title, strlen(title), terminal_columns());
         fputc('\n', left->to);
         left->lines = 1;
-        if (left->processes.n > max) {
+        if (n > max) {
                 print_tree(left->to, &left->processes, max - 1);
-                fprintf(left->to, "  %s and %zu more\n", glyph(GLYPH_ELLIPSIS),
-                                left->processes.n - (max - 1));
+                fprintf(left->to, "  %s and %zu more\n", glyph(GLYPH_ELLIPSIS), n - (max - 1));
                 left->lines += max;
         } else {
                 print_tree(left->to, &left->processes, max);
-                left->lines += left->processes.n;
+                left->lines += n;
         }
         fflush(left->to);
 }
 
 static bool is_in(const struct process_list *list, const struct process *process)
 {
-        for (size_t i = 0; i < list->n; i++)
-                if (list->items[i].pid == process->pid && list->items[i].start_usec == process->start_usec)
+        for (size_t i = 0; i < process_list_rows(list); i++)
+                if (process_is_same(process_list_row(list, i), process))
                         return true;
         return false;
 }
@@ -89,13 +94,18 @@ static bool is_in(const struct process_list *list, const struct process *process
  * known. */
 static void print_changes(const struct left *left, const struct process_list *before)
 {
-        for (size_t i = 0; i < before->n; i++)
-                if (!is_in(&left->processes, before->items + i))
-                        fprintf(left->to, "  %" PRIu32 " %s has left\n", before->items[i].pid,
-                                        before->items[i].comm);
-        for (size_t i = 0; i < left->processes.n; i++)
-                if (!is_in(before, left->processes.items + i))
-                        print_process(left->to, left->processes.items + i, "  ", " has not left yet");
+        for (size_t i = 0; i < process_list_rows(before); i++) {
+                const struct process *p = process_list_row(before, i);
+
+                if (!is_in(&left->processes, p))
+                        fprintf(left->to, "  %" PRIu32 " %s has left\n", p->pid, p->comm);
+        }
+        for (size_t i = 0; i < process_list_rows(&left->processes); i++) {
+                const struct process *p = process_list_row(&left->processes, i);
+
+                if (!is_in(before, p))
+                        print_process(left->to, p, "  ", " has not left yet");
+        }
         fflush(left->to);
 }
 
@@ -152,6 +162,33 @@ void left_print(const struct left *left)
                 process_held(left->processes.items + i, why);
                 left_print_process(left->to, left->processes.items + i, i + 1 == left->processes.n, why);
         }
+}
+
+void left_tell(struct left *left)
+{
+        const struct process_list *list = &left->processes;
+        char text[TELL_MAX * (sizeof list->items->comm + 32 + HELD_MAX)] = "", why[HELD_MAX];
+        char count[PROCESS_COUNT_MAX];
+        const char *run;
+        size_t n = 0, rows;
+
+        left_read_endings(left);
+        rows = process_list_rows(list);
+        for (size_t i = 0; i < rows && i < TELL_MAX; i++) {
+                const struct process *p = process_list_row(list, i);
+
+                process_held(p, why);
+                n += (size_t) snprintf(text + n, sizeof text - n, "%s%u %s%s%s%s", i > 0 ? ", " : "", p->pid,
+                                p->comm, *why ? " (" : "", why, *why ? ")" : "");
+        }
+        process_count(left->ctl, list, 0, count);
+        run = list->n + process_list_entered(list) == 1 ? "runs" : "run";
+        if (list->n_entered > 0)
+                print_error("%s still %s for %s: %s%s", count, run, left->path, text,
+                                rows > TELL_MAX ? ", ..." : "");
+        else if (list->n > 0)
+                print_error("%s of %s still %s: %s%s", count, left->path, run, text,
+                                rows > TELL_MAX ? ", ..." : "");
 }
 
 void left_deinit(struct left *left)

@@ -30,6 +30,8 @@ int left_read_endings(struct left *left);
 /* One line for each, with why no signal can end it, where that is so, as left_read_endings() has it. These
  * lines need not fit a terminal. */
 void left_print(const struct left *left);
+/* Says in one sentence on the standard error how many they are, and who. Says nothing where nobody is. */
+void left_tell(struct left *left);
 void left_deinit(struct left *left);
 
 /* The line of one process in such a list. The last one's ends the tree. why: "" or a text behind it. */

@@ -8,12 +8,27 @@
 
 #include "util/cleanup.h"
 #include "util/printable.h"
+#include "util/proc.h"
 #include "ctl/bus.h"
 #include "ctl/endings.h"
 #include "ctl/json.h"
 #include "ctl/processes.h"
 #include "ctl/terminal.h"
 #include "ctl/text.h"
+
+bool process_is_same(const struct process *a, const struct process *b)
+{
+        return a->pid == b->pid &&
+               proc_nsec_to_ticks(a->start_usec * 1000) == proc_nsec_to_ticks(b->start_usec * 1000);
+}
+
+bool process_list_has(const struct process_list *list, const struct process *process)
+{
+        for (size_t i = 0; i < list->n; i++)
+                if (process_is_same(list->items + i, process))
+                        return true;
+        return false;
+}
 
 int process_list_add(struct process_list *list, const struct process *process)
 {
@@ -86,6 +101,16 @@ bool process_list_ask(struct ctl *ctl, const char *path, struct process_list *re
                sd_bus_call(ctl->bus, m, 0, NULL, &reply) >= 0 && read_reply(ctl, reply, ret) >= 0;
 }
 
+size_t process_list_rows(const struct process_list *list)
+{
+        return list->n + list->n_entered;
+}
+
+const struct process *process_list_row(const struct process_list *list, size_t i)
+{
+        return i < list->n ? list->items + i : list->entered + (i - list->n);
+}
+
 uint32_t process_list_entered(const struct process_list *list)
 {
         uint32_t n = 0;
@@ -112,7 +137,7 @@ char *process_count(struct ctl *ctl, const struct process_list *list, uint32_t n
         if (!is_entered_only)
                 n = (size_t) snprintf(buffer, PROCESS_COUNT_MAX, "%s%zu process%s",
                                 list->truncated ? "more than " : "", list->n, list->n == 1 ? "" : "es");
-        if (!is_entered_only && ctl->full && counts_threads(ctl))
+        if (!is_entered_only && n_tasks > 0 && ctl->full && counts_threads(ctl))
                 n += (size_t) snprintf(buffer + n, PROCESS_COUNT_MAX - n, " (%u thread%s)", n_threads,
                                 n_threads == 1 ? "" : "s");
         if (entered > 0)

@@ -44,15 +44,22 @@ struct process_list {
 /* The processes of a context; recursive: also those of the contexts below it. 0, or a positive exit status
  * after an error message. */
 int process_list_read(struct ctl *ctl, const char *path, bool recursive, struct process_list *ret);
+/* It is the same process, also where one of the times is of the kernel's ticks only. */
+bool process_is_same(const struct process *a, const struct process *b);
+/* As a member. */
+bool process_list_has(const struct process_list *list, const struct process *process);
 int process_list_add(struct process_list *list, const struct process *process); /* 0 or -ENOMEM */
 void process_list_deinit(struct process_list *list);
 /* The same, but whoever may not read that has no list, and sees no error. Returns whether there is one. */
 bool process_list_ask(struct ctl *ctl, const char *path, struct process_list *ret);
+/* The members, and then the processes of which threads have entered. */
+size_t process_list_rows(const struct process_list *list);
+const struct process *process_list_row(const struct process_list *list, size_t i);
 /* How many threads of others have entered. */
 uint32_t process_list_entered(const struct process_list *list);
 /* "1 process", "8 processes", "8 processes and 2 threads of others"; with --full also how many threads they
- * have, where threads are counted: n_tasks is what ctxd counts, with those that have entered. The buffer has
- * PROCESS_COUNT_MAX bytes. */
+ * have, where threads are counted: n_tasks is what ctxd counts, with those that have entered, or 0:
+ * it is not known. The buffer has PROCESS_COUNT_MAX bytes. */
 #define PROCESS_COUNT_MAX 128
 char *process_count(struct ctl *ctl, const struct process_list *list, uint32_t n_tasks, char *buffer);
 /* "has" or "have", of the same. */

@@ -11,7 +11,6 @@
 #include "util/proc.h"
 #include "ctl/bus.h"
 #include "ctl/handle.h"
-#include "ctl/held.h"
 #include "ctl/left.h"
 #include "ctl/run-command.h"
 #include "ctl/terminal.h"
@@ -36,7 +35,6 @@
 #define SHOW_FIRST_USEC UINT64_C(1000000)
 #define SHOW_AGAIN_USEC UINT64_C(500000)
 #define TELL_USEC UINT64_C(10000000) /* where no terminal is: then we say so once */
-#define TELL_MAX 3
 #define LOST_USEC UINT64_C(300000) /* a ctxd that is stopped has the command end as well, at the same time */
 
 struct waiting {
@@ -148,23 +146,6 @@ static void wait_for_drained(struct waiting *w)
         w->show_usec = from_now(w->left.terminal ? SHOW_FIRST_USEC : TELL_USEC);
 }
 
-static void tell_who_is_left(struct waiting *w)
-{
-        const struct process_list *list = &w->left.processes;
-        char text[TELL_MAX * (sizeof list->items->comm + 32 + HELD_MAX)] = "", why[HELD_MAX];
-        size_t n = 0;
-
-        left_read_endings(&w->left);
-        for (size_t i = 0; i < list->n && i < TELL_MAX; i++) {
-                process_held(list->items + i, why);
-                n += (size_t) snprintf(text + n, sizeof text - n, "%s%u %s%s%s%s", i > 0 ? ", " : "",
-                                list->items[i].pid, list->items[i].comm, *why ? " (" : "", why,
-                                *why ? ")" : "");
-        }
-        print_error("%zu process%s of %s still %s: %s%s", list->n, left_plural(list->n), w->left.path,
-                        list->n == 1 ? "runs" : "run", text, list->n > TELL_MAX ? ", ..." : "");
-}
-
 static void show_who_is_left(struct waiting *w)
 {
         int r;
@@ -178,8 +159,8 @@ static void show_who_is_left(struct waiting *w)
         w->ctl->missing_is_fine = false;
         if (r > 0)
                 end_alone(w);
-        else if (!w->left.terminal && w->left.processes.n > 0)
-                tell_who_is_left(w);
+        else if (!w->left.terminal)
+                left_tell(&w->left);
 }
 
 /* Whoever asks twice does not want to wait any longer. */
@@ -188,7 +169,7 @@ static void give_up(struct waiting *w)
         w->left.silent = true;
         if (w->drained >= 0 && left_update(&w->left) == 0) {
                 left_erase(&w->left);
-                tell_who_is_left(w);
+                left_tell(&w->left);
         }
         stop_waiting(w);
         w->populated = w->family = false;

@@ -31,6 +31,7 @@ int verb_members(struct ctl *ctl, int argc, char *argv[])
         _cleanup_(table_freep) struct table *table = NULL;
         _cleanup_(process_list_deinit) struct process_list list = {};
         char text[FORMAT_MAX], command[COMMAND_MAX], signal[WHY_MAX + 8];
+        char count[PROCESS_COUNT_MAX];
         size_t unsignalled;
         int r;
 
@@ -46,12 +47,14 @@ int verb_members(struct ctl *ctl, int argc, char *argv[])
         table = table_new(header);
         if (!table)
                 return bus_broken(-ENOMEM);
-        for (size_t i = 0; i < list.n; i++) {
-                table_addf(table, "%u", list.items[i].pid);
-                table_add(table, format_user(text, list.items[i].uid));
-                table_add(table, format_relative(text, list.items[i].start_usec));
-                table_add(table, signal_of(list.items + i, signal));
-                table_add(table, process_command(list.items + i, command));
+        for (size_t i = 0; i < process_list_rows(&list); i++) {
+                const struct process *p = process_list_row(&list, i);
+
+                table_addf(table, "%u", p->pid);
+                table_add(table, p->uid == UINT32_MAX ? "" : format_user(text, p->uid));
+                table_add(table, format_relative(text, p->start_usec));
+                table_add(table, signal_of(p, signal));
+                table_add(table, process_command(p, command));
         }
         pager_open(ctl);
         r = table_print(table, ctl->legend);
@@ -59,7 +62,7 @@ int verb_members(struct ctl *ctl, int argc, char *argv[])
                 return bus_broken(r);
         unsignalled = endings_count_unsignalled(&list);
         if (ctl->legend)
-                printf("\n%zu process%s listed", list.n, list.n == 1 ? "" : "es");
+                printf("\n%s listed", process_count(ctl, &list, 0, count));
         if (ctl->legend && unsignalled > 0)
                 printf(", %zu without a signal", unsignalled);
         if (ctl->legend)

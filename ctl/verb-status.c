@@ -106,7 +106,8 @@ static void print_values(FILE *out, json_object *p)
 /* While it is active, who is stopped may still be let go on. */
 static void print_processes(FILE *out, const struct process_list *list, bool active)
 {
-        size_t unsignalled = endings_count_unsignalled(list);
+        size_t unsignalled = endings_count_unsignalled(list), rows = process_list_rows(list);
+        uint32_t entered = process_list_entered(list);
         char command[COMMAND_MAX], why[HELD_MAX], shown[PRINTABLE_SIZE(HELD_MAX)];
 
         print_label(out, "Processes");
@@ -114,16 +115,18 @@ static void print_processes(FILE *out, const struct process_list *list, bool act
         if (unsignalled > 0)
                 fprintf(out, ", of which %zu %s no signal", unsignalled,
                                 active ? unsignalled == 1 ? "gets" : "get" : "got");
+        if (entered > 0)
+                fprintf(out, ", and %" PRIu32 " thread%s of others", entered, entered == 1 ? "" : "s");
         fputc('\n', out);
-        for (size_t i = 0; i < list->n; i++) {
-                const struct process *p = list->items + i;
+        for (size_t i = 0; i < rows; i++) {
+                const struct process *p = process_list_row(list, i);
 
                 if (active)
                         ending_why(p, why);
                 else
                         process_held(p, why);
                 fprintf(out, "%*s%s%s%" PRIu32 " %s%s%s%s%s\n", LABEL_WIDTH + 2, "",
-                                glyph(i + 1 < list->n ? GLYPH_BRANCH : GLYPH_RIGHT), color_on(COLOR_GREY),
+                                glyph(i + 1 < rows ? GLYPH_BRANCH : GLYPH_RIGHT), color_on(COLOR_GREY),
                                 p->pid, process_command_to_fit(p, LABEL_WIDTH + 2 + 2 + 11, command),
                                 color_off(), *why ? " (" : "", printable(why, false, shown, sizeof shown),
                                 *why ? ")" : "");
