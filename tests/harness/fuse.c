@@ -95,7 +95,7 @@ static void serve(int fuse, int said, const struct hung_file *h)
                         answer(fuse, in->unique, 0, &open_out, sizeof open_out);
                         break;
                 case FUSE_READ:
-                        if (!was_read) {
+                        if (!was_read || !h->hangs_in_read) {
                                 was_read = true;
                                 answer(fuse, in->unique, 0, zeros, sizeof zeros);
                                 break;
