@@ -339,7 +339,7 @@ static void wait_for_events(struct waiting *w)
                 take_signals(w);
                 reap(w);
         }
-        if (fds[5].revents)
+        if (fds[5].revents && !run->alone) /* a signal may have come first */
                 lost_connection(w);
         if ((w->populated || w->family) && w->kill_usec <= now_boottime_usec())
                 kill_rest(w);
