@@ -135,8 +135,6 @@ static void reader_stop(void)
         if (!the.reader.place)
                 return;
         (void) pidfd_signal(the.reader.pidfd, SIGKILL);
-        /* It does not hang, so this is a moment. */
-        (void) has_ended(the.reader.pidfd, CHIEF_MSEC);
         close(the.reader.pidfd);
         the.reader.place = NULL;
 }
@@ -221,12 +219,13 @@ static void ask(struct reader_place *p, pid_t pid, unsigned files)
         reader_wake(&p->request);
 }
 
-static int read_through(pid_t pid, unsigned files, struct proc_stat *ret_stat, struct proc_status *ret_status)
+static int read_through(struct reader_target *t, unsigned files, struct proc_stat *ret_stat,
+                struct proc_status *ret_status)
 {
         uint64_t began_usec = now_monotonic_usec(), usec;
         enum outcome outcome;
 
-        ask(the.reader.place, pid, files);
+        ask(the.reader.place, t->pid, files);
         outcome = await(&the.reader, the.reader.place->request, began_usec);
         usec = now_monotonic_usec() - began_usec;
         the.waited_usec += usec;
@@ -234,14 +233,28 @@ static int read_through(pid_t pid, unsigned files, struct proc_stat *ret_stat, s
         case ANSWERS:
                 return take(the.reader.place, ret_stat, ret_status);
         case HANGS:
-                blame_hang(&the.reader, usec);
+                blame_hang(&the.reader, t, usec);
                 return -EBUSY;
         case LOST:
                 break;
         }
         log_warning("The process that reads of others in /proc was ended or stopped, and is started again");
-        reader_stop();
+        blame_lost(&the.reader, t);
         return -EAGAIN;
+}
+
+static int try_read(pid_t pid, unsigned files, struct proc_stat *ret_stat, struct proc_status *ret_status)
+{
+        struct reader_target target;
+        int r = blame_find(pid, &target);
+
+        if (r < 0)
+                return r;
+        r = blame_refuses(&target, files) ? -EBUSY : the.reader.place ? 0 : reader_start();
+        if (r >= 0)
+                r = read_through(&target, files, ret_stat, ret_status);
+        blame_forget(&target);
+        return r;
 }
 
 int proc_reader_read(pid_t pid, struct proc_stat *ret_stat, struct proc_status *ret_status)
@@ -250,14 +263,8 @@ int proc_reader_read(pid_t pid, struct proc_stat *ret_stat, struct proc_status *
         uint64_t before = the.waited_usec;
         int r = -EAGAIN;
 
-        if (blame_refuses(pid, files))
-                return -EBUSY;
-        for (unsigned n = 0; n < TRIES && r == -EAGAIN && the.waited_usec - before < SLOW_USEC; n++) {
-                r = the.reader.place ? 0 : reader_start();
-                if (r < 0)
-                        return r;
-                r = read_through(pid, files, ret_stat, ret_status);
-        }
+        for (unsigned n = 0; n < TRIES && r == -EAGAIN && the.waited_usec - before < SLOW_USEC; n++)
+                r = try_read(pid, files, ret_stat, ret_status);
         return r == -EAGAIN ? -EBUSY : r;
 }
 

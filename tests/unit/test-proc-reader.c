@@ -77,9 +77,19 @@ static void sleep_for_ever(void *userdata)
                 pause();
 }
 
+/* A child is root's at first. */
 static pid_t sleeper_of(uid_t uid)
 {
-        return geteuid() == 0 ? spawn_as(uid, sleep_for_ever, NULL) : spawn(sleep_for_ever, NULL);
+        pid_t pid = geteuid() == 0 ? spawn_as(uid, sleep_for_ever, NULL) : spawn(sleep_for_ever, NULL);
+        struct proc_status status;
+
+        if (geteuid() == 0) {
+                char text[4096];
+
+                ck_assert_happens(proc_status_read_directly(pid, text, sizeof text, &status) == 0 &&
+                                  status.uids[0] == uid);
+        }
+        return pid;
 }
 
 static int read_stat(pid_t pid)
@@ -214,6 +224,46 @@ START_TEST(many_users)
 }
 END_TEST
 
+struct ender {
+        pid_t pid;
+        useconds_t after_usec;
+};
+
+static void *end_it(void *userdata)
+{
+        const struct ender *e = userdata;
+
+        usleep(e->after_usec);
+        (void) kill(e->pid, SIGKILL);
+        return NULL;
+}
+
+/* Nobody can tell whose it was when its reader is found to hang. */
+START_TEST(they_have_gone_when_the_reader_hangs)
+{
+        pid_t same = sleeper_of(SOME_UID), other = sleeper_of(SOME_UID + 1);
+        struct ender e = {.after_usec = 1000};
+        struct proc_status status;
+        pthread_t thread;
+
+        if (geteuid() != 0)
+                return;
+        ck_assert_ptr_ne(signal(SIGCHLD, SIG_IGN), SIG_ERR);
+        held->file = READER_STATUS;
+        for (int i = 0; i < 30; i++) {
+                e.pid = held->pids[0] = sleeper_of(SOME_UID);
+                ck_assert_int_eq(pthread_create(&thread, NULL, end_it, &e), 0);
+                ck_assert_int_eq(proc_status_read(e.pid, &status), -EBUSY);
+                ck_assert_int_eq(pthread_join(thread, NULL), 0);
+                ck_assert_int_eq(proc_status_read(other, &status), 0);
+        }
+        ck_assert_int_eq(proc_status_read(same, &status), -EBUSY);
+        ck_assert_uint_lt(waited(), 150000);
+        (void) kill(same, SIGKILL);
+        (void) kill(other, SIGKILL);
+}
+END_TEST
+
 /* -- A process ends while its status is read. Then who reads closes the file that was mapped. */
 
 #define GROUPS 65536
@@ -245,15 +295,6 @@ static void map_file(int directory, void *userdata)
                 pause();
 }
 
-static void *end_it(void *userdata)
-{
-        const struct mapper *m = userdata;
-
-        usleep(1000);
-        (void) kill(m->pid, SIGKILL);
-        return NULL;
-}
-
 static void have_groups(void)
 {
         static gid_t groups[GROUPS];
@@ -267,6 +308,7 @@ START_TEST(a_process_ends_while_it_is_read)
 {
         struct hung_file file = {.hangs_in_last_close = true};
         struct mapper m;
+        struct ender e = {.after_usec = 1000};
         struct proc_status status;
         pthread_t thread;
         char byte;
@@ -281,7 +323,8 @@ START_TEST(a_process_ends_while_it_is_read)
         ck_assert_int_eq(read(m.said[0], &m.pid, sizeof m.pid), sizeof m.pid);
         ck_assert_int_eq(read(m.said[0], &byte, 1), 1);
         nap(100000);
-        ck_assert_int_eq(pthread_create(&thread, NULL, end_it, &m), 0);
+        e.pid = m.pid;
+        ck_assert_int_eq(pthread_create(&thread, NULL, end_it, &e), 0);
         r = proc_status_read(m.pid, &status);
         ck_assert_int_eq(pthread_join(thread, NULL), 0);
         fprintf(stderr, "# status of a process that ends: %d after %lu us\n", r, (unsigned long) waited());
@@ -298,7 +341,8 @@ int main(void)
         TCase *c = add_case(s, "proc-reader",
                         (const TTest *const[]){it_reads_as_its_caller, one_process_holds_it_up,
                                         a_number_that_is_used_again, a_reader_that_works_for_long,
-                                        a_user_with_many, many_users, a_process_ends_while_it_is_read, NULL});
+                                        a_user_with_many, many_users, they_have_gone_when_the_reader_hangs,
+                                        a_process_ends_while_it_is_read, NULL});
 
         tcase_add_checked_fixture(c, setup, teardown);
         return run_suite(s);
