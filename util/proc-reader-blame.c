@@ -138,7 +138,7 @@ static void charge(uint32_t party, enum reader_file file, pid_t pid, uint64_t us
         parties_tidy(now_usec);
         p = party_find(party, file);
         if (!p) {
-                log_warning("Process %d cannot be read in /proc now; all have waited for it for %u ms",
+                log_warning("Process %d makes who reads it in /proc wait; all have waited for %u ms",
                                 (int) pid, (unsigned) (usec / 1000));
                 p = party_add(party, file, now_usec);
         }
@@ -258,6 +258,12 @@ void blame_hang(struct reader *reader, struct reader_target *t, uint64_t usec)
         charge(party, w->file, w->target.pid, usec);
         if (!share_admits(count(&party, false) - 1, n_waiting - 1, WAITING_MAX))
                 waiting_kill(w);
+}
+
+void blame_slow(const struct reader_target *t, const struct reader_place *place, enum reader_file file,
+                uint64_t usec)
+{
+        charge(party_of(t, place), file, t->pid, usec);
 }
 
 void blame_lost(struct reader *reader, struct reader_target *t)

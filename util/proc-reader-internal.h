@@ -84,6 +84,9 @@ void blame_forget(struct reader_target *t);
 bool blame_refuses(const struct reader_target *t, unsigned files);
 /* A reader hangs since so long, and is not used any more. These take the reader, and the pidfd. */
 void blame_hang(struct reader *reader, struct reader_target *t, uint64_t usec);
+/* It has answered, but late. */
+void blame_slow(const struct reader_target *t, const struct reader_place *place, enum reader_file file,
+                uint64_t usec);
 /* A reader is of no use, and is ended. It keeps its place until it has. */
 void blame_lost(struct reader *reader, struct reader_target *t);
 /* Whether a reader that hangs, or hung until now, has this place. */
