@@ -18,21 +18,19 @@
  *
  * The time for which the daemon was held up is charged to the party, too, for each of the two files. One
  * that has used up what it may take is refused altogether for a while, and so is one whose readers cannot be
- * killed. What /proc shows of processes can be hidden. So who it was is asked of a pidfd, where the kernel
- * tells (Linux 6.13), and also found in what the reader has read. */
+ * killed. Who it is must be known before the read, after which the process may have gone. What /proc shows
+ * of processes can be hidden. So it is asked of a pidfd, where the kernel tells (Linux 6.13), and else also
+ * found in what the reader has read. */
 
 #define WAITING_MAX 16 /* util/share.h: twice as many, from many parties */
 #define KILL_MSEC 10   /* in which a reader that can be killed has ended */
 #define PARTIES 64
 #define FULL_USEC 60000 /* who has used so much is refused: two hangs */
 #define DRAIN 1200      /* one part in so many of the time comes back: 50 ms a minute */
-#define HANG_USEC 50000 /* a hang counts no more: on a busy machine it takes longer to be noticed */
 
 struct waiting {
         struct reader reader; /* .place NULL: none */
-        pid_t pid;
-        int pidfd; /* of the process; -1: it had gone */
-        uint32_t party;
+        struct reader_target target;
         enum reader_file file;
         bool was_killed;
 };
@@ -47,40 +45,51 @@ static struct waiting waiting[READER_PLACES];
 static struct party parties[PARTIES];
 static unsigned n_waiting, n_parties;
 
-#define NOBODY UINT32_MAX
-
 /* -- Whose a process is, so that nobody waits. */
 
-/* *ret_certain: that is not just what /proc shows. */
-static uint32_t party_of(pid_t pid, bool *ret_certain)
+int blame_find(pid_t pid, struct reader_target *ret)
 {
-        _cleanup_close_ int pidfd = pidfd_open_process(pid);
+        int pidfd = pidfd_open_process(pid), r;
         struct pidfd_owner owner;
         struct stat st;
         char path[32];
 
-        *ret_certain = pidfd >= 0 && pidfd_owner(pidfd, &owner) >= 0;
-        if (*ret_certain)
-                return share_party(owner.uids[0]);
+        *ret = (struct reader_target){.pid = pid, .pidfd = pidfd};
+        if (pidfd == -ESRCH)
+                return -ESRCH;
+        r = pidfd >= 0 ? pidfd_owner(pidfd, &owner) : -EOPNOTSUPP; /* it may be a thread */
+        if (r >= 0) {
+                ret->party = share_party(owner.uids[0]);
+                ret->is_certain = true;
+                return 0;
+        }
         snprintf(path, sizeof path, "/proc/%d", (int) pid);
-        if (stat(path, &st) < 0)
-                return NOBODY;
-        *ret_certain = st.st_uid != 0;
-        return share_party(st.st_uid);
+        if (r == -ESRCH || stat(path, &st) < 0) {
+                blame_forget(ret);
+                return -ESRCH;
+        }
+        ret->party = share_party(st.st_uid);
+        ret->is_certain = st.st_uid != 0;
+        return 0;
 }
 
-/* The one that a reader has read of. */
-static uint32_t party_of_reader(const struct reader *reader)
+void blame_forget(struct reader_target *t)
 {
-        char text[sizeof reader->place->text];
-        bool is_certain;
+        closep(&t->pidfd);
+        t->pidfd = -1;
+}
+
+/* The one that a reader reads of. */
+static uint32_t party_of(const struct reader_target *t, const struct reader_place *place)
+{
+        char text[sizeof place->text];
         uid_t uid;
 
-        memcpy(text, reader->place->text, sizeof text - 1);
+        if (t->is_certain)
+                return t->party;
+        memcpy(text, place->text, sizeof text - 1);
         text[sizeof text - 1] = '\0';
-        if (reader_load(&reader->place->reads) == READER_STATUS && proc_status_uid(text, &uid))
-                return share_party(uid);
-        return party_of(reader->place->pid, &is_certain);
+        return proc_status_uid(text, &uid) ? share_party(uid) : t->party;
 }
 
 /* -- What a party has used. */
@@ -129,19 +138,19 @@ static void charge(uint32_t party, enum reader_file file, pid_t pid, uint64_t us
         parties_tidy(now_usec);
         p = party_find(party, file);
         if (!p) {
-                log_warning("Process %d cannot be read in /proc now; all have waited for it for %u ms",
+                log_warning("Process %d makes who reads it in /proc wait; all have waited for %u ms",
                                 (int) pid, (unsigned) (usec / 1000));
                 p = party_add(party, file, now_usec);
         }
-        p->used_usec += usec < HANG_USEC ? usec : HANG_USEC;
+        p->used_usec += usec;
 }
 
-/* Or anybody, where the party is NOBODY. */
-static bool has_used_up(uint32_t party, unsigned files)
+/* Or anybody, where the party is NULL. */
+static bool has_used_up(const uint32_t *party, unsigned files)
 {
         parties_tidy(now_monotonic_usec());
         for (unsigned i = 0; i < n_parties; i++)
-                if ((party == NOBODY || parties[i].party == party) && parties[i].file & files &&
+                if ((!party || parties[i].party == *party) && parties[i].file & files &&
                                 parties[i].used_usec >= FULL_USEC)
                         return true;
         return false;
@@ -152,7 +161,7 @@ static bool has_used_up(uint32_t party, unsigned files)
 static void waiting_end(struct waiting *w)
 {
         close(w->reader.pidfd);
-        closep(&w->pidfd);
+        blame_forget(&w->target);
         w->reader.place = NULL;
         n_waiting--;
 }
@@ -172,14 +181,14 @@ static void waiting_tidy(void)
                                 waiting_end(&waiting[i]);
 }
 
-/* Or of all, where the party is NOBODY. */
-static unsigned count(uint32_t party, bool killed)
+/* Or of all, where the party is NULL. */
+static unsigned count(const uint32_t *party, bool killed)
 {
         unsigned n = 0;
 
         for (unsigned i = 0; i < READER_PLACES; i++)
                 n += waiting[i].reader.place && (waiting[i].was_killed || !killed) &&
-                     (party == NOBODY || waiting[i].party == party);
+                     (!party || waiting[i].target.party == *party);
         return n;
 }
 
@@ -189,31 +198,23 @@ static bool is_waited_for(pid_t pid, unsigned files)
         for (unsigned i = 0; i < READER_PLACES; i++) {
                 const struct waiting *w = &waiting[i];
 
-                if (w->reader.place && w->pid == pid && w->file & files && w->pidfd >= 0 &&
-                                !proc_pidfd_exited(w->pidfd))
+                if (w->reader.place && w->target.pid == pid && w->file & files && w->target.pidfd >= 0 &&
+                                !proc_pidfd_exited(w->target.pidfd))
                         return true;
         }
         return false;
 }
 
 /* On older kernels a process can pass for one of root's. So in doubt it may be anybody's. */
-bool blame_refuses(pid_t pid, unsigned files)
+bool blame_refuses(const struct reader_target *t, unsigned files)
 {
-        bool is_certain;
-        uint32_t party;
+        const uint32_t *party = t->is_certain ? &t->party : NULL;
 
         if (n_waiting == 0 && n_parties == 0)
                 return false;
         waiting_tidy();
-        if (is_waited_for(pid, files))
-                return true;
-        party = party_of(pid, &is_certain);
-        if (party == NOBODY)
-                return false; /* it has gone */
-        if (!is_certain)
-                party = NOBODY;
-        return has_used_up(party, files) ||
-               !share_admits(count(party, true), count(NOBODY, true), WAITING_MAX);
+        return is_waited_for(t->pid, files) || has_used_up(party, files) ||
+               !share_admits(count(party, true), count(NULL, true), WAITING_MAX);
 }
 
 bool blame_has(const struct reader_place *place)
@@ -224,28 +225,50 @@ bool blame_has(const struct reader_place *place)
         return false;
 }
 
-void blame_hang(struct reader *reader, uint64_t usec)
+static void waiting_kill(struct waiting *w)
+{
+        struct pollfd p = {.fd = w->reader.pidfd, .events = POLLIN};
+
+        w->was_killed = true;
+        (void) pidfd_signal(w->reader.pidfd, SIGKILL);
+        (void) poll(&p, 1, KILL_MSEC);
+        waiting_tidy();
+}
+
+static struct waiting *waiting_add(struct reader *reader, struct reader_target *t)
 {
         struct waiting *w = waiting;
-        struct pollfd p = {.fd = reader->pidfd, .events = POLLIN};
 
         while (w->reader.place)
                 w++;
-        *w = (struct waiting){.reader = *reader,
-                        .pid = reader->place->pid,
-                        .pidfd = pidfd_open_process(reader->place->pid),
-                        .party = party_of_reader(reader),
-                        .file = reader_load(&reader->place->reads)};
+        *w = (struct waiting){.reader = *reader, .target = *t, .file = reader_load(&reader->place->reads)};
+        w->target.party = party_of(t, reader->place);
         reader->place = NULL;
+        t->pidfd = -1;
         n_waiting++;
         reader_store(&w->reader.place->leave, 1);
-        charge(w->party, w->file, w->pid, usec);
-        if (!share_admits(count(w->party, false) - 1, n_waiting - 1, WAITING_MAX)) {
-                w->was_killed = true;
-                (void) pidfd_signal(w->reader.pidfd, SIGKILL);
-                (void) poll(&p, 1, KILL_MSEC);
-                waiting_tidy();
-        }
+        return w;
+}
+
+void blame_hang(struct reader *reader, struct reader_target *t, uint64_t usec)
+{
+        struct waiting *w = waiting_add(reader, t);
+        uint32_t party = w->target.party;
+
+        charge(party, w->file, w->target.pid, usec);
+        if (!share_admits(count(&party, false) - 1, n_waiting - 1, WAITING_MAX))
+                waiting_kill(w);
+}
+
+void blame_slow(const struct reader_target *t, const struct reader_place *place, enum reader_file file,
+                uint64_t usec)
+{
+        charge(party_of(t, place), file, t->pid, usec);
+}
+
+void blame_lost(struct reader *reader, struct reader_target *t)
+{
+        waiting_kill(waiting_add(reader, t));
 }
 
 void blame_end(void)

@@ -69,10 +69,26 @@ static inline void reader_wake(uint32_t *word)
 
 /* -- Those that hang, and who is to blame (proc-reader-blame.c). */
 
-/* Whether a process is not to be read now. */
-bool blame_refuses(pid_t pid, unsigned files);
-/* A reader hangs since so long, and is not used any more. */
-void blame_hang(struct reader *reader, uint64_t usec);
+/* A process that is to be read. */
+struct reader_target {
+        pid_t pid;
+        int pidfd; /* < 0: none */
+        uint32_t party;
+        bool is_certain; /* the party: that is not just what /proc shows */
+};
+
+/* -ESRCH: it has gone. Nobody waits for that. */
+int blame_find(pid_t pid, struct reader_target *ret);
+void blame_forget(struct reader_target *t);
+/* Whether it is not to be read now. */
+bool blame_refuses(const struct reader_target *t, unsigned files);
+/* A reader hangs since so long, and is not used any more. These take the reader, and the pidfd. */
+void blame_hang(struct reader *reader, struct reader_target *t, uint64_t usec);
+/* It has answered, but late. */
+void blame_slow(const struct reader_target *t, const struct reader_place *place, enum reader_file file,
+                uint64_t usec);
+/* A reader is of no use, and is ended. It keeps its place until it has. */
+void blame_lost(struct reader *reader, struct reader_target *t);
 /* Whether a reader that hangs, or hung until now, has this place. */
 bool blame_has(const struct reader_place *place);
 void blame_end(void); /* all readers have ended, or never will */

@@ -16,13 +16,14 @@
 #include "util/proc-reader-internal.h"
 #include "util/proc-reader.h"
 
-/* A reader that does not answer is looked at. It hangs if it sleeps and cannot be woken, and goes on to do so
- * without a break; or if it has worked for long, since it may be freeing a large memory. If it waits for the
- * processor, the machine is busy, and there is time. */
-#define LOOK_FIRST_MSEC 20
-#define LOOK_AGAIN_MSEC 10
-#define LOOKS 3         /* that have seen the same sleep */
+/* A reader that does not answer is looked at. It hangs if it has slept for long in all where it cannot be
+ * woken, however often; or if it has worked for long, since it may be freeing a large memory. If it waits for
+ * the processor, the machine is busy, and there is time. */
+#define LOOK_FIRST_USEC 4000
+#define LOOK_USEC 9000
+#define HANG_USEC 40000
 #define WORK_USEC 20000 /* after the first look */
+#define FREE_USEC 3000  /* of what an answer takes is charged to nobody */
 #define SLOW_USEC (3 * UINT64_C(1000000))
 #define TRIES 3 /* with other readers, where somebody ends them */
 #define CHIEF_MSEC 1000
@@ -135,27 +136,19 @@ static void reader_stop(void)
         if (!the.reader.place)
                 return;
         (void) pidfd_signal(the.reader.pidfd, SIGKILL);
-        /* It does not hang, so this is a moment. */
-        (void) has_ended(the.reader.pidfd, CHIEF_MSEC);
         close(the.reader.pidfd);
         the.reader.place = NULL;
 }
 
-/* How it sleeps: its state, and how often it has slept. It never executes anything, and maps what is ours
- * alone, so nothing of it can hang. */
-static char how_it_sleeps(pid_t pid, unsigned long long *ret_sleeps)
+/* Its state. It never executes anything, and maps what is ours alone, so nothing of it can hang. */
+static char state_of(pid_t pid)
 {
         char path[64], text[4096];
-        const char *state, *sleeps;
+        const char *state;
 
         snprintf(path, sizeof path, "/proc/%d/status", (int) pid);
-        if (proc_read_small(path, text, sizeof text) < 0)
-                return 'X';
-        state = strstr(text, "\nState:\t");
-        sleeps = strstr(text, "\nvoluntary_ctxt_switches:");
-        if (!state || !sleeps || sscanf(sleeps, "\nvoluntary_ctxt_switches: %llu", ret_sleeps) != 1)
-                return 'X';
-        return state[strlen("\nState:\t")];
+        state = proc_read_small(path, text, sizeof text) < 0 ? NULL : strstr(text, "\nState:\t");
+        return state ? state[strlen("\nState:\t")] : 'X';
 }
 
 static uint64_t work_usec(pid_t pid)
@@ -171,31 +164,50 @@ enum outcome {
         LOST, /* it has ended, was stopped, or makes no sense */
 };
 
-static enum outcome await(const struct reader *reader, uint32_t request, uint64_t began_usec)
+/* What a process has made its reader wait, and at which file. */
+struct hold {
+        uint64_t slept_usec, worked_usec;
+        enum reader_file file;
+};
+
+/* Nobody is charged for what the caller itself has waited for the processor. */
+static uint64_t at_most(uint64_t usec, uint64_t max)
 {
-        struct timespec timeout = {.tv_nsec = LOOK_FIRST_MSEC * 1000000};
-        unsigned long long sleeps, before = 0;
+        return usec < max ? usec : max;
+}
+
+static enum outcome await(
+                const struct reader *reader, uint32_t request, uint64_t began_usec, struct hold *ret)
+{
+        uint64_t work = 0, usec = LOOK_FIRST_USEC, at_usec = began_usec, now_usec;
         uint32_t *answer = &reader->place->answer, now;
-        uint64_t work = 0, now_usec;
-        unsigned looks = 0;
-        char state;
+        char state = 'R';
 
         while ((now = reader_load(answer)) != request) {
+                struct timespec timeout = {.tv_nsec = (long) usec * 1000};
+
                 if (reader_sleep(answer, now, &timeout) >= 0 || errno != ETIMEDOUT)
                         continue;
                 if (reader_load(answer) == request)
                         break;
-                timeout.tv_nsec = LOOK_AGAIN_MSEC * 1000000;
-                state = how_it_sleeps(reader->pid, &sleeps);
+                state = state_of(reader->pid);
                 now_usec = now_monotonic_usec();
-                if (has_ended(reader->pidfd, 0) || strchr("TtZX", state) || now_usec - began_usec > SLOW_USEC)
+                if (has_ended(reader->pidfd, 0) || strchr("TtZX", state))
                         return LOST;
-                looks = state != 'D' ? 0 : looks > 0 && sleeps == before ? looks + 1 : 1;
-                before = sleeps;
                 work = work > 0 ? work : work_usec(reader->pid);
-                if (looks == LOOKS || work_usec(reader->pid) - work >= WORK_USEC)
+                ret->worked_usec = work_usec(reader->pid) - work;
+                if (state != 'R')
+                        ret->slept_usec += at_most(now_usec - at_usec, 2 * usec);
+                if (state != 'R' || ret->file == READER_NONE)
+                        ret->file = reader_load(&reader->place->reads);
+                if (ret->slept_usec >= HANG_USEC || ret->worked_usec >= WORK_USEC ||
+                                now_usec - began_usec > SLOW_USEC)
                         return HANGS;
+                usec = LOOK_USEC;
+                at_usec = now_usec;
         }
+        if (state != 'R')
+                ret->slept_usec += at_most(now_monotonic_usec() - at_usec, usec);
         return ANSWERS;
 }
 
@@ -221,27 +233,45 @@ static void ask(struct reader_place *p, pid_t pid, unsigned files)
         reader_wake(&p->request);
 }
 
-static int read_through(pid_t pid, unsigned files, struct proc_stat *ret_stat, struct proc_status *ret_status)
+static int read_through(struct reader_target *t, unsigned files, struct proc_stat *ret_stat,
+                struct proc_status *ret_status)
 {
         uint64_t began_usec = now_monotonic_usec(), usec;
+        struct hold hold = {};
         enum outcome outcome;
 
-        ask(the.reader.place, pid, files);
-        outcome = await(&the.reader, the.reader.place->request, began_usec);
-        usec = now_monotonic_usec() - began_usec;
-        the.waited_usec += usec;
+        ask(the.reader.place, t->pid, files);
+        outcome = await(&the.reader, the.reader.place->request, began_usec, &hold);
+        the.waited_usec += now_monotonic_usec() - began_usec;
+        usec = hold.slept_usec + hold.worked_usec;
         switch (outcome) {
         case ANSWERS:
+                if (usec > FREE_USEC)
+                        blame_slow(t, the.reader.place, hold.file, usec - FREE_USEC);
                 return take(the.reader.place, ret_stat, ret_status);
         case HANGS:
-                blame_hang(&the.reader, usec);
+                blame_hang(&the.reader, t, usec);
                 return -EBUSY;
         case LOST:
                 break;
         }
         log_warning("The process that reads of others in /proc was ended or stopped, and is started again");
-        reader_stop();
+        blame_lost(&the.reader, t);
         return -EAGAIN;
+}
+
+static int try_read(pid_t pid, unsigned files, struct proc_stat *ret_stat, struct proc_status *ret_status)
+{
+        struct reader_target target;
+        int r = blame_find(pid, &target);
+
+        if (r < 0)
+                return r;
+        r = blame_refuses(&target, files) ? -EBUSY : the.reader.place ? 0 : reader_start();
+        if (r >= 0)
+                r = read_through(&target, files, ret_stat, ret_status);
+        blame_forget(&target);
+        return r;
 }
 
 int proc_reader_read(pid_t pid, struct proc_stat *ret_stat, struct proc_status *ret_status)
@@ -250,14 +280,8 @@ int proc_reader_read(pid_t pid, struct proc_stat *ret_stat, struct proc_status *
         uint64_t before = the.waited_usec;
         int r = -EAGAIN;
 
-        if (blame_refuses(pid, files))
-                return -EBUSY;
-        for (unsigned n = 0; n < TRIES && r == -EAGAIN && the.waited_usec - before < SLOW_USEC; n++) {
-                r = the.reader.place ? 0 : reader_start();
-                if (r < 0)
-                        return r;
-                r = read_through(pid, files, ret_stat, ret_status);
-        }
+        for (unsigned n = 0; n < TRIES && r == -EAGAIN && the.waited_usec - before < SLOW_USEC; n++)
+                r = try_read(pid, files, ret_stat, ret_status);
         return r == -EAGAIN ? -EBUSY : r;
 }
 

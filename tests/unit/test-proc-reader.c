@@ -28,6 +28,7 @@ static struct held {
         pid_t pids[64];
         enum reader_file file;
         bool works, is_over;
+        unsigned n_naps, nap_usec; /* != 0: it lets go after these */
 } * held;
 
 static bool is_held(pid_t pid, enum reader_file file)
@@ -40,6 +41,14 @@ static bool is_held(pid_t pid, enum reader_file file)
         return false;
 }
 
+static __attribute__((noinline)) void sleep_once(void)
+{
+        if (vfork() == 0) {
+                usleep(held->nap_usec);
+                _exit(0);
+        }
+}
+
 /* Who waits for a child of vfork() sleeps, and only SIGKILL wakes it. */
 static void hold(pid_t pid, enum reader_file file)
 {
@@ -48,6 +57,10 @@ static void hold(pid_t pid, enum reader_file file)
         while (held->works && is_held(pid, file))
                 ;
         if (held->works)
+                return;
+        for (unsigned i = 0; i < held->n_naps; i++)
+                sleep_once();
+        if (held->n_naps > 0)
                 return;
         if (vfork() == 0) {
                 (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -77,9 +90,19 @@ static void sleep_for_ever(void *userdata)
                 pause();
 }
 
+/* A child is root's at first. */
 static pid_t sleeper_of(uid_t uid)
 {
-        return geteuid() == 0 ? spawn_as(uid, sleep_for_ever, NULL) : spawn(sleep_for_ever, NULL);
+        pid_t pid = geteuid() == 0 ? spawn_as(uid, sleep_for_ever, NULL) : spawn(sleep_for_ever, NULL);
+        struct proc_status status;
+
+        if (geteuid() == 0) {
+                char text[4096];
+
+                ck_assert_happens(proc_status_read_directly(pid, text, sizeof text, &status) == 0 &&
+                                  status.uids[0] == uid);
+        }
+        return pid;
 }
 
 static int read_stat(pid_t pid)
@@ -214,6 +237,92 @@ START_TEST(many_users)
 }
 END_TEST
 
+/* It sleeps again and again. */
+START_TEST(many_short_sleeps)
+{
+        pid_t a = sleeper_of(SOME_UID), b = sleeper_of(SOME_UID), other = sleeper_of(SOME_UID + 1);
+
+        held->file = READER_STAT;
+        held->n_naps = 100;
+        held->nap_usec = 8000;
+        held->pids[0] = a;
+        held->pids[1] = b;
+        for (int i = 0; i < 2; i++) {
+                ck_assert_int_eq(read_stat(held->pids[i]), -EBUSY);
+                ck_assert_uint_lt(waited(), 70000);
+        }
+        held->pids[1] = 0;
+        if (geteuid() == 0) {
+                ck_assert_int_eq(read_stat(b), -EBUSY);
+                ck_assert_int_eq(read_stat(other), 0);
+        }
+        end_process(a);
+        end_process(b);
+        end_process(other);
+}
+END_TEST
+
+/* Each answers just in time, and together they cost as much as some that hang. */
+START_TEST(many_slow_answers)
+{
+        pid_t a = sleeper_of(SOME_UID), other = sleeper_of(SOME_UID + 1);
+
+        held->file = READER_STAT;
+        held->n_naps = 1;
+        held->nap_usec = 15000;
+        held->pids[0] = a;
+        ck_assert_int_eq(read_stat(a), 0);
+        for (int i = 0; i < 30; i++)
+                (void) read_stat(a);
+        ck_assert_uint_lt(waited(), 200000);
+        ck_assert_int_eq(read_stat(a), -EBUSY);
+        if (geteuid() == 0)
+                ck_assert_int_eq(read_stat(other), 0);
+        end_process(a);
+        end_process(other);
+}
+END_TEST
+
+struct ender {
+        pid_t pid;
+        useconds_t after_usec;
+};
+
+static void *end_it(void *userdata)
+{
+        const struct ender *e = userdata;
+
+        usleep(e->after_usec);
+        (void) kill(e->pid, SIGKILL);
+        return NULL;
+}
+
+/* Nobody can tell whose it was when its reader is found to hang. */
+START_TEST(they_have_gone_when_the_reader_hangs)
+{
+        pid_t same = sleeper_of(SOME_UID), other = sleeper_of(SOME_UID + 1);
+        struct ender e = {.after_usec = 1000};
+        struct proc_status status;
+        pthread_t thread;
+
+        if (geteuid() != 0)
+                return;
+        ck_assert_ptr_ne(signal(SIGCHLD, SIG_IGN), SIG_ERR);
+        held->file = READER_STATUS;
+        for (int i = 0; i < 30; i++) {
+                e.pid = held->pids[0] = sleeper_of(SOME_UID);
+                ck_assert_int_eq(pthread_create(&thread, NULL, end_it, &e), 0);
+                ck_assert_int_eq(proc_status_read(e.pid, &status), -EBUSY);
+                ck_assert_int_eq(pthread_join(thread, NULL), 0);
+                ck_assert_int_eq(proc_status_read(other, &status), 0);
+        }
+        ck_assert_int_eq(proc_status_read(same, &status), -EBUSY);
+        ck_assert_uint_lt(waited(), 150000);
+        (void) kill(same, SIGKILL);
+        (void) kill(other, SIGKILL);
+}
+END_TEST
+
 /* -- A process ends while its status is read. Then who reads closes the file that was mapped. */
 
 #define GROUPS 65536
@@ -245,15 +354,6 @@ static void map_file(int directory, void *userdata)
                 pause();
 }
 
-static void *end_it(void *userdata)
-{
-        const struct mapper *m = userdata;
-
-        usleep(1000);
-        (void) kill(m->pid, SIGKILL);
-        return NULL;
-}
-
 static void have_groups(void)
 {
         static gid_t groups[GROUPS];
@@ -267,6 +367,7 @@ START_TEST(a_process_ends_while_it_is_read)
 {
         struct hung_file file = {.hangs_in_last_close = true};
         struct mapper m;
+        struct ender e = {.after_usec = 1000};
         struct proc_status status;
         pthread_t thread;
         char byte;
@@ -281,7 +382,8 @@ START_TEST(a_process_ends_while_it_is_read)
         ck_assert_int_eq(read(m.said[0], &m.pid, sizeof m.pid), sizeof m.pid);
         ck_assert_int_eq(read(m.said[0], &byte, 1), 1);
         nap(100000);
-        ck_assert_int_eq(pthread_create(&thread, NULL, end_it, &m), 0);
+        e.pid = m.pid;
+        ck_assert_int_eq(pthread_create(&thread, NULL, end_it, &e), 0);
         r = proc_status_read(m.pid, &status);
         ck_assert_int_eq(pthread_join(thread, NULL), 0);
         fprintf(stderr, "# status of a process that ends: %d after %lu us\n", r, (unsigned long) waited());
@@ -298,7 +400,9 @@ int main(void)
         TCase *c = add_case(s, "proc-reader",
                         (const TTest *const[]){it_reads_as_its_caller, one_process_holds_it_up,
                                         a_number_that_is_used_again, a_reader_that_works_for_long,
-                                        a_user_with_many, many_users, a_process_ends_while_it_is_read, NULL});
+                                        a_user_with_many, many_users, many_short_sleeps, many_slow_answers,
+                                        they_have_gone_when_the_reader_hangs, a_process_ends_while_it_is_read,
+                                        NULL});
 
         tcase_add_checked_fixture(c, setup, teardown);
         return run_suite(s);
