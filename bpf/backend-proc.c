@@ -16,12 +16,19 @@
 
 #include "bpf/backend.h"
 #include "bpf/look.h"
+#include "bpf/missed.h"
 #include "bpf/socket.h"
 #include "bpf/watch.h"
 #include "util/cgroup.h"
 #include "util/cleanup.h"
+#include "util/proc.h"
 
 #define PF_IO_WORKER 0x10
+
+struct proc_backend {
+        struct backend backend;
+        struct missed missed;
+};
 
 /* Translates the letter of /proc/PID/stat into the kernel's __state and exit_state, which the judge reads. */
 static void set_state(struct sample *sample, char letter)
@@ -222,21 +229,19 @@ static int sweep_process(uint64_t context_id, uint32_t pid, uint32_t uid, sample
         return n;
 }
 
-/* Who pays for a look at it. Where the kernel does not say whose it is, it is that of those who have attached
- * members who has the fewest rights. */
-static uint32_t payer_of(const struct probe_watch *watch, uint32_t pid)
+/* Who pays for a look at it: the real user, where the kernel says it (Linux 6.13), or else the effective one.
+ * 0: nobody else than this process. */
+static uint32_t payer_of(uint32_t pid)
 {
-        uint32_t uid = 0;
+        _cleanup_close_ int pidfd = pidfd_open_process((pid_t) pid);
+        struct pidfd_owner owner;
         char path[32];
         struct stat st;
 
+        if (pidfd >= 0 && pidfd_owner(pidfd, &owner) >= 0)
+                return owner.uids[0];
         snprintf(path, sizeof path, "/proc/%u", pid);
-        if (stat(path, &st) == 0 && st.st_uid != 0)
-                return st.st_uid;
-        for (uint32_t i = 0; i < watch->n_uids; i++)
-                if (watch->uids[i] > uid)
-                        uid = watch->uids[i];
-        return uid;
+        return stat(path, &st) == 0 ? st.st_uid : 0;
 }
 
 struct thread_job {
@@ -279,17 +284,21 @@ static int take_sample(uint64_t context_id, uint32_t pid, uint32_t tid, uint32_t
         return r;
 }
 
-static int sweep_entered(const struct watch *watch, sample_func func, void *userdata)
+static int sweep_entered(struct proc_backend *b, const struct watch *watch, sample_func func, void *userdata)
 {
         int n = 0;
 
         for (uint32_t i = 0; i < watch->n_entered; i++) {
                 const struct entered_thread *t = &watch->entered[i];
                 struct sample sample;
+                int r;
 
-                if (!t->is_looked_at ||
-                                take_sample(watch->context_id, t->pid, t->tid, t->uid, 0, &sample) < 0 ||
-                                sample.exit_state)
+                if (!t->is_looked_at)
+                        continue;
+                r = take_sample(watch->context_id, t->pid, t->tid, t->uid, 0, &sample);
+                if (r < 0)
+                        missed_add(&b->missed, t->pid, r);
+                if (r < 0 || sample.exit_state)
                         continue;
                 func(&sample, userdata);
                 n++;
@@ -300,20 +309,24 @@ static int sweep_entered(const struct watch *watch, sample_func func, void *user
 static int proc_sweep(
                 struct backend *backend, const struct watches *watches, sample_func func, void *userdata)
 {
+        struct proc_backend *b = (struct proc_backend *) backend;
         struct watch *watch, *next;
         int n = 0;
 
+        b->missed.n = 0;
         HASH_ITER (hh, watches->by_id, watch, next) {
                 for (uint32_t i = 0; i < watch->record.n_pids; i++) {
                         uint32_t pid = watch->record.pids[i];
-                        int r = sweep_process(watch->context_id, pid, payer_of(&watch->record, pid), func,
-                                        userdata);
+                        int r = sweep_process(watch->context_id, pid, payer_of(pid), func, userdata);
 
-                        if (r > 0)
+                        if (r < 0)
+                                missed_add(&b->missed, pid, r);
+                        else
                                 n += r;
                 }
-                n += sweep_entered(watch, func, userdata);
+                n += sweep_entered(b, watch, func, userdata);
         }
+        missed_sort(&b->missed);
         return n;
 }
 
@@ -371,8 +384,14 @@ static int proc_describe(struct backend *backend, const struct sample *sample, i
         return 0;
 }
 
+static bool proc_missed(struct backend *backend, uint32_t pid)
+{
+        return missed_has(&((struct proc_backend *) backend)->missed, pid);
+}
+
 static void proc_free(struct backend *backend)
 {
+        free(((struct proc_backend *) backend)->missed.pids);
         free(backend);
 }
 
@@ -382,16 +401,17 @@ static const struct backend_ops proc_ops = {
                 .again = proc_again,
                 .evidence = proc_evidence,
                 .describe = proc_describe,
+                .missed = proc_missed,
                 .free = proc_free,
 };
 
 int backend_proc_new(struct backend **ret)
 {
-        struct backend *backend = malloc(sizeof *backend);
+        struct proc_backend *b = calloc(1, sizeof *b);
 
-        if (!backend)
+        if (!b)
                 return -ENOMEM;
-        backend->ops = &proc_ops;
-        *ret = backend;
+        b->backend.ops = &proc_ops;
+        *ret = &b->backend;
         return 0;
 }

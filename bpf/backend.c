@@ -35,6 +35,11 @@ int backend_sweep(struct backend *backend, const struct watches *watches, sample
         return backend ? backend->ops->sweep(backend, watches, func, userdata) : 0;
 }
 
+bool backend_missed(struct backend *backend, uint32_t pid)
+{
+        return backend && backend->ops->missed && backend->ops->missed(backend, pid);
+}
+
 void backend_entered(struct backend *backend, const struct watches *watches)
 {
         if (backend && backend->ops->entered)

@@ -28,6 +28,9 @@ struct backend_ops {
         int (*describe)(struct backend *backend, const struct sample *sample, int fd, struct described *ret);
         /* Whether the process of the thread has a file of that user mapped. NULL: this cannot be known. */
         bool (*maps)(struct backend *backend, const struct sample *sample, uint32_t uid);
+        /* Whether the last sweep could not look at that process, so that nothing follows from what it did not
+         * see. NULL: it sees all that there is. */
+        bool (*missed)(struct backend *backend, uint32_t pid);
         void (*free)(struct backend *backend);
         /* Is called when other threads have entered a watched context than before. NULL: each sweep looks
          * for itself. */
@@ -55,6 +58,7 @@ struct backend *backend_free(struct backend *backend);
 enum probe_backend backend_kind(const struct backend *backend);
 const char *backend_name(enum probe_backend kind);
 int backend_sweep(struct backend *backend, const struct watches *watches, sample_func func, void *userdata);
+bool backend_missed(struct backend *backend, uint32_t pid);
 void backend_entered(struct backend *backend, const struct watches *watches);
 /* These three have another process look (look.h). */
 int backend_evidence(struct backend *backend, const struct sample *sample, struct evidence *ret,

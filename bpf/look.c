@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,6 +16,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "bpf/look-cost.h"
 #include "bpf/look.h"
 #include "bpf/sample.h"
 #include "util/cleanup.h"
@@ -38,7 +40,9 @@
 /* At whom a look took too long. */
 struct left_out {
         pid_t pid;
+        int pidfd; /* another may have its number later */
         uint32_t party;
+        bool is_party; /* all of the party are */
         uint64_t until_usec;
         pid_t stuck;    /* who has looked, and cannot be killed; 0: nobody */
         unsigned place; /* its */
@@ -52,6 +56,7 @@ static struct {
         int without;    /* -1: nothing */
         unsigned place; /* of who looks */
         LIST_HEAD(, left_out) left_out;
+        struct look_costs costs;
         unsigned n_stuck;
 } all = {.socket = -1, .without = -1};
 
@@ -73,16 +78,34 @@ void look_without(int fd)
         all.without = fd;
 }
 
+/* How long this process has run, or waited for a CPU. */
+static uint64_t awake_usec(int schedstat)
+{
+        unsigned long long waited = 0;
+        char text[64];
+        ssize_t n = pread(schedstat, text, sizeof text - 1, 0);
+
+        text[n > 0 ? n : 0] = '\0';
+        (void) sscanf(text, "%*u %llu", &waited);
+        return clock_usec(CLOCK_PROCESS_CPUTIME_ID) + waited / 1000;
+}
+
 static _Noreturn void serve(int socket, pid_t parent)
 {
         void (*run)(void *job);
+        int schedstat = open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC);
 
         (void) prctl(PR_SET_NAME, "ctxd-look");
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         closep(&all.without);
         while (getppid() == parent && recv(socket, &run, sizeof run, 0) == sizeof run) {
+                uint64_t awake = awake_usec(schedstat), begin = now_monotonic_usec(), took, slept;
+
                 run(all.job);
-                if (send(socket, "", 1, MSG_NOSIGNAL) != 1)
+                took = now_monotonic_usec() - begin;
+                awake = awake_usec(schedstat) - awake;
+                slept = took > awake ? took - awake : 0;
+                if (send(socket, &slept, sizeof slept, MSG_NOSIGNAL) != sizeof slept)
                         break;
         }
         _exit(0);
@@ -170,15 +193,18 @@ static pid_t end(void)
         return pid;
 }
 
+static void forget(struct left_out *l)
+{
+        LIST_REMOVE(l, all);
+        closep(&l->pidfd);
+        free(l);
+}
+
 void look_stop(void)
 {
-        struct left_out *l;
-
         (void) end();
-        while ((l = LIST_FIRST(&all.left_out))) {
-                LIST_REMOVE(l, all);
-                free(l);
-        }
+        while (!LIST_EMPTY(&all.left_out))
+                forget(LIST_FIRST(&all.left_out));
         if (all.job)
                 (void) munmap(all.job, LOOK_JOB_MAX);
         all.job = NULL;
@@ -195,41 +221,48 @@ static void forget_old(void)
                         l->stuck = 0;
                         all.n_stuck--;
                 }
-                if (l->stuck > 0 || now < l->until_usec)
-                        continue;
-                LIST_REMOVE(l, all);
-                free(l);
+                if (l->stuck == 0 && now >= l->until_usec)
+                        forget(l);
         }
 }
 
-bool look_is_left_out(pid_t pid, uid_t uid)
+static bool is_left_out(pid_t pid, uid_t uid)
 {
         const struct left_out *l;
         unsigned n = 0;
 
         forget_old();
         LIST_FOREACH (l, &all.left_out, all) {
-                bool is_same = l->party == share_party(uid);
+                /* What is root's may be anybody's, so it leaves out no other. */
+                bool is_same = uid != 0 && l->party == share_party(uid);
 
-                if (l->pid == pid || (is_same && l->stuck > 0))
+                if ((l->pid == pid && !proc_pidfd_exited(l->pidfd)) ||
+                                (is_same && (l->is_party || l->stuck > 0)))
                         return true;
                 n += is_same;
         }
         return n >= LEFT_OUT_MAX;
 }
 
-static void leave_out(pid_t pid, uid_t uid, pid_t stuck)
+static void leave_out(pid_t pid, uid_t uid, bool is_party, pid_t stuck)
 {
         struct left_out *l = calloc(1, sizeof *l);
 
-        log_warning("To look at process %d of user %u takes too long. It is left out for a while", (int) pid,
-                        (unsigned) uid);
+        if (is_party && uid != 0)
+                log_warning("To look at the processes of user %u takes too long. They are left out for a "
+                            "while",
+                                (unsigned) uid);
+        else
+                log_warning("To look at process %d of user %u takes too long. It is left out for a while",
+                                (int) pid, (unsigned) uid);
         /* This may have taken long in all, and it goes on. */
         (void) sd_notify(0, "WATCHDOG=1");
         if (!l)
                 return;
         l->pid = pid;
+        l->pidfd = pidfd_open_process(pid);
         l->party = share_party(uid);
+        l->is_party = is_party;
         l->until_usec = now_boottime_usec() + LEFT_OUT_USEC;
         l->stuck = stuck;
         l->place = all.place;
@@ -245,10 +278,9 @@ static bool waits_for_cpu(void)
 }
 
 /* -EBUSY: it takes too long. Another -errno: whoever looks has gone. */
-static int wait_for_end(void)
+static int wait_for_end(uint64_t *ret_slept)
 {
         struct pollfd p = {.fd = all.socket, .events = POLLIN};
-        char byte;
         int r;
 
         for (int i = 0; i < LIMITS_MAX; i++) {
@@ -256,7 +288,10 @@ static int wait_for_end(void)
                         r = poll(&p, 1, LIMIT_MSEC);
                 while (r < 0 && errno == EINTR);
                 if (r > 0)
-                        return recv(all.socket, &byte, 1, MSG_DONTWAIT) == 1 ? 0 : -EIO;
+                        return recv(all.socket, ret_slept, sizeof *ret_slept, MSG_DONTWAIT) ==
+                                                               sizeof *ret_slept
+                                               ? 0
+                                               : -EIO;
                 if (!waits_for_cpu())
                         break;
         }
@@ -265,19 +300,24 @@ static int wait_for_end(void)
 
 int look_run(void (*run)(void *job), pid_t pid, uid_t uid)
 {
+        uint64_t slept;
         int r;
 
-        if (look_is_left_out(pid, uid) || all.n_stuck >= STUCK_MAX)
+        if (is_left_out(pid, uid) || all.n_stuck >= STUCK_MAX)
                 return -EBUSY;
         r = begin();
         if (r >= 0 && send(all.socket, &run, sizeof run, MSG_NOSIGNAL) != sizeof run)
                 r = -EIO;
         if (r >= 0)
-                r = wait_for_end();
+                r = wait_for_end(&slept);
         if (r == -EBUSY)
-                leave_out(pid, uid, end());
+                leave_out(pid, uid, false, end());
         else if (r < 0)
                 (void) end();
+        else if (look_cost_add(&all.costs, pid, uid, slept, now_boottime_usec()))
+                leave_out(pid, uid, true, 0);
+        else if (slept > LOOK_FREE_USEC)
+                (void) sd_notify(0, "WATCHDOG=1"); /* there may be many such */
         return r;
 }
 

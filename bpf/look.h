@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -9,9 +8,10 @@
  * execve(), which its own file system makes last, most files of its /proc directory wait for that; and where
  * its memory is a file of such a file system, so does who reads it. So another process of ours looks, at one
  * after the other. Where that takes too long it is killed, and the one at whom it looked is left out for a
- * while; and where this comes often, all of the same user (or his block of uids, util/share.h). What others
- * leak is reported meanwhile. It is a process and no thread, since a thread cannot be killed alone, and what
- * it hangs in may keep the kernel from other things. To ask it costs some 15 us.
+ * while; and where this comes often, or looks sleep for long in all (look-cost.h), all of the same user (or
+ * his block of uids, util/share.h). What others leak is reported meanwhile. It is a process and no thread,
+ * since a thread cannot be killed alone, and what it hangs in may keep the kernel from other things. To ask
+ * it costs some 15 us.
  *
  * A look is a function and what it is about, in memory that both share. It may use all that was there before
  * the other process was forked, and has its own copy of it. */
@@ -23,11 +23,10 @@ void look_start(void);
 /* For the next look; all 0 up to size, which is LOOK_JOB_MAX at most. NULL: there is no memory. It is there
  * until look_run() fails. */
 void *look_job(size_t size);
-/* Calls run with that, in the other process. pid, uid: at whom it looks, and who pays. 0; -EBUSY: it took too
- * long, now or before, so that nothing is known; or another -errno. */
+/* Calls run with that, in the other process. pid, uid: at whom it looks, and who pays; 0: nobody else's
+ * is left out for it. 0; -EBUSY: it took too long, now or before, so that nothing is known; or another
+ * -errno. */
 int look_run(void (*run)(void *job), pid_t pid, uid_t uid);
-/* Whether looks at it are refused now because one took too long. */
-bool look_is_left_out(pid_t pid, uid_t uid);
 /* For run(): a number of its own, below LOOKERS_MAX, for each of those processes that is still there. */
 unsigned look_place(void);
 /* The other process does not keep that open. It would seem to others that we are there as long as it is. */

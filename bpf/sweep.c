@@ -11,7 +11,6 @@
 #include <time.h>
 
 #include "bpf/chain.h"
-#include "bpf/look.h"
 #include "bpf/probe.h"
 #include "bpf/publish.h"
 #include "bpf/verdict.h"
@@ -112,8 +111,7 @@ static void update_threads(struct probe *probe, uint64_t end, bool suspended)
                         thread_clock_restart(&thread->clock, sample, end);
         }
         HASH_ITER (hh, probe->watches.threads, thread, next) {
-                if (thread->sweep != s->number &&
-                                !look_is_left_out((pid_t) thread->key.pid, thread->sample.uid)) {
+                if (thread->sweep != s->number && !backend_missed(probe->backend, thread->key.pid)) {
                         s->changed_usec = end;
                         drop_thread(probe, thread, "it has left");
                 }

@@ -17,6 +17,7 @@
 #include "tests/harness/base.h"
 #include "tests/harness/fuse.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 
 #define FILE_NODE 2
 #define FILE_SIZE 4096
@@ -50,13 +51,28 @@ static void answer_all(int signal_number)
 }
 
 /* Closes that were begun. */
-static uint64_t closes[64];
+static struct {
+        uint64_t unique, begin_usec;
+} closes[256];
 static unsigned n_closes;
 
-static void answer_closes(int fuse)
+static void answer_closes(int fuse, unsigned msec)
 {
-        while (is_answering && n_closes > 0)
-                answer(fuse, closes[--n_closes], 0, NULL, 0);
+        for (unsigned i = n_closes; i-- > 0;) {
+                bool is_due = msec > 0 && now_monotonic_usec() >= closes[i].begin_usec + msec * 1000;
+
+                if (!is_answering && !is_due)
+                        continue;
+                answer(fuse, closes[i].unique, 0, NULL, 0);
+                closes[i] = closes[--n_closes];
+        }
+}
+
+/* False: a close may be due first. */
+static bool is_asked(int fuse, unsigned msec)
+{
+        return msec == 0 ||
+               poll(&(struct pollfd){.fd = fuse, .events = POLLIN}, 1, n_closes > 0 ? 1 : -1) > 0;
 }
 
 static void serve(int fuse, int said, const struct hung_file *h)
@@ -70,9 +86,13 @@ static void serve(int fuse, int said, const struct hung_file *h)
                 struct fuse_entry_out entry = {};
                 struct fuse_attr_out attr;
                 struct fuse_open_out open_out = {.fh = 1};
-                ssize_t n = read(fuse, bytes, sizeof bytes);
+                ssize_t n;
 
-                answer_closes(fuse);
+                answer_closes(fuse, h->close_msec);
+                if (!is_asked(fuse, h->close_msec))
+                        continue;
+                n = read(fuse, bytes, sizeof bytes);
+                answer_closes(fuse, h->close_msec);
                 if (n < 0 && (errno == EINTR || errno == ENOENT))
                         continue;
                 if (n < (ssize_t) sizeof *in)
@@ -112,9 +132,11 @@ static void serve(int fuse, int said, const struct hung_file *h)
                         /* This is what close() waits for. */
                         if (write(said, "", 1) != 1)
                                 _exit(1);
-                        if (n_closes < ELEMENTSOF(closes))
-                                closes[n_closes++] = in->unique;
-                        answer_closes(fuse);
+                        if (n_closes < ELEMENTSOF(closes)) {
+                                closes[n_closes].begin_usec = now_monotonic_usec();
+                                closes[n_closes++].unique = in->unique;
+                        }
+                        answer_closes(fuse, h->close_msec);
                         break;
                 case FUSE_RELEASE:
                         answer(fuse, in->unique, 0, NULL, 0);

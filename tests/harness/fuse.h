@@ -13,6 +13,8 @@ struct hung_file {
         bool hangs_in_last_close;
         /* The same: a page of zeros can be read once, and who reads it again hangs. */
         bool hangs_in_read;
+        /* The same: it answers each close after so long. 0: not at all. */
+        unsigned close_msec;
         pid_t server;
         int said; /* a byte comes from here for each close, or read, that hangs */
 };

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The processes at which a sweep could not look. That it has not seen their threads means nothing. */
+
+struct missed {
+        uint32_t *pids;
+        size_t n, n_allocated;
+};
+
+/* error: what the look has returned. One that has gone is not missed. */
+void missed_add(struct missed *m, uint32_t pid, int error);
+/* After the last one, before missed_has(). */
+void missed_sort(struct missed *m);
+bool missed_has(const struct missed *m, uint32_t pid);
