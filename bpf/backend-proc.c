@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bpf/backend.h"
@@ -21,7 +20,6 @@
 #include "bpf/watch.h"
 #include "util/cgroup.h"
 #include "util/cleanup.h"
-#include "util/proc.h"
 
 #define PF_IO_WORKER 0x10
 
@@ -229,21 +227,6 @@ static int sweep_process(uint64_t context_id, uint32_t pid, uint32_t uid, sample
         return n;
 }
 
-/* Who pays for a look at it: the real user, where the kernel says it (Linux 6.13), or else the effective one.
- * 0: nobody else than this process. */
-static uint32_t payer_of(uint32_t pid)
-{
-        _cleanup_close_ int pidfd = pidfd_open_process((pid_t) pid);
-        struct pidfd_owner owner;
-        char path[32];
-        struct stat st;
-
-        if (pidfd >= 0 && pidfd_owner(pidfd, &owner) >= 0)
-                return owner.uids[0];
-        snprintf(path, sizeof path, "/proc/%u", pid);
-        return stat(path, &st) == 0 ? st.st_uid : 0;
-}
-
 struct thread_job {
         uint64_t context_id;
         uint32_t pid, tid;
@@ -296,8 +279,7 @@ static int sweep_entered(struct proc_backend *b, const struct watch *watch, samp
                 if (!t->is_looked_at)
                         continue;
                 r = take_sample(watch->context_id, t->pid, t->tid, t->uid, 0, &sample);
-                if (r < 0)
-                        missed_add(&b->missed, t->pid, r);
+                missed_add(&b->missed, t->pid, r);
                 if (r < 0 || sample.exit_state)
                         continue;
                 func(&sample, userdata);
@@ -317,7 +299,8 @@ static int proc_sweep(
         HASH_ITER (hh, watches->by_id, watch, next) {
                 for (uint32_t i = 0; i < watch->record.n_pids; i++) {
                         uint32_t pid = watch->record.pids[i];
-                        int r = sweep_process(watch->context_id, pid, payer_of(pid), func, userdata);
+                        int r = sweep_process(
+                                        watch->context_id, pid, look_payer((pid_t) pid), func, userdata);
 
                         if (r < 0)
                                 missed_add(&b->missed, pid, r);

@@ -298,6 +298,19 @@ static int wait_for_end(uint64_t *ret_slept)
         return -EBUSY;
 }
 
+uid_t look_payer(pid_t pid)
+{
+        _cleanup_close_ int pidfd = pidfd_open_process(pid);
+        struct pidfd_owner owner;
+        char path[32];
+        struct stat st;
+
+        if (pidfd >= 0 && pidfd_owner(pidfd, &owner) >= 0)
+                return owner.uids[0];
+        snprintf(path, sizeof path, "/proc/%d", (int) pid);
+        return stat(path, &st) == 0 ? st.st_uid : 0;
+}
+
 int look_run(void (*run)(void *job), pid_t pid, uid_t uid)
 {
         uint64_t slept;

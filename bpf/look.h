@@ -27,6 +27,8 @@ void *look_job(size_t size);
  * is left out for it. 0; -EBUSY: it took too long, now or before, so that nothing is known; or another
  * -errno. */
 int look_run(void (*run)(void *job), pid_t pid, uid_t uid);
+/* Who is to pay: the real user, where the kernel says it (Linux 6.13), or else the effective one. */
+uid_t look_payer(pid_t pid);
 /* For run(): a number of its own, below LOOKERS_MAX, for each of those processes that is still there. */
 unsigned look_place(void);
 /* The other process does not keep that open. It would seem to others that we are there as long as it is. */

@@ -4,9 +4,9 @@
 
 #include "bpf/missed.h"
 
-void missed_add(struct missed *m, uint32_t pid, int error)
+void missed_add(struct missed *m, uint32_t pid, int r)
 {
-        if (error == -ESRCH || error == -ENOENT)
+        if (r >= 0 || r == -ESRCH || r == -ENOENT)
                 return;
         if (m->n == m->n_allocated) {
                 size_t n = m->n_allocated ? m->n_allocated * 2 : 64;

@@ -12,8 +12,8 @@ struct missed {
         size_t n, n_allocated;
 };
 
-/* error: what the look has returned. One that has gone is not missed. */
-void missed_add(struct missed *m, uint32_t pid, int error);
+/* r: what the look has returned. One that was seen, or has gone, is not missed. */
+void missed_add(struct missed *m, uint32_t pid, int r);
 /* After the last one, before missed_has(). */
 void missed_sort(struct missed *m);
 bool missed_has(const struct missed *m, uint32_t pid);

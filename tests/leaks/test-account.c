@@ -2,8 +2,11 @@
 
 /* What one user may use up of the probe: on virtual time, and with a backend that takes its time. */
 
+#include <errno.h>
 #include <stdlib.h>
 
+#include "bpf/look-cost.h"
+#include "bpf/missed.h"
 #include "bpf/probe.h"
 #include "bpf/publish.h"
 #include "bpf/verdict.h"
@@ -208,10 +211,66 @@ START_TEST(law37_evidence_goes_to_one_user_after_the_other)
 }
 END_TEST
 
+#define SLOW_USEC UINT64_C(110000)
+
+/* How many looks that sleep so long a user gets, one every usec, until he is left out. */
+static unsigned looks_until_too_many(struct look_costs *costs, uid_t uid, uint64_t slept_usec, uint64_t usec)
+{
+        for (unsigned i = 1; i <= 10000; i++)
+                if (look_cost_add(costs, (pid_t) i, uid, slept_usec, START + i * usec))
+                        return i;
+        return 0;
+}
+
+START_TEST(looks_that_are_slow_are_paid_for)
+{
+        struct look_costs costs = {};
+
+        ck_assert_uint_eq(looks_until_too_many(&costs, ALICE, SLOW_USEC, SLOW_USEC), 5);
+        ck_assert_uint_eq(looks_until_too_many(&costs, ALICE, LOOK_FREE_USEC, LOOK_FREE_USEC), 0);
+        /* A twentieth of the time is nobody's loss. */
+        ck_assert_uint_eq(looks_until_too_many(&costs, BOB, SLOW_USEC, 20 * SLOW_USEC), 0);
+        /* Root's may be anybody's, so each process pays for itself. */
+        ck_assert_uint_eq(looks_until_too_many(&costs, 0, SLOW_USEC, SLOW_USEC), 0);
+        for (unsigned i = 1; i < 5; i++)
+                ck_assert(!look_cost_add(&costs, 7, 0, SLOW_USEC, 2 * START * 10));
+        ck_assert(look_cost_add(&costs, 7, 0, SLOW_USEC, 2 * START * 10));
+}
+END_TEST
+
+/* Others do not push an account out that has much on it. */
+START_TEST(accounts_of_slow_looks_are_few)
+{
+        struct look_costs costs = {};
+
+        for (unsigned i = 0; i < 4; i++)
+                ck_assert(!look_cost_add(&costs, 1, ALICE, SLOW_USEC, START));
+        for (unsigned i = 0; i < 4 * LOOK_ACCOUNTS; i++)
+                ck_assert(!look_cost_add(&costs, 1, 2000 + i, SLOW_USEC, START));
+        ck_assert(look_cost_add(&costs, 1, ALICE, SLOW_USEC, START));
+}
+END_TEST
+
+/* What is not looked at has not left; what has gone has. */
+START_TEST(missed_by_a_sweep)
+{
+        struct missed m = {};
+
+        ck_assert(!missed_has(&m, 1));
+        for (uint32_t pid = 1000; pid > 0; pid--)
+                missed_add(&m, pid, pid % 3 == 0 ? -EBUSY : pid % 3 == 1 ? -ESRCH : -ENOENT);
+        missed_sort(&m);
+        for (uint32_t pid = 1; pid <= 1001; pid++)
+                ck_assert_int_eq(missed_has(&m, pid), pid <= 1000 && pid % 3 == 0);
+        free(m.pids);
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const tests[] = {shares, subordinate_uids_are_one, entries_of_a_minute,
                         one_user_does_not_fill_the_entered, law37_evidence_goes_to_one_user_after_the_other,
+                        looks_that_are_slow_are_paid_for, accounts_of_slow_looks_are_few, missed_by_a_sweep,
                         NULL};
 
         return run_tests("account", tests);
