@@ -253,8 +253,9 @@ END_TEST
 START_TEST(memfds_of_many_megabytes)
 {
         withstand(&(struct attack){"descriptors: memfds of 256 MiB", huge_memfds,
-                        /* The kernel of a virtual machine may give so much memory back in one go. */
-                        .max = 30});
+                        /* The kernel of a virtual machine may give so much memory back in one go, 10 to 70
+                         * ms, for whoever is on that processor; and a bus makes that close itself. */
+                        .max = 100});
 }
 END_TEST
 
