@@ -26,7 +26,7 @@ static bool is_path(const char *text)
 
                 if (n < 1 || n > 128 || strspn(p, LETTERS "_.:@-") < n || ++labels > 64)
                         return false;
-                if (strncmp(p, "..", n) == 0 && n <= 2)
+                if ((strncmp(p, "..", n) == 0 && n <= 2) || *p == '@')
                         return false;
                 p += n;
                 if (*p == '\0')
