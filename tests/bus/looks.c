@@ -5,28 +5,16 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <time.h>
 
 #include "daemon/bus/connection-internal.h"
 #include "inside.h"
+#include "told-time.h"
 #include "tests/harness/process.h"
 #include "util/foreign-jobs.h"
 
 #define ALICE 1001
 
 #define TURNS 100 /* that Alice wants */
-
-static struct timespec now;
-
-int __real_clock_gettime(clockid_t clock, struct timespec *ret);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *ret);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *ret)
-{
-        if (clock != CLOCK_MONOTONIC || now.tv_sec == 0)
-                return __real_clock_gettime(clock, ret);
-        *ret = now;
-        return 0;
-}
 
 static void signal_hands(int signal_number)
 {

@@ -11,37 +11,9 @@
 #include "daemon/bus/connection-internal.h"
 #include "tests/harness/process.h"
 #include "util/foreign-jobs.h"
+#include "tests/harness/refused-memory.h"
 
 #define CHILDREN 20000
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_reallocarray(void *p, size_t n, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_reallocarray(void *p, size_t n, size_t size);
-
-static unsigned countdown; /* the one that is refused; 0: none */
-
-static bool refuse(void)
-{
-        return countdown > 0 && --countdown == 0;
-}
-
-void *__wrap_malloc(size_t size)
-{
-        return refuse() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-        return refuse() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_reallocarray(void *p, size_t n, size_t size)
-{
-        return refuse() ? NULL : __real_reallocarray(p, n, size);
-}
 
 static uint64_t begun_usec;
 

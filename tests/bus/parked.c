@@ -4,28 +4,16 @@
  * busy. The test says what the time is, and that the bus has never taken all. */
 
 #include <errno.h>
-#include <time.h>
 
 #include "daemon/bus/park.h"
 #include "daemon/bus/walk.h"
 #include "inside.h"
+#include "told-time.h"
 
 #define LONG_BYTES 40000
 #define PARKED_USEC 200000 /* as park.c has it */
 #define EVENTS 100
 #define SOME_UID 1001
-
-static struct timespec now;
-
-int __real_clock_gettime(clockid_t clock, struct timespec *ret);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *ret);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *ret)
-{
-        if (clock != CLOCK_MONOTONIC || now.tv_sec == 0)
-                return __real_clock_gettime(clock, ret);
-        *ret = now;
-        return 0;
-}
 
 int __wrap_sd_bus_get_n_queued_write(sd_bus *b, uint64_t *ret);
 int __wrap_sd_bus_get_n_queued_write(sd_bus *b, uint64_t *ret)

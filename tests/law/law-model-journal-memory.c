@@ -1,38 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/harness/refused-memory.h"
 #include "tests/law/journal-model.h"
 
 /* Law 33 where memory runs out: each allocation of a replay is refused in turn. It says -ENOMEM, and leaves
  * what can be freed, or the tree is as it should be: never one from which something is missing. */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_reallocarray(void *p, size_t n, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_reallocarray(void *p, size_t n, size_t size);
-
-/* The one that is refused; 0: none. */
-static unsigned countdown;
-
-static bool refuse(void)
-{
-        return countdown > 0 && --countdown == 0;
-}
-
-void *__wrap_malloc(size_t size)
-{
-        return refuse() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-        return refuse() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_reallocarray(void *p, size_t n, size_t size)
-{
-        return refuse() ? NULL : __real_reallocarray(p, n, size);
-}
 
 /* More than fit into the first buckets and heaps, with all that can be allocated. */
 static void fill(void)

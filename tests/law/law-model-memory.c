@@ -1,38 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/harness/refused-memory.h"
 #include "tests/law/model.h"
 
 /* Law 35 where memory runs out: the linker hands the model's allocations to us, and each one in turn is
  * refused. Whatever the verb, it says -ENOMEM and has changed nothing, or it succeeds without. */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_reallocarray(void *p, size_t n, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_reallocarray(void *p, size_t n, size_t size);
-
-/* The one that is refused; 0: none. Not while something is asserted: check allocates, too. */
-static unsigned countdown;
-
-static bool refuse(void)
-{
-        return countdown > 0 && --countdown == 0;
-}
-
-void *__wrap_malloc(size_t size)
-{
-        return refuse() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-        return refuse() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_reallocarray(void *p, size_t n, size_t size)
-{
-        return refuse() ? NULL : __real_reallocarray(p, n, size);
-}
 
 START_TEST(law_35_create_without_memory_changes_nothing)
 {
