@@ -184,6 +184,18 @@ expect() {
         if [ "$status" = "$wanted" ]; then ok "$name"; else not_ok "$name (not $wanted)"; fi
 }
 
+# expect_prepared NAME STATUS [OPTION...] SCRIPT: the same of a run whose deadline passes when SCRIPT, for sh, has
+# written to $0, that is: has set its traps. A deadline that came before that is followed by a longer one.
+expect_prepared() {
+        local timeout
+        for timeout in 100ms 2s 20s; do
+                rm -f "$dir/prepared"
+                ctl run --timeout=$timeout "${@:3:$#-3}" job -- sh -c "${!#}" "$dir/prepared"
+                [ ! -e "$dir/prepared" ] || break
+        done
+        if [ "$status" = "$2" ]; then ok "$1"; else not_ok "$1 (not $2)"; fi
+}
+
 finish() {
         echo "1..$number"
         [ $failed = 0 ]
