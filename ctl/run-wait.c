@@ -26,8 +26,8 @@
  * ^C comes to the command as well, which is in the foreground like us. What it means is the command's to
  * decide: python3 and less go on. */
 
-/* ctxd answers within this time, or never. */
-#define ANSWER_USEC UINT64_C(10000000)
+/* ctxd answers within this time, or never. Who has sent us SIGTERM may send SIGKILL in five seconds. */
+#define ANSWER_USEC UINT64_C(3000000)
 /* So long after the deadline ctxd has ended the context, or never will. */
 #define LATE_USEC UINT64_C(1000000)
 #define KILL_AFTER_USEC UINT64_C(10000000) /* without --kill-after=, where ctxd's own is not known */
@@ -82,7 +82,9 @@ static void end_alone(struct waiting *w)
 {
         const struct attach_arguments *attach = &w->run->attach;
 
-        if (!w->ended && w->show_usec != UINT64_MAX)
+        if (!w->ended && w->ctl->unanswered)
+                print_error("ctxctl itself ends the command");
+        else if (!w->ended && w->show_usec != UINT64_MAX)
                 print_error("lost the connection to ctxd: ctxctl itself ends the command");
         stop_waiting(w);
         w->run->alone = true;
@@ -297,8 +299,11 @@ static void look_for_deadline(struct waiting *w)
         struct context_end end;
 
         w->late_usec = UINT64_MAX;
-        if (!w->run->alone && (run_end_status(w->ctl, w->run, &end) > 0 || !w->run->alone))
+        w->ctl->answers_until_usec = 0; /* it has had its time */
+        if (!w->run->alone && (run_end_status(w->ctl, w->run, &end) > 0 || !w->run->alone)) {
+                w->ctl->answers_until_usec = UINT64_MAX;
                 return;
+        }
         w->end = EXIT_RUN_DEADLINE;
         end_alone(w);
 }
