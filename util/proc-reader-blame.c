@@ -18,15 +18,24 @@
  *
  * The time for which the daemon was held up is charged to the party, too, for each of the two files. One
  * that has used up what it may take is refused altogether for a while, and so is one whose readers cannot be
- * killed. Who it is must be known before the read, after which the process may have gone. What /proc shows
- * of processes can be hidden. So it is asked of a pidfd, where the kernel tells (Linux 6.13), and else also
+ * killed. Many processes may each make a reader sleep for a moment, in which it is not looked at: that comes
+ * back soon, and the party is refused until it has.
+ *
+ * Who it is must be known before the read, after which the process may have gone. What /proc shows of
+ * processes can be hidden. So it is asked of a pidfd, where the kernel tells (Linux 6.13), and else also
  * found in what the reader has read. */
 
 #define WAITING_MAX 16 /* util/share.h: twice as many, from many parties */
 #define KILL_MSEC 10   /* in which a reader that can be killed has ended */
 #define PARTIES 64
-#define FULL_USEC 60000 /* who has used so much is refused: two hangs */
-#define DRAIN 1200      /* one part in so many of the time comes back: 50 ms a minute */
+
+/* Who has used so much is refused, and of the time one part in so many comes back. */
+static const struct {
+        uint64_t full_usec, drain;
+} shares[] = {
+                {60000, 1200}, /* two hangs; 50 ms a minute */
+                {30000, 10},   /* READER_SHORT: of one that executes programs and exits readers meet some */
+};
 
 struct waiting {
         struct reader reader; /* .place NULL: none */
@@ -40,6 +49,16 @@ struct party {
         enum reader_file file;
         uint64_t used_usec, at_usec;
 };
+
+static uint64_t full_usec(enum reader_file file)
+{
+        return shares[file == READER_SHORT].full_usec;
+}
+
+static uint64_t drain(enum reader_file file)
+{
+        return shares[file == READER_SHORT].drain;
+}
 
 static struct waiting waiting[READER_PLACES];
 static struct party parties[PARTIES];
@@ -98,11 +117,11 @@ static void parties_tidy(uint64_t now_usec)
 {
         for (unsigned i = 0; i < n_parties; i++) {
                 struct party *p = &parties[i];
-                uint64_t back = (now_usec - p->at_usec) / DRAIN;
+                uint64_t back = (now_usec - p->at_usec) / drain(p->file);
 
                 if (back < p->used_usec) {
                         p->used_usec -= back;
-                        p->at_usec += back * DRAIN;
+                        p->at_usec += back * drain(p->file);
                 } else {
                         *p = parties[--n_parties];
                         i--;
@@ -137,11 +156,11 @@ static void charge(uint32_t party, enum reader_file file, pid_t pid, uint64_t us
 
         parties_tidy(now_usec);
         p = party_find(party, file);
-        if (!p) {
+        if (!p && file != READER_SHORT)
                 log_warning("Process %d makes who reads it in /proc wait; all have waited for %u ms",
                                 (int) pid, (unsigned) (usec / 1000));
+        if (!p)
                 p = party_add(party, file, now_usec);
-        }
         p->used_usec += usec;
 }
 
@@ -151,7 +170,7 @@ static bool has_used_up(const uint32_t *party, unsigned files)
         parties_tidy(now_monotonic_usec());
         for (unsigned i = 0; i < n_parties; i++)
                 if ((!party || parties[i].party == *party) && parties[i].file & files &&
-                                parties[i].used_usec >= FULL_USEC)
+                                parties[i].used_usec >= full_usec(parties[i].file))
                         return true;
         return false;
 }
@@ -213,7 +232,7 @@ bool blame_refuses(const struct reader_target *t, unsigned files)
         if (n_waiting == 0 && n_parties == 0)
                 return false;
         waiting_tidy();
-        return is_waited_for(t->pid, files) || has_used_up(party, files) ||
+        return is_waited_for(t->pid, files) || has_used_up(party, files | READER_SHORT) ||
                !share_admits(count(party, true), count(NULL, true), WAITING_MAX);
 }
 
@@ -264,6 +283,11 @@ void blame_slow(const struct reader_target *t, const struct reader_place *place,
                 uint64_t usec)
 {
         charge(party_of(t, place), file, t->pid, usec);
+}
+
+void blame_short(const struct reader_target *t, const struct reader_place *place)
+{
+        charge(party_of(t, place), READER_SHORT, t->pid, place->slept_usec);
 }
 
 void blame_lost(struct reader *reader, struct reader_target *t)

@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "util/capability.h"
+#include "util/clock.h"
 #include "util/closer.h"
 #include "util/proc-reader-internal.h"
 #include "util/realtime.h"
@@ -19,6 +21,14 @@ static void end_with(pid_t parent)
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent)
                 _exit(0); /* it has died before that */
+}
+
+/* How often this process has gone to sleep. */
+static long sleeps(void)
+{
+        struct rusage usage;
+
+        return getrusage(RUSAGE_SELF, &usage) < 0 ? 0 : usage.ru_nvcsw;
 }
 
 static void begin(struct reader_place *p, enum reader_file file)
@@ -48,6 +58,8 @@ static int read_files(struct reader_place *p)
 static _Noreturn void hand(pid_t chief, struct reader_place *p)
 {
         uint32_t last = reader_load(&p->answer), request;
+        uint64_t began_usec;
+        long slept;
 
         (void) prctl(PR_SET_NAME, "ctxd-read");
         end_with(chief);
@@ -57,7 +69,11 @@ static _Noreturn void hand(pid_t chief, struct reader_place *p)
                 while ((request = reader_load(&p->request)) == last)
                         (void) reader_sleep(&p->request, last, NULL);
                 last = request;
+                slept = sleeps();
+                began_usec = now_monotonic_usec();
                 p->result = read_files(p);
+                slept = sleeps() - slept;
+                p->slept_usec = slept > 0 ? (uint32_t) (now_monotonic_usec() - began_usec) : 0;
                 reader_store(&p->answer, request);
                 reader_wake(&p->answer);
         }

@@ -19,6 +19,7 @@ enum reader_file {
         READER_NONE = 0,
         READER_STAT = 1 << 0,
         READER_STATUS = 1 << 1,
+        READER_SHORT = 1 << 2, /* no file: what answers have slept that came in time */
 };
 
 /* Where a reader is asked, and answers. Each has one of its own until it has ended: what wakes up late must
@@ -30,6 +31,7 @@ struct reader_place {
         uint32_t reads;           /* the file that it reads now */
         uint32_t files;           /* that are asked for */
         int32_t pid, result;
+        uint32_t slept_usec; /* so long this answer took, if it has slept for it; else 0 */
         struct proc_stat stat;
         struct proc_status status;
         char text[4096]; /* of status */
@@ -87,6 +89,8 @@ void blame_hang(struct reader *reader, struct reader_target *t, uint64_t usec);
 /* It has answered, but late. */
 void blame_slow(const struct reader_target *t, const struct reader_place *place, enum reader_file file,
                 uint64_t usec);
+/* It has answered in time, and has slept. */
+void blame_short(const struct reader_target *t, const struct reader_place *place);
 /* A reader is of no use, and is ended. It keeps its place until it has. */
 void blame_lost(struct reader *reader, struct reader_target *t);
 /* Whether a reader that hangs, or hung until now, has this place. */

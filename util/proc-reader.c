@@ -248,6 +248,8 @@ static int read_through(struct reader_target *t, unsigned files, struct proc_sta
         case ANSWERS:
                 if (usec > FREE_USEC)
                         blame_slow(t, the.reader.place, hold.file, usec - FREE_USEC);
+                if (the.reader.place->slept_usec > 0)
+                        blame_short(t, the.reader.place);
                 return take(the.reader.place, ret_stat, ret_status);
         case HANGS:
                 blame_hang(&the.reader, t, usec);

@@ -283,6 +283,28 @@ START_TEST(many_slow_answers)
 }
 END_TEST
 
+/* Nobody looks at a reader that sleeps for so short. */
+START_TEST(many_short_answers)
+{
+        pid_t a = sleeper_of(SOME_UID), other = sleeper_of(SOME_UID + 1);
+
+        held->file = READER_STAT;
+        held->n_naps = 1;
+        held->nap_usec = 2000;
+        held->pids[0] = a;
+        ck_assert_int_eq(read_stat(a), 0);
+        for (int i = 0; i < 100; i++)
+                (void) read_stat(a);
+        ck_assert_uint_lt(waited(), 120000);
+        ck_assert_int_eq(read_stat(a), -EBUSY);
+        if (geteuid() == 0)
+                ck_assert_int_eq(read_stat(other), 0);
+        ck_assert_happens(read_stat(a) == 0); /* soon */
+        end_process(a);
+        end_process(other);
+}
+END_TEST
+
 struct ender {
         pid_t pid;
         useconds_t after_usec;
@@ -401,8 +423,8 @@ int main(void)
                         (const TTest *const[]){it_reads_as_its_caller, one_process_holds_it_up,
                                         a_number_that_is_used_again, a_reader_that_works_for_long,
                                         a_user_with_many, many_users, many_short_sleeps, many_slow_answers,
-                                        they_have_gone_when_the_reader_hangs, a_process_ends_while_it_is_read,
-                                        NULL});
+                                        many_short_answers, they_have_gone_when_the_reader_hangs,
+                                        a_process_ends_while_it_is_read, NULL});
 
         tcase_add_checked_fixture(c, setup, teardown);
         return run_suite(s);

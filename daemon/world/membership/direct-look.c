@@ -4,6 +4,7 @@
 
 #include "daemon/world/membership/direct.h"
 #include "daemon/world/membership/see.h"
+#include "util/proc-reader.h"
 #include "util/proc.h"
 
 /* Looks at the members of slots where the kernel does not know them: at the processes in the control group of
@@ -335,10 +336,13 @@ static int step(struct member_look *l)
 
 int direct_look(struct membership *m, struct member_look *l, uint32_t *budget)
 {
+        uint64_t waited_usec = proc_reader_waited_usec();
         struct member_slot *slot;
         int r;
 
         for (; *budget > 0; --*budget) {
+                if (proc_reader_waited_usec() - waited_usec > LOOK_WAIT_USEC)
+                        *budget = 1; /* for the last one */
                 while (!l->attached) {
                         slot = member_look_next_slot(m, l);
                         if (!slot)

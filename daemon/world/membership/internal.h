@@ -108,6 +108,9 @@ void account_leave(struct membership *m, struct member_slot *slot);
 /* Looks again at some slots of the user, and gives those back that are empty. */
 void account_look(struct membership *m, const struct user *user);
 
+/* A look ends, for this turn, with the process at which ctxd has waited for so long in all (law 48). */
+#define LOOK_WAIT_USEC 5000
+
 /* direct-look.c */
 int direct_look(struct membership *m, struct member_look *l, uint32_t *budget);
 void direct_look_stop(struct member_look *l);

@@ -5,6 +5,7 @@
 
 #include "daemon/world/membership/signals.h"
 #include "util/log.h"
+#include "util/proc-reader.h"
 
 /* Makes a pass over the members of some slots: lists them, and then gives each the signal that it has to get
  * now. Both may be made in parts. */
@@ -103,10 +104,12 @@ static int list(struct membership *m, struct signal_pass *p, uint32_t *budget)
 
 static int give(struct membership *m, struct signal_pass *p, uint64_t until_usec, uint32_t *budget)
 {
-        uint64_t now_usec = world_clock_usec(m->world);
+        uint64_t now_usec = world_clock_usec(m->world), waited_usec = proc_reader_waited_usec();
         int r;
 
         for (; p->next < p->n; p->next++) {
+                if (proc_reader_waited_usec() - waited_usec > LOOK_WAIT_USEC)
+                        *budget = 0;
                 if (*budget == 0)
                         return 0;
                 if (p->next % 8 == 7) {
