@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Bob works alone, and then while Alice attacks: the ratio of the two is a round's. A machine may be busy for
- * a moment, and then a round says too much or too little. So where the first round is not well, the median of
- * several counts, with pauses between that grow: what else the machine does may be over then. A test fails by
- * a ratio without what a bare server takes longer, too, and for which the quiet p99 counts as half a
- * millisecond at least: a lucky one is half of that. */
+ * a moment, and then a round says too much or too little. So where the first round comes near to a failure,
+ * or, with CTXD_HOSTILE_MEDIANS=1 in the environment, is not well, the median of several counts, with pauses
+ * between that grow: what else the machine does may be over then. A test fails by a ratio without what a bare
+ * server takes longer, too, and for which the quiet p99 counts as half a millisecond at least: a lucky one is
+ * half of that. */
 
 #include <errno.h>
 #include <sched.h>
@@ -171,7 +172,8 @@ static bool is_in_doubt(struct round *rounds, size_t n, double max)
         if (n == 0)
                 return true;
         if (n == 1)
-                return rounds->ratio > RATIO_WANTED;
+                return getenv("CTXD_HOSTILE_MEDIANS") ? rounds->ratio > RATIO_WANTED
+                                                      : rounds->usual >= max / 2;
         if (n % 2 == 0)
                 return true;
         return n < ROUNDS && median_round(rounds, n)->usual >= (n < ROUNDS_WANTED ? RATIO_WANTED : max);
