@@ -34,8 +34,9 @@ void run_tell_end(const struct run *run, const struct context_end *end)
 {
         bool says_more = *end->cause && strcmp(end->cause, end->err) != 0;
 
-        print_error("%s has ended: %s%s%s%s", run->reference, end->err, says_more ? " (" : "",
-                        says_more ? end->cause : "", says_more ? ")" : "");
+        print_error("%s has ended: %s%s%s%s%s", run->reference, end->err, says_more ? " (" : "",
+                        says_more ? end->cause : "", says_more ? ")" : "",
+                        run->is_taken ? "; --replace makes a new one" : "");
 }
 
 static int is_no_agent(void *userdata, pid_t child)

@@ -15,6 +15,7 @@ struct run {
         struct attach_arguments attach;
         char reference[CTXD_PATH_ID_MAX + 1];
         bool made;     /* we have made the context, and it ends with the command */
+        bool is_taken; /* its name, by a context that is done */
         bool attached; /* the call that made it has made the command a member */
         bool no_wait, preserve_status, print_id;
         const char *without_dashes; /* the PATH, where no -- stands between it and the command; or NULL */

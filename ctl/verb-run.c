@@ -233,6 +233,7 @@ static int make_context(struct ctl *ctl, const char *path, struct run *run)
 
                 if (r == BUS_EXPECTED) {
                         r = take_done(ctl, path, run);
+                        run->is_taken = r == 0;
                         if (r != EXIT_NO_SUCH_CONTEXT)
                                 return r;
                         run->create.attach_fd =
