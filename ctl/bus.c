@@ -15,6 +15,8 @@
 
 /* A ctxd that answers has that much time, however little is left: what it says is better than an error. */
 #define ANSWER_LEAST_USEC UINT64_C(1000000)
+/* A ctxd that is there takes a connection within this time. */
+#define CONNECT_USEC UINT64_C(10000000)
 
 static uint64_t answers_until(const struct ctl *ctl)
 {
@@ -38,13 +40,16 @@ static const char *how_to_start(const struct ctl *ctl, const char *given)
 int bus_connect(struct ctl *ctl)
 {
         const char *given = ctl->address ? ctl->address : ctl->user ? NULL : daemon_given_address(NULL);
+        uint64_t until_usec = now_monotonic_usec() + CONNECT_USEC;
         const char *address = given, *found;
         char why[512];
         int r;
 
         if (ctl->bus)
                 return 0;
-        r = daemon_connect(given, ctl->user, answers_until(ctl), &ctl->bus, why, sizeof why);
+        if (answers_until(ctl) < until_usec)
+                until_usec = answers_until(ctl);
+        r = daemon_connect(given, ctl->user, until_usec, &ctl->bus, why, sizeof why);
         if (r < 0) {
                 print_error("cannot reach ctxd %s%s", why, how_to_start(ctl, given));
                 return r == -EACCES || r == -EPERM ? EXIT_NOT_ALLOWED : EXIT_FAILED;
@@ -60,6 +65,13 @@ int bus_connect(struct ctl *ctl)
                         return bus_broken(-ENOMEM);
         }
         return 0;
+}
+
+void bus_answers_within(struct ctl *ctl, uint64_t usec)
+{
+        uint64_t now = now_monotonic_usec();
+
+        ctl->answers_until_usec = usec < UINT64_MAX - now ? now + usec : UINT64_MAX;
 }
 
 bool bus_is_service(const struct ctl *ctl)

@@ -9,6 +9,8 @@
 /* Calls of the daemon. A function here returns 0, or a positive exit status after it has printed the
  * error; the text is the daemon's where it sent one. */
 
+/* From now on ctxd has so long to take our connection and to answer, and a second for each at least. */
+void bus_answers_within(struct ctl *ctl, uint64_t usec);
 /* Connects, if there is no connection yet. */
 int bus_connect(struct ctl *ctl);
 void bus_disconnect(struct ctl *ctl);

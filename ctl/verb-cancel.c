@@ -229,5 +229,6 @@ int verb_cancel(struct ctl *ctl, int argc, char *argv[])
                 print_error("--timeout= says how long --wait waits: it needs --wait");
                 return EXIT_USAGE;
         }
+        bus_answers_within(ctl, cancel.timeout_usec);
         return cancel_and_print(ctl, argv[optind], &cancel);
 }

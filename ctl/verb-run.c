@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "util/cleanup.h"
-#include "util/clock.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
 #include "ctl/parse.h"
@@ -261,14 +260,6 @@ static void set_kill_after(struct run *run)
         run->attach.kill_after_usec = run->attach.signal == 0 ? UINT64_MAX : SCOPE_KILL_AFTER_USEC;
 }
 
-/* Until the command runs nobody looks at the time but us. */
-static uint64_t answers_until(const struct run *run)
-{
-        uint64_t now = now_monotonic_usec(), timeout = run->create.timeout_usec;
-
-        return run->create.has_timeout && timeout < UINT64_MAX - now ? now + timeout : UINT64_MAX;
-}
-
 static int run_in(struct ctl *ctl, const char *path, struct run *run, char *argv[])
 {
         int r = make_context(ctl, path, run);
@@ -292,7 +283,8 @@ int verb_run(struct ctl *ctl, int argc, char *argv[])
         run.create.bind_caller = true; /* so that the context also ends if we are killed */
         if (read_command_line(ctl, argc, argv, &run, &path, &r)) {
                 set_kill_after(&run);
-                ctl->answers_until_usec = answers_until(&run);
+                if (run.create.has_timeout) /* until the command runs nobody else looks at it */
+                        bus_answers_within(ctl, run.create.timeout_usec);
                 r = bus_connect(ctl) > 0 ? EXIT_RUN_FAILED : run_fork(ctl, &run, argv + optind);
                 if (r == 0)
                         r = run_in(ctl, path, &run, argv + optind);

@@ -324,6 +324,7 @@ int verb_selftest(struct ctl *ctl, int argc, char *argv[])
         if (!read_options(ctl, argc, argv, options, read_option, &t.timeout_usec, &r) ||
                         !count_arguments(ctl, argc, 0, 0, &r))
                 return r;
+        bus_answers_within(ctl, t.timeout_usec);
         t.steps = json_object_new_array();
         r = EXIT_DONE;
         for (size_t i = 0; i < ELEMENTSOF(steps) && r == EXIT_DONE; i++)

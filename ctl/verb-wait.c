@@ -67,6 +67,7 @@ int verb_wait(struct ctl *ctl, int argc, char *argv[])
         if (!read_options(ctl, argc, argv, options, read_option, &timeout_usec, &r) ||
                         !count_arguments(ctl, argc, 1, 1, &r))
                 return r;
+        bus_answers_within(ctl, timeout_usec);
         /* When the context is done, its path may already have a new one. */
         r = contexts_pin(ctl, argv[optind], reference);
         return r > 0 ? r : wait_for(ctl, reference, timeout_usec);

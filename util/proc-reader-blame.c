@@ -34,7 +34,8 @@ static const struct {
         uint64_t full_usec, drain;
 } shares[] = {
                 {60000, 1200}, /* two hangs; 50 ms a minute */
-                {30000, 10},   /* READER_SHORT: of one that executes programs and exits readers meet some */
+                /* READER_SHORT. Of somebody who does nothing but execute programs readers meet many. */
+                {100000, 3},
 };
 
 struct waiting {

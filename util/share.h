@@ -8,13 +8,17 @@
 /* Who shares, and how much one of them gets. */
 
 #define SHARE_BLOCK 65536
+#define SHARE_FIRST 100000 /* SUB_UID_MIN of login.defs(5) */
 
-/* The key of the party that a uid belongs to. From uid 65,536 on, where subordinate uids are, all uids of
- * a block of 65,536 are one party, since whoever may use one of them may use all. So a user is three
- * parties at most, with all these uids. */
+/* The key of the party that a uid belongs to. Users have subordinate uids in blocks of 65,536 from 100,000 on
+ * (useradd(8)). All uids of such a block are one party, since whoever may use one of them may use all, and so
+ * are those from 65,536 to the first block. A user whose block begins elsewhere is three parties at most, and
+ * one of them is another user's, too. */
 static inline uint32_t share_party(uint32_t uid)
 {
-        return uid < SHARE_BLOCK ? uid : SHARE_BLOCK + uid / SHARE_BLOCK;
+        if (uid < SHARE_BLOCK)
+                return uid;
+        return uid < SHARE_FIRST ? SHARE_BLOCK : SHARE_BLOCK + 1 + (uid - SHARE_FIRST) / SHARE_BLOCK;
 }
 
 /* Whether a party that holds that many places of a table may have one more, if all together hold n of max. A

@@ -293,10 +293,10 @@ START_TEST(many_short_answers)
         held->nap_usec = 2000;
         held->pids[0] = a;
         ck_assert_int_eq(read_stat(a), 0);
-        for (int i = 0; i < 100; i++)
+        for (int i = 0; i < 300; i++)
                 (void) read_stat(a);
-        ck_assert_uint_lt(waited(), 120000);
-        ck_assert_int_eq(read_stat(a), -EBUSY);
+        ck_assert_uint_lt(waited(), 400000);
+        ck_assert_happens(read_stat(a) == -EBUSY);
         if (geteuid() == 0)
                 ck_assert_int_eq(read_stat(other), 0);
         ck_assert_happens(read_stat(a) == 0); /* soon */

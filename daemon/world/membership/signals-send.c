@@ -31,8 +31,9 @@ struct signalled {
         uint64_t context_id; /* of which it was a member; it may have become one of another context since */
         uint64_t when_nsec;  /* children that were born later get no signal; UINT64_MAX: all get one */
         bool killed;
-        int error;     /* 0, or why the last signal could not be sent */
-        uint64_t pass; /* the last pass that has met it */
+        int error;      /* 0, or why the last signal could not be sent */
+        uint64_t pass;  /* the last pass that has met it */
+        uint64_t given; /* the pass in which it got its signal */
         LIST_ENTRY(signalled) by_slot;
         UT_hash_handle hh;
 };
@@ -172,13 +173,24 @@ static bool kill_is_due(const struct member_slot *slot, const struct policy *pol
                now_usec - slot->done_usec >= policy->kill_after_usec;
 }
 
+/* Whether it was born after its parent had got its signal. /proc tells that in hundredths of a second.
+ * Whoever was born in that of the signal was so before it, if the pass that gave the signal had met it. */
+static bool is_younger(const struct membership *m, const struct signalled *parent, uint64_t start_nsec,
+                uint64_t pass_number)
+{
+        if (m->backend->knows_pending || parent->when_nsec == 0 || parent->when_nsec == UINT64_MAX)
+                return start_nsec > parent->when_nsec;
+        return pass_number != parent->given &&
+               proc_nsec_to_ticks(start_nsec) >= proc_nsec_to_ticks(parent->when_nsec);
+}
+
 /* Whether it was forked by a process that was cleaning up. */
 static bool is_cleanup(struct membership *m, uint32_t ppid, uint64_t context_id, uint64_t start_nsec,
-                uint64_t pending, int signal_number)
+                uint64_t pending, int signal_number, uint64_t pass_number)
 {
         const struct signalled *parent = signalled_find(m, ppid);
 
-        if (!parent || parent->context_id != context_id || parent->when_nsec >= start_nsec)
+        if (!parent || parent->context_id != context_id || !is_younger(m, parent, start_nsec, pass_number))
                 return false;
         if (signal_number <= 0)
                 return true;
@@ -231,7 +243,8 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
                 if (!s)
                         return -ENOMEM;
                 is_new = true;
-                if (is_cleanup(m, t->ppid, t->context_id, t->start_nsec, t->pending, signal_number)) {
+                if (is_cleanup(m, t->ppid, t->context_id, t->start_nsec, t->pending, signal_number,
+                                    pass_number)) {
                         s->when_nsec = 0;
                         signal_number = 0;
                 }
@@ -256,9 +269,10 @@ int signals_give(struct membership *m, const struct target *t, uint64_t pass_num
                 return 0;
         }
         s->error = r < 0 && r != -ESRCH ? r : 0;
-        if (r >= 0 && signal_number != SIGKILL)
+        if (r >= 0 && signal_number != SIGKILL) {
                 s->when_nsec = when_nsec;
-        else if (r < 0 && r != -ESRCH)
+                s->given = pass_number;
+        } else if (r < 0 && r != -ESRCH)
                 log_debug("Process %u (%s) gets no signal %d: %s", t->pid, t->comm, signal_number,
                                 strerror(-r));
         return r == -ESRCH || (r == 0 && (signal_number == SIGKILL || when_nsec == UINT64_MAX)) ? 2 : 1;
@@ -279,7 +293,7 @@ static enum unsignalled unsignalled(
                 return UNSIGNALLED_WITHOUT;
         if (!s || s->start_nsec != member->leader_start_nsec || s->context_id != member->context_id)
                 return is_cleanup(m, member->ppid, member->context_id, member->leader_start_nsec,
-                                       member->pending, policy->signal)
+                                       member->pending, policy->signal, 0)
                                        ? UNSIGNALLED_HELPER
                                        : UNSIGNALLED_NO;
         if (s->when_nsec == 0)
