@@ -285,8 +285,15 @@ static void publish_new(struct probe *probe, struct leak *leak, uint64_t now)
 
 static void publish_again(struct probe *probe, struct leak *leak, uint64_t now)
 {
+        const struct thread *thread = LIST_FIRST(&leak->threads);
+
         if (leak->count == leak->count_told && now < leak->repeat_usec)
                 return;
+        /* It may be over; but nobody could look. */
+        if (thread && thread->sweep != probe->sweeper.number) {
+                leak->repeat_usec = now + leak->interval_usec;
+                return;
+        }
         fill_record(probe, leak, now);
         leak->count_told = leak->count;
         leak_tell(probe, leak);

@@ -153,7 +153,9 @@ static void judge_ignoring(struct probe *probe, uint64_t now)
                 } else {
                         HASH_ADD(hh, suspects, key, sizeof suspect->key, suspect);
                 }
-                if (thread->leak || (thread->more && !leaks_have_room(&probe->leaks, thread->account)) ||
+                /* What was not looked at in this sweep may have stopped since. */
+                if (thread->sweep != s->number || thread->leak ||
+                                (thread->more && !leaks_have_room(&probe->leaks, thread->account)) ||
                                 sample_activity(&thread->sample) == ACTIVITY_HELD ||
                                 chain_awaited(s->samples, s->n_samples, &thread->sample))
                         suspect->excused = true;

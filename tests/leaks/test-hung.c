@@ -189,6 +189,47 @@ START_TEST(many_that_each_cost_less_than_one_that_hangs)
 }
 END_TEST
 
+static void work_as_alice(void *arg)
+{
+        become_user(ALICE);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (volatile unsigned n = 0;; n++)
+                ;
+}
+
+#define WORKS_USEC 800000
+#define LEFT_OUT_USEC 2000000 /* then her processes are looked at no more */
+#define LONG_GRACE_USEC UINT64_C(2000000)
+
+/* When it was looked at it worked. Since then nobody has, so nobody can say that it still does. */
+START_TEST(one_that_stops_while_it_is_left_out)
+{
+        struct hung_file file = {};
+        struct crowd crowd = {CROWD / 4, false};
+        pid_t pids[CROWD / 4], worker;
+
+        if (backend != PROBE_BACKEND_PROC || !hung_file_start(&file, ALICE, crowd_that_executes, &crowd))
+                return;
+        for (int i = 0; i < crowd.n; i++)
+                ck_assert_int_eq(read(made[0], pids + i, sizeof pids[i]), sizeof pids[i]);
+        for (int i = 0; i < crowd.n; i++)
+                ck_assert_int_eq(write(go[1], "", 1), 1);
+        for (int i = 0; i < crowd.n; i++)
+                ck_assert(hung_file_is_being_closed(&file));
+        worker = spawn(work_as_alice, NULL);
+        nap(100000);
+        h.attached_by = ALICE;
+        harness_cancel_pids(&h, 50, LONG_GRACE_USEC, &worker, 1);
+        harness_wait(&h, WORKS_USEC, NULL, NULL);
+        harness_cancel_pids(&h, 51, LONG_GRACE_USEC, pids, (size_t) crowd.n);
+        harness_wait(&h, LEFT_OUT_USEC, NULL, NULL);
+        ck_assert_int_eq(kill(worker, SIGSTOP), 0);
+        ck_assert_ptr_null(harness_leak(&h, worker, UINT64_C(5) * LONG_GRACE_USEC));
+        reap(worker);
+        hung_file_end(&file);
+}
+END_TEST
+
 static void *poll_in_page(void *page)
 {
         for (;;)
@@ -279,6 +320,7 @@ int main(int argc, char **argv)
                         a_process_in_an_execve_that_lasts,
                         many_in_an_execve_that_lasts,
                         many_that_each_cost_less_than_one_that_hangs,
+                        one_that_stops_while_it_is_left_out,
                         memory_that_is_not_there,
                         the_end_of_a_probe_of_which_one_hangs,
                         NULL,
