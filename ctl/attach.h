@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include <systemd/sd-bus.h>
-
+#include "ctl/arguments.h"
 #include "ctl/ctxctl.h"
 
 struct attach_arguments {
@@ -13,8 +12,10 @@ struct attach_arguments {
         uint64_t kill_after_usec;
 };
 
-/* Appends them to a dictionary that is open. 0 or -errno. */
-int attach_append_options(sd_bus_message *m, const struct attach_arguments *arguments);
+/* Adds them to options that are open; all of Attach. 0 or a negative errno. */
+int attach_add_options(struct arguments *to, const struct attach_arguments *arguments);
+int attach_add_arguments(
+                struct arguments *to, const char *path, int pidfd, const struct attach_arguments *arguments);
 /* Makes a process a member. Returns what bus_send() returns. */
 int attach_process(struct ctl *ctl, const char *path, int pidfd, const struct attach_arguments *arguments,
                 const char *expected);

@@ -9,19 +9,23 @@
 #include "util/clock.h"
 #include "ctl/authorize.h"
 #include "ctl/bus.h"
+#include "ctl/line.h"
 #include "proto/daemon-address.h"
 
 #define DIRECT_ADDRESS "unix:path=" CTXD_SYSTEM_SOCKET
 
 /* A ctxd that answers has that much time, however little is left: what it says is better than an error. */
 #define ANSWER_LEAST_USEC UINT64_C(1000000)
+#define ANSWER_USEC UINT64_C(25000000) /* as sd-bus waits */
 /* A ctxd that is there takes a connection within this time. */
 #define CONNECT_USEC UINT64_C(10000000)
 
-static uint64_t answers_until(const struct ctl *ctl)
+uint64_t bus_answers_until(const struct ctl *ctl)
 {
-        uint64_t least = now_monotonic_usec() + ANSWER_LEAST_USEC;
+        uint64_t now = now_monotonic_usec(), least = now + ANSWER_LEAST_USEC;
 
+        if (ctl->answers_until_usec == UINT64_MAX)
+                return now + (ctl->answer_usec > 0 ? ctl->answer_usec : ANSWER_USEC);
         return ctl->answers_until_usec > least ? ctl->answers_until_usec : least;
 }
 
@@ -37,33 +41,51 @@ static const char *how_to_start(const struct ctl *ctl, const char *given)
                                          : "; XDG_RUNTIME_DIR is not set, so this is no session of a user";
 }
 
+const char *bus_given_address(const struct ctl *ctl)
+{
+        return ctl->address ? ctl->address : ctl->user ? NULL : daemon_given_address(NULL);
+}
+
+int bus_not_reached(const struct ctl *ctl, const char *why, int r)
+{
+        print_error("cannot reach ctxd %s%s", why, how_to_start(ctl, bus_given_address(ctl)));
+        return r == -EACCES || r == -EPERM ? EXIT_NOT_ALLOWED : EXIT_FAILED;
+}
+
+int bus_has_reached(struct ctl *ctl, const char *address)
+{
+        ctl->direct = strcmp(address, DIRECT_ADDRESS) == 0;
+        free(ctl->reached);
+        ctl->reached = NULL;
+        if (!ctl->user && !bus_given_address(ctl))
+                return 0;
+        ctl->reached = strdup(address);
+        return ctl->reached ? 0 : bus_broken(-ENOMEM);
+}
+
+uint64_t bus_connects_until(const struct ctl *ctl)
+{
+        uint64_t until_usec = now_monotonic_usec() + CONNECT_USEC, answers_usec = bus_answers_until(ctl);
+
+        return until_usec < answers_usec ? until_usec : answers_usec;
+}
+
 int bus_connect(struct ctl *ctl)
 {
-        const char *given = ctl->address ? ctl->address : ctl->user ? NULL : daemon_given_address(NULL);
-        uint64_t until_usec = now_monotonic_usec() + CONNECT_USEC;
-        const char *address = given, *found;
+        const char *given = bus_given_address(ctl), *found;
         char why[512];
         int r;
 
         if (ctl->bus)
                 return 0;
-        if (answers_until(ctl) < until_usec)
-                until_usec = answers_until(ctl);
-        r = daemon_connect(given, ctl->user, until_usec, &ctl->bus, why, sizeof why);
-        if (r < 0) {
-                print_error("cannot reach ctxd %s%s", why, how_to_start(ctl, given));
-                return r == -EACCES || r == -EPERM ? EXIT_NOT_ALLOWED : EXIT_FAILED;
-        }
-        if (sd_bus_get_address(ctl->bus, &found) >= 0) {
-                ctl->direct = strcmp(found, DIRECT_ADDRESS) == 0;
-                if (ctl->user && !given)
-                        address = found;
-        }
-        if (address) {
-                ctl->reached = strdup(address);
-                if (!ctl->reached)
-                        return bus_broken(-ENOMEM);
-        }
+        r = daemon_connect(given, ctl->user, bus_connects_until(ctl), &ctl->bus, why, sizeof why);
+        if (r < 0)
+                return bus_not_reached(ctl, why, r);
+        if (ctl->answer_usec > 0)
+                (void) sd_bus_set_method_call_timeout(ctl->bus, ctl->answer_usec);
+        r = sd_bus_get_address(ctl->bus, &found);
+        if (given || r >= 0)
+                return bus_has_reached(ctl, given ? given : found);
         return 0;
 }
 
@@ -72,6 +94,19 @@ void bus_answers_within(struct ctl *ctl, uint64_t usec)
         uint64_t now = now_monotonic_usec();
 
         ctl->answers_until_usec = usec < UINT64_MAX - now ? now + usec : UINT64_MAX;
+}
+
+void bus_wait_for_answers(struct ctl *ctl, uint64_t usec)
+{
+        ctl->answers_until_usec = UINT64_MAX;
+        ctl->answer_usec = usec;
+        if (ctl->bus)
+                (void) sd_bus_set_method_call_timeout(ctl->bus, usec);
+}
+
+int bus_fd(const struct ctl *ctl)
+{
+        return ctl->line ? line_fd(ctl->line) : sd_bus_get_fd(ctl->bus);
 }
 
 bool bus_is_service(const struct ctl *ctl)
@@ -109,6 +144,7 @@ void bus_disconnect(struct ctl *ctl)
         authorize_done(ctl);
         while (ctl->ahead)
                 ctl->ahead = ahead_free(ctl->ahead);
+        line_close(ctl);
         ctl->bus = sd_bus_flush_close_unref(ctl->bus);
         free(ctl->reached);
         ctl->reached = NULL;
@@ -234,7 +270,7 @@ int bus_message(struct ctl *ctl, sd_bus_message **ret, const char *member)
 /* 0: as long as sd-bus waits. */
 static uint64_t time_for_answer(const struct ctl *ctl)
 {
-        return ctl->answers_until_usec == UINT64_MAX ? 0 : answers_until(ctl) - now_monotonic_usec();
+        return ctl->answers_until_usec == UINT64_MAX ? 0 : bus_answers_until(ctl) - now_monotonic_usec();
 }
 
 int bus_send(struct ctl *ctl, sd_bus_message *m, const char *expected, sd_bus_message **ret_reply)
@@ -255,8 +291,13 @@ int bus_send(struct ctl *ctl, sd_bus_message *m, const char *expected, sd_bus_me
 
 void bus_send_ahead(struct ctl *ctl, const char *member, const char *path)
 {
-        struct bus_ahead *a = calloc(1, sizeof *a);
+        struct bus_ahead *a;
 
+        if (ctl->line) {
+                line_send_ahead(ctl, member, path);
+                return;
+        }
+        a = calloc(1, sizeof *a);
         /* Where that fails bus_call() makes the call. */
         if (!a || sd_bus_call_method_async(ctl->bus, &a->slot, CTXD_BUS_NAME, CTXD_OBJECT,
                                   CTXD_MANAGER_INTERFACE, member, take_reply, a, "s", path) < 0) {
@@ -297,6 +338,17 @@ static int wait_for_ahead(struct ctl *ctl, struct bus_ahead *a, sd_bus_message *
         return 0;
 }
 
+/* Texts alone are said by a line, if what is answered is of no use. */
+static int call_by_line(struct ctl *ctl, const char *member, const char *types, va_list ap)
+{
+        const char *path = *types ? va_arg(ap, const char *) : NULL;
+
+        if (strcmp(types, "s") == 0)
+                return line_call(ctl, member, path, NULL);
+        return strcmp(types, "ss") == 0 ? line_call(ctl, member, path, va_arg(ap, const char *))
+                                        : LINE_REFUSED;
+}
+
 int bus_call(struct ctl *ctl, sd_bus_message **ret_reply, const char *member, const char *types, ...)
 {
         _cleanup_message_ sd_bus_message *m = NULL;
@@ -304,6 +356,13 @@ int bus_call(struct ctl *ctl, sd_bus_message **ret_reply, const char *member, co
         va_list ap;
         int r;
 
+        if (ctl->line && !ret_reply) {
+                va_start(ap, types);
+                r = call_by_line(ctl, member, types, ap);
+                va_end(ap);
+                if (r != LINE_REFUSED)
+                        return r;
+        }
         if (ctl->ahead && strcmp(types, "s") == 0) {
                 va_start(ap, types);
                 ahead = find_ahead(ctl, member, va_arg(ap, const char *));
@@ -353,21 +412,4 @@ int bus_property(struct ctl *ctl, const char *name, char **ret)
         r = sd_bus_get_property_string(
                         ctl->bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, name, &error, ret);
         return r < 0 ? bus_failed(ctl, &error, r) : 0;
-}
-
-int bus_append_option(sd_bus_message *m, const char *name, const char *type, ...)
-{
-        va_list ap;
-        int r;
-
-        if ((r = sd_bus_message_open_container(m, 'e', "sv")) < 0 ||
-                        (r = sd_bus_message_append_basic(m, 's', name)) < 0 ||
-                        (r = sd_bus_message_open_container(m, 'v', type)) < 0)
-                return r;
-        va_start(ap, type);
-        r = sd_bus_message_appendv(m, type, ap);
-        va_end(ap);
-        if (r < 0 || (r = sd_bus_message_close_container(m)) < 0)
-                return r;
-        return sd_bus_message_close_container(m);
 }

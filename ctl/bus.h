@@ -14,6 +14,20 @@ void bus_answers_within(struct ctl *ctl, uint64_t usec);
 /* Connects, if there is no connection yet. */
 int bus_connect(struct ctl *ctl);
 void bus_disconnect(struct ctl *ctl);
+/* Also where ctxd ends the connection this descriptor shows it. */
+int bus_fd(const struct ctl *ctl);
+/* From now on an answer is waited for so long. */
+void bus_wait_for_answers(struct ctl *ctl, uint64_t usec);
+
+/* For whoever connects (line.c). The address that was given, or NULL; */
+const char *bus_given_address(const struct ctl *ctl);
+/* until when to wait for an answer, or to be connected, of CLOCK_MONOTONIC; */
+uint64_t bus_answers_until(const struct ctl *ctl);
+uint64_t bus_connects_until(const struct ctl *ctl);
+/* 0, or a positive exit status after an error message; */
+int bus_has_reached(struct ctl *ctl, const char *address);
+/* the exit status, after an error message: why it is that ctxd cannot be reached. */
+int bus_not_reached(const struct ctl *ctl, const char *why, int r);
 
 /* Whether the daemon is the system's, or with --user the user's: not one at another address. */
 bool bus_is_service(const struct ctl *ctl);
@@ -31,8 +45,6 @@ void bus_send_ahead(struct ctl *ctl, const char *member, const char *path);
 #define BUS_EXPECTED (-1)
 int bus_message(struct ctl *ctl, sd_bus_message **ret, const char *member);
 int bus_send(struct ctl *ctl, sd_bus_message *m, const char *expected, sd_bus_message **ret_reply);
-/* Appends one {sv} entry. 0 or -errno. */
-int bus_append_option(sd_bus_message *m, const char *name, const char *type, ...);
 
 /* All properties of an interface, for sd_bus_message_enter_container(m, 'a', "{sv}"). */
 int bus_properties(struct ctl *ctl, const char *object, const char *interface, const char *expected,

@@ -9,6 +9,7 @@
 #include "util/cleanup.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
+#include "ctl/line.h"
 #include "ctl/json.h"
 #include "ctl/terminal.h"
 #include "proto/path.h"
@@ -254,18 +255,29 @@ json_object *listed_to_json(const struct listed *item)
         return object;
 }
 
+static int ask_end(struct ctl *ctl, const char *path, sd_bus_message **reply, const char **ret_err,
+                int *ret_code, const char **ret_cause)
+{
+        int error, r = bus_call(ctl, reply, "Err", "s", path);
+
+        if (r > 0)
+                return r;
+        r = sd_bus_message_read(*reply, "siis", ret_err, ret_code, &error, ret_cause);
+        return r < 0 ? bus_broken(r) : 0;
+}
+
 int contexts_end(struct ctl *ctl, const char *path, struct context_end *ret)
 {
         _cleanup_message_ sd_bus_message *reply = NULL;
+        int code, r = LINE_REFUSED;
         const char *err, *cause;
-        int code, error, r;
 
-        r = bus_call(ctl, &reply, "Err", "s", path);
-        if (r > 0)
+        if (ctl->line)
+                r = line_end(ctl, path, &err, &code, &cause);
+        if (r == LINE_REFUSED)
+                r = ask_end(ctl, path, &reply, &err, &code, &cause);
+        if (r != 0)
                 return r;
-        r = sd_bus_message_read(reply, "siis", &err, &code, &error, &cause);
-        if (r < 0)
-                return bus_broken(r);
         ret->code = code;
         snprintf(ret->err, sizeof ret->err, "%s", err);
         if (ctl->json == JSON_OFF)

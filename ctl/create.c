@@ -67,39 +67,39 @@ static int append_values(sd_bus_message *m, const struct create_arguments *a)
         return 0;
 }
 
-static int append_arguments(sd_bus_message *m, const char *path, const struct create_arguments *a)
+int create_add_arguments(struct arguments *to, const char *path, const struct create_arguments *a)
 {
         int r;
 
-        if ((r = sd_bus_message_append_basic(m, 's', path)) < 0 ||
-                        (r = sd_bus_message_open_container(m, 'a', "{sv}")) < 0)
+        if ((r = arguments_add_string(to, path)) < 0 || (r = arguments_open_options(to)) < 0)
                 return r;
-        if (a->has_timeout && (r = bus_append_option(m, "timeout-usec", "t", a->timeout_usec)) < 0)
+        if (a->has_timeout && (r = arguments_add_option(to, "timeout-usec", "t", a->timeout_usec)) < 0)
                 return r;
-        if (a->has_grace && (r = bus_append_option(m, "grace-usec", "t", a->grace_usec)) < 0)
+        if (a->has_grace && (r = arguments_add_option(to, "grace-usec", "t", a->grace_usec)) < 0)
                 return r;
-        if (a->has_mode && (r = bus_append_option(m, "mode", "u", a->mode)) < 0)
+        if (a->has_mode && (r = arguments_add_option(to, "mode", "u", a->mode)) < 0)
                 return r;
-        if (a->cause && (r = bus_append_option(m, "cause", "(is)", ETIMEDOUT, a->cause)) < 0)
+        if (a->cause && (r = arguments_add_option(to, "cause", "(is)", ETIMEDOUT, a->cause)) < 0)
                 return r;
-        if (a->description && (r = bus_append_option(m, "description", "s", a->description)) < 0)
+        if (a->description && (r = arguments_add_option(to, "description", "s", a->description)) < 0)
                 return r;
-        if (a->parents && (r = bus_append_option(m, "parents", "b", 1)) < 0)
+        if (a->parents && (r = arguments_add_option(to, "parents", "b", 1)) < 0)
                 return r;
-        if (a->open && (r = bus_append_option(m, "open", "b", 1)) < 0)
+        if (a->open && (r = arguments_add_option(to, "open", "b", 1)) < 0)
                 return r;
-        if (a->replace && (r = bus_append_option(m, "replace", "b", 1)) < 0)
+        if (a->replace && (r = arguments_add_option(to, "replace", "b", 1)) < 0)
                 return r;
-        if (a->bind_caller && (r = bus_append_option(m, "bind", "s", "caller")) < 0)
+        if (a->bind_caller && (r = arguments_add_option(to, "bind", "s", "caller")) < 0)
                 return r;
-        if (a->owner_fd >= 0 && (r = bus_append_option(m, "owner", "h", a->owner_fd)) < 0)
+        if (a->owner_fd >= 0 && (r = arguments_add_option(to, "owner", "h", a->owner_fd)) < 0)
                 return r;
-        if (a->attach_fd >= 0 && ((r = bus_append_option(m, "attach", "h", a->attach_fd)) < 0 ||
-                                                 (r = attach_append_options(m, a->attach)) < 0))
+        if (a->attach_fd >= 0 && ((r = arguments_add_option(to, "attach", "h", a->attach_fd)) < 0 ||
+                                                 (r = attach_add_options(to, a->attach)) < 0))
                 return r;
-        if (a->n_values > 0 && (r = append_values(m, a)) < 0)
+        if (a->n_values > 0 && (r = to->m ? append_values(to->m, a) : -EOPNOTSUPP) < 0)
                 return r;
-        return sd_bus_message_close_container(m);
+        r = arguments_close_options(to);
+        return r >= 0 && a->tells_made ? arguments_add_bool(to, false) : r; /* no state page */
 }
 
 int create_context(struct ctl *ctl, const char *path, const struct create_arguments *a, const char *expected,
@@ -111,9 +111,7 @@ int create_context(struct ctl *ctl, const char *path, const struct create_argume
         r = bus_message(ctl, &m, a->tells_made ? "CreateAndOpen" : "Create");
         if (r > 0)
                 return r;
-        r = append_arguments(m, path, a);
-        if (r >= 0 && a->tells_made)
-                r = sd_bus_message_append(m, "b", false); /* no state page */
+        r = create_add_arguments(&(struct arguments){.m = m}, path, a);
         return r < 0 ? bus_bad_arguments(r) : bus_send(ctl, m, expected, ret_reply);
 }
 

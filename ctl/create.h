@@ -3,6 +3,7 @@
 
 #include <systemd/sd-bus.h>
 
+#include "ctl/arguments.h"
 #include "ctl/attach.h"
 #include "ctl/ctxctl.h"
 
@@ -36,6 +37,8 @@ struct create_arguments {
 int create_add_value(struct create_arguments *arguments, const char *text);
 void create_arguments_deinit(struct create_arguments *arguments);
 
+/* Those of Create; with tells_made those of CreateAndOpen. 0 or a negative errno. */
+int create_add_arguments(struct arguments *to, const char *path, const struct create_arguments *arguments);
 /* Makes the context. Returns what bus_send() returns. */
 int create_context(struct ctl *ctl, const char *path, const struct create_arguments *arguments,
                 const char *expected, sd_bus_message **ret_reply);

@@ -43,9 +43,9 @@ struct ctl {
         enum json_mode json;
         /* If true, no error is printed for a context that does not exist. The exit status is the same. */
         bool missing_is_fine;
-        /* Answers are waited for until then, of CLOCK_MONOTONIC, and for a second at least. UINT64_MAX: as
-         * long as sd-bus does. */
-        uint64_t answers_until_usec;
+        /* Answers are waited for until then, of CLOCK_MONOTONIC, and for a second at least. UINT64_MAX: for
+         * answer_usec each, or if that is 0 as long as sd-bus does. */
+        uint64_t answers_until_usec, answer_usec;
         bool unanswered; /* a call was not answered in time, so another one would not be either */
         /* What is asked for beside the purpose of the verb. If it fails no error is printed, and nobody is
          * asked for a password. The daemon may be older than the call, too. */
@@ -53,6 +53,7 @@ struct ctl {
         char **argv;       /* after the verb, as they were given */
         const char *about; /* what an error is about, where one call of several fails; or NULL */
 
+        struct line *line; /* what was connected instead of a bus; or NULL (line.h) */
         sd_bus *bus;
         struct bus_ahead *ahead; /* calls that were sent ahead (bus.h) */
         /* The address of the daemon, for the environment of a child. NULL: the child finds the daemon

@@ -8,12 +8,15 @@
 #include "util/clock.h"
 #include "ctl/bus.h"
 #include "ctl/handle.h"
+#include "ctl/line.h"
 
 int handle_get(struct ctl *ctl, const char *member, const char *path, int *ret_fd)
 {
         _cleanup_message_ sd_bus_message *reply = NULL;
-        int r, fd;
+        int r = ctl->line ? line_handle(ctl, member, path, ret_fd) : LINE_REFUSED, fd;
 
+        if (r != LINE_REFUSED)
+                return r;
         r = bus_call(ctl, &reply, member, "s", path);
         if (r > 0)
                 return r;

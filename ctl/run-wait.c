@@ -320,7 +320,7 @@ static void wait_for_events(struct waiting *w)
                         {.fd = w->populated ? run->scope.events : -1, .events = POLLPRI},
                         {.fd = run->owner, .events = POLLIN},
                         {.fd = w->drained, .events = POLLIN},
-                        {.fd = run->alone ? -1 : sd_bus_get_fd(w->ctl->bus), .events = POLLRDHUP},
+                        {.fd = run->alone ? -1 : bus_fd(w->ctl), .events = POLLRDHUP},
         };
 
         if (poll_until(fds, ELEMENTSOF(fds), late_usec < next_usec ? late_usec : next_usec) < 0)
@@ -397,8 +397,7 @@ int run_wait(struct ctl *ctl, struct run *run)
                         .late_usec = UINT64_MAX,
         };
 
-        (void) sd_bus_set_method_call_timeout(ctl->bus, ANSWER_USEC);
-        ctl->answers_until_usec = UINT64_MAX;
+        bus_wait_for_answers(ctl, ANSWER_USEC);
         if (run->made && run->create.has_timeout && run->create.timeout_usec < UINT64_MAX - LATE_USEC)
                 w.late_usec = from_now(run->create.timeout_usec + LATE_USEC);
         reap(&w); /* it may have been killed before its end was signalled to us */

@@ -5,6 +5,7 @@
 #include "util/cleanup.h"
 #include "ctl/attach.h"
 #include "ctl/bus.h"
+#include "ctl/line.h"
 #include "ctl/parse.h"
 
 enum {
@@ -20,38 +21,40 @@ static const struct option options[] = {
                 {},
 };
 
-int attach_append_options(sd_bus_message *m, const struct attach_arguments *a)
+int attach_add_options(struct arguments *to, const struct attach_arguments *a)
 {
         int r;
 
-        if (a->has_signal && (r = bus_append_option(m, "signal", "i", (int32_t) a->signal)) < 0)
+        if (a->has_signal && (r = arguments_add_option(to, "signal", "i", (int32_t) a->signal)) < 0)
                 return r;
-        if (a->has_kill_after && (r = bus_append_option(m, "kill-after-usec", "t", a->kill_after_usec)) < 0)
+        if (a->has_kill_after &&
+                        (r = arguments_add_option(to, "kill-after-usec", "t", a->kill_after_usec)) < 0)
                 return r;
-        return a->subreaper ? bus_append_option(m, "subreaper", "b", true) : 0;
+        return a->subreaper ? arguments_add_option(to, "subreaper", "b", true) : 0;
 }
 
-static int append_arguments(sd_bus_message *m, const char *path, int pidfd, const struct attach_arguments *a)
+int attach_add_arguments(struct arguments *to, const char *path, int pidfd, const struct attach_arguments *a)
 {
         int r;
 
-        if ((r = sd_bus_message_append(m, "sh", path, pidfd)) < 0 ||
-                        (r = sd_bus_message_open_container(m, 'a', "{sv}")) < 0 ||
-                        (r = attach_append_options(m, a)) < 0)
+        if ((r = arguments_add_string(to, path)) < 0 || (r = arguments_add_fd(to, pidfd)) < 0 ||
+                        (r = arguments_open_options(to)) < 0 || (r = attach_add_options(to, a)) < 0)
                 return r;
-        return sd_bus_message_close_container(m);
+        return arguments_close_options(to);
 }
 
 int attach_process(struct ctl *ctl, const char *path, int pidfd, const struct attach_arguments *arguments,
                 const char *expected)
 {
         _cleanup_message_ sd_bus_message *m = NULL;
-        int r;
+        int r = ctl->line ? line_attach(ctl, path, pidfd, arguments) : LINE_REFUSED;
 
+        if (r != LINE_REFUSED)
+                return r;
         r = bus_message(ctl, &m, "Attach");
         if (r > 0)
                 return r;
-        r = append_arguments(m, path, pidfd, arguments);
+        r = attach_add_arguments(&(struct arguments){.m = m}, path, pidfd, arguments);
         return r < 0 ? bus_bad_arguments(r) : bus_send(ctl, m, expected, NULL);
 }
 

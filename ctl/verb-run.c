@@ -8,6 +8,7 @@
 #include "util/cleanup.h"
 #include "ctl/bus.h"
 #include "ctl/contexts.h"
+#include "ctl/line.h"
 #include "ctl/parse.h"
 #include "ctl/run-command.h"
 
@@ -209,6 +210,23 @@ static bool is_pinned(const char *path)
         return id && !strchr(id, '/');
 }
 
+/* 0, BUS_EXPECTED if it is done, or a positive exit status after an error message. */
+static int create(struct ctl *ctl, const char *path, struct run *run)
+{
+        _cleanup_message_ sd_bus_message *reply = NULL;
+        int r = LINE_REFUSED;
+
+        if (ctl->line)
+                r = line_create(ctl, path, &run->create, run->reference, &run->made);
+        if (r != LINE_REFUSED)
+                return r;
+        line_close(ctl);
+        r = create_context(ctl, path, &run->create, CTXD_ERROR_ALREADY_DONE, &reply);
+        if (r == 0)
+                r = create_reference(reply, run->reference);
+        return r == 0 ? create_was_made(reply, &run->made) : r;
+}
+
 /* Makes the context, or takes the active one that has this path. One that was cancelled, or is overdue, is
  * taken as well, whatever options were given. */
 static int make_context(struct ctl *ctl, const char *path, struct run *run)
@@ -227,8 +245,7 @@ static int make_context(struct ctl *ctl, const char *path, struct run *run)
         }
         /* The context may go between the two calls. Then it can be made after all; we try a few times. */
         for (int i = 0; i < 3; i++) {
-                _cleanup_message_ sd_bus_message *reply = NULL;
-                int r = create_context(ctl, path, &run->create, CTXD_ERROR_ALREADY_DONE, &reply);
+                int r = create(ctl, path, run);
 
                 if (r == BUS_EXPECTED) {
                         r = take_done(ctl, path, run);
@@ -240,10 +257,6 @@ static int make_context(struct ctl *ctl, const char *path, struct run *run)
                         continue;
                 }
                 run->attached = r == 0 && run->create.attach_fd >= 0;
-                if (r == 0)
-                        r = create_reference(reply, run->reference);
-                if (r == 0)
-                        r = create_was_made(reply, &run->made);
                 return r == 0 && !run->made ? use_existing(path, run) : r;
         }
         print_error("context '%s' comes and goes", path);
@@ -258,6 +271,14 @@ static void set_kill_after(struct run *run)
                 return;
         run->attach.has_kill_after = true;
         run->attach.kill_after_usec = run->attach.signal == 0 ? UINT64_MAX : SCOPE_KILL_AFTER_USEC;
+}
+
+/* What else is asked by whoever starts a scope, or names a context by its id, is more than a line knows. */
+static int connect_to_daemon(struct ctl *ctl, const char *path, const struct run *run)
+{
+        int r = run->wants_scope || is_pinned(path) ? 0 : line_open(ctl);
+
+        return r == 0 && !ctl->line ? bus_connect(ctl) : r;
 }
 
 static int run_in(struct ctl *ctl, const char *path, struct run *run, char *argv[])
@@ -285,7 +306,8 @@ int verb_run(struct ctl *ctl, int argc, char *argv[])
                 set_kill_after(&run);
                 if (run.create.has_timeout) /* until the command runs nobody else looks at it */
                         bus_answers_within(ctl, run.create.timeout_usec);
-                r = bus_connect(ctl) > 0 ? EXIT_RUN_FAILED : run_fork(ctl, &run, argv + optind);
+                r = connect_to_daemon(ctl, path, &run) > 0 ? EXIT_RUN_FAILED
+                                                           : run_fork(ctl, &run, argv + optind);
                 if (r == 0)
                         r = run_in(ctl, path, &run, argv + optind);
         }

@@ -6,7 +6,7 @@
 #include <sys/un.h>
 
 #include "lib/remote/line.h"
-#include "lib/remote/wire.h"
+#include "proto/wire-stream.h"
 
 /* A line, as line.c, line-address.c and line-read.c know it. */
 
@@ -29,18 +29,16 @@ struct line {
         unsigned fork_generation;
         unsigned generation; /* client->line_generation when it was opened */
         uint32_t serial;     /* of the last message */
-        bool has_begun;      /* after the lines of text */
         bool is_ready;       /* the daemon has said who it is */
         bool is_broken;
         uint64_t epoch;
         uint64_t heard_usec;
         char daemon[256];
-        struct wire_message answer; /* in what was read */
-        size_t n, used, to_skip;
-        uint8_t in[8192], out[2048];
+        struct wire_stream stream; /* its message is the answer */
+        uint8_t out[2048];
 };
 
-/* Reads what has come. 1: the answer to that message is in line->answer; 0: it has not come yet;
+/* Reads what has come. 1: the answer to that message is in line->stream.message; 0: it has not come yet;
  * -ECONNRESET. */
 int line_look(struct line *line, uint32_t serial);
 

@@ -67,17 +67,9 @@ static struct line *line_free(struct line *line)
 
 static void say_hello(struct line *line)
 {
-        static const char text[] = "\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n";
-        struct wire w = {.data = line->out, .size = sizeof line->out, .at = sizeof text - 1};
+        struct wire w = {.data = line->out, .size = sizeof line->out};
 
-        memcpy(line->out, text, sizeof text - 1);
-        /* The alignment of a message is from its own beginning. */
-        wire_put_call(&w, &(struct wire_call){.destination = "org.freedesktop.DBus",
-                                          .path = "/org/freedesktop/DBus",
-                                          .interface = "org.freedesktop.DBus",
-                                          .member = "Hello",
-                                          .types = "",
-                                          .serial = SERIAL_HELLO});
+        wire_put_hello(&w, SERIAL_HELLO);
         wire_put_call(&w, &(struct wire_call){.destination = CTXD_BUS_NAME,
                                           .path = CTXD_OBJECT,
                                           .interface = CTXD_MANAGER_INTERFACE,
@@ -303,14 +295,14 @@ static int make_ready(struct line *line, bool patient)
 
         if (r <= 0 || line->is_ready)
                 return r;
-        if (!line->answer.is_error) {
-                (void) wire_get_u32(&line->answer.body);
-                line->epoch = wire_get_u64(&line->answer.body);
-        } else if (strcmp(line->answer.error, SD_BUS_ERROR_UNKNOWN_METHOD) != 0) {
+        if (!line->stream.message.is_error) {
+                (void) wire_get_u32(&line->stream.message.body);
+                line->epoch = wire_get_u64(&line->stream.message.body);
+        } else if (strcmp(line->stream.message.error, SD_BUS_ERROR_UNKNOWN_METHOD) != 0) {
                 line->is_broken = true;
                 return -ECONNRESET;
         }
-        strncpy(line->daemon, *line->answer.sender ? line->answer.sender : CTXD_BUS_NAME,
+        strncpy(line->daemon, *line->stream.message.sender ? line->stream.message.sender : CTXD_BUS_NAME,
                         sizeof line->daemon - 1);
         line->is_ready = true;
         return 1;
@@ -356,17 +348,18 @@ static int call(struct ctx_client *client, struct line *line, struct wire_call *
         if (line->is_broken)
                 return -ECONNRESET;
         r = await(line, c->serial, patient);
-        if (r <= 0 || !line->answer.is_error)
+        if (r <= 0 || !line->stream.message.is_error)
                 return r;
         /* The daemon has gone from the bus since. */
-        if (strcmp(line->answer.error, SD_BUS_ERROR_NAME_HAS_NO_OWNER) == 0 ||
-                        strcmp(line->answer.error, SD_BUS_ERROR_SERVICE_UNKNOWN) == 0 ||
-                        strcmp(line->answer.error, SD_BUS_ERROR_NO_REPLY) == 0) {
+        if (strcmp(line->stream.message.error, SD_BUS_ERROR_NAME_HAS_NO_OWNER) == 0 ||
+                        strcmp(line->stream.message.error, SD_BUS_ERROR_SERVICE_UNKNOWN) == 0 ||
+                        strcmp(line->stream.message.error, SD_BUS_ERROR_NO_REPLY) == 0) {
                 line->is_broken = true;
                 return -ECONNRESET;
         }
-        return client_named_error(client, line->answer.error,
-                        *line->answer.types == 's' ? wire_get_string(&line->answer.body) : NULL);
+        return client_named_error(client, line->stream.message.error,
+                        *line->stream.message.types == 's' ? wire_get_string(&line->stream.message.body)
+                                                           : NULL);
 }
 
 int line_call(struct ctx_client *client, struct line *line, const char *member, const char *types,
@@ -378,8 +371,8 @@ int line_call(struct ctx_client *client, struct line *line, const char *member, 
 
 bool line_wants_authorization(const struct line *line)
 {
-        return line->answer.is_error &&
-               strcmp(line->answer.error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED) == 0;
+        return line->stream.message.is_error &&
+               strcmp(line->stream.message.error, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED) == 0;
 }
 
 static struct line *open_to_bus(struct ctx_client *client)
@@ -405,15 +398,15 @@ int line_call_interactively(struct ctx_client *client, const char *member, const
 
 uint32_t line_read_u32(struct line *line)
 {
-        return wire_get_u32(&line->answer.body);
+        return wire_get_u32(&line->stream.message.body);
 }
 
 uint64_t line_read_u64(struct line *line)
 {
-        return wire_get_u64(&line->answer.body);
+        return wire_get_u64(&line->stream.message.body);
 }
 
 const char *line_read_string(struct line *line)
 {
-        return wire_get_string(&line->answer.body);
+        return wire_get_string(&line->stream.message.body);
 }

@@ -2,7 +2,7 @@
 
 /* How long ctxctl run PATH -- true takes as a whole, beside timeout 5 true, which does the least that such
  * a program can do. They take turns. timeout beside itself says how large the noise is. What it takes to load
- * the libraries of ctxctl alone, and to run a program with none, says where the time goes.
+ * ctxctl alone, and to run a program that does nothing, says where the time goes.
  *
  *     CTXCTL_PROGRAM=... bench-command CTXD [ROUNDS]  */
 
@@ -71,7 +71,7 @@ int main(int argc, char *argv[])
                         percentile(values[KIND_TIMEOUT], rounds, 25), 0, false);
         row("  timeout 5 true, once more: the noise", median(values[KIND_TIMEOUT_AGAIN], rounds),
                         median(values[KIND_TIMEOUT], rounds), 0, false);
-        row("  ctxctl --version: the libraries alone", median(values[KIND_LOAD], rounds),
+        row("  ctxctl --version: to load it alone", median(values[KIND_LOAD], rounds),
                         median(values[KIND_TIMEOUT], rounds), 0, false);
         row("  true", median(values[KIND_TRUE], rounds), median(values[KIND_TIMEOUT], rounds), 0, false);
         return 0;

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/remote/wire.h"
+#include "proto/wire.h"
 #include "tests/harness/suite.h"
 
 /* Messages that are made and read by hand: what is malformed is refused, and read nowhere beyond its end,
@@ -52,6 +52,40 @@ START_TEST(what_is_written_can_be_read)
 }
 END_TEST
 
+START_TEST(options_are_aligned_behind_a_text_of_any_length)
+{
+        for (size_t n = 0; n <= 8; n++) {
+                uint8_t data[256];
+                struct wire w = {.data = data, .size = sizeof data};
+                struct wire_message m;
+                size_t begin;
+
+                wire_begin_call(&w, &(struct wire_call){.destination = "org.ctxd1",
+                                                    .path = "/org/ctxd1",
+                                                    .interface = "org.ctxd1.Manager",
+                                                    .member = "Create",
+                                                    .types = "sa{sv}",
+                                                    .n_fds = 1});
+                wire_put_string(&w, "12345678" + 8 - n);
+                wire_open_options(&w);
+                wire_put_option(&w, "a", "t");
+                wire_put_u64(&w, 7);
+                wire_close_options(&w);
+                wire_end_call(&w);
+                ck_assert(!w.is_over);
+                ck_assert(wire_read(data, w.at, &m));
+                ck_assert_uint_eq(strlen(wire_get_string(&m.body)), n);
+                ck_assert_uint_eq(wire_get_u32(&m.body), 24); /* from the first entry on */
+                begin = (m.body.at + 7) / 8 * 8;
+                ck_assert_uint_eq(m.body.size, begin + 24);
+                m.body.at = begin;
+                ck_assert_str_eq(wire_get_string(&m.body), "a");
+                m.body.at = begin + 16;
+                ck_assert_uint_eq(wire_get_u64(&m.body), 7);
+        }
+}
+END_TEST
+
 START_TEST(there_is_no_room)
 {
         size_t size;
@@ -95,8 +129,9 @@ END_TEST
 
 int main(void)
 {
-        const TTest *const tests[] = {
-                        what_is_written_can_be_read, there_is_no_room, any_byte_may_be_wrong, NULL};
+        const TTest *const tests[] = {what_is_written_can_be_read,
+                        options_are_aligned_behind_a_text_of_any_length, there_is_no_room,
+                        any_byte_may_be_wrong, NULL};
 
         return run_tests("wire", tests);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <string.h>
 
-#include "lib/remote/wire.h"
+#include "proto/wire.h"
 
 #define BYTE_ORDER_MARK (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 'l' : 'B')
 #define MESSAGE_MAX (UINT32_C(1) << 27)
@@ -16,6 +16,7 @@ enum field {
         FIELD_DESTINATION,
         FIELD_SENDER,
         FIELD_SIGNATURE,
+        FIELD_UNIX_FDS,
 };
 
 static void put(struct wire *w, const void *data, size_t n)
@@ -28,25 +29,36 @@ static void put(struct wire *w, const void *data, size_t n)
         w->at += n;
 }
 
-/* `from` is where the message begins. */
-static void put_padding(struct wire *w, size_t from, size_t alignment)
+void wire_put_text(struct wire *w, const char *text, size_t n)
+{
+        put(w, text, n);
+}
+
+/* The alignment of a message is from its own beginning. */
+static void put_padding(struct wire *w, size_t alignment)
 {
         static const uint8_t zeros[8];
 
-        put(w, zeros, -(w->at - from) % alignment);
+        put(w, zeros, -(w->at - w->from) % alignment);
 }
 
-static void put_u32(struct wire *w, size_t from, uint32_t value)
+void wire_put_u32(struct wire *w, uint32_t value)
 {
-        put_padding(w, from, 4);
+        put_padding(w, 4);
         put(w, &value, sizeof value);
 }
 
-static void put_string(struct wire *w, size_t from, const char *text)
+void wire_put_u64(struct wire *w, uint64_t value)
+{
+        put_padding(w, 8);
+        put(w, &value, sizeof value);
+}
+
+void wire_put_string(struct wire *w, const char *text)
 {
         size_t n = strlen(text);
 
-        put_u32(w, from, (uint32_t) n);
+        wire_put_u32(w, (uint32_t) n);
         put(w, text, n + 1);
 }
 
@@ -58,15 +70,20 @@ static void put_signature(struct wire *w, const char *types)
         put(w, types, n + 1U);
 }
 
-static void put_field(struct wire *w, size_t from, enum field field, const char *type, const char *text)
+static void begin_field(struct wire *w, enum field field, const char *type)
 {
-        put_padding(w, from, 8);
+        put_padding(w, 8);
         put(w, &(uint8_t){field}, 1);
         put_signature(w, type);
+}
+
+static void put_field(struct wire *w, enum field field, const char *type, const char *text)
+{
+        begin_field(w, field, type);
         if (*type == 'g')
                 put_signature(w, text);
         else
-                put_string(w, from, text);
+                wire_put_string(w, text);
 }
 
 static void set_u32(struct wire *w, size_t at, size_t value)
@@ -77,30 +94,64 @@ static void set_u32(struct wire *w, size_t at, size_t value)
                 memcpy(w->data + at, &v, sizeof v);
 }
 
+void wire_begin_call(struct wire *w, const struct wire_call *call)
+{
+        w->from = w->at;
+        put(w, (uint8_t[]){BYTE_ORDER_MARK, METHOD_CALL, call->flags, 1}, 4);
+        wire_put_u32(w, 0); /* the length of the body */
+        wire_put_u32(w, call->serial);
+        wire_put_u32(w, 0); /* that of the fields */
+        put_field(w, FIELD_PATH, "o", call->path);
+        put_field(w, FIELD_INTERFACE, "s", call->interface);
+        put_field(w, FIELD_MEMBER, "s", call->member);
+        put_field(w, FIELD_DESTINATION, "s", call->destination);
+        if (*call->types)
+                put_field(w, FIELD_SIGNATURE, "g", call->types);
+        if (call->n_fds > 0) {
+                begin_field(w, FIELD_UNIX_FDS, "u");
+                wire_put_u32(w, call->n_fds);
+        }
+        set_u32(w, w->from + 12, w->at - w->from - 16);
+        put_padding(w, 8);
+        w->body = w->at;
+}
+
+void wire_end_call(struct wire *w)
+{
+        set_u32(w, w->from + 4, w->at - w->body);
+}
+
+void wire_open_options(struct wire *w)
+{
+        wire_put_u32(w, 0); /* their length, without the padding before them */
+        w->options = w->at;
+        put_padding(w, 8);
+}
+
+void wire_put_option(struct wire *w, const char *name, const char *type)
+{
+        put_padding(w, 8);
+        wire_put_string(w, name);
+        put_signature(w, type);
+}
+
+void wire_close_options(struct wire *w)
+{
+        size_t begin = w->options + -(w->options - w->from) % 8;
+
+        set_u32(w, w->options - 4, w->at - begin);
+}
+
 void wire_put_call(struct wire *w, const struct wire_call *call)
 {
-        size_t from = w->at, body;
-
-        put(w, (uint8_t[]){BYTE_ORDER_MARK, METHOD_CALL, call->flags, 1}, 4);
-        put_u32(w, from, 0); /* the length of the body */
-        put_u32(w, from, call->serial);
-        put_u32(w, from, 0); /* that of the fields */
-        put_field(w, from, FIELD_PATH, "o", call->path);
-        put_field(w, from, FIELD_INTERFACE, "s", call->interface);
-        put_field(w, from, FIELD_MEMBER, "s", call->member);
-        put_field(w, from, FIELD_DESTINATION, "s", call->destination);
+        wire_begin_call(w, call);
         if (*call->types)
-                put_field(w, from, FIELD_SIGNATURE, "g", call->types);
-        set_u32(w, from + 12, w->at - from - 16);
-        put_padding(w, from, 8);
-        body = w->at;
-        if (*call->types)
-                put_string(w, from, call->text);
+                wire_put_string(w, call->text);
         if (strcmp(call->types, "ss") == 0)
-                put_string(w, from, "");
+                wire_put_string(w, "");
         if (strcmp(call->types, "sb") == 0)
-                put_u32(w, from, false);
-        set_u32(w, from + 4, w->at - body);
+                wire_put_u32(w, false);
+        wire_end_call(w);
 }
 
 static const uint8_t *get(struct wire *w, size_t n, size_t alignment)
