@@ -16,7 +16,10 @@
  * alone, and the next one takes its place: until the first one wakes up that process is refused, with
  * -EBUSY. What the caller has waited is charged to the user of the process (proc-reader-blame.c).
  *
- * Nothing else that ctxd reads of a process can hang: comm, cgroup, task/TID/children.
+ * Not yet: all else that is opened below /proc/PID (comm, cgroup, task/TID/children) can hang as well. To
+ * look a name up there takes the lock of the directory if the name is not cached. A thread of the process can
+ * hold that: it reads the directory (getdents64()) into a page that is not there, while another one waits to
+ * open a new file in it.
  *
  * A program has one reader at most, and reads by itself as long as it has not started that. */
 
