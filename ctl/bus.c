@@ -341,12 +341,13 @@ static int wait_for_ahead(struct ctl *ctl, struct bus_ahead *a, sd_bus_message *
 /* Texts alone are said by a line, if what is answered is of no use. */
 static int call_by_line(struct ctl *ctl, const char *member, const char *types, va_list ap)
 {
-        const char *path = *types ? va_arg(ap, const char *) : NULL;
+        bool has_reason = strcmp(types, "ss") == 0;
+        const char *path;
 
-        if (strcmp(types, "s") == 0)
-                return line_call(ctl, member, path, NULL);
-        return strcmp(types, "ss") == 0 ? line_call(ctl, member, path, va_arg(ap, const char *))
-                                        : LINE_REFUSED;
+        if (!has_reason && strcmp(types, "s") != 0)
+                return LINE_REFUSED;
+        path = va_arg(ap, const char *);
+        return line_call(ctl, member, path, has_reason ? va_arg(ap, const char *) : NULL);
 }
 
 int bus_call(struct ctl *ctl, sd_bus_message **ret_reply, const char *member, const char *types, ...)

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -29,6 +30,17 @@ int handle_get(struct ctl *ctl, const char *member, const char *path, int *ret_f
                 return bus_broken(-errno);
         *ret_fd = fd;
         return 0;
+}
+
+int fd_above_streams(int fd)
+{
+        int low = fd;
+
+        if (fd < 0 || fd > STDERR_FILENO)
+                return fd;
+        fd = fcntl(low, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        close(low);
+        return fd;
 }
 
 int poll_until(struct pollfd *fds, nfds_t n, uint64_t when_usec)

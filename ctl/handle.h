@@ -15,5 +15,9 @@ int handle_get(struct ctl *ctl, const char *member, const char *path, int *ret_f
  * an error message: also if the connection ends, since then nobody makes the handle readable any more. */
 int handle_wait(struct ctl *ctl, int fd, const char *path, uint64_t timeout_usec, bool *ret_readable);
 
+/* Takes the descriptor over, and gives one that has not the number of a standard stream that is closed: what
+ * is printed would go through it. -1: with errno, or what was taken over was negative. */
+int fd_above_streams(int fd);
+
 /* ppoll() until a time on CLOCK_BOOTTIME; UINT64_MAX: without a limit. */
 int poll_until(struct pollfd *fds, nfds_t n, uint64_t when_usec);

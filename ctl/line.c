@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +10,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "ctl/bus.h"
+#include "ctl/handle.h"
 #include "ctl/line.h"
 #include "proto/daemon-address.h"
 #include "proto/socket-address.h"
@@ -50,18 +49,6 @@ void line_close(struct ctl *ctl)
         closep(&line->fd);
         closep(&line->received);
         free(line);
-}
-
-/* Not the number of a standard stream that is closed. */
-static int above_streams(int fd)
-{
-        int low = fd;
-
-        if (fd < 0 || fd > STDERR_FILENO)
-                return fd;
-        fd = fcntl(low, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-        close(low);
-        return fd;
 }
 
 static int flush_out(struct line *line, int fd)
@@ -126,12 +113,11 @@ static int receive(struct line *line)
 static int wait_for_more(struct line *line, uint64_t until_usec)
 {
         struct pollfd pollfd = {.fd = line->fd, .events = POLLIN};
-        uint64_t now = now_monotonic_usec(), left = until_usec - now;
-        struct timespec ts = {(time_t) (left / 1000000), (long) (left % 1000000 * 1000)};
+        uint64_t now = now_monotonic_usec();
 
         if (now >= until_usec)
                 return -ETIMEDOUT;
-        return ppoll(&pollfd, 1, until_usec == UINT64_MAX ? NULL : &ts, NULL) < 0 && errno != EINTR ? -errno
+        return poll_until(&pollfd, 1, now_boottime_usec() + until_usec - now) < 0 && errno != EINTR ? -errno
                                                                                                     : 0;
 }
 
@@ -287,7 +273,7 @@ int line_handle(struct ctl *ctl, const char *member, const char *path, int *ret_
 
         if (r != 0)
                 return r;
-        fd = above_streams(TAKE_FD(ctl->line->received));
+        fd = fd_above_streams(TAKE_FD(ctl->line->received));
         if (fd < 0)
                 return bus_broken(-EBADMSG);
         *ret_fd = fd;
@@ -296,7 +282,7 @@ int line_handle(struct ctl *ctl, const char *member, const char *path, int *ret_
 
 static int connect_to(const struct sockaddr_un *address, socklen_t length)
 {
-        int fd = above_streams(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        int fd = fd_above_streams(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 
         if (fd < 0 || connect(fd, (const struct sockaddr *) address, length) == 0)
                 return fd;

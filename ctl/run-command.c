@@ -144,18 +144,16 @@ void run_release(struct ctl *ctl, struct run *run)
         ctl->missing_is_fine = false;
 }
 
-/* Not by the number of a standard stream that is closed: what is printed would go through it. */
 static int make_gate(int ret[2])
 {
-        int low[2], r = 0;
+        int r = 0;
 
-        if (pipe2(low, O_CLOEXEC) < 0)
+        if (pipe2(ret, O_CLOEXEC) < 0)
                 return -errno;
         for (int i = 0; i < 2; i++) {
-                ret[i] = fcntl(low[i], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+                ret[i] = fd_above_streams(ret[i]);
                 if (ret[i] < 0)
                         r = -errno;
-                close(low[i]);
         }
         return r;
 }

@@ -299,9 +299,9 @@ static void look_for_deadline(struct waiting *w)
         struct context_end end;
 
         w->late_usec = UINT64_MAX;
-        w->ctl->answers_until_usec = 0; /* it has had its time */
+        bus_answers_within(w->ctl, 0); /* it has had its time */
         if (!w->run->alone && (run_end_status(w->ctl, w->run, &end) > 0 || !w->run->alone)) {
-                w->ctl->answers_until_usec = UINT64_MAX;
+                bus_wait_for_answers(w->ctl, ANSWER_USEC);
                 return;
         }
         w->end = EXIT_RUN_DEADLINE;

@@ -10,11 +10,6 @@
 
 #define SYSTEM_BUS_SOCKET "/run/dbus/system_bus_socket"
 
-static bool parse(const char *text, size_t n, struct line_place *ret)
-{
-        return socket_address_parse(text, n, &ret->address, &ret->length);
-}
-
 /* Only over a bus polkit can ask the caller's session. */
 static void find_bus(struct line_address *a)
 {
@@ -24,7 +19,7 @@ static void find_bus(struct line_address *a)
         if (a->n > 0)
                 a->bus = a->places[0];
         if (strcmp(a->bus.address.sun_path, CTXD_SYSTEM_SOCKET) == 0 &&
-                        !parse(text, strcspn(text, ";"), &a->bus))
+                        !socket_address_parse(text, strcspn(text, ";"), &a->bus.address, &a->bus.length))
                 a->bus.length = 0;
 }
 
@@ -41,8 +36,9 @@ static struct line_address *find(const char *list)
                 return NULL;
         for (;; list++) {
                 const char *end = strchrnul(list, ';');
+                struct line_place *place = a->places + a->n;
 
-                a->n += parse(list, (size_t) (end - list), a->places + a->n);
+                a->n += socket_address_parse(list, (size_t) (end - list), &place->address, &place->length);
                 list = end;
                 if (!*end)
                         break;

@@ -7,16 +7,15 @@
  *     soak CTXD [TIMES [CTXD-PROBE]] */
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "proto/names.h"
 #include "tests/harness/base.h"
 #include "tests/harness/bus.h"
 #include "tests/harness/daemon.h"
+#include "tests/harness/process.h"
 
 #define TIMES 30000
 #define LOOKS 10
@@ -75,77 +74,35 @@ static struct use look(pid_t daemon)
         return use;
 }
 
-static sd_bus_message *call(sd_bus *bus, sd_bus_message *m)
+static void call(sd_bus *bus, const char *method, const char *types, ...)
 {
         sd_bus_error error = SD_BUS_ERROR_NULL;
-        sd_bus_message *reply = NULL;
-        int r = sd_bus_call(bus, m, 0, &error, &reply);
+        va_list ap;
+        int r;
 
+        va_start(ap, types);
+        r = sd_bus_call_methodv(bus, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, method, &error, NULL,
+                        types, ap);
+        va_end(ap);
         if (r < 0)
-                give_up(error.message ? error.message : "a call", -r);
-        sd_bus_message_unref(m);
-        return reply;
-}
-
-static sd_bus_message *method(sd_bus *bus, const char *name)
-{
-        sd_bus_message *m;
-        int r = sd_bus_message_new_method_call(
-                        bus, &m, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, name);
-
-        if (r < 0)
-                give_up("a message", -r);
-        return m;
-}
-
-static void must(int r)
-{
-        if (r < 0)
-                give_up("a message", -r);
-}
-
-static int sleeper(void)
-{
-        pid_t pid = fork_tied();
-
-        while (pid == 0)
-                pause();
-        return pid < 0 ? -1 : (int) syscall(SYS_pidfd_open, pid, 0);
-}
-
-/* Makes the context, and those above it; has the process attached to it unless that is -1. */
-static void create(sd_bus *bus, const char *path, int pidfd)
-{
-        sd_bus_message *m = method(bus, "Create");
-
-        if (pidfd < 0)
-                must(sd_bus_message_append(m, "sa{sv}", path, 1, "parents", "b", 1));
-        else
-                must(sd_bus_message_append(m, "sa{sv}", path, 3, "parents", "b", 1, "attach", "h", pidfd,
-                                "signal", "i", 0));
-        sd_bus_message_unref(call(bus, m));
-}
-
-static void call_with(sd_bus *bus, const char *name, const char *path, const char *reason)
-{
-        sd_bus_message *m = method(bus, name);
-
-        must(sd_bus_message_append(m, reason ? "ss" : "s", path, reason));
-        sd_bus_message_unref(call(bus, m));
+                give_up(error.message ? error.message : method, -r);
 }
 
 static void once(sd_bus *bus, uint64_t n, int pidfd)
 {
         char path[64];
 
-        create(bus, "soak", -1);
+        call(bus, "Create", "sa{sv}", "soak", 0);
         for (unsigned i = 0; i < BELOW; i++) {
                 snprintf(path, sizeof path, "soak/%" PRIu64 "-%u", n, i);
-                create(bus, path, i == 0 ? pidfd : -1);
+                if (i == 0)
+                        call(bus, "Create", "sa{sv}", path, 2, "attach", "h", pidfd, "signal", "i", 0);
+                else
+                        call(bus, "Create", "sa{sv}", path, 0);
         }
-        call_with(bus, "Done", path, NULL);
-        call_with(bus, "Cancel", "soak", "the end of a round");
-        call_with(bus, "Release", "soak", NULL);
+        call(bus, "Done", "s", path);
+        call(bus, "Cancel", "ss", "soak", "the end of a round");
+        call(bus, "Release", "s", "soak");
 }
 
 static bool show(uint64_t n, uint64_t seconds, const struct use *use, const struct use *first)
@@ -166,15 +123,16 @@ int main(int argc, char *argv[])
         struct daemon daemon = {.program = argv[1], .probe = argc > 3 ? argv[3] : NULL};
         struct use first = {};
         bool is_flat = true;
-        int pidfd = sleeper();
         sd_bus *bus;
+        int pidfd;
 
-        if (argc < 2 || times < LOOKS || pidfd < 0) {
+        if (argc < 2 || times < LOOKS) {
                 fprintf(stderr, "usage: %s CTXD [TIMES [CTXD-PROBE]]\n", argv[0]);
                 return 2;
         }
         daemon_start(&daemon, "[Daemon]\nRetainSec=100ms\n");
         bus = bus_connect(daemon.address, false);
+        sleeper(&pidfd);
         for (uint64_t n = 1; n <= times; n++) {
                 once(bus, n, pidfd);
                 if (n % (times / LOOKS) != 0)

@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <systemd/sd-bus.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include "util/cleanup.h"
 #include "tests/harness/base.h"
 #include "tests/harness/bus.h"
+#include "tests/harness/process.h"
 #include "tests/stops/script.h"
 
 #define HOUR_USEC (UINT64_C(3600) * 1000000)
@@ -32,24 +32,14 @@ static sd_bus *connect_again(void)
 /* Where the connection is lost nobody knows whether the call was carried out. */
 static int call(sd_bus_message **ret, const char *method, const char *types, ...)
 {
-        sd_bus_message *m = NULL, *reply = NULL;
         va_list ap;
         int r;
 
-        r = sd_bus_message_new_method_call(
-                        connect_again(), &m, CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, method);
         va_start(ap, types);
-        if (r >= 0)
-                r = sd_bus_message_appendv(m, types, ap);
+        r = sd_bus_call_methodv(connect_again(), CTXD_BUS_NAME, CTXD_OBJECT, CTXD_MANAGER_INTERFACE, method,
+                        NULL, ret, types, ap);
         va_end(ap);
-        if (r >= 0)
-                r = sd_bus_call(bus, m, 0, NULL, &reply);
         was_lost = r < 0 && sd_bus_is_open(bus) <= 0;
-        sd_bus_message_unref(m);
-        if (ret)
-                *ret = reply;
-        else
-                sd_bus_message_unref(reply);
         return r;
 }
 
@@ -81,16 +71,6 @@ static int ask_code(const char *path)
         return code;
 }
 
-static pid_t start_member(int *ret_pidfd)
-{
-        pid_t pid = fork_tied();
-
-        while (pid == 0)
-                pause();
-        *ret_pidfd = (int) syscall(SYS_pidfd_open, pid, 0);
-        return pid;
-}
-
 static bool has_ended(pid_t pid)
 {
         return waitpid(pid, NULL, WNOHANG) == pid;
@@ -102,7 +82,7 @@ void script_run(const char *address, struct ledger *l)
 
         *l = (struct ledger){.done = -1, .lifeline = -1, .drained = -1};
         to = address;
-        l->member = start_member(&pidfd);
+        l->member = sleeper(&pidfd);
         l->has_created = call(NULL, "Create", "sa{sv}", "stops/a", 3, "parents", "b", 1, "timeout-usec", "t",
                                          HOUR_USEC, "values", "a{ss}", 1, "org.example.a", "b") >= 0;
         l->done = ask_handle("Done", "stops/a");
@@ -143,7 +123,7 @@ static const char *check_next(void)
 {
         const char *wrong = NULL;
         int fd, pidfd;
-        pid_t pid = start_member(&pidfd);
+        pid_t pid = sleeper(&pidfd);
 
         if (call(NULL, "Create", "sa{sv}", "next/a", 1, "parents", "b", 1) < 0)
                 return "the next Create fails";

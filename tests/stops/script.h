@@ -6,8 +6,7 @@
 
 /* What a client does while ctxd has bad luck, and whether what it was told is so. */
 
-/* What was acknowledged. What may have been done, since the connection was lost, counts only where that is a
- * context that is made or released. */
+/* What was acknowledged; but a release counts also where the connection was lost with it. */
 struct ledger {
         bool has_created, has_attached, has_canceled, has_released;
         int done, lifeline, drained; /* descriptors; -1: none */
