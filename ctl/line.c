@@ -132,13 +132,14 @@ static int await(struct line *line, uint32_t serial, uint64_t until_usec)
                         return 0;
                 if (r == 0)
                         r = receive(line);
-                if (r == -EAGAIN)
+                if (r == -EAGAIN || r == -EINTR)
                         r = wait_for_more(line, until_usec);
         }
         return r;
 }
 
-static int answer(struct ctl *ctl, uint32_t serial)
+/* types: those with which it has to begin. */
+static int answer(struct ctl *ctl, uint32_t serial, const char *types)
 {
         struct line *line = ctl->line;
 
@@ -148,7 +149,9 @@ static int answer(struct ctl *ctl, uint32_t serial)
                 ctl->unanswered |= line->error == -ETIMEDOUT;
                 return bus_failed(ctl, &SD_BUS_ERROR_NULL, line->error);
         }
-        return line->stream.message.is_error ? LINE_REFUSED : 0;
+        if (line->stream.message.is_error)
+                return LINE_REFUSED;
+        return strncmp(line->stream.message.types, types, strlen(types)) == 0 ? 0 : bus_broken(-EBADMSG);
 }
 
 static uint32_t begin(struct line *line, const char *member, const char *types, bool with_fd)
@@ -186,7 +189,7 @@ int line_create(struct ctl *ctl, const char *path, const struct create_arguments
         int r = end(ctl->line, &a, create_add_arguments(&a, path, arguments));
 
         if (r == 0)
-                r = answer(ctl, serial);
+                r = answer(ctl, serial, "stb");
         if (r != 0)
                 return r;
         path = wire_get_string(body);
@@ -201,7 +204,7 @@ int line_attach(struct ctl *ctl, const char *path, int pidfd, const struct attac
         uint32_t serial = begin(ctl->line, "Attach", "sha{sv}", true);
         int r = end(ctl->line, &a, attach_add_arguments(&a, path, pidfd, arguments));
 
-        return r == 0 ? answer(ctl, serial) : r;
+        return r == 0 ? answer(ctl, serial, "") : r;
 }
 
 /* 0: there is no room for it. */
@@ -244,19 +247,24 @@ static uint32_t take_ahead(struct line *line, const char *member, const char *pa
         return 0;
 }
 
-int line_call(struct ctl *ctl, const char *member, const char *path, const char *reason)
+static int call(struct ctl *ctl, const char *member, const char *path, const char *reason, const char *types)
 {
         uint32_t serial = take_ahead(ctl->line, member, path);
 
         if (serial == 0)
                 serial = put_call(ctl->line, member, path, reason);
-        return serial == 0 ? LINE_REFUSED : answer(ctl, serial);
+        return serial == 0 ? LINE_REFUSED : answer(ctl, serial, types);
+}
+
+int line_call(struct ctl *ctl, const char *member, const char *path, const char *reason)
+{
+        return call(ctl, member, path, reason, "");
 }
 
 int line_end(struct ctl *ctl, const char *path, const char **ret_err, int *ret_code, const char **ret_cause)
 {
         struct wire *body = &ctl->line->stream.message.body;
-        int r = line_call(ctl, "Err", path, NULL);
+        int r = call(ctl, "Err", path, NULL, "siis");
 
         if (r != 0)
                 return r;
@@ -269,7 +277,7 @@ int line_end(struct ctl *ctl, const char *path, const char **ret_err, int *ret_c
 
 int line_handle(struct ctl *ctl, const char *member, const char *path, int *ret_fd)
 {
-        int r = line_call(ctl, member, path, NULL), fd;
+        int r = call(ctl, member, path, NULL, "h"), fd;
 
         if (r != 0)
                 return r;
@@ -297,12 +305,15 @@ int line_open(struct ctl *ctl)
         socklen_t length;
         const char *place;
         struct line *line;
+        size_t n;
         char why[512];
         int r;
 
         daemon_places(bus_given_address(ctl), ctl->user, places);
         place = places->given ? places->given : places->address;
-        if (!socket_address_parse(place, strcspn(place, ";"), &address, &length))
+        n = strcspn(place, ";");
+        /* Whether that is what the server says of itself sd-bus looks. */
+        if (memmem(place, n, "guid=", strlen("guid=")) || !socket_address_parse(place, n, &address, &length))
                 return 0;
         line = calloc(1, sizeof *line);
         if (!line)

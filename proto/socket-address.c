@@ -35,25 +35,28 @@ static size_t unescape(const char *value, size_t n, char *ret, size_t size)
 bool socket_address_parse(const char *text, size_t n, struct sockaddr_un *ret, socklen_t *ret_length)
 {
         const char *end = text + n;
+        size_t length = 0;
 
         if (n < strlen("unix:") || memcmp(text, "unix:", strlen("unix:")) != 0)
                 return false;
         for (const char *key = text + strlen("unix:"), *next; key < end; key = next + 1) {
                 bool abstract = strncmp(key, "abstract=", strlen("abstract=")) == 0;
                 const char *value = key + (abstract ? strlen("abstract=") : strlen("path="));
-                size_t length;
 
                 next = memchr(key, ',', (size_t) (end - key));
                 if (!next)
                         next = end;
                 if (!abstract && strncmp(key, "path=", strlen("path=")) != 0)
                         continue;
+                if (length > 0)
+                        return false; /* a second one */
                 *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
                 length = unescape(value, (size_t) (next - value), ret->sun_path + abstract,
                                 sizeof ret->sun_path - 1);
                 /* A path has its final zero, and a name of the abstract kind begins with one. */
                 *ret_length = (socklen_t) (offsetof(struct sockaddr_un, sun_path) + length + 1);
-                return length > 0;
+                if (length == 0)
+                        return false;
         }
-        return false;
+        return length > 0;
 }

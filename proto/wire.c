@@ -190,7 +190,10 @@ static const char *get_text(struct wire *w, size_t n)
 {
         const uint8_t *p = n < w->size ? get(w, n + 1, 1) : NULL;
 
-        return p && memchr(p, '\0', n + 1) == p + n ? (const char *) p : "";
+        if (p && memchr(p, '\0', n + 1) == p + n)
+                return (const char *) p;
+        w->is_over = true;
+        return "";
 }
 
 const char *wire_get_string(struct wire *w)

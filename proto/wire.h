@@ -12,7 +12,7 @@ struct wire {
         uint8_t *data;
         size_t size;
         size_t at;                  /* where the next value is written or read */
-        bool is_over;               /* there was no room, or no value */
+        bool is_over;               /* there was no room, or no such value */
         size_t from, body, options; /* where the message begins that is being written, and the parts of it */
 };
 

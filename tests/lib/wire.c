@@ -52,6 +52,27 @@ START_TEST(what_is_written_can_be_read)
 }
 END_TEST
 
+/* A length that is too large, an end that is none, an end within. */
+START_TEST(a_text_that_is_none)
+{
+        for (int i = 0; i < 3; i++) {
+                struct wire_message m;
+                size_t size;
+                uint8_t *data = make("s", &size);
+
+                ck_assert(wire_read(data, size, &m));
+                if (i == 0)
+                        memcpy(m.body.data, &(uint32_t){0x7fffffff}, 4);
+                else
+                        m.body.data[i == 1 ? size - 1 - (size_t) (m.body.data - data) : 6] =
+                                        i == 1 ? 'x' : '\0';
+                ck_assert_str_eq(wire_get_string(&m.body), "");
+                ck_assert(m.body.is_over);
+                free(data);
+        }
+}
+END_TEST
+
 START_TEST(options_are_aligned_behind_a_text_of_any_length)
 {
         for (size_t n = 0; n <= 8; n++) {
@@ -129,7 +150,7 @@ END_TEST
 
 int main(void)
 {
-        const TTest *const tests[] = {what_is_written_can_be_read,
+        const TTest *const tests[] = {what_is_written_can_be_read, a_text_that_is_none,
                         options_are_aligned_behind_a_text_of_any_length, there_is_no_room,
                         any_byte_may_be_wrong, NULL};
 
